@@ -1,0 +1,93 @@
+"""What the core asks of a trainer backend."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from audit.storage import Entry
+
+
+class AdapterFiles(NamedTuple):
+    """One PEFT adapter of a checkpoint: its directory inside the checkpoint ("" is the checkpoint itself)."""
+
+    name: str
+    directory: str
+    config: str | None
+    weights: str | None
+
+
+class Layout(NamedTuple):
+    """Which file of one checkpoint plays which part, and which files its configuration owes.
+
+    All names are relative to the checkpoint. A role that is None or empty is not there; a role in ``owed`` must
+    be there. ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights recognised).
+    """
+
+    kind: str
+    weights: tuple[str, ...] = ()
+    index: str | None = None
+    adapters: tuple[AdapterFiles, ...] = ()
+    shadowing: tuple[str, ...] = ()
+    state: str | None = None
+    arguments: str | None = None
+    optimizer: str | None = None
+    scheduler: str | None = None
+    scaler: str | None = None
+    rng: tuple[str, ...] = ()
+    sharded_weights: tuple[str, ...] = ()
+    sharded_optimizer: tuple[str, ...] = ()
+    world_size: int | None = None
+    weights_only: bool = False
+    owed: Mapping[str, str] = {}
+    owed_rng: tuple[str, ...] = ()
+
+
+class LegRequest(NamedTuple):
+    """One leg of training: from ``resume_from`` (None: a fresh start) to ``max_steps`` in all.
+
+    ``arguments`` are TrainingArguments fields; ``model`` and ``adapter`` describe what to build; ``examples`` are
+    rows of token ids.
+    """
+
+    run: str
+    resume_from: str | None
+    max_steps: int
+    examples: list[list[int]]
+    arguments: Mapping[str, Any]
+    adapter: Mapping[str, Any] | None
+    model: Mapping[str, Any] = {}
+    seed: int = 0
+
+
+class LegResult(NamedTuple):
+    """What one leg did: steps before and after, and the losses it logged, one (step, loss) each."""
+
+    first_step: int
+    last_step: int
+    losses: tuple[tuple[int, float], ...]
+
+
+class Backend(Protocol):
+    """One trainer: how its checkpoints lie on disk, and how to train one leg."""
+
+    name: str
+    title: str
+    state_file: str
+    arguments_file: str
+
+    def checkpoint_step(self, name: str) -> int | None:
+        """Return N for the name of a checkpoint directory that this trainer would resume from, else None."""
+        ...
+
+    def recognises(self, entries: Mapping[str, Entry]) -> bool:
+        """Say from the names in a run's root whether this trainer wrote it."""
+        ...
+
+    def layout(
+        self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
+    ) -> Layout:
+        """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it."""
+        ...
+
+    def train(self, request: LegRequest) -> LegResult:
+        """Train one leg. Raises AuditError naming the extra to install where the trainer is not installed."""
+        ...

@@ -1,0 +1,83 @@
+"""The ``@rule`` decorator and what it makes of a function.
+
+A rule is a generator over facts. Its parameters *are* its declaration of needs:
+
+* the first one is ``checkpoint`` or ``run`` and gives the scope;
+* every other positional parameter names a fact of that checkpoint or run (an attribute of
+  :class:`audit.checkpoint.Checkpoint` or :class:`audit.run.Run`); where the fact does not exist or could not be
+  read, the rule is *not applicable* and the one finding is the file's;
+* keyword-only parameters with defaults are thresholds: the configuration may change them.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from audit.errors import PluginError
+from audit.findings import Severity, Violation
+
+RuleFunction = Callable[..., Iterator[Violation]]
+
+
+class Rule(NamedTuple):
+    """One named invariant.
+
+    ``id`` is ``family/name``; ``explained_by`` lists rules that are the root cause where both fire on the same
+    checkpoint: the finding of this rule is then left out, one root cause is one finding.
+    """
+
+    id: str
+    function: RuleFunction
+    severity: Severity
+    blocks_resume: bool
+    remedy: str
+    scope: str
+    needs: tuple[str, ...]
+    options: Mapping[str, Any]
+    explained_by: tuple[str, ...]
+
+    @property
+    def family(self) -> str:
+        """First half of the id."""
+        return self.id.partition("/")[0]
+
+    @property
+    def documentation(self) -> str:
+        """The docstring, cleaned: first line what is wrong, then why it matters and where the fact comes from."""
+        return inspect.getdoc(self.function) or ""
+
+    @property
+    def title(self) -> str:
+        """First line of the docstring."""
+        return self.documentation.partition("\n")[0]
+
+
+def rule(
+    severity: Severity,
+    *,
+    blocks_resume: bool = False,
+    remedy: str,
+    explained_by: tuple[str, ...] = (),
+    id: str | None = None,
+) -> Callable[[RuleFunction], Rule]:
+    """Make a :class:`Rule` of a generator function.
+
+    The id is the path of the file: ``plugins/audit_rules/files/missing_optimizer.py`` is
+    ``files/missing-optimizer``. Raises PluginError for a signature that is no rule's.
+    """
+
+    def make(function: RuleFunction) -> Rule:
+        name = id or "/".join(function.__module__.split(".")[-2:]).replace("_", "-")
+        code = function.__code__
+        positional = code.co_varnames[: code.co_argcount]
+        scope = positional[0] if positional else ""
+        if scope not in ("checkpoint", "run"):
+            raise PluginError(f"rule {name}: its first parameter must be 'checkpoint' or 'run', not '{scope}'")
+        options = dict(function.__kwdefaults__ or {})
+        if set(options) != set(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]):
+            raise PluginError(f"rule {name}: a keyword-only parameter is a threshold and needs a default")
+        return Rule(
+            name, function, severity, blocks_resume, remedy, scope, tuple(positional[1:]), options, explained_by
+        )
+
+    return make

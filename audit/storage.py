@@ -1,0 +1,176 @@
+"""The seam between the audit and where a run lies: list, stat, read a range.
+
+Everything that the audit learns about a run comes through a :class:`Storage`, so a run in object storage needs
+one more class and no other change. Paths are relative to the run, with ``/``; a storage never leaves the run and
+never changes anything in it.
+"""
+
+import os
+import stat
+from typing import NamedTuple, Protocol
+
+FILE, DIRECTORY, LINK, SPECIAL = "file", "directory", "link", "special"
+
+
+class Entry(NamedTuple):
+    """One directory entry, not followed: sizes in bytes, times in nanoseconds since the epoch."""
+
+    path: str
+    kind: str
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    target: str | None = None
+    escapes: bool = False
+
+    @property
+    def name(self) -> str:
+        """Last component of the path."""
+        return self.path.rpartition("/")[2]
+
+
+class RangeReader(Protocol):
+    """An open file that is read by ranges; a range past the end comes back short."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Return up to ``length`` bytes from ``offset``; shorter only at the end of the file."""
+        ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` from ``offset``; return the number of bytes, less than its length only at the end."""
+        ...
+
+
+class Storage(Protocol):
+    """Where a run lies."""
+
+    def list(self, path: str) -> list[Entry]:
+        """Return the entries of directory ``path`` (``""`` is the run), sorted by name. Raises OSError."""
+        ...
+
+    def open(self, path: str) -> "ContextReader":
+        """Open a regular file for reading by ranges. Raises OSError; never blocks on a FIFO or a device."""
+        ...
+
+
+class ContextReader(RangeReader, Protocol):
+    """A RangeReader to use in a ``with`` statement."""
+
+    def __enter__(self) -> RangeReader: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+
+class BytesReader:
+    """A RangeReader over bytes in memory, for tests and for records inside other files."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.size = len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        chunk = self.data[offset : offset + len(buffer)]
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
+
+    def __enter__(self) -> RangeReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+class _FileReader:
+    """A RangeReader over a file descriptor. Reads, never maps: a file cut under a map would kill the process."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self.size = size
+
+    def read(self, offset: int, length: int) -> bytes:
+        chunk = os.pread(self._descriptor, length, offset)
+        if len(chunk) == length or not chunk:
+            return chunk
+        parts = [chunk]
+        have = len(chunk)
+        while have < length and (chunk := os.pread(self._descriptor, length - have, offset + have)):
+            parts.append(chunk)
+            have += len(chunk)
+        return b"".join(parts)
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        have = 0
+        while have < len(buffer):
+            count = os.preadv(self._descriptor, [buffer[have:]], offset + have)
+            if count == 0:
+                break
+            have += count
+        return have
+
+    def __enter__(self) -> RangeReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        os.close(self._descriptor)
+
+
+class LocalStorage:
+    """A run in a directory of this machine."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._real = os.path.realpath(root)
+
+    def list(self, path: str) -> list[Entry]:
+        with os.scandir(os.path.join(self.root, path) if path else self.root) as found:
+            return sorted(self._entry(path, item) for item in found)
+
+    def _entry(self, parent: str, item: os.DirEntry[str]) -> Entry:
+        path = f"{parent}/{item.name}" if parent else item.name
+        info = item.stat(follow_symlinks=False)
+        target, escapes = None, False
+        if stat.S_ISLNK(info.st_mode):
+            target = os.readlink(item.path)
+            kind, info, escapes = self._follow(path, item.path, info)
+        else:
+            kind = _kind(info.st_mode)
+        return Entry(path, kind, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, target, escapes)
+
+    def _follow(self, path: str, full: str, info: os.stat_result) -> tuple[str, os.stat_result, bool]:
+        """Follow a link only where it stays inside the first component of its own path (one checkpoint)."""
+        home = os.path.join(self._real, path.partition("/")[0] if "/" in path else "")
+        real = os.path.realpath(full)
+        if os.path.commonpath([home, real]) != home.rstrip("/"):
+            return LINK, info, True
+        try:
+            followed = os.stat(full)
+        except OSError:  # a loop, or a target that is not there
+            return LINK, info, False
+        if stat.S_ISDIR(followed.st_mode):
+            return LINK, info, False
+        return _kind(followed.st_mode), followed, False
+
+    def open(self, path: str) -> ContextReader:
+        # O_NONBLOCK: opening a FIFO that nobody writes to must not hang the audit.
+        descriptor = os.open(os.path.join(self.root, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(descriptor)
+            raise OSError(f"not a regular file: {path}")
+        return _FileReader(descriptor, info.st_size)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISREG(mode):
+        return FILE
+    if stat.S_ISDIR(mode):
+        return DIRECTORY
+    return SPECIAL
+
+
