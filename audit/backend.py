@@ -19,7 +19,10 @@ class Layout(NamedTuple):
     """Which file of one checkpoint plays which part, and which files its configuration owes.
 
     All names are relative to the checkpoint. A role that is None or empty is not there; a role in ``owed`` must
-    be there. ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights recognised).
+    be there, and ``missing`` are those that are not. Both map a role to the file: "weights", "state", "optimizer",
+    "scheduler", "scaler", "adapter_config", "latest"; parts of a role have a suffix ("weights:second" of the adapter
+    ``second``, "optimizer:1" of rank 1). ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights
+    recognised). ``shadowing`` are full-model files that the trainer would load in place of the run's own weights.
     """
 
     kind: str
@@ -39,6 +42,8 @@ class Layout(NamedTuple):
     weights_only: bool = False
     owed: Mapping[str, str] = {}
     owed_rng: tuple[str, ...] = ()
+    missing: Mapping[str, str] = {}
+    missing_rng: tuple[str, ...] = ()
 
 
 class LegRequest(NamedTuple):

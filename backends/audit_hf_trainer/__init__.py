@@ -1,0 +1,1 @@
+"""The backend for Hugging Face Trainer and PEFT."""

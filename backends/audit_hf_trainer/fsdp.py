@@ -1,0 +1,71 @@
+"""Checkpoints of fully sharded data parallel training: accelerate/utils/fsdp_utils.py, save_fsdp_model and its like."""
+
+import re
+
+from audit.backend import Layout
+from audit_hf_trainer.names import Files
+
+MODEL = "pytorch_model_fsdp.bin"
+OPTIMIZER = "optimizer.bin"
+_MODEL_DIRECTORY = re.compile(r"pytorch_model(_fsdp)?_[0-9]{1,4}", re.ASCII)
+_OPTIMIZER_DIRECTORY = re.compile(r"optimizer_[0-9]{1,4}", re.ASCII)
+_LOCAL = re.compile(r"pytorch_model_fsdp(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.ASCII)
+_LOCAL_OPTIMIZER = re.compile(r"optimizer(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.ASCII)
+
+
+def recognises(files: Files) -> bool:
+    """Say whether any part of the checkpoint is of FSDP's making.
+
+    Only the files tell: with FSDP in the arguments and no accelerator, accelerate trains plain DDP and saves that.
+    """
+    if files.has(MODEL) or files.has(OPTIMIZER):
+        return True
+    if any(_MODEL_DIRECTORY.fullmatch(name) or _OPTIMIZER_DIRECTORY.fullmatch(name) for name in files.directories()):
+        return True
+    return any(_LOCAL.fullmatch(name) for name in files.root)
+
+
+def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
+    """Return the layout with FSDP's files in it, and name in ``owed`` what FSDP owes instead of the usual files.
+
+    A sharded state owes no training_args.bin and no model files: ``save_model`` then writes nothing itself. The
+    scaler is left out: which kinds of FSDP make one changed between versions.
+    """
+    model = _directory(files, _MODEL_DIRECTORY)
+    optimizer = _directory(files, _OPTIMIZER_DIRECTORY)
+    local = tuple(sorted(name for name in files.root if _LOCAL.fullmatch(name)))
+    local_optimizer = tuple(sorted(name for name in files.root if _LOCAL_OPTIMIZER.fullmatch(name)))
+    owed.pop("scaler", None)
+    whole = files.has(MODEL) or (files.has(OPTIMIZER) and not model)
+    if whole:
+        owed["weights"] = MODEL
+        _replace(owed, "optimizer", OPTIMIZER)
+    elif local:
+        owed["weights"] = local[0]
+        _replace(
+            owed,
+            "optimizer",
+            local_optimizer[0] if local_optimizer else local[0].replace("pytorch_model_fsdp", "optimizer"),
+        )
+    else:
+        # The metadata file names every shard; without it none of them can be read.
+        owed["weights"] = f"{model or 'pytorch_model_fsdp_0'}/.metadata"
+        _replace(owed, "optimizer", f"{optimizer or 'optimizer_0'}/.metadata")
+    return layout._replace(
+        kind="fsdp",
+        weights=(MODEL,) if files.has(MODEL) else (),
+        index=None,
+        shadowing=(),
+        optimizer=files.only(OPTIMIZER),
+        sharded_weights=files.below(model) if model else local,
+        sharded_optimizer=files.below(optimizer) if optimizer else local_optimizer,
+    )
+
+
+def _directory(files: Files, pattern: re.Pattern[str]) -> str | None:
+    return min((name for name in files.directories() if pattern.fullmatch(name)), default=None)
+
+
+def _replace(owed: dict[str, str], role: str, name: str) -> None:
+    if role in owed:
+        owed[role] = name

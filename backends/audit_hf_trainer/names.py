@@ -1,0 +1,60 @@
+"""File names of Trainer, PEFT, accelerate and DeepSpeed, and a view of a directory's files by name.
+
+Sources: transformers/trainer.py (constants of ``_load_from_checkpoint``), peft/utils/constants.py,
+accelerate/utils/constants.py, deepspeed/runtime/engine.py.
+"""
+
+import re
+from collections.abc import Mapping
+
+from audit.storage import DIRECTORY, FILE, LINK, Entry
+
+STATE = "trainer_state.json"
+ARGUMENTS = "training_args.bin"
+OPTIMIZER = "optimizer.pt"
+SCHEDULER = "scheduler.pt"
+SCALER = "scaler.pt"
+RNG = "rng_state.pth"
+CONFIG = "config.json"
+
+# In the order in which Trainer takes them.
+FULL = ("model.safetensors", "pytorch_model.bin")
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
+ADAPTER_CONFIG = "adapter_config.json"
+
+SHARD = re.compile(r"(model|pytorch_model)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)", re.ASCII)
+RNG_OF_RANK = re.compile(r"rng_state_([0-9]{1,6})\.pth", re.ASCII)
+
+# More processes than any run has; a number beyond it is not believed, so that a made-up one cannot ask for
+# a billion file names.
+MOST_PROCESSES = 16384
+
+
+class Files:
+    """The entries of one checkpoint by name, as Trainer's ``os.path.isfile`` would see them."""
+
+    def __init__(self, entries: Mapping[str, Entry]) -> None:
+        self.entries = entries
+        self.root = tuple(name for name in entries if "/" not in name)
+
+    def has(self, name: str) -> bool:
+        """Say whether ``name`` is a file. A link counts: where it leads is the business of another rule."""
+        entry = self.entries.get(name)
+        return entry is not None and entry.kind in (FILE, LINK)
+
+    def only(self, name: str) -> str | None:
+        """Return ``name`` if it is a file, else None."""
+        return name if self.has(name) else None
+
+    def first(self, *names: str) -> str | None:
+        """Return the first of ``names`` that is a file, else None."""
+        return next((name for name in names if self.has(name)), None)
+
+    def directories(self) -> tuple[str, ...]:
+        """Return the names of the sub-directories, one level down."""
+        return tuple(name for name in self.root if self.entries[name].kind == DIRECTORY)
+
+    def below(self, directory: str) -> tuple[str, ...]:
+        """Return the paths of the files anywhere below a sub-directory, sorted."""
+        return tuple(sorted(name for name in self.entries if name.startswith(f"{directory}/") and self.has(name)))

@@ -1,0 +1,60 @@
+"""What a checkpoint owes beyond its weights: questions to the training arguments and the trainer state."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from audit_hf_trainer.names import ARGUMENTS, MOST_PROCESSES, OPTIMIZER, RNG, RNG_OF_RANK, SCHEDULER, STATE, Files
+
+
+def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:
+    """Say whether the checkpoint was saved without optimizer, scheduler and random states on purpose.
+
+    ``save_only_model`` says so. Without training arguments only the whole picture can: a finished checkpoint
+    (Trainer writes the state last) that has none of the three. With the arguments there, three files that are
+    missing were deleted, or the save was cut short.
+    """
+    if arguments is not None:
+        return arguments.get("save_only_model") is True
+    left = [name for name in files.root if not name.startswith((STATE, ARGUMENTS))]
+    resume = (OPTIMIZER.partition(".")[0], SCHEDULER, "rng_state", "pytorch_model_fsdp", "global_step", "latest")
+    return files.has(STATE) and bool(left) and not any(name.startswith(resume) for name in left)
+
+
+def world_size(files: Files, arguments: Mapping[str, Any] | None) -> int | None:
+    """Return the number of processes that trained: as the arguments say, else by the random states, else None.
+
+    Data parallelism inside one process (several GPUs, no launcher) is one process and one rng_state.pth.
+    """
+    said = (arguments or {}).get("num_processes")
+    if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_PROCESSES:
+        return said
+    numbers = [int(found[1]) for name in files.root if (found := RNG_OF_RANK.fullmatch(name)) and files.has(name)]
+    if numbers and max(numbers) < MOST_PROCESSES:
+        return max(numbers) + 1
+    return 1 if files.has(RNG) else None
+
+
+def ranks(files: Files) -> tuple[str, ...]:
+    """Return the files of random states, in the order of their ranks."""
+    found = [(int(match[1]), name) for name in files.root if (match := RNG_OF_RANK.fullmatch(name)) and files.has(name)]
+    return ((RNG,) if files.has(RNG) else ()) + tuple(name for _, name in sorted(found))
+
+
+def owes_rng(arguments: Mapping[str, Any] | None) -> bool:
+    """Random states are saved since transformers 4.6, the release that brought the argument ``push_to_hub``."""
+    return arguments is None or "output_dir" not in arguments or "push_to_hub" in arguments
+
+
+def owes_scaler(arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None) -> bool:
+    """Say whether a gradient scaler existed and this version of transformers saved it.
+
+    One exists in fp16 training on an accelerator: accelerate makes none on a CPU, and neither apex nor DeepSpeed
+    (asked by the caller) uses it. ``_n_gpu`` is the count that TrainingArguments keeps, 0 on CPU and TPU.
+    4.31 to 4.49 never saved it; ``best_global_step`` marks the states of the versions after them.
+    """
+    if arguments is None or state is None or "best_global_step" not in state:
+        return False
+    said = arguments.get
+    on_cpu = bool(said("use_cpu") or said("no_cuda")) or said("_n_gpu") == 0
+    apex = bool(said("use_apex")) or said("half_precision_backend") == "apex"
+    return said("fp16") is True and said("bf16") is not True and not on_cpu and not apex and not said("deepspeed")
