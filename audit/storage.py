@@ -89,11 +89,17 @@ class BytesReader:
 class _FileReader:
     """A RangeReader over a file descriptor. Reads, never maps: a file cut under a map would kill the process."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, storage: "LocalStorage") -> None:
         self._descriptor = descriptor
+        self._storage = storage
         self.size = size
 
     def read(self, offset: int, length: int) -> bytes:
+        data = self._read(offset, length)
+        self._storage.bytes_read += len(data)
+        return data
+
+    def _read(self, offset: int, length: int) -> bytes:
         chunk = os.pread(self._descriptor, length, offset)
         if len(chunk) == length or not chunk:
             return chunk
@@ -126,6 +132,8 @@ class LocalStorage:
     def __init__(self, root: str) -> None:
         self.root = root
         self._real = os.path.realpath(root)
+        self.bytes_read = 0
+        """Bytes handed out by ``read``; the scan counts its own."""
 
     def list(self, path: str) -> list[Entry]:
         with os.scandir(os.path.join(self.root, path) if path else self.root) as found:
@@ -163,7 +171,7 @@ class LocalStorage:
         if not stat.S_ISREG(info.st_mode):
             os.close(descriptor)
             raise OSError(f"not a regular file: {path}")
-        return _FileReader(descriptor, info.st_size)
+        return _FileReader(descriptor, info.st_size, self)
 
 
 def _kind(mode: int) -> str:

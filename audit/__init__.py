@@ -1,0 +1,32 @@
+"""Can this training run's checkpoints be trusted?
+
+``audit.verify(run)`` judges a run from its files alone and returns a :class:`audit.report.Report`. Nothing of the
+run is executed, imported or changed. The names here are the public ones; everything else may move.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["AuditError", "Report", "Severity", "verify"]
+
+if TYPE_CHECKING:
+    from audit.api import verify
+    from audit.errors import AuditError
+    from audit.findings import Severity
+    from audit.report import Report
+
+_HOMES = {
+    "verify": "audit.api",
+    "AuditError": "audit.errors",
+    "Severity": "audit.findings",
+    "Report": "audit.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use, so that ``audit --version`` pays for none of them."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'audit' has no attribute '{name}'")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

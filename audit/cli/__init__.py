@@ -1,0 +1,31 @@
+"""The ``audit`` command. One file per subcommand: parse, call, print, exit."""
+
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "verify": "judge runs: can their checkpoints be trusted?",
+    "list": "table of a run's checkpoints",
+    "show": "one checkpoint in detail",
+    "rules": "all rules, one line each",
+    "explain": "what a rule checks, why, and what to do",
+    "backends": "the trainers that are understood",
+    "demo": "train a tiny LoRA model offline, verify it, break it, show what is found",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0, 1 or 2 as docs/contract.md says, 130 when interrupted."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    if list(arguments) in (["--version"], ["-V"]):
+        from audit import __version__
+
+        print(f"checkpoint-audit {__version__}")
+        return 0
+    from audit.cli.parser import dispatch
+
+    return dispatch(arguments, COMMANDS)

@@ -1,0 +1,26 @@
+"""``audit explain RULE``: the rule's own documentation."""
+
+import argparse
+
+from audit.manager import load
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("rule", help="id of the rule, as in a finding: files/missing-optimizer")
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Print documentation, severity, remedy and thresholds."""
+    rule = load().rule(arguments.rule)
+    blocks = ", blocks resuming" if rule.blocks_resume else ""
+    print(f"{rule.id} ({rule.severity.value}{blocks})\n")
+    print(rule.documentation.strip())
+    print(f"\nWhat to do: {rule.remedy}")
+    if rule.explained_by:
+        print(f"\nNot reported where the cause is already named by: {', '.join(rule.explained_by)}")
+    if rule.options:
+        print(f'\nThresholds, in [tool.audit.rules."{rule.id}"]:')
+        for name, default in sorted(rule.options.items()):
+            print(f"  {name} = {default!r}")
+    return 0

@@ -1,0 +1,56 @@
+"""The options of a verification on the command line, laid over the configuration file."""
+
+import argparse
+
+from audit.config import Options, check_names, find, read, severity_or_never
+from audit.manager import Registry
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every verifying command has."""
+    parser.add_argument("--format", default="console", metavar="FORMAT", help="console (default) or json")
+    parser.add_argument("--output", metavar="FILE", help="write the report to FILE instead of stdout")
+    parser.add_argument("--depth", choices=("quick", "full"), help="structure only, or every byte (default)")
+    parser.add_argument("--select", action="append", metavar="RULES", help="only these rules or families, by comma")
+    parser.add_argument("--ignore", action="append", metavar="RULES", help="leave these rules or families out")
+    parser.add_argument("--fail-on", choices=("error", "warning", "never"), help="exit 1 from here on (default: error)")
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="threads that read files (default: 2)")
+    parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
+    parser.add_argument("--backend", metavar="NAME", help="the trainer that wrote the run (default: recognised)")
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: audit.toml or pyproject.toml here)")
+    parser.add_argument("--no-ledger", action="store_true", help="leave no record of this verification in the run")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="the verdict only")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="also the rules that had nothing to judge")
+
+
+def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
+    """Return the options: defaults, then the configuration file, then the command line. Raises ConfigError."""
+    path = arguments.config or find()
+    options = read(path, registry) if path else Options()
+    if arguments.depth:
+        options = options._replace(depth=arguments.depth)
+    if arguments.select:
+        options = options._replace(select=_names(arguments.select))
+    if arguments.ignore:
+        options = options._replace(ignore=options.ignore + _names(arguments.ignore))
+    if arguments.fail_on:
+        options = options._replace(fail_on=severity_or_never(arguments.fail_on))
+    if arguments.jobs:
+        options = options._replace(jobs=arguments.jobs)
+    if arguments.allow_empty:
+        options = options._replace(allow_empty=True)
+    if arguments.backend:
+        options = options._replace(backend=arguments.backend)
+    check_names(options, registry, "command line")
+    return options
+
+
+def _names(values: list[str]) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
+
+
+def _positive(text: str) -> int:
+    number = int(text) if text.isdigit() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return number

@@ -1,0 +1,87 @@
+"""What all subcommands share: the parser, errors in one line, exit codes, the terminal."""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from audit.errors import AuditError
+
+BROKEN_PIPE = 141
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a usage error is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
+    """Parse, import the one command that was asked for, run it; every error that we mean is one line and exit 2."""
+    parser = Parser(
+        prog="audit",
+        description="Know whether a training run's checkpoints can be trusted.",
+        epilog="Exit codes: 0 nothing found, 1 violations, 2 the audit could not be done.",
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    wanted = next((argument for argument in arguments if argument in commands), None)
+    for name, help_text in commands.items():
+        added = subparsers.add_parser(name, help=help_text, description=_sentence(help_text))
+        if name == wanted:
+            module = import_module(f"audit.cli.{name}")
+            module.configure(added)
+            added.set_defaults(call=module.call)
+    parsed = parser.parse_args(list(arguments))
+    if parsed.version:
+        from audit import __version__
+
+        print(f"checkpoint-audit {__version__}")
+        return 0
+    if parsed.command is None:
+        parser.print_help()
+        return 2
+    try:
+        code: int = parsed.call(parsed)
+        sys.stdout.flush()
+        return code
+    except AuditError as error:
+        print(f"audit {parsed.command}: {_one_line(str(error))}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe went away: `audit rules | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.splitlines()))
+
+
+def use_color(stream: object) -> bool:
+    """Colour on a terminal only; NO_COLOR (no-color.org), TERM=dumb and CI switch it off."""
+    environment = os.environ
+    if environment.get("NO_COLOR") or environment.get("CI") or environment.get("TERM") == "dumb":
+        return False
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def write(text: str, output: str | None) -> None:
+    """Print, or write to ``--output FILE``. Raises AuditError where the file cannot be written."""
+    if output is None:
+        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        return
+    try:
+        with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        raise AuditError(f"--output {output}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,51 @@
+"""A progress bar for long scans, on a terminal only."""
+
+import os
+import sys
+import threading
+from types import TracebackType
+from typing import Any
+
+WORTH_A_BAR = 512 << 20
+"""Bytes: a scan of less is over before a bar could be read."""
+
+
+class Progress:
+    """Counts bytes from several threads and shows a bar on stderr once the scan is known to be long."""
+
+    def __init__(self, title: str, quiet: bool) -> None:
+        self._title = title
+        self._wanted = not quiet and sys.stderr.isatty() and not os.environ.get("CI")
+        self._lock = threading.Lock()
+        self._bar: Any = None
+        self._task: Any = None
+
+    def advance(self, count: int, total: int) -> None:
+        """Add ``count`` bytes of ``total``."""
+        if not self._wanted or total < WORTH_A_BAR:
+            return
+        with self._lock:
+            if self._bar is None:
+                from rich.console import Console
+                from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+
+                self._bar = Progress(
+                    "{task.description}",
+                    BarColumn(),
+                    DownloadColumn(),
+                    TimeRemainingColumn(),
+                    console=Console(stderr=True),
+                    transient=True,
+                )
+                self._bar.start()
+                self._task = self._bar.add_task(f"reading {self._title}", total=total)
+            self._bar.update(self._task, advance=count)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,0 +1,33 @@
+"""``audit verify RUN...``: judge runs."""
+
+import argparse
+import sys
+
+from audit.api import verify
+from audit.cli.options import add_options, options_of
+from audit.cli.parser import use_color, write
+from audit.cli.progress import Progress
+from audit.manager import load
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N")
+    add_options(parser)
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Verify every run; 2 if one could not be audited or a rule crashed, 1 for violations, else 0."""
+    registry = load()
+    reporter = registry.reporter(arguments.format)
+    options = options_of(arguments, registry)
+    reports = []
+    for run in arguments.runs:
+        with Progress(run, quiet=arguments.quiet > 0) as progress:
+            reports.append(verify(run, options, registry=registry, progress=progress.advance))
+    color = arguments.output is None and use_color(sys.stdout)
+    write(reporter(reports, color=color, verbosity=arguments.verbose - arguments.quiet), arguments.output)
+    if any(report.crashed for report in reports):
+        return 2
+    threshold = options.fail_on
+    return int(threshold is not None and any(report.reaches(threshold) for report in reports))

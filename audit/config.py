@@ -1,0 +1,130 @@
+"""Options of a verification: defaults, ``[tool.audit]`` or ``audit.toml``, and the command line, which wins."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from audit.errors import ConfigError
+from audit.findings import Severity
+from audit.manager import Registry, did_you_mean
+from audit.rules import Rule
+from audit.run import SETTLE_SECONDS
+
+
+class Options(NamedTuple):
+    """How to verify. ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never."""
+
+    depth: str = "full"
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: Severity | None = Severity.ERROR
+    jobs: int = 2
+    settle_seconds: float = SETTLE_SECONDS
+    allow_empty: bool = False
+    backend: str | None = None
+    severity: Mapping[str, Severity] = {}
+    rules: Mapping[str, Mapping[str, Any]] = {}
+
+    def chosen(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+        """The rules that ``select`` and ``ignore`` leave."""
+
+        def named(rule: Rule, names: tuple[str, ...]) -> bool:
+            return rule.id in names or rule.family in names
+
+        return tuple(
+            rule for rule in rules if (not self.select or named(rule, self.select)) and not named(rule, self.ignore)
+        )
+
+
+def find(directory: str = ".") -> str | None:
+    """Return the nearest ``audit.toml``, or ``pyproject.toml`` with a ``[tool.audit]`` table, upwards from here.
+
+    The audited run is not searched: whoever can write a checkpoint must not be able to switch rules off.
+    """
+    here = os.path.abspath(directory)
+    while True:
+        for name in ("audit.toml", "pyproject.toml"):
+            path = os.path.join(here, name)
+            if os.path.isfile(path) and (name == "audit.toml" or _mentions_us(path)):
+                return path
+        parent = os.path.dirname(here)
+        if parent == here:
+            return None
+        here = parent
+
+
+def _mentions_us(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return b"[tool.audit" in file.read()
+    except OSError:
+        return False
+
+
+def read(path: str, registry: Registry) -> Options:
+    """Read a configuration file. Raises ConfigError with the path of the key and what is allowed."""
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    table = document.get("tool", {}).get("audit", {}) if os.path.basename(path) == "pyproject.toml" else document
+    _check_shape(path, table)
+    options = Options(
+        depth=table.get("depth", "full"),
+        select=tuple(table.get("select", ())),
+        ignore=tuple(table.get("ignore", ())),
+        fail_on=severity_or_never(table.get("fail-on", "error")),
+        jobs=table.get("jobs", 2),
+        settle_seconds=float(table.get("settle-seconds", SETTLE_SECONDS)),
+        backend=table.get("backend"),
+        severity={name: Severity(level) for name, level in table.get("severity", {}).items()},
+        rules=table.get("rules", {}),
+    )
+    check_names(options, registry, path)
+    return options
+
+
+def severity_or_never(text: str) -> Severity | None:
+    """Return the threshold of ``--fail-on``: None for ``never``."""
+    return None if text == "never" else Severity(text)
+
+
+def check_names(options: Options, registry: Registry, where: str) -> None:
+    """Refuse names of rules, families and thresholds that do not exist: a typo must not switch a rule off."""
+    ids = [rule.id for rule in registry.rules]
+    families = sorted({rule.family for rule in registry.rules})
+    for key, names in (("select", options.select), ("ignore", options.ignore)):
+        for name in names:
+            if name not in ids and name not in families:
+                raise ConfigError(f"{where}: {key}: no rule or family is named '{name}'{did_you_mean(name, ids + families)}")
+    for key, table in (("severity", options.severity), ("rules", options.rules)):
+        for name in table:
+            if name not in ids:
+                raise ConfigError(f"{where}: {key}: no rule is named '{name}'{did_you_mean(name, ids)}")
+    for name, thresholds in options.rules.items():
+        allowed = registry.rule(name).options
+        for threshold, value in thresholds.items():
+            if threshold not in allowed:
+                known = ", ".join(sorted(allowed)) or "none"
+                raise ConfigError(f"{where}: rules.{name}: no threshold '{threshold}'; there are: {known}")
+            default = allowed[threshold]
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number if isinstance(default, int | float) else isinstance(value, type(default))):
+                raise ConfigError(f"{where}: rules.{name}.{threshold}: {value!r} must be like its default {default!r}")
+
+
+def _check_shape(path: str, table: Any) -> None:
+    import jsonschema
+
+    with open(os.path.join(os.path.dirname(__file__), "schemas", "config.json"), encoding="utf-8") as file:
+        validator = jsonschema.Draft202012Validator(json.load(file))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(table))
+    if error is not None:
+        key = ".".join(str(part) for part in error.absolute_path) or "top level"
+        raise ConfigError(f"{path}: {key}: {error.message}")

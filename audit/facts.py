@@ -1,0 +1,53 @@
+"""Facts: computed at first use, kept for good, and "not there" is remembered like a value."""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, overload
+
+from audit.errors import NotApplicable
+
+T = TypeVar("T")
+
+
+class fact(Generic[T]):
+    """Like ``functools.cached_property``, but a NotApplicable raised by the computation is kept as well.
+
+    Thus a broken file is read once, however many rules ask for it.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, holder: None, owner: type) -> "fact[T]": ...
+
+    @overload
+    def __get__(self, holder: object, owner: type) -> T: ...
+
+    def __get__(self, holder: object | None, owner: type) -> "fact[T] | T":
+        if holder is None:
+            return self
+        kept: dict[str, Any] = holder.__dict__.setdefault("_facts", {})
+        if self._name not in kept:
+            try:
+                kept[self._name] = self._compute(holder)
+            except NotApplicable as missing:
+                kept[self._name] = missing
+        value = kept[self._name]
+        if isinstance(value, NotApplicable):
+            raise NotApplicable(*value.args)
+        return value  # type: ignore[no-any-return]
+
+
+class Facts:
+    """Base of things that have facts."""
+
+    def optional(self, name: str) -> Any:
+        """Return the fact of this name, or None where it is not there."""
+        try:
+            return getattr(self, name)
+        except NotApplicable:
+            return None

@@ -1,0 +1,46 @@
+"""The hooks. They register lists; typed Python does the work, and nothing depends on the order of plugins.
+
+A plugin is a module with hook implementations, named in the entry-point group ``audit``::
+
+    from audit.hookspecs import hookimpl
+
+    @hookimpl
+    def audit_rules():
+        return [my_rule]
+"""
+
+from collections.abc import Callable
+
+import pluggy
+
+from audit.backend import Backend
+from audit.report import Report
+from audit.rules import Rule
+
+hookspec = pluggy.HookspecMarker("audit")
+hookimpl = pluggy.HookimplMarker("audit")
+
+Reporter = Callable[..., str]
+
+
+@hookspec
+def audit_rules() -> list[Rule]:
+    """Return rules, made with :func:`audit.rules.rule`."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_backends() -> list[Backend]:
+    """Return trainer backends."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_reporters() -> dict[str, Reporter]:
+    """Return reporters by format name: ``render(reports: Sequence[Report], *, color: bool, verbosity: int) -> str``."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_checkpoint_verified(report: Report, checkpoint: str) -> None:
+    """Observe: a checkpoint has been judged; ``report`` is the finished report of its run."""

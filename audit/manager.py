@@ -1,0 +1,142 @@
+"""Load the plugins and ask them once for their lists. The only file that calls pluggy."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import pluggy
+
+from audit import hookspecs
+from audit.backend import Backend
+from audit.errors import AuditError, PluginError
+from audit.report import Report
+from audit.rules import Rule
+
+GROUP = "audit"
+
+
+class Registry(NamedTuple):
+    """Everything that the plugins brought, sorted by name."""
+
+    rules: tuple[Rule, ...]
+    backends: tuple[Backend, ...]
+    reporters: Mapping[str, hookspecs.Reporter]
+    plugins: pluggy.PluginManager
+
+    def rule(self, id: str) -> Rule:
+        """Return the rule of this id; raises AuditError with the nearest names."""
+        for candidate in self.rules:
+            if candidate.id == id:
+                return candidate
+        raise AuditError(f"no rule is named '{id}'{did_you_mean(id, [rule.id for rule in self.rules])}")
+
+    def backend(self, name: str) -> Backend:
+        """Return the backend of this name; raises AuditError with the nearest names."""
+        for candidate in self.backends:
+            if candidate.name == name:
+                return candidate
+        raise AuditError(f"no backend is named '{name}'{did_you_mean(name, [b.name for b in self.backends])}")
+
+    def reporter(self, name: str) -> hookspecs.Reporter:
+        """Return the reporter of this format; raises AuditError with the formats there are."""
+        if name not in self.reporters:
+            raise AuditError(f"no format is named '{name}'; there are: {', '.join(self.reporters)}")
+        return self.reporters[name]
+
+    def verified(self, report: Report) -> None:
+        """Tell observers about every checkpoint of a finished report."""
+        for checkpoint in report.checkpoints:
+            self.plugins.hook.audit_checkpoint_verified(report=report, checkpoint=checkpoint.name)
+
+
+def did_you_mean(name: str, known: list[str]) -> str:
+    """Return ``; did you mean 'x'?`` or an empty string."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+
+
+def load(extra: Iterable[Any] = ()) -> Registry:
+    """Load the built-in reporters, every installed plugin of the entry-point group, and ``extra`` objects.
+
+    Raises PluginError, naming the plugin, where one cannot be imported or two claim the same name.
+    """
+    from audit.reporters import plugin as reporters
+
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(reporters, "reporters")
+    for name, module in sorted(_entry_points()):
+        try:
+            manager.register(_import(module), name)
+        except Exception as error:
+            raise PluginError(f"plugin '{name}' ({module}) cannot be loaded: {type(error).__name__}: {error}") from error
+    for plugin in extra:
+        manager.register(plugin)
+    manager.check_pending()
+    rules = [rule for found in manager.hook.audit_rules() for rule in found]
+    backends = [backend for found in manager.hook.audit_backends() for backend in found]
+    named: dict[str, hookspecs.Reporter] = {}
+    for found in manager.hook.audit_reporters():
+        _refuse_twins("reporter", [*named, *found])
+        named.update(found)
+    _refuse_twins("rule", [rule.id for rule in rules])
+    _refuse_twins("backend", [backend.name for backend in backends])
+    return Registry(
+        tuple(sorted(rules, key=lambda rule: rule.id)),
+        tuple(sorted(backends, key=lambda backend: backend.name)),
+        dict(sorted(named.items())),
+        manager,
+    )
+
+
+def _import(module: str) -> Any:
+    from importlib import import_module
+
+    return import_module(module)
+
+
+def _entry_points() -> set[tuple[str, str]]:
+    """Return (name, module) of every installed plugin.
+
+    ``importlib.metadata`` would parse the metadata of all installed distributions, half of the start-up time of a
+    quick verification; the files that it reads are plain INI text, and their names are fixed by the packaging
+    standard ("Entry points specification"), so only the ones that mention the group are parsed.
+    """
+    import sys
+
+    found: set[tuple[str, str]] = set()
+    for path in dict.fromkeys(sys.path):
+        try:
+            names = os.listdir(path or ".")
+        except OSError:
+            continue
+        for name in names:
+            if name.endswith((".dist-info", ".egg-info")):
+                found |= _group_of(os.path.join(path, name, "entry_points.txt"))
+    return found
+
+
+def _group_of(path: str) -> set[tuple[str, str]]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except OSError:
+        return set()
+    if f"[{GROUP}]" not in text:
+        return set()
+    import configparser
+
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(text)
+    return {(name, module.strip()) for name, module in parser.items(GROUP)}
+
+
+def _refuse_twins(what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise PluginError(f"two plugins bring a {what} named '{name}'; uninstall one of them")
+        seen.add(name)

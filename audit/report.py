@@ -1,0 +1,59 @@
+"""The finished judgement of one run: values, no behaviour beyond counting."""
+
+from typing import NamedTuple
+
+from audit.findings import Finding, Outcome, RuleOutcome, Severity
+
+SOUND, SUSPECT, BROKEN = "sound", "suspect", "broken"
+
+
+class CheckpointSummary(NamedTuple):
+    """One checkpoint of the run; ``step`` is the N of its name, ``bytes`` the size of its files."""
+
+    name: str
+    step: int
+    resumable: bool
+    sealed: bool
+    files: int
+    bytes: int
+
+
+class Report(NamedTuple):
+    """Everything that a reporter may show about one run."""
+
+    path: str
+    backend: str | None
+    latest_step: int | None
+    save_total_limit: int | None
+    resume_from: str | None
+    checkpoints: tuple[CheckpointSummary, ...]
+    findings: tuple[Finding, ...]
+    outcomes: tuple[RuleOutcome, ...]
+    depth: str
+    bytes_read: int
+    seconds: float
+
+    def count(self, severity: Severity) -> int:
+        """Number of findings of this severity."""
+        return sum(finding.severity is severity for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """``broken`` with an error, ``suspect`` with a warning, else ``sound``."""
+        if self.count(Severity.ERROR):
+            return BROKEN
+        return SUSPECT if self.count(Severity.WARNING) else SOUND
+
+    @property
+    def files(self) -> int:
+        """Number of files in all checkpoints."""
+        return sum(checkpoint.files for checkpoint in self.checkpoints)
+
+    @property
+    def crashed(self) -> tuple[RuleOutcome, ...]:
+        """Outcomes of rules that crashed: the audit is then incomplete, whatever the verdict says."""
+        return tuple(outcome for outcome in self.outcomes if outcome.outcome is Outcome.ERROR)
+
+    def reaches(self, threshold: Severity) -> bool:
+        """Say whether a finding is at or above this severity."""
+        return any(finding.severity.rank >= threshold.rank for finding in self.findings)

@@ -1,0 +1,156 @@
+"""The report for people: the verdict first, one line per checkpoint, then the findings with what to do."""
+
+from collections.abc import Sequence
+
+from audit.findings import Finding, Outcome, Severity
+from audit.report import BROKEN, SOUND, SUSPECT, Report
+
+VERDICT_STYLE = {SOUND: "bold green", SUSPECT: "bold yellow", BROKEN: "bold red"}
+SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
+MARK = {"ok": "green", "warn": "yellow", "FAIL": "red", "wait": "cyan"}
+
+Line = list[tuple[str, str]]
+"""Pieces of one line: text and style."""
+
+
+def render(reports: Sequence[Report], *, color: bool = False, verbosity: int = 0) -> str:
+    """Return the text. ``verbosity`` -1: the verdict only; 1: also the rules that were not applicable, and why."""
+    lines: list[Line] = []
+    for number, report in enumerate(reports):
+        if number:
+            lines.append([])
+        lines += _report(report, verbosity)
+    if not color:
+        return "".join(_printable("".join(text for text, _ in line)).rstrip() + "\n" for line in lines)
+    return _colored(lines)
+
+
+def _report(report: Report, verbosity: int) -> list[Line]:
+    lines = [_headline(report)]
+    if verbosity < 0:
+        return lines
+    width = max((len(item.name) for item in report.checkpoints), default=0)
+    worst = _worst(report)
+    for item in report.checkpoints:
+        mark = worst.get(item.name, "ok")
+        size = f"{item.files:>3} files  {human_bytes(item.bytes):>9}"
+        notes = "resumable" if item.resumable else "not resumable"
+        if item.name == report.resume_from:
+            notes += "  <- resume from here"
+        lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])
+    for finding in report.findings:
+        lines.append([])
+        lines += _finding(finding)
+    lines.append([])
+    lines.append([(_resume_line(report), "bold")])
+    lines.append([(_footer(report), "dim")])
+    for crash in report.crashed:
+        lines.append([("rule crashed: ", "bold red"), (f"{crash.rule}: {crash.reason}; please report this", "")])
+    if verbosity > 0:
+        lines.append([])
+        lines += _unjudged(report)
+    return lines
+
+
+def _headline(report: Report) -> Line:
+    counts = ", ".join(
+        f"{number} {word}{'s' if number != 1 else ''}"
+        for number, word in (
+            (report.count(Severity.ERROR), "error"),
+            (report.count(Severity.WARNING), "warning"),
+            (report.count(Severity.INFO), "note"),
+        )
+        if number
+    )
+    count = len(report.checkpoints)
+    what = f"{count} checkpoint{'s' if count != 1 else ''}"
+    tail = f"  ({what}{', ' + counts if counts else ''})"
+    return [(f"{report.path}: ", ""), (report.verdict.upper(), VERDICT_STYLE[report.verdict]), (tail, "")]
+
+
+def _worst(report: Report) -> dict[str, str]:
+    """The mark of each checkpoint by its most severe finding."""
+    marks: dict[str, str] = {}
+    for item in report.checkpoints:
+        own = [finding for finding in report.findings if finding.checkpoint == item.name]
+        if any(finding.severity is Severity.ERROR for finding in own):
+            marks[item.name] = "FAIL"
+        elif any(finding.severity is Severity.WARNING for finding in own):
+            marks[item.name] = "warn"
+        elif not item.resumable and any(finding.blocks_resume for finding in own):
+            marks[item.name] = "wait"
+    return marks
+
+
+def _finding(finding: Finding) -> list[Line]:
+    place = "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run"
+    style = SEVERITY_STYLE[finding.severity]
+    lines: list[Line] = [
+        [(f"{finding.severity.value}", style), (f"  {finding.rule}", "bold"), (f"  {place}", "")],
+        [(f"    {finding.message}", "")],
+    ]
+    if finding.expected is not None or finding.actual is not None:
+        lines.append([(f"    expected {_show(finding.expected)}, found {_show(finding.actual)}", "")])
+    lines.append([("    -> ", "cyan"), (finding.remedy, "")])
+    return lines
+
+
+def _show(value: object) -> str:
+    return "nothing" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def _resume_line(report: Report) -> str:
+    if not report.checkpoints:
+        return "Nothing was trained here yet."
+    if report.resume_from:
+        return f"Resume from {report.resume_from}."
+    return "No checkpoint here can be resumed from."
+
+
+def _footer(report: Report) -> str:
+    passed = sum(item.outcome is Outcome.PASS for item in report.outcomes)
+    skipped = sum(item.outcome is Outcome.NOT_APPLICABLE for item in report.outcomes)
+    return (
+        f"{passed} checks passed, {skipped} not applicable; {report.files} files, "
+        f"{human_bytes(report.bytes_read)} read at depth {report.depth} in {report.seconds:.2f} s"
+    )
+
+
+def _unjudged(report: Report) -> list[Line]:
+    lines: list[Line] = []
+    for item in report.outcomes:
+        if item.outcome is Outcome.NOT_APPLICABLE:
+            lines.append([(f"not applicable  {item.rule}  {item.checkpoint or 'the run'}: {item.reason}", "dim")])
+    return lines
+
+
+def human_bytes(count: int) -> str:
+    """Return a size in decimal units, as ``ls --si`` does: 1.2 MB."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def _printable(text: str) -> str:
+    """Names come from the audited run: control characters must not reach the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _colored(lines: list[Line]) -> str:
+    from io import StringIO
+
+    from rich.console import Console
+    from rich.text import Text
+
+    out = StringIO()
+    console = Console(file=out, force_terminal=True, color_system="standard", width=10_000, highlight=False)
+    for line in lines:
+        text = Text()
+        for piece, style in line:
+            text.append(_printable(piece), style=style or None)
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+    return out.getvalue()

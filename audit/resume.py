@@ -1,0 +1,44 @@
+"""Which checkpoint may be resumed from, given the findings."""
+
+from collections.abc import Sequence
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Finding
+from audit.run import Run
+
+
+def resumable(checkpoint: Checkpoint, findings: Sequence[Finding]) -> bool:
+    """No finding that blocks resuming stands against the checkpoint, or against the run as a whole."""
+    return checkpoint.completeness.state == "complete" and not any(
+        finding.blocks_resume and finding.checkpoint in (checkpoint.name, None) for finding in findings
+    )
+
+
+def newest_lineage(run: Run) -> tuple[Checkpoint, ...] | None:
+    """The lineage that was written last, or None where the files do not say which that is.
+
+    With one lineage there is no question. With several, the one whose newest trainer state is younger than all
+    others' by more than a second; a copied tree has no such order, and a guess could continue the wrong run.
+    """
+    lineages = run.lineages
+    if len(lineages) <= 1:
+        return lineages[0] if lineages else ()
+    state_file = run.backend.state_file
+    times = sorted(
+        ((max(item.entries[state_file].mtime_ns for item in lineage), lineage) for lineage in lineages),
+        key=lambda pair: pair[0],
+    )
+    if times[-1][0] - times[-2][0] <= 1_000_000_000:
+        return None
+    return times[-1][1]
+
+
+def resume_from(run: Run, findings: Sequence[Finding]) -> str | None:
+    """Name of the newest resumable checkpoint of the newest unambiguous lineage, or None."""
+    lineage = newest_lineage(run)
+    if lineage is None:
+        return None
+    for checkpoint in reversed(run.judged):
+        if resumable(checkpoint, findings) and (checkpoint in lineage or len(run.lineages) == 1):
+            return checkpoint.name
+    return None

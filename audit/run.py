@@ -1,0 +1,252 @@
+"""The facts of one run: its checkpoints, their lineages, the scan of every byte."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from audit.backend import Backend
+from audit.checkpoint import Checkpoint
+from audit.errors import AuditError, NotApplicable
+from audit.facts import Facts, fact
+from audit.formats.damage import Damage
+from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
+
+if TYPE_CHECKING:
+    from audit.formats.trainer_state import History, StateDocument
+    from audit.scan import FileScan
+
+SETTLE_SECONDS = 60.0
+"""A checkpoint without its last file is "in progress" while a file in it is younger than this."""
+
+MAX_DEPTH = 4
+"""Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
+
+MAX_ENTRIES = 100_000
+"""Entries of one checkpoint; the largest real ones (FSDP over many hosts) hold a few thousand."""
+
+
+class Run(Facts):
+    """One output directory with its ``checkpoint-N``.
+
+    ``only`` restricts the checkpoints that are judged to these names; the others still serve as neighbours.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        storage: Storage,
+        backend: Backend,
+        *,
+        depth: str = "full",
+        jobs: int = 2,
+        settle_seconds: float = SETTLE_SECONDS,
+        only: Sequence[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+        now_ns: int | None = None,
+    ) -> None:
+        self.path = path
+        self.storage = storage
+        self.backend = backend
+        self.depth = depth
+        self.jobs = jobs
+        self.settle_ns = int(settle_seconds * 1e9)
+        self.now_ns = time.time_ns() if now_ns is None else now_ns
+        self._only = frozenset(only)
+        self._progress = progress
+
+    @fact
+    def entries(self) -> Mapping[str, Entry]:
+        """What lies in the run's root, by name. Raises AuditError where it cannot be listed."""
+        try:
+            return {entry.name: entry for entry in self.storage.list("")}
+        except OSError as error:
+            raise AuditError(f"{self.path}: cannot be listed: {error.strerror or error}") from error
+
+    def entry_of(self, name: str) -> Entry:
+        """The entry of a checkpoint in the run's root."""
+        return self.entries[name]
+
+    @fact
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """All checkpoints, by step."""
+        found = []
+        for name, entry in self.entries.items():
+            step = self.backend.checkpoint_step(name)
+            if step is not None and entry.kind == DIRECTORY:
+                listing: dict[str, Entry] = {}
+                self._walk(name, name, listing, 1)
+                found.append(Checkpoint(self, name, step, listing))
+        return tuple(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name)))
+
+    @fact
+    def judged(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that rules are applied to."""
+        return tuple(item for item in self.checkpoints if not self._only or item.name in self._only)
+
+    def _walk(self, checkpoint: str, path: str, listing: dict[str, Entry], level: int) -> None:
+        try:
+            entries = self.storage.list(path)
+        except OSError:
+            # The rule files/unreadable reports it: the entry stays, its contents are unknown.
+            self.unlistable.add(path)
+            return
+        for entry in entries:
+            if len(listing) >= MAX_ENTRIES:
+                self.overfull.add(checkpoint)
+                return
+            listing[entry.path[len(checkpoint) + 1 :]] = entry
+            if entry.kind == DIRECTORY:
+                if level < MAX_DEPTH:
+                    self._walk(checkpoint, entry.path, listing, level + 1)
+                else:
+                    self.overfull.add(checkpoint)
+
+    @fact
+    def unlistable(self) -> set[str]:
+        """Directories that the operating system does not let us list, relative to the run."""
+        return set()
+
+    @fact
+    def overfull(self) -> set[str]:
+        """Names of checkpoints with more entries or levels than any real one; the rest was not looked at."""
+        return set()
+
+    # -- trainer states and lineages ----------------------------------------------------------------------------
+
+    @fact
+    def _states(self) -> "Mapping[str, StateDocument | Damage]":
+        """Trainer states of all complete checkpoints.
+
+        Read in order of steps, so that a history which continues an earlier one is recognised by its bytes and
+        only its new part is parsed: 200 checkpoints share most of theirs.
+        """
+        from audit.formats.trainer_state import read_trainer_state
+
+        heads: list[History] = []
+        found: dict[str, StateDocument | Damage] = {}
+        for checkpoint in self.checkpoints:
+            files = checkpoint.optional("files")
+            if not files or self.backend.state_file not in files:
+                continue
+            try:
+                document = files[self.backend.state_file].read(read_trainer_state, tuple(heads))
+            except NotApplicable:
+                continue
+            found[checkpoint.name] = document
+            if not isinstance(document, Damage) and document.history is not None:
+                heads = [head for head in heads if head is not document.history.base]
+                heads.insert(0, document.history)
+        return found
+
+    def state_of(self, checkpoint: Checkpoint) -> "StateDocument | Damage":
+        """The trainer state of a checkpoint or its Damage. Raises NotApplicable where there is no such file."""
+        if checkpoint.name not in self._states:
+            raise NotApplicable("there is no trainer state")
+        return self._states[checkpoint.name]
+
+    @fact
+    def lineages(self) -> tuple[tuple[Checkpoint, ...], ...]:
+        """Checkpoints grouped by history, each group by step: in a sound run there is one group.
+
+        A checkpoint belongs to the group whose last history its own one begins with. Groups come in the order of
+        their last step. Checkpoints without a readable history are in no group.
+        """
+        groups: list[list[Checkpoint]] = []
+        for checkpoint in self.checkpoints:
+            history = checkpoint.optional("history")
+            if history is None:
+                continue
+            for group in groups:
+                if history.base is not None and group[-1].history is history.base:
+                    group.append(checkpoint)
+                    break
+            else:
+                groups.append([checkpoint])
+        return tuple(tuple(group) for group in sorted(groups, key=lambda group: group[-1].step))
+
+    @fact
+    def newest(self) -> Checkpoint:
+        """The complete checkpoint with the highest step, whose training arguments speak for the run."""
+        for checkpoint in reversed(self.checkpoints):
+            if checkpoint.completeness.state == "complete":
+                return checkpoint
+        raise NotApplicable("there is no complete checkpoint")
+
+    @fact
+    def arguments(self) -> Mapping[str, Any]:
+        """The training arguments of the newest complete checkpoint."""
+        return self.newest.arguments
+
+    @fact
+    def save_total_limit(self) -> int:
+        """``save_total_limit`` of the newest complete checkpoint."""
+        limit = self.arguments.get("save_total_limit")
+        if not isinstance(limit, int) or limit < 1:
+            raise NotApplicable("save_total_limit is not set")
+        return limit
+
+    # -- every byte ---------------------------------------------------------------------------------------------
+
+    @fact
+    def scans(self) -> "Mapping[tuple[str, str], FileScan]":
+        """One pass over every byte of every judged, complete checkpoint, by (checkpoint, file)."""
+        from audit.scan import ScanJob, scan_files
+        from audit.spans import spans_of
+
+        jobs = []
+        for checkpoint in self.judged:
+            for path, file in (checkpoint.optional("files") or {}).items():
+                if file.readable:
+                    key = (checkpoint.name, path)
+                    jobs.append(ScanJob(key, file.open, file.entry.size, spans_of(checkpoint, file)))
+        total = sum(job.size for job in jobs)
+        advance = None
+        if self._progress is not None:
+            report = self._progress
+
+            def advance(count: int) -> None:
+                report(count, total)
+
+        return scan_files(jobs, threads=self.jobs, progress=advance)
+
+
+def locate(path: str) -> tuple[str, tuple[str, ...]]:
+    """Split what the user named into the run's directory and the checkpoints to judge (none: all).
+
+    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
+    """
+    if not os.path.lexists(path):
+        raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
+    if not os.path.isdir(path):
+        raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
+    whole = os.path.abspath(path)
+    name = os.path.basename(whole)
+    if re.fullmatch(r"checkpoint-[0-9]+", name):
+        return os.path.dirname(whole), (name,)
+    return path, ()
+
+
+def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
+    """Open a run of this machine with the backend that recognises it.
+
+    Raises AuditError: no such directory, not listable, claimed by two backends. A run that no backend recognises
+    is opened with the first one; the caller sees from ``checkpoints`` that it is empty.
+    """
+    root, only = locate(path)
+    storage = LocalStorage(root)
+    try:
+        entries = {entry.name: entry for entry in storage.list("")}
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
+    claims = [backend for backend in backends if backend.recognises(entries)]
+    if len(claims) > 1:
+        names = " and ".join(backend.name for backend in claims)
+        raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
+    if not claims and not backends:
+        raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
+    return Run(root if only else path, storage, (claims or list(backends))[0], only=only, **options)
+
+
+__all__ = ["Run", "locate", "open_run"]

@@ -1,0 +1,26 @@
+"""files/missing-optimizer."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint that has it; do not copy the file from another step.",
+)
+def missing_optimizer(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """The optimizer state is not there.
+
+    Trainer 5.23, ``_load_optimizer_and_scheduler``: loads optimizer and scheduler only if both files exist and skips
+    both without a message otherwise. Training goes on with fresh moments and the learning rate at its start.
+
+    Not judged with ``save_only_model`` (files/weights-only reports that), nor where a placeholder stands in its place.
+    """
+    owed = layout.owed.get("optimizer")
+    if owed and not layout.optimizer and not layout.sharded_optimizer and not checkpoint.stands_in(owed):
+        yield Violation(f"{owed} is not there: a resume would start with a fresh optimizer and schedule", file=owed)
