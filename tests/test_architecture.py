@@ -1,0 +1,183 @@
+"""Who may import whom. The layers stand in docs/architecture.md; packages and modules are found, not listed."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("backends", "plugins")
+HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers"}
+SLOW_TO_LOAD = {"jsonschema", "numpy", "rich"}
+MAY_LOAD_NUMPY = ("audit.scan", "audit.tensor_rows")
+
+
+class Import(NamedTuple):
+    """One import: the dotted name, its line, and whether it is paid for as soon as the module is loaded."""
+
+    name: str
+    line: int
+    at_load: bool
+
+
+def layers_of(document: str) -> dict[str, int]:
+    """Return the layer of each core module, 0 at the top, from the block marked "layers" in the document."""
+    block = document.partition("<!-- layers -->")[2].partition("```text\n")[2].partition("```")[0]
+    return {name: height for height, line in enumerate(block.splitlines()) for name in line.split()}
+
+
+def imports(tree: ast.AST, at_load: bool = True) -> Iterator[Import]:
+    """Yield the imports of a module, without the ones that only a type checker sees."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, node.lineno, at_load)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield Import(f"{'.' * node.level}{node.module or ''}.{alias.name}", node.lineno, at_load)
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for child in node.orelse:
+                yield from imports(child, at_load)
+        else:
+            inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            yield from imports(node, at_load and not inside)
+
+
+def violations(module: str, tree: ast.AST, layers: dict[str, int], rooms: set[str]) -> list[str]:
+    """Return what is wrong with the imports of ``module``, one line each."""
+    return [
+        f"{module}:{item.line}: imports {item.name.rstrip('.')}: {reason}"
+        for item in imports(tree)
+        if (reason := _wrong(module, item, layers, rooms))
+    ]
+
+
+def _wrong(module: str, item: Import, layers: dict[str, int], rooms: set[str]) -> str | None:
+    home, target = module.partition(".")[0], item.name.partition(".")[0]
+    if target == "":
+        return "relative"
+    if target in ROOMS:
+        return "a room is no package"
+    if target in rooms and target != home:
+        return "rooms do not know each other" if home in rooms else "the core knows no room"
+    if target in HEAVY and not (home in rooms and module.endswith(".training")):
+        return "heavy libraries belong in the training module of a backend"
+    if target in SLOW_TO_LOAD and item.at_load and not _may_load(module, target):
+        return "imported inside the function that needs it, start-up stays fast"
+    if target == "pluggy" and module not in ("audit.manager", "audit.hookspecs"):
+        return "the manager alone calls pluggy"
+    if target == home == "audit":
+        return _direction(module, item, layers)
+    return None
+
+
+def _may_load(module: str, target: str) -> bool:
+    if module.endswith(".training"):
+        return True
+    return target == "numpy" and module.startswith(MAY_LOAD_NUMPY)
+
+
+def _direction(module: str, item: Import, layers: dict[str, int]) -> str | None:
+    if module == "audit":
+        return None  # the public names: imported at their first use
+    own, other = module.split(".")[1], item.name.split(".")[1]
+    for name in (own, other):
+        if name not in layers and name != "__version__":
+            return f"'{name}' stands in no layer of docs/architecture.md"
+    if other != "__version__" and layers[other] < layers[own]:
+        return f"'{other}' is above '{own}' in docs/architecture.md"
+    return None
+
+
+def modules() -> dict[str, Path]:
+    """Return every module that the project ships, by its dotted name."""
+    found = {}
+    for base in (ROOT, *(ROOT / room for room in ROOMS)):
+        for package in sorted(base.glob("audit" if base == ROOT else "*/")):
+            for path in sorted(package.rglob("*.py")):
+                parts = path.relative_to(base).with_suffix("").parts
+                found[".".join(parts).removesuffix(".__init__")] = path
+    return found
+
+
+def room_packages() -> set[str]:
+    return {path.parent.name for room in ROOMS for path in (ROOT / room).glob("*/__init__.py")}
+
+
+LAYERS = layers_of((ROOT / "docs/architecture.md").read_text())
+MODULES = modules()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module: str) -> None:
+    tree = ast.parse(MODULES[module].read_text())
+
+    assert violations(module, tree, LAYERS, room_packages()) == []
+
+
+def test_every_module_of_the_core_has_a_layer() -> None:
+    core = {name.split(".")[1] for name in MODULES if name.startswith("audit.")}
+
+    assert core - LAYERS.keys() == set()
+
+
+def test_the_picture_names_nothing_that_is_gone() -> None:
+    core = {name.split(".")[1] for name in MODULES if name.startswith("audit.")}
+
+    assert LAYERS.keys() - core == set()
+
+
+def test_both_rooms_have_packages() -> None:
+    rooms = {path.parts[-3] for room in ROOMS for path in (ROOT / room).glob("*/__init__.py")}
+
+    assert rooms == set(ROOMS)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "reason"),
+    [
+        ("audit.engine", "import audit_rules", "the core knows no room"),
+        ("audit.engine", "def f():\n    from audit_rules.files import x", "the core knows no room"),
+        ("audit_rules.a", "import audit_hf_trainer.layout", "rooms do not know each other"),
+        ("audit.errors", "from audit.engine import judge", "'engine' is above 'errors'"),
+        ("audit.errors", "def f():\n    from audit import engine", "'engine' is above 'errors'"),
+        ("audit.errors", "from audit.novelty import x", "'novelty' stands in no layer"),
+        ("audit.novelty", "from audit.errors import x", "'novelty' stands in no layer"),
+        ("audit.engine", "from .errors import x", "relative"),
+        ("audit.engine", "import backends.audit_hf_trainer", "a room is no package"),
+        ("audit.engine", "def f():\n    import torch", "heavy libraries"),
+        ("audit_hf_trainer.layout", "from transformers import Trainer", "heavy libraries"),
+        ("audit.training", "import torch", "heavy libraries"),
+        ("audit.engine", "import numpy as np", "start-up stays fast"),
+        ("audit.engine", "class A:\n    from rich import print", "start-up stays fast"),
+        ("audit.engine", "if True:\n    import jsonschema", "start-up stays fast"),
+        ("audit.engine", "import pluggy", "the manager alone"),
+    ],
+)
+def test_a_forbidden_import_is_seen(module: str, source: str, reason: str) -> None:
+    (violation,) = violations(
+        module, ast.parse(source), {"engine": 0, "errors": 1}, {"audit_rules", "audit_hf_trainer"}
+    )
+
+    assert reason in violation
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("audit.engine", "from audit.errors import AuditError"),
+        ("audit.engine", "from audit import __version__, errors"),
+        ("audit.engine", "def f():\n    import numpy"),
+        ("audit.scan", "import numpy as np"),
+        ("audit.manager", "import pluggy"),
+        ("audit.errors", "if TYPE_CHECKING:\n    from audit.engine import judge"),
+        ("audit_rules.a", "from audit.rules import rule\nfrom audit_rules.b import helper"),
+        ("audit_hf_trainer.training", "import torch, numpy"),
+    ],
+)
+def test_an_allowed_import_is_let_through(module: str, source: str) -> None:
+    layers = {"manager": 0, "engine": 0, "scan": 0, "errors": 1}
+
+    assert violations(module, ast.parse(source), layers, {"audit_rules", "audit_hf_trainer"}) == []
