@@ -21,6 +21,6 @@ def missing_optimizer(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violat
 
     Not judged with ``save_only_model`` (files/weights-only reports that), nor where a placeholder stands in its place.
     """
-    owed = layout.owed.get("optimizer")
-    if owed and not layout.optimizer and not layout.sharded_optimizer and not checkpoint.stands_in(owed):
-        yield Violation(f"{owed} is not there: a resume would start with a fresh optimizer and schedule", file=owed)
+    name = layout.missing.get("optimizer")
+    if name and not checkpoint.stands_in(name):
+        yield Violation(f"{name} is not there: a resume would start with a fresh optimizer and schedule", file=name)
