@@ -64,11 +64,15 @@ class LegRequest(NamedTuple):
 
 
 class LegResult(NamedTuple):
-    """What one leg did: steps before and after, and the losses it logged, one (step, loss) each."""
+    """What one leg did: steps before and after, and the losses it logged, one (step, loss) each.
+
+    ``stopped_by`` is the signal (SIGINT, SIGTERM) after which the leg saved and ended early, else None.
+    """
 
     first_step: int
     last_step: int
     losses: tuple[tuple[int, float], ...]
+    stopped_by: int | None = None
 
 
 class Backend(Protocol):
