@@ -1,0 +1,88 @@
+"""One pass over every byte: BLAKE3 of each file, CRC32 of records, non-finite values, runs of zero bytes.
+
+Each file is read by blocks that stay in the processor's second-level cache while all checks look at them, so a check
+more costs little more. Files are read, never mapped: a file cut under a map would end the process. The kernels that
+need numpy, blake3 and isal are imported by :func:`scan_files`, so these values cost nothing to import.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import NamedTuple
+
+from audit.storage import ContextReader
+
+BLOCK = 1 << 20
+"""Bytes read at a time by each thread: half of a second-level cache of 2 MiB. A multiple of 8."""
+
+
+class Span(NamedTuple):
+    """A part of a file to look at: ``length`` bytes from ``offset``, the values of one tensor or one record.
+
+    ``dtype`` is a safetensors code; None, or a code that is no floating-point type, leaves the values alone (as the
+    values of a big-endian archive must be). ``crc`` is the CRC32 that is expected, None computes none. ``zero_run`` is
+    the shortest run of zero bytes to report, at least 16; 0 looks for none.
+    """
+
+    name: str
+    offset: int
+    length: int
+    dtype: str | None = None
+    crc: int | None = None
+    zero_run: int = 4096
+
+
+class SpanScan(NamedTuple):
+    """What was found in a span; ``crc`` is the computed one, None where none was expected.
+
+    ``nonfinite``: a NaN or an infinity; ``negative``: a value below -0.0; ``all_zero``: nothing but zeros;
+    ``peak``: the largest finite magnitude. ``zero_run``: bytes of the longest run of zero bytes if that is at least the
+    span's minimum, else 0, and ``zero_run_at`` its offset in the file (the first of equals). ``complete``: the
+    span was read to its end; if not, the other values are of the part that was read.
+    """
+
+    nonfinite: bool
+    negative: bool
+    all_zero: bool
+    peak: float
+    zero_run: int
+    zero_run_at: int
+    crc: int | None
+    complete: bool
+
+
+class FileScan(NamedTuple):
+    """What was found in a file. ``error`` completes the sentence "FILE ..."; the digest is then empty.
+
+    ``digest`` is the BLAKE3 of all bytes in hexadecimal, as ``b3sum`` prints it.
+    """
+
+    digest: str
+    size: int
+    bytes_read: int
+    spans: dict[str, SpanScan]
+    error: str | None
+
+
+class ScanJob(NamedTuple):
+    """A file to scan: ``size`` as it was listed, ``spans`` sorted by offset and not overlapping, names unique.
+
+    ``open`` is called once; the reader's ``read_into`` is called from several threads at once.
+    """
+
+    key: Hashable
+    open: Callable[[], ContextReader]
+    size: int
+    spans: Sequence[Span] = ()
+
+
+def scan_files(
+    jobs: Sequence[ScanJob], threads: int = 2, progress: Callable[[int], None] | None = None, block: int = BLOCK
+) -> dict[Hashable, FileScan]:
+    """Scan every job, the largest first, and return the results by key.
+
+    A file that cannot be opened or read, or that changes its size meanwhile, gives an ``error`` and no exception.
+    ``progress`` gets the number of bytes of each block that is done, from whichever thread did it, one call at a time.
+    ``block`` is in bytes, a multiple of 8. Raises ImportError where numpy, blake3 or isal is missing.
+    """
+    from audit.scan.threads import Pool
+
+    return Pool(jobs, block, progress).run(threads)

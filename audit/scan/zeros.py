@@ -1,0 +1,77 @@
+"""Runs of zero bytes: what a hole in a file, a lost page or a filled-up disk leaves behind.
+
+A run of n bytes holds a whole aligned word within any n - 15 bytes of it, so looking at one word in every n / 2 bytes
+misses none; only where such a word is zero is the neighbourhood searched.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from audit.scan.floats import Bytes
+
+SHORTEST = 16
+"""Shorter runs are not looked for: they need not hold a whole aligned word."""
+
+
+class Runs(NamedTuple):
+    """Zero bytes of a part: at its start, at its end, and the longest run within with its place (the first of equals)."""
+
+    lead: int
+    trail: int
+    longest: int
+    at: int
+
+
+def stride(shortest: int) -> int:
+    """Return how many words apart samples may lie so that no run of ``shortest`` bytes is missed."""
+    return max(1, min(shortest // 2, shortest - 15) // 8)
+
+
+def candidates(block: Bytes, every: int) -> list[int]:
+    """Return the offsets of sampled words that are zero, one word in ``every``; the block is aligned."""
+    words = block[: len(block) // 8 * 8].view(np.uint64)[::every]
+    if words.all():
+        return []
+    offsets: list[int] = (np.flatnonzero(words == 0) * (8 * every)).tolist()
+    return offsets
+
+
+def edges(part: memoryview, reach: int) -> tuple[int, int]:
+    """Return the zero bytes at start and end of ``part``; past ``reach`` bytes they are not counted further."""
+    head, tail = bytes(part[:reach]), bytes(part[-reach:])
+    return len(head) - len(head.lstrip(b"\0")), len(tail) - len(tail.rstrip(b"\0"))
+
+
+def search(part: Bytes, shortest: int) -> Runs:
+    """Return the exact runs of ``part``, shorter ones than ``shortest`` left out of ``longest``."""
+    size = len(part)
+    if not part.max(initial=0):
+        return Runs(size, size, size, 0)
+    lead, trail = _lead(part), _lead(part[::-1])
+    # Words with a border of ones on both sides, so that each run of zero words has an end within the array.
+    padded = np.full(8 + (size + 7) // 8 * 8 + 8, 0xFF, np.uint8)
+    padded[8 : 8 + size] = part
+    zero = padded.view(np.uint64) == 0
+    turns = np.flatnonzero(zero[1:] != zero[:-1]) + 1
+    first, end = turns[::2], turns[1::2]
+    long = (end - first) * 8 > shortest - 15
+    first, end = first[long], end[long]
+    if not len(first):
+        return Runs(lead, trail, 0, 0)
+    octets = padded.reshape(-1, 8) != 0
+    before = octets[first - 1, ::-1].argmax(axis=1)
+    after = octets[end].argmax(axis=1)
+    lengths = (end - first) * 8 + before + after
+    best = int(lengths.argmax())
+    if lengths[best] < shortest:
+        return Runs(lead, trail, 0, 0)
+    return Runs(lead, trail, int(lengths[best]), int(first[best] * 8 - 8 - before[best]))
+
+
+def _lead(part: Bytes) -> int:
+    """The zero bytes at the start of a part that is not all zero, looked for in growing steps."""
+    reach = 4096
+    while not part[:reach].any():
+        reach *= 8
+    return int((part[:reach] != 0).argmax())
