@@ -64,6 +64,8 @@ class Checkpoint(Facts):
     @fact
     def completeness(self) -> Completeness:
         """Whether it was written to the end: the state file is written last, the sentinel is removed last."""
+        if self.name in self.run.unlistable:
+            raise NotApplicable("the directory cannot be listed")
         state_file = self.run.backend.state_file
         state = self.entries.get(state_file)
         sentinel = self.entries.get(SENTINEL)
@@ -82,15 +84,19 @@ class Checkpoint(Facts):
             return Completeness("in progress", reason)
         return Completeness("incomplete", reason)
 
+    @property
+    def complete(self) -> bool:
+        """Whether it could be listed and was written to the end."""
+        found = self.optional("completeness")
+        return found is not None and found.state == "complete"
+
     @fact
     def files(self) -> Mapping[str, File]:
         """Files by path relative to the checkpoint. Not there for an incomplete checkpoint: it has one finding."""
         if self.completeness.state != "complete":
             raise NotApplicable(f"the checkpoint is {self.completeness.state}")
         return {
-            path: File(self.run.storage, path, entry)
-            for path, entry in self.entries.items()
-            if entry.kind != DIRECTORY
+            path: File(self.run.storage, path, entry) for path, entry in self.entries.items() if entry.kind != DIRECTORY
         }
 
     @fact

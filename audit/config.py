@@ -102,7 +102,9 @@ def check_names(options: Options, registry: Registry, where: str) -> None:
     for key, names in (("select", options.select), ("ignore", options.ignore)):
         for name in names:
             if name not in ids and name not in families:
-                raise ConfigError(f"{where}: {key}: no rule or family is named '{name}'{did_you_mean(name, ids + families)}")
+                raise ConfigError(
+                    f"{where}: {key}: no rule or family is named '{name}'{did_you_mean(name, ids + families)}"
+                )
     for key, table in (("severity", options.severity), ("rules", options.rules)):
         for name in table:
             if name not in ids:

@@ -71,7 +71,9 @@ def load(extra: Iterable[Any] = ()) -> Registry:
         try:
             manager.register(_import(module), name)
         except Exception as error:
-            raise PluginError(f"plugin '{name}' ({module}) cannot be loaded: {type(error).__name__}: {error}") from error
+            raise PluginError(
+                f"plugin '{name}' ({module}) cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
     for plugin in extra:
         manager.register(plugin)
     manager.check_pending()

@@ -9,7 +9,7 @@ from audit.run import Run
 
 def resumable(checkpoint: Checkpoint, findings: Sequence[Finding]) -> bool:
     """No finding that blocks resuming stands against the checkpoint, or against the run as a whole."""
-    return checkpoint.completeness.state == "complete" and not any(
+    return checkpoint.complete and not any(
         finding.blocks_resume and finding.checkpoint in (checkpoint.name, None) for finding in findings
     )
 

@@ -170,7 +170,7 @@ class Run(Facts):
     def newest(self) -> Checkpoint:
         """The complete checkpoint with the highest step, whose training arguments speak for the run."""
         for checkpoint in reversed(self.checkpoints):
-            if checkpoint.completeness.state == "complete":
+            if checkpoint.complete:
                 return checkpoint
         raise NotApplicable("there is no complete checkpoint")
 

@@ -180,5 +180,3 @@ def _kind(mode: int) -> str:
     if stat.S_ISDIR(mode):
         return DIRECTORY
     return SPECIAL
-
-

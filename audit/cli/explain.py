@@ -15,7 +15,7 @@ def call(arguments: argparse.Namespace) -> int:
     rule = load().rule(arguments.rule)
     blocks = ", blocks resuming" if rule.blocks_resume else ""
     print(f"{rule.id} ({rule.severity.value}{blocks})\n")
-    print(rule.documentation.strip())
+    print(rule.documentation.strip().replace("``", "`"))
     print(f"\nWhat to do: {rule.remedy}")
     if rule.explained_by:
         print(f"\nNot reported where the cause is already named by: {', '.join(rule.explained_by)}")

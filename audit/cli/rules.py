@@ -16,8 +16,12 @@ def call(arguments: argparse.Namespace) -> int:
     if not rules:
         from audit.errors import AuditError
 
-        raise AuditError(f"no family is named '{arguments.family}'; there are: {', '.join(sorted({r.family for r in load().rules}))}")
+        raise AuditError(
+            f"no family is named '{arguments.family}'; there are: {', '.join(sorted({r.family for r in load().rules}))}"
+        )
     width = max(len(rule.id) for rule in rules)
     for rule in rules:
-        print(f"{rule.id:<{width}}  {rule.severity.value:<7}  {'blocks' if rule.blocks_resume else '      '}  {rule.title}")
+        print(
+            f"{rule.id:<{width}}  {rule.severity.value:<7}  {'blocks' if rule.blocks_resume else '      '}  {rule.title}"
+        )
     return 0

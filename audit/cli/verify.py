@@ -12,7 +12,9 @@ from audit.manager import load
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N")
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N"
+    )
     add_options(parser)
 
 

@@ -1,0 +1,24 @@
+"""files/empty-file."""
+
+from collections.abc import Iterator, Mapping
+
+from audit.checkpoint import Checkpoint
+from audit.files import OTHER, File
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint; check the disk for space and the file system for errors.",
+)
+def empty_file(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[Violation]:
+    """A file has no bytes.
+
+    torch.save and JSON files are truncated and written anew in place, without fsync: a kill, a full disk or a power
+    failure leaves a name without contents. Judged for JSON, safetensors and torch files; other files may be empty.
+    """
+    for file in files.values():
+        if file.readable and file.entry.size == 0 and file.format != OTHER:
+            yield Violation(f"{file.path} is empty (0 bytes)", file=file.path)

@@ -1,0 +1,33 @@
+"""files/incomplete-checkpoint."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint, Completeness
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from the checkpoint before it; move this directory away, Trainer would take it and crash.",
+)
+def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) -> Iterator[Violation]:
+    """The checkpoint was not written to its end.
+
+    Trainer 5.23, ``_save_checkpoint``: files go straight into the final directory, ``trainer_state.json`` last, so a
+    directory without it was cut off. At a signal (``enable_jit_checkpoint``) ``checkpoint-is-incomplete.txt`` is
+    written first and removed last; no code of transformers ever reads it. ``get_last_checkpoint`` takes the highest
+    number without looking inside, so a resume picks this directory and crashes, or loads a torn state.
+
+    One finding stands for the whole directory. While a file in it is younger than the settle time (60 seconds,
+    ``settle-seconds``) the save may still be going on: then it is "in progress", an info, and not handed out.
+    """
+    if completeness.state == "in progress":
+        yield Violation(
+            f"is being written right now: {completeness.reason}",
+            severity=Severity.INFO,
+            remedy="Wait until the trainer has finished saving, then verify again.",
+        )
+    elif completeness.state == "incomplete":
+        yield Violation(f"was not written to its end: {completeness.reason}")

@@ -1,0 +1,29 @@
+"""files/missing-adapter."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.files._session import same_session
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from a checkpoint that has all adapters.",
+    explained_by=("files/missing-weights",),
+)
+def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """An adapter that the same session saved beside its other checkpoints is gone here.
+
+    PEFT saves adapters with names other than ``default`` in sub-directories. Trainer 5.23 finds them by content: with
+    the sub-directory gone it loads the root adapter into the missing one if the shapes fit, or keeps fresh values,
+    without a message either way.
+    """
+    here = {adapter.directory for adapter in layout.adapters}
+    there = {adapter.directory for other in same_session(checkpoint) for adapter in other.layout.adapters}
+    for directory in sorted(there - here):
+        place = f"the directory {directory}/" if directory else "the adapter in the checkpoint itself"
+        yield Violation(f"{place} is not there; the other checkpoints have this adapter", file=directory or None)

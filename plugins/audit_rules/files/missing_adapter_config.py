@@ -1,0 +1,24 @@
+"""files/missing-adapter-config."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Copy adapter_config.json from a checkpoint of the same run; it does not change during training.",
+)
+def missing_adapter_config(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """Adapter weights without their adapter_config.json.
+
+    PEFT cannot load such an adapter (``PeftModel.from_pretrained`` needs rank, targets and base model), and nobody can
+    tell any more whether the resuming code builds the adapter that was trained.
+    """
+    for role, name in layout.missing.items():
+        if role.partition(":")[0] == "adapter_config" and not checkpoint.stands_in(name):
+            yield Violation(f"{name} is not there: the adapter's rank, targets and base model are unknown", file=name)

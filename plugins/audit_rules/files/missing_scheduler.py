@@ -1,0 +1,26 @@
+"""files/missing-scheduler."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint that has it; do not copy the file from another step.",
+    explained_by=("files/missing-optimizer",),
+)
+def missing_scheduler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """The scheduler state is not there.
+
+    Trainer 5.23, ``_load_optimizer_and_scheduler``: without it the optimizer state is not loaded either, silently. The
+    learning rate jumps back to its start and the moments are lost. Under DeepSpeed the engine holds the schedule, and
+    with ``save_only_model`` none is owed: then this is not judged.
+    """
+    name = layout.missing.get("scheduler")
+    if name and not checkpoint.stands_in(name):
+        yield Violation(f"{name} is not there: a resume would load neither schedule nor optimizer", file=name)

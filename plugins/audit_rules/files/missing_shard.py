@@ -1,0 +1,41 @@
+"""files/missing-shard."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.files._shards import group, indexed_files
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint; a shard cannot be rebuilt from the others.",
+)
+def missing_shard(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """A shard of the weights, or the index of the shards, is not there.
+
+    The names ``model-00001-of-00006.safetensors`` say how many there must be, and the index says which. Trainer 5.23
+    crashes without the index or a shard; under DeepSpeed and FSDP every process owes its own part.
+    """
+    missing = set()
+    if layout.index:
+        missing |= {name for name in indexed_files(checkpoint, layout.index) if name not in checkpoint.entries}
+    shards = [name for name in layout.weights if group(name)]
+    if shards and not layout.index:
+        index = layout.missing.get("weights")
+        if index and not checkpoint.stands_in(index):
+            yield Violation(f"{index} is not there: nothing says which shard holds which tensor", file=index)
+    if len({group(name) for name in shards}) == 1:
+        stem, total, extension = group(shards[0]) or ("", 0, "")
+        if total <= 10_000:
+            names = {f"{stem}-{number:05d}-of-{total:05d}{extension}" for number in range(1, total + 1)}
+            missing |= {name for name in names if name not in checkpoint.entries}
+    for role, name in layout.missing.items():
+        if layout.kind == "deepspeed" and ":" in role:
+            missing.add(name)
+    for name in sorted(missing):
+        if not checkpoint.stands_in(name):
+            yield Violation(f"{name} is not there: part of the state cannot be loaded", file=name)

@@ -1,0 +1,26 @@
+"""files/missing-weights."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint that has its weights.",
+    explained_by=("files/missing-shard", "files/shard-index-mismatch"),
+)
+def missing_weights(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """The weights are not there.
+
+    Trainer 5.23, ``_load_from_checkpoint``: wants one of adapter weights (safetensors or bin), full-model weights, a
+    shard index with its shards, an FSDP or a DeepSpeed directory, else "Can't find a valid checkpoint". The weights of
+    an adapter in a sub-directory count as well: without them Trainer 5.23 keeps that adapter's fresh values silently.
+    """
+    for role, name in layout.missing.items():
+        if role.partition(":")[0] == "weights" and name != layout.index and not checkpoint.stands_in(name):
+            yield Violation(f"{name} is not there: the checkpoint has no weights to load", file=name)

@@ -1,0 +1,30 @@
+"""files/placeholder."""
+
+from collections.abc import Iterator, Mapping
+
+from audit.checkpoint import Checkpoint
+from audit.files import PLACEHOLDER_SUFFIXES, File
+from audit.findings import Severity, Violation
+from audit.formats.damage import Kind
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Fetch the real file (git lfs pull, the original machine, or join the parts) before resuming.",
+)
+def placeholder(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[Violation]:
+    """A stand-in lies where a file should be: a git-lfs pointer, a history cleaner's mark, the parts of a split file.
+
+    Seen in 12 of 95 public runs: ``version https://git-lfs`` (about 130 bytes), ``optimizer.pt.REMOVED.git-id``,
+    ``model.safetensors.part_aa``. No loader reads any of them.
+    """
+    for file, damage in checkpoint.damages:
+        if damage.kind is Kind.PLACEHOLDER:
+            yield Violation(f"{file.path} {damage.message}", file=file.path)
+    for path in files:
+        for suffix in PLACEHOLDER_SUFFIXES:
+            original = path[: -len(suffix)]
+            if path.endswith(suffix) and original not in files:
+                yield Violation(f"{path} lies in place of {original}", file=path)

@@ -1,0 +1,50 @@
+"""files/shard-index-mismatch."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.files._shards import group, indexed_files, weight_map
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint; files of two different saves are mixed here.",
+    explained_by=("files/missing-shard", "security/escaping-path"),
+)
+def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """Index, shard files and the tensors in them do not agree.
+
+    Trainer 5.23 computes missing keys from the index alone: a tensor that is in the index but not in its shard keeps
+    the value it had before the resume, without a message. Shards of two groups (``-of-00002`` beside ``-of-00006``)
+    are left over from another save.
+    """
+    if layout.index is None:
+        raise NotApplicable("the weights are not sharded")
+    document = checkpoint.file(layout.index, "shard index").value
+    if not isinstance(document, dict) or not isinstance(document.get("weight_map"), dict):
+        yield Violation(f"{layout.index} has no weight_map: it is no shard index", file=layout.index)
+        return
+    totals = {found[1] for name in layout.weights if (found := group(name))}
+    if len(totals) > 1:
+        groups = " and ".join(f"-of-{total:05d}" for total in sorted(totals))
+        yield Violation(f"shards of {len(totals)} groups are mixed: {groups}", file=layout.index)
+        return
+    extra = sorted(set(layout.weights) - indexed_files(checkpoint, layout.index))
+    if extra:
+        yield Violation(f"{extra[0]} is a shard that {layout.index} does not name", file=extra[0])
+        return
+    mapped = weight_map(checkpoint, layout.index)
+    held = {name: part.file for part in checkpoint.weights for name in part.tensors}
+    for name in sorted(mapped):
+        if held.get(name) != mapped[name]:
+            where = f"it is in {held[name]}" if name in held else "no shard holds it"
+            yield Violation(f"{layout.index} says that {name} is in {mapped[name]}, but {where}", file=mapped[name])
+            return
+    unnamed = sorted(set(held) - set(mapped))
+    if unnamed:
+        yield Violation(f"{held[unnamed[0]]} holds {unnamed[0]}, which the index does not name", file=layout.index)

@@ -1,0 +1,33 @@
+"""files/unreadable."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.formats.damage import Kind
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Run as the user who trained, or have the permissions changed; weight files are written with mode 0600.",
+)
+def unreadable(checkpoint: Checkpoint) -> Iterator[Violation]:
+    """A file or directory is there, but the operating system refuses to read it.
+
+    That is not "missing": safetensors writes its files with mode 0600 (all others get 0644), so another user's audit
+    or resume sees them and cannot open them. Input/output errors of a failing disk are reported here, too.
+    """
+    for path in sorted(checkpoint.run.unlistable):
+        if path == checkpoint.name or path.startswith(f"{checkpoint.name}/"):
+            place = path[len(checkpoint.name) + 1 :] or None
+            yield Violation(f"the directory {path} cannot be listed", file=place)
+    for file, damage in checkpoint.damages:
+        if damage.kind is Kind.UNREADABLE:
+            yield Violation(f"{file.path} {damage.message}", file=file.path)
+    if checkpoint.optional("scan"):
+        for path, scan in checkpoint.scan.items():
+            known = {file.path for file, _ in checkpoint.damages}
+            if scan.error and path not in known:
+                yield Violation(f"{path} {scan.error}", file=path)
