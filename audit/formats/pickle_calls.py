@@ -1,0 +1,220 @@
+"""What the calls in a pickle mean, for the few functions that every checkpoint names. Nothing is called."""
+
+from typing import Any
+
+from audit.formats.pickle_values import (
+    ITEM_SIZES,
+    STORAGE_DTYPES,
+    TORCH_DTYPES,
+    Call,
+    Global,
+    Refused,
+    StorageRef,
+    TensorRef,
+)
+
+KEY_TYPES = frozenset({str, bytes, int, float, bool, type(None), Global})
+_LONGEST_KEY = 64
+_DIMENSIONS = 64
+_LARGEST = 1 << 62
+_FREE_ENTRIES = 1024
+
+
+class Machine:
+    """State of one interpretation; ``work`` counts operations towards the limit."""
+
+    __slots__ = ("data", "marks", "memo", "names", "stack", "storages", "tensors", "work")
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.stack: list[Any] = []
+        self.marks: list[list[Any]] = []
+        self.memo: dict[int, Any] = {}
+        self.names: dict[str, Global] = {}
+        self.storages: dict[str, StorageRef] = {}
+        self.tensors: list[TensorRef] = []
+        self.work = 0
+
+
+def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
+    """Set ``items`` (key, value, key, value ...) in a dictionary or note them on a Call."""
+    if type(target) is Call:
+        target.items.extend(zip(items[::2], items[1::2], strict=False))
+        return
+    if type(target) is not dict or len(items) % 2:
+        raise Refused("is not a sound pickle: it sets items of something that is not a dictionary")
+    pairs = iter(items)
+    previous: Any = None
+    for key in pairs:
+        if type(key) is not str:
+            # Numbers have predictable hashes: a crafted set of keys makes every insertion walk the whole table.
+            # Keys that count up (parameter indices) cannot; the others are charged for the table's size.
+            if type(key) is not int or (key != len(target) and previous != key - 1):
+                machine.work += 1 + (len(target) // 64 if len(target) > _FREE_ENTRIES else 0)
+                check_key(key)
+            previous = key
+        target[key] = next(pairs)
+
+
+def check_key(key: Any) -> None:
+    """Raise Refused unless ``key`` may be hashed: its hash must not run through an unbounded structure."""
+    kind = type(key)
+    if kind in KEY_TYPES:
+        return
+    if kind is tuple and len(key) <= _LONGEST_KEY:
+        for part in key:
+            if type(part) in KEY_TYPES:
+                continue
+            if type(part) is tuple and len(part) <= _LONGEST_KEY and all(type(inner) in KEY_TYPES for inner in part):
+                continue
+            break
+        else:
+            return
+    raise Refused("is not a sound pickle: a dictionary has a key that is neither text nor a number")
+
+
+def persistent(machine: Machine, pid: Any) -> Any:
+    """Return what stands for a persistent id: a StorageRef for torch's, a Call for any other."""
+    if type(pid) is tuple and len(pid) >= 5 and pid[0] == "storage" and type(pid[1]) is Global:
+        dtype = STORAGE_DTYPES.get(pid[1].name.rpartition(".")[2])
+        if dtype and type(pid[2]) is str and type(pid[4]) is int and 0 <= pid[4] < _LARGEST:
+            ref = StorageRef(dtype, pid[2], pid[4])
+            known = machine.storages.get(pid[2])
+            if known is None or known.numel * ITEM_SIZES[known.dtype] < ref.numel * ITEM_SIZES[dtype]:
+                machine.storages[pid[2]] = ref
+            return ref
+        raise Refused("is not a sound torch file: a storage of unknown type or size")
+    return Call("persistent_id", (pid,))
+
+
+def call(machine: Machine, function: Any, args: Any) -> Any:
+    """Return what ``function(*args)`` stands for."""
+    if type(args) is not tuple:
+        raise Refused("is not a sound pickle: the arguments of a call are not a tuple")
+    if type(function) is Global:
+        name = function.name
+        handler = _HANDLERS.get(name)
+        if handler is not None:
+            result = handler(machine, args)
+            if result is not None:
+                return result
+        return Call(name, args)
+    if type(function) is Call:
+        # A method or attribute that another call would give: only the innermost name is known.
+        inner = function.function
+        return Call(inner if inner.endswith("()") else f"{inner}()", args)
+    raise Refused("is not a sound pickle: it calls something that is not a function")
+
+
+def build(target: Any, state: Any) -> None:
+    """Give ``state`` to what a call stands for; containers and tensors ignore it (``_metadata`` of a state dict)."""
+    if type(target) is Call:
+        target.state = state
+
+
+def _tensor(
+    machine: Machine, storage: Any, offset: Any, shape: Any, stride: Any, dtype: str | None = None
+) -> TensorRef | None:
+    if type(storage) is not StorageRef:
+        return None  # a storage that is itself the result of a call: left as the call it is
+    if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride) or len(shape) > _DIMENSIONS:
+        raise Refused("is not a sound torch file: a tensor has a shape that is no tuple of numbers")
+    for number in (offset, *shape, *stride):
+        if type(number) is not int or not 0 <= number < _LARGEST:
+            raise Refused("is not a sound torch file: a tensor has a shape that is no tuple of numbers")
+    numel = storage.numel
+    if dtype is None:
+        dtype = storage.dtype
+    else:
+        numel = numel * ITEM_SIZES[storage.dtype] // ITEM_SIZES[dtype]
+    ref = TensorRef(dtype, shape, stride, storage.key, offset, numel)
+    machine.tensors.append(ref)
+    return ref
+
+
+def _rebuild_tensor(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
+    return _tensor(machine, *args[:4]) if len(args) >= 4 else None
+
+
+def _rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
+    if len(args) < 7 or type(args[6]) is not Global:
+        return None
+    dtype = TORCH_DTYPES.get(args[6].name.removeprefix("torch."))
+    return _tensor(machine, *args[:4], dtype) if dtype else None
+
+
+def _rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
+    return args[0] if args and type(args[0]) is TensorRef else None
+
+
+def _rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
+    # (function, type, arguments, state): a tensor with Python attributes, or a subclass of Tensor.
+    if len(args) >= 3 and type(args[0]) is Global and type(args[2]) is tuple and args[0].name in _TENSORS:
+        return _TENSORS[args[0].name](machine, args[2])
+    return None
+
+
+def _dictionary(machine: Machine, args: tuple[Any, ...]) -> Any:
+    if not args:
+        return {}
+    pairs = args[-1]
+    if len(args) != 1 or type(pairs) is not list:
+        return None
+    machine.work += len(pairs)
+    flat = []
+    for pair in pairs:
+        if type(pair) not in (list, tuple) or len(pair) != 2:
+            return None
+        flat += pair
+    result: dict[Any, Any] = {}
+    set_items(machine, result, flat)
+    return result
+
+
+def _defaultdict(machine: Machine, args: tuple[Any, ...]) -> Any:
+    return {} if len(args) <= 1 else None
+
+
+def _members(machine: Machine, args: tuple[Any, ...]) -> Any:
+    # The list itself, not a copy: a pickle may ask for a million sets of one long list.
+    if not args:
+        return []
+    return args[0] if len(args) == 1 and type(args[0]) is list else None
+
+
+def _encode(machine: Machine, args: tuple[Any, ...]) -> Any:
+    if len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"):
+        machine.work += len(args[0]) // 16
+        try:
+            return args[0].encode("latin-1")
+        except UnicodeEncodeError:
+            raise Refused("is not a sound pickle: bytes that are not written as latin-1") from None
+    return None
+
+
+def _empty_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
+    return b"" if not args else None
+
+
+def _size(machine: Machine, args: tuple[Any, ...]) -> Any:
+    return args[0] if len(args) == 1 and type(args[0]) is tuple else None
+
+
+_TENSORS: dict[str, Any] = {
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+}
+_HANDLERS: dict[str, Any] = {
+    **_TENSORS,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
+    "torch.Size": _size,
+    "collections.OrderedDict": _dictionary,
+    "collections.defaultdict": _defaultdict,
+    "_codecs.encode": _encode,
+    "__builtin__.bytes": _empty_bytes,
+    "builtins.bytes": _empty_bytes,
+    **{f"{module}.{name}": _members for module in ("builtins", "__builtin__") for name in ("set", "frozenset")},
+}

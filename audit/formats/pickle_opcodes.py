@@ -1,0 +1,203 @@
+"""The opcodes of a pickle that torch files rarely or never hold; the frequent ones are in ``pickles``."""
+
+from codecs import escape_decode
+from struct import Struct
+from typing import Any
+
+from audit.formats.damage import Kind
+from audit.formats.pickle_calls import Machine, build, call, check_key, set_items
+from audit.formats.pickle_values import Call, Global, Refused
+
+LONGEST_NAME = 512
+_LONGEST_INTEGER = 1024
+_F64 = Struct(">d").unpack_from
+_U32 = Struct("<I").unpack_from
+_U64 = Struct("<Q").unpack_from
+_LENGTHS = {  # opcode: (bytes of the length, what follows)
+    ord("C"): (1, "bytes"), ord("B"): (4, "bytes"), 0x8E: (8, "bytes"), 0x96: (8, "bytearray"),
+    ord("U"): (1, "latin"), ord("T"): (4, "latin"), 0x8D: (8, "text"),
+}  # fmt: skip
+_REFUSED = {
+    ord("P"): "names an object outside the file by a text id",
+    0x82: "uses the extension registry", 0x83: "uses the extension registry", 0x84: "uses the extension registry",
+    0x97: "refers to a buffer outside the file", 0x98: "refers to a buffer outside the file",
+}  # fmt: skip
+
+
+def name_global(machine: Machine, module: Any, name: Any) -> Global:
+    """Note that the pickle names ``module.name``; raise Refused where these are no names."""
+    if type(module) is not str or type(name) is not str or len(module) > LONGEST_NAME or len(name) > LONGEST_NAME:
+        raise Refused("is not a sound pickle: it names a class by something that is not a name")
+    full = f"{module}.{name}"
+    found = machine.names.get(full)
+    if found is None:
+        if not full.isprintable():
+            raise Refused("is not a sound pickle: it names a class by something that is not a name")
+        found = machine.names[full] = Global(full)
+    return found
+
+
+def line(data: bytes, position: int, limit: int = 1 << 20) -> tuple[bytes, int]:
+    """Return the bytes up to the next newline and the position after it."""
+    end = data.find(b"\n", position, position + limit)
+    if end < 0:
+        raise Refused("is not a sound pickle: a line of text in it does not end")
+    return data[position:end], end + 1
+
+
+def rare(machine: Machine, op: int, position: int) -> int:
+    """Do one opcode whose arguments start at ``position``; return the position of the next opcode."""
+    data = machine.data
+    stack = machine.stack
+    if op in _LENGTHS:
+        return _counted(machine, op, position)
+    if op in _TEXT:
+        text, position = line(data, position)
+        stack.append(_TEXT[op](text))
+    elif op in _STRUCTURE:
+        _STRUCTURE[op](machine)
+    elif op == ord("G"):
+        stack.append(_F64(data, position)[0])
+        position += 8
+    elif op in (0x8A, 0x8B):
+        width = 1 if op == 0x8A else 4
+        length = data[position] if op == 0x8A else _U32(data, position)[0]
+        position += width
+        if length > _LONGEST_INTEGER:
+            raise Refused(f"holds an integer of {length} bytes", Kind.OVERSIZED)
+        if position + length > len(data):
+            raise IndexError
+        stack.append(int.from_bytes(data[position : position + length], "little", signed=True))
+        position += length
+    elif op == 0x80:
+        if data[position] > 5:
+            raise Refused(f"is a pickle of the unknown protocol {data[position]}")
+        position += 1
+    elif op == 0x95:
+        if _U64(data, position)[0] > len(data) - position - 8:
+            raise IndexError
+        position += 8
+    elif op in (ord("p"), ord("g")):
+        text, position = line(data, position, 32)
+        if op == ord("p"):
+            machine.memo[int(text)] = stack[-1]
+        else:
+            stack.append(machine.memo[int(text)])
+    elif op == ord("i"):
+        module, position = line(data, position)
+        name, position = line(data, position)
+        items = _pop_mark(machine)
+        function = name_global(machine, module.decode(), name.decode())
+        machine.stack.append(call(machine, function, tuple(items)))
+    elif op in _REFUSED:
+        raise Refused(f"is a pickle that {_REFUSED[op]}")
+    else:
+        raise Refused(f"is not a pickle: unknown instruction 0x{op:02x}")
+    return position
+
+
+def _counted(machine: Machine, op: int, position: int) -> int:
+    width, kind = _LENGTHS[op]
+    data = machine.data
+    start = position + width
+    end = start + int.from_bytes(data[position:start], "little")
+    if end > len(data):
+        raise IndexError
+    raw = data[start:end]
+    if kind == "text":
+        machine.stack.append(str(raw, "utf-8", "replace"))
+    else:
+        machine.stack.append(str(raw, "latin-1") if kind == "latin" else raw)
+    return end
+
+
+def _pop_mark(machine: Machine) -> list[Any]:
+    items = machine.stack
+    machine.stack = machine.marks.pop()
+    return items
+
+
+def _integer(text: bytes) -> int | bool:
+    return text == b"01" if text in (b"00", b"01") else int(text)
+
+
+def _string(text: bytes) -> str:
+    if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"\"'":
+        raise Refused("is not a sound pickle: a string without quotes")
+    return str(escape_decode(text[1:-1])[0], "latin-1")
+
+
+_TEXT: dict[int, Any] = {
+    ord("I"): _integer,
+    ord("L"): lambda text: int(text.removesuffix(b"L")),
+    ord("F"): float,
+    ord("S"): _string,
+    ord("V"): lambda text: str(text, "raw-unicode-escape").encode("utf-8", "replace").decode(),
+}
+
+
+def _pop(machine: Machine) -> None:
+    if machine.stack:
+        machine.stack.pop()
+    else:
+        _pop_mark(machine)
+
+
+def _duplicate(machine: Machine) -> None:
+    machine.stack.append(machine.stack[-1])
+
+
+def _list(machine: Machine) -> None:
+    items = _pop_mark(machine)
+    machine.stack.append(items)
+
+
+def _dict(machine: Machine) -> None:
+    items = _pop_mark(machine)
+    made: dict[Any, Any] = {}
+    set_items(machine, made, items)
+    machine.stack.append(made)
+
+
+def _add_items(machine: Machine) -> None:
+    items = _pop_mark(machine)
+    target = machine.stack[-1]
+    if type(target) is not list:
+        raise Refused("is not a sound pickle: it adds to something that is not a set")
+    for item in items:
+        check_key(item)
+    target.extend(items)
+
+
+def _obj(machine: Machine) -> None:
+    items = _pop_mark(machine)
+    machine.stack.append(call(machine, items[0], tuple(items[1:])))
+
+
+def _newobj_ex(machine: Machine) -> None:
+    keywords = machine.stack.pop()
+    args = machine.stack.pop()
+    made = call(machine, machine.stack.pop(), args)
+    if type(made) is Call and keywords:
+        made.state = keywords
+    machine.stack.append(made)
+
+
+def _build(machine: Machine) -> None:
+    state = machine.stack.pop()
+    build(machine.stack[-1], state)
+
+
+_STRUCTURE: dict[int, Any] = {
+    ord("0"): _pop,
+    ord("1"): _pop_mark,
+    ord("2"): _duplicate,
+    ord("l"): _list,
+    ord("d"): _dict,
+    ord("o"): _obj,
+    ord("b"): _build,
+    0x8F: lambda machine: machine.stack.append([]),
+    0x90: _add_items,
+    0x91: _list,
+    0x92: _newobj_ex,
+}

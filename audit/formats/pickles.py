@@ -1,0 +1,188 @@
+"""Read a pickle without executing it: nothing is imported, nothing is called, memory and time are bounded.
+
+Not built on ``pickle.Unpickler``: that one allocates whatever a memo index says, hashes tuples nested without end,
+and cannot hand back a class that it is not to import. The frequent opcodes of torch files come first.
+"""
+
+from struct import Struct
+from struct import error as StructError
+from typing import Any, NamedTuple
+
+from audit.formats.damage import Damage, Kind
+from audit.formats.pickle_calls import Machine, call, persistent, set_items
+from audit.formats.pickle_names import is_dangerous
+from audit.formats.pickle_opcodes import line, name_global, rare
+from audit.formats.pickle_values import Call, Global, Refused, StorageRef, TensorRef
+
+__all__ = ["Call", "Global", "Pickle", "StorageRef", "TensorRef", "load_pickle"]
+
+MAX_BYTES = 64 << 20
+MAX_OPCODES = 8_000_000
+_I32 = Struct("<i").unpack_from
+_U32 = Struct("<I").unpack_from
+
+
+class Pickle(NamedTuple):
+    """A pickle's ``value``, and every class and function that it names, in order. The value may hold cycles.
+
+    ``storages`` (by key) and ``tensors`` are those that came up anywhere in it, so that nothing need search the value.
+    """
+
+    value: Any
+    names: tuple[str, ...]
+    storages: dict[str, StorageRef]
+    tensors: tuple[TensorRef, ...]
+
+
+def load_pickle(data: bytes, trailing: bool = False) -> Pickle | Damage:
+    """Read one pickle of protocol 0 to 5; ``trailing`` permits bytes after its end."""
+    if len(data) > MAX_BYTES:
+        return Damage(Kind.OVERSIZED, f"holds a pickle of {len(data)} bytes, more than any checkpoint needs")
+    machine = Machine(data)
+    try:
+        end = _run(machine)
+    except Refused as refused:
+        return _damage(machine, refused.message, refused.kind)
+    except (IndexError, StructError):
+        return _damage(machine, "is not a sound pickle: it ends early or takes what it never put")
+    except KeyError:
+        return _damage(machine, "is not a sound pickle: it refers to an object that it never stored")
+    except UnicodeDecodeError:
+        return _damage(machine, "is not a sound pickle: text in it is not UTF-8")
+    except (ValueError, OverflowError):
+        return _damage(machine, "is not a sound pickle: a number in it cannot be read")
+    if end != len(data) and not trailing:
+        return _damage(machine, f"holds {len(data) - end} bytes after the end of its pickle")
+    return Pickle(machine.stack[-1], tuple(machine.names), machine.storages, tuple(machine.tensors))
+
+
+def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Damage:
+    """A damaged pickle runs up to the damage: name what it would have run."""
+    for name in machine.names:
+        if is_dangerous(name):
+            return Damage(Kind.UNSAFE, f"names {name}, which runs code as soon as it is loaded, and {message}")
+    return Damage(kind, message)
+
+
+def _run(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - one loop: a function per opcode costs 3 times as much
+    """Interpret until STOP, leave the value on top of the stack, return the position after STOP."""
+    data, memo, marks = machine.data, machine.memo, machine.marks
+    stack = machine.stack
+    size = len(data)
+    position = 0
+    left = MAX_OPCODES
+    while True:
+        op = data[position]
+        position += 1
+        if op == 113:  # q BINPUT
+            memo[data[position]] = stack[-1]
+            position += 1
+        elif op == 104:  # h BINGET
+            stack.append(memo[data[position]])
+            position += 1
+        elif op == 114:  # r LONG_BINPUT
+            memo[_U32(data, position)[0]] = stack[-1]
+            position += 4
+        elif op == 75:  # K BININT1
+            stack.append(data[position])
+            position += 1
+        elif op == 40:  # ( MARK
+            marks.append(stack)
+            stack = []
+        elif op == 88:  # X BINUNICODE
+            end = position + 4 + _U32(data, position)[0]
+            if end > size:
+                raise IndexError
+            stack.append(str(data[position + 4 : end], "utf-8", "replace"))
+            position = end
+        elif op == 116:  # t TUPLE
+            made = tuple(stack)
+            stack = marks.pop()
+            stack.append(made)
+        elif op == 82:  # R REDUCE
+            args = stack.pop()
+            stack[-1] = call(machine, stack[-1], args)
+        elif op == 106:  # j LONG_BINGET
+            stack.append(memo[_U32(data, position)[0]])
+            position += 4
+        elif op == 81:  # Q BINPERSID
+            stack[-1] = persistent(machine, stack[-1])
+        elif op == 41:  # ) EMPTY_TUPLE
+            stack.append(())
+        elif op == 137:  # NEWFALSE
+            stack.append(False)
+        elif op == 133:  # TUPLE1
+            stack[-1] = (stack[-1],)
+        elif op == 134:  # TUPLE2
+            last = stack.pop()
+            stack[-1] = (stack[-1], last)
+        elif op == 77:  # M BININT2
+            stack.append(data[position] | data[position + 1] << 8)
+            position += 2
+        elif op == 74:  # J BININT
+            stack.append(_I32(data, position)[0])
+            position += 4
+        elif op == 125:  # } EMPTY_DICT
+            stack.append({})
+        elif op == 117:  # u SETITEMS
+            items = stack
+            stack = marks.pop()
+            set_items(machine, stack[-1], items)
+        elif op == 148:  # MEMOIZE
+            memo[len(memo)] = stack[-1]
+        elif op == 140:  # SHORT_BINUNICODE
+            end = position + 1 + data[position]
+            if end > size:
+                raise IndexError
+            stack.append(str(data[position + 1 : end], "utf-8", "replace"))
+            position = end
+        elif op == 78:  # N NONE
+            stack.append(None)
+        elif op == 136:  # NEWTRUE
+            stack.append(True)
+        elif op == 115:  # s SETITEM
+            value = stack.pop()
+            key = stack.pop()
+            set_items(machine, stack[-1], [key, value])
+        elif op == 93:  # ] EMPTY_LIST
+            stack.append([])
+        elif op == 101:  # e APPENDS
+            items = stack
+            stack = marks.pop()
+            _extend(stack[-1], items)
+        elif op == 97:  # a APPEND
+            last = stack.pop()
+            _extend(stack[-1], [last])
+        elif op == 135:  # TUPLE3
+            last = stack.pop()
+            middle = stack.pop()
+            stack[-1] = (stack[-1], middle, last)
+        elif op == 99:  # c GLOBAL
+            module, position = line(data, position)
+            name, position = line(data, position)
+            stack.append(name_global(machine, module.decode(), name.decode()))
+        elif op == 147:  # STACK_GLOBAL
+            name_text = stack.pop()
+            stack[-1] = name_global(machine, stack[-1], name_text)
+        elif op == 129:  # NEWOBJ
+            args = stack.pop()
+            stack[-1] = call(machine, stack[-1], args)
+        elif op == 46:  # . STOP
+            machine.stack = [stack[-1]]
+            return position
+        else:
+            machine.stack = stack
+            position = rare(machine, op, position)
+            stack = machine.stack
+        left -= 1
+        if left < machine.work:
+            raise Refused(f"is a pickle of more than {MAX_OPCODES} instructions", Kind.OVERSIZED)
+
+
+def _extend(target: Any, items: list[Any]) -> None:
+    if type(target) is list:
+        target.extend(items)
+    elif type(target) is Call:
+        target.items.extend(items)
+    else:
+        raise Refused("is not a sound pickle: it appends to something that is not a list")

@@ -1,0 +1,164 @@
+"""Read what ``torch.save`` wrote (the zip format of torch 1.6 and later) without torch and without executing it."""
+
+from struct import Struct
+from typing import Any, NamedTuple
+
+from audit.formats.damage import Damage, Kind
+from audit.formats.intake import placeholder
+from audit.formats.pickle_names import is_harmless
+from audit.formats.pickle_values import ITEM_SIZES, Refused, TensorRef
+from audit.formats.pickles import MAX_BYTES, Pickle, load_pickle
+from audit.formats.tensors import Tensor
+from audit.formats.zip_directory import Record, read_directory
+from audit.storage import RangeReader
+
+__all__ = ["Record", "TorchArchive", "read_torch", "scalar", "storages", "tensors"]
+
+_LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+_LEGACY = (
+    "is in torch's format from before version 1.6, which cannot be read without executing it; "
+    "load and save it again with a current torch"
+)
+_NUMBERS = {
+    "F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "BOOL": "?",
+    "U16": "H", "U32": "I", "U64": "Q",
+}  # fmt: skip
+
+
+class TorchArchive(NamedTuple):
+    """The root object and the records of one file.
+
+    ``records`` are keyed by their name below ``root`` (``data/0``, ``data.pkl``); a Record's own name has the root.
+    ``names`` are the classes and functions that the pickle names. ``refs`` are all tensors in it, ``dtypes`` the
+    element type of every storage by key. ``crc_written`` is False where torch was told to compute no CRC
+    (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing.
+    """
+
+    value: Any
+    names: tuple[str, ...]
+    records: dict[str, Record]
+    root: str
+    byteorder: str
+    crc_written: bool
+    refs: tuple[TensorRef, ...]
+    dtypes: dict[str, str]
+
+
+def read_torch(reader: RangeReader, strict: bool = False) -> TorchArchive | Damage:
+    """Read a torch archive: its directory and its pickle, not its tensors.
+
+    ``strict`` also compares the header of each record with the directory. CRCs are not checked here.
+    """
+    head = reader.read(0, 512)
+    damage = placeholder(head, reader.size)
+    if damage:
+        return damage
+    if head[:2] != b"PK":
+        return _no_archive(reader, head)
+    try:
+        return _read(reader, strict)
+    except Refused as refused:
+        return Damage(refused.kind, refused.message)
+
+
+def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
+    found = read_directory(reader, strict)
+    root = next((name[:-9] for name in found if name.endswith("/data.pkl") and name.count("/") == 1), None)
+    if root is None:
+        raise Refused("is not a torch archive: it has no data.pkl")
+    records: dict[str, Record] = {}
+    for name, record in found.items():
+        if not name.startswith(f"{root}/"):
+            raise Refused(f"is not a torch archive: record {name} is outside {root}/")
+        records[name[len(root) + 1 :]] = record
+    main = records["data.pkl"]
+    if main.size > MAX_BYTES:
+        raise Refused(f"holds a pickle of {main.size} bytes, more than any checkpoint needs", Kind.OVERSIZED)
+    data = reader.read(main.offset, main.size)
+    if len(data) < main.size:
+        raise Refused("became shorter while it was read")
+    pickle = load_pickle(data)
+    if isinstance(pickle, Damage):
+        return pickle
+    _check(pickle, records)
+    order = records.get("byteorder")
+    byteorder = "big" if order and order.size == 3 and reader.read(order.offset, 3) == b"big" else "little"
+    return TorchArchive(
+        pickle.value,
+        pickle.names,
+        records,
+        root,
+        byteorder,
+        any(record.crc for record in records.values()),
+        pickle.tensors,
+        {key: ref.dtype for key, ref in pickle.storages.items()},
+    )
+
+
+def _check(pickle: Pickle, records: dict[str, Record]) -> None:
+    for key, storage in pickle.storages.items():
+        record = records.get(f"data/{key}")
+        if record is None:
+            raise Refused(f"is not a sound torch archive: the storage data/{key} that its pickle names is missing")
+        needed = storage.numel * ITEM_SIZES[storage.dtype]
+        if record.size < needed:
+            raise Refused(f"is not a sound torch archive: storage data/{key} has {record.size} of {needed} bytes")
+    for ref in pickle.tensors:
+        if ref.extent > ref.numel:
+            raise Refused(
+                f"is not a sound torch archive: a tensor of shape {list(ref.shape)} reaches past its storage"
+                f" data/{ref.storage} of {ref.numel} elements"
+            )
+
+
+def _no_archive(reader: RangeReader, head: bytes) -> Damage:
+    if head.startswith(_LEGACY_MAGIC) or (head[257:262] == b"ustar" and b"sys_info" in head[:100]):
+        return Damage(Kind.MALFORMED, _LEGACY)
+    if not head.strip(b"\0"):
+        return Damage(Kind.MALFORMED, "is not a torch archive: it begins with zeros")
+    pickle = load_pickle(reader.read(0, min(reader.size, MAX_BYTES)), trailing=True)
+    if isinstance(pickle, Damage):
+        if pickle.kind is Kind.UNSAFE:
+            return pickle
+        return Damage(Kind.MALFORMED, "is not a torch archive")
+    unknown = [name for name in pickle.names if not is_harmless(name)]
+    if unknown:
+        return Damage(Kind.UNSAFE, f"is a bare pickle, not a torch archive, and names {unknown[0]}")
+    return Damage(Kind.MALFORMED, "is not a torch archive: it is a bare pickle")
+
+
+def scalar(reader: RangeReader, archive: TorchArchive, ref: TensorRef) -> float | int | None:
+    """Return the value of a tensor of one element; None where it has more or a type that is no plain number."""
+    record = archive.records.get(f"data/{ref.storage}")
+    if ref.count != 1 or record is None:
+        return None
+    size = ITEM_SIZES[ref.dtype]
+    raw = reader.read(record.offset + ref.offset * size, size)
+    if len(raw) < size:
+        return None
+    order = ">" if archive.byteorder == "big" else "<"
+    if ref.dtype == "BF16":
+        raw = raw + b"\0\0" if order == ">" else b"\0\0" + raw
+    code = "f" if ref.dtype == "BF16" else _NUMBERS.get(ref.dtype)
+    if code is None:
+        return None
+    value: float | int = Struct(order + code).unpack(raw)[0]
+    return value
+
+
+def storages(archive: TorchArchive) -> dict[str, tuple[str, Record]]:
+    """Return (element type, record) of every storage that the pickle names, by key."""
+    return {key: (dtype, archive.records[f"data/{key}"]) for key, dtype in archive.dtypes.items()}
+
+
+def tensors(archive: TorchArchive) -> dict[str, Tensor]:
+    """Return the tensors of a flat state dict of weights by name; nothing where the root object is none."""
+    found: dict[str, Tensor] = {}
+    if type(archive.value) is not dict:
+        return found
+    for name, ref in archive.value.items():
+        if type(name) is str and type(ref) is TensorRef:
+            size = ITEM_SIZES[ref.dtype]
+            start = archive.records[f"data/{ref.storage}"].offset + ref.offset * size
+            found[name] = Tensor(name, ref.dtype, ref.shape, start, (ref.extent - ref.offset) * size)
+    return found
