@@ -76,7 +76,10 @@ def load(extra: Iterable[Any] = ()) -> Registry:
             ) from error
     for plugin in extra:
         manager.register(plugin)
-    manager.check_pending()
+    try:
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"a plugin implements a hook that does not exist: {error}") from error
     rules = [rule for found in manager.hook.audit_rules() for rule in found]
     backends = [backend for found in manager.hook.audit_backends() for backend in found]
     named: dict[str, hookspecs.Reporter] = {}

@@ -1,0 +1,79 @@
+"""A configuration that is wrong in any key or name is refused: a typo must not switch a rule off."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.config import Options, find, read
+from audit.errors import ConfigError
+from audit.findings import Severity
+from audit.manager import Registry, load
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load()
+
+
+def written(tmp_path: Path, text: str, name: str = "audit.toml") -> str:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return str(tmp_path / name)
+
+
+def test_every_key_can_be_set(tmp_path: Path, registry: Registry) -> None:
+    path = written(
+        tmp_path,
+        'depth = "quick"\nselect = ["files"]\nignore = ["files/leftover"]\nfail-on = "warning"\njobs = 4\n'
+        'settle-seconds = 5\nbackend = "hf-trainer"\n[severity]\n"files/leftover" = "info"\n',
+    )
+
+    options = read(path, registry)
+
+    assert options._replace(severity={}) == Options(
+        "quick", ("files",), ("files/leftover",), Severity.WARNING, 4, 5.0, False, "hf-trainer"
+    )
+    assert options.severity == {"files/leftover": Severity.INFO}
+
+
+def test_pyproject_holds_the_same_in_its_table(tmp_path: Path, registry: Registry) -> None:
+    path = written(tmp_path, '[tool.audit]\nfail-on = "never"\n', "pyproject.toml")
+
+    assert read(path, registry).fail_on is None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('depht = "quick"', "'depht' was unexpected"),
+        ('depth = "deep"', "depth: 'deep' is not one of"),
+        ("jobs = 0", "jobs: 0 is less than"),
+        ('select = ["file"]', "no rule or family is named 'file'; did you mean 'files'"),
+        ('ignore = ["files/leftovers"]', "did you mean 'files/leftover'"),
+        ('[severity]\n"files/nothing" = "info"', "severity: no rule is named 'files/nothing'"),
+        ('[rules."files/leftover"]\nlimit = 3', "no threshold 'limit'; there are: none"),
+        ("depth = ", "is not valid TOML"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(tmp_path: Path, registry: Registry, text: str, message: str) -> None:
+    path = written(tmp_path, text)
+
+    with pytest.raises(ConfigError, match=message) as caught:
+        read(path, registry)
+    assert path in str(caught.value)
+
+
+def test_the_nearest_configuration_upwards_is_found(tmp_path: Path) -> None:
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    written(tmp_path, "[tool.other]\n", "pyproject.toml")
+    path = written(tmp_path / "a", "[tool.audit]\n", "pyproject.toml")
+
+    assert find(str(below)) == path
+
+
+def test_select_and_ignore_take_rules_and_families(registry: Registry) -> None:
+    chosen = Options(select=("files",), ignore=("files/leftover",)).chosen(registry.rules)
+
+    assert {rule.family for rule in chosen} == {"files"}
+    assert "files/leftover" not in {rule.id for rule in chosen}
+    assert len(chosen) == sum(rule.family == "files" for rule in registry.rules) - 1

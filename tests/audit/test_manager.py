@@ -1,0 +1,45 @@
+"""Plugins are loaded once, and what is wrong with one of them is said with its name."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit.errors import AuditError, PluginError
+from audit.hookspecs import hookimpl
+from audit.manager import load
+
+
+class Twin:
+    @hookimpl
+    def audit_backends(self) -> list[Any]:
+        return [SimpleNamespace(name="hf-trainer")]
+
+
+class Misspelt:
+    @hookimpl
+    def audit_rulez(self) -> list[Any]:
+        return []
+
+
+def test_the_built_in_plugins_come_through_entry_points() -> None:
+    registry = load()
+
+    assert [backend.name for backend in registry.backends] == ["hf-trainer"]
+    assert {"console", "json"} <= registry.reporters.keys()
+    assert "files/missing-optimizer" in {rule.id for rule in registry.rules}
+
+
+def test_two_plugins_with_one_name_are_refused() -> None:
+    with pytest.raises(PluginError, match="backend named 'hf-trainer'"):
+        load([Twin()])
+
+
+def test_a_misspelt_hook_is_refused() -> None:
+    with pytest.raises(PluginError, match="audit_rulez"):
+        load([Misspelt()])
+
+
+def test_a_name_with_a_typo_gets_a_suggestion() -> None:
+    with pytest.raises(AuditError, match="did you mean 'files/missing-optimizer'"):
+        load().rule("files/mising-optimizer")
