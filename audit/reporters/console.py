@@ -111,7 +111,7 @@ def _footer(report: Report) -> str:
     passed = sum(item.outcome is Outcome.PASS for item in report.outcomes)
     skipped = sum(item.outcome is Outcome.NOT_APPLICABLE for item in report.outcomes)
     return (
-        f"{passed} checks passed, {skipped} not applicable; {report.files} files, "
+        f"{passed} check{'s' if passed != 1 else ''} passed, {skipped} not applicable; {report.files} files, "
         f"{human_bytes(report.bytes_read)} read at depth {report.depth} in {report.seconds:.2f} s"
     )
 

@@ -1,0 +1,73 @@
+"""The console report: verdict first, one line per checkpoint, each finding with what to do."""
+
+import re
+
+from audit.report import Report
+from audit.reporters.console import human_bytes, render
+
+EXPECTED = """\
+current_model: BROKEN  (4 checkpoints, 1 error, 1 warning, 1 note)
+  ok    checkpoint-100    9 files   123.5 kB  resumable  <- resume from here
+  FAIL  checkpoint-200    8 files   100.0 kB  not resumable
+  warn  checkpoint-300    9 files   123.5 kB  resumable
+  wait  checkpoint-400    2 files      999 B  not resumable
+
+error  files/missing-optimizer  checkpoint-200/optimizer.pt
+    optimizer.pt is not there
+    -> Resume from an older checkpoint.
+
+warning  weights/outlier  checkpoint-300/adapter_model.safetensors
+    a weight is far outside
+    expected 1000, found inf
+    -> Look at it.
+
+info  files/incomplete-checkpoint  checkpoint-400
+    is being written right now
+    -> Wait.
+
+Resume from checkpoint-100.
+1 check passed, 1 not applicable; 28 files, 347.9 kB read at depth full in 0.21 s
+rule crashed: acme/broken: KeyError: 'x' (broken.py, line 3); please report this
+"""
+
+
+def test_the_whole_report(report: Report) -> None:
+    assert render([report]) == EXPECTED
+
+
+def test_colour_changes_nothing_but_colour(report: Report) -> None:
+    colored = render([report], color=True)
+
+    assert "\x1b[" in colored
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == EXPECTED
+
+
+def test_quiet_is_the_verdict_alone(report: Report) -> None:
+    assert render([report], verbosity=-1) == EXPECTED.splitlines()[0] + "\n"
+
+
+def test_verbose_also_says_what_could_not_be_judged_and_why(report: Report) -> None:
+    assert "not applicable  loss/jump  the run: not enough data" in render([report], verbosity=1)
+
+
+def test_names_from_the_run_cannot_write_to_the_terminal(report: Report) -> None:
+    evil = report._replace(path="run\x1b[2J\nsound")
+
+    assert render([evil]).startswith("run\\x1b[2J\\nsound: BROKEN")
+    assert "\x1b[2J" not in render([evil], color=True)
+
+
+def test_an_empty_run_says_so(report: Report) -> None:
+    empty = report._replace(checkpoints=(), findings=(), outcomes=(), resume_from=None, latest_step=None)
+
+    assert "Nothing was trained here yet." in render([empty])
+
+
+def test_sizes_are_decimal() -> None:
+    assert [human_bytes(count) for count in (0, 999, 1000, 1_500_000, 3 * 10**12)] == [
+        "0 B",
+        "999 B",
+        "1.0 kB",
+        "1.5 MB",
+        "3.0 TB",
+    ]
