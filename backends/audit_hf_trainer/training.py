@@ -130,7 +130,7 @@ def _adapted(request: LegRequest, model: Any, peft: Any) -> Any:
 
 
 def _trainer_class(torch: Any, transformers: Any) -> Any:
-    class OrderedTrainer(transformers.Trainer):  # type: ignore[misc]
+    class OrderedTrainer(transformers.Trainer):
         """A Trainer that takes the examples in their order and draws no random number for that."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -148,7 +148,7 @@ def _trainer_class(torch: Any, transformers: Any) -> Any:
 
 
 def _stop_at(last: int, transformers: Any) -> Any:
-    class StopAt(transformers.TrainerCallback):  # type: ignore[misc]
+    class StopAt(transformers.TrainerCallback):
         """Saves and stops at the end of the leg, or at the end of the step in which a signal came."""
 
         signal: int | None = None
@@ -215,8 +215,9 @@ def _quiet(transformers: Any) -> Iterator[None]:
     Other warnings come through.
     """
     log = transformers.utils.logging
-    before = log.get_verbosity()
+    before, bars = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
+    log.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             for category in (FutureWarning, DeprecationWarning):
@@ -224,3 +225,5 @@ def _quiet(transformers: Any) -> Iterator[None]:
             yield
     finally:
         log.set_verbosity(before)
+        if bars:
+            log.enable_progress_bar()

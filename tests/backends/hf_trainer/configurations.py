@@ -1,0 +1,9 @@
+"""Real Trainer configurations by name: each trains a healthy run into a directory, in about a second.
+
+No rule may find an error or a warning in any of them. ``sample`` marks the few that run in every test session.
+"""
+
+from tests.backends.hf_trainer import adapter_runs, argument_runs, eventful_runs, resumed_runs
+from tests.backends.hf_trainer.table import CONFIGURATIONS, Configuration
+
+__all__ = ["CONFIGURATIONS", "Configuration", "adapter_runs", "argument_runs", "eventful_runs", "resumed_runs"]

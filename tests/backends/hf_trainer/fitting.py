@@ -1,0 +1,170 @@
+"""Tiny models and one call that trains them with the real Trainer, for the table of configurations."""
+
+import contextlib
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+VOCABULARY = 96
+LENGTH = 12
+
+
+def rows(count: int = 24, seed: int = 0) -> list[dict[str, list[int]]]:
+    """Make rows that a tiny model learns something from: token ids that climb by a stride of 1 to 3."""
+    chance = random.Random(seed)
+    made = []
+    for _ in range(count):
+        start, stride = chance.randrange(VOCABULARY), chance.randrange(1, 4)
+        ids = [(start + stride * position) % VOCABULARY for position in range(LENGTH)]
+        made.append({"input_ids": ids, "labels": ids})
+    return made
+
+
+def llama(**fields: Any) -> Any:
+    """Build a Llama of 2 layers, hidden size 16, with the same random weights each time."""
+    import transformers
+
+    transformers.set_seed(0)
+    shape = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": 32,
+    }
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**shape, **fields}))
+
+
+def gpt2() -> Any:
+    """Build a GPT-2, whose output layer is tied to its embedding."""
+    import transformers
+
+    transformers.set_seed(0)
+    config = transformers.GPT2Config(
+        n_embd=16, n_layer=2, n_head=2, vocab_size=VOCABULARY, n_positions=32, bos_token_id=0, eos_token_id=0
+    )
+    return transformers.GPT2LMHeadModel(config)
+
+
+def mixtral() -> Any:
+    """Build a mixture of 4 experts, of which many see no token in a step."""
+    import transformers
+
+    transformers.set_seed(0)
+    return transformers.MixtralForCausalLM(
+        transformers.MixtralConfig(
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+            num_local_experts=4,
+            vocab_size=VOCABULARY,
+            max_position_embeddings=32,
+        )
+    )
+
+
+def plain_module() -> Any:
+    """Build a module that transformers knows nothing of."""
+    import torch
+
+    class Plain(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(VOCABULARY, 16)
+            self.head = torch.nn.Linear(16, VOCABULARY)
+
+        def forward(self, input_ids: Any, labels: Any = None, **unused: Any) -> dict[str, Any]:
+            logits = self.head(self.embedding(input_ids))
+            loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+            return {"loss": loss, "logits": logits}
+
+    torch.manual_seed(0)
+    return Plain()
+
+
+def lora(base: Any = None, **fields: Any) -> Any:
+    """Put a LoRA adapter of rank 4 on a tiny Llama (or on ``base``)."""
+    import peft
+
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM", **fields}
+    return adapt(peft.LoraConfig(**settings), base)
+
+
+def adapt(config: Any, base: Any = None, **options: Any) -> Any:
+    """Make a PeftModel of a tiny Llama (or of ``base``)."""
+    import peft
+
+    with libraries_hush():
+        return peft.get_peft_model(llama() if base is None else base, config, **options)
+
+
+def fit(
+    run: str,
+    model: Any,
+    *,
+    data: Sequence[Mapping[str, Any]] | None = None,
+    resume: str | bool | None = None,
+    callbacks: Sequence[Any] = (),
+    optimizer: Callable[[Any], Any] | None = None,
+    scores: Sequence[float] = (),
+    before: Callable[[Any], None] | None = None,
+    evaluate: bool = False,
+    **arguments: Any,
+) -> Any:
+    """Train with the real Trainer and return it.
+
+    ``scores`` is the sequence of a made-up metric ``score``, one value an evaluation; ``before`` gets the Trainer
+    before it trains.
+    """
+    import transformers
+
+    fields = {
+        "output_dir": run,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": True,
+        "dataloader_pin_memory": False,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "max_steps": 9,
+        "save_steps": 3,
+        "logging_steps": 1,
+        **arguments,
+    }
+    told = iter(scores)
+    with libraries_hush():
+        trainer = transformers.Trainer(
+            model=model,
+            args=transformers.TrainingArguments(**fields),
+            train_dataset=list(data) if data is not None else rows(),
+            eval_dataset=rows(4, seed=99) if evaluate or scores else None,
+            callbacks=list(callbacks),
+            optimizers=(optimizer(model) if optimizer else None, None),
+            compute_metrics=(lambda prediction: {"score": next(told)}) if scores else None,
+        )
+        trainer.remove_callback(transformers.PrinterCallback)
+        if before:
+            before(trainer)
+        trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+@contextlib.contextmanager
+def libraries_hush() -> Iterator[None]:
+    """Silence the libraries: their warnings are not what these tests are about."""
+    import transformers
+
+    log = transformers.utils.logging
+    before = log.get_verbosity()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.set_verbosity(before)

@@ -1,0 +1,41 @@
+"""The table of configurations, and two ways to put one into it."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+from tests.backends.hf_trainer.fitting import fit, lora
+
+
+class Configuration(NamedTuple):
+    """One way to train: what it is in a line, and the function that trains it into a directory."""
+
+    title: str
+    train: Callable[[str], object]
+    sample: bool = False
+
+
+CONFIGURATIONS: dict[str, Configuration] = {}
+
+Train = Callable[[str], object]
+
+
+def configuration(title: str, *, sample: bool = False) -> Callable[[Train], Train]:
+    """Put a function into the table under its own name."""
+
+    def add(train: Train) -> Train:
+        CONFIGURATIONS[train.__name__] = Configuration(title, train, sample)
+        return train
+
+    return add
+
+
+def with_arguments(
+    name: str, title: str, *, sample: bool = False, model: Callable[[], Any] = lora, **more: Any
+) -> None:
+    """Put a run into the table that differs from the plain LoRA run in ``more`` (see :func:`fitting.fit`)."""
+    CONFIGURATIONS[name] = Configuration(title, partial(_train, model, more), sample)
+
+
+def _train(model: Callable[[], Any], more: dict[str, Any], run: str) -> None:
+    fit(run, model(), **more)
