@@ -133,14 +133,14 @@ def _tensor(
 
 
 def _rebuild_tensor(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
-    return _tensor(machine, *args[:4]) if len(args) >= 4 else None
+    return _tensor(machine, args[0], args[1], args[2], args[3]) if len(args) >= 4 else None
 
 
 def _rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
     if len(args) < 7 or type(args[6]) is not Global:
         return None
     dtype = TORCH_DTYPES.get(args[6].name.removeprefix("torch."))
-    return _tensor(machine, *args[:4], dtype) if dtype else None
+    return _tensor(machine, args[0], args[1], args[2], args[3], dtype) if dtype else None
 
 
 def _rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:

@@ -45,7 +45,7 @@ class StorageRef(NamedTuple):
 class TensorRef(NamedTuple):
     """A tensor whose elements lie in the record of ``storage``; ``offset``, ``stride``, ``numel`` count elements.
 
-    ``numel`` belongs to the whole storage, which several tensors may share; ``count`` is the tensor's own.
+    ``numel`` belongs to the whole storage, which several tensors may share; ``elements`` is the tensor's own.
     """
 
     dtype: str
@@ -56,7 +56,7 @@ class TensorRef(NamedTuple):
     numel: int
 
     @property
-    def count(self) -> int:
+    def elements(self) -> int:
         """Number of elements of the tensor."""
         return prod(self.shape)
 

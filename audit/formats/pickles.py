@@ -64,7 +64,7 @@ def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Dama
     return Damage(kind, message)
 
 
-def _run(machine: Machine) -> int:  # noqa: C901, PLR0912, PLR0915 - one loop: a function per opcode costs 3 times as much
+def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opcode costs 3 times as much
     """Interpret until STOP, leave the value on top of the stack, return the position after STOP."""
     data, memo, marks = machine.data, machine.memo, machine.marks
     stack = machine.stack

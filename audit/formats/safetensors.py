@@ -134,6 +134,6 @@ def read_index(document: Any) -> ShardIndex | Damage:
     if not all(type(file) is str for file in weights.values()):
         return Damage(Kind.MALFORMED, "has a weight_map in which a tensor has no file name")
     metadata = document.get("metadata")
-    total = metadata.get("total_size") if type(metadata) is dict else None
+    total: Any = metadata.get("total_size") if type(metadata) is dict else None
     # Some versions of transformers write the number as a float.
     return ShardIndex(weights, int(total) if type(total) in (int, float) and 0 <= total < 1 << 62 else None)

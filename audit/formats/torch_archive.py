@@ -130,7 +130,7 @@ def _no_archive(reader: RangeReader, head: bytes) -> Damage:
 def scalar(reader: RangeReader, archive: TorchArchive, ref: TensorRef) -> float | int | None:
     """Return the value of a tensor of one element; None where it has more or a type that is no plain number."""
     record = archive.records.get(f"data/{ref.storage}")
-    if ref.count != 1 or record is None:
+    if ref.elements != 1 or record is None:
         return None
     size = ITEM_SIZES[ref.dtype]
     raw = reader.read(record.offset + ref.offset * size, size)

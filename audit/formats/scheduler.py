@@ -1,0 +1,104 @@
+"""Read ``scheduler.pt`` and ``scaler.pt``."""
+
+from typing import Any, NamedTuple
+
+from audit.formats.damage import Damage, Kind
+from audit.formats.pickle_values import TensorRef
+from audit.formats.torch_archive import TorchArchive, read_torch, scalar
+from audit.storage import RangeReader
+
+
+class SchedulerState(NamedTuple):
+    """A learning-rate scheduler's state dict; None where the scheduler keeps no such value.
+
+    ``kind``: lambda (LambdaLR: every schedule of transformers), plateau, greedy, sequential, other; an empty
+    dictionary (custom trainers) is ``other``. ``values`` is everything as saved and may hold cycles.
+    """
+
+    kind: str
+    last_epoch: int | None
+    step_count: int | None
+    base_lrs: list[float] | None
+    last_lr: list[float] | None
+    values: dict[Any, Any]
+    names: tuple[str, ...]
+
+
+class ScalerState(NamedTuple):
+    """State of a torch GradScaler; None where a value is missing or no number."""
+
+    scale: float | None
+    growth_factor: float | None
+    backoff_factor: float | None
+    growth_interval: int | None
+    growth_tracker: int | None
+    values: dict[Any, Any]
+    names: tuple[str, ...]
+
+
+def read_scheduler(reader: RangeReader) -> SchedulerState | Damage:
+    """Read a scheduler's state dict."""
+    archive = read_torch(reader)
+    if isinstance(archive, Damage):
+        return archive
+    values = archive.value
+    if type(values) is not dict:
+        return Damage(Kind.MALFORMED, "is not a scheduler's state: it is no dictionary")
+    return SchedulerState(
+        _kind(values),
+        _integer(values.get("last_epoch")),
+        _integer(values.get("_step_count")),
+        _rates(reader, archive, values.get("base_lrs")),
+        _rates(reader, archive, values.get("_last_lr")),
+        values,
+        archive.names,
+    )
+
+
+def read_scaler(reader: RangeReader) -> ScalerState | Damage:
+    """Read a gradient scaler's state dict."""
+    archive = read_torch(reader)
+    if isinstance(archive, Damage):
+        return archive
+    values = archive.value
+    if type(values) is not dict:
+        return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it is no dictionary")
+    return ScalerState(
+        _number(values.get("scale")),
+        _number(values.get("growth_factor")),
+        _number(values.get("backoff_factor")),
+        _integer(values.get("growth_interval")),
+        _integer(values.get("_growth_tracker")),
+        values,
+        archive.names,
+    )
+
+
+def _kind(values: dict[Any, Any]) -> str:
+    if "lr_lambdas" in values:
+        return "lambda"
+    if "mode" in values and "num_bad_epochs" in values:
+        return "plateau"
+    if "_init_lrs" in values and "smooth" in values:
+        return "greedy"
+    return "sequential" if "_schedulers" in values else "other"
+
+
+def _integer(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def _number(value: Any) -> float | None:
+    return value if type(value) in (int, float) else None
+
+
+def _rates(reader: RangeReader, archive: TorchArchive, value: Any) -> list[float] | None:
+    if type(value) is not list:
+        return None
+    rates: list[float] = []
+    for rate in value:
+        number = scalar(reader, archive, rate) if type(rate) is TensorRef else rate
+        if not isinstance(number, int | float):
+            return None
+        rates.append(number)
+    return rates

@@ -1,0 +1,180 @@
+"""Read ``trainer_state.json``: what the trainer knew about the run when it saved."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from audit.formats.damage import Damage
+from audit.formats.history import Entry, History, RawHistory
+from audit.formats.intake import read_whole
+from audit.formats.json_text import parse_json
+from audit.formats.state_split import split
+from audit.storage import RangeReader
+
+__all__ = ["KNOWN_KEYS", "Entry", "History", "StateDocument", "TrainerState", "read_trainer_state"]
+
+MAX_BYTES = 512 << 20
+_COMPARED = 2_000_000  # entries, for one file: enough for any real run, and seconds at most
+KNOWN_KEYS = frozenset(
+    {
+        "best_metric", "best_model_checkpoint", "epoch", "global_step", "is_hyper_param_search",
+        "is_local_process_zero", "is_world_process_zero", "log_history", "max_steps", "num_train_epochs",
+        "total_flos", "trial_name", "trial_params",  # transformers 4.3 and later
+        "logging_steps", "eval_steps", "save_steps", "num_input_tokens_seen", "train_batch_size",  # 4.35, 4.36
+        "stateful_callbacks", "best_global_step",  # 4.41, 4.50
+        "episode",  # PPO of TRL
+    }
+)  # fmt: skip
+"""Keys that some version of transformers or TRL writes; a Trainer refuses to load a state with any other."""
+
+
+class TrainerState(NamedTuple):
+    """The values of a sound trainer state; None where the version that wrote it had no such key, or for null."""
+
+    global_step: int
+    max_steps: int | None
+    epoch: float | None
+    num_train_epochs: float | None
+    save_steps: float | None
+    logging_steps: float | None
+    eval_steps: float | None
+    train_batch_size: int | None
+    best_metric: float | None
+    best_global_step: int | None
+    best_model_checkpoint: str | None
+    stateful_callbacks: dict[str, Any] | None
+
+
+class StateDocument(NamedTuple):
+    """A file that is JSON: its ``document`` without the log history, and what of it makes sense.
+
+    ``state`` is None where ``problems`` stand against it; ``history`` is None where log_history is no list of objects.
+    Each problem is a plain sentence about the file's content.
+    """
+
+    document: dict[str, Any]
+    state: TrainerState | None
+    history: History | None
+    problems: tuple[str, ...]
+    unknown_keys: tuple[str, ...]
+
+
+def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> StateDocument | Damage:
+    """Read a state; where one of the ``known`` histories is how its log begins, only the rest is parsed."""
+    data = read_whole(reader, MAX_BYTES)
+    if isinstance(data, Damage):
+        return data
+    parts = split(data, known)
+    if parts is not None:
+        base, entries = _longest(parts.base, parts.entries, known)
+        return _document(parts.document, entries, base, parts.raw)
+    document = parse_json(data)
+    if isinstance(document, Damage):
+        return document
+    if type(document) is not dict:
+        return StateDocument({}, None, None, ("It is not a JSON object.",), ())
+    missing = "log_history" not in document
+    entries = document.pop("log_history", None)
+    if missing:
+        return _document(document, None, None, None, "log_history is missing.")
+    if type(entries) is not list:
+        return _document(document, None, None, None, "log_history is not a list.")
+    if not all(type(entry) is dict for entry in entries):
+        return _document(document, None, None, None, "An entry of log_history is not an object.")
+    base, entries = _longest(None, entries, known)
+    return _document(document, entries, base, None)
+
+
+def _longest(
+    base: History | None, entries: list[Entry], known: Sequence[History]
+) -> tuple[History | None, list[Entry]]:
+    """Look for a longer base among the histories whose bytes cannot tell: other layout, other order of keys."""
+    count = len(base) if base is not None else 0
+    longer = [history for history in known if len(history) > count and (base is None or history.raw is None)]
+    if not longer:
+        return _shortest(base, known), entries
+    everything = [*base, *entries] if base is not None else entries
+    budget = _COMPARED
+    for history in sorted(longer, key=len, reverse=True):
+        if len(history) > len(everything):
+            continue
+        common = history.common(everything)
+        if common == len(history):
+            return history, everything[common:]
+        budget -= common
+        if budget < 0:
+            break
+    return _shortest(base, known), entries
+
+
+def _shortest(base: History | None, known: Sequence[History]) -> History | None:
+    """Every history begins with an empty one: a run that saves before it first logs is still one run."""
+    return base if base is not None else next((history for history in known if not len(history)), None)
+
+
+def _document(
+    document: dict[str, Any],
+    entries: list[Entry] | None,
+    base: History | None,
+    raw: RawHistory | None,
+    problem: str | None = None,
+) -> StateDocument:
+    history = None
+    problems = [problem] if problem else []
+    if entries is not None:
+        wrong = base.problems if base is not None else ()
+        if not wrong:
+            first = len(base) if base is not None else 0
+            wrong = next(
+                (
+                    (f"Entry {first + position} of log_history has no step that is a non-negative integer.",)
+                    for position, entry in enumerate(entries)
+                    if type(entry.get("step")) is not int or entry["step"] < 0
+                ),
+                (),
+            )
+        history = History(entries, base, raw, wrong)
+        problems.extend(wrong)
+    problems[:0] = _problems(document)
+    state = None
+    if not problems:
+        state = TrainerState(**{name: document.get(name) for name in TrainerState._fields})  # type: ignore[arg-type]
+    unknown = tuple(key for key in document if key not in KNOWN_KEYS)
+    return StateDocument(document, state, history, tuple(problems), unknown)
+
+
+_INTEGERS = ("max_steps", "train_batch_size", "best_global_step")
+_NUMBERS = ("epoch", "num_train_epochs", "save_steps", "logging_steps", "eval_steps", "best_metric")
+
+
+def _problems(document: dict[str, Any]) -> list[str]:
+    problems = []
+    if "global_step" not in document:
+        problems.append("global_step is missing.")
+    elif type(document["global_step"]) is not int or document["global_step"] < 0:
+        problems.append(f"global_step is {_shown(document['global_step'])}, not a non-negative integer.")
+    for name in _INTEGERS:
+        value = document.get(name)
+        if value is not None and type(value) is not int:
+            problems.append(f"{name} is {_shown(value)}, not an integer.")
+    for name in _NUMBERS:
+        value = document.get(name)
+        if value is not None and type(value) not in (int, float):
+            problems.append(f"{name} is {_shown(value)}, not a number.")
+    if "max_steps" in document and document["max_steps"] is None:
+        problems.append("max_steps is null, not an integer.")
+    if "train_batch_size" in document and document["train_batch_size"] is None and "episode" not in document:
+        problems.append("train_batch_size is null, not an integer.")
+    best = document.get("best_model_checkpoint")
+    if best is not None and type(best) is not str:
+        problems.append(f"best_model_checkpoint is {_shown(best)}, not a path.")
+    callbacks = document.get("stateful_callbacks")
+    if callbacks is not None and type(callbacks) is not dict:
+        problems.append(f"stateful_callbacks is {_shown(callbacks)}, not an object.")
+    return problems
+
+
+def _shown(value: Any) -> str:
+    if type(value) in (dict, list):
+        return "an object" if type(value) is dict else "a list"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
