@@ -51,12 +51,25 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     except AuditError as error:
         print(f"audit {parsed.command}: {_one_line(str(error))}", file=sys.stderr)
         return 2
+    except MemoryError:
+        print(f"audit {parsed.command}: out of memory; audit fewer runs at once, or with --jobs 1", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe went away: `audit rules | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Exception as error:  # our own fault; still one line, the traceback on request
+        if os.environ.get("AUDIT_TRACEBACK"):
+            raise
+        name = f"{type(error).__name__}: {error}"
+        print(
+            f"audit {parsed.command}: internal error, please report it: {_one_line(name)} "
+            "(set AUDIT_TRACEBACK=1 to see where)",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _sentence(text: str) -> str:

@@ -7,14 +7,13 @@ from audit_hf_trainer.names import ARGUMENTS, MOST_PROCESSES, OPTIMIZER, RNG, RN
 
 
 def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:
-    """Say whether the checkpoint was saved without optimizer, scheduler and random states on purpose.
+    """Say whether the checkpoint was saved without optimizer, scheduler and random states.
 
-    ``save_only_model`` says so. Without training arguments only the whole picture can: a finished checkpoint
-    (Trainer writes the state last) that has none of the three. With the arguments there, three files that are
-    missing were deleted, or the save was cut short.
+    ``save_only_model`` says so, and so does the picture: a finished checkpoint (Trainer writes the state last) that
+    has none of the three, as ``save_model()`` leaves it. One or two of them missing were deleted.
     """
-    if arguments is not None:
-        return arguments.get("save_only_model") is True
+    if arguments is not None and arguments.get("save_only_model") is True:
+        return True
     left = [name for name in files.root if not name.startswith((STATE, ARGUMENTS))]
     resume = (OPTIMIZER.partition(".")[0], SCHEDULER, "rng_state", "pytorch_model_fsdp", "global_step", "latest")
     return files.has(STATE) and bool(left) and not any(name.startswith(resume) for name in left)

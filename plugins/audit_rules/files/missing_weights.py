@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from audit.backend import Layout
 from audit.checkpoint import Checkpoint
+from audit.files import PLACEHOLDER_SUFFIXES
 from audit.findings import Severity, Violation
 from audit.rules import rule
 
@@ -21,6 +22,7 @@ def missing_weights(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     shard index with its shards, an FSDP or a DeepSpeed directory, else "Can't find a valid checkpoint". The weights of
     an adapter in a sub-directory count as well: without them Trainer 5.23 keeps that adapter's fresh values silently.
     """
+    stand_ins = [path for path in checkpoint.files if path.endswith(PLACEHOLDER_SUFFIXES) and "model" in path]
     for role, name in layout.missing.items():
-        if role.partition(":")[0] == "weights" and name != layout.index and not checkpoint.stands_in(name):
+        if role.partition(":")[0] == "weights" and name != layout.index and not stand_ins:
             yield Violation(f"{name} is not there: the checkpoint has no weights to load", file=name)

@@ -16,8 +16,14 @@ from audit.rules import rule
 def weights_only(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """The checkpoint holds weights only: good for deployment, not for resuming.
 
-    Saved with ``save_only_model=True`` or by ``save_model()``. Trainer 5.23 resumes from it without a message, with a
-    fresh optimizer, a schedule at its start and other random numbers.
+    Saved with ``save_only_model=True``, by ``save_model()``, or stripped later. Trainer 5.23 resumes from it without a
+    message, with a fresh optimizer, a schedule at its start and other random numbers. Where the training arguments
+    ask for it, it is no fault but an info; a resume from it is refused all the same.
     """
-    if layout.weights_only:
-        yield Violation("was saved without optimizer, scheduler and random states (save_only_model)")
+    if not layout.weights_only:
+        return
+    arguments = checkpoint.optional("arguments")
+    if arguments is not None and arguments.get("save_only_model") is True:
+        yield Violation("was saved with save_only_model: it cannot be resumed from", severity=Severity.INFO)
+    else:
+        yield Violation("holds neither optimizer nor scheduler nor random states: it cannot be resumed from")
