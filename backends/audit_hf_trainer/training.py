@@ -196,7 +196,7 @@ def _signals(stop: Any) -> Iterator[None]:
         return
 
     def note(number: int, frame: object) -> None:
-        if stop.signal is not None:  # asked twice: now
+        if stop.signal is not None and number == signal.SIGINT:  # asked again, by hand: now
             raise KeyboardInterrupt
         stop.signal = number
 

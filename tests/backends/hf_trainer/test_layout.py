@@ -162,27 +162,22 @@ def test_save_only_model_owes_only_the_model_and_the_state() -> None:
     assert (dict(layout.missing), layout.owed_rng) == ({}, ())
 
 
-def test_the_same_files_without_that_argument_are_weights_only_as_well() -> None:
-    layout = lay(without(LORA, "optimizer.pt", "scheduler.pt", "rng_state.pth"))
-    assert layout.weights_only
+def test_a_finished_checkpoint_without_any_resume_state_is_weights_only() -> None:
+    gone = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+    assert lay(without(LORA, *gone)).weights_only
+    assert not lay(without(LORA, "trainer_state.json", *gone)).weights_only, "a save that was cut short"
 
 
-def test_one_file_of_the_resume_state_is_enough_to_owe_the_others() -> None:
-    layout = lay(without(LORA, "optimizer.pt", "scheduler.pt"))
-    assert not layout.weights_only
-    assert set(layout.missing) == {"optimizer", "scheduler"}
-
-
+@pytest.mark.parametrize("arguments", [ONE, None])
 @pytest.mark.parametrize("left", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
-def test_without_arguments_one_file_of_the_resume_state_proves_that_the_others_were_there(left: str) -> None:
-    gone = {"training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth"} - {left}
-    assert not lay(without(LORA, *gone), None).weights_only
+def test_one_file_of_the_resume_state_proves_that_the_others_were_there(
+    left: str, arguments: Mapping[str, Any] | None
+) -> None:
+    gone = {"optimizer.pt", "scheduler.pt", "rng_state.pth"} - {left}
+    layout = lay(without(LORA, *gone), arguments)
 
-
-def test_without_arguments_and_without_any_resume_state_it_is_weights_only() -> None:
-    gone = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
-    assert lay(without(LORA, *gone), None).weights_only
-    assert not lay(without(LORA, "trainer_state.json", *gone), None).weights_only, "a save that was cut short"
+    assert not layout.weights_only
+    assert {*layout.missing.values(), *layout.missing_rng} == gone
 
 
 @pytest.mark.parametrize(
