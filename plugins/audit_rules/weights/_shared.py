@@ -1,0 +1,133 @@
+"""What several rules on weights need: the scan of each tensor, and whether anything could have been learned."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.formats.tensors import Tensor
+from audit.scan import FileScan, SpanScan
+from audit.spans import span_name
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+OVERFLOWS = 32
+"""Steps. More than a gradient scaler skips in a row: it halves 65536 at each until the gradients fit."""
+
+
+class Scanned(NamedTuple):
+    """One tensor of a weight file and what the scan found where it lies."""
+
+    file: str
+    tensor: Tensor
+    scan: SpanScan
+
+
+def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Scanned]:
+    """Give every tensor of the weights that was read to its end. Raises NotApplicable where no file was."""
+    looked = False
+    for weights in checkpoint.weights:
+        found = scan.get(weights.file)
+        if found is None or found.error:
+            continue
+        file = checkpoint.files[weights.file]
+        looked = True
+        for tensor in weights.tensors.values():
+            part = found.spans.get(span_name(file, tensor.name))
+            if part is not None and part.complete:
+                yield Scanned(weights.file, tensor, part)
+    if not looked:
+        raise NotApplicable("the weights could not be read to their end")
+
+
+def is_lora_b(name: str) -> bool:
+    """Say whether a tensor is the second matrix of a LoRA pair, which begins as zeros; ``lora_embedding_B`` does not."""
+    return ".lora_B." in name
+
+
+def older_scans(checkpoint: Checkpoint) -> list[tuple[Checkpoint, Mapping[str, FileScan]]]:
+    """Return the older checkpoints of the run that were scanned, the newest of them first. Raises NotApplicable."""
+    found = []
+    for other in reversed(checkpoint.run.judged):
+        if other.step < checkpoint.step:
+            scan = other.optional("scan")
+            if scan is not None:
+                found.append((other, scan))
+    if not found:
+        raise NotApplicable("no older checkpoint was read")
+    return found
+
+
+def uses_fp16(checkpoint: Checkpoint) -> bool:
+    """Say whether a gradient scaler may have skipped updates; without training arguments, it may."""
+    arguments = checkpoint.optional("arguments")
+    layout = checkpoint.optional("layout")
+    if layout is not None and layout.scaler:
+        return True
+    return arguments is None or bool(arguments.get("fp16")) or arguments.get("mixed_precision") == "fp16"
+
+
+def updates(checkpoint: Checkpoint) -> float | None:
+    """Return how many updates the optimizer counted, None where it counts none."""
+    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
+    return max(optimizer.steps, default=None) if optimizer is not None else None
+
+
+def idle(older: Checkpoint, newer: Checkpoint) -> str | None:
+    """Say why no weight need have changed from one checkpoint to the next, or None where some must have.
+
+    The first step after a save or a resume is trained at the rate that ``scheduler.pt`` holds (anatomy of Trainer
+    5.23: the schedule of new arguments takes effect from the second step), so that rate decides over one step.
+    """
+    steps = newer.step - older.step
+    if steps <= OVERFLOWS and uses_fp16(newer) and updates(older) == updates(newer):
+        return "every update since was skipped by the fp16 gradient scaler"
+    before, after = _rates(older), _rates(newer)
+    if before is not None and any(before):
+        return None
+    if before is not None and steps == 1:
+        return "the one step since was trained at learning rate 0"
+    logged = _logged(older, newer)
+    if any(logged) or (after is not None and any(after)):
+        return None
+    if before is None and after is None and not logged:
+        return "the learning rate since is not known"
+    return "the learning rate since was 0"
+
+
+def _rates(checkpoint: Checkpoint) -> list[float] | None:
+    scheduler = checkpoint.optional("scheduler")
+    return scheduler.last_lr if scheduler is not None else None
+
+
+def _logged(older: Checkpoint | None, newer: Checkpoint) -> list[float]:
+    history = newer.optional("history")
+    if history is None:
+        return []
+    first = older.step if older is not None else 0
+    return [
+        entry["learning_rate"]
+        for entry in history
+        if type(entry.get("learning_rate")) in (int, float)
+        and type(entry.get("step")) is int
+        and first < entry["step"] <= newer.step
+    ]
+
+
+def never_learned(checkpoint: Checkpoint) -> str | None:
+    """Say why the weights may still be those of the beginning, or None where updates were made."""
+    if checkpoint.step <= 1:
+        return "the first step of a warm-up is trained at learning rate 0"
+    if checkpoint.step <= OVERFLOWS and uses_fp16(checkpoint) and not updates(checkpoint):
+        return "every update so far was skipped by the fp16 gradient scaler"
+    logged, rates = _logged(None, checkpoint), _rates(checkpoint)
+    if (logged or rates) and not any(logged) and not any(rates or ()):
+        return "the learning rate was 0 so far"
+    return None
+
+
+def shown(names: list[str], most: int = 3) -> str:
+    """Return a list of names for a message, shortened."""
+    listed = ", ".join(names[:most])
+    return listed if len(names) <= most else f"{listed} and {len(names) - most} more"

@@ -1,0 +1,47 @@
+"""weights/bloated."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint, WeightFile
+from audit.errors import NotApplicable
+from audit.files import TORCH
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.spans import span_name
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Clone the tensors before saving (tensor.clone()), or save as safetensors; what is stored here is sound.",
+)
+def bloated(
+    checkpoint: Checkpoint, weights: tuple[WeightFile, ...], *, ratio: float = 1.5, slack: int = 1 << 20
+) -> Iterator[Violation]:
+    """A weight file stores far more than its tensors.
+
+    ``torch.save`` writes the whole storage of a tensor that is a part of a larger one: an adapter cut out of a base
+    model takes the base model with it, and every checkpoint is as large. safetensors cannot do this.
+
+    Fires where the records are ``ratio`` times as large as the tensors in them, and ``slack`` bytes larger.
+    """
+    looked = False
+    for item in weights:
+        file = checkpoint.files[item.file]
+        if file.format != TORCH:
+            continue
+        looked = True
+        stored = sum(record.size for name, record in file.archive.records.items() if name.startswith("data/"))
+        needed: dict[tuple[str, int], int] = {}
+        for tensor in item.tensors.values():
+            place = (span_name(file, tensor.name), tensor.offset)
+            needed[place] = max(needed.get(place, 0), tensor.nbytes)
+        used = sum(needed.values())
+        if stored > ratio * used and stored - used > slack:
+            yield Violation(
+                f"{item.file} stores {stored} bytes for tensors of {used} bytes",
+                item.file,
+                expected=used,
+                actual=stored,
+            )
+    if not looked:
+        raise NotApplicable("safetensors files hold nothing but their tensors")

@@ -1,0 +1,37 @@
+"""weights/hollow."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint, WeightFile
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.weights._shared import shown
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Nothing was saved here. Rebuild the weights from the ZeRO or FSDP shards if they are still there "
+    "(zero_to_fp32.py), else resume from an older checkpoint, and have the weights gathered before saving.",
+)
+def hollow(checkpoint: Checkpoint, weights: tuple[WeightFile, ...]) -> Iterator[Violation]:
+    """The weights hold no tensors, or tensors without a single value.
+
+    What DeepSpeed ZeRO-3 without gathering, or a state dict taken from a model that FSDP had split, leaves: training,
+    evaluation and loss look normal and the file is tiny. PEFT loads it without an error and the adapter starts anew.
+
+    Empty buffers of a full model are legitimate; only weights count (``.weight`` and the matrices of an adapter).
+    """
+    for file in weights:
+        if not file.tensors:
+            yield Violation(f"{file.file} holds no tensor at all", file=file.file, actual=0)
+            continue
+        empty = [name for name, tensor in file.tensors.items() if 0 in tensor.shape]
+        counted = [name for name in empty if name.endswith(".weight") or ".lora_" in name]
+        if counted or len(empty) == len(file.tensors):
+            yield Violation(
+                f"{len(empty)} of {len(file.tensors)} tensors in {file.file} have no values: {shown(counted or empty)}",
+                file=file.file,
+                expected=0,
+                actual=len(empty),
+            )

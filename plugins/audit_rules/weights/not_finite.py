@@ -1,0 +1,39 @@
+"""weights/not-finite."""
+
+from collections.abc import Iterator, Mapping
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.scan import FileScan
+from audit_rules.weights._shared import scanned, shown
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from the newest checkpoint whose weights are finite, with a lower learning rate or bf16 in place of "
+    "fp16; keep that checkpoint from being rotated out.",
+)
+def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
+    """Weights hold NaN or an infinity.
+
+    One such value spreads to all of them with the next update. Trainer does not notice: with
+    ``logging_nan_inf_filter`` (the default) the logged loss falls to 0.0, the exit code is 0, and rotation deletes
+    the last finite checkpoint.
+
+    Exception: buffers with "mask" in their name, in which an infinity is meant.
+    """
+    broken: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    for item in scanned(checkpoint, scan):
+        counts[item.file] = counts.get(item.file, 0) + 1
+        if item.scan.nonfinite and "mask" not in item.tensor.name.rpartition(".")[2]:
+            broken.setdefault(item.file, []).append(item.tensor.name)
+    for file, names in broken.items():
+        yield Violation(
+            f"{file} holds NaN or infinite values in {len(names)} of {counts[file]} tensors: {shown(names)}",
+            file=file,
+            expected=0,
+            actual=len(names),
+        )

