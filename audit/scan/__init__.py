@@ -63,8 +63,9 @@ class FileScan(NamedTuple):
 
 
 class ScanJob(NamedTuple):
-    """A file to scan: ``size`` as it was listed, ``spans`` sorted by offset and not overlapping, names unique.
+    """A file to scan: ``size`` in bytes as it was listed, ``spans`` with unique names.
 
+    A span that overlaps another one that begins before it is not looked at, and comes back incomplete.
     ``open`` is called once; the reader's ``read_into`` is called from several threads at once.
     """
 

@@ -1,6 +1,7 @@
 """One file being scanned: its blocks are read and checked in any order, hashed and joined in the file's order."""
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from contextlib import ExitStack
 from threading import Condition
 
@@ -19,7 +20,9 @@ class Buffer:
 
     def __init__(self, size: int) -> None:
         self.array = np.empty(size + _AHEAD, np.uint8)
-        self.view = memoryview(self.array)
+        self.view = self.array.data
+        self.words = self.array[:size].view(np.uint64)
+        self.values = {form.itemsize: floats.views(self.array, form.itemsize) for form in floats.FORMATS.values()}
 
 
 class _Part:
@@ -48,9 +51,9 @@ class File:
         self._changed = Condition()
         self._stack = ExitStack()
         self._reader: RangeReader | None = None
-        self._spans = [span for span in job.spans if span.length > 0]
+        self._spans = _apart(job.spans)
         self._starts = [span.offset for span in self._spans]
-        self._ends = [span.offset + span.length for span in self._spans]
+        self._ends = [min(span.offset + span.length, job.size) for span in self._spans]
         self._forms = [floats.FORMATS.get(span.dtype or "") for span in self._spans]
         self._parts = [_Part() for _ in self._spans]
         runs = [span.zero_run for span in self._spans if span.zero_run]
@@ -78,7 +81,7 @@ class File:
         finally:
             with self._changed:
                 self._active -= 1
-                if not self._active and (self.error or self._turn == self.count):
+                if not self._active and self._over():
                     self._stack.close()
         return done
 
@@ -86,11 +89,13 @@ class File:
         """Return what was found, once every block is processed."""
         digest = "" if self.error else self._hash.hexdigest()
         seen = min(self._turn * self.block, self.job.size)
-        spans = {}
-        parts = iter(self._parts)
-        for span in self.job.spans:
-            spans[span.name] = _summary(span, next(parts) if span.length > 0 else _Part(), seen)
+        spans = {span.name: _summary(span, _Part(), -1 if span.length else seen) for span in self.job.spans}
+        for span, part in zip(self._spans, self._parts, strict=True):
+            spans[span.name] = _summary(span, part, seen)
         return FileScan(digest, self.job.size, self._read, spans, self.error)
+
+    def _over(self) -> bool:
+        return self.error is not None or self._turn == self.count
 
     def _fail(self, message: str) -> None:
         with self._changed:
@@ -98,6 +103,8 @@ class File:
             self._changed.notify_all()
 
     def _open(self) -> RangeReader:
+        if self._reader is not None:
+            return self._reader
         with self._changed:
             if self._reader is None:
                 self._reader = self._stack.enter_context(self.job.open())
@@ -162,30 +169,43 @@ class File:
                 bounds += (first, end)
         found: list[tuple[int, floats.Extent]] = []
         for (form, phase), (owners, bounds) in groups.items():
-            data = buffer.array[phase : phase + bounds[-1] * form.itemsize]
-            found += zip(owners, floats.extents(data.copy() if phase else data, form, bounds), strict=True)
+            values = buffer.values[form.itemsize]
+            if phase:  # numpy is slow with integers that are not aligned
+                values = floats.views(buffer.array[phase:].copy(), form.itemsize)
+            found += zip(owners, floats.extents(values, form, bounds), strict=True)
         return found
 
     def _zeros(self, buffer: Buffer, start: int, length: int, spans: range) -> list[tuple[int, int, zeros.Runs]]:
         """Return the parts of the block that hold a long run of zeros, or the begin or end of one."""
         if not self._every or not spans:
             return []
-        hits = zeros.candidates(buffer.array[:length], self._every)
+        hits = zeros.candidates(buffer.words[: length // 8], self._every)
         found = []
         for i in spans if hits else {spans[0], spans[-1]}:
             shortest = self._spans[i].zero_run
-            if not shortest:
+            if not shortest or self._spans[i].length < shortest:
                 continue
             first, end = max(self._starts[i] - start, 0), min(self._ends[i] - start, length)
             hit = bisect_left(hits, first - 7)
             if hit < len(hits) and hits[hit] < end:
                 run = zeros.search(buffer.array[first:end], max(shortest, zeros.SHORTEST))
             elif self._starts[i] < start or self._ends[i] > start + length:
-                run = zeros.Runs(*zeros.edges(buffer.view[first:end], shortest + 16), 0, 0)
+                run = zeros.edges(buffer.view[first:end], shortest + 16)
             else:
                 continue
             found.append((i, end - first, run))
         return found
+
+
+def _apart(spans: Sequence[Span]) -> list[Span]:
+    """Return the spans that hold bytes, by offset, without those that overlap one before them."""
+    kept = []
+    end = 0
+    for span in sorted(spans, key=lambda span: span.offset):
+        if span.length > 0 and span.offset >= end:
+            kept.append(span)
+            end = span.offset + span.length
+    return kept
 
 
 def _join(found: _Part, offset: int, size: int, run: zeros.Runs) -> None:
@@ -217,5 +237,5 @@ def _summary(span: Span, found: _Part, seen: int) -> SpanScan:
         zero_run=longest,
         zero_run_at=at,
         crc=None if span.crc is None else found.crc,
-        complete=span.offset + span.length <= seen,
+        complete=0 <= span.offset + span.length <= seen,
     )

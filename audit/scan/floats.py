@@ -35,8 +35,19 @@ FORMATS = {
     "F8_E5M2": Format(1, 0x7C, 0x7D),
     "F8_E4M3": Format(1, 0x7F, 0x7F),
 }
-_SIGNED: dict[int, npt.DTypeLike] = {1: np.int8, 2: np.int16, 4: np.int32, 8: np.int64}
-_UNSIGNED: dict[int, npt.DTypeLike] = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+
+
+class Views(NamedTuple):
+    """The same bytes as signed and as unsigned integers."""
+
+    signed: npt.NDArray[Any]
+    unsigned: npt.NDArray[Any]
+
+
+def views(data: Bytes, itemsize: int) -> Views:
+    """Return ``data`` as integers of ``itemsize`` bytes, without the bytes at its end that fill none."""
+    whole = data[: len(data) // itemsize * itemsize]
+    return Views(whole.view(f"<i{itemsize}"), whole.view(f"<u{itemsize}"))
 
 
 class Extent(NamedTuple):
@@ -47,28 +58,26 @@ class Extent(NamedTuple):
     peak: int
 
 
-def extents(data: Bytes, form: Format, bounds: list[int]) -> list[Extent]:
-    """Return the extent of each part of ``data`` (whole values): ``bounds`` are first, end, first, end, ... in values.
+def extents(data: Views, form: Format, bounds: list[int]) -> list[Extent]:
+    """Return the extent of each part of ``data``: ``bounds`` are first, end, first, end, ... in values.
 
     The parts are sorted, do not overlap and none is empty.
     """
-    signed: npt.NDArray[Any] = data.view(_SIGNED[form.itemsize])
-    unsigned: npt.NDArray[Any] = data.view(_UNSIGNED[form.itemsize])
     if len(bounds) == 2:
         first, end = bounds
-        highest = [int(signed[first:end].max())]
-        lowest = [int(unsigned[first:end].max())]
+        highest = [int(np.maximum.reduce(data.signed[first:end]))]
+        lowest = [int(np.maximum.reduce(data.unsigned[first:end]))]
     else:
         # One call for all parts; what lies between two of them is reduced as well and left out ([::2]).
         end = bounds[-1]
         edges = bounds[:-1]
-        highest = np.maximum.reduceat(signed[:end], edges)[::2].tolist()
-        lowest = np.maximum.reduceat(unsigned[:end], edges)[::2].tolist()
+        highest = np.maximum.reduceat(data.signed[:end], edges)[::2].tolist()
+        lowest = np.maximum.reduceat(data.unsigned[:end], edges)[::2].tolist()
     sign, limit = form.sign, form.nonfinite
     found = []
     for i, (high, low) in enumerate(zip(highest, lowest, strict=True)):
         if high >= limit or low >= sign + limit:
-            found.append(_exact(unsigned[bounds[2 * i] : bounds[2 * i + 1]], form))
+            found.append(_exact(data.unsigned[bounds[2 * i] : bounds[2 * i + 1]], form))
         else:
             found.append(Extent(False, low > sign, max(high, low - sign, 0)))
     return found

@@ -10,10 +10,10 @@ from collections.abc import Callable, Hashable, Sequence
 # numpy's BLAS starts a pool of threads on import; nothing here computes with it, and not starting it saves 15 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-from threading import Lock, Thread  # noqa: E402
+from threading import Lock, Thread
 
-from audit.scan import FileScan, ScanJob  # noqa: E402
-from audit.scan.blocks import Buffer, File  # noqa: E402
+from audit.scan import FileScan, ScanJob
+from audit.scan.blocks import Buffer, File
 
 _SMALL = 8 << 20  # bytes: less than this is scanned sooner than a thread starts
 

@@ -7,6 +7,7 @@ misses none; only where such a word is zero is the neighbourhood searched.
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from audit.scan.floats import Bytes
 
@@ -23,24 +24,29 @@ class Runs(NamedTuple):
     at: int
 
 
+NONE = Runs(0, 0, 0, 0)
+
+
 def stride(shortest: int) -> int:
     """Return how many words apart samples may lie so that no run of ``shortest`` bytes is missed."""
     return max(1, min(shortest // 2, shortest - 15) // 8)
 
 
-def candidates(block: Bytes, every: int) -> list[int]:
-    """Return the offsets of sampled words that are zero, one word in ``every``; the block is aligned."""
-    words = block[: len(block) // 8 * 8].view(np.uint64)[::every]
-    if words.all():
+def candidates(words: npt.NDArray[np.uint64], every: int) -> list[int]:
+    """Return the offsets in bytes of sampled words that are zero, one word in ``every``; the words are aligned."""
+    sample = words[::every]
+    if not len(sample) or np.minimum.reduce(sample):
         return []
-    offsets: list[int] = (np.flatnonzero(words == 0) * (8 * every)).tolist()
+    offsets: list[int] = (np.flatnonzero(sample == 0) * (8 * every)).tolist()
     return offsets
 
 
-def edges(part: memoryview, reach: int) -> tuple[int, int]:
+def edges(part: memoryview, reach: int) -> Runs:
     """Return the zero bytes at start and end of ``part``; past ``reach`` bytes they are not counted further."""
+    if part[0] and part[-1]:  # nearly always
+        return NONE
     head, tail = bytes(part[:reach]), bytes(part[-reach:])
-    return len(head) - len(head.lstrip(b"\0")), len(tail) - len(tail.rstrip(b"\0"))
+    return Runs(len(head) - len(head.lstrip(b"\0")), len(tail) - len(tail.rstrip(b"\0")), 0, 0)
 
 
 def search(part: Bytes, shortest: int) -> Runs:
