@@ -6,6 +6,7 @@ from typing import Any
 
 from audit.backend import Layout
 from audit_hf_trainer.names import Files
+from audit_hf_trainer.owing import launched_as
 
 LATEST = "latest"
 _STEP = re.compile(r"global_step[0-9]{1,18}", re.ASCII)
@@ -19,7 +20,7 @@ def recognises(files: Files, arguments: Mapping[str, Any] | None) -> bool:
     """Say whether DeepSpeed trained this: by its files, or, with all of them gone, by the arguments."""
     if files.has(LATEST) or any(_STEP.fullmatch(name) for name in files.directories()):
         return True
-    return bool((arguments or {}).get("deepspeed"))
+    return bool((arguments or {}).get("deepspeed")) or launched_as(arguments, "DEEPSPEED")
 
 
 def apply(files: Files, layout: Layout, owed: dict[str, str], state: Mapping[str, Any] | None) -> Layout:

@@ -1,9 +1,12 @@
 """Checkpoints of fully sharded data parallel training: accelerate/utils/fsdp_utils.py, save_fsdp_model and its like."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from audit.backend import Layout
-from audit_hf_trainer.names import Files
+from audit_hf_trainer.names import ARGUMENTS, Files
+from audit_hf_trainer.owing import launched_as
 
 MODEL = "pytorch_model_fsdp.bin"
 OPTIMIZER = "optimizer.bin"
@@ -13,12 +16,12 @@ _LOCAL = re.compile(r"pytorch_model_fsdp(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.
 _LOCAL_OPTIMIZER = re.compile(r"optimizer(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.ASCII)
 
 
-def recognises(files: Files) -> bool:
-    """Say whether any part of the checkpoint is of FSDP's making.
+def recognises(files: Files, arguments: Mapping[str, Any] | None) -> bool:
+    """Say whether any part of the checkpoint is of FSDP's making, or, with all of it gone, whether FSDP was in effect.
 
-    Only the files tell: with FSDP in the arguments and no accelerator, accelerate trains plain DDP and saves that.
+    The argument ``fsdp`` does not tell: without an accelerator, accelerate trains plain DDP and saves that.
     """
-    if files.has(MODEL) or files.has(OPTIMIZER):
+    if files.has(MODEL) or files.has(OPTIMIZER) or launched_as(arguments, "FSDP"):
         return True
     if any(_MODEL_DIRECTORY.fullmatch(name) or _OPTIMIZER_DIRECTORY.fullmatch(name) for name in files.directories()):
         return True
@@ -36,7 +39,8 @@ def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
     local = tuple(sorted(name for name in files.root if _LOCAL.fullmatch(name)))
     local_optimizer = tuple(sorted(name for name in files.root if _LOCAL_OPTIMIZER.fullmatch(name)))
     owed.pop("scaler", None)
-    whole = files.has(MODEL) or (files.has(OPTIMIZER) and not model)
+    # Sharded states come without training arguments: with them there, the state was to be whole.
+    whole = files.has(MODEL) or (not model and not local and (files.has(OPTIMIZER) or files.has(ARGUMENTS)))
     if whole:
         owed["weights"] = MODEL
         _replace(owed, "optimizer", OPTIMIZER)

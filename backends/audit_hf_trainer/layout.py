@@ -61,7 +61,7 @@ def lay_out(
         owed["scheduler"] = SCHEDULER
         if owes_scaler(arguments, state):
             owed["scaler"] = SCALER
-    if fsdp.recognises(files):
+    if not bare and fsdp.recognises(files, arguments):
         layout = fsdp.apply(files, layout, owed)
     elif not bare and deepspeed.recognises(files, arguments):
         layout = deepspeed.apply(files, layout, owed, state)

@@ -57,3 +57,13 @@ def owes_scaler(arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | 
     on_cpu = bool(said("use_cpu") or said("no_cuda")) or said("_n_gpu") == 0
     apex = bool(said("use_apex")) or said("half_precision_backend") == "apex"
     return said("fp16") is True and said("bf16") is not True and not on_cpu and not apex and not said("deepspeed")
+
+
+def launched_as(arguments: Mapping[str, Any] | None, kind: str) -> bool:
+    """Say whether accelerate's ``DistributedType`` of the run was ``kind`` ("FSDP", "DEEPSPEED").
+
+    The saved arguments keep it as it was in effect, also where only the launcher's configuration asked for it;
+    accelerate writes it back into the state that they hold (``AcceleratorState.__init__``).
+    """
+    state = (arguments or {}).get("distributed_state")
+    return isinstance(state, Mapping) and state.get("distributed_type") == kind

@@ -3,7 +3,15 @@
 No rule may find an error or a warning in any of them. ``sample`` marks the few that run in every test session.
 """
 
-from tests.backends.hf_trainer import adapter_runs, argument_runs, eventful_runs, resumed_runs
+from tests.backends.hf_trainer import adapter_runs, argument_runs, distributed_runs, eventful_runs, resumed_runs
 from tests.backends.hf_trainer.table import CONFIGURATIONS, Configuration
 
-__all__ = ["CONFIGURATIONS", "Configuration", "adapter_runs", "argument_runs", "eventful_runs", "resumed_runs"]
+__all__ = [
+    "CONFIGURATIONS",
+    "Configuration",
+    "adapter_runs",
+    "argument_runs",
+    "distributed_runs",
+    "eventful_runs",
+    "resumed_runs",
+]

@@ -231,13 +231,26 @@ def test_fsdp_in_one_file_owes_its_optimizer_in_one_file() -> None:
     assert lay(entries(*names, "optimizer.bin")).optimizer == "optimizer.bin"
 
 
+def test_all_of_fsdp_deleted_is_still_missed_where_it_was_in_effect() -> None:
+    names = ("trainer_state.json", "training_args.bin", "scheduler.pt", "rng_state.pth", "model.safetensors")
+    layout = lay(entries(*names), {**ONE, "distributed_state": {"distributed_type": "FSDP"}})
+    assert layout.missing == {"weights": "pytorch_model_fsdp.bin", "optimizer": "optimizer.bin"}
+
+
+def test_fsdp_that_saves_only_the_model_owes_only_the_model() -> None:
+    arguments = {**ONE, "save_only_model": True, "distributed_state": {"distributed_type": "FSDP"}}
+    layout = lay(entries("trainer_state.json", "training_args.bin", "model.safetensors"), arguments)
+    assert (layout.kind, dict(layout.missing)) == ("full", {})
+
+
 def test_fsdp_in_the_arguments_alone_is_plain_training() -> None:
     assert lay(entries(*FULL), {**ONE, "fsdp": True}).kind == "full"
 
 
-def test_all_of_deepspeed_deleted_is_still_missed_where_the_arguments_name_it() -> None:
+@pytest.mark.parametrize("sign", [{"deepspeed": "ds.json"}, {"distributed_state": {"distributed_type": "DEEPSPEED"}}])
+def test_all_of_deepspeed_deleted_is_still_missed_where_the_arguments_name_it(sign: Mapping[str, Any]) -> None:
     names = tuple(name for name in ZERO2 if not name.startswith(("global_step", "latest")))
-    layout = lay(entries(*names), {**TWO, "deepspeed": "ds.json"})
+    layout = lay(entries(*names), {**TWO, **sign})
     assert layout.missing == {"weights": "global_step4/mp_rank_00_model_states.pt", "latest": "latest"}
 
 

@@ -1,0 +1,76 @@
+"""Runs of two processes: started by torchrun, each a script of its own."""
+
+import os
+import subprocess
+import sys
+from typing import Any
+
+from tests.backends.hf_trainer.fitting import fit, llama, lora
+from tests.backends.hf_trainer.table import configuration
+
+
+@configuration("LoRA in two processes (DDP over gloo)")
+def ddp(run: str) -> None:
+    _launch("lora", run)
+
+
+@configuration("full fine-tune in two processes (DDP over gloo)")
+def ddp_full(run: str) -> None:
+    _launch("full", run)
+
+
+@configuration("fully sharded data parallel, sharded state, two processes")
+def fsdp_sharded(run: str) -> None:
+    _launch("fsdp_sharded", run)
+
+
+@configuration("fully sharded data parallel, full state, two processes")
+def fsdp_full(run: str) -> None:
+    _launch("fsdp_full", run)
+
+
+def _launch(kind: str, run: str) -> None:
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.dirname(os.path.dirname(os.path.dirname(here)))
+    paths = [root, os.path.join(root, "backends")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, kind, run]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    if done.returncode:
+        raise RuntimeError(f"torchrun {kind} failed:\n{done.stderr[-4000:]}")
+
+
+def _rank(kind: str, run: str) -> None:
+    """Train as one of the processes."""
+    import torch
+
+    if kind in ("lora", "full"):
+        fit(run, lora() if kind == "lora" else llama(), ddp_backend="gloo", ddp_find_unused_parameters=False)
+    else:
+        _allow_fsdp_on_cpu()
+        fsdp = {
+            "version": 2,
+            "state_dict_type": "SHARDED_STATE_DICT" if kind == "fsdp_sharded" else "FULL_STATE_DICT",
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
+        }
+        fit(run, llama(), ddp_backend="gloo", fsdp=True, fsdp_config=fsdp)
+    torch.distributed.destroy_process_group()  # else gloo's threads abort the process at its end
+
+
+def _allow_fsdp_on_cpu() -> None:
+    """Make accelerate believe in several GPUs: without them it leaves FSDP out and says nothing."""
+    import transformers
+    from accelerate import DistributedType, PartialState
+
+    make = transformers.Trainer.create_accelerator_and_postprocess
+
+    def pretend(trainer: Any) -> None:
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        make(trainer)
+
+    transformers.Trainer.create_accelerator_and_postprocess = pretend
+
+
+if __name__ == "__main__":
+    _rank(*sys.argv[1:])
