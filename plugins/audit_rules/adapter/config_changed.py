@@ -1,0 +1,95 @@
+"""adapter/config-changed."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from audit.checkpoint import Adapter, Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+IDENTITY = (
+    "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "target_parameters", "exclude_modules",
+    "modules_to_save", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "bias",
+    "fan_in_fan_out", "base_model_name_or_path", "revision", "trainable_token_indices", "num_virtual_tokens",
+    "feedforward_modules", "layer_replication",
+)  # fmt: skip
+"""What decides which function the adapter computes, and on which model."""
+
+NOISE = ("peft_version", "inference_mode", "auto_mapping", "task_type")
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Train on with the configuration of the older checkpoint, or start a new run in its own directory.",
+    explained_by=("adapter/shape-mismatch", "history/forked"),
+)
+def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previous: Checkpoint) -> Iterator[Violation]:
+    """The adapter's configuration is not the one of the checkpoint before.
+
+    Trainer never reads ``adapter_config.json`` when it resumes: the adapter of the code is used, whatever the file says.
+    Another ``lora_alpha``, or rsLoRA, scales all that was trained before; another base model makes it meaningless. What
+    differs in other values (dropout, initialisation) is a warning.
+
+    Compared with lists sorted (``target_modules`` is a set, its order changes with every process) and only for keys that
+    both files have: a PEFT version adds some. A local path of the base model may change its directory.
+    """
+    before = {adapter.files.name: adapter for adapter in previous.adapters}
+    compared = False
+    for adapter in adapters:
+        other = before.get(adapter.files.name)
+        if other is None:
+            continue
+        compared = True
+        changed = [key for key in adapter.config if key in other.config and _differs(key, adapter.config, other.config)]
+        serious = [key for key in changed if key in IDENTITY]
+        if changed:
+            key = (serious or changed)[0]
+            told = "; ".join(
+                f"{name} is {_shown(adapter.config[name])}, was {_shown(other.config[name])}"
+                for name in (serious or changed)[:4]
+            )
+            yield Violation(
+                f"{adapter.files.config} is not that of {previous.name}: {told}",
+                file=adapter.files.config,
+                expected=_shown(other.config[key]),
+                actual=_shown(adapter.config[key]),
+                severity=None if serious else Severity.WARNING,
+            )
+    if not compared:
+        raise NotApplicable(f"{previous.name} has no adapter of this name")
+
+
+def _differs(key: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    if key in NOISE:
+        return False
+    one, other = _normal(mine[key]), _normal(theirs[key])
+    if key == "base_model_name_or_path" and isinstance(one, str) and isinstance(other, str):
+        return one != other and not (_is_path(one) and _is_path(other) and _last(one) == _last(other))
+    return bool(one != other)
+
+
+def _normal(value: Any) -> Any:
+    """Sort lists of text and numbers; no value, an empty list and an empty object mean the same to PEFT."""
+    if isinstance(value, list):
+        if all(isinstance(item, str) for item in value) or all(isinstance(item, int) for item in value):
+            return sorted(value) or None
+        return value
+    return None if value == {} else value
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", "./", "../", "~")) or "\\" in name
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _shown(value: Any) -> str:
+    text = (
+        ", ".join(sorted(value))
+        if isinstance(value, list) and all(isinstance(item, str) for item in value)
+        else str(value)
+    )
+    return text if len(text) <= 80 else f"{text[:77]}..."

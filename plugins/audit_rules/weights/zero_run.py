@@ -1,0 +1,131 @@
+"""weights/zero-run."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.formats.pickle_values import TensorRef
+from audit.rules import rule
+from audit.scan import FileScan
+from audit.spans import SPARSE
+from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scanned, shown
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Compare the file with a backup or an older checkpoint; if these weights were lost, resume from the older one.",
+    explained_by=("weights/untrained", "weights/rank-slice", "weights/unchanged"),
+)
+def zero_run(
+    checkpoint: Checkpoint, scan: Mapping[str, FileScan], *, lora_bytes: int = 256, page_bytes: int = 4096
+) -> Iterator[Violation]:
+    """Weights hold a run of zeros that no training leaves: a lost page, or the zeros of a file that was never filled.
+
+    After a power failure a file may have its full size and pages of zeros (nothing in Trainer or safetensors calls
+    fsync). It loads without complaint.
+
+    Looked for are ``lora_bytes`` zero bytes within one dense LoRA matrix (at least four whole rows of a ``lora_B``:
+    the row of an output that never fires is zero), ``page_bytes`` within any other matrix, a ``lora_A`` that is all zero
+    (PEFT starts it at random), more zero ``lora_B`` than the optimizer has parameters without a gradient, and a matrix
+    that is all zero and was not in an older checkpoint.
+
+    Exceptions: embeddings, experts, output heads and masks, where rows of zeros are normal; vectors; zeros that lie at
+    the same place in another checkpoint too (a pruned model).
+    """
+    items = list(scanned(checkpoint, scan))
+    known = _elsewhere(checkpoint)
+    lost: dict[str, list[str]] = {}
+    for item in items:
+        if _holds_run(item, lora_bytes, page_bytes) and not any(
+            _same(item, part) for part in known.get(_key(item), [])
+        ):
+            lost.setdefault(item.file, []).append(
+                f"{item.scan.zero_run} bytes from byte {item.scan.zero_run_at} in {item.tensor.name}"
+            )
+        elif _emptied(item, known.get(_key(item), [])):
+            lost.setdefault(item.file, []).append(f"all of {item.tensor.name}")
+    for name, file in _untrained_too_many(checkpoint, scan, items):
+        if f"all of {name}" not in lost.get(file, []):
+            lost.setdefault(file, []).append(f"all of {name}")
+    for file, places in lost.items():
+        yield Violation(f"{file} holds zeros where values should be: {shown(places, 2)}", file=file, actual=len(places))
+
+
+Known = dict[tuple[str, str], list[Scanned]]
+
+
+def _key(item: Scanned) -> tuple[str, str]:
+    return item.file, item.tensor.name
+
+
+def _elsewhere(checkpoint: Checkpoint) -> Known:
+    """The same tensors in the nearest older and the nearest younger checkpoint of this run."""
+    judged = list(checkpoint.run.judged)
+    place = judged.index(checkpoint)
+    found: Known = {}
+    for other in judged[max(place - 1, 0) : place] + judged[place + 1 : place + 2]:
+        scan = other.optional("scan")
+        if scan is not None and other.optional("weights") is not None:
+            for item in scanned(other, scan):
+                found.setdefault(_key(item), []).append(item)
+    return found
+
+
+def _holds_run(item: Scanned, lora_bytes: int, page_bytes: int) -> bool:
+    tensor = item.tensor
+    if not item.scan.zero_run or item.scan.all_zero:
+        return False
+    if is_lora_b(tensor.name):
+        return item.scan.zero_run >= max(lora_bytes, 4 * tensor.nbytes // tensor.shape[0])
+    return item.scan.zero_run >= (lora_bytes if ".lora_A." in tensor.name else page_bytes)
+
+
+def _same(item: Scanned, other: Scanned) -> bool:
+    mine, theirs = item.scan, other.scan
+    return theirs.zero_run > 0 and abs(
+        (mine.zero_run_at - item.tensor.offset) - (theirs.zero_run_at - other.tensor.offset)
+    ) < 8 + abs(mine.zero_run - theirs.zero_run)
+
+
+def _emptied(item: Scanned, others: list[Scanned]) -> bool:
+    """A lora_A of zeros, or a matrix of zeros that is none in a neighbour and is no lora_B."""
+    name = item.tensor.name
+    if not item.scan.all_zero or len(item.tensor.shape) < 2 or any(part in name for part in SPARSE):
+        return False
+    if ".lora_A." in name:
+        return True
+    return not is_lora_b(name) and bool(others) and not any(other.scan.all_zero for other in others)
+
+
+def _untrained_too_many(
+    checkpoint: Checkpoint, scan: Mapping[str, FileScan], items: list[Scanned]
+) -> Iterator[tuple[str, str]]:
+    """Give the zero ``lora_B`` of a shape where there are more of them than untrained parameters of that shape.
+
+    A parameter that got a gradient has a second moment above 0, and its ``lora_B`` moved from zero. The optimizer
+    keeps no names, so only numbers can be compared.
+    """
+    optimizer, layout = checkpoint.optional("optimizer"), checkpoint.optional("layout")
+    path = layout.optimizer if layout else None
+    if optimizer is None or path is None or path not in scan or len(checkpoint.layout.adapters) != 1:
+        return
+    if never_learned(checkpoint):
+        return
+    zero = [item for item in items if is_lora_b(item.tensor.name) and item.scan.all_zero]
+    if not zero or optimizer.kind != "adam":
+        return
+    spans = scan[path].spans
+    trained: Counter[tuple[int, ...]] = Counter()
+    for entry in optimizer.state.values():
+        moment = entry.get("exp_avg_sq")
+        if isinstance(moment, TensorRef):
+            found = spans.get(f"data/{moment.storage}")
+            if found is not None and not found.all_zero:
+                trained[moment.shape] += 1
+    saved = Counter(item.tensor.shape for item in items)
+    for item in zero:
+        shape = item.tensor.shape
+        filled = saved[shape] - sum(other.tensor.shape == shape for other in zero)
+        if trained[shape] > filled:
+            yield item.tensor.name, item.file
