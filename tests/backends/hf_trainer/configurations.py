@@ -3,7 +3,14 @@
 No rule may find an error or a warning in any of them. ``sample`` marks the few that run in every test session.
 """
 
-from tests.backends.hf_trainer import adapter_runs, argument_runs, distributed_runs, eventful_runs, resumed_runs
+from tests.backends.hf_trainer import (
+    adapter_runs,
+    argument_runs,
+    distributed_runs,
+    eventful_runs,
+    resumed_runs,
+    unusual_runs,
+)
 from tests.backends.hf_trainer.table import CONFIGURATIONS, Configuration
 
 __all__ = [
@@ -14,4 +21,5 @@ __all__ = [
     "distributed_runs",
     "eventful_runs",
     "resumed_runs",
+    "unusual_runs",
 ]

@@ -3,7 +3,7 @@
 import contextlib
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 VOCABULARY = 96
@@ -102,22 +102,29 @@ def adapt(config: Any, base: Any = None, **options: Any) -> Any:
         return peft.get_peft_model(llama() if base is None else base, config, **options)
 
 
+def _stack(batch: list[dict[str, list[int]]]) -> dict[str, Any]:
+    import torch
+
+    return {name: torch.tensor([row[name] for row in batch]) for name in batch[0]}
+
+
 def fit(
     run: str,
     model: Any,
     *,
-    data: Sequence[Mapping[str, Any]] | None = None,
+    data: Any = None,
     resume: str | bool | None = None,
     callbacks: Sequence[Any] = (),
     optimizer: Callable[[Any], Any] | None = None,
     scores: Sequence[float] = (),
     before: Callable[[Any], None] | None = None,
+    processing_class: Any = None,
     evaluate: bool = False,
     **arguments: Any,
 ) -> Any:
     """Train with the real Trainer and return it.
 
-    ``scores`` is the sequence of a made-up metric ``score``, one value an evaluation; ``before`` gets the Trainer
+    ``data`` is a data set (by default :func:`rows`); ``scores`` is the sequence of a made-up metric ``score``, one value an evaluation; ``before`` gets the Trainer
     before it trains.
     """
     import transformers
@@ -140,9 +147,11 @@ def fit(
         trainer = transformers.Trainer(
             model=model,
             args=transformers.TrainingArguments(**fields),
-            train_dataset=list(data) if data is not None else rows(),
+            train_dataset=rows() if data is None else data,
             eval_dataset=rows(4, seed=99) if evaluate or scores else None,
             callbacks=list(callbacks),
+            processing_class=processing_class,
+            data_collator=_stack,
             optimizers=(optimizer(model) if optimizer else None, None),
             compute_metrics=(lambda prediction: {"score": next(told)}) if scores else None,
         )
