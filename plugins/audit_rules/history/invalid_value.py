@@ -1,0 +1,61 @@
+"""history/invalid-value."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+if TYPE_CHECKING:
+    from audit.formats.history import History
+
+_OWN = frozenset({"loss", "learning_rate", "grad_norm", "epoch", "num_tokens", "num_input_tokens_seen", "total_flos"})
+_OWN_PREFIXES = ("eval_", "test_", "train_", "rewards/", "reward", "logps/", "logits/")
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Treat the history as edited from that entry on; charts and continuity checks leave the entry out.",
+    explained_by=("steps/invalid-state",),
+)
+def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
+    """A logged value is not a number.
+
+    Trainer logs floats and integers only: 1.5 million of 1.5 million logged values of real runs. A text, a null, a
+    truth value or an object in their place was put there by an editor or a broken callback, and makes dashboards and
+    early stopping fail. NaN and Infinity are legal: Trainer writes them where a gradient overflowed.
+
+    A key that neither Trainer nor TRL writes belongs to the user's own callback, which may log what it likes: an info.
+    A bad value is reported for the first checkpoint that has it.
+    """
+    own: list[tuple[Any, str, Any]] = []
+    foreign: list[tuple[Any, str, Any]] = []
+    for entry in history.fresh:
+        for key, value in entry.items():
+            if type(value) not in (int, float) and key != "step":
+                ours = key in _OWN or key.startswith(_OWN_PREFIXES)
+                (own if ours else foreign).append((entry.get("step"), key, value))
+    for found, severity in ((own, None), (foreign, Severity.INFO)):
+        if found:
+            step, key, value = found[0]
+            more = f", and {len(found) - 1} more values of the log are none" if len(found) > 1 else ""
+            yield Violation(
+                f"At step {step} the log has {_shown(value)} for {_cut(key)}, which is not a number{more}",
+                file=checkpoint.run.backend.state_file,
+                expected="a number",
+                actual=_shown(value),
+                severity=severity,
+            )
+
+
+def _shown(value: Any) -> str:
+    if value is None or type(value) is bool:
+        return {None: "null", True: "true", False: "false"}[value]
+    if type(value) in (list, dict):
+        return "a list" if type(value) is list else "an object"
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."

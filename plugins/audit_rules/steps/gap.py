@@ -1,0 +1,97 @@
+"""steps/gap."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+
+if TYPE_CHECKING:
+    from audit.formats.trainer_state import TrainerState
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Find out what deletes checkpoints beside the trainer's rotation; nothing is lost that a resume needs.",
+    explained_by=("history/forked",),
+)
+def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Violation]:
+    """A checkpoint between two others is gone that rotation would have kept.
+
+    Trainer 5.23, ``DefaultFlowCallback``: saves at every multiple of ``save_steps`` in the trainer state;
+    ``rotate_checkpoints`` deletes the oldest first. So while an older checkpoint is there, every multiple after it is.
+    Otherwise somebody deleted one by hand, or rotation took a wrong one (rotation/wrong-victim).
+
+    Only between two checkpoints whose ``save_steps`` and strategy "steps" are the same. An older checkpoint that is or
+    was the best one is protected from rotation, so nothing is said of what follows it. What is missing before the oldest
+    checkpoint is never counted: whole trees are copied with their newest checkpoints only.
+    """
+    best = {_best(checkpoint) for checkpoint in run.checkpoints}
+    # A broken checkpoint is in no lineage, but it is there, so its step is not missing.
+    present = {checkpoint.step for checkpoint in run.checkpoints}
+    judged = 0
+    for lineage in lineages:
+        missing: list[int] = []
+        count = 0
+        for before, after in pairwise(lineage):
+            every = _interval(before, after)
+            if every is None or before.name in best:
+                continue
+            judged += 1
+            first = before.step - before.step % every + every
+            between = sum(before.step < step < after.step and step % every == 0 for step in present)
+            absent = (after.step - 1) // every - before.step // every - between
+            if absent > 0:
+                count += absent
+                missing.extend(_first(range(first, after.step, every), present, 5 - len(missing)))
+        if count:
+            named = ", ".join(f"checkpoint-{step}" for step in missing)
+            more = f" and {count - len(missing)} more" if count > len(missing) else ""
+            verb = "is" if count == 1 else "are"
+            yield Violation(
+                f"{named}{more} {verb} gone, though older ones are still there: rotation deletes the oldest first, "
+                "so this was somebody else",
+                expected=len(lineage) + count,
+                actual=len(lineage),
+            )
+    if not judged:
+        raise NotApplicable("no two checkpoints of one history were saved every so many steps")
+
+
+def _best(checkpoint: Checkpoint) -> str | None:
+    state: TrainerState | None = checkpoint.optional("state")
+    path = state.best_model_checkpoint if state is not None else None
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] if path else None
+
+
+def _interval(before: Checkpoint, after: Checkpoint) -> int | None:
+    """Steps between two saves, where both checkpoints say the same and save by steps."""
+    found = set()
+    for checkpoint in (before, after):
+        state: TrainerState | None = checkpoint.optional("state")
+        arguments = checkpoint.optional("arguments") or {}
+        if state is None or arguments.get("save_strategy") != "steps" or state.global_step != checkpoint.step:
+            return None
+        given = arguments.get("save_steps")
+        given = arguments.get("save_steps")
+        every = state.save_steps if state.save_steps is not None else given
+        if not isinstance(every, int | float) or not 1 <= every < 1e15:
+            return None
+        if isinstance(given, int | float) and given >= 1 and given != every:
+            return None  # changed on resume: Trainer keeps the old one, other trainers may not
+        found.add(int(every))
+    return found.pop() if len(found) == 1 else None
+
+
+def _first(steps: Sequence[int], present: set[int], limit: int) -> list[int]:
+    found: list[int] = []
+    for step in steps:
+        if len(found) >= limit:
+            break
+        if step not in present:
+            found.append(step)
+    return found
