@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Any
 from audit.errors import NotApplicable
 from audit.facts import Facts, fact
 from audit.formats.damage import Damage, Kind
+from audit.formats.intake import read_whole
 from audit.storage import FILE, Entry, RangeReader, Storage
 
 if TYPE_CHECKING:
     from audit.formats.safetensors import Safetensors
     from audit.formats.torch_archive import TorchArchive
 
-JSON, SAFETENSORS, TORCH, OTHER = "json", "safetensors", "torch", "other"
+JSON, SAFETENSORS, TORCH, PICKLE, OTHER = "json", "safetensors", "torch", "pickle", "other"
 
 JSON_LIMIT = 64 << 20
 """Bytes. The largest JSON file that a checkpoint really holds is a tokenizer of some 35 MB."""
@@ -19,7 +20,19 @@ JSON_LIMIT = 64 << 20
 JSON_QUICK = 1 << 20
 """Bytes. A larger JSON file that no rule reads (a tokenizer) is parsed at full depth only."""
 
-FORMATS = {".json": JSON, ".safetensors": SAFETENSORS, ".pt": TORCH, ".pth": TORCH, ".bin": TORCH}
+TEXT_LIMIT = 1 << 20
+"""Bytes. A longer text is a vocabulary or data, not something that a person or a configuration wrote."""
+
+# The metadata of a sharded state (torch.distributed.checkpoint) is a bare pickle, which torch loads as it is.
+FORMATS = {
+    ".json": JSON, ".safetensors": SAFETENSORS, ".pt": TORCH, ".pth": TORCH, ".bin": TORCH, ".metadata": PICKLE,
+    ".pkl": PICKLE, ".pickle": PICKLE,
+}  # fmt: skip
+
+TEXTS = frozenset(
+    {".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".env", ".sh", ".py", ".log", ".jinja"}
+)
+"""Endings of files that are text; a name without an ending is text, too (``latest``)."""
 
 PLACEHOLDER_SUFFIXES = (".REMOVED.git-id", ".part_aa", ".partaa", ".part-aa")
 """What history cleaners and ``split`` leave in place of a file; no loader finds them."""
@@ -55,7 +68,7 @@ class File(Facts):
 
     @fact
     def content(self) -> Any:
-        """The contents by format: a JSON value, a Safetensors, a TorchArchive, None for other files, or a Damage."""
+        """The contents by format: a JSON value, Safetensors, a TorchArchive, a Pickle, None for others; or a Damage."""
         if self.format == JSON:
             from audit.formats.json_text import read_json
 
@@ -68,7 +81,22 @@ class File(Facts):
             from audit.formats.torch_archive import read_torch
 
             return self.read(read_torch)
+        if self.format == PICKLE:
+            return self.read(_bare_pickle)
         return self.read(_first_bytes)
+
+    @fact
+    def text(self) -> bytes:
+        """The bytes of a text file of at most TEXT_LIMIT bytes."""
+        name = self.entry.name
+        if name[name.rfind(".") :].lower() not in TEXTS and "." in name:
+            raise NotApplicable(f"{self.path} is not a text file")
+        if self.entry.size > TEXT_LIMIT:
+            raise NotApplicable(f"{self.path} is too long to be looked through")
+        data = self.read(read_whole, TEXT_LIMIT)
+        if isinstance(data, Damage):
+            raise NotApplicable(f"{self.path} {data.message}")
+        return data  # type: ignore[no-any-return]
 
     @fact
     def value(self) -> Any:
@@ -92,3 +120,14 @@ def _first_bytes(source: RangeReader) -> None | Damage:
     """A file of no known format: only looked at to see that it can be read at all."""
     source.read(0, 1)
     return None
+
+
+def _bare_pickle(source: RangeReader) -> Any:
+    """A Pickle, a TorchArchive (``torch.save`` takes any name) or a Damage."""
+    from audit.formats.pickles import MAX_BYTES, load_pickle
+    from audit.formats.torch_archive import read_torch
+
+    if source.read(0, 4) == b"PK\3\4":
+        return read_torch(source)
+    data = read_whole(source, MAX_BYTES)
+    return data if isinstance(data, Damage) else load_pickle(data)

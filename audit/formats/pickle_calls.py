@@ -13,7 +13,7 @@ from audit.formats.pickle_values import (
     TensorRef,
 )
 
-KEY_TYPES = frozenset({str, bytes, int, float, bool, type(None), Global})
+KEY_TYPES = frozenset({str, bytes, int, float, bool, type(None), Global, Call})
 _LONGEST_KEY = 64
 _DIMENSIONS = 64
 _LARGEST = 1 << 62

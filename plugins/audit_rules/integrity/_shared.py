@@ -1,0 +1,44 @@
+"""What the three rules over damaged files share."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.files import File
+from audit.findings import Severity, Violation
+from audit.formats.damage import Damage, Kind
+from audit_rules._roles import read_by_resume
+
+# Written by transformers, tokenizers and PEFT for people who load the model; a resume reads none of them.
+WRITTEN_BESIDE = frozenset(
+    {
+        "adapter_config.json", "added_tokens.json", "chat_template.json", "config.json", "generation_config.json",
+        "normalizer.json", "preprocessor_config.json", "processor_config.json", "special_tokens_map.json",
+        "tokenizer.json", "tokenizer_config.json", "trainer_state.json", "training_args.bin",
+        "video_preprocessor_config.json", "vocab.json",
+    }
+)  # fmt: skip
+
+REMEDY_UNREAD = "A resume does not read this file, but the directory is damaged: restore it from a copy."
+
+
+def malformed(checkpoint: Checkpoint, *forms: str) -> dict[str, tuple[File, Damage]]:
+    """Return the malformed files of these formats (:mod:`audit.files`) by path."""
+    return {
+        file.path: (file, damage)
+        for file, damage in checkpoint.damages
+        if damage.kind is Kind.MALFORMED and file.format in forms
+    }
+
+
+def report(checkpoint: Checkpoint, path: str, message: str) -> Iterator[Violation]:
+    """Report damage of one file: how bad it is follows from who reads the file.
+
+    What a resume reads is an error that blocks it. What Trainer writes and never reads is an error. A file that is
+    nobody's known is a warning, and a ``.bin`` of that kind nothing at all: the ending says little.
+    """
+    if path in read_by_resume(checkpoint.layout):
+        yield Violation(message, file=path)
+    elif path.rpartition("/")[2] in WRITTEN_BESIDE or path == checkpoint.run.backend.arguments_file:
+        yield Violation(message, file=path, blocks_resume=False, remedy=REMEDY_UNREAD)
+    elif not path.lower().endswith(".bin"):
+        yield Violation(message, file=path, severity=Severity.WARNING, blocks_resume=False, remedy=REMEDY_UNREAD)

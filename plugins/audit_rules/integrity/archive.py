@@ -1,0 +1,85 @@
+"""integrity/archive."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.files import PICKLE, TORCH, File
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.spans import spans_of
+from audit_rules.integrity._shared import malformed, report
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Restore the file from a copy, or resume from an older checkpoint.",
+)
+def archive(checkpoint: Checkpoint) -> Iterator[Violation]:
+    """A torch file is malformed, or its bytes are not those that were written.
+
+    ``torch.save`` writes a zip archive and with each record its CRC32. ``torch.load`` does not compare it: with torch
+    2.13 an ``optimizer.pt`` with a flipped bit loads without a word and training goes on from wrong moments. Here the
+    CRC of every record is computed at full depth. A cut file has no zip directory; a file of another kind in its place
+    (another program's pickle, a checkpoint of torch before 1.6) is malformed, too.
+
+    Archives written with ``torch.serialization.set_crc32_options(False)`` carry zeros for every CRC: they are unsealed,
+    nothing can be said about their bytes, and where nothing else is wrong the outcome says so. Resuming does not read
+    ``training_args.bin``: damage to it is an error that does not block.
+    """
+    damaged = {path: f"{path} {damage.message}" for path, (_, damage) in malformed(checkpoint, TORCH, PICKLE).items()}
+    damaged.update(_strangers(checkpoint))
+    for path, message in damaged.items():
+        yield from report(checkpoint, path, message)
+    unsealed = []
+    for path, file in _archives(checkpoint).items():
+        if not file.archive.crc_written:
+            unsealed.append(path)
+        elif path not in damaged and (wrong := _wrong(checkpoint, file)):
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            message = f"{path} was changed after it was written: the CRC of {wrong[0]}{more} is wrong"
+            yield from report(checkpoint, path, message)
+    if unsealed and not damaged:
+        raise NotApplicable(
+            f"the structure is sound; {unsealed[0]} was written without CRCs, so its bytes cannot be judged"
+        )
+
+
+def _archives(checkpoint: Checkpoint) -> dict[str, File]:
+    return {
+        path: file
+        for path, file in checkpoint.files.items()
+        if file.format == TORCH and file.readable and hasattr(file.optional("value"), "crc_written")
+    }
+
+
+def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the sound archives that do not hold what their name says, with the reason."""
+    layout = checkpoint.layout
+    found: dict[str, str] = {}
+    for role in ("optimizer", "scheduler", "scaler"):
+        path = getattr(layout, role)
+        if path and checkpoint.files[path].readable and checkpoint.files[path].optional("value") is not None:
+            try:
+                getattr(checkpoint, role)
+            except NotApplicable as reason:
+                found[path] = str(reason)
+    states = checkpoint.optional("rng") or {}
+    for path in layout.rng:
+        if path not in states and checkpoint.files[path].readable and checkpoint.files[path].optional("value"):
+            found[path] = f"{path} holds no states of random number generators"
+    return found
+
+
+def _wrong(checkpoint: Checkpoint, file: File) -> list[str]:
+    """Return the names of the records whose bytes do not have the CRC that was written."""
+    scan = (checkpoint.optional("scan") or {}).get(file.path)
+    if scan is None or scan.error:
+        return []
+    written = {span.name: span.crc for span in spans_of(checkpoint, file)}
+    return [
+        name
+        for name, found in scan.spans.items()
+        if found.complete and written.get(name) is not None and found.crc != written[name]
+    ]

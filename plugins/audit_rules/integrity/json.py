@@ -1,0 +1,28 @@
+"""integrity/json."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.files import JSON
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.integrity._shared import malformed, report
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Restore the file from a copy, or resume from an older checkpoint; do not repair it by hand.",
+)
+def json(checkpoint: Checkpoint) -> Iterator[Violation]:
+    """A JSON file cannot be parsed.
+
+    Trainer rewrites JSON files in place and syncs nothing to disk: a kill or a full disk leaves a short file, two
+    writers leave text after the end. Trainer 5.23 stops with a JSONDecodeError for ``trainer_state.json`` and for the
+    index of sharded weights. Files that a resume never reads (tokenizer, ``config.json``) are errors that do not
+    block it; a JSON file that no known program wrote gives a warning.
+
+    NaN and Infinity as bare words are legal: Trainer writes them for a gradient norm that is not finite.
+    """
+    for path, (_, damage) in malformed(checkpoint, JSON).items():
+        yield from report(checkpoint, path, f"{path} {damage.message}")

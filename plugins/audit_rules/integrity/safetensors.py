@@ -1,0 +1,25 @@
+"""integrity/safetensors."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.files import SAFETENSORS
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.integrity._shared import malformed, report
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Restore the file from a copy, or resume from an older checkpoint.",
+)
+def safetensors(checkpoint: Checkpoint) -> Iterator[Violation]:
+    """A safetensors file is malformed: cut short, with bytes after its end, or with a header that lies.
+
+    The format: eight bytes of header length, a JSON header, then the tensors, each where ``data_offsets`` says and
+    without gaps or overlaps up to the last byte. The format has no checksum: a sound structure proves no bytes. A
+    full disk, a broken download or a clone without git-lfs content leaves short files.
+    """
+    for path, (_, damage) in malformed(checkpoint, SAFETENSORS).items():
+        yield from report(checkpoint, path, f"{path} {damage.message}")

@@ -1,0 +1,56 @@
+"""security/secret."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+from audit_rules.security._secrets import credentials, hint, is_placeholder, is_vocabulary, texts
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Revoke the token, and give it in the environment (HF_TOKEN) instead; do not publish these checkpoints.",
+)
+def secret(run: Run) -> Iterator[Violation]:
+    """A token or a key lies in the checkpoint in clear text.
+
+    Checkpoints are copied, shared and pushed to hubs. Trainer 5.23 keeps ``hub_token`` in ``training_args.bin`` as it
+    was given, even if nothing is ever pushed. Looked through are the training arguments and JSON and text files of
+    up to 1 MiB, for the forms that the tokens of the usual services have (Hugging Face, OpenAI, Anthropic, GitHub,
+    GitLab, Amazon, Google, Slack), private keys, and long random values of ``..._KEY``, ``..._TOKEN`` and
+    ``..._SECRET``. Vocabularies are left out: words by the hundred thousand match anything.
+
+    Only the first four characters are ever shown. The same token in the same file of several checkpoints is one
+    finding, at the newest of them.
+    """
+    places: dict[tuple[str, str, str], list[Checkpoint]] = {}
+    for checkpoint in run.judged:
+        for place in _of(checkpoint):
+            places.setdefault(place, []).append(checkpoint)
+    for (path, name, found), holders in places.items():
+        others = f" (and of {len(holders) - 1} more)" if len(holders) > 1 else ""
+        yield Violation(
+            f"{path} of {holders[-1].name}{others} holds what looks like a secret{name}: {hint(found)}",
+            checkpoint=holders[-1].name,
+            file=path,
+        )
+
+
+def _of(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:
+    """Return (file, where in it, secret) for every secret of one checkpoint, each once."""
+    path = checkpoint.run.backend.arguments_file
+    arguments = checkpoint.optional("arguments") or {}
+    found: dict[str, str] = {}
+    for name in ("hub_token", "push_to_hub_token"):
+        value = arguments.get(name)
+        if isinstance(value, str) and not is_placeholder(value):
+            found.setdefault(value, f", {name}")
+    for text in texts(arguments):
+        for token in credentials(text.encode("utf-8", "replace")):
+            found.setdefault(token, "")
+    yield from ((path, name, token) for token, name in found.items())
+    for path, file in (checkpoint.optional("files") or {}).items():
+        if file.readable and not is_vocabulary(path):
+            yield from ((path, "", token) for token in credentials(file.optional("text") or b""))

@@ -1,0 +1,66 @@
+"""security/unsafe-pickle."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.files import PICKLE, TORCH
+from audit.findings import Severity, Violation
+from audit.formats.damage import Kind
+from audit.formats.pickle_names import is_dangerous
+from audit.rules import rule
+from audit_rules._roles import read_by_resume
+from audit_rules.security._names import refused_in_torch_file, unknown_in_arguments
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Do not load this file. Find out who wrote it, and resume from a checkpoint whose files you made yourself.",
+)
+def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """A file names code that has no place in weights or in the state of optimizer, scheduler or random numbers.
+
+    These files are pickles, and a pickle can call any function that it names while it is loaded. Checked against the
+    list of what a sound file may hold, not against a list of known attacks: torch 2.13's list for
+    ``torch.load(weights_only=True)``, with numpy's arrays for random states (Trainer 5.23, ``safe_globals``), torchao's
+    tensors in its optimizers, the classes of DeepSpeed and of ``torch.distributed.checkpoint`` in their own files,
+    which are loaded with everything permitted. The names are read; nothing is imported or called.
+
+    A name outside the list need not be an attack: GaLore pickles its projector into ``optimizer.pt``. Trainer refuses
+    to load such a file, so the checkpoint cannot be resumed either way. In files that no resume reads only what is
+    known to run code is reported; ``training_args.bin`` is the business of security/unsafe-arguments.
+    """
+    arguments = checkpoint.run.backend.arguments_file
+    for file, damage in checkpoint.damages:
+        if damage.kind is Kind.UNSAFE and file.path != arguments:
+            yield Violation(f"{file.path} {damage.message}", file=file.path)
+    owned = read_by_resume(layout)
+    for path, file in checkpoint.files.items():
+        if file.format not in (TORCH, PICKLE) or path == arguments or not file.readable:
+            continue
+        names = getattr(file.optional("value"), "names", ())
+        if path in owned:
+            found = [name for name in names if refused_in_torch_file(name, _role(path, layout))]
+        else:
+            found = [name for name in names if is_dangerous(name) and unknown_in_arguments(name)]
+        if found:
+            yield Violation(_message(path, found), file=path, actual=", ".join(found[:10]))
+
+
+def _role(path: str, layout: Layout) -> str:
+    if path in layout.rng:
+        return "rng"
+    if path.endswith(".metadata"):
+        return "metadata"
+    if layout.kind == "deepspeed" and path in (*layout.sharded_weights, *layout.sharded_optimizer):
+        return "deepspeed"
+    return ""
+
+
+def _message(path: str, names: list[str]) -> str:
+    worst = next((name for name in names if is_dangerous(name)), None)
+    if worst:
+        return f"{path} names {worst}, which runs code as soon as the file is loaded"
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{path} names {names[0]}{more}, which a resume refuses to load (weights_only)"
