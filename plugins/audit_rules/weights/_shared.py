@@ -1,19 +1,14 @@
 """What several rules on weights need: the scan of each tensor, and whether anything could have been learned."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
 from audit.formats.tensors import Tensor
 from audit.scan import FileScan, SpanScan
 from audit.spans import span_name
-
-if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
-
-OVERFLOWS = 32
-"""Steps. More than a gradient scaler skips in a row: it halves 65536 at each until the gradients fit."""
+from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 
 class Scanned(NamedTuple):
@@ -57,21 +52,6 @@ def older_scans(checkpoint: Checkpoint) -> list[tuple[Checkpoint, Mapping[str, F
     if not found:
         raise NotApplicable("no older checkpoint was read")
     return found
-
-
-def uses_fp16(checkpoint: Checkpoint) -> bool:
-    """Say whether a gradient scaler may have skipped updates; without training arguments, it may."""
-    arguments = checkpoint.optional("arguments")
-    layout = checkpoint.optional("layout")
-    if layout is not None and layout.scaler:
-        return True
-    return arguments is None or bool(arguments.get("fp16")) or arguments.get("mixed_precision") == "fp16"
-
-
-def updates(checkpoint: Checkpoint) -> float | None:
-    """Return how many updates the optimizer counted, None where it counts none."""
-    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
-    return max(optimizer.steps, default=None) if optimizer is not None else None
 
 
 def idle(older: Checkpoint, newer: Checkpoint) -> str | None:

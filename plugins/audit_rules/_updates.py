@@ -1,0 +1,36 @@
+"""How many updates a checkpoint's optimizer counted, and whether some may have been skipped."""
+
+from typing import TYPE_CHECKING
+
+from audit.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+OVERFLOWS = 32
+"""Steps. More than a gradient scaler skips in a row: it halves 65536 at each until the gradients fit."""
+
+
+def uses_fp16(checkpoint: Checkpoint) -> bool:
+    """Say whether a gradient scaler may have skipped updates; without training arguments, it may.
+
+    transformers 4.31 to 4.49 wrote no ``scaler.pt``, so its absence proves nothing.
+    """
+    layout, arguments = checkpoint.optional("layout"), checkpoint.optional("arguments")
+    if layout is not None and layout.scaler:
+        return True
+    return arguments is None or bool(arguments.get("fp16"))
+
+
+def updates(checkpoint: Checkpoint) -> float | None:
+    """Return how many updates the optimizer counted for the parameter it updated most; None where it counts none.
+
+    The highest count speaks: parameters that were unfrozen later, and experts seldom used, have lower ones.
+    """
+    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
+    return highest(optimizer.steps) if optimizer is not None else None
+
+
+def highest(steps: list[float]) -> float | None:
+    """Return the highest count; what no counter reaches (NaN, a made-up integer) is not believed."""
+    return max((step for step in steps if 0 <= step < 1 << 53), default=None)

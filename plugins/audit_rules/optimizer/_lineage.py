@@ -1,0 +1,56 @@
+"""Whether an optimizer state continues that of the checkpoint before: same kind, groups, shapes, and no state lost."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from audit.checkpoint import Checkpoint
+from audit_rules.optimizer._shared import parameters, tensors
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+TITLES = {
+    "adam": "Adam", "sgd": "SGD", "adafactor": "Adafactor", "8bit": "an 8-bit optimizer",
+    "schedule-free": "a schedule-free optimizer", "layer-wise": "a layer-wise optimizer",
+}  # fmt: skip
+
+
+def against_previous(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
+    """Say what Trainer could not have changed by going on: it refuses other groups and keeps every state."""
+    previous = checkpoint.optional("previous")
+    before: OptimizerState | None = previous.optional("optimizer") if previous is not None else None
+    if before is None:
+        return
+    kind, was = _family(optimizer), _family(before)
+    if kind != was and "other" not in (kind, was):
+        yield f"is of {TITLES[kind]}, but in {previous.name} it is of {TITLES[was]}"
+        return
+    sizes, sizes_before = _sizes(optimizer), _sizes(before)
+    if len(sizes) != len(sizes_before):
+        yield f"has {len(sizes)} parameter groups, but {len(sizes_before)} in {previous.name}"
+        return
+    if sizes != sizes_before:
+        yield f"has {sum(sizes)} parameters in groups of {sizes}, but {sum(sizes_before)} of {sizes_before} in {previous.name}"
+        return
+    if not optimizer.state:
+        return  # optimizer/fresh
+    lost = [index for index, entry in before.state.items() if entry and not optimizer.state.get(index)]
+    if lost:
+        yield f"has no state for {len(lost)} of {sum(sizes)} parameters that {previous.name} has one for, first {lost[0]}"
+        return
+    shapes = {(index, key): ref.shape for index, key, ref in tensors(before)}
+    for index, key, ref in tensors(optimizer):
+        old = shapes.get((index, key))
+        if old is not None and old != ref.shape and "rank" not in optimizer.groups[0]:
+            yield f"has {key} of shape {list(ref.shape)} for parameter {index}, but {list(old)} in {previous.name}"
+            return
+
+
+def _family(optimizer: "OptimizerState") -> str:
+    if optimizer.kind == "sgd-momentum":
+        return "sgd"
+    return optimizer.kind if optimizer.kind in TITLES else "other"
+
+
+def _sizes(optimizer: "OptimizerState") -> list[int]:
+    return [len(group["params"]) for group in optimizer.groups] if parameters(optimizer) else []

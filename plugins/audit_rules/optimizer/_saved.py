@@ -1,0 +1,101 @@
+"""Whether the moments of an optimizer fit the tensors that were saved beside it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from math import prod
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.files import SAFETENSORS, TORCH
+from audit.spans import span_name
+from audit_rules.optimizer._shared import parameters, tensors
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+KNOWN = ("training_args.bin", "rng_state", "optimizer", "scheduler", "scaler")
+Shape = tuple[int, ...]
+
+
+def against_weights(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[str]:
+    """Say what the optimizer has and the weights have not, where the two can be compared."""
+    if any("rank" in group for group in optimizer.groups) or optimizer.kind not in ("adam", "8bit", "sgd-momentum"):
+        return
+    if layout.kind == "adapter":
+        yield from _adapter(checkpoint, layout, optimizer)
+    elif layout.kind == "full":
+        yield from _full(checkpoint, optimizer)
+
+
+def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[str]:
+    adapters = checkpoint.optional("adapters")
+    if not adapters or len(adapters) != len(layout.adapters) or _further_weights(checkpoint, layout):
+        return
+    if any(item.config.get("peft_type") != "LORA" or item.config.get("target_parameters") for item in adapters):
+        return
+    names = [name for item in adapters for name in item.tensors]
+    saved = Counter(tensor.shape for item in adapters for tensor in item.tensors.values())
+    count, total = len(parameters(optimizer)), len(names)
+    if count > total:
+        yield f"trains {count} parameters, but the adapter holds {total} tensors"
+        return
+    if not optimizer.state:
+        return
+    foreign = _shapes(optimizer) - saved
+    if foreign:
+        yield f"has moments of shape {list(next(iter(foreign)))}, which too few tensors of the adapter have"
+        return
+    missing = count - len(optimizer.state)
+    unused = _untouched(checkpoint)
+    if len(adapters) == 1 and unused is not None and missing > unused:
+        yield f"has no state for {missing} of its {count} parameters, of which at most {unused} can be unused"
+
+
+def _full(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
+    """A full model may be saved in other shapes than it is trained in, but never with fewer values."""
+    weights = checkpoint.optional("weights")
+    if weights is None or any("expert" in name for file in weights for name in file.tensors):
+        return
+    saved = Counter(tensor.shape for file in weights for tensor in file.tensors.values())
+    trained = _shapes(optimizer)
+    foreign, left = trained - saved, saved - trained
+    if _values(foreign) > _values(left):
+        shape, count = max(foreign.items(), key=lambda item: prod(item[0]))
+        yield f"has moments for {count} parameters of shape {list(shape)} that are not among the saved weights"
+
+
+def _values(shapes: "Counter[Shape]") -> int:
+    return sum(prod(shape) * count for shape, count in shapes.items())
+
+
+def _shapes(optimizer: "OptimizerState") -> "Counter[Shape]":
+    """The shapes of all first moments; those of 8-bit optimizers are not relied on."""
+    keys = ("momentum_buffer",) if optimizer.kind == "sgd-momentum" else ("exp_avg",)
+    return Counter(ref.shape for _, key, ref in tensors(optimizer) if key in keys)
+
+
+def _further_weights(checkpoint: Checkpoint, layout: Layout) -> bool:
+    """Files that may hold trained weights beside the adapter, as LLaVA's ``non_lora_trainables.bin``."""
+    own = {adapter.weights for adapter in layout.adapters}
+    return any(
+        file.format in (SAFETENSORS, TORCH) and path not in own and not path.rpartition("/")[2].startswith(KNOWN)
+        for path, file in checkpoint.files.items()
+    )
+
+
+def _untouched(checkpoint: Checkpoint) -> int | None:
+    """How many tensors may belong to modules without a gradient: two for each that is all zero. None if not known."""
+    scan = checkpoint.optional("scan")
+    if scan is None:
+        return None
+    count = 0
+    for item in checkpoint.weights:
+        found = scan.get(item.file)
+        if found is None or found.error:
+            return None
+        file = checkpoint.files[item.file]
+        for name in item.tensors:
+            part = found.spans.get(span_name(file, name))
+            count += 2 if part is not None and part.all_zero else 0
+    return count

@@ -1,0 +1,71 @@
+"""optimizer/fresh."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules._updates import OVERFLOWS, highest, uses_fp16
+from audit_rules.optimizer._shared import moments, parameters
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+    from audit.formats.trainer_state import TrainerState
+
+KEEPS_STATE = ("adam", "adafactor", "8bit")
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint with the state of its step. If none is left, start a new run from these "
+    "weights with a warm-up, so that the history says what happened.",
+    explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/parameter-mismatch"),
+)
+def fresh(
+    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", state: "TrainerState"
+) -> Iterator[Violation]:
+    """The optimizer is as new, although steps were trained.
+
+    No state, a count of at most one update, or moments that are all zero: what a resume leaves that did not load the
+    optimizer (Trainer 5.23 loads it only if ``scheduler.pt`` is there too, and says nothing), or a file that was emptied.
+    With the count kept and the moments zero, not even the bias correction of Adam helps.
+
+    Not judged: optimizers without state (SGD, layer-wise GaLore), the first step, and the first steps of fp16, which the
+    scaler may have skipped. Moments are looked at at full depth only; while ``lora_B`` is zero those of ``lora_A`` are,
+    so all of them count together.
+    """
+    done = state.global_step
+    if done <= 1:
+        raise NotApplicable("one step leaves no more than this")
+    if not parameters(optimizer):
+        raise NotApplicable("the optimizer trains no parameter")
+    if done <= OVERFLOWS and uses_fp16(checkpoint) and not highest(optimizer.steps):
+        raise NotApplicable("the fp16 gradient scaler may have skipped every update so far")
+    if not optimizer.state:
+        if optimizer.kind not in KEEPS_STATE:
+            raise NotApplicable("this optimizer keeps no state")
+        yield _violation(layout, f"has no state for any of its {len(parameters(optimizer))} parameters", done, 0)
+        return
+    count = highest(optimizer.steps)
+    if count is not None and count <= 1 and not (uses_fp16(checkpoint) and done <= OVERFLOWS):
+        yield _violation(layout, f"counted {count:g} updates", done, count)
+        return
+    scan = checkpoint.optional("scan")
+    found = scan.get(layout.optimizer) if scan else None
+    if found is not None and not found.error:
+        kept = [item for item in moments(optimizer, found) if item.key in ("exp_avg", "exp_avg_sq", "momentum_buffer")]
+        if kept and all(item.scan.all_zero for item in kept):
+            yield _violation(layout, f"holds {len(kept)} moments that are all zero", done, 0)
+
+
+def _violation(layout: Layout, what: str, done: int, actual: float) -> Violation:
+    return Violation(
+        f"{layout.optimizer} {what} after {done} steps: the optimizer's memory is lost",
+        file=layout.optimizer,
+        expected=done,
+        actual=actual,
+    )

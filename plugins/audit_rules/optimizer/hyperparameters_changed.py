@@ -1,0 +1,80 @@
+"""optimizer/hyperparameters-changed."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.optimizer._shared import tensors
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+STEADY = ("eps", "weight_decay", "initial_lr", "amsgrad", "alpha", "nesterov")
+CYCLED = ("betas", "momentum")
+"""OneCycle and cyclic schedules move these with the learning rate."""
+
+
+@rule(
+    Severity.WARNING,
+    remedy="If this was not meant, resume from the checkpoint before. Changed arguments do not get here by a resume: "
+    "Trainer takes these values from the file.",
+    explained_by=("optimizer/parameter-mismatch", "optimizer/fresh", "optimizer/step-mismatch", "optimizer/unchanged"),
+)
+def hyperparameters_changed(
+    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", previous: Checkpoint
+) -> Iterator[Violation]:
+    """Betas, eps, weight decay, base rate or the type of the state differ from the checkpoint before.
+
+    On a resume the values in ``optimizer.pt`` win over the arguments (Trainer 5.23), so they change only where the
+    optimizer was made anew or the file was edited.
+
+    Betas and momentum are compared for the schedules of transformers only: OneCycle moves them.
+    """
+    before: OptimizerState = previous.optimizer
+    if len(before.groups) != len(optimizer.groups) or not optimizer.groups:
+        raise NotApplicable(f"the groups are not those of {previous.name}")
+    scheduler = checkpoint.optional("scheduler")
+    keys = STEADY + (CYCLED if scheduler is not None and scheduler.kind == "lambda" else ())
+    changes = []
+    for position, (group, old) in enumerate(zip(optimizer.groups, before.groups, strict=True)):
+        changes += [
+            (f"{key} of group {position}", _shown(old[key]), _shown(group[key]))
+            for key in keys
+            if _plain(group.get(key)) and _plain(old.get(key)) and _shown(group[key]) != _shown(old[key])
+        ]
+    mine, theirs = _type(optimizer), _type(before)
+    if mine and theirs and mine != theirs:
+        changes.append(("type of the moments", theirs, mine))
+    if changes:
+        what, was, now = changes[0]
+        more = f", and {len(changes) - 1} more values differ" if len(changes) > 1 else ""
+        yield Violation(
+            f"{layout.optimizer}: {what} is {now}, it was {was} in {previous.name}{more}",
+            file=layout.optimizer,
+            expected=was,
+            actual=now,
+        )
+
+
+def _plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_plain(item) for item in value)
+    return isinstance(value, (bool, float)) or (isinstance(value, int) and abs(value) < 1 << 63)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return "(" + ", ".join(_shown(item) for item in value) + ")"
+    return str(value) if isinstance(value, bool) else f"{value:g}"
+
+
+def _type(optimizer: "OptimizerState") -> str | None:
+    types = Counter(
+        ref.dtype for _, key, ref in tensors(optimizer) if key in ("exp_avg", "exp_avg_sq", "momentum_buffer")
+    )
+    return types.most_common(1)[0][0] if types else None

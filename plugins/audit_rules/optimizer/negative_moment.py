@@ -1,0 +1,53 @@
+"""optimizer/negative-moment."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.scan import FileScan
+from audit_rules.optimizer._shared import moments, tensors
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "square_avg", "sum")
+"""Averages and sums of squares: Adam, AMSGrad, Adafactor, RMSprop, Adagrad."""
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint: the file was damaged after it was written.",
+    explained_by=("integrity/archive",),
+)
+def negative_moment(
+    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", scan: Mapping[str, FileScan]
+) -> Iterator[Violation]:
+    """A second moment of the optimizer is below zero.
+
+    It is an average of squares. The next update takes its root, which gives NaN, and one later all weights are NaN.
+    A flipped sign bit does it; the optimizer never does.
+    """
+    path = layout.optimizer
+    if path is None or path not in scan or scan[path].error:
+        raise NotApplicable("the optimizer state could not be read to its end")
+    others = {ref.storage for _, key, ref in tensors(optimizer) if key not in SQUARES}
+    squares = [
+        item for item in moments(optimizer, scan[path]) if item.key in SQUARES and item.ref.storage not in others
+    ]
+    if not squares:
+        raise NotApplicable("this optimizer keeps no averages of squares")
+    negative = [item for item in squares if item.scan.negative]
+    if negative:
+        first = negative[0]
+        yield Violation(
+            f"{path} holds values below zero in {len(negative)} of {len(squares)} second moments, "
+            f"first in {first.key} of parameter {first.parameter}",
+            file=path,
+            expected="at least 0",
+            actual=len(negative),
+        )

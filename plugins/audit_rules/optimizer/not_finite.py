@@ -1,0 +1,58 @@
+"""optimizer/not-finite."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.scan import FileScan
+from audit_rules.optimizer._shared import moments
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from the newest checkpoint whose optimizer state is finite.",
+    explained_by=("weights/not-finite",),
+)
+def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
+    """The optimizer state holds NaN or an infinity.
+
+    The first update after a resume puts it into the weights. Trainer then logs a loss of 0.0, because it filters NaN,
+    and exits with code 0.
+
+    DeepSpeed's per-rank states are looked at as well, by file.
+    """
+    looked = False
+    if layout.optimizer and _read(scan, layout.optimizer):
+        optimizer: OptimizerState = checkpoint.optimizer
+        looked = True
+        broken = [item for item in moments(optimizer, scan[layout.optimizer]) if item.scan.nonfinite]
+        if broken:
+            parameters = {item.parameter for item in broken}
+            first = broken[0]
+            yield Violation(
+                f"{layout.optimizer} holds NaN or infinite values for {len(parameters)} of {len(optimizer.state)} "
+                f"parameters, first in {first.key} of parameter {first.parameter}",
+                file=layout.optimizer,
+                expected=0,
+                actual=len(parameters),
+            )
+    for path in layout.sharded_optimizer:
+        if path.endswith(".pt") and _read(scan, path):
+            looked = True
+            count = sum(part.nonfinite for part in scan[path].spans.values())
+            if count:
+                yield Violation(f"{path} holds NaN or infinite values in {count} tensors", file=path, actual=count)
+    if not looked:
+        raise NotApplicable("there is no optimizer state that could be read to its end")
+
+
+def _read(scan: Mapping[str, FileScan], path: str) -> bool:
+    return path in scan and not scan[path].error

@@ -1,0 +1,76 @@
+"""optimizer/parameter-mismatch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.optimizer._lineage import against_previous
+from audit_rules.optimizer._saved import against_weights
+from audit_rules.optimizer._shared import parameters, tensors
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from a checkpoint whose optimizer and weights belong together; never put an optimizer.pt of another "
+    "run, model or adapter beside these weights.",
+    explained_by=("adapter/shape-mismatch", "adapter/config-changed", "weights/hollow", "history/forked"),
+)
+def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[Violation]:
+    """The optimizer state is not that of the parameters in this checkpoint.
+
+    ``optimizer.pt`` holds no names: Trainer gives the moments to the parameters by position. It compares the number and
+    size of the groups and nothing else. A parameter without a state starts with fresh moments, silently; a moment of
+    another shape makes fused AdamW (the default) write outside of its memory and the process aborts.
+
+    Looked at, the first that is wrong being reported: indices run from 0 on in the order of the groups; as many groups
+    as the scheduler has rates; the same kind of optimizer, groups, shapes and states as in the checkpoint before; the
+    moments of one parameter have one shape; the shapes of the moments are among those of the saved tensors, and a LoRA
+    adapter holds a tensor for each parameter.
+
+    Not compared with the weights: methods other than LoRA, GaLore (its moments are projections), Adafactor (factored),
+    mixtures of experts (saved under other shapes), and adapters with weights in further files that no role is known of.
+    A LoRA parameter may have no state where its tensors are still zero: an unused module never gets a gradient.
+    """
+    for check in (
+        _indices(optimizer),
+        _groups(checkpoint, optimizer),
+        against_previous(checkpoint, optimizer),
+        _moments(optimizer),
+        against_weights(checkpoint, layout, optimizer),
+    ):
+        for message in check:
+            yield Violation(f"{layout.optimizer} {message}", file=layout.optimizer)
+            return
+
+
+def _indices(optimizer: "OptimizerState") -> Iterator[str]:
+    listed = parameters(optimizer)
+    if all(isinstance(index, int) for index in listed) and listed != list(range(len(listed))):
+        yield f"numbers its {len(listed)} parameters out of order: its groups are not as an optimizer saves them"
+    strangers = set(optimizer.state) - set(listed)
+    if strangers:
+        yield f"has a state for {len(strangers)} parameters that no group has"
+
+
+def _groups(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
+    scheduler = checkpoint.optional("scheduler")
+    rates = (scheduler.last_lr or scheduler.base_lrs) if scheduler is not None else None
+    if rates and len(rates) != len(optimizer.groups):
+        yield f"has {len(optimizer.groups)} parameter groups, but {checkpoint.layout.scheduler} has {len(rates)} rates"
+
+
+def _moments(optimizer: "OptimizerState") -> Iterator[str]:
+    shapes: dict[object, tuple[int, ...]] = {}
+    for index, key, ref in tensors(optimizer):
+        if key in ("exp_avg", "exp_avg_sq", "max_exp_avg_sq") and optimizer.kind == "adam":
+            first = shapes.setdefault(index, ref.shape)
+            if first != ref.shape:
+                yield f"has moments of shape {list(first)} and {list(ref.shape)} for parameter {index}"
+                return

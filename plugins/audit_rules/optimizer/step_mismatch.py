@@ -1,0 +1,52 @@
+"""optimizer/step-mismatch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules._updates import highest, updates, uses_fp16
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+    from audit.formats.trainer_state import TrainerState
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="If the file came from another step, resume from a checkpoint whose files belong together. If the count "
+    "started anew in the past, a resume lost the optimizer there: go back to before it, or accept the loss knowingly.",
+    explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/fresh", "integrity/archive"),
+)
+def step_mismatch(
+    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", state: "TrainerState"
+) -> Iterator[Violation]:
+    """The optimizer did not count as many updates as the trainer did steps.
+
+    The lasting trace of a silent reset: Trainer loads the optimizer only if ``scheduler.pt`` is there too and says
+    nothing otherwise, and from then on the count lags by the steps before it. Or the file is of another step.
+
+    The highest count of all parameters is compared (later unfrozen ones and unused experts have lower ones). It is never
+    above ``global_step`` and never below the count of the checkpoint before; without an fp16 gradient scaler, which
+    skips updates, it is equal (426 of 426 made checkpoints). Where ``training_args.bin`` is not there to tell, a scaler is
+    assumed. Not judged: optimizers that count nothing (SGD); equality not for schedule-free ones.
+    """
+    count = highest(optimizer.steps)
+    if count is None:
+        raise NotApplicable("this optimizer counts no updates")
+    done = state.global_step
+    said = None
+    previous = checkpoint.optional("previous")
+    before = updates(previous) if previous is not None else None
+    if count > done:
+        said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
+    elif not uses_fp16(checkpoint) and optimizer.kind != "schedule-free" and count != done:
+        said = f"counted {count:g} updates, but the trainer did {done} steps: it started anew, or is of another step"
+    elif before is not None and count < before:
+        said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started anew in between"
+    if said:
+        yield Violation(f"{layout.optimizer} {said}", file=layout.optimizer, expected=done, actual=count)

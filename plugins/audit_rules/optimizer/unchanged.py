@@ -1,0 +1,57 @@
+"""optimizer/unchanged."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.scan import FileScan
+from audit_rules._updates import OVERFLOWS, uses_fp16
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="The optimizer state of an older step lies here: resume from that older checkpoint, whose files belong together.",
+    explained_by=("steps/directory-mismatch",),
+)
+def unchanged(
+    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", scan: Mapping[str, FileScan]
+) -> Iterator[Violation]:
+    """The optimizer state is, byte for byte, that of an older checkpoint.
+
+    Every update changes it, at learning rate 0 too, so the file is stale or was copied. A resume would take the
+    learning rate and the moments of the older step.
+
+    Not judged: optimizers without any state (plain SGD with a constant rate writes the same file again), and
+    neighbours of a few steps in fp16, where the gradient scaler may have skipped every update between them.
+    """
+    path = layout.optimizer
+    if path is None or path not in scan or scan[path].error:
+        raise NotApplicable("the optimizer state could not be read to its end")
+    if not any(optimizer.state.values()):
+        raise NotApplicable("this optimizer keeps no state")
+    looked = False
+    for older in reversed(checkpoint.run.judged):
+        other = older.optional("scan") if older.step < checkpoint.step else None
+        found = other.get(path) if other else None
+        if found is None or found.error:
+            continue
+        looked = True
+        steps = checkpoint.step - older.step
+        if found.digest == scan[path].digest and not (steps <= OVERFLOWS and uses_fp16(checkpoint)):
+            yield Violation(
+                f"{path} is byte for byte the one of {older.name}, {steps} steps before",
+                file=path,
+                expected="another state at every step",
+                actual=f"that of {older.name}",
+            )
+            return
+    if not looked:
+        raise NotApplicable("no older optimizer state was read")

@@ -1,0 +1,58 @@
+"""scheduler/horizon-changed."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+if TYPE_CHECKING:
+    from audit.formats.scheduler import SchedulerState
+    from audit.formats.trainer_state import TrainerState
+
+SCHEDULES = (
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
+    "warmup_stable_decay",
+)  # fmt: skip
+"""Schedules of transformers that depend on the number of steps to come; constant ones and inverse_sqrt do not."""
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Give the whole run one horizon (max_steps of all batches), or use a constant schedule for batches that come one "
+    "by one.",
+    explained_by=("learning-rate/rose-again", "learning-rate/off-schedule", "history/forked", "steps/beyond-schedule"),
+)
+def horizon_changed(
+    checkpoint: Checkpoint,
+    scheduler: "SchedulerState",
+    state: "TrainerState",
+    arguments: Mapping[str, Any],
+    previous: Checkpoint,
+) -> Iterator[Violation]:
+    """The schedule now has another length than in the checkpoint before.
+
+    ``scheduler.pt`` holds a position, not the length: with a larger ``max_steps`` the rest of a decaying schedule is
+    stretched in silence, and the learning rate jumps up where the next batch begins.
+
+    Only for schedules that depend on the length, as the training arguments name them. A ``max_steps`` that grows with
+    every batch is what a constant schedule is for, and is not reported.
+    """
+    name = arguments.get("lr_scheduler_type")
+    if scheduler.kind != "lambda" or name not in SCHEDULES:
+        raise NotApplicable("the schedule does not depend on its length")
+    options = arguments.get("lr_scheduler_kwargs")
+    if name == "warmup_stable_decay" and isinstance(options, dict) and options.get("num_stable_steps") is not None:
+        raise NotApplicable("the schedule has lengths of its own")
+    before = previous.state.max_steps
+    if state.max_steps is None or before is None:
+        raise NotApplicable("the trainer state does not say how many steps are to come")
+    if state.max_steps != before:
+        yield Violation(
+            f"the {name} schedule ends at step {state.max_steps}, in {previous.name} it ended at step {before}",
+            file=checkpoint.layout.state,
+            expected=before,
+            actual=state.max_steps,
+        )

@@ -1,0 +1,73 @@
+"""scheduler/step-mismatch."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules._updates import OVERFLOWS, updates, uses_fp16
+
+if TYPE_CHECKING:
+    from audit.formats.scheduler import SchedulerState
+    from audit.formats.trainer_state import TrainerState
+
+KINDS = {"lambda": "a schedule of transformers", "plateau": "ReduceLROnPlateau", "greedy": "GreedyLR"}
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="If the file came from another step, resume from a checkpoint whose files belong together. If the schedule "
+    "started anew in the past, the learning rate has been wrong since: go back to before it.",
+    explained_by=("steps/directory-mismatch", "optimizer/step-mismatch", "integrity/archive"),
+)
+def step_mismatch(
+    checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState", state: "TrainerState"
+) -> Iterator[Violation]:
+    """The schedule is not at the step of the trainer.
+
+    The learning rate is computed from ``last_epoch``: a schedule that started anew in silence, or whose file is of
+    another step, is wrong for the rest of the run. Trainer compares nothing.
+
+    ``last_epoch`` is never above ``global_step``, never below the count of updates and never below the checkpoint
+    before; without an fp16 gradient scaler (with it, the schedule may wait for skipped steps) it is equal, and
+    ``_step_count`` is one more. Not judged: schedulers that count evaluations (plateau, greedy) or nothing.
+    """
+    previous = checkpoint.optional("previous")
+    before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
+    if before is not None and before.kind != scheduler.kind and {before.kind, scheduler.kind} <= set(KINDS):
+        yield Violation(
+            f"{layout.scheduler} is of {KINDS[scheduler.kind]}, but in {previous.name} it is of {KINDS[before.kind]}",
+            file=layout.scheduler,
+            expected=before.kind,
+            actual=scheduler.kind,
+        )
+        return
+    if scheduler.last_epoch is None or scheduler.step_count is None or scheduler.kind in ("plateau", "greedy"):
+        raise NotApplicable("this scheduler does not count steps")
+    said = _wrong(checkpoint, scheduler, state, before)
+    if said:
+        yield Violation(
+            f"{layout.scheduler} {said}", file=layout.scheduler, expected=state.global_step, actual=scheduler.last_epoch
+        )
+
+
+def _wrong(
+    checkpoint: Checkpoint, scheduler: "SchedulerState", state: "TrainerState", before: "SchedulerState | None"
+) -> str | None:
+    at, done = scheduler.last_epoch or 0, state.global_step
+    if at > done or (at != done and not uses_fp16(checkpoint)):
+        return f"is at step {at}, but the trainer did {done} steps"
+    count = updates(checkpoint)
+    if count is not None and at < count <= done:
+        return f"is at step {at}, but the optimizer counted {count:g} updates"
+    if before is not None and before.last_epoch is not None:
+        previous = checkpoint.previous
+        if at < before.last_epoch or (at == before.last_epoch and checkpoint.step - previous.step > OVERFLOWS):
+            return f"is at step {at}, but in {previous.name} it was at {before.last_epoch} already"
+    if scheduler.kind == "lambda" and scheduler.step_count != at + 1:
+        return f"is at step {at}, but says that it was called {scheduler.step_count} times instead of {at + 1}"
+    return None
