@@ -1,0 +1,70 @@
+"""The scan alone, without rules: every byte of every file below a directory, with the spans of the formats' readers.
+
+    python benchmarks/scan_tree.py TREE [--threads 2] [--block 1048576] [--repeat 1]
+
+Prints the seconds of each repetition; with --repeat above 1, start-up and imports are in the first one only.
+"""
+
+import argparse
+import os
+import time
+from functools import partial
+
+from audit.formats.damage import Damage
+from audit.formats.safetensors import read_safetensors
+from audit.formats.torch_archive import read_torch
+from audit.scan import BLOCK, ScanJob, Span, scan_files
+from audit.storage import LocalStorage
+
+
+def spans_of(storage: LocalStorage, path: str) -> list[Span]:
+    """Return tensors of a safetensors file, records of a torch archive, nothing of other files."""
+    if path.endswith(".safetensors"):
+        with storage.open(path) as reader:
+            found = read_safetensors(reader)
+        if isinstance(found, Damage):
+            return []
+        return [Span(t.name, t.offset, t.nbytes, t.dtype, None, 256) for t in found.tensors.values()]
+    if path.endswith((".pt", ".pth", ".bin")):
+        with storage.open(path) as reader:
+            archive = read_torch(reader)
+        if isinstance(archive, Damage):
+            return []
+        return [
+            Span(name, record.offset, record.size, archive.dtypes.get(name.removeprefix("data/")), record.crc)
+            for name, record in archive.records.items()
+        ]
+    return []
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="time the scan alone")
+    parser.add_argument("tree")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--block", type=int, default=BLOCK)
+    parser.add_argument("--repeat", type=int, default=1)
+    args = parser.parse_args()
+    for _ in range(args.repeat):
+        begin = time.perf_counter()
+        storage = LocalStorage(args.tree)
+        paths = [
+            os.path.relpath(os.path.join(where, name), args.tree)
+            for where, _, names in os.walk(args.tree)
+            for name in names
+        ]
+        jobs = [
+            ScanJob(path, partial(storage.open, path), os.path.getsize(f"{args.tree}/{path}"), spans_of(storage, path))
+            for path in sorted(paths)
+        ]
+        parsed = time.perf_counter()
+        found = scan_files(jobs, threads=args.threads, block=args.block)
+        end = time.perf_counter()
+        wrong = [path for path, scan in found.items() if scan.error]
+        size = sum(scan.bytes_read for scan in found.values())
+        print(
+            f"parse {parsed - begin:.3f} s, scan {end - parsed:.3f} s, {size / 1e9 / (end - parsed):.2f} GB/s, {wrong}"
+        )
+
+
+if __name__ == "__main__":
+    main()
