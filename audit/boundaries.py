@@ -34,6 +34,17 @@ NEVER_RISING = frozenset(
 )
 """Schedules of transformers whose rate never rises after the warm-up."""
 
+
+def never_rises(arguments: Mapping[str, Any] | None) -> bool:
+    """Whether the schedule that the training arguments name cannot rise after its warm-up."""
+    kind = (arguments or {}).get("lr_scheduler_type")
+    if kind == "cosine_with_restarts":  # one cycle, the default, is a plain cosine
+        options = (arguments or {}).get("lr_scheduler_kwargs")
+        cycles = options.get("num_cycles", 1) if isinstance(options, dict) else 1
+        return isinstance(cycles, int | float) and cycles <= 1
+    return kind in NEVER_RISING
+
+
 SLOPE = 0.05
 """Relative change of a slope that counts; rounding of old logs and uneven ends of epochs stay below."""
 
@@ -58,8 +69,7 @@ def boundaries_of(lineage: Sequence["Checkpoint"]) -> tuple[Boundary, ...]:
         found.setdefault(boundary.step, boundary.reason)
     arguments = newest.optional("arguments") or {}
     entries = list(newest.history)
-    kind = arguments.get("lr_scheduler_type")
-    marks = [*_epochs(series(entries, "epoch")), *_rates(series(entries, "learning_rate"), kind)]
+    marks = [*_epochs(series(entries, "epoch")), *_rates(series(entries, "learning_rate"), arguments)]
     interval = _interval(entries)
     for boundary in marks:
         # The log shows a resume some entries late; a checkpoint or seam within reach is the same one, and exact.
@@ -114,12 +124,12 @@ def _epochs(points: Sequence[Point]) -> Iterator[Boundary]:
         yield Boundary(before.step, f"an epoch took {1 / old:.6g} steps, then {1 / new:.6g}")
 
 
-def _rates(points: Sequence[Point], kind: Any) -> Iterator[Boundary]:
-    if kind not in NEVER_RISING:
+def _rates(points: Sequence[Point], arguments: Mapping[str, Any]) -> Iterator[Boundary]:
+    if not never_rises(arguments):
         return
     for before, after in rises(points):
         yield Boundary(before.step, f"the learning rate rose again from {before.value:g} to {after.value:g}")
-    if kind == "linear":
+    if arguments.get("lr_scheduler_type") == "linear":
         for before, old, new in bends(points, rounding=0.0):
             if old < 0 and new < 0:
                 yield Boundary(before.step, "the slope of the learning rate changed")

@@ -1,7 +1,10 @@
 """Series of numbers in a log history: losses, learning rates, epochs, each with its step."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from audit.formats.history import History
 
 
 class Point(NamedTuple):
@@ -40,3 +43,13 @@ def median(values: Iterable[float]) -> float:
     ordered = sorted(values)
     middle = len(ordered) // 2
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def tail(history: "History", key: str, count: int) -> list[Point]:
+    """The last ``count`` numbers logged under ``key``, oldest first, without walking through the whole history."""
+    found: list[Point] = []
+    link: History | None = history
+    while link is not None and len(found) < count:
+        found[:0] = series(link.own, key)[-(count - len(found)) :]
+        link = link.base
+    return found

@@ -1,0 +1,134 @@
+"""learning-rate/off-schedule."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.series import tail
+from audit_rules.learning_rate._schedules import EXACT, factor, warmup_steps
+
+if TYPE_CHECKING:
+    from audit.formats.scheduler import SchedulerState
+    from audit.formats.trainer_state import TrainerState
+
+_LOGGED = 20
+"""Logged rates that show whether this run really follows the schedule of its arguments."""
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Resume from another checkpoint; the scheduler's file, or max_steps in the trainer state, was changed.",
+    explained_by=("scheduler/step-mismatch", "steps/directory-mismatch"),
+)
+def off_schedule(
+    checkpoint: Checkpoint,
+    state: "TrainerState",
+    scheduler: "SchedulerState",
+    arguments: Mapping[str, Any],
+    layout: Layout,
+    *,
+    tolerance: float = 1e-6,
+) -> Iterator[Violation]:
+    """The learning rate in scheduler.pt is not what the schedule gives at its step.
+
+    ``_last_lr`` is the base rate times the schedule's factor at ``last_epoch``, with warm-up and type of the training
+    arguments and ``max_steps`` of the trainer state; it held in 418 of 418 checkpoints. On a resume the file's
+    ``base_lrs`` win over the ``learning_rate`` argument (Trainer 5.23), so a doubled one trains on at the doubled rate.
+
+    Judged for LambdaLR and the types linear, cosine (also with restarts or a minimum) and constant (also with warm-up).
+    A scheduler that the user's program made may be another one than the arguments name: a deviation counts only where
+    the rates in the log follow the formula. ``tolerance`` is relative to the base rate.
+    """
+    kind = arguments.get("lr_scheduler_type")
+    if scheduler.kind != "lambda" or kind not in EXACT:
+        raise NotApplicable(f"no formula for the schedule {kind if scheduler.kind == 'lambda' else scheduler.kind}")
+    step, bases, rates = scheduler.last_epoch, scheduler.base_lrs, scheduler.last_lr
+    if step is None or not bases or not rates or len(bases) != len(rates):
+        raise NotApplicable("scheduler.pt has no last_epoch, base_lrs and _last_lr of one length")
+    horizon = state.max_steps
+    if not horizon or horizon < 0:
+        raise NotApplicable("the trainer state holds no max_steps")
+    options = arguments.get("lr_scheduler_kwargs") or {}
+    if not isinstance(options, dict):
+        raise NotApplicable("lr_scheduler_kwargs is not an object")
+    base = arguments.get("learning_rate")
+    schedule = _Schedule(kind, arguments, options, base if isinstance(base, int | float) else bases[0])
+    share = schedule.at(step, horizon)
+    wrong = [
+        (number, own * share, rate)
+        for number, (own, rate) in enumerate(zip(bases, rates, strict=True))
+        if not abs(own * share - rate) <= tolerance * abs(own)
+    ]
+    if not wrong:
+        return
+    follows = _horizon_of_log(checkpoint, schedule, state, bases, arguments, tolerance)
+    number, expected, actual = wrong[0]
+    group = f" of group {number}" if len(rates) > 1 else ""
+    text = (
+        f"The learning rate{group} is {actual:.6g}, but the {kind} schedule gives {expected:.6g} "
+        f"at step {step} of {horizon} with a base rate of {bases[number]:g}"
+    )
+    file = layout.scheduler
+    if follows != horizon:
+        text += f"; the logged rates follow max_steps {follows}, so max_steps in the trainer state was changed"
+        file = checkpoint.run.backend.state_file
+    yield Violation(text, file=file, expected=expected, actual=actual)
+
+
+class _Schedule:
+    """One schedule with its arguments; raises NotApplicable where no formula is known."""
+
+    def __init__(self, kind: str, arguments: Mapping[str, Any], options: Mapping[str, Any], base: float) -> None:
+        self.kind, self.arguments, self.options, self.base = kind, arguments, options, base
+
+    def at(self, step: int, horizon: int) -> float:
+        warmup = warmup_steps(self.arguments, horizon)
+        found = None if warmup is None else factor(self.kind, step, warmup, horizon, self.options, self.base)
+        if found is None:
+            raise NotApplicable(f"the arguments of the schedule {self.kind} are not understood")
+        return found
+
+
+def _horizon_of_log(
+    checkpoint: Checkpoint,
+    schedule: _Schedule,
+    state: "TrainerState",
+    bases: list[float],
+    arguments: Mapping[str, Any],
+    tolerance: float,
+) -> int:
+    """Return the ``max_steps`` that the logged rates follow. Raises NotApplicable where they follow none."""
+    points = [point for point in tail(checkpoint.history, "learning_rate", _LOGGED) if point.step > 0]
+    previous = checkpoint.optional("previous")
+    earlier = previous.optional("state") if previous is not None else None
+    horizons = [state.max_steps, arguments.get("max_steps"), earlier.max_steps if earlier is not None else None]
+    candidates = [arguments.get("learning_rate"), bases[0], _initial(checkpoint)]
+    lag = 8 if checkpoint.optional("scaler") is not None else 0  # steps that a gradient scaler skipped
+    for horizon in horizons:
+        if not isinstance(horizon, int) or horizon <= 0:
+            continue
+        for base in candidates:
+            if not isinstance(base, int | float) or base <= 0:
+                continue
+            # Since 4.51 the rate that a step used is logged, before that the one after it.
+            fits = sum(
+                any(
+                    abs(base * schedule.at(max(0, point.step - shift), horizon) - point.value) <= tolerance * base
+                    for shift in range(lag + 2)
+                )
+                for point in points
+            )
+            if fits >= 2 and fits >= len(points) - 1:
+                return horizon
+    raise NotApplicable(
+        f"the logged learning rates do not follow the schedule {schedule.kind}: the program has a scheduler of its own"
+    )
+
+
+def _initial(checkpoint: Checkpoint) -> Any:
+    optimizer = checkpoint.optional("optimizer")
+    return optimizer.groups[0].get("initial_lr") if optimizer is not None and optimizer.groups else None

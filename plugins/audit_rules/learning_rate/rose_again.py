@@ -1,0 +1,86 @@
+"""learning-rate/rose-again."""
+
+from collections.abc import Iterator, Sequence
+
+from audit.boundaries import Boundary, never_rises, rises
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+from audit.series import Point, series
+
+_LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Declare the horizon of all batches at once, or use a constant schedule; then go back to before that step.",
+)
+def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[Violation]:
+    """The learning rate rose again after it had fallen, with a schedule that never rises.
+
+    ``scheduler.pt`` holds the position, not the horizon: resumed with a larger ``max_steps``, a linear or cosine schedule
+    jumps from 0 back up and falls again, batch after batch; and where scheduler or optimizer file is missing, Trainer
+    starts the schedule again without a message. Each of 15 such rises in real runs was a resume with another horizon.
+
+    Judged after the warm-up, by the rates in the log of the newest checkpoint. Schedules that may rise (restarts,
+    plateau, schedulers that are no LambdaLR) are left out. Where the type is not known, a rise at a known boundary is a
+    warning. A "linear" schedule whose rate had fallen by anything but a straight line (``bow`` of its height) is not
+    linear at all: the program has a scheduler of its own.
+    """
+    judged, reason = 0, "no learning rate was logged"
+    for lineage, boundaries in zip(run.lineages, run.boundaries, strict=True):
+        newest = lineage[-1]
+        points = series(newest.history, "learning_rate")
+        arguments = newest.optional("arguments") or {}
+        kind, falling = arguments.get("lr_scheduler_type"), never_rises(arguments)
+        scheduler = newest.optional("scheduler")
+        if len(points) < 3:
+            continue
+        if (kind in _LEGAL and not falling) or (scheduler is not None and scheduler.kind != "lambda"):
+            reason = (
+                f"the schedule {kind} may rise"
+                if scheduler is None or scheduler.kind == "lambda"
+                else "the scheduler is none of transformers' own"
+            )
+            continue
+        found = list(rises(points, rise))
+        if not falling:
+            found = [pair for pair in found if any(pair[0].step <= item.step <= pair[1].step for item in boundaries)]
+        elif kind == "linear" and found and not _was_straight(points, found[0][0], boundaries, bow):
+            reason = "the rate does not follow a linear schedule: the program has a scheduler of its own"
+            continue
+        judged += 1
+        if found:
+            before, after = found[0]
+            more = f", and {len(found) - 1} more times" if len(found) > 1 else ""
+            yield Violation(
+                f"The learning rate rose from {before.value:.4g} at step {before.step} to {after.value:.4g} at step "
+                f"{after.step}{more}: " + (f"a {kind} schedule never rises" if falling else "at a resume"),
+                checkpoint=next((item.name for item in lineage if item.step > before.step), newest.name),
+                file=run.backend.state_file,
+                expected=before.value,
+                actual=after.value,
+                severity=None if falling else Severity.WARNING,
+            )
+    if not judged:
+        raise NotApplicable(reason)
+
+
+def _was_straight(points: Sequence[Point], end: Point, boundaries: Sequence[Boundary], bow: float) -> bool:
+    """Whether the fall before ``end``, back to the session's beginning or the peak, was a straight line."""
+    position = next(index for index, point in enumerate(points) if point is end)
+    start = max((item.step for item in boundaries if item.step < end.step), default=0)
+    fall = [point for point in points[: position + 1] if point.step > start]
+    if not fall:
+        return True
+    peak = max(range(len(fall)), key=lambda index: (fall[index].value, index))
+    fall = [point for point in fall[peak:] if point.value > 0]
+    if len(fall) < 4:
+        return True  # too few to tell: the arguments are believed
+    first, last = fall[0], fall[-1]
+    if last.step <= first.step:
+        return True
+    slope = (last.value - first.value) / (last.step - first.step)
+    slack = bow * abs(first.value)
+    return all(abs(point.value - first.value - slope * (point.step - first.step)) <= slack for point in fall)

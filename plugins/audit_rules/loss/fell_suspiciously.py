@@ -1,0 +1,60 @@
+"""loss/fell-suspiciously."""
+
+from collections.abc import Iterator
+
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+from audit.series import median, series
+from audit_rules.loss._windows import Losses, at_boundaries, falls, first_after, losses_of
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Check that the data after the resume was not trained on before; Trainer may replay part of a file.",
+)
+def fell_suspiciously(
+    run: Run,
+    *,
+    before: int = 20,
+    after: int = 5,
+    share: float = 0.10,
+    epoch_end: float = 0.02,
+    include_rl: bool = False,
+) -> Iterator[Violation]:
+    """The loss falls at once where training was resumed: replayed data makes it look better.
+
+    The mirror of loss/jump: the highest of the next 5 losses lies below the lowest of the last 20, and the median fell
+    by more than 10 %. Data position or order wrong after a resume is the most common silent failure in the field, and a
+    loss that gets better is its only sign in the curve.
+
+    Where a new epoch over the same data begins, the loss falls by itself: a boundary within 2 % of the end of an epoch,
+    after which the epoch goes on, is left out. Easier data is a legitimate cause, therefore a warning.
+    """
+    judged = 0
+    for losses in losses_of(run, include_rl):
+        for boundary, old, new in at_boundaries(losses, before, after):
+            if _new_epoch(losses, boundary.step, epoch_end):
+                continue
+            judged += 1
+            if falls(old, new, share):
+                yield Violation(
+                    f"The loss falls from {median(old):.4g} to {median(new):.4g} at the boundary of step "
+                    f"{boundary.step} and stays there: the data may have been seen before ({boundary.reason})",
+                    checkpoint=first_after(losses, boundary.step),
+                    file=run.backend.state_file,
+                    expected=round(min(old), 6),
+                    actual=round(max(new), 6),
+                )
+    if not judged:
+        raise NotApplicable(f"no known boundary with {before} losses before and {after} after it: not enough data")
+
+
+def _new_epoch(losses: Losses, step: int, slack: float) -> bool:
+    points = series(losses.lineage[-1].history, "epoch")
+    index = next((index for index, point in enumerate(points) if point.step > step), len(points))
+    if not 0 < index < len(points):
+        return False
+    at, later = points[index - 1].value, points[index].value
+    return at >= 1 - slack and later >= at and abs(at - round(at)) <= slack

@@ -1,0 +1,53 @@
+"""loss/restarted."""
+
+from collections.abc import Iterator
+
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+from audit.series import median
+from audit_rules.loss._windows import at_boundaries, losses_of
+
+
+@rule(
+    Severity.ERROR,
+    remedy="See that the weights are loaded on resume: each batch so far began again at the untrained model.",
+)
+def restarted(
+    run: Run,
+    *,
+    before: int = 10,
+    after: int = 3,
+    fallen: float = 0.25,
+    back: float = 0.8,
+    boundaries: int = 2,
+    include_rl: bool = False,
+) -> Iterator[Violation]:
+    """After each resume the loss begins again at the run's own beginning: a sawtooth.
+
+    It had fallen by more than 25 %, and the first 3 losses after the boundary are back at 80 % or more of the way to
+    the run's first 3, at 2 boundaries or more. So each batch trained a fresh model and only the last one is in the
+    checkpoint. New and harder data lifts a loss, but not each time to the level of the untrained model.
+    """
+    judged = 0
+    for losses in losses_of(run, include_rl):
+        first = median([point.value for point in losses.points[:after]])
+        teeth, seen = [], 0
+        for boundary, old, new in at_boundaries(losses, before, after):
+            seen += 1
+            low, high = median(old), median(new)
+            if first > low * (1 + fallen) and min(new) > max(old[-after:]) and high - low >= back * (first - low):
+                teeth.append((boundary.step, low, high))
+        judged += seen >= boundaries
+        if len(teeth) >= boundaries:
+            steps = ", ".join(str(step) for step, _, _ in teeth[:4]) + (", ..." if len(teeth) > 4 else "")
+            yield Violation(
+                f"The loss begins again at {len(teeth)} of {seen} boundaries (steps {steps}): it had fallen to "
+                f"{teeth[0][1]:.4g} and was back at {teeth[0][2]:.4g}, the run began at {first:.4g}",
+                file=run.backend.state_file,
+                expected=round(teeth[0][1], 6),
+                actual=round(teeth[0][2], 6),
+            )
+    if not judged:
+        raise NotApplicable(f"fewer than {boundaries} known boundaries with {before} losses before and {after} after")
