@@ -190,6 +190,27 @@ class Run(Facts):
             raise NotApplicable("save_total_limit is not set")
         return limit
 
+    @fact
+    def best_elsewhere(self) -> str | None:
+        """Where the best checkpoint lies according to the newest one, if that is there and not inside this run.
+
+        The only path that is looked at outside the run: whether there is such a directory, nothing more. None for a
+        relative path, which depends on where the trainer is started.
+        """
+        if not isinstance(self.storage, LocalStorage):
+            raise NotApplicable("the run is not on this machine")
+        best = self.newest.state.best_model_checkpoint
+        if not best or not os.path.isabs(best) or not os.path.isdir(best):
+            return None
+        own, there = os.path.realpath(self.path), os.path.realpath(best)
+        if os.path.commonpath([own, there]) == own:
+            return None
+        try:  # the same directory by another name, as of a second mount
+            same = os.path.samefile(os.path.dirname(there), own)
+        except OSError:
+            same = False
+        return None if same else best
+
     # -- every byte ---------------------------------------------------------------------------------------------
 
     @fact

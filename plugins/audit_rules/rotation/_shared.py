@@ -1,0 +1,51 @@
+"""What the rules of rotation share."""
+
+import re
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.run import Run
+
+
+def one_history(run: Run) -> None:
+    """Raise NotApplicable where several histories lie side by side: each has a newest, a limit and a best of its own."""
+    if len(run.lineages) > 1:
+        raise NotApplicable(f"{len(run.lineages)} histories lie side by side; which of them goes on is not known")
+
+
+def last_part(path: str) -> str:
+    """Return the last component of a path of any system: trees get moved, and come from Windows."""
+    return re.split(r"[/\\]+", path.rstrip("/\\"))[-1]
+
+
+def parent(path: str) -> str:
+    """Return the path without its last component, spelled as ``str(pathlib.Path(path).parent)`` would."""
+    return plain(path[: len(path.rstrip("/\\")) - len(last_part(path))])
+
+
+def plain(path: str) -> str:
+    """Return a path as ``str(pathlib.Path(path))`` spells it: without double slashes, ``.`` and a slash at the end."""
+    root = "/" if path.startswith("/") else ""
+    return root + "/".join(part for part in path.split("/") if part not in ("", ".")) or "."
+
+
+def is_broken(checkpoint: Checkpoint) -> bool:
+    """Say whether a resume from this checkpoint would fail or lose state, as far as its files tell at a glance."""
+    if not checkpoint.complete:
+        return True
+    layout = checkpoint.optional("layout")
+    if layout is None or layout.weights_only:
+        return True
+    if any(role.partition(":")[0] in ("weights", "optimizer", "scheduler", "state") for role in layout.missing):
+        return True
+    unread = checkpoint.run.backend.arguments_file
+    heavy = saved_files(checkpoint)
+    return any(file.path in heavy and file.path != unread for file, _ in checkpoint.damages)
+
+
+def saved_files(checkpoint: Checkpoint) -> frozenset[str]:
+    """Return the files that the trainer itself wrote when it saved, without the small ones that people edit."""
+    layout = checkpoint.layout
+    single = (layout.state, layout.arguments, layout.optimizer, layout.scheduler, layout.scaler, layout.index)
+    several = (layout.weights, layout.rng, layout.sharded_weights, layout.sharded_optimizer)
+    return frozenset(path for path in (*single, *(path for group in several for path in group)) if path)

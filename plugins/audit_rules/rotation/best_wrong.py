@@ -1,0 +1,98 @@
+"""rotation/best-wrong."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+_SAME = 1e-9
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Do not ship the best model of this run unseen: choose by the logged evaluations (`audit best`), and set "
+    "greater_is_better.",
+)
+def best_wrong(checkpoint: Checkpoint) -> Iterator[Violation]:
+    """The best metric that is recorded is not the best of the logged evaluations.
+
+    Trainer keeps and loads the model of ``best_metric``. Where it is maximised although smaller is better (transformers
+    4.x did that by default for ``eval_x_loss``), was edited, or stems from another metric than the arguments name, the
+    wrong model is kept, rotation deletes the right one, and nothing better is ever saved as best.
+
+    Transformers from 4.50 (``best_global_step`` is in the state) considers every evaluation after step 0. Older ones
+    considered only those at a save: there only steps whose checkpoints are still here are compared. A best step that was
+    never saved is legitimate. Once it is wrong it stays so: only the first checkpoint that shows it is reported.
+    """
+    fault = _fault(checkpoint)
+    if fault is None:
+        return
+    previous = checkpoint.optional("previous")
+    if previous is not None and _excused(previous) is not None:
+        raise NotApplicable(f"as in {previous.name}")
+    message, expected, actual = fault
+    yield Violation(message, file=checkpoint.run.backend.state_file, expected=expected, actual=actual)
+
+
+class _Aim(NamedTuple):
+    """What the arguments ask for: the key in the log, and whether more is better."""
+
+    key: str
+    greater: bool
+
+
+def _excused(checkpoint: Checkpoint) -> tuple[str, Any, Any] | None:
+    try:
+        return _fault(checkpoint)
+    except NotApplicable:
+        return None
+
+
+def _fault(checkpoint: Checkpoint) -> tuple[str, Any, Any] | None:
+    """Return (message, expected, actual), or None where the best metric is right."""
+    state = checkpoint.state
+    if state.best_metric is None:
+        raise NotApplicable("no best metric is recorded")
+    aim = _aim(checkpoint)
+    found = [
+        (entry["step"], entry[aim.key])
+        for entry in checkpoint.history
+        if isinstance(entry.get(aim.key), int | float) and isinstance(entry.get("step"), int) and entry["step"] > 0
+    ]
+    if not found:
+        raise NotApplicable(f"no evaluation with {aim.key} is logged")
+    if aim.greater and aim.key.endswith("loss"):
+        return f"{aim.key} is maximised: greater_is_better is true for a loss", "greater_is_better=false", "true"
+    best = state.best_metric
+    if not any(_same(value, best) for _, value in found):
+        return f"the best metric {best:.6g} is the {aim.key} of no logged evaluation", None, best
+    there = [value for step, value in found if step == state.best_global_step]
+    if there and not any(_same(value, best) for value in there):
+        message = (
+            f"the best metric {best:.6g} is not the {aim.key} of its step {state.best_global_step}: {there[-1]:.6g}"
+        )
+        return message, there[-1], best
+    if "best_global_step" not in checkpoint.state_document.document:
+        saved = {other.step for other in checkpoint.run.checkpoints}
+        found = [(step, value) for step, value in found if step in saved]
+    sign = 1 if aim.greater else -1
+    better = [(step, value) for step, value in found if sign * (value - best) > _SAME * abs(best)]
+    if better:
+        step, value = max(better, key=lambda pair: sign * pair[1])
+        return f"step {step} gave {aim.key} {value:.6g}, better than the recorded best {best:.6g}", value, best
+    return None
+
+
+def _aim(checkpoint: Checkpoint) -> _Aim:
+    metric = checkpoint.arguments.get("metric_for_best_model")
+    greater = checkpoint.arguments.get("greater_is_better")
+    if not isinstance(metric, str) or not isinstance(greater, bool):
+        raise NotApplicable("metric_for_best_model and greater_is_better are not set")
+    return _Aim(metric if metric.startswith("eval_") else f"eval_{metric}", greater)
+
+
+def _same(one: float, other: float) -> bool:
+    return one == other or abs(one - other) <= _SAME * abs(other)

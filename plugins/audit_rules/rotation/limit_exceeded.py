@@ -1,0 +1,64 @@
+"""rotation/limit-exceeded."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+from audit.storage import FILE
+from audit_rules.rotation._shared import last_part, one_history, parent, plain
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Find out why the trainer could not delete (permissions, a full or busy disk), then delete the oldest ones.",
+)
+def limit_exceeded(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator[Violation]:
+    """More checkpoints are here than `save_total_limit` allows.
+
+    Trainer deletes the oldest ones after each save, and ignores every error while it does: the disk fills up, and the
+    rule of which one goes next is no longer what the arguments say. Trainer 5.23, ``rotate_checkpoints``: the newest
+    and the best are protected, so a limit of 1 keeps two where they differ.
+
+    The limit is that of the newest checkpoint's arguments: a smaller one takes effect with the next save, which writes
+    it there. Not counted are checkpoints that are not whole (a save or a deletion was cut off, or goes on right now).
+    Not judged where several histories lie side by side.
+    """
+    one_history(run)
+    whole = [checkpoint for checkpoint in run.checkpoints if _is_whole(checkpoint)]
+    allowed = save_total_limit
+    best = getattr(newest.optional("state"), "best_model_checkpoint", None)
+    if save_total_limit == 1 and best and not _is_newest(newest, best):
+        allowed = 2
+    if len(whole) > allowed:
+        extra = " and the best one is kept beside it" if allowed > save_total_limit else ""
+        surplus = ", ".join(checkpoint.name for checkpoint in whole if checkpoint.name != last_part(best or ""))
+        yield Violation(
+            f"{len(whole)} checkpoints are here, but save_total_limit is {save_total_limit}{extra}; "
+            f"the oldest of {surplus} should have been deleted",
+            expected=allowed,
+            actual=len(whole),
+        )
+    elif not whole:
+        raise NotApplicable("no checkpoint is whole")
+
+
+def _is_whole(checkpoint: Checkpoint) -> bool:
+    layout = checkpoint.optional("layout")
+    if not checkpoint.complete or layout is None or layout.missing:
+        return False
+    # While a directory is being deleted its own time is of right now, and no file in it is as young.
+    run = checkpoint.run
+    changed = run.entry_of(checkpoint.name).mtime_ns
+    newest = max((entry.mtime_ns for entry in checkpoint.entries.values() if entry.kind == FILE), default=changed)
+    return not (changed - newest > 1_000_000_000 and run.now_ns - changed < run.settle_ns)
+
+
+def _is_newest(newest: Checkpoint, best: str) -> bool:
+    """Say whether the best is the newest one to Trainer, which compares the texts of their paths."""
+    if last_part(best) != newest.name:
+        return False
+    written = (newest.optional("arguments") or {}).get("output_dir")
+    return not isinstance(written, str) or parent(best) == plain(written)

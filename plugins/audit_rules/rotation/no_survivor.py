@@ -1,0 +1,45 @@
+"""rotation/no-survivor."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.run import Run
+from audit_rules.rotation._shared import is_broken, last_part, one_history
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Move the broken checkpoint out of the run (`audit quarantine`) before you train on.",
+)
+def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator[Violation]:
+    """The next rotation would delete every checkpoint that can be resumed from, and keep a broken one.
+
+    Trainer 5.23, ``rotate_checkpoints``, does not look into a directory: a broken one counts as kept. With the newest
+    checkpoint broken and a small ``save_total_limit`` the next save deletes the last sound ones, and if that save is
+    cut off, too, nothing is left. Simulated is the save of one more checkpoint, by order of steps, the best protected.
+    """
+    one_history(run)
+    everything = list(run.checkpoints)
+    for checkpoint in everything:
+        completeness = checkpoint.optional("completeness")
+        if completeness is None or completeness.state == "in progress":
+            raise NotApplicable(f"{checkpoint.name} is being written, or cannot be listed")
+    last = everything[-1]
+    sound = [checkpoint for checkpoint in everything if not is_broken(checkpoint)]
+    if not sound:
+        raise NotApplicable("no checkpoint can be resumed from as it is")
+    best = last_part(getattr(newest.optional("state"), "best_model_checkpoint", None) or "")
+    protected = sum(checkpoint.name == best for checkpoint in everything)
+    surplus = len(everything) + 1 - max(save_total_limit, 1 + protected)
+    victims = [checkpoint for checkpoint in everything if checkpoint.name != best][: max(0, surplus)]
+    if last is not sound[-1] and all(checkpoint in victims for checkpoint in sound):
+        names = ", ".join(checkpoint.name for checkpoint in sound)
+        whole = "the only one" if len(sound) == 1 else "all"
+        yield Violation(
+            f"the next save deletes {names}, {whole} that can be resumed from: save_total_limit is "
+            f"{save_total_limit}, and the broken {last.name} counts",
+            actual=names,
+        )
