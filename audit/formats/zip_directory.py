@@ -59,7 +59,7 @@ def read_directory(reader: RangeReader, strict: bool = False) -> dict[str, Recor
     if len(tail) == _TAIL and tail[56:60] == b"PK\x06\x07":
         _, _, end64, _ = _LOCATOR(tail, 56)
         if end64 != tail_at or tail[:4] != b"PK\x06\x06":
-            raise Refused("is not a sound archive: its 64-bit end record is not where it should be")
+            raise Refused("is not a sound archive: bytes before its 64-bit end record are missing or were added")
         _, _, _, _, disk, disk0, here, count, length, start = _END64(tail, 0)
         end = end64
     if disk or disk0 or here != count:

@@ -1,0 +1,198 @@
+import pickle
+import struct
+import zipfile
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.formats.damage import Damage, Kind
+from audit.formats.pickles import TensorRef
+from audit.formats.torch_archive import TorchArchive, read_torch, scalar, storages, tensors
+from audit.storage import BytesReader
+from audit.testing.torch_files import FakeTensor, Made, Name, torch_archive_bytes, zip_bytes
+
+STEP = FakeTensor("F32", (), struct.pack("<f", 7.0))
+MATRIX = FakeTensor("F32", (2, 3), struct.pack("<6f", *range(6)))
+SOUND = torch_archive_bytes({"step": STEP, "matrix": MATRIX, "again": MATRIX, "lr": 0.1}, "optimizer")
+
+
+def loaded(data: bytes, strict: bool = True) -> TorchArchive:
+    found = read_torch(BytesReader(data), strict)
+    assert isinstance(found, TorchArchive), found
+    return found
+
+
+def damage(data: bytes, strict: bool = False) -> Damage:
+    found = read_torch(BytesReader(data), strict)
+    assert isinstance(found, Damage), found
+    return found
+
+
+def test_what_was_written_is_read():
+    archive = loaded(SOUND)
+    assert archive.root == "optimizer"
+    assert archive.crc_written
+    assert archive.byteorder == "little"
+    assert archive.value["lr"] == 0.1
+    assert archive.value["matrix"] == TensorRef("F32", (2, 3), (3, 1), "1", 0, 6)
+    assert archive.value["again"] == archive.value["matrix"]
+    assert scalar(BytesReader(SOUND), archive, archive.value["step"]) == 7.0
+    assert scalar(BytesReader(SOUND), archive, archive.value["matrix"]) is None
+    assert {key: dtype for key, (dtype, _) in storages(archive).items()} == {"0": "F32", "1": "F32"}
+
+
+def test_tensors_lie_where_the_records_are():
+    for name, tensor in tensors(loaded(SOUND)).items():
+        expected = STEP if name == "step" else MATRIX
+        assert SOUND[tensor.offset : tensor.offset + tensor.nbytes] == expected.data
+
+
+def test_records_are_placed_without_reading_their_headers():
+    assert loaded(SOUND, strict=False).records == loaded(SOUND, strict=True).records
+
+
+def test_records_agree_with_zipfile():
+    with zipfile.ZipFile(BytesIO(SOUND)) as archive:
+        assert archive.testzip() is None
+        names = {info.filename: info.CRC for info in archive.infolist()}
+    assert {record.name: record.crc for record in loaded(SOUND).records.values()} == names
+
+
+def test_an_archive_written_by_zipfile_is_read_with_its_true_offsets():
+    file = BytesIO()
+    with zipfile.ZipFile(BytesIO(SOUND)) as source, zipfile.ZipFile(file, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    data = file.getvalue()
+    assert scalar(BytesReader(data), loaded(data, strict=False), loaded(data).value["step"]) == 7.0
+
+
+def test_crcs_that_are_all_zero_were_not_written():
+    assert not loaded(torch_archive_bytes({"a": STEP}, crc=False)).crc_written
+
+
+@given(st.data())
+@settings(max_examples=400, deadline=None)
+def test_flipped_bytes_give_an_archive_or_a_damage(data):
+    raw = bytearray(SOUND)
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    for strict in (False, True):
+        found = read_torch(BytesReader(bytes(raw)), strict)
+        assert isinstance(found, TorchArchive | Damage)
+
+
+@given(st.integers(0, len(SOUND) - 1))
+@settings(max_examples=200, deadline=None)
+def test_a_cut_archive_is_damaged(end):
+    assert damage(SOUND[:end]).kind in (Kind.MALFORMED, Kind.EMPTY)
+
+
+@given(st.integers(0, len(SOUND) - 1), st.integers(1, 4096))
+@settings(max_examples=200, deadline=None)
+def test_zeroed_bytes_never_raise(start, length):
+    raw = SOUND[:start] + bytes(min(length, len(SOUND) - start)) + SOUND[start + length :]
+    assert isinstance(read_torch(BytesReader(raw), strict=True), TorchArchive | Damage)
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_random_bytes_are_damaged(raw):
+    assert isinstance(read_torch(BytesReader(raw)), Damage)
+    assert isinstance(read_torch(BytesReader(b"PK\x03\x04" + raw)), Damage)
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "words"),
+    [
+        (b"", Kind.EMPTY, "is empty"),
+        (b"version https://git-lfs.github.com/spec/v1\noid x", Kind.PLACEHOLDER, "git-lfs"),
+        (bytes(500), Kind.MALFORMED, "begins with zeros"),
+        (SOUND[:-100] + bytes(100), Kind.MALFORMED, "is cut"),
+        (SOUND + b"tail", Kind.MALFORMED, "4 bytes after the end"),
+        (SOUND[:64] + SOUND[128:], Kind.MALFORMED, "are missing or were added"),
+        (b"hello world", Kind.MALFORMED, "is not a torch archive"),
+        (pickle.dumps({"a": 1}), Kind.MALFORMED, "bare pickle"),
+        (b"cos\nsystem\n(S'ls'\ntR.", Kind.UNSAFE, "os.system"),
+        (pickle.dumps(0x1950A86A20F9469CFC6C, 2) + b"\x80\x02M\xe9\x03.", Kind.MALFORMED, "before version 1.6"),
+        (zip_bytes({"archive/version": b"3\n"}), Kind.MALFORMED, "no data.pkl"),
+        (zip_bytes({"a/data.pkl": b"\x80\x02N.", "b/extra": b""}), Kind.MALFORMED, "outside a/"),
+        (zip_bytes({"a/data.pkl": b"\x80\x02cos\nsystem\n)R"}), Kind.UNSAFE, "os.system"),
+    ],
+)
+def test_each_damage_says_what_it_is(data, kind, words):
+    found = damage(data)
+    assert found.kind is kind
+    assert words in found.message
+
+
+def compressed(size: int) -> bytes:
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(size))
+    return file.getvalue()
+
+
+def test_a_compressed_record_is_refused_and_a_bomb_is_oversized():
+    assert "never compresses" in damage(compressed(1000)).message
+    assert damage(compressed(1000)).kind is Kind.MALFORMED
+    assert damage(compressed(50 << 20)).kind is Kind.OVERSIZED
+
+
+def test_two_records_of_one_name_are_refused():
+    data = zip_bytes({"a/data.pkl": b"\x80\x02N.", "a/data.pk1": b"\x80\x02N."}).replace(b"data.pk1", b"data.pkl")
+    assert "two records named" in damage(data).message
+
+
+def test_overlapping_records_are_refused():
+    raw = bytearray(zip_bytes({"a/data.pkl": b"\x80\x02N.", "a/x": b"1"}))
+    second = raw.rfind(b"PK\x01\x02")
+    raw[second + 42 : second + 46] = bytes(4)
+    assert "overlap" in damage(bytes(raw)).message
+
+
+def test_an_encrypted_record_is_refused():
+    raw = bytearray(zip_bytes({"a/data.pkl": b"\x80\x02N."}))
+    entry = raw.rfind(b"PK\x01\x02")
+    raw[entry + 8] |= 1
+    assert "encrypted" in damage(bytes(raw)).message
+
+
+def test_a_header_that_contradicts_the_directory_is_seen_by_a_strict_reading():
+    raw = bytearray(SOUND)
+    raw[SOUND.find(b"PK\x03\x04", 64) + 30] ^= 1
+    assert "contradicts" in damage(bytes(raw), strict=True).message
+
+
+def storage_call(shape: tuple[int, ...], key: str, numel: int) -> bytes:
+    body = f"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00{key}X\x03\x00\x00\x00cpuK".encode()
+    sizes = pickle.dumps(shape, 2)[2:-1]
+    return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + body + bytes([numel]) + b"tQK\x00" + sizes + sizes + b"tR."
+
+
+def test_a_storage_that_is_missing_or_short_is_named():
+    data = storage_call((2,), "0", 2)
+    assert "data/0 that its pickle names is missing" in damage(zip_bytes({"a/data.pkl": data})).message
+    short = zip_bytes({"a/data.pkl": data, "a/data/0": bytes(7)})
+    assert "data/0 has 7 of 8 bytes" in damage(short).message
+
+
+def test_a_tensor_must_lie_inside_its_storage():
+    data = storage_call((200, 2), "0", 2)
+    assert "reaches past its storage" in damage(zip_bytes({"a/data.pkl": data, "a/data/0": bytes(8)})).message
+
+
+def test_objects_of_unknown_classes_are_read_by_name():
+    archive = loaded(torch_archive_bytes(Made("my.module.Config", state={"dtype": Name("torch.bfloat16")})))
+    assert archive.names == ("my.module.Config", "torch.bfloat16")
+
+
+def test_scalars_of_every_number_type_are_read():
+    for dtype, code in (("F64", "d"), ("F16", "e"), ("I64", "q"), ("I32", "i"), ("U8", "B"), ("BOOL", "?")):
+        data = torch_archive_bytes(FakeTensor(dtype, (1,), struct.pack(f"<{code}", 1)))
+        archive = loaded(data)
+        assert scalar(BytesReader(data), archive, archive.value) == 1
+    data = torch_archive_bytes(FakeTensor("BF16", (), b"\x80\x3f"))
+    assert scalar(BytesReader(data), loaded(data), loaded(data).value) == 1.0
