@@ -8,8 +8,12 @@ from typing import NamedTuple
 
 from audit.api import verify
 from audit.backend import Backend, LegRequest
+from audit.errors import AuditError
+from audit.formats.damage import Damage
+from audit.formats.torch_archive import read_torch
 from audit.manager import Registry
 from audit.report import Report
+from audit.storage import LocalStorage
 
 BATCHES = 3
 STEPS = 40
@@ -49,13 +53,20 @@ def train_batches(run: str, backend: Backend, registry: Registry) -> Iterator[Ba
                 examples=_examples(number),
                 arguments={
                     "per_device_train_batch_size": BATCH_SIZE,
-                    "learning_rate": 1e-2,
+                    "learning_rate": 5e-3,
                     "lr_scheduler_type": "constant",
                     "logging_steps": 5,
                     "save_steps": SAVE_STEPS,
                     "save_total_limit": 3,
                 },
-                adapter={"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], "lora_dropout": 0.05},
+                # The base has random weights: only with a trained output layer is there anything to learn.
+                adapter={
+                    "r": 4,
+                    "lora_alpha": 8,
+                    "lora_dropout": 0.05,
+                    "target_modules": ["q_proj", "v_proj"],
+                    "modules_to_save": ["lm_head"],
+                },
                 model={"vocab_size": VOCABULARY},
                 seed=7,
             )
@@ -91,11 +102,11 @@ def _damages() -> list[tuple[str, str, Callable[[str, str], None]]]:
 
     def flip(newest: str, older: str) -> None:
         path = os.path.join(newest, "optimizer.pt")
+        place = _inside_a_moment(path)
         with open(path, "r+b") as file:
-            middle = os.path.getsize(path) // 2
-            file.seek(middle)
+            file.seek(place)
             byte = file.read(1)[0]
-            file.seek(middle)
+            file.seek(place)
             file.write(bytes([byte ^ 0x10]))
 
     return [
@@ -104,6 +115,16 @@ def _damages() -> list[tuple[str, str, Callable[[str, str], None]]]:
         ("adapter weights of {newest} cut in half", "crashes, and does not fall back to an older one", cut),
         ("one bit flipped in optimizer.pt of {newest}", "resumes silently: nothing checks the archive's CRC", flip),
     ]
+
+
+def _inside_a_moment(path: str) -> int:
+    """Offset of a byte in the middle of the largest tensor of a torch archive."""
+    with LocalStorage(os.path.dirname(path)).open(os.path.basename(path)) as reader:
+        archive = read_torch(reader)
+    if isinstance(archive, Damage):
+        raise AuditError(f"{path} {archive.message}")
+    largest = max(archive.records.values(), key=lambda record: record.size)
+    return largest.offset + largest.size // 2
 
 
 def _examples(batch: int) -> list[list[int]]:

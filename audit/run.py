@@ -157,10 +157,10 @@ class Run(Facts):
     def lineages(self) -> tuple[tuple[Checkpoint, ...], ...]:
         """Checkpoints grouped by history, each group by step: in a sound run there is one group.
 
-        Groups come in the order of their last step; checkpoints without a readable history are in none. See
-        :mod:`audit.lineage`.
+        Groups come in the order of their last step; checkpoints without a readable history are in none, nor is one
+        whose state is of another step than its name says (steps/directory-mismatch). See :mod:`audit.lineage`.
         """
-        return group(checkpoint for checkpoint in self.checkpoints if checkpoint.optional("history") is not None)
+        return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
 
     @fact
     def boundaries(self) -> "tuple[tuple[Boundary, ...], ...]":
@@ -234,6 +234,11 @@ class Run(Facts):
                 report(count, total)
 
         return scan_files(jobs, threads=self.jobs, progress=advance)
+
+
+def _of_its_step(checkpoint: Checkpoint) -> bool:
+    state = checkpoint.optional("state")
+    return checkpoint.optional("history") is not None and (state is None or state.global_step == checkpoint.step)
 
 
 def locate(path: str) -> tuple[str, tuple[str, ...]]:

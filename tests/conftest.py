@@ -1,7 +1,9 @@
-"""Settings that hold for every test. Builders of checkpoints live in audit.testing."""
+"""Settings that hold for every test, and the runs of the real Trainer. Builders of files live in audit.testing."""
 
 import os
+from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline: the machine may be busy with something else. The same examples every time, so that a change is to blame
@@ -11,3 +13,24 @@ settings.register_profile(
 )
 settings.register_profile("campaign", deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
+
+
+@pytest.fixture(scope="session")
+def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Return ``train(name) -> path``: a healthy run of that configuration. Tests must not change it."""
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    pytest.importorskip("peft", reason="the extra hf is not installed")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from tests.backends.hf_trainer.configurations import CONFIGURATIONS
+
+    home = tmp_path_factory.mktemp("runs")
+    trained: dict[str, str] = {}
+
+    def train(name: str) -> str:
+        if name not in trained:
+            path = str(home / name)
+            CONFIGURATIONS[name].train(path)
+            trained[name] = path
+        return trained[name]
+
+    return train

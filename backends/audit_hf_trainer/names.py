@@ -7,7 +7,7 @@ accelerate/utils/constants.py, deepspeed/runtime/engine.py.
 import re
 from collections.abc import Mapping
 
-from audit.storage import DIRECTORY, FILE, LINK, Entry
+from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry
 
 STATE = "trainer_state.json"
 ARGUMENTS = "training_args.bin"
@@ -39,9 +39,9 @@ class Files:
         self.root = tuple(name for name in entries if "/" not in name)
 
     def has(self, name: str) -> bool:
-        """Say whether ``name`` is a file. A link counts: where it leads is the business of another rule."""
+        """Say whether ``name`` is there and no directory. Links and devices count: other rules judge those."""
         entry = self.entries.get(name)
-        return entry is not None and entry.kind in (FILE, LINK)
+        return entry is not None and entry.kind in (FILE, LINK, SPECIAL)
 
     def only(self, name: str) -> str | None:
         """Return ``name`` if it is a file, else None."""
