@@ -36,11 +36,11 @@ def file(path: str) -> BytesReader:
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
+def checkpoint(tmp_path_factory: Any) -> Any:
     return os.path.join(make_run(tmp_path_factory.mktemp("run"), (50, 100), fp16=True), "checkpoint-50")
 
 
-def test_the_files_of_a_made_run_are_read(checkpoint):
+def test_the_files_of_a_made_run_are_read(checkpoint: Any) -> None:
     state = read_optimizer(file(f"{checkpoint}/optimizer.pt"))
     assert isinstance(state, OptimizerState)
     assert (state.kind, set(state.steps), len(state.groups)) == ("adam", {50.0}, 2)
@@ -62,7 +62,7 @@ def test_the_files_of_a_made_run_are_read(checkpoint):
     assert arguments.values["_setup_devices"] == "cpu"
 
 
-def test_one_change_in_a_made_run_is_what_is_read(tmp_path):
+def test_one_change_in_a_made_run_is_what_is_read(tmp_path: Any) -> None:
     checkpoint = os.path.join(make_run(tmp_path, (10,)), "checkpoint-10")
     edit_optimizer(checkpoint, lambda value: value["param_groups"][0].update(lr=0.5))
     edit_scheduler(checkpoint, last_epoch=3)
@@ -93,7 +93,7 @@ def test_one_change_in_a_made_run_is_what_is_read(tmp_path):
         ({0: {"step": 3, "square_avg": tensor(1), "momentum_buffer": tensor(1)}}, {}, "other", [3]),
     ],
 )
-def test_an_optimizer_is_known_by_its_state(state, group, kind, steps):
+def test_an_optimizer_is_known_by_its_state(state: Any, group: Any, kind: Any, steps: Any) -> None:
     found = optimizer(state, **group)
     assert (found.kind, found.steps) == (kind, steps)
 
@@ -110,7 +110,7 @@ def test_an_optimizer_is_known_by_its_state(state, group, kind, steps):
         {"state": {0: 1}, "param_groups": []},
     ],
 )
-def test_what_is_no_optimizer_state_is_damaged(value):
+def test_what_is_no_optimizer_state_is_damaged(value: Any) -> None:
     assert isinstance(read_optimizer(BytesReader(torch_archive_bytes(value))), Damage)
 
 
@@ -124,13 +124,13 @@ def test_what_is_no_optimizer_state_is_damaged(value):
         ({}, "other"),
     ],
 )
-def test_a_scheduler_is_known_by_its_values(values, kind):
+def test_a_scheduler_is_known_by_its_values(values: Any, kind: Any) -> None:
     found = read_scheduler(BytesReader(torch_archive_bytes(values)))
     assert isinstance(found, SchedulerState)
     assert (found.kind, found.last_epoch, found.last_lr) == (kind, None, None)
 
 
-def test_learning_rates_that_are_tensors_are_read():
+def test_learning_rates_that_are_tensors_are_read() -> None:
     found = read_scheduler(BytesReader(torch_archive_bytes({"_last_lr": [tensor(0.5, shape=()), 0.25]})))
     assert isinstance(found, SchedulerState)
     assert found.last_lr == [0.5, 0.25]
@@ -151,7 +151,7 @@ def test_learning_rates_that_are_tensors_are_read():
         ({"cuda": [FakeTensor("U8", (16,), bytes(16)), None]}, "CUDA"),
     ],
 )
-def test_each_fault_in_a_generator_state_is_said(tmp_path, change, problem):
+def test_each_fault_in_a_generator_state_is_said(tmp_path: Any, change: Any, problem: Any) -> None:
     path = os.path.join(make_run(tmp_path, (10,)), "checkpoint-10", "rng_state.pth")
     edit_torch(path, lambda values: {**values, **change})
     found = read_rng(file(path))
@@ -159,18 +159,18 @@ def test_each_fault_in_a_generator_state_is_said(tmp_path, change, problem):
     assert [problem in each for each in found.problems] == [True]
 
 
-def test_a_missing_generator_is_a_problem(tmp_path):
+def test_a_missing_generator_is_a_problem(tmp_path: Any) -> None:
     found = read_rng(BytesReader(torch_archive_bytes({})))
     assert isinstance(found, RngState)
     assert len(found.problems) == 3
 
 
-def test_arguments_as_json_text_are_read():
+def test_arguments_as_json_text_are_read() -> None:
     found = read_training_args(BytesReader(b'{"learning_rate": 0.1, "save_strategy": "steps"}'))
     assert found == TrainingArguments("", {"learning_rate": 0.1, "save_strategy": "steps"}, ())
 
 
-def test_an_enum_taken_by_getattr_is_its_value():
+def test_an_enum_taken_by_getattr_is_its_value() -> None:
     member = Made("__builtin__.getattr", (Name("transformers.trainer_utils.IntervalStrategy"), "STEPS"))
     found = read_training_args(BytesReader(training_args_bytes("my.Config", logging_strategy=member)))
     assert isinstance(found, TrainingArguments)
@@ -178,7 +178,7 @@ def test_an_enum_taken_by_getattr_is_its_value():
     assert "__builtin__.getattr" in found.names
 
 
-def test_arguments_that_hold_themselves_are_cut_off():
+def test_arguments_that_hold_themselves_are_cut_off() -> None:
     cycle: list[Any] = []
     cycle.extend([cycle] * 40)
     found = read_training_args(BytesReader(training_args_bytes(debug=cycle)))
@@ -195,7 +195,7 @@ SOUND = {
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_damaged_bytes_never_raise(data):
+def test_damaged_bytes_never_raise(data: Any) -> None:
     raw = bytearray(SOUND[data.draw(st.sampled_from(sorted(SOUND)))])
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
@@ -212,7 +212,7 @@ def test_damaged_bytes_never_raise(data):
     ),
 )))  # fmt: skip
 @settings(max_examples=300, deadline=None)
-def test_values_of_any_shape_never_raise(value):
+def test_values_of_any_shape_never_raise(value: Any) -> None:
     for reader in READERS:
         reader(BytesReader(torch_archive_bytes(value)))
         reader(BytesReader(torch_archive_bytes(Made("a.B", (value,), value))))

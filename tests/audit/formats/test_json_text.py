@@ -1,5 +1,6 @@
 import json
 from math import isnan
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -22,18 +23,18 @@ def read(data: bytes, limit: int = 1 << 20) -> object:
 
 @given(documents)
 @settings(deadline=None)
-def test_what_was_written_is_read(document):
+def test_what_was_written_is_read(document: Any) -> None:
     assert read(json.dumps(document, indent=2).encode()) == document
 
 
 @given(st.binary(max_size=100))
 @settings(deadline=None)
-def test_random_bytes_never_raise(raw):
+def test_random_bytes_never_raise(raw: Any) -> None:
     read(raw)
     read(b'{"a": [' + raw)
 
 
-def test_the_bare_words_of_python_are_numbers():
+def test_the_bare_words_of_python_are_numbers() -> None:
     value = read(b"[NaN, Infinity, -Infinity]")
     assert isinstance(value, list)
     assert isnan(value[0])
@@ -55,7 +56,7 @@ def test_the_bare_words_of_python_are_numbers():
         (b"version https://git-lfs.github.com/spec/v1\n", Kind.PLACEHOLDER, "git-lfs"),
     ],
 )
-def test_each_damage_says_what_it_is(data, kind, words):
+def test_each_damage_says_what_it_is(data: Any, kind: Any, words: Any) -> None:
     found = read(data)
     assert isinstance(found, Damage)
     assert found.kind is kind

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 
 
 @st.composite
-def tensors(draw):
+def tensors(draw: Any) -> Any:
     found = {}
     for name in draw(st.lists(st.text("abc._0", min_size=1, max_size=6), unique=True, max_size=5)):
         shape, count = draw(shapes), 1
@@ -33,7 +34,7 @@ def damage(data: bytes) -> Damage:
 
 @given(tensors())
 @settings(max_examples=200, deadline=None)
-def test_what_was_written_is_read(written):
+def test_what_was_written_is_read(written: Any) -> None:
     data = safetensors_bytes(written)
     found = read_safetensors(BytesReader(data))
     assert isinstance(found, Safetensors), found
@@ -49,7 +50,7 @@ SOUND = safetensors_bytes({"a": FakeTensor("F32", (2,), bytes(8)), "b": FakeTens
 
 @given(st.data())
 @settings(max_examples=400, deadline=None)
-def test_damaged_bytes_never_raise(data):
+def test_damaged_bytes_never_raise(data: Any) -> None:
     raw = bytearray(SOUND)
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
@@ -57,7 +58,7 @@ def test_damaged_bytes_never_raise(data):
 
 
 @pytest.mark.parametrize("end", range(len(SOUND)))
-def test_a_cut_file_is_damaged(end):
+def test_a_cut_file_is_damaged(end: Any) -> None:
     assert damage(SOUND[:end]).kind in (Kind.EMPTY, Kind.MALFORMED)
 
 
@@ -96,17 +97,20 @@ def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[st
         (with_header(b"{,", 0), Kind.MALFORMED, "not JSON"),
     ],
 )
-def test_each_damage_says_what_it_is(data, kind, words):
+def test_each_damage_says_what_it_is(data: Any, kind: Any, words: Any) -> None:
     found = damage(data)
     assert found.kind is kind
     assert words in found.message
 
 
-def test_an_index_gives_its_weight_map():
-    document = {"metadata": {"total_size": 12.0}, "weight_map": {"a": "model-00001-of-00002.safetensors"}}
+def test_an_index_gives_its_weight_map() -> None:
+    document: dict[str, Any] = {
+        "metadata": {"total_size": 12.0},
+        "weight_map": {"a": "model-00001-of-00002.safetensors"},
+    }
     assert read_index(document) == ShardIndex(document["weight_map"], 12)
 
 
 @pytest.mark.parametrize("document", [None, [], {}, {"weight_map": []}, {"weight_map": {"a": 1}}])
-def test_an_index_without_a_map_of_names_is_damaged(document):
+def test_an_index_without_a_map_of_names_is_damaged(document: Any) -> None:
     assert isinstance(read_index(document), Damage)

@@ -2,6 +2,7 @@ import pickle
 import struct
 import zipfile
 from io import BytesIO
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -30,7 +31,7 @@ def damage(data: bytes, strict: bool = False) -> Damage:
     return found
 
 
-def test_what_was_written_is_read():
+def test_what_was_written_is_read() -> None:
     archive = loaded(SOUND)
     assert archive.root == "optimizer"
     assert archive.crc_written
@@ -43,24 +44,24 @@ def test_what_was_written_is_read():
     assert {key: dtype for key, (dtype, _) in storages(archive).items()} == {"0": "F32", "1": "F32"}
 
 
-def test_tensors_lie_where_the_records_are():
+def test_tensors_lie_where_the_records_are() -> None:
     for name, tensor in tensors(loaded(SOUND)).items():
         expected = STEP if name == "step" else MATRIX
         assert SOUND[tensor.offset : tensor.offset + tensor.nbytes] == expected.data
 
 
-def test_records_are_placed_without_reading_their_headers():
+def test_records_are_placed_without_reading_their_headers() -> None:
     assert loaded(SOUND, strict=False).records == loaded(SOUND, strict=True).records
 
 
-def test_records_agree_with_zipfile():
+def test_records_agree_with_zipfile() -> None:
     with zipfile.ZipFile(BytesIO(SOUND)) as archive:
         assert archive.testzip() is None
         names = {info.filename: info.CRC for info in archive.infolist()}
     assert {record.name: record.crc for record in loaded(SOUND).records.values()} == names
 
 
-def test_an_archive_written_by_zipfile_is_read_with_its_true_offsets():
+def test_an_archive_written_by_zipfile_is_read_with_its_true_offsets() -> None:
     file = BytesIO()
     with zipfile.ZipFile(BytesIO(SOUND)) as source, zipfile.ZipFile(file, "w") as target:
         for name in source.namelist():
@@ -69,13 +70,13 @@ def test_an_archive_written_by_zipfile_is_read_with_its_true_offsets():
     assert scalar(BytesReader(data), loaded(data, strict=False), loaded(data).value["step"]) == 7.0
 
 
-def test_crcs_that_are_all_zero_were_not_written():
+def test_crcs_that_are_all_zero_were_not_written() -> None:
     assert not loaded(torch_archive_bytes({"a": STEP}, crc=False)).crc_written
 
 
 @given(st.data())
 @settings(max_examples=400, deadline=None)
-def test_flipped_bytes_give_an_archive_or_a_damage(data):
+def test_flipped_bytes_give_an_archive_or_a_damage(data: Any) -> None:
     raw = bytearray(SOUND)
     for _ in range(data.draw(st.integers(1, 3))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
@@ -86,20 +87,20 @@ def test_flipped_bytes_give_an_archive_or_a_damage(data):
 
 @given(st.integers(0, len(SOUND) - 1))
 @settings(max_examples=200, deadline=None)
-def test_a_cut_archive_is_damaged(end):
+def test_a_cut_archive_is_damaged(end: Any) -> None:
     assert damage(SOUND[:end]).kind in (Kind.MALFORMED, Kind.EMPTY)
 
 
 @given(st.integers(0, len(SOUND) - 1), st.integers(1, 4096))
 @settings(max_examples=200, deadline=None)
-def test_zeroed_bytes_never_raise(start, length):
+def test_zeroed_bytes_never_raise(start: Any, length: Any) -> None:
     raw = SOUND[:start] + bytes(min(length, len(SOUND) - start)) + SOUND[start + length :]
     assert isinstance(read_torch(BytesReader(raw), strict=True), TorchArchive | Damage)
 
 
 @given(st.binary(max_size=300))
 @settings(max_examples=200, deadline=None)
-def test_random_bytes_are_damaged(raw):
+def test_random_bytes_are_damaged(raw: Any) -> None:
     assert isinstance(read_torch(BytesReader(raw)), Damage)
     assert isinstance(read_torch(BytesReader(b"PK\x03\x04" + raw)), Damage)
 
@@ -122,7 +123,7 @@ def test_random_bytes_are_damaged(raw):
         (zip_bytes({"a/data.pkl": b"\x80\x02cos\nsystem\n)R"}), Kind.UNSAFE, "os.system"),
     ],
 )
-def test_each_damage_says_what_it_is(data, kind, words):
+def test_each_damage_says_what_it_is(data: Any, kind: Any, words: Any) -> None:
     found = damage(data)
     assert found.kind is kind
     assert words in found.message
@@ -135,32 +136,32 @@ def compressed(size: int) -> bytes:
     return file.getvalue()
 
 
-def test_a_compressed_record_is_refused_and_a_bomb_is_oversized():
+def test_a_compressed_record_is_refused_and_a_bomb_is_oversized() -> None:
     assert "never compresses" in damage(compressed(1000)).message
     assert damage(compressed(1000)).kind is Kind.MALFORMED
     assert damage(compressed(50 << 20)).kind is Kind.OVERSIZED
 
 
-def test_two_records_of_one_name_are_refused():
+def test_two_records_of_one_name_are_refused() -> None:
     data = zip_bytes({"a/data.pkl": b"\x80\x02N.", "a/data.pk1": b"\x80\x02N."}).replace(b"data.pk1", b"data.pkl")
     assert "two records named" in damage(data).message
 
 
-def test_overlapping_records_are_refused():
+def test_overlapping_records_are_refused() -> None:
     raw = bytearray(zip_bytes({"a/data.pkl": b"\x80\x02N.", "a/x": b"1"}))
     second = raw.rfind(b"PK\x01\x02")
     raw[second + 42 : second + 46] = bytes(4)
     assert "overlap" in damage(bytes(raw)).message
 
 
-def test_an_encrypted_record_is_refused():
+def test_an_encrypted_record_is_refused() -> None:
     raw = bytearray(zip_bytes({"a/data.pkl": b"\x80\x02N."}))
     entry = raw.rfind(b"PK\x01\x02")
     raw[entry + 8] |= 1
     assert "encrypted" in damage(bytes(raw)).message
 
 
-def test_a_header_that_contradicts_the_directory_is_seen_by_a_strict_reading():
+def test_a_header_that_contradicts_the_directory_is_seen_by_a_strict_reading() -> None:
     raw = bytearray(SOUND)
     raw[SOUND.find(b"PK\x03\x04", 64) + 30] ^= 1
     assert "contradicts" in damage(bytes(raw), strict=True).message
@@ -172,24 +173,24 @@ def storage_call(shape: tuple[int, ...], key: str, numel: int) -> bytes:
     return b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(" + body + bytes([numel]) + b"tQK\x00" + sizes + sizes + b"tR."
 
 
-def test_a_storage_that_is_missing_or_short_is_named():
+def test_a_storage_that_is_missing_or_short_is_named() -> None:
     data = storage_call((2,), "0", 2)
     assert "data/0 that its pickle names is missing" in damage(zip_bytes({"a/data.pkl": data})).message
     short = zip_bytes({"a/data.pkl": data, "a/data/0": bytes(7)})
     assert "data/0 has 7 of 8 bytes" in damage(short).message
 
 
-def test_a_tensor_must_lie_inside_its_storage():
+def test_a_tensor_must_lie_inside_its_storage() -> None:
     data = storage_call((200, 2), "0", 2)
     assert "reaches past its storage" in damage(zip_bytes({"a/data.pkl": data, "a/data/0": bytes(8)})).message
 
 
-def test_objects_of_unknown_classes_are_read_by_name():
+def test_objects_of_unknown_classes_are_read_by_name() -> None:
     archive = loaded(torch_archive_bytes(Made("my.module.Config", state={"dtype": Name("torch.bfloat16")})))
     assert archive.names == ("my.module.Config", "torch.bfloat16")
 
 
-def test_scalars_of_every_number_type_are_read():
+def test_scalars_of_every_number_type_are_read() -> None:
     for dtype, code in (("F64", "d"), ("F16", "e"), ("I64", "q"), ("I32", "i"), ("U8", "B"), ("BOOL", "?")):
         data = torch_archive_bytes(FakeTensor(dtype, (1,), struct.pack(f"<{code}", 1)))
         archive = loaded(data)

@@ -31,7 +31,7 @@ def unsorted(data: bytes) -> bytes:
     return json.dumps(json.loads(data)).encode()
 
 
-def test_what_was_written_is_read():
+def test_what_was_written_is_read() -> None:
     found = read(trainer_state_text(30, entries(3), 100, best_metric=0.5, trial_name="x"))
     assert found.problems == ()
     assert found.unknown_keys == ()
@@ -44,7 +44,7 @@ def test_what_was_written_is_read():
 
 @pytest.mark.parametrize("layout", [bytes, unsorted])
 @pytest.mark.parametrize("later", [bytes, unsorted])
-def test_a_history_that_goes_on_has_the_earlier_one_as_its_base(layout, later):
+def test_a_history_that_goes_on_has_the_earlier_one_as_its_base(layout: Any, later: Any) -> None:
     first = history(layout(trainer_state_text(3, entries(3), 9)))
     second = history(later(trainer_state_text(5, entries(5), 9)), first)
     assert second.base is first
@@ -54,7 +54,7 @@ def test_a_history_that_goes_on_has_the_earlier_one_as_its_base(layout, later):
     assert second.last == entries(5)[-1]
 
 
-def test_a_chain_of_histories_gives_all_entries_in_order():
+def test_a_chain_of_histories_gives_all_entries_in_order() -> None:
     head: tuple[History, ...] = ()
     for count in range(200, 2000, 200):
         head = (history(trainer_state_text(count, entries(count), 9000), *head),)
@@ -62,56 +62,56 @@ def test_a_chain_of_histories_gives_all_entries_in_order():
     assert len(head[0].fresh) == 200
 
 
-def test_an_unchanged_history_is_its_own_beginning():
+def test_an_unchanged_history_is_its_own_beginning() -> None:
     first = history(trainer_state_text(3, entries(3), 9))
     second = history(trainer_state_text(4, entries(3), 9), first)
     assert second.base is first
     assert second.fresh == []
 
 
-def test_the_longest_known_beginning_is_taken():
+def test_the_longest_known_beginning_is_taken() -> None:
     known = [history(trainer_state_text(count, entries(count), 9)) for count in (1, 4, 2)]
     assert history(trainer_state_text(6, entries(6), 9), *known).base is known[1]
 
 
-def test_a_different_history_has_no_base():
+def test_a_different_history_has_no_base() -> None:
     first = history(trainer_state_text(3, entries(3), 9))
     changed = entries(5)
     changed[1]["loss"] = 9.0
     assert history(trainer_state_text(5, changed, 9), first).base is None
 
 
-def test_a_history_that_lost_its_last_entry_has_no_base():
+def test_a_history_that_lost_its_last_entry_has_no_base() -> None:
     first = history(trainer_state_text(3, entries(3), 9))
     assert history(trainer_state_text(3, entries(2), 9), first).base is None
 
 
-def test_every_history_begins_with_an_empty_one():
+def test_every_history_begins_with_an_empty_one() -> None:
     first = history(trainer_state_text(1, [], 9))
     assert history(trainer_state_text(5, entries(5), 9), first).base is first
 
 
 @pytest.mark.parametrize("layout", [bytes, unsorted])
-def test_nan_is_the_same_as_nan(layout):
+def test_nan_is_the_same_as_nan(layout: Any) -> None:
     nan = float("nan")
     first = history(layout(trainer_state_text(2, entries(2, nan), 9)))
     assert history(trainer_state_text(3, entries(3, nan), 9), first).base is first
 
 
-def test_large_histories_with_and_without_nan_are_read():
+def test_large_histories_with_and_without_nan_are_read() -> None:
     for loss in (1.5, float("nan")):
         data = trainer_state_text(20_000, entries(20_000, loss), 30_000)
         assert len(data) > 1 << 20
         assert len(history(data)) == 20_000
 
 
-def test_a_second_log_history_is_the_one_that_counts():
+def test_a_second_log_history_is_the_one_that_counts() -> None:
     data = trainer_state_text(3, entries(3), 9)
     twice = data.replace(b'\n  "logging_steps"', b'\n  "log_history": [],\n  "logging_steps"')
     assert list(history(twice)) == []
 
 
-def test_a_nested_log_history_is_not_taken_for_the_real_one():
+def test_a_nested_log_history_is_not_taken_for_the_real_one() -> None:
     document = {"aa": {"log_history": 1}, "global_step": 1, "log_history": entries(2)}
     data = (
         json.dumps(document, indent=1).replace('\n  "log_history": 1', '\n  "log_history": [{"step": 7}\n  ]').encode()
@@ -136,13 +136,13 @@ def test_a_nested_log_history_is_not_taken_for_the_real_one():
         ({"log_history": [{"step": 1}, {"step": None}]}, "Entry 1 of log_history has no step"),
     ],
 )
-def test_each_problem_is_said_and_leaves_no_state(changes, problem):
+def test_each_problem_is_said_and_leaves_no_state(changes: Any, problem: Any) -> None:
     found = read(state_bytes({**json.loads(trainer_state_text(3, entries(3), 9)), **changes}))
     assert found.state is None
     assert any(problem in each for each in found.problems), found.problems
 
 
-def test_a_problem_of_an_earlier_history_stands_in_the_later_one():
+def test_a_problem_of_an_earlier_history_stands_in_the_later_one() -> None:
     wrong = [{"loss": 1.0}, *entries(3)]
     first = read(trainer_state_text(3, wrong, 9))
     assert first.history is not None
@@ -151,17 +151,17 @@ def test_a_problem_of_an_earlier_history_stands_in_the_later_one():
 
 
 @pytest.mark.parametrize("missing", ["global_step", "log_history"])
-def test_a_missing_key_is_a_problem(missing):
+def test_a_missing_key_is_a_problem(missing: Any) -> None:
     document = json.loads(trainer_state_text(3, entries(3), 9))
     del document[missing]
     assert read(state_bytes(document)).problems == (f"{missing} is missing.",)
 
 
-def test_a_document_that_is_no_object_is_a_problem():
+def test_a_document_that_is_no_object_is_a_problem() -> None:
     assert read(b"[1]").problems == ("It is not a JSON object.",)
 
 
-def test_old_and_foreign_keys_are_told_apart():
+def test_old_and_foreign_keys_are_told_apart() -> None:
     document = json.loads(trainer_state_text(3, entries(3), 9, train_batch_size=None, episode=4, surprise=1))
     for name in ("best_global_step", "stateful_callbacks", "logging_steps", "eval_steps", "save_steps"):
         del document[name]
@@ -175,7 +175,7 @@ SOUND = trainer_state_text(3, entries(3), 9)
 
 @given(st.data())
 @settings(max_examples=300, deadline=None)
-def test_damaged_bytes_never_raise(data):
+def test_damaged_bytes_never_raise(data: Any) -> None:
     first = history(trainer_state_text(2, entries(2), 9))
     raw = bytearray(SOUND)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -186,5 +186,5 @@ def test_damaged_bytes_never_raise(data):
 
 
 @pytest.mark.parametrize("end", range(0, len(SOUND) - 2, 7))
-def test_a_cut_state_is_damaged(end):
+def test_a_cut_state_is_damaged(end: Any) -> None:
     assert isinstance(read_trainer_state(BytesReader(SOUND[:end])), Damage)
