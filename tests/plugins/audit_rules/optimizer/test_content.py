@@ -1,0 +1,262 @@
+"""optimizer/parameter-mismatch, not-finite, negative-moment, hyperparameters-changed."""
+
+from collections.abc import Callable
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import pytest
+
+from audit.findings import Outcome, Severity
+from audit.testing.judging import check, outcome, report
+from audit.testing.runs import edit_json, edit_optimizer, edit_tensors, make_run
+from audit.testing.torch_files import FakeTensor
+
+Value = dict[str, Any]
+FILE = "adapter_model.safetensors"
+RULE = "optimizer/parameter-mismatch"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def place(run: str, step: int = 300) -> Path:
+    return Path(run, f"checkpoint-{step}")
+
+
+def everywhere(run: str, change: Callable[[Value], Any]) -> None:
+    for step in (100, 200, 300):
+        edit_optimizer(place(run, step), change)
+
+
+def only(run: str) -> Any:
+    """The one finding of all rules on optimizer, scheduler, weights and adapter."""
+    (finding,) = report(run, "optimizer", "scheduler", "weights", "adapter").findings
+    return finding
+
+
+def put(entry: Value, key: str, data: bytes, at: int = 0) -> None:
+    tensor = entry[key]
+    entry[key] = tensor._replace(data=tensor.data[:at] + data + tensor.data[at + len(data) :])
+
+
+def reshape(entry: Value, *keys: str) -> None:
+    for key in keys:
+        entry[key] = FakeTensor("F32", (3, 16), entry[key].data[:192])
+
+
+def test_one_lost_state_is_found(run: str) -> None:
+    edit_optimizer(place(run), lambda value: value["state"].pop(3) and None)
+    finding = only(run)
+    assert finding.rule == RULE
+    assert "no state for 1 of 8 parameters that checkpoint-200 has one for, first 3" in finding.message
+    assert finding.blocks_resume
+
+
+def test_one_lost_state_is_found_without_another_checkpoint(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), lambda value: value["state"].pop(3) and None)
+    assert "no state for 1 of its 8 parameters" in only(run).message
+
+
+def test_a_module_that_is_never_used_has_no_state(run: str) -> None:
+    def unused(tensors: dict[str, FakeTensor]) -> None:
+        name = "base_model.model.model.layers.1.self_attn.q_proj.lora_B.weight"
+        tensors[name] = tensors[name]._replace(data=bytes(len(tensors[name].data)))
+
+    def forget(value: Value) -> None:
+        del value["state"][4], value["state"][5]
+
+    for step in (100, 200, 300):
+        edit_tensors(place(run, step) / FILE, unused)
+    everywhere(run, forget)
+    assert not check(run, RULE)
+
+
+def test_a_parameter_that_was_unfrozen_gets_its_state_later(run: str) -> None:
+    edit_optimizer(place(run, 100), lambda value: value["state"].pop(0) and None)
+    (finding,) = check(run, RULE)
+    assert finding.checkpoint == "checkpoint-100"
+
+
+def test_moments_of_another_shape_are_found(run: str) -> None:
+    edit_optimizer(place(run), lambda value: reshape(value["state"][2], "exp_avg"))
+    finding = only(run)
+    assert finding.rule == RULE
+    assert "exp_avg of shape [3, 16] for parameter 2, but [4, 16] in checkpoint-200" in finding.message
+
+
+def test_moments_of_two_shapes_are_found_without_another_checkpoint(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), lambda value: reshape(value["state"][2], "exp_avg_sq"))
+    assert "shape [4, 16] and [3, 16] for parameter 2" in only(run).message
+
+
+def test_moments_of_a_shape_that_no_tensor_has_are_found(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), lambda value: reshape(value["state"][2], "exp_avg", "exp_avg_sq"))
+    assert "moments of shape [3, 16]" in only(run).message
+
+
+def test_a_missing_group_is_found(run: str) -> None:
+    edit_optimizer(place(run), lambda value: value["param_groups"].pop() and None)
+    finding = only(run)
+    assert finding.rule == RULE
+    assert "1 parameter groups, but scheduler.pt has 2 rates" in finding.message
+
+
+def test_more_parameters_than_the_adapter_has_tensors_are_found(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+
+    def drop(tensors: dict[str, FakeTensor]) -> None:
+        for name in [name for name in tensors if "layers.1" in name]:
+            del tensors[name]
+
+    edit_tensors(place(run) / FILE, drop)
+    assert "trains 8 parameters, but the adapter holds 4 tensors" in only(run).message
+
+
+def test_trained_weights_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+
+    def drop(tensors: dict[str, FakeTensor]) -> None:
+        for name in [name for name in tensors if "layers.1" in name]:
+            del tensors[name]
+
+    edit_tensors(place(run) / FILE, drop)
+    (place(run) / "non_lora_trainables.bin").write_bytes((place(run) / "scheduler.pt").read_bytes())
+    assert not check(run, RULE)
+
+
+def sgd(value: Value) -> None:
+    value["state"].clear()
+    for group in value["param_groups"]:
+        for key in ("betas", "eps", "amsgrad"):
+            del group[key]
+        group.update(momentum=0, dampening=0, nesterov=False)
+
+
+def test_the_file_of_an_sgd_run_is_found_in_an_adam_run(run: str) -> None:
+    edit_optimizer(place(run), sgd)
+    finding = only(run)
+    assert finding.rule == RULE
+    assert "is of SGD, but in checkpoint-200 it is of Adam" in finding.message
+
+
+def test_an_sgd_run_whose_arguments_name_adam_is_legitimate(run: str) -> None:
+    everywhere(run, sgd)
+    assert not report(run, "optimizer").findings
+
+
+def test_indices_out_of_order_are_found(run: str) -> None:
+    edit_optimizer(place(run), lambda value: value["param_groups"][0]["params"].reverse())
+    assert "out of order" in check(run, RULE)[0].message
+
+
+def test_a_state_of_a_parameter_that_no_group_has_is_found(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), lambda value: value["param_groups"][0]["params"].pop() and None)
+    assert "1 parameters that no group has" in check(run, RULE)[0].message
+
+
+def test_one_tensor_lost_from_a_full_model_is_found_by_its_moments(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", full=True)
+    edit_tensors(
+        place(run) / "model.safetensors", lambda tensors: tensors.pop("model.layers.0.self_attn.q_proj.weight") and None
+    )
+    finding = only(run)
+    assert finding.rule == RULE
+    assert "1 parameters of shape [16, 16] that are not among the saved weights" in finding.message
+
+
+def test_frozen_weights_of_a_full_model_have_no_moments(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", full=True)
+    frozen = {"model.vision.weight": FakeTensor("F32", (16, 4), b"\0\0\x80?" * 64)}
+    for step in (100, 200, 300):
+        edit_tensors(place(run, step) / "model.safetensors", lambda tensors: tensors.update(frozen))
+    assert not check(run, RULE)
+
+
+def test_a_mixture_of_experts_is_saved_in_other_shapes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", full=True)
+
+    def split(tensors: dict[str, FakeTensor]) -> None:
+        del tensors["model.layers.0.self_attn.q_proj.weight"]
+        tensors["model.layers.0.mlp.experts.0.weight"] = FakeTensor("F32", (2, 4), b"\0\0\x80?" * 8)
+
+    for step in (100, 200, 300):
+        edit_tensors(place(run, step) / "model.safetensors", split)
+    assert not check(run, RULE)
+
+
+def test_other_methods_than_lora_are_saved_in_other_shapes(run: str) -> None:
+    for step in (100, 200, 300):
+        edit_json(place(run, step) / "adapter_config.json", peft_type="ADALORA")
+    everywhere(run, lambda value: reshape(value["state"][2], "exp_avg", "exp_avg_sq"))
+    assert not check(run, RULE)
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "exp_avg_sq"])
+def test_a_nan_in_a_moment_is_found(run: str, key: str) -> None:
+    edit_optimizer(place(run), lambda value: put(value["state"][5], key, pack("<f", float("nan"))))
+    finding = only(run)
+    assert finding.rule == "optimizer/not-finite"
+    assert f"1 of 8 parameters, first in {key} of parameter 5" in finding.message
+
+
+def test_nan_in_weights_and_moments_is_one_finding(run: str) -> None:
+    nan = pack("<f", float("nan"))
+    edit_optimizer(place(run), lambda value: put(value["state"][5], "exp_avg", nan))
+
+    def spoil(tensors: dict[str, FakeTensor]) -> None:
+        name = next(iter(tensors))
+        tensors[name] = tensors[name]._replace(data=nan + tensors[name].data[4:])
+
+    edit_tensors(place(run) / FILE, spoil)
+    assert only(run).rule == "weights/not-finite"
+
+
+def test_a_second_moment_below_zero_is_found(run: str) -> None:
+    edit_optimizer(place(run), lambda value: put(value["state"][1], "exp_avg_sq", pack("<f", -1e-9), 8))
+    finding = only(run)
+    assert finding.rule == "optimizer/negative-moment"
+    assert "1 of 8 second moments, first in exp_avg_sq of parameter 1" in finding.message
+
+
+@pytest.mark.parametrize(("key", "value"), [("exp_avg", -1e-9), ("exp_avg_sq", -0.0), ("exp_avg_sq", 0.0)])
+def test_what_may_be_below_zero_or_is_zero_passes(run: str, key: str, value: float) -> None:
+    edit_optimizer(place(run), lambda state: put(state["state"][1], key, pack("<f", value)))
+    assert outcome(run, "optimizer/negative-moment", "checkpoint-300").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("betas", (0.9, 0.95), "betas of group 0 is (0.9, 0.95), it was (0.9, 0.999) in checkpoint-200"),
+        ("eps", 1e-6, "eps of group 0 is 1e-06"),
+        ("weight_decay", 0.1, "weight_decay of group 0 is 0.1"),
+        ("initial_lr", 1.0, "initial_lr of group 0 is 1"),
+    ],
+)
+def test_a_changed_hyperparameter_is_a_warning(run: str, key: str, value: object, told: str) -> None:
+    edit_optimizer(place(run), lambda state: state["param_groups"][0].update({key: value}))
+    finding = only(run)
+    assert finding.rule == "optimizer/hyperparameters-changed"
+    assert finding.severity is Severity.WARNING
+    assert told in finding.message
+
+
+def test_moments_of_another_type_are_a_warning(run: str) -> None:
+    def halve(value: Value) -> None:
+        for entry in value["state"].values():
+            for key in ("exp_avg", "exp_avg_sq"):
+                entry[key] = FakeTensor("BF16", entry[key].shape, entry[key].data[2::4] and b"\x80\x3f" * 64)
+
+    edit_optimizer(place(run), halve)
+    assert "type of the moments is BF16, it was F32" in only(run).message
+
+
+def test_the_learning_rate_is_no_hyperparameter_that_stays(run: str) -> None:
+    assert outcome(run, "optimizer/hyperparameters-changed", "checkpoint-300").outcome is Outcome.PASS

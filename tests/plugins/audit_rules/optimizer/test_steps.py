@@ -1,0 +1,210 @@
+"""optimizer/step-mismatch, fresh, unchanged: is the optimizer state that of this step."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import pytest
+
+from audit.findings import Outcome
+from audit.testing.judging import check, outcome, report
+from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_state, make_run
+from audit.testing.torch_files import FakeTensor
+
+Value = dict[str, Any]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def counts(*steps: float) -> Callable[[Value], None]:
+    """Set the counts of the parameters, the last one for all that are left."""
+
+    def change(value: Value) -> None:
+        for position, entry in enumerate(value["state"].values()):
+            entry["step"] = FakeTensor("F32", (), pack("<f", steps[min(position, len(steps) - 1)]))
+
+    return change
+
+
+def moments(value: Value, keys: tuple[str, ...] = ("exp_avg", "exp_avg_sq")) -> None:
+    for entry in value["state"].values():
+        for key in keys:
+            entry[key] = entry[key]._replace(data=bytes(len(entry[key].data)))
+
+
+def place(run: str, step: int = 300) -> Path:
+    return Path(run, f"checkpoint-{step}")
+
+
+def families(run: str) -> list[str]:
+    return [finding.rule for finding in report(run, "optimizer", "scheduler").findings]
+
+
+@pytest.mark.parametrize("count", [299.0, 301.0, 100.0])
+def test_another_count_than_the_trainer_s_is_found(run: str, count: float) -> None:
+    edit_optimizer(place(run), counts(count))
+    (finding,) = check(run, "optimizer/step-mismatch")
+    assert f"counted {count:g} updates, but the trainer did 300 steps" in finding.message
+    assert finding.blocks_resume
+    assert families(run) == ["optimizer/step-mismatch"]
+
+
+def test_the_same_count_passes(run: str) -> None:
+    assert outcome(run, "optimizer/step-mismatch", "checkpoint-300").outcome is Outcome.PASS
+
+
+def test_parameters_that_were_unfrozen_later_have_lower_counts(run: str) -> None:
+    edit_optimizer(place(run), counts(300.0, 120.0))
+    assert not check(run, "optimizer/step-mismatch")
+
+
+def test_a_reset_of_optimizer_and_schedule_is_one_finding(run: str) -> None:
+    edit_optimizer(place(run), counts(100.0))
+    edit_scheduler(place(run), last_epoch=100, _step_count=101)
+    assert families(run) == ["optimizer/step-mismatch"]
+
+
+@pytest.mark.parametrize(("count", "found"), [(293.0, 0), (300.0, 0), (301.0, 1), (199.0, 1)])
+def test_with_an_fp16_scaler_the_count_may_lag_but_not_fall(tmp_path: Path, count: float, found: int) -> None:
+    run = make_run(tmp_path / "run", fp16=True)
+    edit_optimizer(place(run), counts(count))
+    assert len(check(run, "optimizer/step-mismatch")) == found
+
+
+def test_fp16_of_versions_that_saved_no_scaler_is_known_by_the_arguments(run: str) -> None:
+    edit_optimizer(place(run), counts(293.0))
+    edit_arguments(place(run), fp16=True)
+    assert not check(run, "optimizer/step-mismatch")
+
+
+def test_without_training_arguments_a_scaler_is_assumed(run: str) -> None:
+    edit_optimizer(place(run), counts(293.0))
+    (place(run) / "training_args.bin").unlink()
+    assert not check(run, "optimizer/step-mismatch")
+
+
+def test_an_optimizer_that_counts_nothing_is_not_judged(run: str) -> None:
+    def forget(value: Value) -> None:
+        for entry in value["state"].values():
+            del entry["step"]
+
+    edit_optimizer(place(run), forget)
+    assert outcome(run, "optimizer/step-mismatch", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("count", [float("nan"), float("inf"), -1.0, 1e38])
+def test_a_count_that_no_counter_reaches_does_not_crash_the_rules(run: str, count: float) -> None:
+    edit_optimizer(place(run), counts(count))
+    assert not report(run, "optimizer", "scheduler").crashed
+
+
+def test_an_integer_that_no_counter_reaches_does_not_crash_the_rules(run: str) -> None:
+    def huge(value: Value) -> None:
+        for entry in value["state"].values():
+            entry["step"] = 10**400
+        value["param_groups"][0]["eps"] = 10**400
+
+    edit_optimizer(place(run), huge)
+    assert not report(run, "optimizer", "scheduler").crashed
+
+
+def test_an_edited_state_is_explained_by_the_directory_s_name(run: str) -> None:
+    edit_state(place(run), global_step=250)
+    rules = {finding.rule for finding in report(run, "steps", "optimizer", "scheduler").findings}
+    assert rules == {"steps/directory-mismatch"}
+
+
+# -- fresh ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_state_at_all_is_found(run: str) -> None:
+    edit_optimizer(place(run), lambda value: value["state"].clear())
+    (finding,) = report(run, "optimizer").findings
+    assert finding.rule == "optimizer/fresh"
+    assert "no state for any of its 8 parameters after 300 steps" in finding.message
+    assert finding.blocks_resume
+
+
+@pytest.mark.parametrize("count", [0.0, 1.0])
+def test_a_count_of_at_most_one_is_fresh_and_no_second_finding(run: str, count: float) -> None:
+    edit_optimizer(place(run), counts(count))
+    assert families(run) == ["optimizer/fresh"]
+
+
+def test_a_count_of_two_is_no_fresh_optimizer_but_one_of_another_step(run: str) -> None:
+    edit_optimizer(place(run), counts(2.0))
+    assert families(run) == ["optimizer/step-mismatch"]
+
+
+def test_moments_of_zeros_with_the_count_kept_are_found(run: str) -> None:
+    edit_optimizer(place(run), moments)
+    (finding,) = report(run, "optimizer").findings
+    assert finding.rule == "optimizer/fresh"
+    assert "16 moments that are all zero" in finding.message
+
+
+def test_some_moments_of_zeros_are_legitimate(run: str) -> None:
+    edit_optimizer(place(run), lambda value: moments(value, ("exp_avg",)))
+    assert not check(run, "optimizer/fresh")
+
+
+def test_one_step_leaves_a_count_of_one(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (1,), max_steps=10)
+    assert outcome(run, "optimizer/fresh", "checkpoint-1").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_fp16_may_skip_the_first_updates(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (4,), max_steps=40, logging_steps=1, fp16=True)
+    edit_optimizer(place(run, 4), lambda value: value["state"].clear())
+    assert outcome(run, "optimizer/fresh", "checkpoint-4").outcome is Outcome.NOT_APPLICABLE
+
+
+def sgd(value: Value) -> None:
+    value["state"].clear()
+    for group in value["param_groups"]:
+        del group["betas"], group["eps"]
+        group.update(momentum=0, dampening=0, nesterov=False)
+
+
+def test_sgd_keeps_no_state_and_writes_the_same_file_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", schedule="constant")
+    for step in (100, 200, 300):
+        edit_optimizer(place(run, step), sgd)
+    assert not report(run, "optimizer").findings
+    assert "no state" in str(outcome(run, "optimizer/unchanged", "checkpoint-300").reason)
+
+
+# -- unchanged ------------------------------------------------------------------------------------------------------
+
+
+def test_a_copied_optimizer_is_one_finding_that_names_its_source(run: str) -> None:
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
+    (finding,) = report(run, "optimizer").findings
+    assert finding.rule == "optimizer/unchanged"
+    assert "checkpoint-100, 200 steps before" in finding.message
+    assert finding.blocks_resume
+
+
+def test_at_quick_depth_the_count_tells_what_the_digest_cannot(run: str) -> None:
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
+    (finding,) = report(run, "optimizer", depth="quick").findings
+    assert finding.rule == "optimizer/step-mismatch"
+
+
+@pytest.mark.parametrize(("fp16", "found"), [(True, 0), (False, 1)])
+def test_a_step_that_the_fp16_scaler_skipped_leaves_the_optimizer_as_it_was(
+    tmp_path: Path, fp16: bool, found: int
+) -> None:
+    run = make_run(tmp_path / "run", (100, 101), max_steps=200, fp16=fp16)
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 101) / "optimizer.pt")
+    assert len(check(run, "optimizer/unchanged")) == found
+
+
+def test_a_sound_run_passes(run: str) -> None:
+    for rule in ("unchanged", "fresh", "step-mismatch"):
+        assert outcome(run, f"optimizer/{rule}", "checkpoint-300").outcome is Outcome.PASS

@@ -1,0 +1,120 @@
+"""scheduler/step-mismatch and horizon-changed."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.findings import Outcome, Severity
+from audit.testing.judging import check, outcome, report
+from audit.testing.runs import edit_arguments, edit_scheduler, edit_state, edit_torch, make_run
+from audit.testing.torch_files import Made
+
+RULE = "scheduler/step-mismatch"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def place(run: str, step: int = 300) -> Path:
+    return Path(run, f"checkpoint-{step}")
+
+
+@pytest.mark.parametrize("at", [299, 308, 100])
+def test_another_position_than_the_trainer_s_is_found(run: str, at: int) -> None:
+    edit_scheduler(place(run), last_epoch=at, _step_count=at + 1)
+    (finding,) = report(run, "scheduler", "optimizer").findings
+    assert finding.rule == RULE
+    assert f"at step {at}, but the trainer did 300 steps" in finding.message
+    assert finding.blocks_resume
+
+
+def test_a_copied_scheduler_is_one_finding(run: str) -> None:
+    shutil.copyfile(place(run, 200) / "scheduler.pt", place(run) / "scheduler.pt")
+    (finding,) = report(run, "scheduler", "optimizer").findings
+    assert finding.rule == RULE
+
+
+def test_a_count_of_calls_that_is_not_one_more_is_found(run: str) -> None:
+    edit_scheduler(place(run), _step_count=300)
+    (finding,) = check(run, RULE)
+    assert "called 300 times instead of 301" in finding.message
+
+
+@pytest.mark.parametrize(("at", "found"), [(300, 0), (200, 1), (199, 1), (301, 1)])
+def test_with_an_fp16_scaler_the_schedule_may_wait_but_not_behind_the_optimizer(
+    tmp_path: Path, at: int, found: int
+) -> None:
+    run = make_run(tmp_path / "run", fp16=True)
+    edit_scheduler(place(run), last_epoch=at, _step_count=at + 1)
+    assert len(check(run, RULE)) == found
+
+
+def lag(run: str, step: int, updates: int) -> None:
+    edit_scheduler(place(run, step), last_epoch=updates, _step_count=updates + 1)
+    (place(run, step) / "optimizer.pt").unlink()
+
+
+@pytest.mark.parametrize(("updates", "found"), [(293, 0), (196, 1), (190, 1)])
+def test_with_an_fp16_scaler_the_schedule_goes_on_from_the_checkpoint_before(
+    tmp_path: Path, updates: int, found: int
+) -> None:
+    run = make_run(tmp_path / "run", fp16=True)
+    lag(run, 200, 196)
+    lag(run, 300, updates)
+    assert len(check(run, RULE)) == found
+
+
+def plateau(values: dict[str, Any]) -> dict[str, Any]:
+    return {"mode": "min", "num_bad_epochs": 0, "last_epoch": 3, "_last_lr": values["_last_lr"], "best": 1.0}
+
+
+def test_a_plateau_scheduler_counts_evaluations(run: str) -> None:
+    for step in (100, 200, 300):
+        edit_torch(place(run, step) / "scheduler.pt", plateau)
+    assert not report(run, "scheduler").findings
+    assert outcome(run, RULE, "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_the_scheduler_of_another_kind_of_run_is_found(run: str) -> None:
+    edit_torch(place(run) / "scheduler.pt", plateau)
+    (finding,) = check(run, RULE)
+    assert "is of ReduceLROnPlateau, but in checkpoint-200 it is of a schedule of transformers" in finding.message
+
+
+def test_an_empty_scheduler_of_a_trainer_of_one_s_own_is_not_judged(run: str) -> None:
+    for step in (100, 200, 300):
+        edit_torch(place(run, step) / "scheduler.pt", lambda values: {})
+    assert not report(run, "scheduler").findings
+
+
+def test_a_decaying_schedule_of_another_length_is_a_warning(run: str) -> None:
+    edit_state(place(run), max_steps=900)
+    (finding,) = check(run, "scheduler/horizon-changed")
+    assert finding.checkpoint == "checkpoint-300"
+    assert "linear schedule ends at step 900, in checkpoint-200 it ended at step 300" in finding.message
+    assert finding.severity is Severity.WARNING
+
+
+def test_a_constant_schedule_may_grow_with_every_batch(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", schedule="constant")
+    for step in (100, 200, 300):
+        edit_state(place(run, step), max_steps=step)
+    assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_schedule_with_lengths_of_its_own_may_grow(run: str) -> None:
+    name = Made("transformers.trainer_utils.SchedulerType", ("warmup_stable_decay",))
+    for step in (100, 200, 300):
+        options = {"num_stable_steps": 50, "num_decay_steps": 10}
+        edit_arguments(place(run, step), lr_scheduler_type=name, lr_scheduler_kwargs=options)
+        edit_state(place(run, step), max_steps=step)
+    assert not check(run, "scheduler/horizon-changed")
+
+
+def test_a_sound_run_passes(run: str) -> None:
+    for rule in (RULE, "scheduler/horizon-changed"):
+        assert outcome(run, rule, "checkpoint-300").outcome is Outcome.PASS
