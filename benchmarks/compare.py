@@ -29,6 +29,7 @@ def commands(tree: str, files: list[str]) -> dict[str, list[str]]:
         "audit verify --depth quick": [*verify, "--depth", "quick"],
         "audit verify --jobs 1": [*verify, "--jobs", "1"],
         "scan alone": [python, os.path.join(HERE, "scan_tree.py"), tree],
+        "scan alone, no digest": [python, os.path.join(HERE, "scan_tree.py"), tree, "--no-digest"],
         "python blake3, mapped": [python, "-c", BLAKE3, *files],
         "python -m zipfile -t": ["sh", "-c", ZIPFILE, python, *files],
         "torch.load + isfinite": [python, os.path.join(HERE, "torch_isfinite.py"), tree],

@@ -1,6 +1,6 @@
 """The scan alone, without rules: every byte of every file below a directory, with the spans of the formats' readers.
 
-    python benchmarks/scan_tree.py TREE [--threads 2] [--block 1048576] [--repeat 1]
+    python benchmarks/scan_tree.py TREE [--threads 2] [--block 1048576] [--repeat 1] [--no-digest]
 
 Prints the seconds of each repetition; with --repeat above 1, start-up and imports are in the first one only.
 """
@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--block", type=int, default=BLOCK)
     parser.add_argument("--repeat", type=int, default=1)
+    parser.add_argument("--no-digest", action="store_true", help="CRC and values only")
     args = parser.parse_args()
     for _ in range(args.repeat):
         begin = time.perf_counter()
@@ -57,6 +58,7 @@ def main() -> None:
             for path in sorted(paths)
         ]
         parsed = time.perf_counter()
+        jobs = [job._replace(digest=not args.no_digest) for job in jobs]
         found = scan_files(jobs, threads=args.threads, block=args.block)
         end = time.perf_counter()
         wrong = [path for path, scan in found.items() if scan.error]

@@ -52,7 +52,7 @@ class SpanScan(NamedTuple):
 class FileScan(NamedTuple):
     """What was found in a file. ``error`` completes the sentence "FILE ..."; the digest is then empty.
 
-    ``digest`` is the BLAKE3 of all bytes in hexadecimal, as ``b3sum`` prints it.
+    ``digest`` is the BLAKE3 of all bytes in hexadecimal, as ``b3sum`` prints it; empty, too, where none was asked for.
     """
 
     digest: str
@@ -66,13 +66,15 @@ class ScanJob(NamedTuple):
     """A file to scan: ``size`` in bytes as it was listed, ``spans`` with unique names.
 
     A span that overlaps another one that begins before it is not looked at, and comes back incomplete.
-    ``open`` is called once; the reader's ``read_into`` is called from several threads at once.
+    ``open`` is called once; the reader's ``read_into`` is called from several threads at once. Without ``digest`` the
+    file is not hashed, which is half of the work.
     """
 
     key: Hashable
     open: Callable[[], ContextReader]
     size: int
     spans: Sequence[Span] = ()
+    digest: bool = True
 
 
 def scan_files(

@@ -87,7 +87,7 @@ class File:
 
     def result(self) -> FileScan:
         """Return what was found, once every block is processed."""
-        digest = "" if self.error else self._hash.hexdigest()
+        digest = self._hash.hexdigest() if self.job.digest and not self.error else ""
         seen = min(self._turn * self.block, self.job.size)
         spans = {span.name: _summary(span, _Part(), -1 if span.length else seen) for span in self.job.spans}
         for span, part in zip(self._spans, self._parts, strict=True):
@@ -132,7 +132,8 @@ class File:
                 return 0
         # Only the thread whose turn it is gets here, so the rest needs no lock.
         block = buffer.view[:length]
-        self._hash.update(block)
+        if self.job.digest:
+            self._hash.update(block)
         for i in spans:
             if self._spans[i].crc is not None:
                 part = block[max(self._starts[i] - start, 0) : self._ends[i] - start]

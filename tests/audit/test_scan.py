@@ -282,6 +282,13 @@ def test_spans_that_overlap_or_lie_outside_the_file_come_back_incomplete() -> No
     assert found["none"].crc == 0
 
 
+@given(layouts(), BLOCKS)
+def test_without_a_digest_everything_else_is_the_same(layout: tuple[bytes, list[Span]], block: int) -> None:
+    data, spans = layout
+    job = ScanJob("file", lambda: BytesReader(data), len(data), spans, digest=False)
+    assert scan_files([job], block=block)["file"] == scan(data, spans, block)._replace(digest="")
+
+
 def test_progress_adds_up_to_all_bytes() -> None:
     counts: list[int] = []
     jobs = [ScanJob(i, partial(BytesReader, bytes(size)), size) for i, size in enumerate([10 << 20, 5, 0])]
