@@ -96,7 +96,9 @@ class Checkpoint(Facts):
         if self.completeness.state != "complete":
             raise NotApplicable(f"the checkpoint is {self.completeness.state}")
         return {
-            path: File(self.run.storage, path, entry) for path, entry in self.entries.items() if entry.kind != DIRECTORY
+            path: File(self.run.storage, path, entry, self.run.depth == "full")
+            for path, entry in self.entries.items()
+            if entry.kind != DIRECTORY
         }
 
     @fact
@@ -115,10 +117,18 @@ class Checkpoint(Facts):
         return self.files[path]
 
     def stands_in(self, path: str) -> str | None:
-        """Return the name of a placeholder that stands where ``path`` should be, or None."""
+        """Return the name of what stands where ``path`` should be, or None.
+
+        A placeholder, or a directory that cannot be listed: what lies in it is unknown, not missing.
+        """
         for suffix in PLACEHOLDER_SUFFIXES:
             if path + suffix in self.entries:
                 return path + suffix
+        directory = path.rpartition("/")[0]
+        while directory:
+            if f"{self.name}/{directory}" in self.run.unlistable:
+                return directory
+            directory = directory.rpartition("/")[0]
         return None
 
     @fact
@@ -197,7 +207,8 @@ class Checkpoint(Facts):
         """Groups, steps and moments of ``optimizer.pt``."""
         from audit.formats.optimizer import read_optimizer
 
-        return self._parsed(self.layout.optimizer, "optimizer state", read_optimizer)  # type: ignore[no-any-return]
+        archive = self.file(self.layout.optimizer, "optimizer state").archive
+        return self._parsed(self.layout.optimizer, "optimizer state", read_optimizer, archive)  # type: ignore[no-any-return]
 
     @fact
     def scheduler(self) -> "SchedulerState":
@@ -223,8 +234,8 @@ class Checkpoint(Facts):
         found = {path: self.files[path].read(read_rng) for path in self.layout.rng}
         return {path: state for path, state in found.items() if not isinstance(state, Damage)}
 
-    def _parsed(self, path: str | None, role: str, reader: Any) -> Any:
-        found = self.file(path, role).read(reader)
+    def _parsed(self, path: str | None, role: str, reader: Any, *known: Any) -> Any:
+        found = self.file(path, role).read(reader, *known)
         if isinstance(found, Damage):
             raise NotApplicable(f"{path} {found.message}")
         return found

@@ -39,10 +39,14 @@ PLACEHOLDER_SUFFIXES = (".REMOVED.git-id", ".part_aa", ".partaa", ".part-aa")
 
 
 class File(Facts):
-    """One file; ``path`` is relative to the checkpoint, ``entry`` carries the path relative to the run."""
+    """One file; ``path`` is relative to the checkpoint, ``entry`` carries the path relative to the run.
 
-    def __init__(self, storage: Storage, path: str, entry: Entry) -> None:
+    ``every_header`` has the local header of every record in a torch archive compared with the archive's directory.
+    """
+
+    def __init__(self, storage: Storage, path: str, entry: Entry, every_header: bool = False) -> None:
         self._storage = storage
+        self._every_header = every_header
         self.path = path
         self.entry = entry
         self.format = FORMATS.get(path[path.rfind(".") :].lower() if "." in path else "", OTHER)
@@ -80,7 +84,7 @@ class File(Facts):
         if self.format == TORCH:
             from audit.formats.torch_archive import read_torch
 
-            return self.read(read_torch)
+            return self.read(read_torch, self._every_header)
         if self.format == PICKLE:
             return self.read(_bare_pickle)
         return self.read(_first_bytes)

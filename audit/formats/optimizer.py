@@ -29,9 +29,9 @@ class OptimizerState(NamedTuple):
         return self.archive.names
 
 
-def read_optimizer(reader: RangeReader) -> OptimizerState | Damage:
-    """Read an optimizer's state dict."""
-    archive = read_torch(reader)
+def read_optimizer(reader: RangeReader, known: TorchArchive | None = None) -> OptimizerState | Damage:
+    """Read an optimizer's state dict; ``known`` is its archive where that has been read already."""
+    archive = known if known is not None else read_torch(reader)
     if isinstance(archive, Damage):
         return archive
     value = archive.value

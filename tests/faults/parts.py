@@ -35,7 +35,7 @@ def _steps_zero(document: Any) -> None:
 
 def _rates_doubled(document: Any) -> None:
     for group in document["param_groups"]:
-        group["lr"] *= 2
+        group["lr"] = group["lr"] * 2 + 1e-4  # the last rate of a linear schedule is 0
 
 
 def _one_group(document: Any) -> None:
@@ -317,10 +317,31 @@ def _extra(run: str) -> None:
     in_place_of(path, (json.dumps(document, indent=2, sort_keys=True) + "\n").encode())
 
 
+def _best_deleted(run: str) -> None:
+    """The path of the best is made relative: the original of this copy still exists."""
+    for name in sorted(os.listdir(run)):
+        if name.startswith("checkpoint-"):
+            put(os.path.join(run, name, "trainer_state.json"), best_model_checkpoint="current_model/checkpoint-6")
+    shutil.rmtree(os.path.join(run, "checkpoint-6"))
+
+
+def _best_elsewhere(run: str) -> None:
+    """The tree was copied, and the state still names the original's best checkpoint, which exists."""
+
+
 best = Group("Best model tracked", "best_limit_2", "checkpoint-15", "checkpoint-6")
 best.add(
     "the best checkpoint deleted",
     "rotation/best-deleted",
-    lambda run: shutil.rmtree(os.path.join(run, "checkpoint-6")),
+    _best_deleted,
+    checkpoint=None,
+    blocks=False,
+)
+best.add(
+    "a copy whose best checkpoint is recorded in the original",
+    "rotation/foreign-best",
+    _best_elsewhere,
+    severity="warning",
+    checkpoint=None,
     blocks=False,
 )

@@ -82,17 +82,34 @@ def _rates(checkpoint: Checkpoint) -> list[float] | None:
 
 
 def _logged(older: Checkpoint | None, newer: Checkpoint) -> list[float]:
+    """The learning rates that were logged after ``older``, newest first, without walking the whole history."""
     history = newer.optional("history")
-    if history is None:
-        return []
     first = older.step if older is not None else 0
-    return [
-        entry["learning_rate"]
-        for entry in history
-        if type(entry.get("learning_rate")) in (int, float)
-        and type(entry.get("step")) is int
-        and first < entry["step"] <= newer.step
-    ]
+    found: list[float] = []
+    while history is not None:
+        for entry in reversed(history.own):
+            rate, step = entry.get("learning_rate"), entry.get("step")
+            if type(step) is int and step <= first:
+                return found
+            if type(rate) in (int, float) and type(step) is int and step <= newer.step:
+                found.append(rate)
+        history = history.base
+    return found
+
+
+def _ever_learned(checkpoint: Checkpoint) -> bool | None:
+    """Say whether a learning rate above 0 was ever in use, None where nothing tells; stops at the first."""
+    rates = _rates(checkpoint)
+    if rates is not None and any(rates):
+        return True
+    known = bool(rates)
+    for entry in checkpoint.optional("history") or ():
+        rate = entry.get("learning_rate")
+        if type(rate) in (int, float):
+            known = True
+            if rate:
+                return True
+    return False if known else None
 
 
 def never_learned(checkpoint: Checkpoint) -> str | None:
@@ -101,8 +118,7 @@ def never_learned(checkpoint: Checkpoint) -> str | None:
         return "the first step of a warm-up is trained at learning rate 0"
     if checkpoint.step <= OVERFLOWS and uses_fp16(checkpoint) and not updates(checkpoint):
         return "every update so far was skipped by the fp16 gradient scaler"
-    logged, rates = _logged(None, checkpoint), _rates(checkpoint)
-    if (logged or rates) and not any(logged) and not any(rates or ()):
+    if _ever_learned(checkpoint) is False:
         return "the learning rate was 0 so far"
     return None
 
