@@ -42,6 +42,8 @@ def verify(
         raise AuditError(
             f"{path}: no checkpoint-N directory in it; if nothing was trained here yet, say so with --allow-empty"
         )
+    if run.checkpoints and not run.judged:
+        raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")
     report = examine(run, chosen.chosen(plugins.rules), chosen, started)
     plugins.verified(report)
     return report

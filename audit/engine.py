@@ -61,7 +61,7 @@ def _apply(rule: Rule, target: Run | Checkpoint, options: Mapping[str, Any]) -> 
     try:
         facts = [getattr(target, need) for need in rule.needs]
         for violation in rule.function(target, *facts, **options):
-            violations.append(violation)
+            violations.append(violation)  # noqa: PERF402  what was found before a crash or a missing fact is kept
     except NotApplicable as missing:
         if not violations:
             return [], RuleOutcome(rule.id, None, Outcome.NOT_APPLICABLE, str(missing))

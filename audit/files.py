@@ -120,7 +120,7 @@ class File(Facts):
         return self.value  # type: ignore[no-any-return]
 
 
-def _first_bytes(source: RangeReader) -> None | Damage:
+def _first_bytes(source: RangeReader) -> Damage | None:
     """A file of no known format: only looked at to see that it can be read at all."""
     source.read(0, 1)
     return None

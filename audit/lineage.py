@@ -32,6 +32,8 @@ class Ancestry:
                 break
             count = head.common(history.own)
             self._budget -= count + 1
+            if count == len(history):
+                return history  # an older state of that run under a higher number: it continues nothing
             link: History | None = head
             while link is not None and len(link) > count:
                 link = link.base

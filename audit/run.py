@@ -4,7 +4,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from audit.backend import Backend
 from audit.checkpoint import Checkpoint
@@ -233,7 +233,7 @@ class Run(Facts):
             def advance(count: int) -> None:
                 report(count, total)
 
-        return scan_files(jobs, threads=self.jobs, progress=advance)
+        return cast("Mapping[tuple[str, str], FileScan]", scan_files(jobs, threads=self.jobs, progress=advance))
 
 
 def _of_its_step(checkpoint: Checkpoint) -> bool:

@@ -1,9 +1,11 @@
 """What a checkpoint says of itself, for ``audit list`` and ``audit show``: facts, no judgement."""
 
 import time
+from math import isfinite
 from typing import Any, NamedTuple
 
 from audit.checkpoint import Checkpoint
+from audit.series import tail
 from audit.storage import DIRECTORY
 
 
@@ -80,7 +82,7 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
         sections[f"adapter {adapter.files.name}"] = {name: adapter.config.get(name) for name in wanted}
         sections[f"adapter {adapter.files.name}"]["tensors"] = len(adapter.tensors)
     arguments = checkpoint.optional("arguments") or {}
-    wanted = (
+    shown_arguments = (
         "learning_rate",
         "lr_scheduler_type",
         "warmup_steps",
@@ -91,18 +93,17 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
         "bf16",
         "num_processes",
     )
-    sections["training arguments"] = {name: arguments[name] for name in wanted if name in arguments}
+    sections["training arguments"] = {name: arguments[name] for name in shown_arguments if name in arguments}
     sections["files"] = {path: item.size for path, item in checkpoint.entries.items() if item.kind != DIRECTORY}
     return sections
 
 
 def _logged(checkpoint: Checkpoint, key: str) -> float | None:
     history = checkpoint.optional("history")
-    last = None
-    for entry in history or ():
-        if isinstance(entry.get(key), int | float):
-            last = float(entry[key])
-    return _number(last)
+    if history is None:
+        return None
+    last = tail(history, key, 1)
+    return last[0].value if last and isfinite(last[0].value) else None
 
 
 def _number(value: Any) -> Any:

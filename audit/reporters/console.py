@@ -117,11 +117,11 @@ def _footer(report: Report) -> str:
 
 
 def _unjudged(report: Report) -> list[Line]:
-    lines: list[Line] = []
-    for item in report.outcomes:
-        if item.outcome is Outcome.NOT_APPLICABLE:
-            lines.append([(f"not applicable  {item.rule}  {item.checkpoint or 'the run'}: {item.reason}", "dim")])
-    return lines
+    return [
+        [(f"not applicable  {item.rule}  {item.checkpoint or 'the run'}: {item.reason}", "dim")]
+        for item in report.outcomes
+        if item.outcome is Outcome.NOT_APPLICABLE
+    ]
 
 
 def human_bytes(count: int) -> str:

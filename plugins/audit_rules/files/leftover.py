@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.run import Run
-from audit.storage import DIRECTORY
+from audit.storage import DIRECTORY, LINK, Entry
 
 
 @rule(
@@ -20,6 +20,8 @@ def leftover(run: Run) -> Iterator[Violation]:
     checkpoint that was to be kept. ``get_last_checkpoint`` does not see them, so ``checkpoint-400-final`` is training
     that a resume repeats. ``tmp-checkpoint-*`` is what an older Trainer left when it was killed. Orphan ``.tmp*``
     files inside a checkpoint (safetensors, killed between write and rename) only cost space: an info.
+
+    A link named ``checkpoint-N`` that leads to a directory is security/escaping-path.
     """
     for name, entry in run.entries.items():
         step = run.backend.checkpoint_step(name)
@@ -29,7 +31,7 @@ def leftover(run: Run) -> Iterator[Violation]:
             continue
         elif step is not None and entry.kind == DIRECTORY and name != f"checkpoint-{step}":
             yield Violation(f"{name} has a number with leading zeros; Trainer writes checkpoint-{step}", file=name)
-        elif step is not None and entry.kind != DIRECTORY:
+        elif step is not None and entry.kind != DIRECTORY and not _leads_to_directory(run, entry):
             yield Violation(f"{name} is a {entry.kind}, not a directory; no resume sees it", file=name)
         elif step is None and entry.kind == DIRECTORY:
             yield Violation(f"{name} is no checkpoint to a resume, but rotation counts and deletes it", file=name)
@@ -43,3 +45,9 @@ def leftover(run: Run) -> Iterator[Violation]:
                 severity=Severity.INFO,
                 remedy="It only costs space; leave it, since a change inside a checkpoint can mislead rotation.",
             )
+
+
+def _leads_to_directory(run: Run, entry: Entry) -> bool:
+    """A link to another name in the run's root, or out of it: a resume follows it, so it is more than a leftover."""
+    target = (entry.target or "").rstrip("/").rpartition("/")[2]
+    return entry.kind == LINK and (entry.escapes or (target in run.entries and target != entry.name))

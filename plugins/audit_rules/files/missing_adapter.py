@@ -25,5 +25,9 @@ def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     here = {adapter.directory for adapter in layout.adapters}
     there = {adapter.directory for other in same_session(checkpoint) for adapter in other.layout.adapters}
     for directory in sorted(there - here):
-        place = f"the directory {directory}/" if directory else "the adapter in the checkpoint itself"
-        yield Violation(f"{place} is not there; the other checkpoints have this adapter", file=directory or None)
+        if directory and checkpoint.stands_in(f"{directory}/"):
+            continue  # it cannot be listed: files/unreadable
+        place = f"the adapter in {directory}/" if directory else "the adapter in the checkpoint itself"
+        yield Violation(
+            f"{place} is not there; other checkpoints of the same session have it", file=directory or None
+        )

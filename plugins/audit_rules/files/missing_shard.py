@@ -34,8 +34,11 @@ def missing_shard(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             names = {f"{stem}-{number:05d}-of-{total:05d}{extension}" for number in range(1, total + 1)}
             missing |= {name for name in names if name not in checkpoint.entries}
     for role, name in layout.missing.items():
-        if layout.kind == "deepspeed" and ":" in role:
+        if layout.kind == "deepspeed" and role.partition(":")[2].isdigit():  # of one process, not of an adapter
             missing.add(name)
-    for name in sorted(missing):
-        if not checkpoint.stands_in(name):
-            yield Violation(f"{name} is not there: part of the state cannot be loaded", file=name)
+    gone = sorted(name for name in missing if not checkpoint.stands_in(name))
+    if gone:
+        names = ", ".join(gone[:4]) + (f" and {len(gone) - 4} more" if len(gone) > 4 else "")
+        verb = "is" if len(gone) == 1 else "are"
+        part = "state" if layout.kind == "deepspeed" else "weights"
+        yield Violation(f"{names} {verb} not there: part of the {part} cannot be loaded", file=gone[0])

@@ -24,5 +24,10 @@ def missing_weights(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     """
     stand_ins = [path for path in checkpoint.files if path.endswith(PLACEHOLDER_SUFFIXES) and "model" in path]
     for role, name in layout.missing.items():
-        if role.partition(":")[0] == "weights" and name != layout.index and not stand_ins:
-            yield Violation(f"{name} is not there: the checkpoint has no weights to load", file=name)
+        base, _, part = role.partition(":")
+        if base != "weights" or stand_ins or checkpoint.stands_in(name):
+            continue
+        if part and layout.kind == "deepspeed":
+            continue  # the part of one process: files/missing-shard
+        lost = f"the adapter {part} has no weights to load" if part else "the checkpoint has no weights to load"
+        yield Violation(f"{name} is not there: {lost}", file=name)

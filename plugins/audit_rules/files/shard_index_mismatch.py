@@ -29,6 +29,10 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
     if not isinstance(document, dict) or not isinstance(document.get("weight_map"), dict):
         yield Violation(f"{layout.index} has no weight_map: it is no shard index", file=layout.index)
         return
+    mapped = weight_map(checkpoint, layout.index)
+    if not mapped and not layout.weights:
+        yield Violation(f"{layout.index} names no tensor, and there is no shard: there are no weights", file=layout.index)
+        return
     totals = {found[1] for name in layout.weights if (found := group(name))}
     if len(totals) > 1:
         groups = " and ".join(f"-of-{total:05d}" for total in sorted(totals))
@@ -38,7 +42,6 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
     if extra:
         yield Violation(f"{extra[0]} is a shard that {layout.index} does not name", file=extra[0])
         return
-    mapped = weight_map(checkpoint, layout.index)
     held = {name: part.file for part in checkpoint.weights for name in part.tensors}
     for name in sorted(mapped):
         if held.get(name) != mapped[name]:

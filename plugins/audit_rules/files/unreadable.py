@@ -22,12 +22,13 @@ def unreadable(checkpoint: Checkpoint) -> Iterator[Violation]:
     for path in sorted(checkpoint.run.unlistable):
         if path == checkpoint.name or path.startswith(f"{checkpoint.name}/"):
             place = path[len(checkpoint.name) + 1 :] or None
-            yield Violation(f"the directory {path} cannot be listed", file=place)
+            what = f"{place}/" if place else "the directory of the checkpoint"
+            yield Violation(f"{what} cannot be listed, so nobody can say what is in it", file=place)
+    known = set()
     for file, damage in checkpoint.damages:
+        known.add(file.path)
         if damage.kind is Kind.UNREADABLE:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
-    if checkpoint.optional("scan"):
-        for path, scan in checkpoint.scan.items():
-            known = {file.path for file, _ in checkpoint.damages}
-            if scan.error and path not in known:
-                yield Violation(f"{path} {scan.error}", file=path)
+    for path, scan in (checkpoint.optional("scan") or {}).items():
+        if scan.error and path not in known:
+            yield Violation(f"{path} {scan.error}", file=path)

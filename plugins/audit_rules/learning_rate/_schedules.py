@@ -10,22 +10,24 @@ EXACT = frozenset(
 """transformers 5.23, optimization.py; unchanged since 4.0, min_lr since 4.40."""
 
 
-def warmup_steps(arguments: Mapping[str, Any], horizon: int) -> int | None:
-    """Steps of the warm-up; None where the arguments do not say.
+def warmups(arguments: Mapping[str, Any], horizon: int) -> tuple[float, ...]:
+    """Steps of the warm-up, each that a version would take; empty where the arguments do not say.
 
     ``get_warmup_steps``: 4.x ``warmup_steps`` if above 0, else ``warmup_ratio`` of all steps, rounded up; 5.x
-    ``warmup_steps``, a share of all steps if below 1.
+    ``warmup_steps``, a share of all steps if below 1 (which 4.x took as that fraction of one step).
     """
     steps = arguments.get("warmup_steps") or 0
     share = arguments.get("warmup_ratio") or 0
     if not isinstance(steps, int | float) or not isinstance(share, int | float) or not 0 <= share <= 1:
-        return None
+        return ()
     if not 0 <= steps < 1e15:
-        return None
-    return int(steps) if steps >= 1 else ceil(horizon * (steps or share))
+        return ()
+    if steps >= 1:
+        return (int(steps),)
+    return (ceil(horizon * steps), steps) if steps else (ceil(horizon * share),)
 
 
-def factor(kind: str, step: int, warmup: int, horizon: int, options: Mapping[str, Any], base: float) -> float | None:
+def factor(kind: str, step: int, warmup: float, horizon: int, options: Mapping[str, Any], base: float) -> float | None:
     """The multiplier of the base rate after ``step`` scheduler steps; None where the formula is not known.
 
     ``horizon`` is the number of all steps; ``options`` are the ``lr_scheduler_kwargs``, ``base`` the rate that an

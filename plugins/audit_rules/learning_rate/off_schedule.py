@@ -9,7 +9,7 @@ from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.series import tail
-from audit_rules.learning_rate._schedules import EXACT, factor, warmup_steps
+from audit_rules.learning_rate._schedules import EXACT, factor, warmups
 
 if TYPE_CHECKING:
     from audit.formats.scheduler import SchedulerState
@@ -57,12 +57,8 @@ def off_schedule(
         raise NotApplicable("lr_scheduler_kwargs is not an object")
     base = arguments.get("learning_rate")
     schedule = _Schedule(kind, arguments, options, base if isinstance(base, int | float) else bases[0])
-    share = schedule.at(step, horizon)
-    wrong = [
-        (number, own * share, rate)
-        for number, (own, rate) in enumerate(zip(bases, rates, strict=True))
-        if not abs(own * share - rate) <= tolerance * abs(own)
-    ]
+    # One warm-up that explains all rates is enough; the first is the current version's.
+    wrong = min((_wrong(share, bases, rates, tolerance) for share in schedule.at(step, horizon)), key=len)
     if not wrong:
         return
     follows = _horizon_of_log(checkpoint, schedule, state, bases, arguments, tolerance)
@@ -79,16 +75,29 @@ def off_schedule(
     yield Violation(text, file=file, expected=expected, actual=actual)
 
 
+def _wrong(share: float, bases: list[float], rates: list[float], tolerance: float) -> list[tuple[int, float, float]]:
+    """Group, expected and actual rate of each group that does not follow."""
+    return [
+        (number, own * share, rate)
+        for number, (own, rate) in enumerate(zip(bases, rates, strict=True))
+        if not abs(own * share - rate) <= tolerance * abs(own)
+    ]
+
+
 class _Schedule:
-    """One schedule with its arguments; raises NotApplicable where no formula is known."""
+    """One schedule with its arguments."""
 
     def __init__(self, kind: str, arguments: Mapping[str, Any], options: Mapping[str, Any], base: float) -> None:
         self.kind, self.arguments, self.options, self.base = kind, arguments, options, base
 
-    def at(self, step: int, horizon: int) -> float:
-        warmup = warmup_steps(self.arguments, horizon)
-        found = None if warmup is None else factor(self.kind, step, warmup, horizon, self.options, self.base)
-        if found is None:
+    def at(self, step: int, horizon: int) -> list[float]:
+        """The factor at a step, one for each way to read the warm-up. Raises NotApplicable where there is none."""
+        found = [
+            share
+            for warmup in warmups(self.arguments, horizon)
+            if (share := factor(self.kind, step, warmup, horizon, self.options, self.base)) is not None
+        ]
+        if not found:
             raise NotApplicable(f"the arguments of the schedule {self.kind} are not understood")
         return found
 
@@ -117,8 +126,9 @@ def _horizon_of_log(
             # Since 4.51 the rate that a step used is logged, before that the one after it.
             fits = sum(
                 any(
-                    abs(base * schedule.at(max(0, point.step - shift), horizon) - point.value) <= tolerance * base
+                    abs(base * share - point.value) <= tolerance * base
                     for shift in range(lag + 2)
+                    for share in schedule.at(max(0, point.step - shift), horizon)
                 )
                 for point in points
             )

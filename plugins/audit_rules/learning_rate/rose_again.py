@@ -46,7 +46,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             continue
         found = list(rises(points, rise))
         if not falling:
-            found = [pair for pair in found if any(pair[0].step <= item.step <= pair[1].step for item in boundaries)]
+            found = [pair for pair in found if _resumed(*pair, boundaries)]
         elif kind == "linear" and found and not _was_straight(points, found[0][0], boundaries, bow):
             reason = "the rate does not follow a linear schedule: the program has a scheduler of its own"
             continue
@@ -65,6 +65,12 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             )
     if not judged:
         raise NotApplicable(reason)
+
+
+def _resumed(before: Point, after: Point, boundaries: Sequence[Boundary]) -> bool:
+    """Whether a boundary lies at the rise; the first step of a session still logs the old rate."""
+    reach = 2 * (after.step - before.step)
+    return any(before.step - reach <= item.step <= after.step for item in boundaries)
 
 
 def _was_straight(points: Sequence[Point], end: Point, boundaries: Sequence[Boundary], bow: float) -> bool:

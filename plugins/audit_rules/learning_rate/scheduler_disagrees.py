@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         "optimizer/unchanged",
         "optimizer/fresh",
         "optimizer/step-mismatch",
+        "optimizer/parameter-mismatch",
         "scheduler/step-mismatch",
         "learning-rate/off-schedule",
     ),

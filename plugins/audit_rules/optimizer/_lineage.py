@@ -38,10 +38,11 @@ def against_previous(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Ite
     if lost:
         yield f"has no state for {len(lost)} of {sum(sizes)} parameters that {previous.name} has one for, first {lost[0]}"
         return
+    projected = any("rank" in group for group in optimizer.groups)  # GaLore
     shapes = {(index, key): ref.shape for index, key, ref in tensors(before)}
     for index, key, ref in tensors(optimizer):
         old = shapes.get((index, key))
-        if old is not None and old != ref.shape and "rank" not in optimizer.groups[0]:
+        if old is not None and old != ref.shape and not projected:
             yield f"has {key} of shape {list(ref.shape)} for parameter {index}, but {list(old)} in {previous.name}"
             return
 

@@ -37,7 +37,7 @@ def horizon_changed(
     ``scheduler.pt`` holds a position, not the length: with a larger ``max_steps`` the rest of a decaying schedule is
     stretched in silence, and the learning rate jumps up where the next batch begins.
 
-    Only for schedules that depend on the length, as the training arguments name them. A ``max_steps`` that grows with
+    Reported at the first change of a lineage. Only for schedules that depend on the length, as the training arguments name them. A ``max_steps`` that grows with
     every batch is what a constant schedule is for, and is not reported.
     """
     name = arguments.get("lr_scheduler_type")
@@ -50,9 +50,22 @@ def horizon_changed(
     if state.max_steps is None or before is None:
         raise NotApplicable("the trainer state does not say how many steps are to come")
     if state.max_steps != before:
+        first = _first_change(checkpoint)
+        if first is not checkpoint:
+            raise NotApplicable(f"the length changed before, at {first.name}, and is reported there")
         yield Violation(
             f"the {name} schedule ends at step {state.max_steps}, in {previous.name} it ended at step {before}",
             file=checkpoint.layout.state,
             expected=before,
             actual=state.max_steps,
         )
+
+
+def _first_change(checkpoint: Checkpoint) -> Checkpoint:
+    """The first checkpoint of the lineage whose schedule has another length than the one before it."""
+    lineage = next(group for group in checkpoint.run.lineages if checkpoint in group)
+    lengths = [state.max_steps if (state := item.optional("state")) else None for item in lineage]
+    for item, before, now in zip(lineage[1:], lengths, lengths[1:], strict=False):
+        if before is not None and now is not None and before != now:
+            return item
+    return checkpoint

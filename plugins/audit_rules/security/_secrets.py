@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 _STARTS = (
@@ -10,8 +11,7 @@ _STARTS = (
 )  # fmt: skip
 """One of these is in every text with a credential: a quick look before the slow one."""
 
-_CREDENTIALS = re.compile(
-    rb"""(?<![A-Za-z0-9_\-/+.])(?P<secret>
+_CREDENTIALS = rb"""(?<![A-Za-z0-9_\-+.])(?P<secret>
         hf_[A-Za-z0-9]{20,64}
       | api_org_[A-Za-z0-9]{20,64}
       | sk-(?:proj-|ant-|or-|svcacct-)?[A-Za-z0-9_\-]{20,200}
@@ -23,24 +23,26 @@ _CREDENTIALS = re.compile(
       | xox[baprs]-[0-9A-Za-z\-]{10,100}
       | (?:[A-Z]{2,20}_)+(?:KEY|TOKEN|SECRET)["']?\s{0,3}[:=]\s{0,3}["']?(?P<value>[A-Za-z0-9_\-/+]{32,200})
     )(?![A-Za-z0-9_\-])
-    | (?P<key>-----BEGIN\ (?:[A-Z]{2,10}\ )?PRIVATE\ KEY-----)""",
-    re.VERBOSE,
-)
+    | (?P<key>-----BEGIN\ (?:[A-Z]{2,10}\ )?PRIVATE\ KEY-----)"""
 
-_PLACEHOLDER = re.compile(r"<.*>|\$.*|\*+|[xX.]+|hf_[xX.*]+|true|false|none|null", re.IGNORECASE)
+_PLACEHOLDER = r"<.*>|\$.*|\*+|[xX.]+|hf_[xX.*]+|true|false|none|null"
 
 # Words and numbers by the hundred thousand, in which any pattern comes up by chance.
-_VOCABULARIES = re.compile(
-    r"(tokenizer|vocab|merges|added_tokens|special_tokens_map|normalizer|spiece|sentencepiece|bpe)[^/]*\."
-    r"(json|txt|jsonl)",
-    re.IGNORECASE,
-)
+_VOCABULARIES = (
+    "tokenizer", "vocab", "merges", "added_tokens", "special_tokens_map", "normalizer", "spiece", "sentencepiece", "bpe"
+)  # fmt: skip
+
+
+@cache
+def _pattern() -> re.Pattern[bytes]:
+    """Compile at first use: it takes longer than most runs take to be looked through."""
+    return re.compile(_CREDENTIALS, re.VERBOSE)
 
 
 def is_vocabulary(path: str) -> bool:
     """Say whether a file of this name holds words rather than settings."""
     name = path.rpartition("/")[2]
-    return name != "tokenizer_config.json" and _VOCABULARIES.fullmatch(name) is not None
+    return name != "tokenizer_config.json" and name.lower().startswith(_VOCABULARIES)
 
 
 def credentials(text: bytes) -> Iterator[str]:
@@ -48,7 +50,7 @@ def credentials(text: bytes) -> Iterator[str]:
     if not any(start in text for start in _STARTS):
         return
     seen = set()
-    for match in _CREDENTIALS.finditer(text):
+    for match in _pattern().finditer(text):
         found = (match["value"] or match["secret"] or match["key"]).decode("ascii", "replace")
         if found not in seen and (match["key"] or _is_random(found)):
             seen.add(found)
@@ -69,7 +71,7 @@ def texts(value: Any, depth: int = 6) -> Iterator[str]:
 
 def is_placeholder(text: str) -> bool:
     """Say whether a text stands for a token without being one: ``<HUB_TOKEN>``, ``$HF_TOKEN``."""
-    return len(text) < 8 or _PLACEHOLDER.fullmatch(text) is not None
+    return len(text) < 8 or re.fullmatch(_PLACEHOLDER, text, re.IGNORECASE) is not None
 
 
 def hint(secret: str) -> str:

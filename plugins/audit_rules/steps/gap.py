@@ -33,6 +33,9 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
     best = {_best(checkpoint) for checkpoint in run.checkpoints}
     # A broken checkpoint is in no lineage, but it is there, so its step is not missing.
     present = {checkpoint.step for checkpoint in run.checkpoints}
+    # One that was renamed is there as well, under the step of its state.
+    states = [checkpoint.optional("state") for checkpoint in run.checkpoints]
+    present.update(state.global_step for state in states if state is not None)
     judged = 0
     for lineage in lineages:
         missing: list[int] = []

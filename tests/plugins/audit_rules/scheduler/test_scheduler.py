@@ -99,6 +99,13 @@ def test_a_decaying_schedule_of_another_length_is_a_warning(run: str) -> None:
     assert finding.severity is Severity.WARNING
 
 
+def test_a_length_that_grows_with_every_batch_is_one_finding(run: str) -> None:
+    edit_state(place(run, 100), max_steps=100)
+    edit_state(place(run, 200), max_steps=200)
+    (finding,) = check(run, "scheduler/horizon-changed")
+    assert finding.checkpoint == "checkpoint-200"
+
+
 def test_a_constant_schedule_may_grow_with_every_batch(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", schedule="constant")
     for step in (100, 200, 300):
