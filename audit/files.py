@@ -89,9 +89,9 @@ class File(Facts):
             return self.read(_bare_pickle)
         return self.read(_first_bytes)
 
-    @fact
+    @property
     def text(self) -> bytes:
-        """The bytes of a text file of at most TEXT_LIMIT bytes."""
+        """The bytes of a text file of at most TEXT_LIMIT bytes; not kept, there may be many. Raises NotApplicable."""
         name = self.entry.name
         if name[name.rfind(".") :].lower() not in TEXTS and "." in name:
             raise NotApplicable(f"{self.path} is not a text file")

@@ -1,6 +1,7 @@
 """security/secret."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from audit.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
@@ -47,10 +48,18 @@ def _of(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:
         value = arguments.get(name)
         if isinstance(value, str) and not is_placeholder(value):
             found.setdefault(value, f", {name}")
-    for text in texts(arguments):
-        for token in credentials(text.encode("utf-8", "replace")):
-            found.setdefault(token, "")
+    for token in _inside(arguments):
+        found.setdefault(token, "")
     yield from ((path, name, token) for token, name in found.items())
+    # The log of a state is numbers, and long: only what stands beside it is looked through.
+    state_file = checkpoint.run.backend.state_file
+    document = checkpoint.optional("state_document")
+    yield from ((state_file, "", token) for token in _inside(document.document if document else None))
     for path, file in (checkpoint.optional("files") or {}).items():
-        if file.readable and not is_vocabulary(path):
+        if file.readable and path != state_file and not is_vocabulary(path):
             yield from ((path, "", token) for token in credentials(file.optional("text") or b""))
+
+
+def _inside(values: Any) -> Iterator[str]:
+    for text in texts(values):
+        yield from credentials(text.encode("utf-8", "replace"))

@@ -1,0 +1,121 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from audit.findings import Outcome, Severity
+from audit.formats.torch_archive import TorchArchive, read_torch
+from audit.storage import BytesReader
+from audit.testing.judging import check, outcome
+from audit.testing.runs import make_run
+from audit.testing.torch_files import torch_archive_bytes, zip_bytes
+
+RULE = "integrity/archive"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return Path(make_run(tmp_path / "run", (100, 200)), "checkpoint-200")
+
+
+def run_of(checkpoint: Path) -> str:
+    return str(checkpoint.parent)
+
+
+def flip(path: Path, record: str, at: int = 0) -> None:
+    data = bytearray(path.read_bytes())
+    archive = read_torch(BytesReader(bytes(data)))
+    assert isinstance(archive, TorchArchive)
+    data[archive.records[record].offset + at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_file_that_was_cut_off_blocks(checkpoint: Path, name: str) -> None:
+    os.truncate(checkpoint / name, (checkpoint / name).stat().st_size // 2)
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert (finding.checkpoint, finding.file, finding.blocks_resume) == ("checkpoint-200", name, True)
+
+
+def test_a_flipped_bit_is_found_by_the_crc_that_torch_does_not_compare(checkpoint: Path) -> None:
+    flip(checkpoint / "optimizer.pt", "data/3", 2)
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert finding.message == "optimizer.pt was changed after it was written: the CRC of data/3 is wrong"
+    assert (finding.severity, finding.blocks_resume) == (Severity.ERROR, True)
+
+
+def test_two_flipped_bits_in_one_file_are_one_finding(checkpoint: Path) -> None:
+    flip(checkpoint / "optimizer.pt", "data/3")
+    flip(checkpoint / "optimizer.pt", "data/5")
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert "data/3 and 1 more" in finding.message
+
+
+def test_a_flipped_bit_is_not_looked_for_at_quick_depth(checkpoint: Path) -> None:
+    flip(checkpoint / "optimizer.pt", "data/3")
+
+    assert check(run_of(checkpoint), RULE, depth="quick") == []
+
+
+def test_sound_files_pass(checkpoint: Path) -> None:
+    assert outcome(run_of(checkpoint), RULE, "checkpoint-200").outcome is Outcome.PASS
+
+
+def test_files_without_crcs_are_not_applicable_and_the_outcome_says_so(checkpoint: Path) -> None:
+    path = checkpoint / "scheduler.pt"
+    path.write_bytes(zip_bytes_without_crc(path))
+
+    found = outcome(run_of(checkpoint), RULE, "checkpoint-200")
+
+    assert found.outcome is Outcome.NOT_APPLICABLE
+    assert "scheduler.pt was written without CRCs" in (found.reason or "")
+    assert check(run_of(checkpoint), RULE) == []
+
+
+def zip_bytes_without_crc(path: Path) -> bytes:
+    data = path.read_bytes()
+    archive = read_torch(BytesReader(data))
+    assert isinstance(archive, TorchArchive)
+    return zip_bytes(
+        {record.name: data[record.offset : record.offset + record.size] for record in archive.records.values()},
+        crc=False,
+    )
+
+
+def test_damage_to_the_training_arguments_does_not_block(checkpoint: Path) -> None:
+    os.truncate(checkpoint / "training_args.bin", 1000)
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert (finding.severity, finding.blocks_resume) == (Severity.ERROR, False)
+
+
+def test_an_archive_with_something_else_in_it_is_found(checkpoint: Path) -> None:
+    (checkpoint / "optimizer.pt").write_bytes(torch_archive_bytes([1, 2, 3], "optimizer"))
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert finding.message.startswith("optimizer.pt is not an optimizer's state")
+
+
+def test_random_states_that_are_none_are_found(checkpoint: Path) -> None:
+    (checkpoint / "rng_state.pth").write_bytes(torch_archive_bytes([1, 2, 3], "rng_state"))
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert finding.message.startswith("rng_state.pth")
+
+
+def test_a_file_of_nobody_is_a_warning_and_a_bin_of_nobody_is_nothing(checkpoint: Path) -> None:
+    (checkpoint / "extra.pt").write_bytes(b"not a torch file")
+    (checkpoint / "extra.bin").write_bytes(b"not a torch file")
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert (finding.file, finding.severity, finding.blocks_resume) == ("extra.pt", Severity.WARNING, False)

@@ -1,0 +1,70 @@
+from io import BytesIO
+from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import pytest
+
+import audit.run
+from audit.findings import Outcome, Severity
+from audit.testing.judging import check, outcome
+from audit.testing.runs import make_run
+
+RULE = "security/oversized"
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return Path(make_run(tmp_path / "run", (100,)), "checkpoint-100")
+
+
+def run_of(checkpoint: Path) -> str:
+    return str(checkpoint.parent)
+
+
+def test_a_header_longer_than_any_real_one_blocks(checkpoint: Path) -> None:
+    path = checkpoint / "adapter_model.safetensors"
+    path.write_bytes((1 << 40).to_bytes(8, "little") + path.read_bytes()[8:])
+    with open(path, "r+b") as file:  # sparse: the file is as long as the header says, and takes no space
+        file.truncate((1 << 40) + 8)
+
+    (finding,) = check(run_of(checkpoint), RULE, depth="quick")
+
+    assert (finding.file, finding.severity, finding.blocks_resume) == (path.name, Severity.ERROR, True)
+
+
+def test_json_that_is_longer_than_any_real_one_is_not_read(checkpoint: Path) -> None:
+    with open(checkpoint / "adapter_config.json", "r+b") as file:
+        file.truncate(1 << 31)
+
+    assert [finding.file for finding in check(run_of(checkpoint), RULE)] == ["adapter_config.json"]
+
+
+def test_a_compressed_record_that_explodes_is_refused(checkpoint: Path) -> None:
+    bomb = BytesIO()
+    with ZipFile(bomb, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("optimizer/data.pkl", bytes(200 << 20))
+    (checkpoint / "optimizer.pt").write_bytes(bomb.getvalue())
+
+    found = check(run_of(checkpoint), RULE) + check(run_of(checkpoint), "integrity/archive")
+
+    assert [finding.file for finding in found] == ["optimizer.pt"]
+
+
+def test_more_entries_than_any_checkpoint_has_are_reported(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit.run, "MAX_ENTRIES", 20)
+    for number in range(30):
+        (checkpoint / f"{number}.txt").touch()
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert "20 entries were looked at" in finding.message
+
+
+def test_more_levels_than_any_checkpoint_has_are_reported(checkpoint: Path) -> None:
+    (checkpoint / "/".join("abcdef")).mkdir(parents=True)
+
+    assert len(check(run_of(checkpoint), RULE)) == 1
+
+
+def test_a_real_checkpoint_passes(checkpoint: Path) -> None:
+    assert outcome(run_of(checkpoint), RULE, "checkpoint-100").outcome is Outcome.PASS
