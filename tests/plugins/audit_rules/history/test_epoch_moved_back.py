@@ -1,0 +1,34 @@
+from pathlib import Path
+
+from audit.findings import Outcome, Severity
+from audit.testing.judging import check, outcome
+from audit.testing.runs import edit_state, make_run
+
+
+def test_an_epoch_that_goes_back_is_an_info_for_the_first_checkpoint_that_shows_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for step in (200, 300):
+        edit_state(
+            tmp_path / f"checkpoint-{step}",
+            log_history=lambda log: [{**item, "epoch": item["epoch"] - 0.3 * (item["step"] > 100)} for item in log],
+        )
+
+    (finding,) = check(run, "history/epoch-moved-back")
+
+    assert finding.checkpoint == "checkpoint-200"
+    assert finding.severity is Severity.INFO
+    assert "after step 100" in finding.message
+
+
+def test_an_epoch_that_stands_still_is_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100,))
+    edit_state(tmp_path / "checkpoint-100", log_history=lambda log: [{**item, "epoch": 1.0} for item in log])
+
+    assert check(run, "history/epoch-moved-back") == []
+
+
+def test_a_log_without_epochs_is_not_judged(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100,))
+    edit_state(tmp_path / "checkpoint-100", log_history=[{"loss": 1.0, "step": 10}])
+
+    assert outcome(run, "history/epoch-moved-back", "checkpoint-100").outcome is Outcome.NOT_APPLICABLE

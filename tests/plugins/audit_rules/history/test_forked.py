@@ -1,0 +1,122 @@
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from audit.findings import Outcome
+from audit.testing.judging import check, outcome
+from audit.testing.runs import edit_state, make_run
+
+
+def edited(position: int, **changes: Any) -> Any:
+    return lambda log: [*log[:position], {**log[position], **changes}, *log[position + 1 :]]
+
+
+def mix(home: Path, ours: tuple[int, ...], theirs: tuple[int, ...]) -> str:
+    run = make_run(home / "run", steps=ours, save_steps=100)
+    other = make_run(home / "other", steps=theirs, save_steps=100, seed=1, max_steps=5000)
+    for step in theirs:
+        shutil.move(os.path.join(other, f"checkpoint-{step}"), run)
+    return run
+
+
+def test_two_runs_in_one_directory_are_one_finding_that_names_both(tmp_path: Path) -> None:
+    run = mix(tmp_path, (100, 200, 300), (400, 500))
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint is None
+    assert "checkpoint-100, 200, 300 (max_steps 300)" in finding.message
+    assert "checkpoint-400, 500 (max_steps 5000)" in finding.message
+    assert "part at step 10" in finding.message
+
+
+def test_the_younger_run_is_named_where_the_times_are_clear(tmp_path: Path) -> None:
+    run = mix(tmp_path, (100, 200), (300, 400))
+    for step in (300, 400):
+        os.utime(os.path.join(run, f"checkpoint-{step}", "trainer_state.json"), (1e9, 1e9))
+
+    (finding,) = check(run, "history/forked")
+
+    assert "checkpoint-300, 400 (max_steps 5000), the oldest" in finding.message
+    assert "checkpoint-100, 200 (max_steps 200), the youngest" in finding.message
+
+
+def test_a_single_checkpoint_of_another_run_is_named(tmp_path: Path) -> None:
+    run = mix(tmp_path, (100, 200, 400), (300,))
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint == "checkpoint-300"
+    assert "belongs to another run" in finding.message
+
+
+def test_an_edited_digit_names_the_checkpoint_and_the_step(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100, 200, 300, 400))
+    edit_state(tmp_path / "checkpoint-300", log_history=edited(4, loss=9.9))
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint == "checkpoint-300"
+    assert "loss at step 50 (9.9, there 2.0" in finding.message
+
+
+def test_an_edit_of_the_newest_entries_in_the_middle_of_a_run_is_seen_by_the_next(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100, 200, 300, 400))
+    edit_state(tmp_path / "checkpoint-300", log_history=edited(29, loss=9.9))
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint == "checkpoint-300"
+    assert "loss at step 300" in finding.message
+
+
+def test_an_emptied_history_is_called_that_wherever_it_is(tmp_path: Path) -> None:
+    for place, step in enumerate((100, 200, 300)):
+        run = make_run(tmp_path / str(place))
+        edit_state(tmp_path / str(place) / f"checkpoint-{step}", log_history=[])
+
+        (finding,) = check(run, "history/forked")
+
+        assert finding.checkpoint == f"checkpoint-{step}"
+        assert "emptied" in finding.message
+
+
+def test_an_older_history_in_a_later_checkpoint_is_behind(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    edit_state(tmp_path / "checkpoint-300", log_history=lambda log: log[:15])
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint == "checkpoint-300"
+    assert "ends after 15 entries of that of checkpoint-200" in finding.message
+
+
+def test_a_history_cut_short_in_an_earlier_checkpoint_is_seen_by_the_next(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    edit_state(tmp_path / "checkpoint-200", log_history=lambda log: log[:15])
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint == "checkpoint-200"
+    assert "lacks 4 entries of steps 160 to 190" in finding.message
+
+
+def test_a_longer_history_a_run_without_logs_and_a_run_that_logs_late_are_one_history(tmp_path: Path) -> None:
+    assert check(make_run(tmp_path / "plain"), "history/forked") == []
+    assert check(make_run(tmp_path / "late", logging_steps=150), "history/forked") == []
+    assert check(make_run(tmp_path / "never", logging_steps=1000), "history/forked") == []
+
+
+def test_values_that_are_not_numbers_do_not_part_histories(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for step in (100, 200, 300):
+        edit_state(tmp_path / f"checkpoint-{step}", log_history=edited(3, grad_norm=float("nan")))
+
+    assert check(run, "history/forked") == []
+
+
+def test_one_checkpoint_alone_is_not_judged(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100,))
+
+    assert outcome(run, "history/forked").outcome is Outcome.NOT_APPLICABLE

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from audit.findings import Severity
+from audit.testing.judging import check, outcome, report
+from audit.testing.runs import edit_arguments, edit_state
+from tests.plugins.audit_rules.learning_rate.rates import fall, rated
+
+
+def test_a_schedule_that_starts_again_is_one_finding(tmp_path: Path) -> None:
+    run = rated(tmp_path, fall() + fall() + fall())
+
+    (finding,) = report(run, "learning-rate/rose-again", "learning-rate/zero").findings
+
+    assert finding.rule == "learning-rate/rose-again"
+    assert finding.severity is Severity.ERROR
+    assert finding.checkpoint == "checkpoint-200"
+    assert "from 0 at step 100 to 9e-05 at step 110, and 1 more times: a linear schedule" in finding.message
+
+
+@pytest.mark.parametrize("kind", ["cosine", "constant_with_warmup", "polynomial", "cosine_with_restarts"])
+def test_other_schedules_that_never_rise(tmp_path: Path, kind: str) -> None:
+    run = rated(tmp_path, fall() + fall(), lr_scheduler_type=kind)
+
+    assert [item.severity for item in check(run, "learning-rate/rose-again")] == [Severity.ERROR]
+
+
+def test_a_warm_up_and_a_fall_pass(tmp_path: Path) -> None:
+    run = rated(tmp_path, [1e-5 * index for index in range(10)] + fall())
+
+    assert check(run, "learning-rate/rose-again") == []
+
+
+def test_restarts_that_were_asked_for_are_legal(tmp_path: Path) -> None:
+    options = {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2}}
+    run = rated(tmp_path, fall() + fall(), **options)
+
+    assert "may rise" in str(outcome(run, "learning-rate/rose-again").reason)
+
+
+def test_a_linear_schedule_that_falls_in_a_curve_is_the_programs_own(tmp_path: Path) -> None:
+    curve = [1e-4 * (1 - (index / 10) ** 3) for index in range(10)]
+    run = rated(tmp_path, curve + curve)
+
+    assert "scheduler of its own" in str(outcome(run, "learning-rate/rose-again").reason)
+
+
+def test_a_schedule_of_unknown_type_is_a_warning_at_a_known_boundary_only(tmp_path: Path) -> None:
+    run = rated(tmp_path, fall() + fall(), lr_scheduler_type="mystery")
+    assert check(run, "learning-rate/rose-again") == []
+
+    edit_arguments(tmp_path / "checkpoint-200", num_train_epochs=7)
+
+    assert [item.severity for item in check(run, "learning-rate/rose-again")] == [Severity.WARNING]
+
+
+def test_a_log_without_rates_is_not_judged(tmp_path: Path) -> None:
+    run = rated(tmp_path, fall())
+    edit_state(tmp_path / "checkpoint-100", log_history=[])
+
+    assert "no learning rate" in str(outcome(run, "learning-rate/rose-again").reason)

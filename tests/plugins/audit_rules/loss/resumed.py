@@ -1,0 +1,36 @@
+"""Runs with losses of one's own choice, resumed where one likes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from audit.testing.runs import edit_arguments, edit_state, make_run
+
+
+def resumed(path: Path, losses: Sequence[float], boundaries: Sequence[int] = (), every: int = 10, **entry: Any) -> str:
+    """Write a run that logs ``losses`` every 10 steps and saves every ``10 * every``.
+
+    After each of ``boundaries`` (steps of saves) the training arguments differ, as after a resume. ``entry`` is added to
+    each log entry.
+    """
+    last = 10 * len(losses)
+    steps = sorted({*range(10 * every, last + 1, 10 * every), last})
+    run = make_run(path, steps=steps, save_steps=10 * every, schedule="constant", max_steps=last)
+    log = [
+        {"epoch": 0.9 * (index + 1) / len(losses), "grad_norm": 1.0, "learning_rate": 1e-4, "loss": loss, **entry}
+        | {"step": 10 * (index + 1)}
+        for index, loss in enumerate(losses)
+    ]
+    for step in steps:
+        checkpoint = os.path.join(run, f"checkpoint-{step}")
+        edit_state(checkpoint, log_history=log[: step // 10])
+        sessions = sum(step > boundary for boundary in boundaries)
+        if sessions:
+            edit_arguments(checkpoint, dataloader_num_workers=sessions)
+    return run
+
+
+def level(value: float, count: int = 20) -> list[float]:
+    """Losses around a level, 2 % up and down."""
+    return [value * (1 + 0.02 * (index % 3 - 1)) for index in range(count)]

@@ -1,0 +1,32 @@
+from pathlib import Path
+
+from audit.findings import Severity
+from audit.testing.judging import check
+from audit.testing.runs import edit_state
+from tests.plugins.audit_rules.loss.resumed import level, resumed
+
+
+def test_a_loss_that_falls_at_once_after_a_resume_is_a_warning(tmp_path: Path) -> None:
+    run = resumed(tmp_path, level(1.5) + level(1.0), boundaries=[200])
+
+    (finding,) = check(run, "loss/fell-suspiciously")
+
+    assert finding.severity is Severity.WARNING
+    assert "from 1.5 to 1 at the boundary of step 200" in finding.message
+
+
+def test_a_loss_that_falls_slowly_passes(tmp_path: Path) -> None:
+    run = resumed(tmp_path, level(1.5) + level(1.4), boundaries=[200])
+
+    assert check(run, "loss/fell-suspiciously") == []
+
+
+def test_a_new_epoch_over_the_same_data_lets_it_fall(tmp_path: Path) -> None:
+    run = resumed(tmp_path, level(1.5) + level(1.0), boundaries=[200])
+    for step in (100, 200, 300, 400):
+        edit_state(
+            tmp_path / f"checkpoint-{step}",
+            log_history=lambda log: [{**entry, "epoch": entry["step"] / 200} for entry in log],
+        )
+
+    assert check(run, "loss/fell-suspiciously") == []

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+from audit.testing.judging import check, report
+from audit.testing.runs import edit_state, make_run
+
+
+def test_a_state_of_another_step_is_found(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    edit_state(tmp_path / "checkpoint-300", global_step=0)
+
+    (finding,) = check(run, "steps/directory-mismatch")
+
+    assert finding.checkpoint == "checkpoint-300"
+    assert (finding.expected, finding.actual) == (300, 0)
+    assert finding.blocks_resume
+
+
+def test_a_copy_under_a_higher_number_is_one_finding_of_these_families(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "checkpoint-200").rename(tmp_path / "checkpoint-900")
+
+    found = report(run, "steps", "history").findings
+
+    assert [(item.rule, item.checkpoint) for item in found] == [("steps/directory-mismatch", "checkpoint-900")]
+
+
+def test_a_sound_run_and_a_number_with_leading_zeros_pass(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "checkpoint-300").rename(tmp_path / "checkpoint-0300")
+
+    assert check(run, "steps/directory-mismatch") == []
