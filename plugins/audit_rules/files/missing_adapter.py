@@ -28,6 +28,4 @@ def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
         if directory and checkpoint.stands_in(f"{directory}/"):
             continue  # it cannot be listed: files/unreadable
         place = f"the adapter in {directory}/" if directory else "the adapter in the checkpoint itself"
-        yield Violation(
-            f"{place} is not there; other checkpoints of the same session have it", file=directory or None
-        )
+        yield Violation(f"{place} is not there; other checkpoints of the same session have it", file=directory or None)

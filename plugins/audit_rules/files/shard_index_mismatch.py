@@ -31,7 +31,9 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
         return
     mapped = weight_map(checkpoint, layout.index)
     if not mapped and not layout.weights:
-        yield Violation(f"{layout.index} names no tensor, and there is no shard: there are no weights", file=layout.index)
+        yield Violation(
+            f"{layout.index} names no tensor, and there is no shard: there are no weights", file=layout.index
+        )
         return
     totals = {found[1] for name in layout.weights if (found := group(name))}
     if len(totals) > 1:
@@ -44,6 +46,8 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
         return
     held = {name: part.file for part in checkpoint.weights for name in part.tensors}
     for name in sorted(mapped):
+        if mapped[name] not in checkpoint.entries:
+            continue  # files/missing-shard, or files/placeholder
         if held.get(name) != mapped[name]:
             where = f"it is in {held[name]}" if name in held else "no shard holds it"
             yield Violation(f"{layout.index} says that {name} is in {mapped[name]}, but {where}", file=mapped[name])
