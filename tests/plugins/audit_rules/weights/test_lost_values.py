@@ -8,7 +8,7 @@ import pytest
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_optimizer, edit_tensors, make_run
-from audit.testing.torch_files import FakeTensor
+from audit.testing.torch_files import FakeTensor, torch_archive_bytes
 
 FILE = "adapter_model.safetensors"
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -44,6 +44,20 @@ def test_one_value_that_is_not_finite_is_found_and_its_tensor_named(run: str, va
     assert "1 of 8 tensors" in finding.message
     assert f"{Q0}.lora_A" in finding.message
     assert finding.blocks_resume
+
+
+def test_weights_in_a_torch_archive_are_looked_at_by_tensor(run: str) -> None:
+    place = Path(run, "checkpoint-300")
+    (place / FILE).unlink()
+    values = {
+        f"{Q0}.lora_A.weight": FakeTensor("F32", (2, 2), pack("<4f", 1, 2, 3, 4)),
+        f"{Q0}.lora_B.weight": FakeTensor("F32", (2, 2), pack("<4f", 1, float("nan"), 3, 5e36)),
+    }
+    (place / "adapter_model.bin").write_bytes(torch_archive_bytes(values, "adapter_model"))
+    (finding,) = check(run, "weights/not-finite")
+    assert f"1 of 2 tensors: {Q0}.lora_B.weight" in finding.message
+    (finding,) = check(run, "weights/outlier")
+    assert finding.file == "adapter_model.bin"
 
 
 def test_the_largest_finite_value_is_not_reported_as_infinite(run: str) -> None:
