@@ -9,6 +9,7 @@ from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.spans import spans_of
 from audit_rules.integrity._shared import malformed, report
+from audit_rules.security._names import refused_in_torch_file
 
 
 @rule(
@@ -60,16 +61,22 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
     found: dict[str, str] = {}
     for role in ("optimizer", "scheduler", "scaler"):
         path = getattr(layout, role)
-        if path and checkpoint.files[path].readable and checkpoint.files[path].optional("value") is not None:
+        if path and _is_readable(checkpoint.files[path], role):
             try:
                 getattr(checkpoint, role)
             except NotApplicable as reason:
                 found[path] = str(reason)
     states = checkpoint.optional("rng") or {}
     for path in layout.rng:
-        if path not in states and checkpoint.files[path].readable and checkpoint.files[path].optional("value"):
+        if path not in states and _is_readable(checkpoint.files[path], "rng"):
             found[path] = f"{path} holds no states of random number generators"
     return found
+
+
+def _is_readable(file: File, role: str) -> bool:
+    """Say whether a file is a sound archive; one that is no state because it is an attack has its finding already."""
+    value = file.optional("value") if file.readable else None
+    return value is not None and not any(refused_in_torch_file(name, role) for name in value.names)
 
 
 def _wrong(checkpoint: Checkpoint, file: File) -> list[str]:

@@ -8,7 +8,7 @@ from audit.formats.torch_archive import TorchArchive, read_torch
 from audit.storage import BytesReader
 from audit.testing.judging import check, outcome
 from audit.testing.runs import make_run
-from audit.testing.torch_files import torch_archive_bytes, zip_bytes
+from audit.testing.torch_files import Made, torch_archive_bytes, zip_bytes
 
 RULE = "integrity/archive"
 
@@ -102,6 +102,14 @@ def test_an_archive_with_something_else_in_it_is_found(checkpoint: Path) -> None
     (finding,) = check(run_of(checkpoint), RULE)
 
     assert finding.message.startswith("optimizer.pt is not an optimizer's state")
+
+
+def test_an_attack_in_place_of_a_state_is_the_finding_of_another_rule(checkpoint: Path) -> None:
+    (checkpoint / "optimizer.pt").write_bytes(torch_archive_bytes(Made("os.system", ("true",)), "optimizer"))
+    (checkpoint / "rng_state.pth").write_bytes(torch_archive_bytes(Made("os.system", ("true",)), "rng_state"))
+
+    assert check(run_of(checkpoint), RULE) == []
+    assert len(check(run_of(checkpoint), "security/unsafe-pickle")) == 2
 
 
 def test_random_states_that_are_none_are_found(checkpoint: Path) -> None:
