@@ -1,12 +1,10 @@
-"""weights/prefix, dtype-changed, bloated: how the weights are stored."""
+"""Names of a wrapper."""
 
 from pathlib import Path
-from struct import pack, unpack
 
 import pytest
 
-from audit.findings import Outcome, Severity
-from audit.testing.judging import check, outcome
+from audit.testing.judging import check
 from audit.testing.runs import edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor
 
@@ -54,35 +52,3 @@ def test_one_submodule_called_module_is_not_a_wrapper(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", full=True)
     rename(Path(run, "checkpoint-300", "model.safetensors"), "module.", only="model.norm")
     assert not check(run, "weights/prefix")
-
-
-def test_an_adapter_stored_in_half_precision_is_a_warning(run: str) -> None:
-    def halve(tensors: dict[str, FakeTensor]) -> None:
-        for name, tensor in tensors.items():
-            values = unpack(f"<{len(tensor.data) // 4}f", tensor.data)
-            tensors[name] = FakeTensor("F16", tensor.shape, pack(f"<{len(values)}e", *values))
-
-    edit_tensors(Path(run, "checkpoint-200", FILE), halve)
-    first, second = check(run, "weights/dtype-changed")
-    assert {first.checkpoint, second.checkpoint} == {"checkpoint-200", "checkpoint-300"}
-    assert "8 of 8 tensors" in first.message
-    assert first.severity is Severity.WARNING
-
-
-def test_the_same_type_at_each_step_passes(run: str) -> None:
-    assert outcome(run, "weights/dtype-changed", "checkpoint-300").outcome is Outcome.PASS
-
-
-def test_safetensors_cannot_be_bloated(run: str) -> None:
-    assert outcome(run, "weights/bloated", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
-
-
-@pytest.mark.parametrize(("rows", "found"), [(1 << 10, 0), (1 << 17, 1)])
-def test_a_slice_saved_with_its_whole_storage_is_bloated(run: str, rows: int, found: int) -> None:
-    torch = pytest.importorskip("torch")
-    (Path(run) / "checkpoint-300" / FILE).unlink()
-    part = torch.ones(rows, 4)[:4]
-    torch.save({"base_model.model.q_proj.lora_A.weight": part}, Path(run) / "checkpoint-300" / "adapter_model.bin")
-    findings = check(run, "weights/bloated")
-    assert len(findings) == found
-    assert all("2097152 bytes for tensors of 64 bytes" in finding.message for finding in findings)

@@ -1,4 +1,4 @@
-"""scheduler/step-mismatch and horizon-changed."""
+"""The count of steps against the trainer's."""
 
 import shutil
 from pathlib import Path
@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from audit.findings import Outcome, Severity
+from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
-from audit.testing.runs import edit_arguments, edit_scheduler, edit_state, edit_torch, make_run
-from audit.testing.torch_files import Made
+from audit.testing.runs import edit_scheduler, edit_torch, make_run
 
 RULE = "scheduler/step-mismatch"
 
@@ -21,6 +20,15 @@ def run(tmp_path: Path) -> str:
 
 def place(run: str, step: int = 300) -> Path:
     return Path(run, f"checkpoint-{step}")
+
+
+def lag(run: str, step: int, updates: int) -> None:
+    edit_scheduler(place(run, step), last_epoch=updates, _step_count=updates + 1)
+    (place(run, step) / "optimizer.pt").unlink()
+
+
+def plateau(values: dict[str, Any]) -> dict[str, Any]:
+    return {"mode": "min", "num_bad_epochs": 0, "last_epoch": 3, "_last_lr": values["_last_lr"], "best": 1.0}
 
 
 @pytest.mark.parametrize("at", [299, 308, 100])
@@ -53,11 +61,6 @@ def test_with_an_fp16_scaler_the_schedule_may_wait_but_not_behind_the_optimizer(
     assert len(check(run, RULE)) == found
 
 
-def lag(run: str, step: int, updates: int) -> None:
-    edit_scheduler(place(run, step), last_epoch=updates, _step_count=updates + 1)
-    (place(run, step) / "optimizer.pt").unlink()
-
-
 @pytest.mark.parametrize(("updates", "found"), [(293, 0), (196, 1), (190, 1)])
 def test_with_an_fp16_scaler_the_schedule_goes_on_from_the_checkpoint_before(
     tmp_path: Path, updates: int, found: int
@@ -66,10 +69,6 @@ def test_with_an_fp16_scaler_the_schedule_goes_on_from_the_checkpoint_before(
     lag(run, 200, 196)
     lag(run, 300, updates)
     assert len(check(run, RULE)) == found
-
-
-def plateau(values: dict[str, Any]) -> dict[str, Any]:
-    return {"mode": "min", "num_bad_epochs": 0, "last_epoch": 3, "_last_lr": values["_last_lr"], "best": 1.0}
 
 
 def test_a_plateau_scheduler_counts_evaluations(run: str) -> None:
@@ -89,37 +88,6 @@ def test_an_empty_scheduler_of_a_trainer_of_one_s_own_is_not_judged(run: str) ->
     for step in (100, 200, 300):
         edit_torch(place(run, step) / "scheduler.pt", lambda values: {})
     assert not report(run, "scheduler").findings
-
-
-def test_a_decaying_schedule_of_another_length_is_a_warning(run: str) -> None:
-    edit_state(place(run), max_steps=900)
-    (finding,) = check(run, "scheduler/horizon-changed")
-    assert finding.checkpoint == "checkpoint-300"
-    assert "linear schedule ends at step 900, in checkpoint-200 it ended at step 300" in finding.message
-    assert finding.severity is Severity.WARNING
-
-
-def test_a_length_that_grows_with_every_batch_is_one_finding(run: str) -> None:
-    edit_state(place(run, 100), max_steps=100)
-    edit_state(place(run, 200), max_steps=200)
-    (finding,) = check(run, "scheduler/horizon-changed")
-    assert finding.checkpoint == "checkpoint-200"
-
-
-def test_a_constant_schedule_may_grow_with_every_batch(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", schedule="constant")
-    for step in (100, 200, 300):
-        edit_state(place(run, step), max_steps=step)
-    assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
-
-
-def test_a_schedule_with_lengths_of_its_own_may_grow(run: str) -> None:
-    name = Made("transformers.trainer_utils.SchedulerType", ("warmup_stable_decay",))
-    for step in (100, 200, 300):
-        options = {"num_stable_steps": 50, "num_decay_steps": 10}
-        edit_arguments(place(run, step), lr_scheduler_type=name, lr_scheduler_kwargs=options)
-        edit_state(place(run, step), max_steps=step)
-    assert not check(run, "scheduler/horizon-changed")
 
 
 def test_a_sound_run_passes(run: str) -> None:

@@ -1,6 +1,5 @@
-"""optimizer/step-mismatch, fresh, unchanged: is the optimizer state that of this step."""
+"""The count of steps against the trainer's."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
@@ -29,12 +28,6 @@ def counts(*steps: float) -> Callable[[Value], None]:
             entry["step"] = FakeTensor("F32", (), pack("<f", steps[min(position, len(steps) - 1)]))
 
     return change
-
-
-def moments(value: Value, keys: tuple[str, ...] = ("exp_avg", "exp_avg_sq")) -> None:
-    for entry in value["state"].values():
-        for key in keys:
-            entry[key] = entry[key]._replace(data=bytes(len(entry[key].data)))
 
 
 def place(run: str, step: int = 300) -> Path:
@@ -119,92 +112,6 @@ def test_an_edited_state_is_explained_by_the_directory_s_name(run: str) -> None:
     assert rules == {"steps/directory-mismatch"}
 
 
-# -- fresh ----------------------------------------------------------------------------------------------------------
-
-
-def test_no_state_at_all_is_found(run: str) -> None:
-    edit_optimizer(place(run), lambda value: value["state"].clear())
-    (finding,) = report(run, "optimizer").findings
-    assert finding.rule == "optimizer/fresh"
-    assert "no state for any of its 8 parameters after 300 steps" in finding.message
-    assert finding.blocks_resume
-
-
-@pytest.mark.parametrize("count", [0.0, 1.0])
-def test_a_count_of_at_most_one_is_fresh_and_no_second_finding(run: str, count: float) -> None:
-    edit_optimizer(place(run), counts(count))
-    assert families(run) == ["optimizer/fresh"]
-
-
 def test_a_count_of_two_is_no_fresh_optimizer_but_one_of_another_step(run: str) -> None:
     edit_optimizer(place(run), counts(2.0))
     assert families(run) == ["optimizer/step-mismatch"]
-
-
-def test_moments_of_zeros_with_the_count_kept_are_found(run: str) -> None:
-    edit_optimizer(place(run), moments)
-    (finding,) = report(run, "optimizer").findings
-    assert finding.rule == "optimizer/fresh"
-    assert "16 moments that are all zero" in finding.message
-
-
-def test_some_moments_of_zeros_are_legitimate(run: str) -> None:
-    edit_optimizer(place(run), lambda value: moments(value, ("exp_avg",)))
-    assert not check(run, "optimizer/fresh")
-
-
-def test_one_step_leaves_a_count_of_one(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", (1,), max_steps=10)
-    assert outcome(run, "optimizer/fresh", "checkpoint-1").outcome is Outcome.NOT_APPLICABLE
-
-
-def test_fp16_may_skip_the_first_updates(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", (4,), max_steps=40, logging_steps=1, fp16=True)
-    edit_optimizer(place(run, 4), lambda value: value["state"].clear())
-    assert outcome(run, "optimizer/fresh", "checkpoint-4").outcome is Outcome.NOT_APPLICABLE
-
-
-def sgd(value: Value) -> None:
-    value["state"].clear()
-    for group in value["param_groups"]:
-        del group["betas"], group["eps"]
-        group.update(momentum=0, dampening=0, nesterov=False)
-
-
-def test_sgd_keeps_no_state_and_writes_the_same_file_again(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", schedule="constant")
-    for step in (100, 200, 300):
-        edit_optimizer(place(run, step), sgd)
-    assert not report(run, "optimizer").findings
-    assert "no state" in str(outcome(run, "optimizer/unchanged", "checkpoint-300").reason)
-
-
-# -- unchanged ------------------------------------------------------------------------------------------------------
-
-
-def test_a_copied_optimizer_is_one_finding_that_names_its_source(run: str) -> None:
-    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
-    (finding,) = report(run, "optimizer").findings
-    assert finding.rule == "optimizer/unchanged"
-    assert "checkpoint-100, 200 steps before" in finding.message
-    assert finding.blocks_resume
-
-
-def test_at_quick_depth_the_count_tells_what_the_digest_cannot(run: str) -> None:
-    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
-    (finding,) = report(run, "optimizer", depth="quick").findings
-    assert finding.rule == "optimizer/step-mismatch"
-
-
-@pytest.mark.parametrize(("fp16", "found"), [(True, 0), (False, 1)])
-def test_a_step_that_the_fp16_scaler_skipped_leaves_the_optimizer_as_it_was(
-    tmp_path: Path, fp16: bool, found: int
-) -> None:
-    run = make_run(tmp_path / "run", (100, 101), max_steps=200, fp16=fp16)
-    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 101) / "optimizer.pt")
-    assert len(check(run, "optimizer/unchanged")) == found
-
-
-def test_a_sound_run_passes(run: str) -> None:
-    for rule in ("unchanged", "fresh", "step-mismatch"):
-        assert outcome(run, f"optimizer/{rule}", "checkpoint-300").outcome is Outcome.PASS

@@ -1,0 +1,55 @@
+"""NaN and infinities."""
+
+from pathlib import Path
+from struct import pack
+from typing import Any
+
+import pytest
+
+from audit.testing.judging import report
+from audit.testing.runs import edit_optimizer, edit_tensors, make_run
+from audit.testing.torch_files import FakeTensor
+
+Value = dict[str, Any]
+
+FILE = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def place(run: str, step: int = 300) -> Path:
+    return Path(run, f"checkpoint-{step}")
+
+
+def only(run: str) -> Any:
+    """The one finding of all rules on optimizer, scheduler, weights and adapter."""
+    (finding,) = report(run, "optimizer", "scheduler", "weights", "adapter").findings
+    return finding
+
+
+def put(entry: Value, key: str, data: bytes, at: int = 0) -> None:
+    tensor = entry[key]
+    entry[key] = tensor._replace(data=tensor.data[:at] + data + tensor.data[at + len(data) :])
+
+
+@pytest.mark.parametrize("key", ["exp_avg", "exp_avg_sq"])
+def test_a_nan_in_a_moment_is_found(run: str, key: str) -> None:
+    edit_optimizer(place(run), lambda value: put(value["state"][5], key, pack("<f", float("nan"))))
+    finding = only(run)
+    assert finding.rule == "optimizer/not-finite"
+    assert f"1 of 8 parameters, first in {key} of parameter 5" in finding.message
+
+
+def test_nan_in_weights_and_moments_is_one_finding(run: str) -> None:
+    nan = pack("<f", float("nan"))
+    edit_optimizer(place(run), lambda value: put(value["state"][5], "exp_avg", nan))
+
+    def spoil(tensors: dict[str, FakeTensor]) -> None:
+        name = next(iter(tensors))
+        tensors[name] = tensors[name]._replace(data=nan + tensors[name].data[4:])
+
+    edit_tensors(place(run) / FILE, spoil)
+    assert only(run).rule == "weights/not-finite"

@@ -1,0 +1,41 @@
+"""The state of an older checkpoint."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from audit.testing.judging import check, report
+from audit.testing.runs import make_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def place(run: str, step: int = 300) -> Path:
+    return Path(run, f"checkpoint-{step}")
+
+
+def test_a_copied_optimizer_is_one_finding_that_names_its_source(run: str) -> None:
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
+    (finding,) = report(run, "optimizer").findings
+    assert finding.rule == "optimizer/unchanged"
+    assert "checkpoint-100, 200 steps before" in finding.message
+    assert finding.blocks_resume
+
+
+def test_at_quick_depth_the_count_tells_what_the_digest_cannot(run: str) -> None:
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
+    (finding,) = report(run, "optimizer", depth="quick").findings
+    assert finding.rule == "optimizer/step-mismatch"
+
+
+@pytest.mark.parametrize(("fp16", "found"), [(True, 0), (False, 1)])
+def test_a_step_that_the_fp16_scaler_skipped_leaves_the_optimizer_as_it_was(
+    tmp_path: Path, fp16: bool, found: int
+) -> None:
+    run = make_run(tmp_path / "run", (100, 101), max_steps=200, fp16=fp16)
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 101) / "optimizer.pt")
+    assert len(check(run, "optimizer/unchanged")) == found

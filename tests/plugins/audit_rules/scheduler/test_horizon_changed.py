@@ -1,0 +1,50 @@
+"""The length of the schedule."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.findings import Outcome, Severity
+from audit.testing.judging import check, outcome
+from audit.testing.runs import edit_arguments, edit_state, make_run
+from audit.testing.torch_files import Made
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def place(run: str, step: int = 300) -> Path:
+    return Path(run, f"checkpoint-{step}")
+
+
+def test_a_decaying_schedule_of_another_length_is_a_warning(run: str) -> None:
+    edit_state(place(run), max_steps=900)
+    (finding,) = check(run, "scheduler/horizon-changed")
+    assert finding.checkpoint == "checkpoint-300"
+    assert "linear schedule ends at step 900, in checkpoint-200 it ended at step 300" in finding.message
+    assert finding.severity is Severity.WARNING
+
+
+def test_a_length_that_grows_with_every_batch_is_one_finding(run: str) -> None:
+    edit_state(place(run, 100), max_steps=100)
+    edit_state(place(run, 200), max_steps=200)
+    (finding,) = check(run, "scheduler/horizon-changed")
+    assert finding.checkpoint == "checkpoint-200"
+
+
+def test_a_constant_schedule_may_grow_with_every_batch(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", schedule="constant")
+    for step in (100, 200, 300):
+        edit_state(place(run, step), max_steps=step)
+    assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_schedule_with_lengths_of_its_own_may_grow(run: str) -> None:
+    name = Made("transformers.trainer_utils.SchedulerType", ("warmup_stable_decay",))
+    for step in (100, 200, 300):
+        options = {"num_stable_steps": 50, "num_decay_steps": 10}
+        edit_arguments(place(run, step), lr_scheduler_type=name, lr_scheduler_kwargs=options)
+        edit_state(place(run, step), max_steps=step)
+    assert not check(run, "scheduler/horizon-changed")

@@ -1,0 +1,47 @@
+"""Weights without values."""
+
+from pathlib import Path
+
+import pytest
+
+from audit.findings import Outcome
+from audit.testing.judging import check, outcome
+from audit.testing.runs import edit_tensors, make_run
+from audit.testing.torch_files import FakeTensor
+
+FILE = "adapter_model.safetensors"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def test_an_adapter_without_tensors_is_hollow(run: str) -> None:
+    edit_tensors(Path(run, "checkpoint-300", FILE), lambda tensors: tensors.clear())
+    (finding,) = check(run, "weights/hollow")
+    assert "no tensor at all" in finding.message
+
+
+def test_tensors_of_zero_size_are_hollow(run: str) -> None:
+    def empty(tensors: dict[str, FakeTensor]) -> None:
+        for name in list(tensors):
+            tensors[name] = FakeTensor("F32", (0,), b"")
+
+    edit_tensors(Path(run, "checkpoint-300", FILE), empty)
+    (finding,) = check(run, "weights/hollow")
+    assert "8 of 8 tensors" in finding.message
+
+
+def test_an_empty_buffer_of_a_full_model_is_not_hollow(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", full=True)
+    edit_tensors(
+        Path(run, "checkpoint-300", "model.safetensors"),
+        lambda tensors: tensors.update({"model.cache": FakeTensor("F32", (0, 4), b"")}),
+    )
+    assert not check(run, "weights/hollow")
+
+
+def test_a_sound_run_passes_all_rules_on_values(run: str) -> None:
+    for rule in ("not-finite", "untrained", "zero-run", "rank-slice", "outlier", "hollow"):
+        assert outcome(run, f"weights/{rule}", "checkpoint-300").outcome is Outcome.PASS
