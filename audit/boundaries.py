@@ -139,6 +139,8 @@ def rises(points: Sequence[Point], tolerance: float = 1e-6) -> Iterator[tuple[Po
     """Yield the neighbours between which the rate rises after it had once fallen (``tolerance`` is relative)."""
     fallen = False
     for before, after in pairwise(points):
+        if after.step < before.step:
+            continue  # a log in disorder: history/not-ascending
         if after.value < before.value * (1 - tolerance):
             fallen = True
         elif fallen and after.value > before.value * (1 + tolerance):

@@ -38,11 +38,23 @@ def off_schedule(
     ``_last_lr`` is the base rate times the schedule's factor at ``last_epoch``, with warm-up and type of the training
     arguments and ``max_steps`` of the trainer state; it held in 418 of 418 checkpoints. On a resume the file's
     ``base_lrs`` win over the ``learning_rate`` argument (Trainer 5.23), so a doubled one trains on at the doubled rate.
+    Each base rate is also the ``initial_lr`` of its group in the optimizer (438 of 438), whatever the scheduler.
 
     Judged for LambdaLR and the types linear, cosine (also with restarts or a minimum) and constant (also with warm-up).
     A scheduler that the user's program made may be another one than the arguments name: a deviation counts only where
     the rates in the log follow the formula. ``tolerance`` is relative to the base rate.
     """
+    foreign = _foreign_base(checkpoint, scheduler.base_lrs or [], tolerance)
+    if foreign is not None:
+        number, initial, own = foreign
+        yield Violation(
+            f"The base learning rate of group {number} is {own:g} in the scheduler, but the optimizer began with "
+            f"{initial:g}: a resume would go on from the scheduler's",
+            file=layout.scheduler,
+            expected=initial,
+            actual=own,
+        )
+        return
     kind = arguments.get("lr_scheduler_type")
     if scheduler.kind != "lambda" or kind not in EXACT:
         raise NotApplicable(f"no formula for the schedule {kind if scheduler.kind == 'lambda' else scheduler.kind}")
@@ -73,6 +85,18 @@ def off_schedule(
         text += f"; the logged rates follow max_steps {follows}, so max_steps in the trainer state was changed"
         file = checkpoint.run.backend.state_file
     yield Violation(text, file=file, expected=expected, actual=actual)
+
+
+def _foreign_base(checkpoint: Checkpoint, bases: list[float], tolerance: float) -> tuple[int, float, float] | None:
+    """The first group whose base rate is not the one that the optimizer began with: number, initial and base rate."""
+    optimizer = checkpoint.optional("optimizer")
+    if optimizer is None or len(optimizer.groups) != len(bases):
+        return None
+    for number, (group, own) in enumerate(zip(optimizer.groups, bases, strict=True)):
+        initial = group.get("initial_lr")
+        if isinstance(initial, int | float) and not abs(own - initial) <= tolerance * max(abs(own), abs(initial)):
+            return number, initial, own
+    return None
 
 
 def _wrong(share: float, bases: list[float], rates: list[float], tolerance: float) -> list[tuple[int, float, float]]:

@@ -15,6 +15,7 @@ _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
 @rule(
     Severity.ERROR,
     remedy="Declare the horizon of all batches at once, or use a constant schedule; then go back to before that step.",
+    explained_by=("history/not-ascending", "history/beyond-step"),
 )
 def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[Violation]:
     """The learning rate rose again after it had fallen, with a schedule that never rises.

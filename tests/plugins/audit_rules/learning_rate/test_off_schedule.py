@@ -17,8 +17,25 @@ def test_doubled_base_rates_are_one_finding(tmp_path: Path, schedule: str) -> No
     (finding,) = check(run, "learning-rate/off-schedule")
 
     assert finding.file == "scheduler.pt"
-    assert "with a base rate of 0.0002" in finding.message
-    assert "learning-rate/scheduler-disagrees" not in {item.rule for item in report(run).findings}
+    assert (finding.expected, finding.actual) == (1e-4, 2e-4)
+    assert {item.rule for item in report(run, "learning-rate").findings} == {"learning-rate/off-schedule"}
+
+
+def test_a_base_rate_is_compared_where_the_schedule_has_ended_and_has_no_formula(tmp_path: Path) -> None:
+    run = make_run(tmp_path, lr_scheduler_type="polynomial")
+    edit_scheduler(tmp_path / "checkpoint-300", base_lrs=[2e-4, 2e-4])
+
+    assert [item.actual for item in check(run, "learning-rate/off-schedule")] == [2e-4]
+
+
+def test_without_an_optimizer_the_formula_shows_a_doubled_base_rate(tmp_path: Path) -> None:
+    run = make_run(tmp_path, max_steps=600)
+    edit_scheduler(tmp_path / "checkpoint-300", base_lrs=[2e-4, 2e-4])
+    (tmp_path / "checkpoint-300/optimizer.pt").unlink()
+
+    (finding,) = check(run, "learning-rate/off-schedule")
+
+    assert "is 5e-05, but the linear schedule gives 0.0001 at step 300 of 600" in finding.message
 
 
 def test_a_changed_rate_in_the_scheduler_explains_that_the_optimizer_has_another(tmp_path: Path) -> None:
@@ -64,7 +81,8 @@ def test_other_schedulers_have_no_formula(tmp_path: Path, changes: dict[str, Any
 def test_each_group_has_its_own_base_rate(tmp_path: Path) -> None:
     run = make_run(tmp_path, max_steps=600)
     edit_scheduler(tmp_path / "checkpoint-300", base_lrs=[1e-4, 4e-4], _last_lr=[5e-5, 2e-4])
-    edit_optimizer(tmp_path / "checkpoint-300", lambda document: document["param_groups"][1].update(lr=2e-4))
+    rates = {"lr": 2e-4, "initial_lr": 4e-4}
+    edit_optimizer(tmp_path / "checkpoint-300", lambda document: document["param_groups"][1].update(rates))
 
     assert report(run, "learning-rate").findings == ()
 

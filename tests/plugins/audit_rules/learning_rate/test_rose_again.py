@@ -33,8 +33,8 @@ def test_a_warm_up_and_a_fall_pass(tmp_path: Path) -> None:
 
 
 def test_restarts_that_were_asked_for_are_legal(tmp_path: Path) -> None:
-    options = {"lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2}}
-    run = rated(tmp_path, fall() + fall(), **options)
+    cycles = {"num_cycles": 2}
+    run = rated(tmp_path, fall() + fall(), lr_scheduler_type="cosine_with_restarts", lr_scheduler_kwargs=cycles)
 
     assert "may rise" in str(outcome(run, "learning-rate/rose-again").reason)
 

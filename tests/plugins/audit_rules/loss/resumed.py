@@ -1,14 +1,20 @@
 """Runs with losses of one's own choice, resumed where one likes."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from audit.testing.runs import edit_arguments, edit_state, make_run
 
 
-def resumed(path: Path, losses: Sequence[float], boundaries: Sequence[int] = (), every: int = 10, **entry: Any) -> str:
+def resumed(
+    path: Path,
+    losses: Sequence[float],
+    boundaries: Sequence[int] = (),
+    every: int = 10,
+    entry: Mapping[str, Any] | None = None,
+) -> str:
     """Write a run that logs ``losses`` every 10 steps and saves every ``10 * every``.
 
     After each of ``boundaries`` (steps of saves) the training arguments differ, as after a resume. ``entry`` is added to
@@ -18,7 +24,13 @@ def resumed(path: Path, losses: Sequence[float], boundaries: Sequence[int] = (),
     steps = sorted({*range(10 * every, last + 1, 10 * every), last})
     run = make_run(path, steps=steps, save_steps=10 * every, schedule="constant", max_steps=last)
     log = [
-        {"epoch": 0.9 * (index + 1) / len(losses), "grad_norm": 1.0, "learning_rate": 1e-4, "loss": loss, **entry}
+        {
+            "epoch": 0.9 * (index + 1) / len(losses),
+            "grad_norm": 1.0,
+            "learning_rate": 1e-4,
+            "loss": loss,
+            **(entry or {}),
+        }
         | {"step": 10 * (index + 1)}
         for index, loss in enumerate(losses)
     ]

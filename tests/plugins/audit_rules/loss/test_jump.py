@@ -39,14 +39,14 @@ def test_without_a_boundary_nothing_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("entry", [{"reward": 0.5}, {"objective/kl": 0.1}])
 def test_reinforcement_learning_is_left_out_unless_asked_for(tmp_path: Path, entry: dict[str, float]) -> None:
-    run = resumed(tmp_path, level(1.0) + level(1.5), boundaries=[200], **entry)
+    run = resumed(tmp_path, level(1.0) + level(1.5), boundaries=[200], entry=entry)
 
     assert "reinforcement" in str(outcome(run, "loss/jump").reason)
     assert len(check(run, "loss/jump", rules={"loss/jump": {"include_rl": True}})) == 1
 
 
 def test_preference_training_is_no_reinforcement_learning(tmp_path: Path) -> None:
-    run = resumed(tmp_path, level(1.0) + level(1.5), boundaries=[200], **{"rewards/chosen": 0.5})
+    run = resumed(tmp_path, level(1.0) + level(1.5), boundaries=[200], entry={"rewards/chosen": 0.5})
 
     assert len(check(run, "loss/jump")) == 1
 

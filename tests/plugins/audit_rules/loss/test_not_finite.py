@@ -19,6 +19,6 @@ def test_a_loss_that_is_not_finite_is_reported_once(tmp_path: Path, value: float
 
 
 def test_a_gradient_norm_of_nan_is_legal(tmp_path: Path) -> None:
-    run = resumed(tmp_path, level(1.0, 20), grad_norm=float("nan"))
+    run = resumed(tmp_path, level(1.0, 20), entry={"grad_norm": float("nan")})
 
     assert check(run, "loss/not-finite") == []

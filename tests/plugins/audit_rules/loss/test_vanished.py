@@ -6,7 +6,7 @@ from tests.plugins.audit_rules.loss.resumed import level, resumed
 
 
 def test_a_loss_of_zero_with_a_norm_of_nan_is_reported_once(tmp_path: Path) -> None:
-    run = resumed(tmp_path, level(1.0, 15) + [0.0] * 15, grad_norm=float("nan"))
+    run = resumed(tmp_path, level(1.0, 15) + [0.0] * 15, entry={"grad_norm": float("nan")})
 
     (finding,) = check(run, "loss/vanished")
 
@@ -21,4 +21,4 @@ def test_a_loss_of_zero_with_a_finite_norm_is_legal(tmp_path: Path) -> None:
 
 
 def test_a_norm_of_nan_with_a_finite_loss_is_legal(tmp_path: Path) -> None:
-    assert check(resumed(tmp_path, level(1.0, 20), grad_norm=float("nan")), "loss/vanished") == []
+    assert check(resumed(tmp_path, level(1.0, 20), entry={"grad_norm": float("nan")}), "loss/vanished") == []
