@@ -80,7 +80,7 @@ def write_small_files(path: str, step: int, horizon: int, rate: float) -> None:
         }
         for entry in range(1, step + 1)
     ]
-    trainer_state = {
+    trainer_state: dict[str, object] = {
         "best_global_step": None,
         "best_metric": None,
         "best_model_checkpoint": None,
