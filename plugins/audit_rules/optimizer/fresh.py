@@ -8,7 +8,7 @@ from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit_rules._updates import OVERFLOWS, highest, uses_fp16
+from audit_rules._updates import OVERFLOWS, highest, updates, uses_fp16
 from audit_rules.optimizer._shared import moments, parameters
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def fresh(
     With the count kept and the moments zero, not even the bias correction of Adam helps.
 
     Not judged: optimizers without state (SGD, layer-wise GaLore), the first step, and the first steps of fp16, which the
-    scaler may have skipped. Moments are looked at at full depth only; while ``lora_B`` is zero those of ``lora_A`` are,
+    scaler may have skipped (unless the checkpoint before has updates). Moments are looked at at full depth only; while ``lora_B`` is zero those of ``lora_A`` are,
     so all of them count together.
     """
     done = state.global_step
@@ -43,7 +43,10 @@ def fresh(
         raise NotApplicable("one step leaves no more than this")
     if not parameters(optimizer):
         raise NotApplicable("the optimizer trains no parameter")
-    if done <= OVERFLOWS and uses_fp16(checkpoint) and not highest(optimizer.steps):
+    previous = checkpoint.optional("previous")
+    begun = previous is not None and bool(updates(previous))
+    skipped = done <= OVERFLOWS and uses_fp16(checkpoint) and not begun
+    if skipped and not highest(optimizer.steps):
         raise NotApplicable("the fp16 gradient scaler may have skipped every update so far")
     if not optimizer.state:
         if optimizer.kind not in KEEPS_STATE:
@@ -51,7 +54,7 @@ def fresh(
         yield _violation(layout, f"has no state for any of its {len(parameters(optimizer))} parameters", done, 0)
         return
     count = highest(optimizer.steps)
-    if count is not None and count <= 1 and not (uses_fp16(checkpoint) and done <= OVERFLOWS):
+    if count is not None and count <= 1 and not skipped:
         yield _violation(layout, f"counted {count:g} updates", done, count)
         return
     scan = checkpoint.optional("scan")

@@ -30,7 +30,7 @@ def unchanged(
     learning rate and the moments of the older step.
 
     Not judged: optimizers without any state (plain SGD with a constant rate writes the same file again), and
-    neighbours of a few steps in fp16, where the gradient scaler may have skipped every update between them.
+    neighbours of a few steps in fp16 whose weights are the same as well: the gradient scaler skipped every update.
     """
     path = layout.optimizer
     if path is None or path not in scan or scan[path].error:
@@ -41,11 +41,11 @@ def unchanged(
     for older in reversed(checkpoint.run.judged):
         other = older.optional("scan") if older.step < checkpoint.step else None
         found = other.get(path) if other else None
-        if found is None or found.error:
+        if other is None or found is None or found.error:
             continue
         looked = True
         steps = checkpoint.step - older.step
-        if found.digest == scan[path].digest and not (steps <= OVERFLOWS and uses_fp16(checkpoint)):
+        if found.digest == scan[path].digest and not _skipped(checkpoint, steps, layout, scan, other):
             yield Violation(
                 f"{path} is byte for byte the one of {older.name}, {steps} steps before",
                 file=path,
@@ -55,3 +55,18 @@ def unchanged(
             return
     if not looked:
         raise NotApplicable("no older optimizer state was read")
+
+
+def _skipped(
+    checkpoint: Checkpoint,
+    steps: int,
+    layout: Layout,
+    scan: Mapping[str, FileScan],
+    other: Mapping[str, FileScan],
+) -> bool:
+    """Say whether an fp16 scaler may have skipped all updates: then the weights are the same, too."""
+    return (
+        steps <= OVERFLOWS
+        and uses_fp16(checkpoint)
+        and all(file in scan and file in other and scan[file].digest == other[file].digest for file in layout.weights)
+    )

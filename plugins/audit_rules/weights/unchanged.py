@@ -15,7 +15,7 @@ from audit_rules.weights._shared import idle, older_scans, shown
     Severity.ERROR,
     blocks_resume=True,
     remedy="The weights of an older step lie here: resume from that older checkpoint, whose files belong together.",
-    explained_by=("steps/directory-mismatch", "weights/not-finite", "weights/hollow"),
+    explained_by=("steps/directory-mismatch", "weights/not-finite", "weights/hollow", "adapter/shape-mismatch"),
 )
 def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
     """The weights are, byte for byte, those of an older checkpoint.

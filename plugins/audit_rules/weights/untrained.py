@@ -14,6 +14,7 @@ from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scann
     Severity.ERROR,
     remedy="Check that the adapter was active and its parameters were in the optimizer (model.print_trainable_parameters()), "
     "and that the adapter was saved from the trained model; resume from a checkpoint whose lora_B is not zero.",
+    explained_by=("adapter/shape-mismatch",),
 )
 def untrained(
     checkpoint: Checkpoint, adapters: tuple[Adapter, ...], scan: Mapping[str, FileScan]

@@ -30,6 +30,8 @@ def zero_run(
     (PEFT starts it at random), more zero ``lora_B`` than the optimizer has parameters without a gradient, and a matrix
     that is all zero and was not in an older checkpoint.
 
+    A file of nothing but zeros is an error and blocks a resume.
+
     Exceptions: embeddings, experts, output heads and masks, where rows of zeros are normal; vectors; zeros that lie at
     the same place in another checkpoint too (a pruned model).
     """
@@ -48,6 +50,16 @@ def zero_run(
     for name, file in _untrained_too_many(checkpoint, scan, items):
         if f"all of {name}" not in lost.get(file, []):
             lost.setdefault(file, []).append(f"all of {name}")
+    for file in dict.fromkeys(item.file for item in items):
+        values = [item for item in items if item.file == file and item.tensor.nbytes]
+        if values and all(item.scan.all_zero for item in values):
+            lost.pop(file, None)
+            yield Violation(
+                f"every value in {file} is zero: its contents are lost",
+                file=file,
+                severity=Severity.ERROR,
+                blocks_resume=True,
+            )
     for file, places in lost.items():
         yield Violation(f"{file} holds zeros where values should be: {shown(places, 2)}", file=file, actual=len(places))
 
@@ -103,16 +115,17 @@ def _untrained_too_many(
 ) -> Iterator[tuple[str, str]]:
     """Give the zero ``lora_B`` of a shape where there are more of them than untrained parameters of that shape.
 
-    A parameter that got a gradient has a second moment above 0, and its ``lora_B`` moved from zero. The optimizer
+    Files in which all are zero are inactive adapters. A parameter that got a gradient has a second moment above 0, and its ``lora_B`` moved from zero. The optimizer
     keeps no names, so only numbers can be compared.
     """
     optimizer, layout = checkpoint.optional("optimizer"), checkpoint.optional("layout")
     path = layout.optimizer if layout else None
-    if optimizer is None or path is None or path not in scan or len(checkpoint.layout.adapters) != 1:
+    if optimizer is None or path is None or path not in scan:
         return
     if never_learned(checkpoint):
         return
-    zero = [item for item in items if is_lora_b(item.tensor.name) and item.scan.all_zero]
+    second = [item for item in items if is_lora_b(item.tensor.name)]
+    zero = [item for item in second if item.scan.all_zero]
     if not zero or optimizer.kind != "adam":
         return
     spans = scan[path].spans
@@ -124,8 +137,9 @@ def _untrained_too_many(
             if found is not None and not found.all_zero:
                 trained[moment.shape] += 1
     saved = Counter(item.tensor.shape for item in items)
+    active = {item.file for item in second if not item.scan.all_zero}
     for item in zero:
         shape = item.tensor.shape
         filled = saved[shape] - sum(other.tensor.shape == shape for other in zero)
-        if trained[shape] > filled:
+        if item.file in active and trained[shape] > filled:
             yield item.tensor.name, item.file

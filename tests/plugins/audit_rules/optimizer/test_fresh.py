@@ -99,3 +99,9 @@ def test_sgd_keeps_no_state_and_writes_the_same_file_again(tmp_path: Path) -> No
 def test_a_sound_run_passes(run: str) -> None:
     for rule in ("unchanged", "fresh", "step-mismatch"):
         assert outcome(run, f"optimizer/{rule}", "checkpoint-300").outcome is Outcome.PASS
+
+
+def test_in_fp16_what_was_there_before_cannot_be_skipped_away(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (4, 8), max_steps=40, logging_steps=1, fp16=True)
+    edit_optimizer(place(run, 8), lambda value: value["state"].clear())
+    assert len(check(run, "optimizer/fresh")) == 1

@@ -32,10 +32,11 @@ def test_at_quick_depth_the_count_tells_what_the_digest_cannot(run: str) -> None
     assert finding.rule == "optimizer/step-mismatch"
 
 
-@pytest.mark.parametrize(("fp16", "found"), [(True, 0), (False, 1)])
-def test_a_step_that_the_fp16_scaler_skipped_leaves_the_optimizer_as_it_was(
-    tmp_path: Path, fp16: bool, found: int
+@pytest.mark.parametrize(("fp16", "weights", "found"), [(True, True, 0), (True, False, 1), (False, True, 1)])
+def test_a_step_that_the_fp16_scaler_skipped_leaves_optimizer_and_weights_as_they_were(
+    tmp_path: Path, fp16: bool, weights: bool, found: int
 ) -> None:
     run = make_run(tmp_path / "run", (100, 101), max_steps=200, fp16=fp16)
-    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 101) / "optimizer.pt")
+    for name in ("optimizer.pt", "adapter_model.safetensors")[: 2 if weights else 1]:
+        shutil.copyfile(place(run, 100) / name, place(run, 101) / name)
     assert len(check(run, "optimizer/unchanged")) == found

@@ -1,5 +1,6 @@
 """Zeros where values should be."""
 
+import shutil
 from pathlib import Path
 from struct import pack
 
@@ -91,3 +92,24 @@ def test_a_lost_page_of_a_full_model_is_found_in_matrices_only(tmp_path: Path) -
     change(run, 300, "big.weight", 4096, bytes(4096), "model.safetensors")
     (finding,) = check(run, "weights/zero-run")
     assert "4096 bytes" in finding.message
+
+
+def test_a_full_model_of_nothing_but_zeros_blocks_a_resume(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100,), full=True)
+    edit_tensors(Path(run, "checkpoint-100", "model.safetensors"), lambda tensors: zero(tensors, ""))
+    (finding,) = check(run, "weights/zero-run")
+    assert "every value in model.safetensors is zero" in finding.message
+    assert finding.blocks_resume
+
+
+def test_the_zero_lora_b_of_an_inactive_adapter_is_legitimate_beside_a_lost_one(run: str) -> None:
+    for step in (100, 200, 300):
+        second = Path(run, f"checkpoint-{step}", "second")
+        second.mkdir()
+        for name in (FILE, "adapter_config.json"):
+            shutil.copyfile(Path(run, "checkpoint-100", name), second / name)
+        edit_tensors(second / FILE, lambda tensors: zero(tensors, ".lora_B."))
+    assert not check(run, "weights/zero-run")
+    edit_tensors(Path(run, "checkpoint-300", FILE), lambda tensors: zero(tensors, "layers.0.self_attn.q_proj.lora_B"))
+    (finding,) = check(run, "weights/zero-run")
+    assert finding.file == FILE
