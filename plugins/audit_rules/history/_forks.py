@@ -68,8 +68,13 @@ class Odd(NamedTuple):
     parting: Parting
 
 
-def odd_one(group: Lineage, main: Lineage) -> Odd | None:
-    """Tell what is odd about one of two histories, if that is a single checkpoint; None where both are runs."""
+def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
+    """Tell what is odd about a history beside the longest one, ``others`` counting those; None where it is a run.
+
+    Between two single checkpoints it is the later one; among more of them none can be told.
+    """
+    if len(main) == 1 and others > 1:
+        return None
     if len(main) == 1:
         first, last = sorted((*group, *main), key=lambda item: item.step)
         culprit, reference = (first, last) if not len(first.history) else (last, first)

@@ -49,7 +49,8 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
     if len(lineages) < 2:
         return
     main = max(lineages, key=lambda group: (len(group), group[-1].step))
-    named = [odd for group in lineages if group is not main and (odd := odd_one(group, main)) is not None]
+    others = [group for group in lineages if group is not main]
+    named = [odd for group in others if (odd := odd_one(group, main, len(others))) is not None]
     if sum(odd.kind == "foreign" for odd in named) > 1:
         named = [odd for odd in named if odd.kind != "foreign"]
     for odd in named:

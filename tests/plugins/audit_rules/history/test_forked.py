@@ -120,3 +120,13 @@ def test_one_checkpoint_alone_is_not_judged(tmp_path: Path) -> None:
     run = make_run(tmp_path, steps=(100,))
 
     assert outcome(run, "history/forked").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_where_no_two_checkpoints_agree_there_is_one_finding(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100, 200, 300, 400))
+    for step in (100, 200, 300, 400):
+        edit_state(tmp_path / f"checkpoint-{step}", log_history=edited(0, loss=float(step)))
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.message.startswith("4 histories in one directory")

@@ -1,0 +1,41 @@
+import pytest
+
+from audit.formats.history import History
+from audit.series import Point, median, series, step_of, tail
+
+
+def test_only_numbers_with_a_step_are_in_a_series() -> None:
+    entries = [
+        {"loss": 2, "step": 1},
+        {"loss": "1.5", "step": 2},
+        {"loss": True, "step": 3},
+        {"eval_loss": 1.0, "step": 4},
+        {"loss": 1.5},
+        {"loss": 1.25, "step": 5},
+    ]
+
+    assert series(entries, "loss") == [Point(1, 2.0), Point(5, 1.25)]
+
+
+def test_an_integer_beyond_any_float_is_infinite() -> None:
+    assert series([{"loss": 10**400, "step": 1}], "loss") == [Point(1, float("inf"))]
+
+
+@pytest.mark.parametrize(("step", "expected"), [(7, 7), (-1, None), (True, None), ("7", None), (None, None)])
+def test_a_step_is_a_non_negative_integer(step: object, expected: int | None) -> None:
+    assert step_of({"step": step}) == expected
+
+
+def test_the_tail_reaches_into_earlier_histories() -> None:
+    def entries(*steps: int) -> list[dict[str, float]]:
+        return [{"loss": float(step), "step": step} for step in steps]
+
+    history = History([{"eval_loss": 1.0, "step": 5}, *entries(6)], History(entries(4, 5), History(entries(1, 2, 3))))
+
+    assert [point.step for point in tail(history, "loss", 4)] == [3, 4, 5, 6]
+    assert [point.step for point in tail(history, "loss", 9)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_median_of_an_even_count_lies_between() -> None:
+    assert median([4.0, 1.0, 2.0]) == 2.0
+    assert median([4.0, 1.0, 2.0, 3.0]) == 2.5
