@@ -5,7 +5,7 @@ from audit.series import Point, median, series, step_of, tail
 
 
 def test_only_numbers_with_a_step_are_in_a_series() -> None:
-    entries = [
+    entries: list[dict[str, object]] = [
         {"loss": 2, "step": 1},
         {"loss": "1.5", "step": 2},
         {"loss": True, "step": 3},
