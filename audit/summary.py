@@ -58,7 +58,7 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     if state:
         shown = ("global_step", "max_steps", "epoch", "num_train_epochs", "save_steps", "train_batch_size")
         best = ("best_metric", "best_global_step", "best_model_checkpoint")
-        sections["trainer state"] = {name: _number(getattr(state, name)) for name in (*shown, *best)}
+        sections["trainer state"] = {name: getattr(state, name) for name in (*shown, *best)}
         history = checkpoint.optional("history")
         sections["trainer state"]["log entries"] = len(history) if history else 0
     scheduler = checkpoint.optional("scheduler")
@@ -95,7 +95,7 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     )
     sections["training arguments"] = {name: arguments[name] for name in shown_arguments if name in arguments}
     sections["files"] = {path: item.size for path, item in checkpoint.entries.items() if item.kind != DIRECTORY}
-    return sections
+    return {title: _number(values) for title, values in sections.items()}
 
 
 def _logged(checkpoint: Checkpoint, key: str) -> float | None:
@@ -107,9 +107,13 @@ def _logged(checkpoint: Checkpoint, key: str) -> float | None:
 
 
 def _number(value: Any) -> Any:
-    """NaN and infinities as text: the JSON output has no word for them."""
+    """NaN and infinities as text, inside of lists and objects, too: the JSON output has no word for them."""
     if isinstance(value, float) and not (float("-inf") < value < float("inf")):
         return str(value)
+    if isinstance(value, list | tuple):
+        return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {str(key): _number(item) for key, item in value.items()}
     return value
 
 

@@ -16,12 +16,12 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 or 2 as docs/contract.md says, 130 when interrupted."""
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    if list(arguments) in (["--version"], ["-V"]):
+    if [*arguments] in (["--version"], ["-V"]):  # not list(): once imported, that is the subcommand of this package
         from audit import __version__
 
         print(f"checkpoint-audit {__version__}")

@@ -38,7 +38,7 @@ def missing_shard(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             missing.add(name)
     gone = sorted(name for name in missing if not checkpoint.stands_in(name))
     if gone:
-        names = ", ".join(gone[:4]) + (f" and {len(gone) - 4} more" if len(gone) > 4 else "")
+        listed = ", ".join(gone[:4]) + (f" and {len(gone) - 4} more" if len(gone) > 4 else "")
         verb = "is" if len(gone) == 1 else "are"
         part = "state" if layout.kind == "deepspeed" else "weights"
-        yield Violation(f"{names} {verb} not there: part of the {part} cannot be loaded", file=gone[0])
+        yield Violation(f"{listed} {verb} not there: part of the {part} cannot be loaded", file=gone[0])

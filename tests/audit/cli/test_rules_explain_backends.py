@@ -1,0 +1,60 @@
+"""audit rules, audit explain, audit backends, audit --version, and what audit demo refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from audit import __version__
+from audit.manager import load
+from tests.audit.cli.conftest import Ended, one_line
+
+Audit = Callable[..., Ended]
+
+
+def test_every_rule_has_one_line(audit: Audit) -> None:
+    ended = audit("rules")
+    assert ended.code == 0
+    assert [line.split()[0] for line in ended.out.splitlines()] == [rule.id for rule in load().rules]
+    line = next(line for line in ended.out.splitlines() if line.startswith("files/missing-optimizer "))
+    assert line.split()[1:] == ["error", "blocks", "The", "optimizer", "state", "is", "not", "there."]
+
+
+def test_the_rules_of_one_family(audit: Audit) -> None:
+    assert {line.partition("/")[0] for line in audit("rules", "steps").out.splitlines()} == {"steps"}
+    assert "no family is named 'stps'; there are: adapter, files" in one_line(audit("rules", "stps"))
+
+
+def test_every_rule_explains_itself(audit: Audit) -> None:
+    for rule in load().rules:
+        ended = audit("explain", rule.id)
+        assert ended.code == 0
+        assert ended.out.startswith(f"{rule.id} ({rule.severity.value}")
+        assert f"What to do: {rule.remedy}\n" in ended.out
+        assert all(f"  {name} = {default!r}\n" in ended.out for name, default in rule.options.items())
+
+
+def test_an_explanation_names_the_causes_that_are_reported_instead(audit: Audit) -> None:
+    out = audit("explain", "files/missing-scheduler").out
+    assert "files/missing-scheduler (error, blocks resuming)" in out
+    assert "already named by: files/missing-optimizer" in out
+
+
+def test_an_unknown_rule_is_one_line_with_the_nearest_name(audit: Audit) -> None:
+    assert "did you mean 'files/missing-optimizer'" in one_line(audit("explain", "files/missing-optimiser"))
+
+
+def test_the_backends_are_listed(audit: Audit) -> None:
+    assert "hf-trainer  Hugging Face Trainer\n" in audit("backends").out
+
+
+def test_the_version_is_said(audit: Audit) -> None:
+    for option in ("--version", "-V"):
+        ended = audit(option)
+        assert (ended.code, ended.out) == (0, f"checkpoint-audit {__version__}\n")
+
+
+def test_a_command_called_twice_in_a_process_works_twice(audit: Audit, run: str) -> None:
+    assert [audit("list", run).code for _ in range(2)] == [0, 0]
+
+
+def test_the_demo_leaves_a_directory_alone_that_is_there(audit: Audit, tmp_path: Path) -> None:
+    assert "is already there; name a new directory" in one_line(audit("demo", "--keep", str(tmp_path)))
