@@ -21,11 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    if [*arguments] in (["--version"], ["-V"]):  # not list(): once imported, that is the subcommand of this package
-        from audit import __version__
-
-        print(f"checkpoint-audit {__version__}")
-        return 0
     from audit.cli.parser import dispatch
 
     return dispatch(arguments, COMMANDS)

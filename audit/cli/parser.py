@@ -37,11 +37,8 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             added.set_defaults(call=module.call)
     parsed = parser.parse_args(list(arguments))
     if parsed.version:
-        from audit import __version__
-
-        print(f"checkpoint-audit {__version__}")
-        return 0
-    if parsed.command is None:
+        parsed.call, parsed.command = _version, "--version"
+    elif parsed.command is None:
         parser.print_help()
         return 2
     try:
@@ -70,6 +67,13 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _version(_: argparse.Namespace) -> int:
+    from audit import __version__
+
+    print(f"checkpoint-audit {__version__}")
+    return 0
 
 
 def _sentence(text: str) -> str:

@@ -59,7 +59,7 @@ def test_the_environment_switches_colour_off(run: str, environment: dict[str, st
 
 
 @pytest.mark.parametrize(
-    "arguments", [["rules"], ["verify", "RUN"], ["list", "RUN"], ["show", "RUN", "--format", "json"]]
+    "arguments", [["--version"], ["rules"], ["verify", "RUN"], ["list", "RUN"], ["show", "RUN", "--format", "json"]]
 )
 def test_a_reader_that_went_away_is_no_error(run: str, arguments: list[str]) -> None:
     reading, writing = os.pipe()
