@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.series import Point, series
+from audit.series import Point, series, tail
 
 if TYPE_CHECKING:
     from audit.checkpoint import Checkpoint
+    from audit.formats.history import History
 
 NEVER_RISING = frozenset(
     {
@@ -68,9 +69,8 @@ def boundaries_of(lineage: Sequence["Checkpoint"]) -> tuple[Boundary, ...]:
     for boundary in (*_between(lineage), *_off_grid(lineage)):
         found.setdefault(boundary.step, boundary.reason)
     arguments = newest.optional("arguments") or {}
-    entries = list(newest.history)
-    marks = [*_epochs(series(entries, "epoch")), *_rates(series(entries, "learning_rate"), arguments)]
-    interval = _interval(entries)
+    marks = [*_epochs(series(newest.history, "epoch")), *_rates(series(newest.history, "learning_rate"), arguments)]
+    interval = _interval(newest.history)
     for boundary in marks:
         # The log shows a resume some entries late; a checkpoint or seam within reach is the same one, and exact.
         near = [step for step in found if abs(step - boundary.step) <= 2 * interval]
@@ -111,8 +111,8 @@ def _off_grid(lineage: Sequence["Checkpoint"]) -> Iterator[Boundary]:
             yield Boundary(checkpoint.step, f"a save off the grid of save_steps {every:g}, then continued")
 
 
-def _interval(entries: Sequence[Mapping[str, Any]]) -> int:
-    steps = [point.step for point in series(entries[-20:], "step")]
+def _interval(history: "History") -> int:
+    steps = [point.step for point in tail(history, "step", 20)]
     return max((after - before for before, after in pairwise(steps)), default=1) or 1
 
 

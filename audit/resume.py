@@ -14,13 +14,14 @@ def resumable(checkpoint: Checkpoint, findings: Sequence[Finding]) -> bool:
     )
 
 
-def newest_lineage(run: Run) -> tuple[Checkpoint, ...] | None:
+def newest_lineage(run: Run, findings: Sequence[Finding]) -> tuple[Checkpoint, ...] | None:
     """The lineage that was written last, or None where the files do not say which that is.
 
-    With one lineage there is no question. With several, the one whose newest trainer state is younger than all
-    others' by more than a second; a copied tree has no such order, and a guess could continue the wrong run.
+    A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the one
+    whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order, and
+    a guess could continue the wrong run.
     """
-    lineages = run.lineages
+    lineages = [group for group in run.lineages if any(resumable(item, findings) for item in group)]
     if len(lineages) <= 1:
         return lineages[0] if lineages else ()
     state_file = run.backend.state_file
@@ -35,10 +36,10 @@ def newest_lineage(run: Run) -> tuple[Checkpoint, ...] | None:
 
 def resume_from(run: Run, findings: Sequence[Finding]) -> str | None:
     """Name of the newest resumable checkpoint of the newest unambiguous lineage, or None."""
-    lineage = newest_lineage(run)
+    lineage = newest_lineage(run, findings)
     if lineage is None:
         return None
     for checkpoint in reversed(run.judged):
-        if resumable(checkpoint, findings) and (checkpoint in lineage or len(run.lineages) == 1):
+        if resumable(checkpoint, findings) and (checkpoint in lineage or not run.lineages):
             return checkpoint.name
     return None

@@ -1,10 +1,9 @@
 """Series of numbers in a log history: losses, learning rates, epochs, each with its step."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-if TYPE_CHECKING:
-    from audit.formats.history import History
+from audit.formats.history import History
 
 
 class Point(NamedTuple):
@@ -21,7 +20,15 @@ def step_of(entry: Mapping[str, Any]) -> int | None:
 
 
 def series(entries: Iterable[Mapping[str, Any]], key: str) -> list[Point]:
-    """The numbers logged under ``key``, in the order of the log; entries without a step or a number are left out."""
+    """The numbers logged under ``key``, in the order of the log; entries without a step or a number are left out.
+
+    Those of a whole history are kept with it: treat them as read-only.
+    """
+    if isinstance(entries, History):
+        kept = entries.kept
+        if key not in kept:
+            kept[key] = series(list(entries), key)
+        return kept[key]  # type: ignore[no-any-return]
     points = []
     for entry in entries:
         value = entry.get(key)

@@ -21,7 +21,7 @@ class History:
     ``problems`` say which entries have no step.
     """
 
-    __slots__ = ("_length", "base", "base_count", "own", "problems", "raw")
+    __slots__ = ("_length", "base", "base_count", "kept", "own", "problems", "raw")
 
     def __init__(
         self,
@@ -36,6 +36,8 @@ class History:
         self.raw = raw
         self.problems = problems
         self._length = self.base_count + len(own)
+        self.kept: dict[str, Any] = {}
+        """What was worked out of the entries, by name, so that many rules share one walk (audit.series)."""
 
     def __len__(self) -> int:
         return self._length
@@ -48,6 +50,13 @@ class History:
             link = link.base
         for own in reversed(chain):
             yield from own
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Every key that any entry has."""
+        if "*" not in self.kept:
+            self.kept["*"] = frozenset(set().union(*self))
+        return self.kept["*"]  # type: ignore[no-any-return]
 
     @property
     def fresh(self) -> list[Entry]:

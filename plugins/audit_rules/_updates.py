@@ -31,6 +31,15 @@ def updates(checkpoint: Checkpoint) -> float | None:
     return highest(optimizer.steps) if optimizer is not None else None
 
 
+def overwritten(checkpoint: Checkpoint) -> bool:
+    """Say whether its optimizer is of a later step: a newer save was cut off here (optimizer/step-mismatch says so).
+
+    Files that a later checkpoint shares with it then belong to the later one.
+    """
+    counted = updates(checkpoint)
+    return counted is not None and counted > checkpoint.step
+
+
 def highest(steps: list[float]) -> float | None:
     """Return the highest count; what no counter reaches (NaN, a made-up integer) is not believed."""
     return max((step for step in steps if 0 <= step < 1 << 53), default=None)

@@ -217,8 +217,8 @@ state.add(
 state.add("max_steps below global_step", "steps/beyond-schedule", set_state(max_steps=50), blocks=False)
 state.add("two log entries exchanged", "history/not-ascending", edit_state(_swap_entries), blocks=False)
 state.add("a log entry after global_step", "history/beyond-step", edit_state(_later_entry), blocks=False)
-state.add("log_history emptied", "history/forked", set_state(log_history=[]), blocks=False)
-state.add("a digit of an old loss changed", "history/forked", edit_state(_digit), blocks=False)
+state.add("log_history emptied", "history/forked", set_state(log_history=[]))
+state.add("a digit of an old loss changed", "history/forked", edit_state(_digit))
 state.add("a logged loss is text", "history/invalid-value", edit_state(_text_for_a_number), blocks=False)
 # -- files of another step --------------------------------------------------------------------------------------
 

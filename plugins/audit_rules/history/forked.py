@@ -30,7 +30,8 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
     may be the other run's, and rotation deletes across runs.
 
     Histories that were never logged to are no evidence. A single checkpoint that does not fit into the history around
-    it is named; otherwise the groups are, with their ages where the times of the files tell them apart.
+    it is named, and not to be resumed from; otherwise the groups are, with their ages where the times of the files tell
+    them apart, and only the newest one is offered.
     """
     if sum(map(len, lineages)) < 2:
         raise NotApplicable("there are not two checkpoints with a history to compare")
@@ -77,7 +78,7 @@ def _single(odd: Odd, main: Lineage, file: str) -> Violation:
             f"The history of {name} is not the one of the {len(main)} checkpoints around it ({_named(main)}): "
             f"they part at step {odd.parting.step}, it belongs to another run"
         )
-    return Violation(text, file=file, checkpoint=name, expected=theirs, actual=mine, remedy=remedy)
+    return Violation(text, file=file, checkpoint=name, expected=theirs, actual=mine, remedy=remedy, blocks_resume=True)
 
 
 def _several(run: Run, groups: Sequence[Lineage], file: str) -> Violation:

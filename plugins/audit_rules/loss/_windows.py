@@ -1,8 +1,8 @@
 """The loss of one lineage, its boundaries, and the windows before and after a place in it."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from audit.boundaries import Boundary
 from audit.checkpoint import Checkpoint
@@ -26,9 +26,9 @@ def losses_of(run: Run, include_rl: bool) -> list[Losses]:
     found = []
     reason = "no training loss was logged"
     for lineage, boundaries in zip(run.lineages, run.boundaries, strict=True):
-        entries = list(lineage[-1].history)
-        points = [point for point in series(entries, "loss") if isfinite(point.value)]
-        if not include_rl and is_rl(entries, points):
+        history = lineage[-1].history
+        points = [point for point in series(history, "loss") if isfinite(point.value)]
+        if not include_rl and is_rl(history.keys, points):
             reason = "reinforcement learning: its loss hovers around 0 and says nothing"
         elif points:
             found.append(Losses(lineage, points, boundaries))
@@ -37,11 +37,11 @@ def losses_of(run: Run, include_rl: bool) -> list[Losses]:
     return found
 
 
-def is_rl(entries: Iterable[Mapping[str, Any]], points: Sequence[Point]) -> bool:
+def is_rl(keys: Iterable[str], points: Sequence[Point]) -> bool:
     """Rewards are logged (DPO and its kin log ``rewards/chosen`` only, and are no RL), or the loss changes its sign."""
     if any(point.value < 0 for point in points):
         return True
-    return any("reward" in entry or any(key.startswith(_REWARDS) for key in entry) for entry in entries)
+    return any(key == "reward" or key.startswith(_REWARDS) for key in keys)
 
 
 def at_boundaries(losses: Losses, before: int, after: int) -> Iterator[tuple[Boundary, list[float], list[float]]]:

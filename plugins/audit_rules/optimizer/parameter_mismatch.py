@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     blocks_resume=True,
     remedy="Resume from a checkpoint whose optimizer and weights belong together; never put an optimizer.pt of another "
     "run, model or adapter beside these weights.",
-    explained_by=("adapter/shape-mismatch", "adapter/config-changed", "weights/hollow", "history/forked"),
+    explained_by=(
+        "adapter/shape-mismatch",
+        "adapter/config-changed",
+        "files/missing-shard",
+        "files/missing-weights",
+        "files/shard-index-mismatch",
+        "weights/hollow",
+        "history/forked",
+    ),
 )
 def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[Violation]:
     """The optimizer state is not that of the parameters in this checkpoint.

@@ -9,7 +9,7 @@ from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.scan import FileScan
-from audit_rules._updates import OVERFLOWS, uses_fp16
+from audit_rules._updates import OVERFLOWS, overwritten, uses_fp16
 
 if TYPE_CHECKING:
     from audit.formats.optimizer import OptimizerState
@@ -41,7 +41,7 @@ def unchanged(
     for older in reversed(checkpoint.run.judged):
         other = older.optional("scan") if older.step < checkpoint.step else None
         found = other.get(path) if other else None
-        if other is None or found is None or found.error:
+        if other is None or found is None or found.error or overwritten(older):
             continue
         looked = True
         steps = checkpoint.step - older.step

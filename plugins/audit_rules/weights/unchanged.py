@@ -8,6 +8,7 @@ from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.scan import FileScan
+from audit_rules._updates import overwritten
 from audit_rules.weights._shared import idle, older_scans, shown
 
 
@@ -35,7 +36,7 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
         other = older.optional("layout")
         theirs = _digests(other, scans) if other else {}
         same = [file for file, digest in mine.items() if theirs.get(file) == digest]
-        if not same or (len(same) < len(mine) and not _everything_trains(checkpoint)):
+        if not same or overwritten(older) or (len(same) < len(mine) and not _everything_trains(checkpoint)):
             continue
         reason = idle(older, checkpoint)
         if reason is None:
