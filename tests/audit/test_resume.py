@@ -72,8 +72,19 @@ def test_of_two_lineages_the_one_written_last_is_chosen(path: str) -> None:
 @pytest.mark.parametrize("apart", [0, SECOND])
 def test_of_two_lineages_written_at_once_none_is_guessed(path: str, apart: int) -> None:
     run = fork(path, {100: OLD, 200: OLD, 300: OLD + apart})
-    assert newest_lineage(run) is None
+    assert newest_lineage(run, []) is None
     assert resume_from(run, []) is None
+
+
+def test_a_lineage_without_a_resumable_checkpoint_is_none_to_choose(path: str) -> None:
+    run = fork(path, {100: OLD, 200: OLD, 300: OLD})
+    assert resume_from(run, [finding("checkpoint-200")]) == "checkpoint-300"
+    assert resume_from(run, [finding("checkpoint-100"), finding("checkpoint-300")]) == "checkpoint-200"
+
+
+def test_a_checkpoint_of_no_lineage_is_not_chosen_where_others_have_one(path: str) -> None:
+    edit_state(f"{path}/checkpoint-300", log_history="lost")
+    assert resume_from(opened(path), []) == "checkpoint-200"
 
 
 def test_a_readable_order_needs_more_than_a_second(path: str) -> None:
@@ -90,5 +101,5 @@ def test_only_a_judged_checkpoint_is_chosen(path: str) -> None:
 def test_without_any_history_there_is_no_lineage_and_nothing_to_choose(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-5").mkdir()
     run = opened(str(tmp_path))
-    assert newest_lineage(run) == ()
+    assert newest_lineage(run, []) == ()
     assert resume_from(run, []) is None
