@@ -1,6 +1,7 @@
 """Series of numbers in a log history: losses, learning rates, epochs, each with its step."""
 
 from collections.abc import Iterable, Mapping
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from audit.formats.history import History
@@ -19,26 +20,31 @@ def step_of(entry: Mapping[str, Any]) -> int | None:
     return step if type(step) is int and step >= 0 else None
 
 
-def series(entries: Iterable[Mapping[str, Any]], key: str) -> list[Point]:
+def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[Point]:
     """The numbers logged under ``key``, in the order of the log; entries without a step or a number are left out.
 
     Those of a whole history are kept with it: treat them as read-only.
     """
     if isinstance(entries, History):
-        kept = entries.kept
-        if key not in kept:
-            kept[key] = series(list(entries), key)
-        return kept[key]  # type: ignore[no-any-return]
-    points = []
-    for entry in entries:
-        value = entry.get(key)
-        step = entry.get("step")
-        if type(value) in (float, int) and type(step) is int:
-            points.append(Point(step, _float(value)))
-    return points
+        if key not in entries.kept:
+            entries.kept[key] = series(list(entries), key)
+        return entries.kept[key]  # type: ignore[no-any-return]
+    pairs = [(entry.get("step"), entry.get(key)) for entry in entries]
+    found = [
+        pair if type(pair[1]) is float else (pair[0], _float(pair[1]))
+        for pair in pairs
+        if type(pair[1]) in (float, int) and type(pair[0]) is int
+    ]
+    # The same as Point(*pair) for each, several times as fast: logs have a hundred thousand entries.
+    return list(map(tuple.__new__, repeat(Point), found))
 
 
-def _float(value: float) -> float:
+def fresh_series(history: History, key: str) -> list[Point]:
+    """Like :func:`series`, of the entries that the checkpoint before did not have."""
+    return series(history if history.base is None else history.fresh, key)
+
+
+def _float(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:  # JSON knows integers of any length

@@ -8,7 +8,7 @@ from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.series import series
+from audit.series import fresh_series, tail
 
 if TYPE_CHECKING:
     from audit.formats.history import History
@@ -26,8 +26,8 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
     or with ``ignore_data_skip`` lets it fall. It is a mark of a resume (7 of 7 real cases), not a fault: steps, schedule
     and weights go on. Reported for the first checkpoint that shows it.
     """
-    last = [history.base.last] if history.base is not None and history.base.last is not None else []
-    points = series([*last, *history.fresh], "epoch")
+    last = tail(history.base, "epoch", 1) if history.base is not None else []
+    points = [*last, *fresh_series(history, "epoch")]
     if not points:
         raise NotApplicable("the log holds no epochs")
     falls = [pair for pair in pairwise(points) if pair[1].value < pair[0].value]

@@ -10,6 +10,7 @@ from audit.rules import rule
 if TYPE_CHECKING:
     from audit.formats.history import History
 
+_NUMBERS = frozenset({int, float})
 _OWN = frozenset({"loss", "learning_rate", "grad_norm", "epoch", "num_tokens", "num_input_tokens_seen", "total_flos"})
 _OWN_PREFIXES = ("eval_", "test_", "train_", "rewards/", "reward", "logps/", "logits/")
 
@@ -32,8 +33,10 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
     own: list[tuple[Any, str, Any]] = []
     foreign: list[tuple[Any, str, Any]] = []
     for entry in history.fresh:
+        if _NUMBERS.issuperset(map(type, entry.values())):
+            continue
         for key, value in entry.items():
-            if type(value) not in (int, float) and key != "step":
+            if type(value) not in _NUMBERS and key != "step":
                 ours = key in _OWN or key.startswith(_OWN_PREFIXES)
                 (own if ours else foreign).append((entry.get("step"), key, value))
     for found, severity in ((own, None), (foreign, Severity.INFO)):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from audit.boundaries import Boundary
 from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.formats.history import History
 from audit.run import Run
 from audit.series import Point, median, series
 
@@ -27,7 +28,7 @@ def losses_of(run: Run, include_rl: bool) -> list[Losses]:
     reason = "no training loss was logged"
     for lineage, boundaries in zip(run.lineages, run.boundaries, strict=True):
         history = lineage[-1].history
-        points = [point for point in series(history, "loss") if isfinite(point.value)]
+        points = _finite(history)
         if not include_rl and is_rl(history.keys, points):
             reason = "reinforcement learning: its loss hovers around 0 and says nothing"
         elif points:
@@ -35,6 +36,13 @@ def losses_of(run: Run, include_rl: bool) -> list[Losses]:
     if not found:
         raise NotApplicable(reason)
     return found
+
+
+def _finite(history: History) -> list[Point]:
+    """The finite losses of a history, kept with it as :func:`series` does."""
+    if "loss, finite" not in history.kept:
+        history.kept["loss, finite"] = [point for point in series(history, "loss") if isfinite(point.value)]
+    return history.kept["loss, finite"]  # type: ignore[no-any-return]
 
 
 def is_rl(keys: Iterable[str], points: Sequence[Point]) -> bool:

@@ -8,7 +8,7 @@ from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.series import series, tail
+from audit.series import fresh_series, tail
 
 if TYPE_CHECKING:
     from audit.formats.history import History
@@ -27,7 +27,7 @@ def not_finite(checkpoint: Checkpoint, history: "History") -> Iterator[Violation
     A ``grad_norm`` of NaN or Infinity on isolated fp16 steps is legal: the scaler skips those steps. Reported for the
     first checkpoint that shows it, not for those that go on with it.
     """
-    points = series(history.fresh, "loss")
+    points = fresh_series(history, "loss")
     if not points:
         raise NotApplicable("no training loss was logged since the checkpoint before")
     bad = [point for point in points if not isfinite(point.value)]
