@@ -152,9 +152,9 @@ def bends(points: Sequence[Point], rounding: float) -> Iterator[tuple[Point, flo
 
     ``rounding`` is the absolute error of a value. Both sides must be straight, or the point is none.
     """
-    line = [points[0], *(new for old, new in pairwise(points) if new.step > old.step)][:1_000_000] if points else []
+    line = [points[0], *(new for old, new in pairwise(points) if new[0] > old[0])][:1_000_000] if points else []
     skip = 0
-    for index in range(WINDOW, len(line) - WINDOW):
+    for index in _uneven(line):
         if index < skip:
             continue
         left, here, right = line[index - WINDOW], line[index], line[index + WINDOW]
@@ -167,6 +167,19 @@ def bends(points: Sequence[Point], rounding: float) -> Iterator[tuple[Point, flo
         if all(_straight(side, slope, rounding) for side, slope in zip(sides, (old, new), strict=True)):
             yield here, old, new
             skip = index + WINDOW
+
+
+def _uneven(line: Sequence[Point]) -> list[int]:
+    """Return where the slopes on both sides differ at all by more than SLOPE: few places, found in one fast pass."""
+    steps, values = [point[0] for point in line], [point[1] for point in line]
+    return [
+        index
+        for index, (before, at, after, low, here, high) in enumerate(
+            zip(steps, steps[WINDOW:], steps[2 * WINDOW :], values, values[WINDOW:], values[2 * WINDOW :], strict=False),
+            WINDOW,
+        )
+        if abs((high - here) * (at - before) - (here - low) * (after - at)) > SLOPE * abs(here - low) * (after - at) / 2
+    ]
 
 
 def _straight(side: Sequence[Point], slope: float, rounding: float) -> bool:
