@@ -15,6 +15,11 @@ settings.register_profile("campaign", deadline=None, suppress_health_check=[Heal
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes the table of faults in the documentation."""
+    parser.addoption("--update-faults", action="store_true", help="write docs/faults.md anew")
+
+
 @pytest.fixture(scope="session")
 def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
     """Return ``train(name) -> path``: a healthy run of that configuration. Tests must not change it."""

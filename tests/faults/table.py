@@ -23,6 +23,7 @@ class Fault(NamedTuple):
     resume: str | None
     severity: str
     depth: str
+    blocks: bool
 
 
 FAULTS: dict[str, Fault] = {}
@@ -50,4 +51,4 @@ class Group:
         accused = self.newest if checkpoint == "newest" else checkpoint
         left = (self.before if blocks else self.newest) if resume == "by blocks" else resume
         assert title not in FAULTS, title
-        FAULTS[title] = Fault(title, self.title, self.base, damage, rule, accused, left, severity, depth)
+        FAULTS[title] = Fault(title, self.title, self.base, damage, rule, accused, left, severity, depth, blocks)
