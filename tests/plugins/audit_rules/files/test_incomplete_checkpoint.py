@@ -63,7 +63,10 @@ def test_the_settle_time_can_be_set(run: str) -> None:
 
 def test_a_directory_that_was_touched_by_deleting_is_no_save_in_progress(run: str) -> None:
     remove(run, "trainer_state.json", checkpoint="checkpoint-300")
-    age(Path(run, "checkpoint-300"), 1)
+    second = Path(run, "checkpoint-300", "second")
+    second.mkdir()
+    for touched in (second, second.parent):
+        age(touched, 1)
     (finding,) = judged(run, now_ns=NOW * SECOND)
     assert finding.severity is Severity.ERROR
 
