@@ -27,7 +27,7 @@ class Layout(NamedTuple):
 
     kind: str
     weights: tuple[str, ...] = ()
-    index: str | None = None
+    shard_index: str | None = None
     adapters: tuple[AdapterFiles, ...] = ()
     shadowing: tuple[str, ...] = ()
     state: str | None = None

@@ -175,7 +175,9 @@ def _uneven(line: Sequence[Point]) -> list[int]:
     return [
         index
         for index, (before, at, after, low, here, high) in enumerate(
-            zip(steps, steps[WINDOW:], steps[2 * WINDOW :], values, values[WINDOW:], values[2 * WINDOW :], strict=False),
+            zip(
+                steps, steps[WINDOW:], steps[2 * WINDOW :], values, values[WINDOW:], values[2 * WINDOW :], strict=False
+            ),
             WINDOW,
         )
         if abs((high - here) * (at - before) - (here - low) * (after - at)) > SLOPE * abs(here - low) * (after - at) / 2

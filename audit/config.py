@@ -12,6 +12,10 @@ from audit.rules import Rule
 from audit.run import SETTLE_SECONDS
 
 
+JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Threads that read files, unless told otherwise: more than eight wait for the memory."""
+
+
 class Options(NamedTuple):
     """How to verify. ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never."""
 
@@ -19,7 +23,7 @@ class Options(NamedTuple):
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     fail_on: Severity | None = Severity.ERROR
-    jobs: int = 2
+    jobs: int = JOBS
     settle_seconds: float = SETTLE_SECONDS
     allow_empty: bool = False
     backend: str | None = None
@@ -80,7 +84,7 @@ def read(path: str, registry: Registry) -> Options:
         select=tuple(table.get("select", ())),
         ignore=tuple(table.get("ignore", ())),
         fail_on=severity_or_never(table.get("fail-on", "error")),
-        jobs=table.get("jobs", 2),
+        jobs=table.get("jobs", JOBS),
         settle_seconds=float(table.get("settle-seconds", SETTLE_SECONDS)),
         backend=table.get("backend"),
         severity={name: Severity(level) for name, level in table.get("severity", {}).items()},

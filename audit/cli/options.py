@@ -14,7 +14,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--select", action="append", metavar="RULES", help="only these rules or families, by comma")
     parser.add_argument("--ignore", action="append", metavar="RULES", help="leave these rules or families out")
     parser.add_argument("--fail-on", choices=("error", "warning", "never"), help="exit 1 from here on (default: error)")
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="threads that read files (default: 2)")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="threads that read files (default: as many as cores, at most 8)"
+    )
     parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
     parser.add_argument("--backend", metavar="NAME", help="the trainer that wrote the run (default: recognised)")
     parser.add_argument("--config", metavar="FILE", help="configuration (default: audit.toml or pyproject.toml here)")
@@ -50,7 +52,7 @@ def _names(values: list[str]) -> tuple[str, ...]:
 
 
 def _positive(text: str) -> int:
-    number = int(text) if text.isdigit() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
+    if not 1 <= number <= 256:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 256")
     return number

@@ -46,7 +46,7 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         sys.stdout.flush()
         return code
     except AuditError as error:
-        print(f"audit {parsed.command}: {_one_line(str(error))}", file=sys.stderr)
+        complain(parsed.command, error)
         return 2
     except MemoryError:
         print(f"audit {parsed.command}: out of memory; audit fewer runs at once, or with --jobs 1", file=sys.stderr)
@@ -74,6 +74,11 @@ def _version(_: argparse.Namespace) -> int:
 
     print(f"checkpoint-audit {__version__}")
     return 0
+
+
+def complain(command: str, error: AuditError) -> None:
+    """Say in one line on stderr why something could not be done."""
+    print(f"audit {command}: {_one_line(str(error))}", file=sys.stderr)
 
 
 def _sentence(text: str) -> str:

@@ -5,8 +5,9 @@ import sys
 
 from audit.api import verify
 from audit.cli.options import add_options, options_of
-from audit.cli.parser import use_color, write
+from audit.cli.parser import complain, use_color, write
 from audit.cli.progress import Progress
+from audit.errors import AuditError
 from audit.manager import load
 
 
@@ -19,17 +20,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Verify every run; 2 if one could not be audited or a rule crashed, 1 for violations, else 0."""
+    """Verify every run; 2 if one could not be audited or a rule crashed, 1 for violations, else 0.
+
+    A run that cannot be audited does not keep back the reports of the others.
+    """
     registry = load()
     reporter = registry.reporter(arguments.format)
     options = options_of(arguments, registry)
-    reports = []
+    reports, failed = [], False
     for run in arguments.runs:
-        with Progress(run, quiet=arguments.quiet > 0) as progress:
-            reports.append(verify(run, options, registry=registry, progress=progress.advance))
+        try:
+            with Progress(run, quiet=arguments.quiet > 0) as progress:
+                reports.append(verify(run, options, registry=registry, progress=progress.advance))
+        except AuditError as error:
+            if len(arguments.runs) == 1:
+                raise
+            complain("verify", error)
+            failed = True
+    if not reports:
+        return 2
     color = arguments.output is None and use_color(sys.stdout)
     write(reporter(reports, color=color, verbosity=arguments.verbose - arguments.quiet), arguments.output)
-    if any(report.crashed for report in reports):
+    if failed or any(report.crashed for report in reports):
         return 2
     threshold = options.fail_on
     return int(threshold is not None and any(report.reaches(threshold) for report in reports))

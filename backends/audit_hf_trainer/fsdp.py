@@ -58,7 +58,7 @@ def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
     return layout._replace(
         kind="fsdp",
         weights=(MODEL,) if files.has(MODEL) else (),
-        index=None,
+        shard_index=None,
         shadowing=(),
         optimizer=files.only(OPTIMIZER),
         sharded_weights=files.below(model) if model else local,

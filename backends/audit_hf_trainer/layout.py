@@ -115,8 +115,8 @@ def _owed_weights(files: Files, layout: Layout) -> str:
         root = next((adapter for adapter in layout.adapters if not adapter.directory), None)
         first = root or layout.adapters[0]
         return first.weights or _inside(first.directory, ADAPTER[0])
-    if layout.index:
-        return layout.index
+    if layout.shard_index:
+        return layout.shard_index
     if layout.weights and SHARD.fullmatch(layout.weights[0]):
         return INDEXES[0] if layout.weights[0].endswith("safetensors") else INDEXES[1]
     # PEFT writes a README.md and no config.json; everything else that Trainer saves by itself has a config.json

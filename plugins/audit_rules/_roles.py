@@ -8,7 +8,7 @@ def read_by_resume(layout: Layout) -> frozenset[str]:
 
     ``training_args.bin``, tokenizers and ``config.json`` are not among them: Trainer writes them for people.
     """
-    single = (layout.index, layout.state, layout.optimizer, layout.scheduler, layout.scaler)
+    single = (layout.shard_index, layout.state, layout.optimizer, layout.scheduler, layout.scaler)
     adapters = [path for adapter in layout.adapters for path in (adapter.config, adapter.weights)]
     several = (layout.weights, layout.shadowing, layout.rng, layout.sharded_weights, layout.sharded_optimizer)
     return frozenset(path for path in (*single, *adapters, *(path for group in several for path in group)) if path)

@@ -147,7 +147,7 @@ adapter.add(
 adapter.add(
     "full-model weights beside the adapter",
     "files/shadowed-adapter",
-    lambda run: shutil.copy2(inside(run, ADAPTER), inside(run, "model.safetensors")),  # type: ignore[arg-type,return-value]
+    lambda run: shutil.copy2(inside(run, ADAPTER), inside(run, "model.safetensors")),
 )
 
 # -- names and leftovers ----------------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ names.add(
 names.add(
     "a copy named checkpoint-best",
     "files/leftover",
-    lambda run: shutil.copytree(os.path.join(run, FIRST), os.path.join(run, "checkpoint-best")),  # type: ignore[arg-type,return-value]
+    lambda run: shutil.copytree(os.path.join(run, FIRST), os.path.join(run, "checkpoint-best")),
     severity="warning",
     checkpoint=None,
     blocks=False,
@@ -200,7 +200,7 @@ names.add(
 names.add(
     "optimizer.pt copied to the root",
     "files/stray-state",
-    lambda run: shutil.copy2(inside(run, "optimizer.pt"), run),  # type: ignore[arg-type,return-value]
+    lambda run: shutil.copy2(inside(run, "optimizer.pt"), run),
     severity="warning",
     checkpoint=None,
     blocks=False,
@@ -267,7 +267,7 @@ sharded.add("the index missing", "files/missing-shard", lambda run: os.unlink(in
 sharded.add(
     "a shard of an older step",
     "weights/unchanged",
-    lambda run: shutil.copy2(shard(run, "checkpoint-6"), shard(run)),  # type: ignore[arg-type,return-value]
+    lambda run: shutil.copy2(shard(run, "checkpoint-6"), shard(run)),
     depth="full",
 )
 sharded.add("a tensor not in the index", "files/shard-index-mismatch", lambda run: edit_json(index(run), _unlisted))
@@ -279,7 +279,7 @@ sharded.add(
 sharded.add(
     "a stale model.safetensors beside the shards",
     "files/shadowed-adapter",
-    lambda run: shutil.copy2(shard(run), os.path.join(run, "checkpoint-9", "model.safetensors")),  # type: ignore[arg-type,return-value]
+    lambda run: shutil.copy2(shard(run), os.path.join(run, "checkpoint-9", "model.safetensors")),
 )
 sharded.add("an index entry that leads out", "security/escaping-path", lambda run: edit_json(index(run), _escaping))
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-Damage = Callable[[str], None]
+Damage = Callable[[str], object]
 """Gets the run's directory."""
 
 

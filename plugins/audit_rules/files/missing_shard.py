@@ -21,10 +21,10 @@ def missing_shard(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
     crashes without the index or a shard; under DeepSpeed and FSDP every process owes its own part.
     """
     missing = set()
-    if layout.index:
-        missing |= {name for name in indexed_files(checkpoint, layout.index) if name not in checkpoint.entries}
+    if layout.shard_index:
+        missing |= {name for name in indexed_files(checkpoint, layout.shard_index) if name not in checkpoint.entries}
     shards = [name for name in layout.weights if group(name)]
-    if shards and not layout.index:
+    if shards and not layout.shard_index:
         index = layout.missing.get("weights")
         if index and not checkpoint.stands_in(index):
             yield Violation(f"{index} is not there: nothing says which shard holds which tensor", file=index)

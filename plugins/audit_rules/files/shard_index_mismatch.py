@@ -23,26 +23,27 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
     the value it had before the resume, without a message. Shards of two groups (``-of-00002`` beside ``-of-00006``)
     are left over from another save.
     """
-    if layout.index is None:
+    if layout.shard_index is None:
         raise NotApplicable("the weights are not sharded")
-    document = checkpoint.file(layout.index, "shard index").value
+    document = checkpoint.file(layout.shard_index, "shard index").value
     if not isinstance(document, dict) or not isinstance(document.get("weight_map"), dict):
-        yield Violation(f"{layout.index} has no weight_map: it is no shard index", file=layout.index)
+        yield Violation(f"{layout.shard_index} has no weight_map: it is no shard index", file=layout.shard_index)
         return
-    mapped = weight_map(checkpoint, layout.index)
+    mapped = weight_map(checkpoint, layout.shard_index)
     if not mapped and not layout.weights:
         yield Violation(
-            f"{layout.index} names no tensor, and there is no shard: there are no weights", file=layout.index
+            f"{layout.shard_index} names no tensor, and there is no shard: there are no weights",
+            file=layout.shard_index,
         )
         return
     totals = {found[1] for name in layout.weights if (found := group(name))}
     if len(totals) > 1:
         groups = " and ".join(f"-of-{total:05d}" for total in sorted(totals))
-        yield Violation(f"shards of {len(totals)} groups are mixed: {groups}", file=layout.index)
+        yield Violation(f"shards of {len(totals)} groups are mixed: {groups}", file=layout.shard_index)
         return
-    extra = sorted(set(layout.weights) - indexed_files(checkpoint, layout.index))
+    extra = sorted(set(layout.weights) - indexed_files(checkpoint, layout.shard_index))
     if extra:
-        yield Violation(f"{extra[0]} is a shard that {layout.index} does not name", file=extra[0])
+        yield Violation(f"{extra[0]} is a shard that {layout.shard_index} does not name", file=extra[0])
         return
     held = {name: part.file for part in checkpoint.weights for name in part.tensors}
     for name in sorted(mapped):
@@ -50,8 +51,12 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
             continue  # files/missing-shard, or files/placeholder
         if held.get(name) != mapped[name]:
             where = f"it is in {held[name]}" if name in held else "no shard holds it"
-            yield Violation(f"{layout.index} says that {name} is in {mapped[name]}, but {where}", file=mapped[name])
+            yield Violation(
+                f"{layout.shard_index} says that {name} is in {mapped[name]}, but {where}", file=mapped[name]
+            )
             return
     unnamed = sorted(set(held) - set(mapped))
     if unnamed:
-        yield Violation(f"{held[unnamed[0]]} holds {unnamed[0]}, which the index does not name", file=layout.index)
+        yield Violation(
+            f"{held[unnamed[0]]} holds {unnamed[0]}, which the index does not name", file=layout.shard_index
+        )

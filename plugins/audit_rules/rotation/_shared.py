@@ -46,6 +46,6 @@ def is_broken(checkpoint: Checkpoint) -> bool:
 def saved_files(checkpoint: Checkpoint) -> frozenset[str]:
     """Return the files that the trainer itself wrote when it saved, without the small ones that people edit."""
     layout = checkpoint.layout
-    single = (layout.state, layout.arguments, layout.optimizer, layout.scheduler, layout.scaler, layout.index)
+    single = (layout.state, layout.arguments, layout.optimizer, layout.scheduler, layout.scaler, layout.shard_index)
     several = (layout.weights, layout.rng, layout.sharded_weights, layout.sharded_optimizer)
     return frozenset(path for path in (*single, *(path for group in several for path in group)) if path)

@@ -65,10 +65,10 @@ def _named_paths(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     layout = checkpoint.optional("layout")
     if layout is None:
         return
-    index = checkpoint.files[layout.index].optional("value") if layout.index else None
+    index = checkpoint.files[layout.shard_index].optional("value") if layout.shard_index else None
     shards = index.get("weight_map") if isinstance(index, dict) else None
     if isinstance(shards, dict):
-        yield from ((layout.index, name) for name in shards.values() if isinstance(name, str))
+        yield from ((layout.shard_index, name) for name in shards.values() if isinstance(name, str))
     if layout.kind == "deepspeed" and "latest" in checkpoint.files:
         tag = checkpoint.files["latest"].optional("text")
         yield "latest", (tag or b"").decode("utf-8", "replace").strip()

@@ -118,7 +118,8 @@ def test_an_empty_run_fits_the_schema(audit: Audit, tmp_path: Path) -> None:
         (["--output", "/nowhere/report"], "--output /nowhere/report: cannot be written"),
         (["--fail-on", "info"], "argument --fail-on: invalid choice"),
         (["--depth", "deep"], "argument --depth: invalid choice"),
-        (["--jobs", "0"], "'0' is not a positive number"),
+        (["--jobs", "0"], "'0' is not a number from 1 to 256"),
+        (["--jobs", "1000000"], "is not a number from 1 to 256"),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
         (["--two\nlines"], "unrecognized arguments: --two lines"),
     ],
@@ -136,8 +137,14 @@ def test_a_file_is_no_run(audit: Audit, run: str) -> None:
     assert "is not a directory" in one_line(audit("verify", f"{run}/checkpoint-300/optimizer.pt"))
 
 
-def test_one_run_that_cannot_be_audited_is_exit_code_2(audit: Audit, run: str, tmp_path: Path) -> None:
-    assert "no such run" in one_line(audit("verify", run, str(tmp_path / "nowhere")))
+def test_one_run_that_cannot_be_audited_is_exit_code_2_and_keeps_back_no_other_report(
+    audit: Audit, run: str, tmp_path: Path
+) -> None:
+    ended = audit("verify", run, str(tmp_path / "nowhere"))
+    assert ended.code == 2
+    assert ended.out.startswith(f"{run}: SOUND")
+    assert ended.err.count("\n") == 1
+    assert "nowhere: no such run" in ended.err
 
 
 def test_a_checkpoint_behind_a_link_is_not_silently_sound(audit: Audit, run: str) -> None:

@@ -1,5 +1,6 @@
 import os
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,13 @@ from audit.testing.arguments import training_args_bytes
 from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_torch, make_run
 from audit.testing.torch_files import FakeTensor, Made, Name, torch_archive_bytes
 
-READERS = [read_optimizer, read_rng, read_scheduler, read_scaler, read_training_args]
+READERS: list[Callable[[BytesReader], object]] = [
+    read_optimizer,
+    read_rng,
+    read_scheduler,
+    read_scaler,
+    read_training_args,
+]
 
 
 def tensor(*numbers: float, shape: tuple[int, ...] | None = None) -> FakeTensor:
