@@ -11,7 +11,6 @@ from audit.manager import Registry, did_you_mean
 from audit.rules import Rule
 from audit.run import SETTLE_SECONDS
 
-
 JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 """Threads that read files, unless told otherwise: more than eight wait for the memory."""
 
