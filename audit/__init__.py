@@ -7,16 +7,19 @@ run is executed, imported or changed. The names here are the public ones; everyt
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AuditError", "Report", "Severity", "verify"]
+__all__ = ["AuditError", "Report", "ResumeRefused", "Severity", "guard", "verify"]
 
 if TYPE_CHECKING:
-    from audit.api import verify
+    from audit.api import guard, verify
     from audit.errors import AuditError
     from audit.findings import Severity
+    from audit.guard import ResumeRefused
     from audit.report import Report
 
 _HOMES = {
     "verify": "audit.api",
+    "guard": "audit.api",
+    "ResumeRefused": "audit.guard",
     "AuditError": "audit.errors",
     "Severity": "audit.findings",
     "Report": "audit.report",

@@ -1,17 +1,37 @@
-"""What a program asks of the audit: ``verify(run) -> Report``."""
+"""What a program asks of the audit: ``verify(run) -> Report`` and ``guard(run) -> Path | None``."""
 
+import os
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.config import Options
 from audit.engine import judge
 from audit.errors import AuditError
+from audit.guard import Decision, Limits, ResumeRefused, decide
 from audit.manager import Registry, load
+from audit.pins import PINNED, pins_home
+from audit.recording import record_decision, record_observation
+from audit.records import Records, read_records
 from audit.report import CheckpointSummary, Report
 from audit.resume import resumable, resume_from
 from audit.rules import Rule
-from audit.run import Run, open_run
+from audit.run import Run, locate, open_run
 from audit.storage import DIRECTORY, LocalStorage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from audit.ledger import Ledger
+
+Progress = Callable[[int, int], None]
+
+
+class Guarded(NamedTuple):
+    """What the guard decided, and the judgement it rests on."""
+
+    decision: Decision
+    report: Report
 
 
 def verify(
@@ -19,34 +39,131 @@ def verify(
     options: Options | None = None,
     *,
     registry: Registry | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     """Judge one run: the directory that holds ``checkpoint-N``, or one such checkpoint.
 
-    ``progress`` is called with (bytes read since the last call, bytes in all) during a full-depth scan, from
-    several threads. Raises AuditError where the audit could not be done: no such run, no checkpoint in it (unless
-    ``options.allow_empty``), a plugin that does not load. Nothing of the run is executed or changed.
+    Records one observation in the run's ledger, and seals what a full-depth verification proved, unless
+    ``options.ledger`` is False. ``progress`` is called with (bytes read since the last call, bytes in all) during a
+    full-depth scan, from several threads. Raises AuditError where the audit could not be done: no such run, no
+    checkpoint in it (unless ``options.allow_empty``), a plugin that does not load. Nothing of the run is executed, and
+    no checkpoint is changed.
     """
     started = time.perf_counter()
     chosen = options or Options()
     plugins = registry or load()
-    run = open_run(
-        path,
-        [plugins.backend(chosen.backend)] if chosen.backend else plugins.backends,
-        depth=chosen.depth,
-        jobs=chosen.jobs,
-        settle_seconds=chosen.settle_seconds,
-        progress=progress,
-    )
-    if not run.checkpoints and not chosen.allow_empty:
-        raise AuditError(
-            f"{path}: no checkpoint-N directory in it; if nothing was trained here yet, say so with --allow-empty"
-        )
-    if run.checkpoints and not run.judged:
-        raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")
-    report = examine(run, chosen.chosen(plugins.rules), chosen, started)
+    root, _ = locate(path)
+    records, ledger = read_records(root, chosen.ledger and _has_checkpoints(root))
+    try:
+        run = _open(path, chosen, plugins, records, progress)
+        if not run.checkpoints and not chosen.allow_empty and not records.reached:
+            raise AuditError(
+                f"{path}: no checkpoint-N directory in it; if nothing was trained here yet, say so with --allow-empty"
+            )
+        if run.checkpoints and not run.judged:
+            raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")
+        report = examine(run, chosen.chosen(plugins.rules), chosen, started)
+        report = record_observation(run, report, ledger)
+    finally:
+        _close(ledger)
     plugins.verified(report)
     return report
+
+
+def consult(
+    path: str,
+    limits: Limits | None = None,
+    options: Options | None = None,
+    *,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Guarded:
+    """Judge a run and decide what to resume from; see :func:`audit.guard.decide`. Raises AuditError."""
+    started = time.perf_counter()
+    chosen = (options or Options())._replace(allow_empty=True)
+    plugins = registry or load()
+    limits = limits or Limits()
+    if not os.path.lexists(path):
+        empty = Report(path, None, None, None, None, (), (), (), chosen.depth, 0, time.perf_counter() - started)
+        return Guarded(Decision(None, None, True, None, ()), empty)
+    root, only = locate(path)
+    if only:
+        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
+    records, ledger = read_records(root, chosen.ledger and _has_checkpoints(root))
+    try:
+        run = _open(path, chosen, plugins, records, progress)
+        report = examine(run, chosen.chosen(plugins.rules), chosen, started)
+        if report.crashed:
+            crash = report.crashed[0]
+            raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
+        decision = _or_pinned(decide(run, report.findings, limits), root, limits, chosen, plugins)
+        report = record_observation(run, report, ledger)
+        report = record_decision(decision, report, ledger)
+    finally:
+        _close(ledger)
+    return Guarded(decision, report)
+
+
+def _or_pinned(decision: Decision, root: str, limits: Limits, options: Options, plugins: Registry) -> Decision:
+    """Take the pinned checkpoint where it is further on than what the run itself still has.
+
+    It is verified like any other: the pins' directory is a run of its own.
+    """
+    home = pins_home(root)
+    if home is None or limits.strict or limits.lineage is not None:
+        return decision
+    pins = _open(home, options, plugins, Records(), None)
+    if not pins.checkpoints:
+        return decision
+    pinned = decide(pins, examine(pins, options.chosen(plugins.rules), options, 0.0).findings, Limits())
+    if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
+        return decision
+    behind = max(item.step for item in pins.checkpoints) - (pinned.step or 0)
+    if limits.max_rollback is not None and behind > limits.max_rollback:
+        return decision
+    return pinned._replace(checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped)
+
+
+def guard(run: str | os.PathLike[str], *, strict: bool = False, allow_fresh: bool = False) -> "Path | None":
+    """Return the newest checkpoint that is really resumable, or None where nothing was ever trained: start fresh.
+
+    Raises ResumeRefused, which carries the report, where training was done and nothing may be resumed from; AuditError
+    where the audit could not be done. ``strict`` takes the newest checkpoint or none, ``allow_fresh`` returns None
+    instead of refusing.
+    """
+    from pathlib import Path
+
+    path = os.fspath(run)
+    decision, report = consult(path, Limits(strict=strict, allow_fresh=allow_fresh))
+    if decision.refusal is not None:
+        raise ResumeRefused(f"{path}: {decision.refusal}", report, decision)
+    return Path(path, decision.checkpoint) if decision.checkpoint else None
+
+
+def _open(path: str, options: Options, plugins: Registry, records: Records, progress: Progress | None) -> Run:
+    return open_run(
+        path,
+        [plugins.backend(options.backend)] if options.backend else plugins.backends,
+        depth=options.depth,
+        jobs=options.jobs,
+        settle_seconds=options.settle_seconds,
+        progress=progress,
+        records=records if options.cache else records._replace(scans={}),
+    )
+
+
+def _has_checkpoints(root: str) -> bool:
+    """Whether there is anything to record: an empty directory stays empty."""
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return False
+    return any(name.startswith("checkpoint-") for name in names) or ".audit" in names
+
+
+def _close(ledger: "Ledger | None") -> None:
+    if ledger is not None:
+        ledger.close()
 
 
 def examine(run: Run, rules: Sequence[Rule], options: Options, started: float) -> Report:
@@ -57,7 +174,7 @@ def examine(run: Run, rules: Sequence[Rule], options: Options, started: float) -
             item.name,
             item.step,
             resumable(item, findings),
-            False,
+            item.optional("seal") is not None,
             sum(entry.kind != DIRECTORY for entry in item.entries.values()),
             item.bytes,
         )

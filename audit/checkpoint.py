@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments
     from audit.run import Run
     from audit.scan import FileScan
+    from audit.seal import Seal
 
 SENTINEL = "checkpoint-is-incomplete.txt"
 """Trainer 5.x, trainer_jit_checkpoint.py: written first, removed last, read by nobody."""
@@ -288,6 +289,33 @@ class Checkpoint(Facts):
             raise NotApplicable("needs --depth full")
         files = self.files
         return {path: found for (name, path), found in self.run.scans.items() if name == self.name and path in files}
+
+    @fact
+    def seal(self) -> "Seal":
+        """Its digests as the ledger has them. Not there where it was saved anew since."""
+        seal = self.run.records.seals.get(self.name)
+        if seal is None:
+            raise NotApplicable("it was never sealed")
+        if self._saved_anew(seal):
+            raise NotApplicable("it was saved anew after it was sealed")
+        return seal
+
+    def _saved_anew(self, seal: "Seal") -> bool:
+        """Whether the trainer wrote this step again, as it does after going back to an earlier checkpoint.
+
+        Then every file is younger than the seal, and the trainer state, which holds the log, is another one. Damage
+        and edits leave most files as they were; a copy has new times, but the same state.
+        """
+        entries = [self.entries[path] for path in seal.files if path in self.entries]
+        if not entries or any(entry.mtime_ns // 1_000_000_000 <= seal.seconds for entry in entries):
+            return False
+        state = self.run.backend.state_file
+        if state not in seal.files or state not in self.entries:
+            return False
+        if self.entries[state].size != seal.files[state].size:
+            return True
+        scan = (self.optional("scan") or {}).get(state)
+        return scan is not None and not scan.error and scan.digest != seal.files[state].digest
 
     # -- neighbours ---------------------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ class Options(NamedTuple):
     jobs: int = JOBS
     settle_seconds: float = SETTLE_SECONDS
     allow_empty: bool = False
+    ledger: bool = True
+    cache: bool = True
     backend: str | None = None
     severity: Mapping[str, Severity] = {}
     rules: Mapping[str, Mapping[str, Any]] = {}

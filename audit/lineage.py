@@ -55,7 +55,10 @@ def group(checkpoints: Iterable["Checkpoint"]) -> tuple[tuple["Checkpoint", ...]
     place: dict[int, tuple[list[Checkpoint], int]] = {}
     for checkpoint in checkpoints:
         history = checkpoint.history
-        found = place.get(id(history.base)) if history.base is not None else None
+        base = history.base
+        while base is not None and id(base) not in place:
+            base = base.base  # of a copy that lies in a directory of another step and is in no group
+        found = place.get(id(base)) if base is not None else None
         if found is None:
             home: list[Checkpoint] = []
             groups.append(home)

@@ -32,6 +32,8 @@ class Report(NamedTuple):
     depth: str
     bytes_read: int
     seconds: float
+    notes: tuple[str, ...] = ()
+    """What could not be recorded, and why: the verdict holds all the same."""
 
     def count(self, severity: Severity) -> int:
         """Number of findings of this severity."""

@@ -12,12 +12,14 @@ from audit.errors import AuditError, NotApplicable
 from audit.facts import Facts, fact
 from audit.formats.damage import Damage
 from audit.lineage import Ancestry, group
+from audit.records import Records
+from audit.seal import scan_from, stamp_of
 from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
 
 if TYPE_CHECKING:
     from audit.boundaries import Boundary
     from audit.formats.trainer_state import History, StateDocument
-    from audit.scan import FileScan
+    from audit.scan import FileScan, Span
 
 SETTLE_SECONDS = 60.0
 """A checkpoint without its last file is "in progress" while a file in it is younger than this."""
@@ -47,6 +49,7 @@ class Run(Facts):
         only: Sequence[str] = (),
         progress: Callable[[int, int], None] | None = None,
         now_ns: int | None = None,
+        records: Records | None = None,
     ) -> None:
         self.path = path
         self.storage = storage
@@ -57,6 +60,7 @@ class Run(Facts):
         self.now_ns = time.time_ns() if now_ns is None else now_ns
         self._only = frozenset(only)
         self._progress = progress
+        self.records = records or Records()
 
     @fact
     def entries(self) -> Mapping[str, Entry]:
@@ -220,11 +224,20 @@ class Run(Facts):
         from audit.spans import spans_of
 
         jobs = []
+        known: dict[tuple[str, str], FileScan] = {}
         for checkpoint in self.judged:
             for path, file in (checkpoint.optional("files") or {}).items():
-                if file.readable:
-                    key = (checkpoint.name, path)
-                    jobs.append(ScanJob(key, file.open, file.entry.size, spans_of(checkpoint, file)))
+                if not file.readable:
+                    continue
+                key = (checkpoint.name, path)
+                spans = spans_of(checkpoint, file)
+                remembered = self._remembered(key, file.entry, spans)
+                if remembered is None:
+                    jobs.append(ScanJob(key, file.open, file.entry.size, spans))
+                else:
+                    known[key] = remembered
+        if not jobs:
+            return known
         total = sum(job.size for job in jobs)
         advance = None
         if self._progress is not None:
@@ -233,7 +246,15 @@ class Run(Facts):
             def advance(count: int) -> None:
                 report(count, total)
 
-        return cast("Mapping[tuple[str, str], FileScan]", scan_files(jobs, threads=self.jobs, progress=advance))
+        found = cast("dict[tuple[str, str], FileScan]", scan_files(jobs, threads=self.jobs, progress=advance))
+        return known | found
+
+    def _remembered(self, key: tuple[str, str], entry: Entry, spans: "Sequence[Span]") -> "FileScan | None":
+        """The scan of a sealed checkpoint's file that has not changed since, so that it need not be read again."""
+        if key not in self.records.scans:
+            return None
+        stamp, text = self.records.scans[key]
+        return scan_from(text) if stamp == stamp_of(entry, spans) else None
 
 
 def _of_its_step(checkpoint: Checkpoint) -> bool:

@@ -7,20 +7,26 @@ from audit.manager import Registry
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every verifying command has."""
+    """Add the options of `audit verify`."""
     parser.add_argument("--format", default="console", metavar="FORMAT", help="console (default) or json")
     parser.add_argument("--output", metavar="FILE", help="write the report to FILE instead of stdout")
+    parser.add_argument("--fail-on", choices=("error", "warning", "never"), help="exit 1 from here on (default: error)")
+    parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
+    add_judging(parser)
+
+
+def add_judging(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every command has which judges a run."""
     parser.add_argument("--depth", choices=("quick", "full"), help="structure only, or every byte (default)")
     parser.add_argument("--select", action="append", metavar="RULES", help="only these rules or families, by comma")
     parser.add_argument("--ignore", action="append", metavar="RULES", help="leave these rules or families out")
-    parser.add_argument("--fail-on", choices=("error", "warning", "never"), help="exit 1 from here on (default: error)")
     parser.add_argument(
         "--jobs", type=_positive, metavar="N", help="threads that read files (default: as many as cores, at most 8)"
     )
-    parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
     parser.add_argument("--backend", metavar="NAME", help="the trainer that wrote the run (default: recognised)")
     parser.add_argument("--config", metavar="FILE", help="configuration (default: audit.toml or pyproject.toml here)")
     parser.add_argument("--no-ledger", action="store_true", help="leave no record of this verification in the run")
+    parser.add_argument("--no-cache", action="store_true", help="read unchanged files of sealed checkpoints again, too")
     parser.add_argument("-q", "--quiet", action="count", default=0, help="the verdict only")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="also the rules that had nothing to judge")
 
@@ -35,11 +41,15 @@ def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
         options = options._replace(select=_names(arguments.select))
     if arguments.ignore:
         options = options._replace(ignore=options.ignore + _names(arguments.ignore))
-    if arguments.fail_on:
+    if getattr(arguments, "fail_on", None):
         options = options._replace(fail_on=severity_or_never(arguments.fail_on))
     if arguments.jobs:
         options = options._replace(jobs=arguments.jobs)
-    if arguments.allow_empty:
+    if arguments.no_ledger:
+        options = options._replace(ledger=False)
+    if arguments.no_cache:
+        options = options._replace(cache=False)
+    if getattr(arguments, "allow_empty", False):
         options = options._replace(allow_empty=True)
     if arguments.backend:
         options = options._replace(backend=arguments.backend)

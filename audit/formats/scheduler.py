@@ -7,6 +7,13 @@ from audit.formats.pickle_values import TensorRef
 from audit.formats.torch_archive import TorchArchive, read_torch, scalar
 from audit.storage import RangeReader
 
+_OTHERS = (
+    (frozenset({"param_groups", "state"}), "an optimizer"),
+    (frozenset({"scale", "growth_factor"}), "a gradient scaler"),
+    (frozenset({"python", "cpu"}), "random number generators"),
+)
+"""Keys that no scheduler has together, and whose they are. Which keys a custom scheduler has nobody knows."""
+
 
 class SchedulerState(NamedTuple):
     """A learning-rate scheduler's state dict; None where the scheduler keeps no such value.
@@ -44,6 +51,9 @@ def read_scheduler(reader: RangeReader) -> SchedulerState | Damage:
     values = archive.value
     if type(values) is not dict:
         return Damage(Kind.MALFORMED, "is not a scheduler's state: it is no dictionary")
+    for marks, what in _OTHERS:
+        if marks <= values.keys():
+            return Damage(Kind.MALFORMED, f"is not a scheduler's state: it is that of {what}")
     return SchedulerState(
         _kind(values),
         _integer(values.get("last_epoch")),
@@ -63,6 +73,8 @@ def read_scaler(reader: RangeReader) -> ScalerState | Damage:
     values = archive.value
     if type(values) is not dict:
         return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it is no dictionary")
+    if values and "scale" not in values:  # a scaler that was switched off saves an empty dictionary
+        return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it has no scale")
     return ScalerState(
         _number(values.get("scale")),
         _number(values.get("growth_factor")),

@@ -12,6 +12,13 @@ from audit.storage import RangeReader
 _DEPTH = 6
 _VALUES = 100_000
 _JSON_LIMIT = 1 << 20
+_OTHERS = (
+    frozenset({"param_groups", "state"}),
+    frozenset({"last_epoch", "_step_count"}),
+    frozenset({"scale", "growth_factor"}),
+    frozenset({"python", "cpu"}),
+)
+"""Keys of the states of an optimizer, a scheduler, a gradient scaler and the random number generators."""
 
 
 class TrainingArguments(NamedTuple):
@@ -47,6 +54,8 @@ def read_training_args(reader: RangeReader) -> TrainingArguments | Damage:
         if type(root) is not Call:
             return Damage(Kind.MALFORMED, "holds no training arguments")
         fields = {}
+    if type(root) is dict and any(marks <= root.keys() for marks in _OTHERS):
+        return Damage(Kind.MALFORMED, "holds no training arguments, but what belongs into another file")
     distributed = fields.get("distributed_state")
     if type(distributed) is dict and "num_processes" not in fields:
         fields["num_processes"] = distributed.get("num_processes")

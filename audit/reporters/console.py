@@ -44,6 +44,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
     lines.append([])
     lines.append([(_resume_line(report), "bold")])
     lines.append([(_footer(report), "dim")])
+    lines += [[("note: ", "bold cyan"), (note, "")] for note in report.notes]
     for crash in report.crashed:
         lines.append([("rule crashed: ", "bold red"), (f"{crash.rule}: {crash.reason}; please report this", "")])
     if verbosity > 0:

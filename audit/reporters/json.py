@@ -43,6 +43,7 @@ def document(report: Report) -> dict[str, Any]:
             "seconds": round(report.seconds, 4),
             "depth": report.depth,
         },
+        "notes": [_text(note) for note in report.notes],
     }
 
 

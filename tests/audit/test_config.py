@@ -30,7 +30,7 @@ def test_every_key_can_be_set(tmp_path: Path, registry: Registry) -> None:
     options = read(path, registry)
 
     assert options._replace(severity={}) == Options(
-        "quick", ("files",), ("files/leftover",), Severity.WARNING, 4, 5.0, False, "hf-trainer"
+        "quick", ("files",), ("files/leftover",), Severity.WARNING, 4, 5.0, backend="hf-trainer"
     )
     assert options.severity == {"files/leftover": Severity.INFO}
 

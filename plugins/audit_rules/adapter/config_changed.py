@@ -41,6 +41,13 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
         if other is None:
             continue
         compared = True
+        if "peft_type" in other.config and "peft_type" not in adapter.config:
+            yield Violation(
+                f"{adapter.files.config} is no adapter configuration: it has no peft_type",
+                file=adapter.files.config,
+                expected=_shown(other.config["peft_type"]),
+            )
+            continue
         changed = [key for key in adapter.config if key in other.config and _differs(key, adapter.config, other.config)]
         serious = [key for key in changed if key in IDENTITY]
         if changed:

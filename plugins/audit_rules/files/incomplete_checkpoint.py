@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from audit.checkpoint import Checkpoint, Completeness
 from audit.findings import Severity, Violation
 from audit.rules import rule
+from audit.storage import DIRECTORY
 
 
 @rule(
@@ -31,3 +32,5 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
         )
     elif completeness.state == "incomplete":
         yield Violation(f"was not written to its end: {completeness.reason}")
+    elif (entry := checkpoint.entries.get(state_file := checkpoint.run.backend.state_file)) and entry.kind == DIRECTORY:
+        yield Violation(f"was not written to its end: {state_file} is a directory", file=state_file)

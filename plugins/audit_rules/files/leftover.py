@@ -6,6 +6,7 @@ from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.run import Run
 from audit.storage import DIRECTORY, LINK, Entry
+from audit_rules.security._links import leads_inside
 
 
 @rule(
@@ -36,6 +37,14 @@ def leftover(run: Run) -> Iterator[Violation]:
         elif step is None and entry.kind == DIRECTORY:
             yield Violation(f"{name} is no checkpoint to a resume, but rotation counts and deletes it", file=name)
     for checkpoint in run.judged:
+        for path, entry in checkpoint.entries.items():
+            if entry.kind == DIRECTORY and "/" not in path and run.backend.checkpoint_step(path) is not None:
+                yield Violation(
+                    f"{path} lies inside {checkpoint.name}, where no resume sees it",
+                    checkpoint=checkpoint.name,
+                    file=path,
+                    remedy="Move it into the run's directory if it is missing there, or away if it is a copy.",
+                )
         orphans = [path for path in checkpoint.entries if path.rpartition("/")[2].startswith(".tmp")]
         if orphans and checkpoint.complete:
             yield Violation(
@@ -48,6 +57,5 @@ def leftover(run: Run) -> Iterator[Violation]:
 
 
 def _leads_to_directory(run: Run, entry: Entry) -> bool:
-    """A link to another name in the run's root, or out of it: a resume follows it, so it is more than a leftover."""
-    target = (entry.target or "").rstrip("/").rpartition("/")[2]
-    return entry.kind == LINK and (entry.escapes or (target in run.entries and target != entry.name))
+    """A link to something else in the run, or out of it: a resume follows it, so it is more than a leftover."""
+    return entry.kind == LINK and (entry.escapes or leads_inside(run, entry))

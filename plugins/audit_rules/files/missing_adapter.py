@@ -23,8 +23,11 @@ def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     without a message either way.
     """
     here = {adapter.directory for adapter in layout.adapters}
-    there = {adapter.directory for other in same_session(checkpoint) for adapter in other.layout.adapters}
-    for directory in sorted(there - here):
+    others = [{adapter.directory for adapter in other.layout.adapters} for other in same_session(checkpoint)]
+    for directory in sorted(set().union(*others) - here):
+        having = sum(directory in other for other in others)
+        if having < len(others) + 1 - having:
+            continue  # most do not have it: it was put beside the others later on
         if directory and checkpoint.stands_in(f"{directory}/"):
             continue  # it cannot be listed: files/unreadable
         place = f"the adapter in {directory}/" if directory else "the adapter in the checkpoint itself"

@@ -1,7 +1,7 @@
 """What forked histories have in common, and which checkpoint is the odd one."""
 
 from collections.abc import Sequence
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.checkpoint import Checkpoint
@@ -101,7 +101,9 @@ def lost_entries(lineage: Lineage) -> list[tuple[Checkpoint, Checkpoint, list[in
     """Checkpoints whose log lacks steps before their own that the next checkpoint's log has."""
     found = []
     for before, after in pairwise(lineage):
-        steps = [step for entry in after.history.fresh if (step := step_of(entry)) is not None and step < before.step]
+        new = [step for entry in after.history.fresh if (step := step_of(entry)) is not None]
+        # What was cut off comes first; where the log goes back later on, the later one is in disorder.
+        steps = list(takewhile(lambda step: step < before.step, new))  # noqa: B023 - used up at once
         if steps:
             found.append((before, after, steps))
     return found

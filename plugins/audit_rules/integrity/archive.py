@@ -70,6 +70,8 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
     for path in layout.rng:
         if path not in states and _is_readable(checkpoint.files[path], "rng"):
             found[path] = f"{path} holds no states of random number generators"
+        elif path in states and states[path].problems:
+            found[path] = f"{path} {states[path].problems[0]}"
     return found
 
 

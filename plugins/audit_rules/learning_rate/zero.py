@@ -76,6 +76,8 @@ def _ended(lineage: Sequence[Checkpoint]) -> Checkpoint | None:
     """The first checkpoint whose schedule stood at 0 although training went on from it."""
     for checkpoint in lineage[:-1]:
         scheduler = checkpoint.optional("scheduler")
+        if scheduler is not None and (scheduler.last_epoch or 0) > checkpoint.step:
+            continue  # the file of a later step: scheduler/step-mismatch
         rates = scheduler.last_lr if scheduler is not None else None
         if rates and not any(rates) and any(scheduler.base_lrs or ()) and (scheduler.last_epoch or 0) > 1:
             return checkpoint

@@ -46,7 +46,7 @@ def step_mismatch(
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
     elif not uses_fp16(checkpoint) and optimizer.kind != "schedule-free" and count != done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: it started anew, or is of another step"
-    elif before is not None and count < before:
+    elif before is not None and count < before <= previous.step:  # else that file is the wrong one
         said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started anew in between"
     if said:
         yield Violation(f"{layout.optimizer} {said}", file=layout.optimizer, expected=done, actual=count)

@@ -1,0 +1,85 @@
+"""``audit guard RUN``: what may be resumed from."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from audit.api import Guarded, consult
+from audit.cli.options import add_judging, options_of
+from audit.cli.parser import write
+from audit.cli.progress import Progress
+from audit.guard import Limits
+from audit.manager import load
+from audit.reporters.json import document
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N; it may not exist yet")
+    parser.add_argument("--strict", action="store_true", help="the newest checkpoint or none")
+    parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
+    parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back by more than this")
+    parser.add_argument("--lineage", metavar="CHECKPOINT", help="with several histories: the one of this checkpoint")
+    parser.add_argument("--format", choices=("console", "json"), default="console")
+    add_judging(parser)
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Print the checkpoint's path alone on stdout, the reasons on stderr; 1 where nothing may be resumed from."""
+    registry = load()
+    limits = Limits(arguments.strict, arguments.max_rollback, arguments.allow_fresh, arguments.lineage)
+    with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
+        guarded = consult(
+            arguments.run, limits, options_of(arguments, registry), registry=registry, progress=progress.advance
+        )
+    decision = guarded.decision
+    if arguments.format == "json":
+        write(json.dumps(_document(arguments.run, guarded), indent=2, allow_nan=False) + "\n", None)
+    elif decision.checkpoint is not None:
+        write(f"{_path(arguments.run, decision.checkpoint)}\n", None)
+    _explain(arguments.run, guarded)
+    return int(decision.refusal is not None)
+
+
+def _explain(run: str, guarded: Guarded) -> None:
+    decision = guarded.decision
+    for item in decision.skipped:
+        print(f"skipped {item.checkpoint}: {item.reason}", file=sys.stderr)
+    for note in guarded.report.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if decision.refusal is not None:
+        print(f"refused: {run}: {decision.refusal}", file=sys.stderr)
+    elif decision.fresh:
+        what = (
+            "starting over was allowed"
+            if decision.skipped or guarded.report.checkpoints
+            else "nothing was trained here"
+        )
+        print(f"start fresh: {what}", file=sys.stderr)
+
+
+def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
+    decision = guarded.decision
+    return {
+        "schema_version": 1,
+        "decision": "refused" if decision.refusal else "fresh" if decision.fresh else "resume",
+        "checkpoint": decision.checkpoint,
+        "path": _path(run, decision.checkpoint) if decision.checkpoint else None,
+        "step": decision.step,
+        "reason": decision.refusal,
+        "skipped": [item._asdict() for item in decision.skipped],
+        "report": document(guarded.report),
+    }
+
+
+def _path(run: str, checkpoint: str) -> str:
+    return os.path.join(run, checkpoint)
+
+
+def _steps(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps")
+    return int(text)

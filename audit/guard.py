@@ -1,0 +1,141 @@
+"""The guard: hand out the newest checkpoint that is really resumable, or refuse.
+
+It never falls through to step 0: where checkpoints or the ledger show progress and nothing is resumable, it refuses.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Finding
+from audit.report import Report
+from audit.resume import newest_lineage, resumable
+from audit.run import Run
+
+
+class Skipped(NamedTuple):
+    """A checkpoint that was not handed out, and why, in words."""
+
+    checkpoint: str
+    reason: str
+
+
+class Decision(NamedTuple):
+    """What the guard decided.
+
+    ``checkpoint`` is the name to resume from; without one, ``fresh`` says that training may start at step 0 and
+    ``refusal`` says why nothing is handed out.
+    """
+
+    checkpoint: str | None
+    step: int | None
+    fresh: bool
+    refusal: str | None
+    skipped: tuple[Skipped, ...]
+
+
+class Limits(NamedTuple):
+    """What the user asks of the guard.
+
+    ``strict``: the newest checkpoint or none. ``max_rollback``: at most so many steps behind the newest one or behind
+    what the ledger saw. ``allow_fresh``: if nothing is resumable, start over. ``lineage``: the name of a checkpoint
+    that says which of several histories is meant.
+    """
+
+    strict: bool = False
+    max_rollback: int | None = None
+    allow_fresh: bool = False
+    lineage: str | None = None
+
+
+def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
+    """Choose from the newest to the oldest.
+
+    A run without any trace of training is a fresh start; a checkpoint that is being written right now is passed over.
+    """
+    reached = run.records.reached
+    progress = max([reached, *(checkpoint.step for checkpoint in run.checkpoints)])
+    if not run.checkpoints:
+        trace = _trace(run)
+        return _refused(trace, (), limits) if trace else Decision(None, None, True, None, ())
+    lineage = _lineage(run, findings, limits)
+    if lineage is None:
+        return _refused(
+            f"{len(run.lineages)} histories are mixed here and nothing says which is the newest; "
+            "name a checkpoint of the one you mean with --lineage",
+            (),
+            limits,
+        )
+    skipped: list[Skipped] = []
+    for checkpoint in reversed(run.checkpoints):
+        reason = why_not(checkpoint, findings, lineage, run)
+        if reason is None:
+            return _handed_out(checkpoint, skipped, progress, limits)
+        skipped.append(Skipped(checkpoint.name, reason))
+    return _refused("no checkpoint can be resumed from", tuple(skipped), limits)
+
+
+def _trace(run: Run) -> str | None:
+    """Say what shows that something was trained in a run without checkpoints, None where nothing does."""
+    if run.records.reached:
+        return f"the ledger saw step {run.records.reached}, but there is no checkpoint any more"
+    if run.records.unusable or run.records.edited:
+        return f"there is no checkpoint, and the ledger cannot say whether there was one ({run.records.unusable or run.records.edited})"
+    left = sorted(name for name in run.entries if name.startswith(("checkpoint-", "tmp-checkpoint-")))
+    return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training" if left else None
+
+
+def _lineage(run: Run, findings: Sequence[Finding], limits: Limits) -> tuple[Checkpoint, ...] | None:
+    if limits.lineage is None:
+        return newest_lineage(run, findings)
+    for lineage in run.lineages:
+        if any(checkpoint.name == limits.lineage for checkpoint in lineage):
+            return lineage
+    return None
+
+
+def _handed_out(checkpoint: Checkpoint, skipped: list[Skipped], progress: int, limits: Limits) -> Decision:
+    behind = progress - checkpoint.step
+    passed = [item for item in skipped if not item.reason.startswith(IN_PROGRESS)]
+    if limits.strict and (passed or behind > 0):
+        reason = passed[0].reason if passed else f"step {progress} was reached before"
+        return _refused(f"the newest checkpoint is not resumable: {reason}", tuple(skipped), limits)
+    if limits.max_rollback is not None and behind > limits.max_rollback:
+        return _refused(
+            f"{checkpoint.name} is {behind} steps behind step {progress}, more than --max-rollback {limits.max_rollback}",
+            tuple(skipped),
+            limits,
+        )
+    return Decision(checkpoint.name, checkpoint.step, False, None, tuple(skipped))
+
+
+def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits) -> Decision:
+    if limits.allow_fresh:
+        return Decision(None, None, True, None, skipped)
+    return Decision(None, None, False, reason, skipped)
+
+
+IN_PROGRESS = "is being written right now"
+
+
+def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequence[Checkpoint], run: Run) -> str | None:
+    """Return why a checkpoint is not handed out, or None where it may be."""
+    own = [item for item in findings if item.checkpoint == checkpoint.name and item.blocks_resume]
+    if own:
+        worst = max(own, key=lambda item: item.severity.rank)
+        return f"{worst.message} ({worst.rule})"
+    if not resumable(checkpoint, findings):
+        general = next((item for item in findings if item.checkpoint is None and item.blocks_resume), None)
+        return f"{general.message} ({general.rule})" if general else "was not written to its end"
+    if len(run.lineages) > 1 and checkpoint not in lineage:
+        return "belongs to another history in the same directory (history/forked)"
+    return None
+
+
+class ResumeRefused(Exception):
+    """Nothing may be resumed from. ``report`` is the whole judgement, ``decision`` says what was skipped and why."""
+
+    def __init__(self, message: str, report: Report, decision: Decision) -> None:
+        super().__init__(message)
+        self.report = report
+        self.decision = decision

@@ -1,0 +1,68 @@
+"""Pins: the newest proven checkpoint, held by hard links where rotation does not reach it.
+
+Trainer's rotation deletes the oldest directories without looking at what the newer ones hold, so a run that saves NaN
+rotates its last good state away. A pin costs no second copy of the bytes; while the original is there both are one.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+
+from audit.errors import AuditError
+
+PINNED = os.path.join(".audit", "pinned")
+
+
+def pin(run: str, checkpoint: str) -> str:
+    """Pin ``checkpoint`` (a name) and let go of every other pin; return the path of the pinned copy.
+
+    Hard links change the ctime of the files and nothing else. Raises AuditError where the file system has none, or
+    where the checkpoint disappears meanwhile; an older pin then stays.
+    """
+    home = os.path.join(run, PINNED)
+    target = os.path.join(home, checkpoint)
+    source = os.path.join(run, checkpoint)
+    scratch = f"{target}.{os.getpid()}.tmp"
+    for place in (os.path.join(run, ".audit"), home):
+        if os.path.islink(place):
+            raise AuditError(f"{place}: is a link, so nothing is pinned there")
+    try:
+        os.makedirs(home, exist_ok=True)
+        if not _same_files(source, target):
+            shutil.copytree(source, scratch, copy_function=_link, symlinks=True)
+            if os.path.isdir(target):
+                shutil.rmtree(target)
+            os.rename(scratch, target)
+        for name in os.listdir(home):
+            if name != checkpoint:
+                shutil.rmtree(os.path.join(home, name), ignore_errors=True)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise AuditError(f"{target}: cannot be pinned: {error}") from error
+    return target
+
+
+def pins_home(run: str) -> str | None:
+    """Return the directory that holds the pins, None where there is none; links are not followed."""
+    home = os.path.join(run, PINNED)
+    for place in (os.path.join(run, ".audit"), home):
+        if os.path.islink(place) or not os.path.isdir(place):
+            return None
+    return home
+
+
+def _link(source: str, target: str) -> str:
+    os.link(source, target, follow_symlinks=False)
+    return target
+
+
+def _same_files(source: str, target: str) -> bool:
+    """Whether the pin holds exactly the files that the checkpoint has now."""
+    return os.path.isdir(target) and sorted(_inodes(source)) == sorted(_inodes(target))
+
+
+def _inodes(home: str) -> Iterator[tuple[str, int]]:
+    for folder, _, names in os.walk(home):
+        for name in names:
+            path = os.path.join(folder, name)
+            yield os.path.relpath(path, home), os.lstat(path).st_ino

@@ -1,0 +1,99 @@
+"""Write into the ledger what a verification or the guard found: observations, seals, decisions."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity
+from audit.guard import Decision
+from audit.report import Report
+from audit.resume import resumable
+from audit.run import Run
+from audit.seal import content_of, scan_text, stamp_of
+from audit.spans import spans_of
+
+if TYPE_CHECKING:
+    from audit.ledger import Ledger
+
+
+def record_observation(run: Run, report: Report, ledger: "Ledger | None") -> Report:
+    """Add one observation, seal what was proven, and return the report with what came of it.
+
+    A full disk or a ledger that cannot be written changes no verdict: the report then has a note.
+    """
+    notes = [note for note in (run.records.unwritable,) if note]
+    sealed: set[str] = set()
+    if ledger is not None and (run.checkpoints or run.records.observed):
+        problem = _try(lambda: _record(run, report, ledger, sealed))
+        if problem:
+            notes.append(f"not recorded: {problem}")
+    checkpoints = tuple(item._replace(sealed=True) if item.name in sealed else item for item in report.checkpoints)
+    return report._replace(checkpoints=checkpoints, notes=(*report.notes, *notes))
+
+
+def record_decision(decision: Decision, report: Report, ledger: "Ledger | None") -> Report:
+    """Add what the guard handed out: a step that the run may go back to without having lost anything unseen."""
+    if ledger is None or (decision.checkpoint is None and not (decision.fresh and report.checkpoints)):
+        return report
+    content = {"checkpoint": decision.checkpoint, "step": decision.step or 0, "fresh": decision.fresh}
+    problem = _try(lambda: ledger.append("guard", content))
+    return report._replace(notes=(*report.notes, f"not recorded: {problem}")) if problem else report
+
+
+def provable(checkpoint: Checkpoint, report: Report) -> bool:
+    """Whether a full-depth verification proved it: resumable, and no error stands against it."""
+    errors = (item for item in report.findings if item.checkpoint == checkpoint.name)
+    return resumable(checkpoint, report.findings) and not any(item.severity is Severity.ERROR for item in errors)
+
+
+def seal(checkpoint: Checkpoint, ledger: "Ledger") -> None:
+    """Take the seal of a checkpoint that was read at full depth. Raises LedgerError."""
+    scans = {path: scan for path, scan in checkpoint.scan.items() if not scan.error}
+    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, scans))
+    remember(checkpoint, ledger)
+
+
+def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
+    """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again."""
+    kept = {}
+    for path, scan in checkpoint.scan.items():
+        file = checkpoint.files[path]
+        kept[path] = (stamp_of(file.entry, spans_of(checkpoint, file)), scan_text(scan))
+    ledger.remember(checkpoint.name, kept)
+
+
+def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str]) -> None:
+    ledger.append(
+        "observation",
+        {
+            "step": max((item.step for item in run.checkpoints if item.complete), default=None),
+            "verdict": report.verdict,
+            "depth": report.depth,
+            "errors": report.count(Severity.ERROR),
+            "warnings": report.count(Severity.WARNING),
+            "checkpoints": [item.name for item in run.checkpoints],
+        },
+    )
+    if report.depth == "full":
+        for checkpoint in run.judged:
+            if not provable(checkpoint, report):
+                continue
+            if checkpoint.optional("seal") is None:
+                seal(checkpoint, ledger)
+                sealed.add(checkpoint.name)
+            elif any(scan.bytes_read for scan in checkpoint.scan.values()):
+                remember(checkpoint, ledger)
+    present = {item.name for item in run.checkpoints}
+    if any(name not in present for name, _ in run.records.scans):
+        ledger.forget(present)
+
+
+def _try(write: Callable[[], None]) -> str | None:
+    """Return why something could not be written, or None."""
+    from audit.ledger import LedgerError
+
+    try:
+        write()
+    except LedgerError as error:
+        return str(error)
+    return None

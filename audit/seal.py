@@ -1,0 +1,129 @@
+"""Seals: the digests of every file of a checkpoint, taken when it was proven, and scans remembered since then."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.scan import FileScan, Span, SpanScan
+
+if TYPE_CHECKING:
+    from audit.ledger import Row
+    from audit.storage import Entry
+
+ALGORITHM = "blake3"
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+class SealedFile(NamedTuple):
+    """Size in bytes and BLAKE3 digest (hexadecimal, as ``b3sum`` prints it) of one file."""
+
+    size: int
+    digest: str
+
+
+class Seal(NamedTuple):
+    """The files of one checkpoint by path relative to it, as they were at ``time`` (UTC, ISO 8601)."""
+
+    checkpoint: str
+    step: int
+    time: str
+    files: Mapping[str, SealedFile]
+
+    @property
+    def seconds(self) -> int:
+        """``time`` in seconds since the epoch."""
+        from calendar import timegm
+        from time import strptime
+
+        return timegm(strptime(self.time, "%Y-%m-%dT%H:%M:%SZ"))
+
+
+def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
+    """Return the newest seal of every checkpoint; a row that says ``revoked`` takes one back."""
+    found: dict[str, Seal] = {}
+    for row in rows:
+        name = row.content.get("checkpoint")
+        if row.kind != "seal" or not isinstance(name, str):
+            continue
+        seal = _seal(name, row)
+        if seal is None:
+            found.pop(name, None)
+        else:
+            found[name] = seal
+    return found
+
+
+def _seal(name: str, row: "Row") -> Seal | None:
+    files, step = row.content.get("files"), row.content.get("step")
+    if not _TIME.fullmatch(row.time) or not isinstance(files, dict) or not isinstance(step, int):
+        return None
+    kept = {}
+    for path, entry in files.items():
+        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int)):
+            return None
+        if not (isinstance(entry[1], str) and _HEX.fullmatch(entry[1])):
+            return None
+        kept[path] = SealedFile(entry[0], entry[1])
+    return Seal(name, step, row.time, kept)
+
+
+def content_of(checkpoint: str, step: int, scans: Mapping[str, FileScan]) -> dict[str, Any]:
+    """Return the content of a ledger row that seals a checkpoint."""
+    return {
+        "algorithm": ALGORITHM,
+        "checkpoint": checkpoint,
+        "step": step,
+        "files": {path: [scan.size, scan.digest] for path, scan in sorted(scans.items())},
+    }
+
+
+def checksum_line(digest: str, path: str) -> str:
+    """Return one line that ``b3sum --check`` or ``sha256sum --check`` reads; odd names are escaped as they do."""
+    escaped = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{chr(92) if escaped != path else ''}{digest}  {escaped}\n"
+
+
+# -- remembered scans -------------------------------------------------------------------------------------------
+
+
+def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
+    """Return what must be unchanged for a remembered scan to hold: size, mtime, inode, and what was looked for.
+
+    Not the ctime: a hard link of the file (a pin, a snapshot) changes it.
+    """
+    from blake3 import blake3
+
+    asked = blake3(json.dumps(list(spans)).encode("utf-8", "surrogatepass")).hexdigest(16)
+    return f"1:{entry.size}:{entry.mtime_ns}:{entry.inode}:{asked}"
+
+
+def scan_text(scan: FileScan) -> str:
+    """Return a scan as JSON text, to be remembered."""
+    return json.dumps([scan.digest, scan.size, {name: list(span) for name, span in scan.spans.items()}])
+
+
+def scan_from(text: str) -> FileScan | None:
+    """Return the remembered scan, with nothing read for it; None for text of another shape."""
+    try:
+        digest, size, spans = json.loads(text)
+        found = {name: SpanScan(*values) for name, values in spans.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    if not isinstance(digest, str) or not _HEX.fullmatch(digest) or not isinstance(size, int):
+        return None
+    if not all(_well_typed(span) for span in found.values()):
+        return None
+    return FileScan(digest, size, 0, found, None)
+
+
+def _well_typed(span: SpanScan) -> bool:
+    flags = (span.nonfinite, span.negative, span.all_zero, span.complete)
+    whole = (span.zero_run, span.zero_run_at)
+    return (
+        all(isinstance(flag, bool) for flag in flags)
+        and isinstance(span.peak, int | float)
+        and all(isinstance(number, int) for number in whole)
+        and (span.crc is None or isinstance(span.crc, int))
+    )

@@ -1,0 +1,62 @@
+"""integrity/seal-broken."""
+
+from collections.abc import Iterator
+
+from audit.checkpoint import Checkpoint
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit.seal import Seal
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Restore the file from a copy, or resume from an older checkpoint; check the disk and who may write here.",
+    explained_by=(
+        "files/incomplete-checkpoint",
+        "files/empty-file",
+        "files/placeholder",
+        "files/unreadable",
+        "integrity/json",
+        "integrity/safetensors",
+        "integrity/archive",
+        "security/escaping-path",
+        "security/special-file",
+        "security/oversized",
+        "security/unsafe-pickle",
+    ),
+)
+def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
+    """A file is not what it was when the checkpoint was proven.
+
+    The first full-depth verification that finds a checkpoint sound takes the BLAKE3 digest of each of its files into
+    the ledger. Nothing else can see a flipped bit in weights, moments exchanged between parameters of one shape, or
+    layers exchanged inside a file: all of them load without complaint and train on.
+
+    At quick depth only sizes and names are compared. At full depth a file whose size, mtime and inode are those of the
+    sealing is not read again (``--no-cache`` reads all: rot on the disk changes no time). A checkpoint that the trainer
+    saved anew, after going back to an earlier one, is not judged by its old seal.
+    """
+    scan = checkpoint.optional("scan") or {}
+    for path, sealed in seal.files.items():
+        entry = checkpoint.entries.get(path)
+        if entry is None:
+            yield Violation(f"{path} is gone; it was there when the checkpoint was sealed on {_day(seal)}", file=path)
+        elif entry.size != sealed.size:
+            yield Violation(
+                f"{path} has another size than when it was sealed on {_day(seal)}",
+                file=path,
+                expected=sealed.size,
+                actual=entry.size,
+            )
+        elif path in scan and not scan[path].error and scan[path].digest != sealed.digest:
+            yield Violation(
+                f"{path} was changed after it was sealed on {_day(seal)}: its digest is another one",
+                file=path,
+                expected=sealed.digest[:16],
+                actual=scan[path].digest[:16],
+            )
+
+
+def _day(seal: Seal) -> str:
+    return seal.time[:16].replace("T", " ") + " UTC"
