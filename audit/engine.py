@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, NotApplicable
 from audit.findings import Finding, Outcome, RuleOutcome, Severity, Violation
-from audit.rules import Rule
+from audit.rules import ANY, Rule
 from audit.run import Run
 
 
@@ -32,6 +32,7 @@ def judge(
     fired: dict[str, set[str | None]] = {}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
+    accused: set[tuple[str | None, str | None]] = set()
     for rule in _causes_first(rules):
         thresholds = (options or {}).get(rule.id, {})
         severity = (severities or {}).get(rule.id)
@@ -39,9 +40,9 @@ def judge(
         for target in targets:
             name = target.name if isinstance(target, Checkpoint) else None
             violations, outcome = _apply(rule, target, thresholds)
-            kept = [item for item in violations if not _explained(rule, item.checkpoint or name, fired)]
+            kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, accused)]
             if violations and not kept:
-                causes = ", ".join(cause for cause in rule.explained_by if cause in fired)
+                causes = ", ".join(cause for cause in rule.explained_by if cause in fired) or "another finding"
                 outcome = RuleOutcome(rule.id, name, Outcome.NOT_APPLICABLE, f"explained by {causes}")
             else:
                 outcome = outcome._replace(checkpoint=name)
@@ -50,6 +51,7 @@ def judge(
                 finding = _finding(rule, item, name, severity)
                 findings.append(finding)
                 fired.setdefault(rule.id, set()).add(finding.checkpoint)
+                accused.add((finding.checkpoint, finding.file))
     steps = {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
     findings.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
     outcomes.sort(key=lambda item: (steps.get(item.checkpoint or "", -1), item.rule))
@@ -82,7 +84,15 @@ def _where(error: BaseException) -> str:
     return f"({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno})"
 
 
-def _explained(rule: Rule, checkpoint: str | None, fired: Mapping[str, set[str | None]]) -> bool:
+def _explained(
+    rule: Rule,
+    item: Violation,
+    checkpoint: str | None,
+    fired: Mapping[str, set[str | None]],
+    accused: set[tuple[str | None, str | None]],
+) -> bool:
+    if ANY in rule.explained_by and (checkpoint, item.file) in accused:
+        return True
     for cause in rule.explained_by:
         places = fired.get(cause, set())
         if checkpoint in places or None in places:
@@ -122,6 +132,6 @@ def _causes_first(rules: Sequence[Rule]) -> list[Rule]:
         state[rule.id] = True
         ordered.append(rule)
 
-    for rule in rules:
+    for rule in sorted(rules, key=lambda rule: ANY in rule.explained_by):
         visit(rule)
     return ordered

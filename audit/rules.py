@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 from audit.errors import PluginError
 from audit.findings import Severity, Violation
 
+ANY = "*"
+"""In ``explained_by``: any rule that accuses the same file of the same checkpoint says it better."""
+
 RuleFunction = Callable[..., Iterator[Violation]]
 
 

@@ -3,6 +3,7 @@
 import argparse
 
 from audit.manager import load
+from audit.rules import ANY
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +19,8 @@ def call(arguments: argparse.Namespace) -> int:
     print(rule.documentation.strip().replace("``", "`"))
     print(f"\nWhat to do: {rule.remedy}")
     if rule.explained_by:
-        print(f"\nNot reported where the cause is already named by: {', '.join(rule.explained_by)}")
+        causes = ["any rule on the same file" if cause == ANY else cause for cause in rule.explained_by]
+        print(f"\nNot reported where the cause is already named by: {', '.join(causes)}")
     if rule.options:
         print(f'\nThresholds, in [tool.audit.rules."{rule.id}"]:')
         for name, default in sorted(rule.options.items()):

@@ -155,3 +155,24 @@ def test_a_rule_needs_a_scope_and_defaults_for_its_thresholds() -> None:
     for function, message in ((scopeless, "first parameter"), (without_default, "needs a default")):
         with pytest.raises(PluginError, match=message):
             made("x/y", function)
+
+
+def test_a_rule_of_last_resort_is_silent_where_another_accuses_the_same_file(run: Run) -> None:
+    def other(checkpoint: Any) -> Iterator[Violation]:
+        """Accuses a file of the second checkpoint."""
+        if checkpoint.step == 2:
+            yield Violation("is cut", file="a")
+
+    def resort(checkpoint: Any) -> Iterator[Violation]:
+        """Accuses two files."""
+        yield Violation("is another one", file="a")
+        yield Violation("is another one", file="b")
+
+    judged = judge(run, [made("x/resort", resort, explained_by=("*",)), made("x/second", other)])
+
+    assert [(item.rule, item.checkpoint, item.file) for item in judged.findings] == [
+        ("x/resort", "checkpoint-1", "a"),
+        ("x/resort", "checkpoint-1", "b"),
+        ("x/resort", "checkpoint-2", "b"),
+        ("x/second", "checkpoint-2", "a"),
+    ]

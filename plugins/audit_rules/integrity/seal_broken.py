@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from audit.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.rules import ANY, rule
 from audit.seal import Seal
 
 
@@ -12,19 +12,7 @@ from audit.seal import Seal
     Severity.ERROR,
     blocks_resume=True,
     remedy="Restore the file from a copy, or resume from an older checkpoint; check the disk and who may write here.",
-    explained_by=(
-        "files/incomplete-checkpoint",
-        "files/empty-file",
-        "files/placeholder",
-        "files/unreadable",
-        "integrity/json",
-        "integrity/safetensors",
-        "integrity/archive",
-        "security/escaping-path",
-        "security/special-file",
-        "security/oversized",
-        "security/unsafe-pickle",
-    ),
+    explained_by=("files/incomplete-checkpoint", ANY),
 )
 def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
     """A file is not what it was when the checkpoint was proven.
@@ -35,7 +23,8 @@ def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
 
     At quick depth only sizes and names are compared. At full depth a file whose size, mtime and inode are those of the
     sealing is not read again (``--no-cache`` reads all: rot on the disk changes no time). A checkpoint that the trainer
-    saved anew, after going back to an earlier one, is not judged by its old seal.
+    saved anew, after going back to an earlier one, is not judged by its old seal. Where another rule says what is wrong
+    with the same file, that is enough.
     """
     scan = checkpoint.optional("scan") or {}
     for path, sealed in seal.files.items():
