@@ -20,7 +20,8 @@ def reset(run: Run) -> Iterator[Violation]:
     evidence. A counter that goes back means that training started over, that the newest checkpoints were deleted, or
     that another, older tree was put in the run's place.
 
-    What the guard handed out is a known way back, and so is a quarantine: the run is then measured from there. A run
+    With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when training
+    ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is then measured from there. A run
     whose directory is empty, but whose ledger saw steps, has vanished.
     """
     if not run.records.observed:
@@ -31,8 +32,20 @@ def reset(run: Run) -> Iterator[Violation]:
         if reached and not run.checkpoints:
             yield Violation(f"Every checkpoint is gone; step {reached} had been reached", expected=reached, actual=None)
     elif newest < reached:
+        if _only_the_best_is_left(run):
+            raise NotApplicable("training ended, and Trainer left only the best checkpoint (save_total_limit 1)")
         yield Violation(
             f"The newest checkpoint is of step {newest}, but step {reached} had been reached before",
             expected=reached,
             actual=newest,
         )
+
+
+def _only_the_best_is_left(run: Run) -> bool:
+    """Trainer 5.23, ``_finalize_training``: with limit 1 the last act of a training is to delete all but the best."""
+    whole = [checkpoint for checkpoint in run.checkpoints if checkpoint.complete]
+    if len(whole) != 1 or run.optional("save_total_limit") != 1:
+        return False
+    state = whole[0].optional("state")
+    best = state.best_model_checkpoint if state is not None else None
+    return best is not None and best.replace("\\", "/").rstrip("/").rpartition("/")[2] == whole[0].name
