@@ -14,6 +14,7 @@ from audit_hf_trainer.names import (
     ADAPTER,
     ADAPTER_CONFIG,
     ARGUMENTS,
+    CHECKPOINT,
     CONFIG,
     FULL,
     INDEXES,
@@ -101,7 +102,7 @@ def _weights(files: Files) -> Layout:
 def _adapters(files: Files) -> tuple[AdapterFiles, ...]:
     """Find adapters at the root (PEFT's name for it is "default") and one level down."""
     found = []
-    for directory in ("", *files.directories()):
+    for directory in ("", *(name for name in files.directories() if not CHECKPOINT.fullmatch(name))):
         config = files.only(_inside(directory, ADAPTER_CONFIG))
         weights = files.first(*(_inside(directory, name) for name in ADAPTER))
         if config or weights:

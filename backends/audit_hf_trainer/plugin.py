@@ -1,6 +1,5 @@
 """Hugging Face Trainer as a backend of the audit. Imports neither torch nor transformers; training does, lazily."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +7,7 @@ from audit.backend import Backend, Layout, LegRequest, LegResult
 from audit.hookspecs import hookimpl
 from audit.storage import DIRECTORY, Entry
 from audit_hf_trainer.layout import lay_out
-from audit_hf_trainer.names import ARGUMENTS, STATE
-
-# transformers.trainer_utils._re_checkpoint, but ASCII digits only: Python's int() reads others too, Trainer's own
-# writer never makes them.
-_CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})", re.ASCII)
+from audit_hf_trainer.names import ARGUMENTS, CHECKPOINT, STATE
 
 
 class HFTrainer:
@@ -25,7 +20,7 @@ class HFTrainer:
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is the one that Trainer resumes by."""
-        found = _CHECKPOINT.fullmatch(name)
+        found = CHECKPOINT.fullmatch(name)
         return int(found[1]) if found else None
 
     def recognises(self, entries: Mapping[str, Entry]) -> bool:

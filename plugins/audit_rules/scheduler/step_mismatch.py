@@ -64,7 +64,7 @@ def _wrong(
     count = updates(checkpoint)
     if count is not None and at < count <= done:
         return f"is at step {at}, but the optimizer counted {count:g} updates"
-    if before is not None and before.last_epoch is not None:
+    if before is not None and before.last_epoch is not None and before.last_epoch <= checkpoint.previous.step:
         previous = checkpoint.previous
         if at < before.last_epoch or (at == before.last_epoch and checkpoint.step - previous.step > OVERFLOWS):
             return f"is at step {at}, but in {previous.name} it was at {before.last_epoch} already"

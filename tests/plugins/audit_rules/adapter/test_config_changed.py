@@ -67,3 +67,10 @@ def test_a_base_model_in_another_directory_is_the_same(run: str) -> None:
 
 def test_a_first_checkpoint_has_nothing_before_it(run: str) -> None:
     assert outcome(run, "adapter/config-changed", "checkpoint-100").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_another_json_file_in_place_of_the_configuration_is_named(run: str) -> None:
+    place = Path(run, "checkpoint-300")
+    (place / "adapter_config.json").write_bytes((place / "trainer_state.json").read_bytes())
+    (finding,) = check(run, "adapter/config-changed")
+    assert "is no adapter configuration: it has no peft_type" in finding.message

@@ -115,3 +115,11 @@ def test_a_pointer_in_place_of_the_state_is_no_torn_save(run: str) -> None:
 def test_checkpoints_that_were_written_to_their_end_pass(run: str) -> None:
     assert not check(run, RULE)
     assert outcome(run, RULE, "checkpoint-300").outcome is Outcome.PASS
+
+
+def test_a_directory_in_place_of_the_trainer_state_blocks(run: str) -> None:
+    remove(run, "trainer_state.json")
+    Path(run, "checkpoint-200/trainer_state.json").mkdir()
+    (finding,) = check(run, RULE)
+    assert (finding.checkpoint, finding.blocks_resume) == ("checkpoint-200", True)
+    assert "trainer_state.json is a directory" in finding.message

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from audit.findings import Severity
-from audit.testing.judging import check
+from audit.testing.judging import check, report
 from audit.testing.runs import make_run
 from tests.plugins.audit_rules.files.editing import judged, names, remove
 
@@ -86,3 +86,17 @@ def test_the_temporary_file_of_a_torn_save_is_part_of_that_finding(run: str) -> 
     Path(run, "checkpoint-200", ".tmpAbCdEf").write_bytes(bytes(100))
     remove(run, "trainer_state.json")
     assert names(judged(run)) == [("files/incomplete-checkpoint", "checkpoint-200", None)]
+
+
+def test_a_checkpoint_inside_another_one_is_named(run: str) -> None:
+    shutil.move(f"{run}/checkpoint-300", f"{run}/checkpoint-100/checkpoint-300")
+    (finding,) = check(run, RULE)
+    assert (finding.checkpoint, finding.file) == ("checkpoint-100", "checkpoint-300")
+    assert finding.message == "checkpoint-300 lies inside checkpoint-100, where no resume sees it"
+
+
+def test_a_link_to_a_directory_further_down_in_the_run_is_no_leftover(run: str) -> None:
+    shutil.move(f"{run}/checkpoint-300", f"{run}/store/kept")
+    Path(run, "checkpoint-300").symlink_to("store/kept")
+    assert not check(run, RULE)
+    assert [finding.rule for finding in report(run, "security").findings] == ["security/escaping-path"]

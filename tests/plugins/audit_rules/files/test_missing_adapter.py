@@ -57,3 +57,18 @@ def test_without_training_arguments_nobody_knows_the_session(run: str) -> None:
 def test_a_directory_that_cannot_be_listed_is_not_missing(run: str) -> None:
     storage = Locked(run, "checkpoint-200/second")
     assert names(judged(run, storage)) == [("files/unreadable", "checkpoint-200", "second")]
+
+
+def test_an_adapter_that_only_the_newest_checkpoint_has_is_not_missed_in_the_others(run: str) -> None:
+    shutil.copytree(f"{run}/checkpoint-300/second", f"{run}/checkpoint-300/third")
+    assert not check(run, RULE)
+
+
+def test_a_renamed_adapter_is_missed_where_it_was_renamed_only(run: str) -> None:
+    Path(run, "checkpoint-300/second").rename(Path(run, "checkpoint-300/Second"))
+    assert [(finding.checkpoint, finding.file) for finding in check(run, RULE)] == [("checkpoint-300", "second")]
+
+
+def test_a_checkpoint_inside_a_checkpoint_is_no_adapter(run: str) -> None:
+    shutil.move(f"{run}/checkpoint-300", f"{run}/checkpoint-100/checkpoint-300")
+    assert not check(run, RULE)

@@ -130,3 +130,27 @@ def test_where_no_two_checkpoints_agree_there_is_one_finding(tmp_path: Path) -> 
     (finding,) = check(run, "history/forked")
 
     assert finding.message.startswith("4 histories in one directory")
+
+
+def test_a_log_that_was_doubled_does_not_make_the_one_before_it_incomplete(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    edit_state(tmp_path / "checkpoint-300", log_history=lambda log: [*log, *log])
+
+    assert check(run, "history/forked") == []
+    assert [finding.checkpoint for finding in check(run, "history/not-ascending")] == ["checkpoint-300"]
+
+
+def test_a_checkpoint_whose_copy_lies_under_another_step_is_not_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    shutil.rmtree(tmp_path / "checkpoint-200")
+    shutil.copytree(tmp_path / "checkpoint-300", tmp_path / "checkpoint-200")
+
+    assert check(run, "history/forked") == []
+    assert [finding.checkpoint for finding in check(run, "steps/directory-mismatch")] == ["checkpoint-200"]
+
+
+def test_a_copy_between_two_checkpoints_does_not_part_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    shutil.copytree(tmp_path / "checkpoint-200", tmp_path / "checkpoint-250")
+
+    assert check(run, "history/forked") == []

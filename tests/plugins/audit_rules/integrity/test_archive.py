@@ -127,3 +127,33 @@ def test_a_file_of_nobody_is_a_warning_and_a_bin_of_nobody_is_nothing(checkpoint
     (finding,) = check(run_of(checkpoint), RULE)
 
     assert (finding.file, finding.severity, finding.blocks_resume) == ("extra.pt", Severity.WARNING, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "part"),
+    [
+        ("scheduler.pt", "optimizer.pt", "is not a scheduler's state: it is that of an optimizer"),
+        ("scheduler.pt", "scaler.pt", "is not a scheduler's state: it is that of a gradient scaler"),
+        ("scaler.pt", "scheduler.pt", "is not a gradient scaler's state: it has no scale"),
+        ("optimizer.pt", "scheduler.pt", "is not an optimizer's state"),
+        ("rng_state.pth", "optimizer.pt", "holds no sound state of the Python generator: it is missing"),
+    ],
+)
+def test_a_sound_file_of_another_role_in_its_place_blocks(tmp_path: Path, name: str, other: str, part: str) -> None:
+    checkpoint = Path(make_run(tmp_path / "run", (100, 200), fp16=True), "checkpoint-200")
+    (checkpoint / name).write_bytes((checkpoint / other).read_bytes())
+
+    findings = [finding for finding in check(run_of(checkpoint), RULE) if finding.file == name]
+
+    assert [(finding.checkpoint, finding.blocks_resume) for finding in findings] == [("checkpoint-200", True)]
+    assert part in findings[0].message
+
+
+@pytest.mark.parametrize("other", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_a_state_in_place_of_the_training_arguments_does_not_block(checkpoint: Path, other: str) -> None:
+    (checkpoint / "training_args.bin").write_bytes((checkpoint / other).read_bytes())
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert (finding.file, finding.blocks_resume) == ("training_args.bin", False)
+    assert "holds no training arguments" in finding.message

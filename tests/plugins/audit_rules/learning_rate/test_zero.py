@@ -41,3 +41,11 @@ def test_a_schedule_that_may_pass_zero_is_not_judged(tmp_path: Path) -> None:
     run = rated(tmp_path, [*fall(), *[0.0] * 10], lr_scheduler_type="mystery")
 
     assert "may pass 0" in str(outcome(run, "learning-rate/zero").reason)
+
+
+def test_the_scheduler_of_the_last_step_in_an_older_checkpoint_is_no_end_of_the_schedule(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "checkpoint-200" / "scheduler.pt").write_bytes((tmp_path / "checkpoint-300/scheduler.pt").read_bytes())
+
+    assert check(run, "learning-rate/zero") == []
+    assert [finding.checkpoint for finding in check(run, "scheduler/step-mismatch")] == ["checkpoint-200"]

@@ -115,3 +115,10 @@ def test_an_edited_state_is_explained_by_the_directory_s_name(run: str) -> None:
 def test_a_count_of_two_is_no_fresh_optimizer_but_one_of_another_step(run: str) -> None:
     edit_optimizer(place(run), counts(2.0))
     assert families(run) == ["optimizer/step-mismatch"]
+
+
+def test_the_optimizer_of_a_later_step_is_not_held_against_the_checkpoint_after_it(run: str) -> None:
+    newest = (place(run) / "optimizer.pt").read_bytes()
+    (place(run, 100) / "optimizer.pt").write_bytes(newest)
+
+    assert [finding.checkpoint for finding in check(run, "optimizer/step-mismatch")] == ["checkpoint-100"]
