@@ -83,6 +83,7 @@ def consult(
     chosen = (options or Options())._replace(allow_empty=True)
     plugins = registry or load()
     limits = limits or Limits()
+    rules = _rules(chosen, plugins, limits)
     if not os.path.lexists(path):
         empty = Report(path, None, None, None, None, (), (), (), chosen.depth, 0, time.perf_counter() - started)
         return Guarded(Decision(None, None, True, None, ()), empty)
@@ -92,11 +93,11 @@ def consult(
     records, ledger = read_records(root, chosen.ledger and _has_checkpoints(root))
     try:
         run = _open(path, chosen, plugins, records, progress)
-        report = examine(run, chosen.chosen(plugins.rules), chosen, started)
+        report = examine(run, rules, chosen, started)
         if report.crashed:
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
-        decision = _or_pinned(decide(run, report.findings, limits), root, limits, chosen, plugins)
+        decision = _or_pinned(decide(run, report.findings, limits), root, limits, chosen, plugins, rules)
         report = record_observation(run, report, ledger)
         report = record_decision(decision, report, ledger)
     finally:
@@ -104,7 +105,17 @@ def consult(
     return Guarded(decision, report)
 
 
-def _or_pinned(decision: Decision, root: str, limits: Limits, options: Options, plugins: Registry) -> Decision:
+def _rules(options: Options, plugins: Registry, limits: Limits) -> Sequence[Rule]:
+    """Return the chosen rules; those that tell of a resume that would not be exact block it if exactness is asked for."""
+    chosen = options.chosen(plugins.rules)
+    if not limits.exact:
+        return chosen
+    return [rule._replace(blocks_resume=True) if rule.breaks_exactness else rule for rule in chosen]
+
+
+def _or_pinned(
+    decision: Decision, root: str, limits: Limits, options: Options, plugins: Registry, rules: Sequence[Rule]
+) -> Decision:
     """Take the pinned checkpoint where it is further on than what the run itself still has.
 
     It is verified like any other: the pins' directory is a run of its own.
@@ -115,7 +126,7 @@ def _or_pinned(decision: Decision, root: str, limits: Limits, options: Options, 
     pins = _open(home, options, plugins, Records(), None)
     if not pins.checkpoints:
         return decision
-    pinned = decide(pins, examine(pins, options.chosen(plugins.rules), options, 0.0).findings, Limits())
+    pinned = decide(pins, examine(pins, rules, options, 0.0).findings, Limits())
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
         return decision
     behind = max(item.step for item in pins.checkpoints) - (pinned.step or 0)
@@ -124,17 +135,19 @@ def _or_pinned(decision: Decision, root: str, limits: Limits, options: Options, 
     return pinned._replace(checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped)
 
 
-def guard(run: str | os.PathLike[str], *, strict: bool = False, allow_fresh: bool = False) -> "Path | None":
+def guard(
+    run: str | os.PathLike[str], *, strict: bool = False, allow_fresh: bool = False, exact: bool = False
+) -> "Path | None":
     """Return the newest checkpoint that is really resumable, or None where nothing was ever trained: start fresh.
 
     Raises ResumeRefused, which carries the report, where training was done and nothing may be resumed from; AuditError
     where the audit could not be done. ``strict`` takes the newest checkpoint or none, ``allow_fresh`` returns None
-    instead of refusing.
+    instead of refusing, ``exact`` takes only a checkpoint from which training goes on bit for bit.
     """
     from pathlib import Path
 
     path = os.fspath(run)
-    decision, report = consult(path, Limits(strict=strict, allow_fresh=allow_fresh))
+    decision, report = consult(path, Limits(strict=strict, allow_fresh=allow_fresh, exact=exact))
     if decision.refusal is not None:
         raise ResumeRefused(f"{path}: {decision.refusal}", report, decision)
     return Path(path, decision.checkpoint) if decision.checkpoint else None

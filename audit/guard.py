@@ -39,13 +39,15 @@ class Limits(NamedTuple):
 
     ``strict``: the newest checkpoint or none. ``max_rollback``: at most so many steps behind the newest one or behind
     what the ledger saw. ``allow_fresh``: if nothing is resumable, start over. ``lineage``: the name of a checkpoint
-    that says which of several histories is meant.
+    that says which of several histories is meant. ``exact``: only a checkpoint from which training goes on bit for bit,
+    so that findings block which otherwise only warn of that (:attr:`audit.rules.Rule.breaks_exactness`).
     """
 
     strict: bool = False
     max_rollback: int | None = None
     allow_fresh: bool = False
     lineage: str | None = None
+    exact: bool = False
 
 
 def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:

@@ -26,7 +26,8 @@ class Rule(NamedTuple):
     """One named invariant.
 
     ``id`` is ``family/name``; ``explained_by`` lists rules that are the root cause where both fire on the same
-    checkpoint: the finding of this rule is then left out, one root cause is one finding.
+    checkpoint: the finding of this rule is then left out, one root cause is one finding. ``breaks_exactness``: the
+    checkpoint can be resumed from, but not bit for bit; who asks for exactness is not handed it.
     """
 
     id: str
@@ -38,11 +39,19 @@ class Rule(NamedTuple):
     needs: tuple[str, ...]
     options: Mapping[str, Any]
     explained_by: tuple[str, ...]
+    breaks_exactness: bool = False
 
     @property
     def family(self) -> str:
         """First half of the id."""
         return self.id.partition("/")[0]
+
+    @property
+    def blocks(self) -> str:
+        """What a finding keeps from being resumed, in words: "blocks resuming", or only with --exact, or nothing."""
+        if self.blocks_resume:
+            return "blocks resuming"
+        return "blocks resuming with --exact" if self.breaks_exactness else ""
 
     @property
     def documentation(self) -> str:
@@ -61,6 +70,7 @@ def rule(
     blocks_resume: bool = False,
     remedy: str,
     explained_by: tuple[str, ...] = (),
+    breaks_exactness: bool = False,
     id: str | None = None,
 ) -> Callable[[RuleFunction], Rule]:
     """Make a :class:`Rule` of a generator function.
@@ -80,7 +90,16 @@ def rule(
         if set(options) != set(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]):
             raise PluginError(f"rule {name}: a keyword-only parameter is a threshold and needs a default")
         return Rule(
-            name, function, severity, blocks_resume, remedy, scope, tuple(positional[1:]), options, explained_by
+            name,
+            function,
+            severity,
+            blocks_resume,
+            remedy,
+            scope,
+            tuple(positional[1:]),
+            options,
+            explained_by,
+            breaks_exactness,
         )
 
     return make

@@ -23,14 +23,14 @@ def _table(rules: Sequence[Rule]) -> Iterator[str]:
     yield "| --- | --- | --- | --- |"
     for rule in rules:
         anchor = rule.id.replace("/", "")
-        blocks = "yes" if rule.blocks_resume else ""
+        blocks = "yes" if rule.blocks_resume else "with `--exact`" if rule.breaks_exactness else ""
         title = rule.title.replace("|", "\\|")
         yield f"| [{rule.id}](#{anchor}) | {rule.severity.value} | {blocks} | {title} |"
 
 
 def _section(rule: Rule) -> Iterator[str]:
     yield f"\n## {rule.id}\n\n{rule.documentation}\n"
-    yield f"**{rule.severity.value}**{', blocks resuming' if rule.blocks_resume else ''}. {rule.remedy}"
+    yield f"**{rule.severity.value}**{f', {rule.blocks}' if rule.blocks else ''}. {rule.remedy}"
     if rule.options:
         yield f"\nThresholds: {', '.join(f'`{name} = {value!r}`' for name, value in rule.options.items())}."
     if rule.explained_by:

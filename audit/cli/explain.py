@@ -14,8 +14,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Print documentation, severity, remedy and thresholds."""
     rule = load().rule(arguments.rule)
-    blocks = ", blocks resuming" if rule.blocks_resume else ""
-    print(f"{rule.id} ({rule.severity.value}{blocks})\n")
+    print(f"{rule.id} ({', '.join(filter(None, (rule.severity.value, rule.blocks)))})\n")
     print(rule.documentation.strip().replace("``", "`"))
     print(f"\nWhat to do: {rule.remedy}")
     if rule.explained_by:

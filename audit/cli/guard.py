@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
     parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back by more than this")
     parser.add_argument("--lineage", metavar="CHECKPOINT", help="with several histories: the one of this checkpoint")
+    parser.add_argument("--exact", action="store_true", help="only one from which training goes on bit for bit")
     parser.add_argument("--format", choices=("console", "json"), default="console")
     add_judging(parser)
 
@@ -30,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Print the checkpoint's path alone on stdout, the reasons on stderr; 1 where nothing may be resumed from."""
     registry = load()
-    limits = Limits(arguments.strict, arguments.max_rollback, arguments.allow_fresh, arguments.lineage)
+    limits = Limits(arguments.strict, arguments.max_rollback, arguments.allow_fresh, arguments.lineage, arguments.exact)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
             arguments.run, limits, options_of(arguments, registry), registry=registry, progress=progress.advance

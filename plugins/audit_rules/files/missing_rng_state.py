@@ -11,6 +11,7 @@ from audit.rules import rule
 @rule(
     Severity.WARNING,
     remedy="Resume from another checkpoint if the run must be reproducible; otherwise accept other dropout masks.",
+    breaks_exactness=True,
 )
 def missing_rng_state(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """A random number state is not there.

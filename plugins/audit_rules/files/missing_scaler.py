@@ -12,6 +12,7 @@ from audit_rules.files._session import same_session
 @rule(
     Severity.WARNING,
     remedy="Expect some skipped steps while the scale finds its level again, or resume from another checkpoint.",
+    breaks_exactness=True,
 )
 def missing_scaler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """The fp16 gradient scaler's state is not there.
