@@ -11,15 +11,15 @@ __all__ = ["AuditError", "Report", "ResumeRefused", "Severity", "guard", "verify
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
+    from audit.decision import ResumeRefused
     from audit.errors import AuditError
     from audit.findings import Severity
-    from audit.guard import ResumeRefused
     from audit.report import Report
 
 _HOMES = {
     "verify": "audit.api",
     "guard": "audit.api",
-    "ResumeRefused": "audit.guard",
+    "ResumeRefused": "audit.decision",
     "AuditError": "audit.errors",
     "Severity": "audit.findings",
     "Report": "audit.report",

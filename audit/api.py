@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.config import Options
+from audit.decision import Decision, Limits, ResumeRefused, decide
 from audit.engine import judge
 from audit.errors import AuditError
-from audit.guard import Decision, Limits, ResumeRefused, decide
 from audit.manager import Registry, load
 from audit.pins import PINNED, pins_home
 from audit.recording import record_decision, record_observation
@@ -78,7 +78,7 @@ def consult(
     registry: Registry | None = None,
     progress: Progress | None = None,
 ) -> Guarded:
-    """Judge a run and decide what to resume from; see :func:`audit.guard.decide`. Raises AuditError."""
+    """Judge a run and decide what to resume from; see :func:`audit.decision.decide`. Raises AuditError."""
     started = time.perf_counter()
     chosen = (options or Options())._replace(allow_empty=True)
     plugins = registry or load()

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from audit.checkpoint import Checkpoint
+from audit.decision import Decision
 from audit.findings import Severity
-from audit.guard import Decision
 from audit.report import Report
 from audit.resume import resumable
 from audit.run import Run

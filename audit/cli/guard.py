@@ -11,7 +11,7 @@ from audit.api import Guarded, consult
 from audit.cli.options import add_judging, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
-from audit.guard import Limits
+from audit.decision import Limits
 from audit.manager import load
 from audit.reporters.json import document
 

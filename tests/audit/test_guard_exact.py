@@ -7,7 +7,7 @@ import pytest
 
 from audit.api import consult, guard
 from audit.cli import run as command
-from audit.guard import Limits, ResumeRefused
+from audit.decision import Limits, ResumeRefused
 from audit.manager import load
 from audit.pins import pin
 from audit.testing.runs import make_run
