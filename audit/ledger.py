@@ -10,7 +10,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -23,6 +23,13 @@ LONGEST = 4 << 20
 """Bytes of one row's content; a seal of ten thousand files is below."""
 MOST = 200_000
 """Rows that are read: a verification every minute for four months."""
+LARGEST = 256 << 20
+"""Bytes of the file with its side files, and of all text that is read from it."""
+WAIT_SECONDS = 3.0
+"""How long another process that holds the file is waited for; one entry takes it milliseconds."""
+SIDE_FILES = ("-wal", "-shm", "-journal")
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""A journal that ends so names another file, which SQLite deletes after the recovery; ours never does."""
 
 _SCHEMA = {
     "rows": (
@@ -37,7 +44,7 @@ _SCHEMA = {
 
 
 class Row(NamedTuple):
-    """One entry. ``kind`` is observation, seal, guard, quarantine or batch; ``time`` is UTC in ISO 8601."""
+    """One entry. ``kind`` is observation, seal, scans, guard, quarantine or batch; ``time`` is UTC in ISO 8601."""
 
     number: int
     time: str
@@ -53,6 +60,10 @@ class LedgerEditedError(LedgerError):
     """A row is not what was written: somebody changed the history."""
 
 
+class LedgerUnwritableError(LedgerError):
+    """There is no ledger yet and none can be made (read-only, full disk): nothing is lost."""
+
+
 class Ledger:
     """An open ledger. Use :func:`open_ledger`."""
 
@@ -65,9 +76,10 @@ class Ledger:
         """Return all rows in order. Raises LedgerError where a row was changed, added by hand or taken out."""
         found = []
         before = ""
+        total = 0
         with self._errors():
-            query = "SELECT number, time, kind, content, digest FROM rows WHERE length(content) <= ? ORDER BY number LIMIT ?"
-            for place, row in enumerate(self._connection.execute(query, (LONGEST, MOST)), 1):
+            query = "SELECT number, time, kind, content, digest FROM rows ORDER BY number LIMIT ?"
+            for place, row in enumerate(self._connection.execute(query, (MOST + 1,)), 1):
                 number, moment, kind, content, digest = row
                 if (
                     not all(isinstance(text, str) for text in row[1:])
@@ -75,6 +87,9 @@ class Ledger:
                     or _digest(before, number, moment, kind, content) != digest
                 ):
                     raise LedgerEditedError(f"{self.path}: row {place} is not what was written: the history was edited")
+                total += len(content)
+                if place > MOST or total > LARGEST:
+                    raise LedgerError(f"{self.path}: is larger than any ledger of a run; move it away")
                 before = digest
                 document = json.loads(content)
                 if not isinstance(document, dict):
@@ -84,37 +99,54 @@ class Ledger:
 
     def append(self, kind: str, content: Mapping[str, Any]) -> None:
         """Add one row. Several processes may do so at once. Raises LedgerError (full disk, read-only)."""
-        text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
         with self._errors(), self._transaction():
-            last = self._connection.execute("SELECT number, digest FROM rows ORDER BY number DESC LIMIT 1").fetchone()
-            number, before = (last[0] + 1, last[1]) if last else (1, "")
-            self._connection.execute(
-                "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
-                (number, moment, kind, text, _digest(before, number, moment, kind, text)),
-            )
+            self._append(kind, content)
+
+    def _append(self, kind: str, content: Mapping[str, Any]) -> None:
+        text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
+        if len(text) > LONGEST:
+            raise LedgerError(f"{self.path}: an entry of {len(text)} bytes is too long")
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+        last = self._connection.execute("SELECT number, digest FROM rows ORDER BY number DESC LIMIT 1").fetchone()
+        number, before = (last[0] + 1, last[1]) if last else (1, "")
+        self._connection.execute(
+            "INSERT INTO rows VALUES (?, ?, ?, ?, ?)",
+            (number, moment, kind, text, _digest(before, number, moment, kind, text)),
+        )
 
     def scans(self) -> dict[tuple[str, str], tuple[str, str]]:
         """Return the remembered scans: (stamp, JSON text) by (checkpoint, file)."""
+        found: dict[tuple[str, str], tuple[str, str]] = {}
+        total = 0
         with self._errors():
-            query = "SELECT checkpoint, file, stamp, content FROM scans WHERE length(content) <= ? LIMIT ?"
-            return {(row[0], row[1]): (row[2], row[3]) for row in self._connection.execute(query, (LONGEST, MOST))}
+            for row in self._connection.execute("SELECT checkpoint, file, stamp, content FROM scans LIMIT ?", (MOST,)):
+                if not all(isinstance(text, str) for text in row):
+                    continue
+                total += len(row[3])
+                if total > LARGEST:
+                    raise LedgerError(f"{self.path}: is larger than any ledger of a run; move it away")
+                found[row[0], row[1]] = (row[2], row[3])
+        return found
 
     def remember(self, checkpoint: str, scans: Mapping[str, tuple[str, str]]) -> None:
-        """Replace the remembered scans of one checkpoint by (stamp, JSON text) by file. Raises LedgerError."""
+        """Replace the remembered scans of one checkpoint by (stamp, JSON text) by file. Raises LedgerError.
+
+        A row takes their digest into the chain; see :func:`scans_digest`.
+        """
+        kept = {file: scan for file, scan in scans.items() if _is_utf8(file)}  # others are read each time
         with self._errors(), self._transaction():
             self._connection.execute("DELETE FROM scans WHERE checkpoint = ?", (checkpoint,))
             self._connection.executemany(
                 "INSERT INTO scans VALUES (?, ?, ?, ?)",
-                [(checkpoint, file, stamp, text) for file, (stamp, text) in scans.items()],
+                [(checkpoint, file, stamp, text) for file, (stamp, text) in kept.items()],
             )
+            self._append("scans", {"checkpoint": checkpoint, "digest": scans_digest(kept)})
 
-    def forget(self, present: set[str]) -> None:
-        """Drop remembered scans of checkpoints that are gone; the rows stay."""
+    def forget(self, checkpoints: Iterable[str]) -> None:
+        """Drop remembered scans of checkpoints that are gone; the rows stay. Raises LedgerError."""
         with self._errors(), self._transaction():
-            held = [row[0] for row in self._connection.execute("SELECT DISTINCT checkpoint FROM scans")]
             self._connection.executemany(
-                "DELETE FROM scans WHERE checkpoint = ?", [(name,) for name in held if name not in present]
+                "DELETE FROM scans WHERE checkpoint = ?", [(name,) for name in sorted(checkpoints)]
             )
 
     def close(self) -> None:
@@ -128,16 +160,17 @@ class Ledger:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # SQLite has ended it by itself where the disk is full
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, ValueError, RecursionError) as error:
+        except (sqlite3.Error, ValueError, RecursionError, OverflowError, TypeError) as error:
             raise LedgerError(f"{self.path}: {error}") from error
 
 
@@ -145,7 +178,8 @@ def open_ledger(run: str, write: bool) -> Ledger | None:
     """Open a run's ledger; None where there is none and none may be made.
 
     With ``write`` it is made if need be; where that is not possible (read-only, full disk) an existing one is opened
-    for reading. Raises LedgerError where it is damaged, of a newer version, or no ledger of ours.
+    for reading. Raises LedgerUnwritableError where there is none and none can be made, LedgerError where it is damaged,
+    locked, of a newer version, or no ledger of ours.
     """
     home = os.path.join(run, DIRECTORY)
     path = os.path.join(home, FILE)
@@ -155,62 +189,121 @@ def open_ledger(run: str, write: bool) -> Ledger | None:
             os.makedirs(home, exist_ok=True)
             return _checked(_connect(path, "rwc"), path, writable=True)
         except (OSError, sqlite3.Error) as error:
+            _refuse_locked(path, error)
             if not exists:
-                raise LedgerError(f"{path}: cannot be written: {error}") from error
+                raise LedgerUnwritableError(f"{path}: cannot be written: {error}") from error
     if not exists:
         return None
     try:
-        return _checked(_connect(path, "ro"), path, writable=False)
-    except sqlite3.OperationalError as error:
-        if os.path.exists(f"{path}-wal"):
-            raise LedgerError(f"{path}: cannot be read: {error}") from error
-    try:
-        # On a read-only mount SQLite cannot make its side files; with no write-ahead log there is nothing to join.
-        return _checked(_connect(path, "ro&immutable=1"), path, writable=False)
+        # Reading by the rules of the write-ahead log makes side files, if only to join the log: not where there is none.
+        mode = "ro" if any(_size(path + suffix) for suffix in ("-wal", "-journal")) else "ro&immutable=1"
+        return _checked(_connect(path, mode), path, writable=False)
     except sqlite3.Error as error:
+        _refuse_locked(path, error)
         raise LedgerError(f"{path}: cannot be read: {error}") from error
 
 
+def _refuse_locked(path: str, error: Exception) -> None:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        raise LedgerError(f"{path}: is locked by another process") from error
+
+
 def _check_place(home: str, path: str) -> bool:
-    """Say whether the ledger is there; a link in its place is refused, it could lead anywhere."""
-    for place, wanted in ((home, stat.S_ISDIR), (path, stat.S_ISREG)):
+    """Say whether the ledger is there and holds anything.
+
+    A link in its place is refused, it could lead anywhere; so is a FIFO, which would hang, and whatever is too large.
+    """
+    total = 0
+    for place in (home, path, *(path + suffix for suffix in SIDE_FILES)):
         try:
             info = os.lstat(place)
         except FileNotFoundError:
-            return False
+            if place == home:
+                return False
+            continue
         except OSError as error:
             raise LedgerError(f"{place}: {error.strerror or error}") from error
-        if not wanted(info.st_mode):
+        if not (stat.S_ISDIR(info.st_mode) if place == home else stat.S_ISREG(info.st_mode)):
             raise LedgerError(f"{place}: is not a {'directory' if place == home else 'file'}, so it is not used")
+        total += 0 if place == home else info.st_size
+    if total > LARGEST:
+        raise LedgerError(f"{path}: is larger than any ledger of a run; move it away")
+    if _part(f"{path}-journal", -16)[8:] == _SUPER_JOURNAL:
+        raise LedgerError(f"{path}-journal: names another file, so the ledger is not used")
+    if not _size(path):
+        return False
+    if _part(path, 0) != b"SQLite format 3\0":  # a file of a few bytes would be taken for an empty database
+        raise LedgerError(f"{path}: file is not a database")
     return True
+
+
+def _part(path: str, offset: int) -> bytes:
+    """Sixteen bytes of a file, from its end if ``offset`` is negative; less where there are not so many."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset, os.SEEK_END if offset < 0 else os.SEEK_SET)
+            return file.read(16)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        if offset < 0:  # shorter than that
+            return b""
+        raise LedgerError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _size(path: str) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
     from urllib.parse import quote
 
     connection = sqlite3.connect(
-        f"file:{quote(os.path.abspath(path))}?mode={mode}", uri=True, isolation_level=None, timeout=30
+        f"file:{quote(os.path.abspath(path))}?mode={mode}", uri=True, isolation_level=None, timeout=WAIT_SECONDS
     )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    # With a write-ahead log the file stays whole at a power failure; at worst the last observations are missing.
-    connection.execute("PRAGMA synchronous = NORMAL")
+    # Damaged pages can claim a text of any length, and lead in circles.
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST + (1 << 20))
+    connection.set_progress_handler(_Patience(), 10_000)
+    try:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        # With a write-ahead log the file stays whole at a power failure; at worst the last observations are missing.
+        connection.execute("PRAGMA synchronous = NORMAL")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
-def _checked(connection: sqlite3.Connection, path: str, writable: bool) -> Ledger:
-    """Make the tables of a new file, refuse a file with other ones."""
+class _Patience:
+    """Ends a statement that goes on for ever: a whole ledger of the largest size takes a few thousand calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> bool:
+        self.calls += 1
+        return self.calls > 100_000
+
+
+def _checked(connection: sqlite3.Connection, path: str, writable: bool) -> Ledger | None:
+    """Make the tables of a new file, refuse a file with other ones; None for one that is still empty."""
     try:
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        tables = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall())
+        version, tables = _shape(connection)
         if writable and version == 0 and not tables:
             _create(connection)
-            version, tables = VERSION, _SCHEMA
+            version, tables = _shape(connection)
     except sqlite3.OperationalError:  # locked, read-only, full: the caller may try it otherwise
         connection.close()
         raise
     except sqlite3.DatabaseError as error:
         connection.close()
         raise LedgerError(f"{path}: {error}") from error
+    if not writable and version == 0 and not tables:
+        connection.close()
+        return None
     if version != VERSION or tables != _SCHEMA:
         connection.close()
         newer = f"is of version {version}, newer than this audit's {VERSION}; upgrade checkpoint-audit"
@@ -218,19 +311,56 @@ def _checked(connection: sqlite3.Connection, path: str, writable: bool) -> Ledge
     return Ledger(connection, path, writable)
 
 
+def _shape(connection: sqlite3.Connection) -> tuple[int, dict[str, str]]:
+    """Version and tables, seen at one moment: another process may be making them."""
+    connection.execute("BEGIN")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        query = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL LIMIT 100"
+        return version, dict(connection.execute(query).fetchall())
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
 def _create(connection: sqlite3.Connection) -> None:
     # Readers and writers then do not wait for each other; a network file system refuses, and stays with a journal.
-    connection.execute("PRAGMA journal_mode = WAL")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:  # another process is making the same ledger
+        if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
     connection.execute("BEGIN IMMEDIATE")
-    if not connection.execute("PRAGMA user_version").fetchone()[0]:  # another process may have been faster
-        for statement in _SCHEMA.values():
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    connection.execute("COMMIT")
+    try:
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:  # another process may have been faster
+            for statement in _SCHEMA.values():
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except sqlite3.Error:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def scans_digest(scans: Mapping[str, tuple[str, str]]) -> str:
+    """Digest of one checkpoint's remembered scans, (stamp, text) by file: those are believed that the chain vouches for."""
+    return _hash([[file, *scans[file]] for file in sorted(scans)])
 
 
 def _digest(before: str, number: int, moment: str, kind: str, content: str) -> str:
+    return _hash([before, number, moment, kind, content])
+
+
+def _hash(value: Any) -> str:
     from blake3 import blake3
 
-    text = json.dumps([before, number, moment, kind, content])
-    return blake3(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return blake3(json.dumps(value).encode("ascii")).hexdigest()
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -42,6 +42,8 @@ def record_decision(decision: Decision, report: Report, ledger: "Ledger | None")
 
 def provable(checkpoint: Checkpoint, report: Report) -> bool:
     """Whether a full-depth verification proved it: resumable, and no error stands against it."""
+    if report.crashed:
+        return False
     errors = (item for item in report.findings if item.checkpoint == checkpoint.name)
     return resumable(checkpoint, report.findings) and not any(item.severity is Severity.ERROR for item in errors)
 
@@ -57,6 +59,8 @@ def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
     """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again."""
     kept = {}
     for path, scan in checkpoint.scan.items():
+        if scan.error:
+            continue
         file = checkpoint.files[path]
         kept[path] = (stamp_of(file.entry, spans_of(checkpoint, file)), scan_text(scan))
     ledger.remember(checkpoint.name, kept)
@@ -83,9 +87,9 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str]) -> Non
                 sealed.add(checkpoint.name)
             elif any(scan.bytes_read for scan in checkpoint.scan.values()):
                 remember(checkpoint, ledger)
-    present = {item.name for item in run.checkpoints}
-    if any(name not in present for name, _ in run.records.scans):
-        ledger.forget(present)
+    gone = {name for name, _ in run.records.scans} - {item.name for item in run.checkpoints}
+    if gone:
+        ledger.forget(gone)
 
 
 def _try(write: Callable[[], None]) -> str | None:

@@ -33,19 +33,20 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
     """
     if not os.path.isdir(run) or not (write or os.path.lexists(os.path.join(run, ".audit"))):
         return Records(), None
-    from audit.ledger import LedgerEditedError, LedgerError, open_ledger
+    from audit.ledger import LedgerEditedError, LedgerError, LedgerUnwritableError, open_ledger
 
     try:
         ledger = open_ledger(run, write)
-    except LedgerError as error:
-        if os.path.lexists(os.path.join(run, ".audit", "ledger.db")):
-            return Records(unusable=str(error)), None
+    except LedgerUnwritableError as error:
         return Records(unwritable=str(error)), None  # a read-only run without a ledger is nothing to worry about
+    except LedgerError as error:
+        return Records(unusable=str(error)), None
     if ledger is None:
         return Records(), None
     unwritable = f"{ledger.path}: cannot be written" if write and not ledger.writable else None
     try:
-        rows, scans = ledger.rows(), ledger.scans()
+        rows = ledger.rows()
+        scans = vouched(rows, ledger.scans())
     except LedgerEditedError as error:
         ledger.close()
         return Records(edited=str(error)), None
@@ -58,6 +59,20 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         ledger.close()
         return records, None
     return records, ledger
+
+
+def vouched(
+    rows: "tuple[Row, ...]", scans: Mapping[tuple[str, str], tuple[str, str]]
+) -> Mapping[tuple[str, str], tuple[str, str]]:
+    """Return the remembered scans whose digest the chain of rows holds: nobody slips in one of another file."""
+    from audit.ledger import scans_digest
+
+    told = {row.content.get("checkpoint"): row.content.get("digest") for row in rows if row.kind == "scans"}
+    by_checkpoint: dict[str, dict[str, tuple[str, str]]] = {}
+    for (checkpoint, file), scan in scans.items():
+        by_checkpoint.setdefault(checkpoint, {})[file] = scan
+    kept = {name for name, held in by_checkpoint.items() if name in told and told[name] == scans_digest(held)}
+    return {key: scan for key, scan in scans.items() if key[0] in kept}
 
 
 def reached_by(rows: "tuple[Row, ...]") -> int:

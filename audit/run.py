@@ -254,7 +254,10 @@ class Run(Facts):
         if key not in self.records.scans:
             return None
         stamp, text = self.records.scans[key]
-        return scan_from(text) if stamp == stamp_of(entry, spans) else None
+        if stamp != stamp_of(entry, spans):
+            return None
+        found = scan_from(text, spans)
+        return found if found is not None and found.size == entry.size else None
 
 
 def _of_its_step(checkpoint: Checkpoint) -> bool:

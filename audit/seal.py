@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.scan import FileScan, Span, SpanScan
@@ -104,8 +105,8 @@ def scan_text(scan: FileScan) -> str:
     return json.dumps([scan.digest, scan.size, {name: list(span) for name, span in scan.spans.items()}])
 
 
-def scan_from(text: str) -> FileScan | None:
-    """Return the remembered scan, with nothing read for it; None for text of another shape."""
+def scan_from(text: str, asked: Sequence[Span]) -> FileScan | None:
+    """Return the remembered scan, with nothing read for it; None for text of another shape, or of other spans."""
     try:
         digest, size, spans = json.loads(text)
         found = {name: SpanScan(*values) for name, values in spans.items()}
@@ -113,7 +114,9 @@ def scan_from(text: str) -> FileScan | None:
         return None
     if not isinstance(digest, str) or not _HEX.fullmatch(digest) or not isinstance(size, int):
         return None
-    if not all(_well_typed(span) for span in found.values()):
+    if not all(_well_typed(span) for span in found.values()) or found.keys() != {span.name for span in asked}:
+        return None
+    if any((found[span.name].crc is None) != (span.crc is None) for span in asked if found[span.name].complete):
         return None
     return FileScan(digest, size, 0, found, None)
 
@@ -124,6 +127,7 @@ def _well_typed(span: SpanScan) -> bool:
     return (
         all(isinstance(flag, bool) for flag in flags)
         and isinstance(span.peak, int | float)
+        and 0 <= span.peak < inf
         and all(isinstance(number, int) for number in whole)
         and (span.crc is None or isinstance(span.crc, int))
     )
