@@ -84,7 +84,18 @@ def _trace(run: Run) -> str | None:
     if run.records.unusable or run.records.edited:
         return f"there is no checkpoint, and the ledger cannot say whether there was one ({run.records.unusable or run.records.edited})"
     left = sorted(name for name in run.entries if name.startswith(("checkpoint-", "tmp-checkpoint-")))
-    return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training" if left else None
+    if left:
+        return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training"
+    if _quarantined(run):
+        return f"every checkpoint is in quarantine; see audit quarantine {run.path} --list"
+    return None
+
+
+def _quarantined(run: Run) -> bool:
+    try:
+        return any(entry.name.startswith("checkpoint-") for entry in run.storage.list(".audit/quarantine"))
+    except OSError:
+        return False
 
 
 def _lineage(run: Run, findings: Sequence[Finding], limits: Limits) -> tuple[Checkpoint, ...] | None:

@@ -8,6 +8,7 @@ COMMANDS = {
     "verify": "judge runs: can their checkpoints be trusted?",
     "guard": "what may be resumed from: the newest checkpoint that is really resumable",
     "seal": "take the digests of sound checkpoints, and write them for b3sum or sha256sum",
+    "quarantine": "move broken checkpoints aside, so that a trainer finds the good one; and back",
     "list": "table of a run's checkpoints",
     "show": "one checkpoint in detail",
     "rules": "all rules, one line each",

@@ -1,0 +1,140 @@
+"""``audit quarantine RUN``: move broken checkpoints aside, and back."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+from audit.api import examine
+from audit.cli.options import add_judging, options_of
+from audit.cli.parser import write
+from audit.cli.progress import Progress
+from audit.config import Options
+from audit.errors import AuditError
+from audit.manager import Registry, load
+from audit.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
+from audit.records import Records, read_records
+from audit.run import Run, locate, open_run
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
+    parser.add_argument(
+        "checkpoints", nargs="*", metavar="CHECKPOINT", help="names, before any option (default: every broken one)"
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--restore", nargs="*", metavar="NAME", help="move back what was moved (default: all of it)")
+    what.add_argument("--list", action="store_true", help="what lies in quarantine, since when and why")
+    parser.add_argument("--force", action="store_true", help="also a sound one that is named, also the last one")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be moved, and move nothing")
+    add_judging(parser)
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Move, and say what was moved where; 1 where something was refused, and then nothing is moved."""
+    root, only = locate(arguments.run)
+    if only:
+        raise AuditError(f"{arguments.run}: is one checkpoint; give the run, then the checkpoint's name")
+    names = [os.path.basename(name.rstrip("/")) for name in (*arguments.checkpoints, *(arguments.restore or ()))]
+    if arguments.list:
+        return _list(root)
+    if arguments.restore is not None:
+        return _restore(root, names, arguments)
+    return _isolate(root, names, arguments)
+
+
+def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace) -> int:
+    registry = load()
+    options = options_of(arguments, registry)
+    with Progress(root, quiet=arguments.quiet > 0) as progress:
+        run = _open(root, options, registry, progress)
+        report = examine(run, options.chosen(registry.rules), options, time.perf_counter())
+    if report.crashed:
+        raise AuditError(f"rule {report.crashed[0].rule} crashed, so nothing is moved; please report this")
+    choice = choose(run, report.findings, names, arguments.force)
+    if _refused(choice.refused):
+        return 1
+    if arguments.dry_run:
+        for checkpoint, reason in choice.candidates:
+            write(f"would move  {checkpoint.name}: {reason}\n", None)
+    elif choice.candidates:
+        records, ledger = read_records(root, write=True)
+        try:
+            for item in isolate(run, choice.candidates, ledger):
+                write(f"moved  {item.name} -> .audit/quarantine/{item.place}: {item.reason}\n", None)
+        finally:
+            if ledger is not None:
+                ledger.close()
+        _unrecorded(records)
+    if not choice.candidates:
+        write("nothing to move: no checkpoint is broken\n", None)
+    return 0
+
+
+def _restore(root: str, names: Sequence[str], arguments: argparse.Namespace) -> int:
+    items = wanted(root, names)
+    if _refused(obstacles(root, items)):
+        return 1
+    if not items:
+        write("nothing to restore: the quarantine is empty\n", None)
+        return 0
+    if arguments.dry_run:
+        for item in items:
+            write(f"would restore  {item.place} -> {item.name}\n", None)
+        return 0
+    run = _open(root, Options(depth="quick"), load(), None)
+    step = max((item.step for item in run.checkpoints if item.complete), default=0)
+    records, ledger = read_records(root, write=True)
+    try:
+        for item in restore(root, items, ledger, step):
+            write(f"restored  {item.place} -> {item.name}\n", None)
+    finally:
+        if ledger is not None:
+            ledger.close()
+    _unrecorded(records)
+    return 0
+
+
+def _list(root: str) -> int:
+    from audit.ledger import LedgerError, open_ledger
+
+    try:
+        ledger = open_ledger(root, write=False)
+    except LedgerError as error:
+        print(f"note: {error}", file=sys.stderr)
+        ledger = None
+    try:
+        items: tuple[Held, ...] = held(root, ledger)
+    finally:
+        if ledger is not None:
+            ledger.close()
+    for item in items:
+        write("  ".join(part for part in (item.place, item.time, item.reason) if part) + "\n", None)
+    return 0
+
+
+def _open(root: str, options: Options, registry: Registry, progress: Progress | None) -> Run:
+    records, _ = read_records(root, write=False)
+    return open_run(
+        root,
+        [registry.backend(options.backend)] if options.backend else registry.backends,
+        depth=options.depth,
+        jobs=options.jobs,
+        settle_seconds=options.settle_seconds,
+        progress=progress.advance if progress else None,
+        records=records if options.cache else records._replace(scans={}),
+    )
+
+
+def _refused(reasons: Mapping[str, str]) -> bool:
+    for name, reason in reasons.items():
+        print(f"refused  {name}: {reason}", file=sys.stderr)
+    return bool(reasons)
+
+
+def _unrecorded(records: Records) -> None:
+    problem = records.unusable or records.edited or records.unwritable
+    if problem:
+        print(f"note: not recorded: {problem}", file=sys.stderr)
