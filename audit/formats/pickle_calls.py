@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from audit.formats.damage import Kind
 from audit.formats.pickle_values import (
     ITEM_SIZES,
     STORAGE_DTYPES,
@@ -18,6 +19,11 @@ _LONGEST_KEY = 64
 _DIMENSIONS = 64
 _LARGEST = 1 << 62
 _FREE_ENTRIES = 1024
+_MODULUS = (1 << 61) - 1
+"""From here on the hash of a number is not the number itself: millions of numbers may have one hash."""
+
+MOST_WORK = 8_000_000
+"""Instructions, or what takes as long as one."""
 
 
 class Machine:
@@ -51,6 +57,8 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
             # Keys that count up (parameter indices) cannot; the others are charged for the table's size.
             if type(key) is not int or (key != len(target) and previous != key - 1):
                 machine.work += 1 + (len(target) // 64 if len(target) > _FREE_ENTRIES else 0)
+                if machine.work > MOST_WORK:  # here, too: one instruction may set millions of items
+                    raise Refused(f"is a pickle of more than {MOST_WORK} instructions", Kind.OVERSIZED)
                 check_key(key)
             previous = key
         target[key] = next(pairs)
@@ -58,19 +66,20 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
 
 def check_key(key: Any) -> None:
     """Raise Refused unless ``key`` may be hashed: its hash must not run through an unbounded structure."""
-    kind = type(key)
-    if kind in KEY_TYPES:
-        return
-    if kind is tuple and len(key) <= _LONGEST_KEY:
+    if type(key) is tuple and len(key) <= _LONGEST_KEY:
         for part in key:
-            if type(part) in KEY_TYPES:
-                continue
-            if type(part) is tuple and len(part) <= _LONGEST_KEY and all(type(inner) in KEY_TYPES for inner in part):
-                continue
-            break
+            inside = part if type(part) is tuple and len(part) <= _LONGEST_KEY else (part,)
+            if not all(map(_is_plain, inside)):
+                break
         else:
             return
+    elif _is_plain(key):
+        return
     raise Refused("is not a sound pickle: a dictionary has a key that is neither text nor a number")
+
+
+def _is_plain(key: Any) -> bool:
+    return -_MODULUS < key < _MODULUS if type(key) is int else type(key) in KEY_TYPES
 
 
 def persistent(machine: Machine, pid: Any) -> Any:

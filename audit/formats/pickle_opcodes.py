@@ -10,6 +10,7 @@ from audit.formats.pickle_values import Call, Global, Refused
 
 LONGEST_NAME = 512
 _LONGEST_INTEGER = 1024
+_LAST_MEMO = (1 << 32) - 1
 _F64 = Struct(">d").unpack_from
 _U32 = Struct("<I").unpack_from
 _U64 = Struct("<Q").unpack_from
@@ -80,9 +81,9 @@ def rare(machine: Machine, op: int, position: int) -> int:
     elif op in (ord("p"), ord("g")):
         text, position = line(data, position, 32)
         if op == ord("p"):
-            machine.memo[int(text)] = stack[-1]
+            machine.memo[_memo_number(text)] = stack[-1]
         else:
-            stack.append(machine.memo[int(text)])
+            stack.append(machine.memo[_memo_number(text)])
     elif op == ord("i"):
         module, position = line(data, position)
         name, position = line(data, position)
@@ -115,6 +116,13 @@ def _pop_mark(machine: Machine) -> list[Any]:
     items = machine.stack
     machine.stack = machine.marks.pop()
     return items
+
+
+def _memo_number(text: bytes) -> int:
+    number = int(text)
+    if not 0 <= number <= _LAST_MEMO:  # of larger ones, millions may have one hash
+        raise Refused("is not a sound pickle: it numbers an object that it stores beyond all others")
+    return number
 
 
 def _integer(text: bytes) -> int | bool:

@@ -9,7 +9,7 @@ from struct import error as StructError
 from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
-from audit.formats.pickle_calls import Machine, call, persistent, set_items
+from audit.formats.pickle_calls import MOST_WORK, Machine, call, persistent, set_items
 from audit.formats.pickle_names import is_dangerous
 from audit.formats.pickle_opcodes import line, name_global, rare
 from audit.formats.pickle_values import Call, Global, Refused, StorageRef, TensorRef
@@ -17,7 +17,7 @@ from audit.formats.pickle_values import Call, Global, Refused, StorageRef, Tenso
 __all__ = ["Call", "Global", "Pickle", "StorageRef", "TensorRef", "load_pickle"]
 
 MAX_BYTES = 64 << 20
-MAX_OPCODES = 8_000_000
+MAX_OPCODES = MOST_WORK
 _I32 = Struct("<i").unpack_from
 _U32 = Struct("<I").unpack_from
 

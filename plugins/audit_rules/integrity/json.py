@@ -26,3 +26,8 @@ def json(checkpoint: Checkpoint) -> Iterator[Violation]:
     """
     for path, (_, damage) in malformed(checkpoint, JSON).items():
         yield from report(checkpoint, path, f"{path} {damage.message}")
+    layout = checkpoint.optional("layout")
+    for path in (adapter.config for adapter in layout.adapters if adapter.config) if layout is not None else ():
+        value = checkpoint.files[path].optional("value")
+        if value is not None and not isinstance(value, dict):
+            yield from report(checkpoint, path, f"{path} is not a JSON object")

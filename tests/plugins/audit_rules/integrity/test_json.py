@@ -71,3 +71,12 @@ def test_an_empty_file_is_the_finding_of_another_rule(run: str) -> None:
     os.truncate(f"{run}/checkpoint-300/adapter_config.json", 0)
 
     assert check(run, RULE) == []
+
+
+def test_an_adapter_configuration_that_is_no_object_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    (tmp_path / "checkpoint-200/adapter_config.json").write_text("[]")
+
+    (finding,) = check(run, "integrity/json")
+
+    assert (finding.checkpoint, finding.message) == ("checkpoint-200", "adapter_config.json is not a JSON object")
