@@ -49,7 +49,9 @@ class File(Facts):
         self._every_header = every_header
         self.path = path
         self.entry = entry
-        self.format = FORMATS.get(path[path.rfind(".") :].lower() if "." in path else "", OTHER)
+        # "._NAME" is what macOS puts beside NAME on a foreign disk: attributes, whatever its ending.
+        ending = path[path.rfind(".") :].lower() if "." in path and not entry.name.startswith("._") else ""
+        self.format = FORMATS.get(ending, OTHER)
 
     @property
     def readable(self) -> bool:

@@ -6,6 +6,8 @@ from audit.checkpoint import Checkpoint
 from audit.files import OTHER, File
 from audit.findings import Severity, Violation
 from audit.rules import rule
+from audit_rules._roles import read_by_resume
+from audit_rules.integrity._shared import WRITTEN_BESIDE
 
 
 @rule(
@@ -21,4 +23,10 @@ def empty_file(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[Vi
     """
     for file in files.values():
         if file.readable and file.entry.size == 0 and file.format != OTHER:
-            yield Violation(f"{file.path} is empty (0 bytes)", file=file.path)
+            known = file.path in read_by_resume(checkpoint.layout) or file.entry.name in WRITTEN_BESIDE
+            yield Violation(
+                f"{file.path} is empty (0 bytes)",
+                file=file.path,
+                severity=None if known else Severity.WARNING,
+                blocks_resume=None if known else False,
+            )

@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.run import Run
-from audit.storage import DIRECTORY, LINK, Entry
-from audit_rules.security._links import leads_inside
+from audit.storage import DIRECTORY, FILE
 
 
 @rule(
@@ -32,8 +31,8 @@ def leftover(run: Run) -> Iterator[Violation]:
             continue
         elif step is not None and entry.kind == DIRECTORY and name != f"checkpoint-{step}":
             yield Violation(f"{name} has a number with leading zeros; Trainer writes checkpoint-{step}", file=name)
-        elif step is not None and entry.kind != DIRECTORY and not _leads_to_directory(run, entry):
-            yield Violation(f"{name} is a {entry.kind}, not a directory; no resume sees it", file=name)
+        elif step is not None and entry.kind == FILE:  # links and devices: security/escaping-path, special-file
+            yield Violation(f"{name} is a file, not a directory; no resume sees it", file=name)
         elif step is None and entry.kind == DIRECTORY:
             yield Violation(f"{name} is no checkpoint to a resume, but rotation counts and deletes it", file=name)
     for checkpoint in run.judged:
@@ -54,8 +53,3 @@ def leftover(run: Run) -> Iterator[Violation]:
                 severity=Severity.INFO,
                 remedy="It only costs space; leave it, since a change inside a checkpoint can mislead rotation.",
             )
-
-
-def _leads_to_directory(run: Run, entry: Entry) -> bool:
-    """A link to something else in the run, or out of it: a resume follows it, so it is more than a leftover."""
-    return entry.kind == LINK and (entry.escapes or leads_inside(run, entry))

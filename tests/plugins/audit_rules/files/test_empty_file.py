@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.testing.judging import check
+from audit.findings import Severity
+from audit.testing.judging import check, report
 from audit.testing.runs import make_run
 from tests.plugins.audit_rules.files.editing import ADAPTER
 
@@ -30,3 +31,19 @@ def test_a_file_of_no_format_that_is_read_may_be_empty(tmp_path: Path, name: str
     run = make_run(tmp_path / "run")
     Path(run, "checkpoint-200", name).write_bytes(b"")
     assert not check(run, "files/empty-file")
+
+
+@pytest.mark.parametrize("name", ["mine.json", "notes/mine.pt"])
+def test_an_empty_file_that_no_trainer_wrote_does_not_block(tmp_path: Path, name: str) -> None:
+    run = make_run(tmp_path / "run")
+    Path(run, "checkpoint-200", "notes").mkdir()
+    Path(run, "checkpoint-200", name).write_bytes(b"")
+    (finding,) = check(run, "files/empty-file")
+    assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
+
+
+def test_what_macos_puts_beside_files_on_a_foreign_disk_is_of_no_format(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    Path(run, "checkpoint-200", "._trainer_state.json").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    Path(run, "checkpoint-200", "._optimizer.pt").write_bytes(b"")
+    assert report(run).findings == ()
