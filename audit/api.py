@@ -97,9 +97,9 @@ def consult(
         if report.crashed:
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
-        decision = _or_pinned(decide(run, report.findings, limits), root, limits, chosen, plugins, rules)
+        decision = _or_pinned(decide(run, report.findings, limits), run, limits, chosen, plugins, rules)
         report = record_observation(run, report, ledger)
-        report = record_decision(decision, report, ledger)
+        report = record_decision(decision, run, report, ledger)
     finally:
         _close(ledger)
     return Guarded(decision, report)
@@ -114,25 +114,30 @@ def _rules(options: Options, plugins: Registry, limits: Limits) -> Sequence[Rule
 
 
 def _or_pinned(
-    decision: Decision, root: str, limits: Limits, options: Options, plugins: Registry, rules: Sequence[Rule]
+    decision: Decision, run: Run, limits: Limits, options: Options, plugins: Registry, rules: Sequence[Rule]
 ) -> Decision:
     """Take the pinned checkpoint where it is further on than what the run itself still has.
 
-    It is verified like any other: the pins' directory is a run of its own.
+    It is verified like any other: the pins' directory is a run of its own. Hard links are the files that were sealed,
+    so what is remembered of them holds.
     """
-    home = pins_home(root)
+    home = pins_home(run.storage.root) if isinstance(run.storage, LocalStorage) else None
     if home is None or limits.strict or limits.lineage is not None:
         return decision
-    pins = _open(home, options, plugins, Records(), None)
-    if not pins.checkpoints:
+    known = Records(seals=run.records.seals, scans=run.records.scans)
+    pins = _open(home, options, plugins, known, None)
+    if max((item.step for item in pins.checkpoints), default=0) <= (decision.step or 0):
         return decision
     pinned = decide(pins, examine(pins, rules, options, 0.0).findings, Limits())
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
         return decision
-    behind = max(item.step for item in pins.checkpoints) - (pinned.step or 0)
+    progress = max([run.records.reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)])
+    behind = progress - (pinned.step or 0)
     if limits.max_rollback is not None and behind > limits.max_rollback:
         return decision
-    return pinned._replace(checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped)
+    return pinned._replace(
+        checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped, behind=behind
+    )
 
 
 def guard(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from audit.checkpoint import Checkpoint
+from audit.errors import AuditError
 from audit.findings import Finding
 from audit.report import Report
 from audit.resume import newest_lineage, resumable
@@ -24,7 +25,7 @@ class Decision(NamedTuple):
     """What the guard decided.
 
     ``checkpoint`` is the name to resume from; without one, ``fresh`` says that training may start at step 0 and
-    ``refusal`` says why nothing is handed out.
+    ``refusal`` says why nothing is handed out. ``behind``: steps that were reached before and are given up.
     """
 
     checkpoint: str | None
@@ -32,6 +33,7 @@ class Decision(NamedTuple):
     fresh: bool
     refusal: str | None
     skipped: tuple[Skipped, ...]
+    behind: int = 0
 
 
 class Limits(NamedTuple):
@@ -55,26 +57,30 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
 
     A run without any trace of training is a fresh start; a checkpoint that is being written right now is passed over.
     """
-    reached = run.records.reached
-    progress = max([reached, *(checkpoint.step for checkpoint in run.checkpoints)])
     if not run.checkpoints:
         trace = _trace(run)
-        return _refused(trace, (), limits) if trace else Decision(None, None, True, None, ())
+        return _refused(trace, (), limits, run.records.reached) if trace else Decision(None, None, True, None, ())
     lineage = _lineage(run, findings, limits)
     if lineage is None:
-        return _refused(
+        return Decision(
+            None,
+            None,
+            False,
             f"{len(run.lineages)} histories are mixed here and nothing says which is the newest; "
             "name a checkpoint of the one you mean with --lineage",
             (),
-            limits,
         )
+    progress = max([run.records.reached, *(item.step for item in run.checkpoints if _counts(item, lineage, run))])
     skipped: list[Skipped] = []
+    passed: list[Skipped] = []
     for checkpoint in reversed(run.checkpoints):
         reason = why_not(checkpoint, findings, lineage, run)
         if reason is None:
-            return _handed_out(checkpoint, skipped, progress, limits)
+            return _handed_out(checkpoint, skipped, passed, progress, limits)
         skipped.append(Skipped(checkpoint.name, reason))
-    return _refused("no checkpoint can be resumed from", tuple(skipped), limits)
+        if _settled(checkpoint):
+            passed.append(skipped[-1])
+    return _refused("no checkpoint can be resumed from", tuple(skipped), limits, progress)
 
 
 def _trace(run: Run) -> str | None:
@@ -104,31 +110,41 @@ def _lineage(run: Run, findings: Sequence[Finding], limits: Limits) -> tuple[Che
     for lineage in run.lineages:
         if any(checkpoint.name == limits.lineage for checkpoint in lineage):
             return lineage
-    return None
+    raise AuditError(f"--lineage {limits.lineage}: {run.path} has no checkpoint of that name with a readable history")
 
 
-def _handed_out(checkpoint: Checkpoint, skipped: list[Skipped], progress: int, limits: Limits) -> Decision:
-    behind = progress - checkpoint.step
-    passed = [item for item in skipped if not item.reason.startswith(IN_PROGRESS)]
-    if limits.strict and (passed or behind > 0):
+def _counts(checkpoint: Checkpoint, lineage: Sequence[Checkpoint], run: Run) -> bool:
+    """Whether a step was reached, in this history: not by a save that goes on, nor by another run in the directory."""
+    return _settled(checkpoint) and (
+        checkpoint in lineage or not any(checkpoint in other for other in run.lineages if other is not lineage)
+    )
+
+
+def _settled(checkpoint: Checkpoint) -> bool:
+    found = checkpoint.optional("completeness")
+    return found is None or found.state not in ("in progress", "being deleted")
+
+
+def _handed_out(
+    checkpoint: Checkpoint, skipped: list[Skipped], passed: list[Skipped], progress: int, limits: Limits
+) -> Decision:
+    """Hand it out unless the limits forbid it; ``allow_fresh`` does not help, there is something to resume from."""
+    behind = max(progress - checkpoint.step, 0)
+    refusal = None
+    if limits.strict and (passed or behind):
         reason = passed[0].reason if passed else f"step {progress} was reached before"
-        return _refused(f"the newest checkpoint is not resumable: {reason}", tuple(skipped), limits)
-    if limits.max_rollback is not None and behind > limits.max_rollback:
-        return _refused(
-            f"{checkpoint.name} is {behind} steps behind step {progress}, more than --max-rollback {limits.max_rollback}",
-            tuple(skipped),
-            limits,
-        )
-    return Decision(checkpoint.name, checkpoint.step, False, None, tuple(skipped))
+        refusal = f"the newest checkpoint is not resumable: {reason}"
+    elif limits.max_rollback is not None and behind > limits.max_rollback:
+        refusal = f"{checkpoint.name} is {behind} steps behind step {progress}, more than --max-rollback {limits.max_rollback}"
+    if refusal is not None:
+        return Decision(None, None, False, refusal, tuple(skipped))
+    return Decision(checkpoint.name, checkpoint.step, False, None, tuple(skipped), behind)
 
 
-def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits) -> Decision:
+def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress: int) -> Decision:
     if limits.allow_fresh:
-        return Decision(None, None, True, None, skipped)
+        return Decision(None, None, True, None, skipped, progress)
     return Decision(None, None, False, reason, skipped)
-
-
-IN_PROGRESS = "is being written right now"
 
 
 def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequence[Checkpoint], run: Run) -> str | None:
@@ -140,8 +156,8 @@ def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequen
     if not resumable(checkpoint, findings):
         general = next((item for item in findings if item.checkpoint is None and item.blocks_resume), None)
         return f"{general.message} ({general.rule})" if general else "was not written to its end"
-    if len(run.lineages) > 1 and checkpoint not in lineage:
-        return "belongs to another history in the same directory (history/forked)"
+    if run.lineages and checkpoint not in lineage:
+        return "belongs to another history in the same directory, or its history cannot be read (history/forked)"
     return None
 
 

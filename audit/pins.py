@@ -51,6 +51,12 @@ def pins_home(run: str) -> str | None:
     return home
 
 
+def pinned_names(run: str) -> set[str]:
+    """Return the names of the checkpoints that are pinned."""
+    home = pins_home(run)
+    return set(os.listdir(home)) if home is not None else set()
+
+
 def _link(source: str, target: str) -> str:
     os.link(source, target, follow_symlinks=False)
     return target

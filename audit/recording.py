@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from audit.checkpoint import Checkpoint
 from audit.decision import Decision
 from audit.findings import Severity
+from audit.pins import pinned_names
 from audit.report import Report
 from audit.resume import resumable
 from audit.run import Run
@@ -14,6 +15,9 @@ from audit.spans import spans_of
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
+
+
+NOT_RECORDED = "not recorded: "
 
 
 def record_observation(run: Run, report: Report, ledger: "Ledger | None") -> Report:
@@ -26,18 +30,21 @@ def record_observation(run: Run, report: Report, ledger: "Ledger | None") -> Rep
     if ledger is not None and (run.checkpoints or run.records.observed):
         problem = _try(lambda: _record(run, report, ledger, sealed))
         if problem:
-            notes.append(f"not recorded: {problem}")
+            notes.append(NOT_RECORDED + problem)
     checkpoints = tuple(item._replace(sealed=True) if item.name in sealed else item for item in report.checkpoints)
     return report._replace(checkpoints=checkpoints, notes=(*report.notes, *notes))
 
 
-def record_decision(decision: Decision, report: Report, ledger: "Ledger | None") -> Report:
+def record_decision(decision: Decision, run: Run, report: Report, ledger: "Ledger | None") -> Report:
     """Add what the guard handed out: a step that the run may go back to without having lost anything unseen."""
-    if ledger is None or (decision.checkpoint is None and not (decision.fresh and report.checkpoints)):
+    started_over = decision.fresh and bool(report.checkpoints or run.records.reached)
+    if ledger is None or not (decision.checkpoint or started_over):
         return report
+    if any(note.startswith(NOT_RECORDED) for note in report.notes):
+        return report  # once is enough: a locked ledger is waited for
     content = {"checkpoint": decision.checkpoint, "step": decision.step or 0, "fresh": decision.fresh}
     problem = _try(lambda: ledger.append("guard", content))
-    return report._replace(notes=(*report.notes, f"not recorded: {problem}")) if problem else report
+    return report._replace(notes=(*report.notes, NOT_RECORDED + problem)) if problem else report
 
 
 def provable(checkpoint: Checkpoint, report: Report) -> bool:
@@ -87,7 +94,8 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str]) -> Non
                 sealed.add(checkpoint.name)
             elif any(scan.bytes_read for scan in checkpoint.scan.values()):
                 remember(checkpoint, ledger)
-    gone = {name for name, _ in run.records.scans} - {item.name for item in run.checkpoints}
+    kept = {item.name for item in run.checkpoints} | pinned_names(run.path)
+    gone = {name for name, _ in run.records.scans} - kept
     if gone:
         ledger.forget(gone)
 

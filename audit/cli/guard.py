@@ -9,7 +9,7 @@ from typing import Any
 
 from audit.api import Guarded, consult
 from audit.cli.options import add_judging, options_of
-from audit.cli.parser import write
+from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
 from audit.decision import Limits
 from audit.manager import load
@@ -40,26 +40,28 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         write(json.dumps(_document(arguments.run, guarded), indent=2, allow_nan=False) + "\n", None)
     elif decision.checkpoint is not None:
-        write(f"{_path(arguments.run, decision.checkpoint)}\n", None)
-    _explain(arguments.run, guarded)
+        path = _path(arguments.run, decision.checkpoint)
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may be of any bytes: they are given as they are
+    _explain(arguments.run, guarded, arguments.allow_fresh)
     return int(decision.refusal is not None)
 
 
-def _explain(run: str, guarded: Guarded) -> None:
+def _explain(run: str, guarded: Guarded, allowed: bool) -> None:
     decision = guarded.decision
     for item in decision.skipped:
-        print(f"skipped {item.checkpoint}: {item.reason}", file=sys.stderr)
+        _say(f"skipped {item.checkpoint}: {item.reason}")
+    if decision.behind:
+        _say(f"note: {decision.behind} steps that were reached before are given up")
     for note in guarded.report.notes:
-        print(f"note: {note}", file=sys.stderr)
+        _say(f"note: {note}")
     if decision.refusal is not None:
-        print(f"refused: {run}: {decision.refusal}", file=sys.stderr)
+        _say(f"refused: {run}: {decision.refusal}")
     elif decision.fresh:
-        what = (
-            "starting over was allowed"
-            if decision.skipped or guarded.report.checkpoints
-            else "nothing was trained here"
-        )
-        print(f"start fresh: {what}", file=sys.stderr)
+        _say(f"start fresh: {'starting over was allowed' if allowed else 'nothing was trained here'}")
+
+
+def _say(text: str) -> None:
+    print(one_line(text), file=sys.stderr)
 
 
 def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
@@ -70,6 +72,7 @@ def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
         "checkpoint": decision.checkpoint,
         "path": _path(run, decision.checkpoint) if decision.checkpoint else None,
         "step": decision.step,
+        "behind": decision.behind,
         "reason": decision.refusal,
         "skipped": [item._asdict() for item in decision.skipped],
         "report": document(guarded.report),

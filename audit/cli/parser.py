@@ -16,7 +16,7 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a usage error is one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {_one_line(message)}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 
 
 def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -62,7 +62,7 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             raise
         name = f"{type(error).__name__}: {error}"
         print(
-            f"audit {parsed.command}: internal error, please report it: {_one_line(name)} "
+            f"audit {parsed.command}: internal error, please report it: {one_line(name)} "
             "(set AUDIT_TRACEBACK=1 to see where)",
             file=sys.stderr,
         )
@@ -78,14 +78,15 @@ def _version(_: argparse.Namespace) -> int:
 
 def complain(command: str, error: AuditError) -> None:
     """Say in one line on stderr why something could not be done."""
-    print(f"audit {command}: {_one_line(str(error))}", file=sys.stderr)
+    print(f"audit {command}: {one_line(str(error))}", file=sys.stderr)
 
 
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """Return text for a terminal: no line ends, no control characters."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.splitlines()))
 
 

@@ -1,0 +1,114 @@
+"""``audit guard``: the path alone on stdout, reasons on stderr, the exit codes of the contract."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from audit.testing.runs import make_run
+from tests.audit.cli.conftest import Ended, command, one_line
+
+Audit = Callable[..., Ended]
+
+
+def document(ended: Ended) -> Any:
+    schemas = files("audit") / "schemas"
+    found = json.loads(ended.out)
+    jsonschema.validate(found, json.loads((schemas / "guard-1.json").read_text(encoding="utf-8")))
+    jsonschema.validate(found["report"], json.loads((schemas / "report-1.json").read_text(encoding="utf-8")))
+    return found
+
+
+def test_the_path_stands_alone_on_stdout(audit: Audit, run: str) -> None:
+    assert audit("guard", run) == (0, f"{run}/checkpoint-300\n", "")
+    assert audit("guard", f"{run}/") == (0, f"{run}/checkpoint-300\n", "")
+
+
+def test_what_was_skipped_is_named_on_stderr(audit: Audit, broken: str) -> None:
+    ended = audit("guard", broken)
+
+    assert (ended.code, ended.out) == (0, f"{broken}/checkpoint-200\n")
+    skipped, behind = ended.err.splitlines()
+    assert skipped.startswith("skipped checkpoint-300: ")
+    assert skipped.endswith("(files/missing-optimizer)")
+    assert behind == "note: 100 steps that were reached before are given up"
+
+
+@pytest.mark.parametrize("limits", [["--strict"], ["--max-rollback", "99"]])
+def test_a_refusal_is_exit_1_and_stdout_stays_empty(audit: Audit, broken: str, limits: list[str]) -> None:
+    ended = audit("guard", broken, *limits)
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.splitlines()[-1].startswith(f"refused: {broken}: ")
+
+
+def test_nothing_trained_is_exit_0_and_empty_stdout(audit: Audit, tmp_path: Path) -> None:
+    assert audit("guard", str(tmp_path / "new")) == (0, "", "start fresh: nothing was trained here\n")
+    (tmp_path / "empty").mkdir()
+    assert audit("guard", str(tmp_path / "empty")) == (0, "", "start fresh: nothing was trained here\n")
+    assert os.listdir(tmp_path / "empty") == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_starting_over_has_to_be_allowed(audit: Audit, run: str) -> None:
+    assert audit("guard", run).code == 0
+    for step in (100, 200, 300):
+        shutil.rmtree(f"{run}/checkpoint-{step}")
+
+    refused = audit("guard", run)
+    assert (refused.code, refused.out) == (1, "")
+    assert "the ledger saw step 300" in refused.err
+    assert audit("guard", run, "--allow-fresh") == (
+        0,
+        "",
+        "note: 300 steps that were reached before are given up\nstart fresh: starting over was allowed\n",
+    )
+
+
+def test_one_checkpoint_a_file_and_nonsense_are_exit_2(audit: Audit, run: str) -> None:
+    assert "is one checkpoint" in one_line(audit("guard", f"{run}/checkpoint-300"))
+    assert "is not a directory" in one_line(audit("guard", f"{run}/checkpoint-300/optimizer.pt"))
+    assert "--lineage checkpoint-1" in one_line(audit("guard", run, "--lineage", "checkpoint-1"))
+    for steps in ("-1", "x", "1.5", "9" * 16):
+        assert "is not a number of steps" in one_line(audit("guard", run, f"--max-rollback={steps}"))
+
+
+def test_json_says_the_same(audit: Audit, run: str, broken: str, tmp_path: Path) -> None:
+    found = document(audit("guard", run, "--format", "json"))
+    assert (found["decision"], found["checkpoint"], found["step"]) == ("resume", "checkpoint-300", 300)
+    assert found["path"] == f"{run}/checkpoint-300"
+
+    found = document(audit("guard", broken, "--format", "json"))
+    assert [item["checkpoint"] for item in found["skipped"]] == ["checkpoint-300"]
+    assert found["behind"] == 100
+
+    refused = audit("guard", broken, "--format", "json", "--strict")
+    assert refused.code == 1
+    assert document(refused)["decision"] == "refused"
+
+    found = document(audit("guard", str(tmp_path / "new"), "--format", "json"))
+    assert (found["decision"], found["path"]) == ("fresh", None)
+
+
+def test_a_path_of_any_bytes_comes_out_as_it_went_in(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/r\xff n"
+    make_run(os.fsdecode(path))
+    done = subprocess.run(command(["guard", os.fsdecode(path)]), capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, path + b"/checkpoint-300\n")
+
+
+def test_a_name_from_the_run_cannot_write_on_the_terminal(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / "run" / "checkpoint-1\x1b[2J\nstart fresh").mkdir(parents=True)
+
+    ended = audit("guard", str(tmp_path / "run"))
+
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert "\x1b" not in ended.err
