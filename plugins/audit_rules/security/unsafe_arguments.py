@@ -8,8 +8,9 @@ from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.formats.damage import Damage, Kind
 from audit.formats.pickles import Call, Global
+from audit.formats.torch_names import plain_name
 from audit.rules import rule
-from audit_rules.security._names import plain_name, unknown_in_arguments
+from audit_rules.security._names import unknown_in_arguments
 
 _OBJECTS = 200_000
 

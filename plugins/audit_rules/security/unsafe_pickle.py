@@ -8,9 +8,10 @@ from audit.files import PICKLE, TORCH
 from audit.findings import Severity, Violation
 from audit.formats.damage import Kind
 from audit.formats.pickle_names import is_dangerous
+from audit.formats.torch_names import refused_in_torch_file
 from audit.rules import rule
 from audit_rules._roles import read_by_resume
-from audit_rules.security._names import refused_in_torch_file, unknown_in_arguments
+from audit_rules.security._names import unknown_in_arguments
 
 
 @rule(
