@@ -63,7 +63,7 @@ def verify(
         if run.checkpoints and not run.judged:
             raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")
         report = examine(run, chosen.chosen(plugins.rules), chosen, started)
-        report = record_observation(run, report, ledger)
+        report = record_observation(run, report, ledger, prove=not chosen.select)
     finally:
         _close(ledger)
     plugins.verified(report)
@@ -98,7 +98,7 @@ def consult(
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
         decision = _or_pinned(decide(run, report.findings, limits), run, limits, chosen, plugins, rules)
-        report = record_observation(run, report, ledger)
+        report = record_observation(run, report, ledger, prove=not chosen.select)
         report = record_decision(decision, run, report, ledger)
     finally:
         _close(ledger)

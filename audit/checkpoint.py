@@ -303,11 +303,11 @@ class Checkpoint(Facts):
     def _saved_anew(self, seal: "Seal") -> bool:
         """Whether the trainer wrote this step again, as it does after going back to an earlier checkpoint.
 
-        Then every file is younger than the seal, and the trainer state, which holds the log, is another one. Damage
-        and edits leave most files as they were; a copy has new times, but the same state.
+        Then every file is younger than all that were sealed, and the trainer state, which holds the log, is another
+        one. Damage and edits leave most files as they were; a copy has new times, but the same state.
         """
         entries = [self.entries[path] for path in seal.files if path in self.entries]
-        if not entries or any(entry.mtime_ns // 1_000_000_000 <= seal.seconds for entry in entries):
+        if not entries or any(entry.mtime_ns <= seal.newest for entry in entries):
             return False
         state = self.run.backend.state_file
         if state not in seal.files or state not in self.entries:
@@ -315,7 +315,10 @@ class Checkpoint(Facts):
         if self.entries[state].size != seal.files[state].size:
             return True
         scan = (self.optional("scan") or {}).get(state)
-        return scan is not None and not scan.error and scan.digest != seal.files[state].digest
+        if scan is not None:
+            return not scan.error and scan.digest != seal.files[state].digest
+        digest = self.optional("files") and self.files[state].optional("digest")
+        return digest is not None and digest != seal.files[state].digest
 
     # -- neighbours ---------------------------------------------------------------------------------------------
 

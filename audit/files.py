@@ -91,6 +91,16 @@ class File(Facts):
             return self.read(_bare_pickle)
         return self.read(_first_bytes)
 
+    @fact
+    def digest(self) -> str:
+        """BLAKE3 of a JSON file in hexadecimal, for quick depth; others are left to the scan. Raises NotApplicable."""
+        from blake3 import blake3
+
+        data = self.read(read_whole, JSON_LIMIT) if self.format == JSON else None
+        if not isinstance(data, bytes):
+            raise NotApplicable(f"{self.path} is not read at this depth")
+        return blake3(data).hexdigest()
+
     @property
     def text(self) -> bytes:
         """The bytes of a text file of at most TEXT_LIMIT bytes; not kept, there may be many. Raises NotApplicable."""

@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 NOT_RECORDED = "not recorded: "
 
 
-def record_observation(run: Run, report: Report, ledger: "Ledger | None") -> Report:
+def record_observation(run: Run, report: Report, ledger: "Ledger | None", prove: bool = True) -> Report:
     """Add one observation, seal what was proven, and return the report with what came of it.
+
+    Without ``prove`` nothing is sealed: a few selected rules prove nothing.
 
     A full disk or a ledger that cannot be written changes no verdict: the report then has a note.
     """
     notes = [note for note in (run.records.unwritable,) if note]
     sealed: set[str] = set()
     if ledger is not None and (run.checkpoints or run.records.observed):
-        problem = _try(lambda: _record(run, report, ledger, sealed))
+        problem = _try(lambda: _record(run, report, ledger, sealed, prove))
         if problem:
             notes.append(NOT_RECORDED + problem)
     checkpoints = tuple(item._replace(sealed=True) if item.name in sealed else item for item in report.checkpoints)
@@ -58,7 +60,8 @@ def provable(checkpoint: Checkpoint, report: Report) -> bool:
 def seal(checkpoint: Checkpoint, ledger: "Ledger") -> None:
     """Take the seal of a checkpoint that was read at full depth. Raises LedgerError."""
     scans = {path: scan for path, scan in checkpoint.scan.items() if not scan.error}
-    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, scans))
+    newest = max((checkpoint.entries[path].mtime_ns for path in scans), default=0)
+    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, newest, scans))
     remember(checkpoint, ledger)
 
 
@@ -73,7 +76,7 @@ def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
     ledger.remember(checkpoint.name, kept)
 
 
-def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str]) -> None:
+def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:
     ledger.append(
         "observation",
         {
@@ -85,7 +88,7 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str]) -> Non
             "checkpoints": [item.name for item in run.checkpoints],
         },
     )
-    if report.depth == "full":
+    if report.depth == "full" and prove:
         for checkpoint in run.judged:
             if not provable(checkpoint, report):
                 continue

@@ -25,20 +25,16 @@ class SealedFile(NamedTuple):
 
 
 class Seal(NamedTuple):
-    """The files of one checkpoint by path relative to it, as they were at ``time`` (UTC, ISO 8601)."""
+    """The files of one checkpoint by path relative to it, as they were at ``time`` (UTC, ISO 8601).
+
+    ``newest`` is the youngest mtime among them in nanoseconds, by the clock of the file system.
+    """
 
     checkpoint: str
     step: int
     time: str
+    newest: int
     files: Mapping[str, SealedFile]
-
-    @property
-    def seconds(self) -> int:
-        """``time`` in seconds since the epoch."""
-        from calendar import timegm
-        from time import strptime
-
-        return timegm(strptime(self.time, "%Y-%m-%dT%H:%M:%SZ"))
 
 
 def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
@@ -57,8 +53,10 @@ def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
 
 
 def _seal(name: str, row: "Row") -> Seal | None:
-    files, step = row.content.get("files"), row.content.get("step")
-    if not _TIME.fullmatch(row.time) or not isinstance(files, dict) or not isinstance(step, int):
+    files, step, newest = (row.content.get(key) for key in ("files", "step", "newest"))
+    if not _TIME.fullmatch(row.time) or not isinstance(files, dict):
+        return None
+    if not isinstance(step, int) or not isinstance(newest, int):
         return None
     kept = {}
     for path, entry in files.items():
@@ -67,15 +65,16 @@ def _seal(name: str, row: "Row") -> Seal | None:
         if not (isinstance(entry[1], str) and _HEX.fullmatch(entry[1])):
             return None
         kept[path] = SealedFile(entry[0], entry[1])
-    return Seal(name, step, row.time, kept)
+    return Seal(name, step, row.time, newest, kept)
 
 
-def content_of(checkpoint: str, step: int, scans: Mapping[str, FileScan]) -> dict[str, Any]:
-    """Return the content of a ledger row that seals a checkpoint."""
+def content_of(checkpoint: str, step: int, newest: int, scans: Mapping[str, FileScan]) -> dict[str, Any]:
+    """Return the content of a ledger row that seals a checkpoint; ``newest`` as in :class:`Seal`."""
     return {
         "algorithm": ALGORITHM,
         "checkpoint": checkpoint,
         "step": step,
+        "newest": newest,
         "files": {path: [scan.size, scan.digest] for path, scan in sorted(scans.items())},
     }
 

@@ -1,0 +1,119 @@
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from audit.findings import Outcome
+from audit.testing.judging import outcome
+from audit.testing.runs import edit_state, make_run
+from tests.audit.seals import WEIGHTS, broken_seals, flip, save_anew, sealed, verified
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    """A sealed run."""
+    path = make_run(tmp_path / "run")
+    assert sealed(verified(path)) == [100, 200, 300]
+    return path
+
+
+def test_one_bit_of_the_weights_is_found(run: str) -> None:
+    flip(f"{run}/checkpoint-300/{WEIGHTS}", keep_times=False)
+
+    report = verified(run)
+
+    assert broken_seals(report) == [("checkpoint-300", WEIGHTS)]
+    assert [item.rule for item in report.findings] == ["integrity/seal-broken"]
+    assert "its digest is another one" in report.findings[0].message
+    assert report.resume_from == "checkpoint-200"
+
+
+def test_a_bit_that_rotted_without_a_trace_is_found_where_all_is_read_again(run: str) -> None:
+    flip(f"{run}/checkpoint-300/{WEIGHTS}")
+
+    assert broken_seals(verified(run)) == []
+    assert broken_seals(verified(run, cache=False)) == [("checkpoint-300", WEIGHTS)]
+
+
+def test_a_file_that_is_gone_is_found_at_quick_depth(run: str) -> None:
+    Path(run, "checkpoint-200", "README.md").unlink()
+
+    report = verified(run, depth="quick")
+
+    assert broken_seals(report) == [("checkpoint-200", "README.md")]
+    assert "README.md is gone" in report.findings[0].message
+
+
+def test_another_size_is_found_at_quick_depth(run: str) -> None:
+    with open(f"{run}/checkpoint-200/README.md", "a", encoding="utf-8") as file:
+        file.write("more")
+
+    (finding,) = verified(run, depth="quick").findings
+
+    assert (finding.rule, finding.file) == ("integrity/seal-broken", "README.md")
+    assert finding.actual == (finding.expected or 0) + 4  # type: ignore[operator]
+
+
+def test_a_file_that_was_added_is_not_judged(run: str) -> None:
+    Path(run, "checkpoint-200", "NOTES.txt").write_text("a note\n")
+
+    assert broken_seals(verified(run)) == []
+
+
+def test_an_unchanged_run_is_sound_at_any_depth(run: str) -> None:
+    for options in ({}, {"cache": False}, {"depth": "quick"}):
+        assert broken_seals(verified(run, **options)) == []
+
+
+def test_a_checkpoint_that_was_never_sealed_is_not_applicable(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+
+    found = outcome(run, "integrity/seal-broken", "checkpoint-200")
+
+    assert (found.outcome, found.reason) == (Outcome.NOT_APPLICABLE, "it was never sealed")
+
+
+@pytest.mark.parametrize("depth", ["quick", "full"])
+@pytest.mark.parametrize("later", [0.01, 10])
+def test_a_checkpoint_that_the_trainer_saved_anew_is_not_judged_by_its_old_seal(
+    run: str, depth: str, later: float
+) -> None:
+    for step in (100, 200, 300):
+        save_anew(run, step, seed=1, later=later)
+
+    report = verified(run, depth=depth)
+
+    assert report.findings == ()
+    assert sealed(report) == ([100, 200, 300] if depth == "full" else [])
+
+
+def test_an_edit_of_one_file_is_no_new_save_whatever_its_time(run: str) -> None:
+    edit_state(f"{run}/checkpoint-300", log_history=lambda log: [*log[:-1], {**log[-1], "loss": 1.25}])
+
+    assert broken_seals(verified(run)) == [("checkpoint-300", "trainer_state.json")]
+
+
+@pytest.mark.parametrize("copy", [shutil.copy2, shutil.copyfile])
+def test_a_copy_of_a_run_is_held_to_the_seals_that_came_with_it(run: str, tmp_path: Path, copy: object) -> None:
+    other = str(tmp_path / "copy")
+    shutil.copytree(run, other, copy_function=copy)  # type: ignore[arg-type]
+    assert verified(other).findings == ()
+
+    flip(f"{other}/checkpoint-300/{WEIGHTS}", keep_times=False)
+
+    assert broken_seals(verified(other)) == [("checkpoint-300", WEIGHTS)]
+
+
+def test_where_another_rule_says_what_is_wrong_with_the_file_that_is_enough(run: str) -> None:
+    os.truncate(f"{run}/checkpoint-300/{WEIGHTS}", 0)
+
+    assert {item.rule for item in verified(run).findings} == {"files/empty-file"}
+
+
+def test_a_hard_link_changes_nothing(run: str) -> None:
+    os.link(f"{run}/checkpoint-300/{WEIGHTS}", f"{run}/link")
+
+    report = verified(run)
+
+    assert (broken_seals(report), report.resume_from) == ([], "checkpoint-300")
