@@ -1,7 +1,8 @@
-"""``audit seal RUN``: take digests now, and write them as files that stock tools check."""
+"""``audit seal RUN``: take digests now, write them as files that stock tools check, and sign them."""
 
 import argparse
 import os
+import re
 
 from audit.api import verify
 from audit.cli.options import add_judging, options_of
@@ -10,6 +11,7 @@ from audit.cli.progress import Progress
 from audit.errors import AuditError
 from audit.manager import load
 from audit.records import read_records
+from audit.run import locate
 from audit.sealing import write_checksums
 
 TOOLS = {"blake3": "b3sum", "sha256": "sha256sum"}
@@ -19,15 +21,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N")
     parser.add_argument(
-        "--algorithm", choices=tuple(TOOLS), default="blake3", help="of the checksum file (default: blake3)"
+        "--algorithm",
+        choices=tuple(TOOLS),
+        help="of the checksum file and the signature (default: blake3; with --sign-key sha256, "
+        "the one that the command model_signing verifies)",
     )
+    keys = parser.add_mutually_exclusive_group()
+    keys.add_argument("--sign-key", metavar="PEM", help="also sign, with this elliptic-curve private key")
+    keys.add_argument("--verify-key", metavar="PEM", help="only check the signatures, with this public key")
     add_judging(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Verify at full depth, seal what is sound, write the checksum files; 1 if a checkpoint could not be sealed."""
+    """Verify at full depth, seal what is sound, write the files; 1 if a checkpoint could not be sealed."""
+    if arguments.verify_key:
+        return _check(arguments.run, arguments.verify_key)
+    signer = None
+    if arguments.sign_key:
+        from audit.signing import Signer
+
+        signer = Signer(arguments.sign_key)
+    algorithm = arguments.algorithm or ("sha256" if signer else "blake3")
     registry = load()
     options = options_of(arguments, registry)._replace(depth="full", ledger=True)
+    if signer:
+        options = options._replace(cache=False)  # what is signed has been read now; the ledger's word is not enough
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         report = verify(arguments.run, options, registry=registry, progress=progress.advance)
     if report.notes and not any(item.sealed for item in report.checkpoints):
@@ -39,10 +57,32 @@ def call(arguments: argparse.Namespace) -> int:
             write(f"not sealed  {item.name}: see audit verify {report.path}\n", None)
             unsealed += 1
             continue
-        path = write_checksums(report.path, seals[item.name], arguments.algorithm)
-        tool = TOOLS[arguments.algorithm]
+        path = write_checksums(report.path, seals[item.name], algorithm)
+        tool = TOOLS[algorithm]
         write(
             f"sealed      {item.name}  (cd {report.path} && {tool} --check {os.path.relpath(path, report.path)})\n",
             None,
         )
+        if signer:
+            write(f"signed      {item.name}  {signer.sign(report.path, seals[item.name], algorithm)}\n", None)
     return int(unsealed > 0)
+
+
+def _check(path: str, public_key: str) -> int:
+    """Check the signature of every checkpoint, by rereading all of it; 1 where one does not hold or is not there."""
+    from audit.signing import Verifier
+
+    verifier = Verifier(public_key)
+    run, only = locate(path)
+    names = only or sorted(
+        (name for name in os.listdir(run) if re.fullmatch(r"checkpoint-[0-9]+", name)),
+        key=lambda name: (len(name), name),
+    )
+    if not names:
+        raise AuditError(f"{path}: no checkpoint-N directory in it")
+    failed = 0
+    for name in names:
+        problem = verifier.problem(run, name)
+        failed += problem is not None
+        write(f"not proven  {name}: {problem}\n" if problem else f"holds       {name}\n", None)
+    return int(failed > 0)
