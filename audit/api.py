@@ -10,6 +10,7 @@ from audit.decision import Decision, Limits, ResumeRefused, decide
 from audit.engine import judge
 from audit.errors import AuditError
 from audit.manager import Registry, load
+from audit.moving import judged_at_rest
 from audit.pins import PINNED, pins_home
 from audit.recording import record_decision, record_observation
 from audit.records import Records, read_records
@@ -55,14 +56,20 @@ def verify(
     root, _ = locate(path)
     records, ledger = read_records(root, chosen.ledger and _has_checkpoints(root))
     try:
-        run = _open(path, chosen, plugins, records, progress)
-        if not run.checkpoints and not chosen.allow_empty and not records.reached:
-            raise AuditError(
-                f"{path}: no checkpoint-N directory in it; if nothing was trained here yet, say so with --allow-empty"
-            )
-        if run.checkpoints and not run.judged:
-            raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")
-        report = examine(run, chosen.chosen(plugins.rules), chosen, started)
+        rules = chosen.chosen(plugins.rules)
+
+        def judged(run: Run) -> Report:
+            if not run.checkpoints and not chosen.allow_empty and not records.reached and not run.homes:
+                raise AuditError(
+                    f"{path}: no checkpoint-N directory in it; if nothing was trained here yet, say so with --allow-empty"
+                )
+            if run.checkpoints and not run.judged and not run.only.intersection(run.homes):
+                raise AuditError(
+                    f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself"
+                )
+            return examine(run, rules, chosen, started)
+
+        run, report = judged_at_rest(lambda: _open(path, chosen, plugins, records, progress), judged)
         report = record_observation(run, report, ledger, prove=not chosen.select)
     finally:
         _close(ledger)
@@ -92,8 +99,9 @@ def consult(
         raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
     records, ledger = read_records(root, chosen.ledger and _has_checkpoints(root))
     try:
-        run = _open(path, chosen, plugins, records, progress)
-        report = examine(run, rules, chosen, started)
+        run, report = judged_at_rest(
+            lambda: _open(path, chosen, plugins, records, progress), lambda run: examine(run, rules, chosen, started)
+        )
         if report.crashed:
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
@@ -125,10 +133,12 @@ def _or_pinned(
     if home is None or limits.strict or limits.lineage is not None:
         return decision
     known = Records(seals=run.records.seals, scans=run.records.scans)
-    pins = _open(home, options, plugins, known, None)
-    if max((item.step for item in pins.checkpoints), default=0) <= (decision.step or 0):
+    if _open(home, options, plugins, known, None).highest <= (decision.step or 0):
         return decision
-    pinned = decide(pins, examine(pins, rules, options, 0.0).findings, Limits())
+    pins, report = judged_at_rest(
+        lambda: _open(home, options, plugins, known, None), lambda pins: examine(pins, rules, options, 0.0)
+    )
+    pinned = decide(pins, report.findings, Limits())
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
         return decision
     progress = max([run.records.reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)])

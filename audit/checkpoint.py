@@ -13,6 +13,7 @@ from audit.facts import Facts, fact
 from audit.files import JSON, JSON_QUICK, PLACEHOLDER_SUFFIXES, SAFETENSORS, TORCH, File
 from audit.formats.damage import Damage
 from audit.formats.tensors import Tensor
+from audit.saving import rotated_by, still_to_come
 from audit.storage import DIRECTORY, FILE, Entry
 
 if TYPE_CHECKING:
@@ -45,7 +46,10 @@ class Adapter(NamedTuple):
 
 
 class Completeness(NamedTuple):
-    """Whether the trainer finished writing: ``state`` is "complete", "in progress" or "incomplete", and why."""
+    """Whether the trainer finished writing, and why not.
+
+    ``state`` is "complete", "in progress", "being deleted" or "incomplete".
+    """
 
     state: str
     reason: str = ""
@@ -67,12 +71,17 @@ class Checkpoint(Facts):
         """Whether it was written to the end: the state file is written last, the sentinel is removed last."""
         if self.name in self.run.unlistable:
             raise NotApplicable("the directory cannot be listed")
+        if self.name in self.run.unsettled:
+            return Completeness("in progress", "its files changed while they were read")
+        if (limit := rotated_by(self)) is not None:
+            return Completeness("being deleted", f"{self.run.backend.name} keeps {limit}")
         state_file = self.run.backend.state_file
         state = self.entries.get(state_file)
         sentinel = self.entries.get(SENTINEL)
         placeholder = any(state_file + suffix in self.entries for suffix in PLACEHOLDER_SUFFIXES)
         if (state is not None or placeholder) and sentinel is None:
-            return Completeness("complete")
+            late = still_to_come(self, state)
+            return Completeness("in progress", late) if late else Completeness("complete")
         if state is None:
             reason = f"{state_file}, which the trainer writes last, is not there"
         else:
@@ -184,9 +193,18 @@ class Checkpoint(Facts):
 
     @fact
     def _arguments_or_damage(self) -> "TrainingArguments | Damage":
+        self.file(self.run.backend.arguments_file, "training arguments")
+        return self.early_arguments
+
+    @fact
+    def early_arguments(self) -> "TrainingArguments | Damage":
+        """The training arguments, also of a checkpoint that is not written to its end: they are written early."""
         from audit.formats.training_args import read_training_args
 
-        return self.file(self.run.backend.arguments_file, "training arguments").read(read_training_args)  # type: ignore[no-any-return]
+        path = self.run.backend.arguments_file
+        if path not in self.entries or self.entries[path].kind == DIRECTORY:
+            raise NotApplicable("there are no training arguments")
+        return File(self.run.storage, path, self.entries[path]).read(read_training_args)  # type: ignore[no-any-return]
 
     @fact
     def training_arguments(self) -> "TrainingArguments":

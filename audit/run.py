@@ -58,9 +58,13 @@ class Run(Facts):
         self.jobs = jobs
         self.settle_ns = int(settle_seconds * 1e9)
         self.now_ns = time.time_ns() if now_ns is None else now_ns
-        self._only = frozenset(only)
+        self.only = frozenset(only)
         self._progress = progress
         self.records = records or Records()
+        self.unsettled: frozenset[str] = frozenset()
+        """Names of checkpoints that changed while they were read: nothing can be said of them; see audit.moving."""
+        self.known_scans: Mapping[tuple[str, str], tuple[Entry, FileScan]] = {}
+        """Scans of this audit's earlier passes, with the entries as they were; they hold while the entry is the same."""
 
     @fact
     def entries(self) -> Mapping[str, Entry]:
@@ -77,37 +81,68 @@ class Run(Facts):
     @fact
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """All checkpoints, by step."""
-        found = []
+        found = [Checkpoint(self, name, self.homes[name], listing) for name, listing in self.listings.items()]
+        return tuple(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name)))
+
+    @fact
+    def listings(self) -> Mapping[str, Mapping[str, Entry]]:
+        """What lies in each checkpoint, by name; one that was deleted since the run was listed is not there."""
+        return {name: listing for name in self.homes if (listing := self.listing(name)) is not None}
+
+    def listing(self, checkpoint: str) -> dict[str, Entry] | None:
+        """List a checkpoint now, None where it is gone."""
+        found: dict[str, Entry] = {}
+        return found if self._walk(checkpoint, checkpoint, found, 1) else None
+
+    @fact
+    def homes(self) -> dict[str, int]:
+        """The step of every checkpoint's directory in the run's root, by name."""
+        found = {}
         for name, entry in self.entries.items():
             step = self.backend.checkpoint_step(name)
             if step is not None and entry.kind == DIRECTORY:
-                listing: dict[str, Entry] = {}
-                self._walk(name, name, listing, 1)
-                found.append(Checkpoint(self, name, step, listing))
-        return tuple(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name)))
+                found[name] = step
+        return found
+
+    @property
+    def highest(self) -> int:
+        """The highest step of a checkpoint's directory, 0 where there is none."""
+        return max(self.homes.values(), default=0)
+
+    def as_listed(self, listings: Mapping[str, Mapping[str, Entry]]) -> "Run":
+        """Return this run as it was listed, with these listings of the checkpoints and no other fact."""
+        other = Run.__new__(Run)
+        other.__dict__.update(self.__dict__)
+        kept = {name: self.__dict__["_facts"].get(name, set()) for name in ("entries", "unlistable", "overfull")}
+        other.__dict__["_facts"] = {**kept, "listings": listings}
+        return other
 
     @fact
     def judged(self) -> tuple[Checkpoint, ...]:
         """The checkpoints that rules are applied to."""
-        return tuple(item for item in self.checkpoints if not self._only or item.name in self._only)
+        return tuple(item for item in self.checkpoints if not self.only or item.name in self.only)
 
-    def _walk(self, checkpoint: str, path: str, listing: dict[str, Entry], level: int) -> None:
+    def _walk(self, checkpoint: str, path: str, listing: dict[str, Entry], level: int) -> bool:
+        """Add what lies below a directory; False where it was deleted meanwhile."""
         try:
             entries = self.storage.list(path)
+        except FileNotFoundError:
+            return False
         except OSError:
             # The rule files/unreadable reports it: the entry stays, its contents are unknown.
             self.unlistable.add(path)
-            return
+            return True
         for entry in entries:
             if len(listing) >= MAX_ENTRIES:
                 self.overfull.add(checkpoint)
-                return
+                return True
             listing[entry.path[len(checkpoint) + 1 :]] = entry
             if entry.kind == DIRECTORY:
                 if level < MAX_DEPTH:
                     self._walk(checkpoint, entry.path, listing, level + 1)
                 else:
                     self.overfull.add(checkpoint)
+        return True
 
     @fact
     def unlistable(self) -> set[str]:
@@ -231,6 +266,10 @@ class Run(Facts):
                     continue
                 key = (checkpoint.name, path)
                 spans = spans_of(checkpoint, file)
+                before = self.known_scans.get(key)
+                if before is not None and before[0] == file.entry:
+                    known[key] = before[1]
+                    continue
                 remembered = self._remembered(key, file.entry, spans)
                 if remembered is None:
                     jobs.append(ScanJob(key, file.open, file.entry.size, spans))

@@ -137,14 +137,19 @@ class LocalStorage:
 
     def list(self, path: str) -> list[Entry]:
         with os.scandir(os.path.join(self.root, path) if path else self.root) as found:
-            return sorted(self._entry(path, item) for item in found)
+            return sorted(entry for item in found if (entry := self._entry(path, item)) is not None)
 
-    def _entry(self, parent: str, item: os.DirEntry[str]) -> Entry:
+    def _entry(self, parent: str, item: os.DirEntry[str]) -> Entry | None:
+        """Return the entry, None where it was deleted meanwhile: a trainer rotates while we look."""
         path = f"{parent}/{item.name}" if parent else item.name
-        info = item.stat(follow_symlinks=False)
         target, escapes = None, False
-        if stat.S_ISLNK(info.st_mode):
-            target = os.readlink(item.path)
+        try:
+            info = item.stat(follow_symlinks=False)
+            if stat.S_ISLNK(info.st_mode):
+                target = os.readlink(item.path)
+        except FileNotFoundError:
+            return None
+        if target is not None:
             kind, info, escapes = self._follow(path, item.path, info)
         else:
             kind = _kind(info.st_mode)

@@ -22,13 +22,21 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
     number without looking inside, so a resume picks this directory and crashes, or loads a torn state.
 
     One finding stands for the whole directory. While a file in it is younger than the settle time (60 seconds,
-    ``settle-seconds``) the save may still be going on: then it is "in progress", an info, and not handed out.
+    ``settle-seconds``) the save may still be going on: then it is "in progress", an info, and not handed out. So is
+    one whose other processes have yet to write their random states, one that rotation is just deleting, and one that
+    changed while it was read.
     """
     if completeness.state == "in progress":
         yield Violation(
             f"is being written right now: {completeness.reason}",
             severity=Severity.INFO,
             remedy="Wait until the trainer has finished saving, then verify again.",
+        )
+    elif completeness.state == "being deleted":
+        yield Violation(
+            f"is being deleted right now: {completeness.reason} checkpoints",
+            severity=Severity.INFO,
+            remedy="Nothing to do; the newer checkpoints stay.",
         )
     elif completeness.state == "incomplete":
         yield Violation(f"was not written to its end: {completeness.reason}")

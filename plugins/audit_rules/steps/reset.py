@@ -27,7 +27,8 @@ def reset(run: Run) -> Iterator[Violation]:
     if not run.records.observed:
         raise NotApplicable("the ledger has no earlier verification of this run")
     reached = run.records.reached
-    newest = max((checkpoint.step for checkpoint in run.checkpoints if checkpoint.complete), default=None)
+    seen = (item for item in run.checkpoints if item.complete or item.name in run.unsettled)
+    newest = max((checkpoint.step for checkpoint in seen), default=None)
     if newest is None:
         if reached and not run.checkpoints:
             yield Violation(f"Every checkpoint is gone; step {reached} had been reached", expected=reached, actual=None)
