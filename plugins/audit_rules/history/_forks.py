@@ -88,13 +88,24 @@ def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
         kind = "emptied"
     elif not part.differing and culprit.step > reference.step:
         kind = "behind"
-    elif part.edited:
+    elif part.edited or _mostly_shared(culprit.history, reference.history):
         kind = "edited"
     elif len(main) > 1 and culprit.step < main[-1].step:
         kind = "foreign"
     else:
         return None  # it may as well be the others that do not belong here
     return Odd(culprit, reference, kind, part)
+
+
+def _mostly_shared(one: "History", other: "History") -> bool:
+    """Whether four of five entries are the same, wherever they stand: one log, with entries taken out or put in.
+
+    Two runs of one seed share their first two or three losses at most. The last 10 000 entries speak for all.
+    """
+    mine, theirs = ([*islice(reversed(list(history)), 10_000)] for history in (one, other))
+    texts = {_text(entry) for entry in mine}
+    shared = sum(_text(entry) in texts for entry in theirs)
+    return len(theirs) >= 3 and 5 * shared >= 4 * len(theirs)
 
 
 def lost_entries(lineage: Lineage) -> list[tuple[Checkpoint, Checkpoint, list[int]]]:
