@@ -1,0 +1,31 @@
+"""A Trainer that is killed at every file event of a save comes back bit for bit through the guard."""
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HARNESS = Path(__file__).with_name("run_chaos.py")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("ckpt_chaos") is None, reason="ckpt-chaos is not installed"),
+    pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="the extra hf is not installed"),
+]
+
+
+@pytest.mark.parametrize("way", ["exact", "exact-later"])
+@pytest.mark.parametrize("ranks", ["1", "2"])
+def test_every_kill_is_survived_bit_for_bit(way: str, ranks: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(HARNESS), "--by", way, "--ranks", ranks],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{way}, {ranks} rank(s): {{'PASS': " in done.stderr
