@@ -5,6 +5,7 @@ They need nothing of ours: ``model_signing verify key CHECKPOINT --signature FIL
 us, with no memory map and through no link.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -50,6 +51,9 @@ class Signer:
             raise AuditError(f"{home}: has a file name that is no text, and cannot be signed") from error
         except OSError as error:
             raise AuditError(f"{path}: cannot be written: {error.strerror or error}") from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.unlink(scratch)
         return path
 
 

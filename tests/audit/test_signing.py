@@ -204,6 +204,23 @@ def test_a_checkpoint_with_a_link_in_it_is_not_signed(run: Path, keys: Keys, cap
     assert not signature(run).exists()
 
 
+def test_a_name_that_is_no_text_is_not_signed(run: Path, keys: Keys, capfd: pytest.CaptureFixture[str]) -> None:
+    name = os.fsencode(run / "checkpoint-200") + b"/caf\xe9.txt"
+    with open(name, "wb") as file:
+        file.write(b"menu")
+
+    assert command(["seal", str(run), "--sign-key", str(keys[0])]) == 2
+    assert "has a file name that is no text" in capfd.readouterr().err
+    assert not signature(run).exists()
+
+
+def test_nothing_is_left_behind_where_a_signature_cannot_be_written(run: Path, keys: Keys) -> None:
+    signature(run).mkdir(parents=True)
+
+    assert command(["seal", str(run), "--sign-key", str(keys[0])]) == 2
+    assert [path.name for path in signature(run).parent.glob("*.tmp")] == []
+
+
 def test_what_is_no_key_is_one_line(run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     wrong = tmp_path / "wrong.pem"
     wrong.write_text("no key")
