@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
+from sys import float_info
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.scan import FileScan, Span, SpanScan
@@ -126,7 +126,7 @@ def _well_typed(span: SpanScan) -> bool:
     return (
         all(isinstance(flag, bool) for flag in flags)
         and isinstance(span.peak, int | float)
-        and 0 <= span.peak < inf
+        and 0 <= span.peak <= float_info.max
         and all(isinstance(number, int) for number in whole)
         and (span.crc is None or isinstance(span.crc, int))
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.api import verify
+from audit.api import consult, verify
 from audit.config import Options
 from audit.findings import Severity
 from audit.manager import Registry, load
@@ -52,6 +52,10 @@ def test_the_damage_is_named_by_its_rule_and_by_no_other(fault: Fault, broken: s
         assert report.resume_from == fault.resume
         assert not report.crashed
         assert not os.path.exists(attacks.MARK), "the checkpoint's code was executed"
+    guarded = consult(broken, options=Options(settle_seconds=0), registry=registry).decision
+    assert guarded.checkpoint == fault.resume, "the guard hands out another one"
+    assert (guarded.refusal is None) == (fault.resume is not None)
+    assert not guarded.fresh
 
 
 def test_there_are_at_least_eighty_kinds_of_damage() -> None:
