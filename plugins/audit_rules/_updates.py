@@ -40,6 +40,15 @@ def overwritten(checkpoint: Checkpoint) -> bool:
     return counted is not None and counted > checkpoint.step
 
 
+def late(checkpoint: Checkpoint, path: str) -> bool:
+    """Say whether a file was written after its checkpoint's trainer state, which the trainer writes last.
+
+    A copied tree has times of its own, but in the same order: the name of the state comes last among them.
+    """
+    file, state = checkpoint.entries.get(path), checkpoint.entries.get(checkpoint.run.backend.state_file)
+    return file is not None and state is not None and file.mtime_ns > state.mtime_ns + 2_000_000_000
+
+
 def highest(steps: list[float]) -> float | None:
     """Return the highest count; what no counter reaches (NaN, a made-up integer) is not believed."""
     return max((step for step in steps if 0 <= step < 1 << 53), default=None)

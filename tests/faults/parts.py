@@ -283,6 +283,18 @@ sharded.add(
 )
 sharded.add("an index entry that leads out", "security/escaping-path", lambda run: edit_json(index(run), _escaping))
 
+full = Group("Full model", "full", "checkpoint-9", "checkpoint-6")
+full.add(
+    "a tensor under another name",
+    "weights/other-model",
+    lambda run: edit_tensors(os.path.join(run, "checkpoint-9", "model.safetensors"), _renamed),
+)
+
+
+def _renamed(found: dict[str, Any]) -> None:
+    found["another.weight"] = found.pop(min(found))
+
+
 two = Group("Two adapters", "two_adapters", "checkpoint-9", "checkpoint-6")
 two.add(
     "the second adapter's directory missing",

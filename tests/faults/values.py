@@ -263,5 +263,13 @@ swapped.add(
     checkpoint=BEFORE,
     blocks=False,
 )
+swapped.add(
+    "adapter weights of a later step in an older checkpoint",
+    "weights/unchanged",
+    lambda run: shutil.copyfile(inside(run, ADAPTER), inside(run, ADAPTER, BEFORE)),
+    checkpoint=BEFORE,
+    blocks=False,
+    depth="full",
+)
 killed = Group("Files of another step", BASE, "checkpoint-90", NEWEST)
 killed.add("an old checkpoint copied under a larger number", "steps/directory-mismatch", _stale_copy)

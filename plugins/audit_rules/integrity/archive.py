@@ -68,9 +68,11 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
                 found[path] = str(reason)
     states = checkpoint.optional("rng") or {}
     for path in layout.rng:
-        if path not in states and _is_readable(checkpoint.files[path], "rng"):
+        if not _is_readable(checkpoint.files[path], "rng"):
+            continue
+        if path not in states:
             found[path] = f"{path} holds no states of random number generators"
-        elif path in states and states[path].problems:
+        elif states[path].problems:
             found[path] = f"{path} {states[path].problems[0]}"
     return found
 

@@ -41,19 +41,6 @@ def is_lora_b(name: str) -> bool:
     return ".lora_B." in name
 
 
-def older_scans(checkpoint: Checkpoint) -> list[tuple[Checkpoint, Mapping[str, FileScan]]]:
-    """Return the older checkpoints of the run that were scanned, the newest of them first. Raises NotApplicable."""
-    found = []
-    for other in reversed(checkpoint.run.judged):
-        if other.step < checkpoint.step:
-            scan = other.optional("scan")
-            if scan is not None:
-                found.append((other, scan))
-    if not found:
-        raise NotApplicable("no older checkpoint was read")
-    return found
-
-
 def idle(older: Checkpoint, newer: Checkpoint) -> str | None:
     """Say why no weight need have changed from one checkpoint to the next, or None where some must have.
 

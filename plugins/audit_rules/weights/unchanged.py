@@ -8,8 +8,8 @@ from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.scan import FileScan
-from audit_rules._updates import overwritten
-from audit_rules.weights._shared import idle, older_scans, shown
+from audit_rules._updates import late, overwritten
+from audit_rules.weights._shared import idle, shown
 
 
 @rule(
@@ -24,6 +24,9 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     Training changes them with every update, so the file is stale or was copied. A resume would go on with old weights
     under the moments and the schedule of a later step; only the digest shows it.
 
+    Which of the two is the copy? The older one, if its file is younger than its own trainer state, which is written last;
+    otherwise the newer one.
+
     One file of several (a shard, an adapter) counts alone only where the optimizer trains every saved tensor: a frozen
     shard and an inactive adapter legitimately stay the same. Not judged where nothing could be learned in between:
     learning rate 0, the first step after a schedule that had reached 0, updates that the fp16 scaler skipped.
@@ -32,23 +35,38 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     if not mine:
         raise NotApplicable("there are no weights that could be read to their end")
     reason = None
-    for older, scans in older_scans(checkpoint):
-        other = older.optional("layout")
-        theirs = _digests(other, scans) if other else {}
+    pairs = list(_pairs(checkpoint))
+    if not pairs:
+        raise NotApplicable("no other checkpoint was read")
+    for older, newer, other, scans in pairs:
+        theirs = _digests(other.layout, scans) if other.optional("layout") else {}
         same = [file for file, digest in mine.items() if theirs.get(file) == digest]
         if not same or overwritten(older) or (len(same) < len(mine) and not _everything_trains(checkpoint)):
             continue
-        reason = idle(older, checkpoint)
+        if (late(older, same[0]) and not late(newer, same[0])) != (checkpoint is older):
+            continue  # the copy lies in the other one
+        reason = idle(older, newer)
         if reason is None:
+            steps = abs(checkpoint.step - other.step)
             yield Violation(
-                f"{shown(same)} is byte for byte the one of {older.name}, {checkpoint.step - older.step} steps before",
+                f"{shown(same)} is byte for byte the one of {other.name}, {steps} steps "
+                + ("before" if other is older else "later"),
                 file=same[0],
                 expected="other weights at every step",
-                actual=f"those of {older.name}",
+                actual=f"those of {other.name}",
             )
             return
     if reason:
         raise NotApplicable(reason)
+
+
+def _pairs(checkpoint: Checkpoint) -> Iterator[tuple[Checkpoint, Checkpoint, Checkpoint, Mapping[str, FileScan]]]:
+    """Give (older, newer, the other one, its scan) for every other checkpoint, the nearest older one first."""
+    for other in sorted(checkpoint.run.judged, key=lambda item: (item.step > checkpoint.step, -item.step)):
+        scans = other.optional("scan") if other.step != checkpoint.step else None
+        if scans is not None:
+            older, newer = sorted((checkpoint, other), key=lambda item: item.step)
+            yield older, newer, other, scans
 
 
 def _digests(layout: Layout, scan: Mapping[str, FileScan]) -> dict[str, str]:

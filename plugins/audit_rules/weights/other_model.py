@@ -1,0 +1,69 @@
+"""weights/other-model."""
+
+from collections.abc import Iterator
+
+from audit.backend import Layout
+from audit.checkpoint import Checkpoint, WeightFile
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.rules import rule
+from audit_rules.weights._shared import shown
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="The weights of another model lie here: restore the file, or resume from the checkpoint before it.",
+    explained_by=(
+        "files/missing-shard",
+        "files/shard-index-mismatch",
+        "files/missing-weights",
+        "files/shadowed-adapter",
+        "weights/hollow",
+        "weights/prefix",
+        "history/forked",
+        "steps/directory-mismatch",
+    ),
+)
+def other_model(
+    checkpoint: Checkpoint, layout: Layout, weights: tuple[WeightFile, ...], previous: Checkpoint
+) -> Iterator[Violation]:
+    """The tensors of a full model are not those of the checkpoint before: other names or other shapes.
+
+    Within a run the names and shapes of the saved tensors stay the same (317 of 317 neighbours). Trainer 5.23 loads full
+    models with ``strict=False``: tensors with other names are left out with a warning that every tied model gives as
+    well, and keep the values they had before the resume. Other shapes crash it.
+
+    Where the training arguments changed in between, the user's code may have changed the model on purpose, grown its
+    vocabulary for example: then it is a warning. Adapters are judged by adapter/shape-mismatch.
+    """
+    if layout.kind != "full" or previous.layout.kind != "full":
+        raise NotApplicable("not a full model")
+    mine, theirs = _shapes(weights), _shapes(previous.weights)
+    if not mine or not theirs:
+        raise NotApplicable("there are no tensors to compare")
+    texts = []
+    if gone := sorted(theirs.keys() - mine.keys()):
+        texts.append(f"{len(gone)} tensors of {previous.name} are gone ({shown(gone)})")
+    if new := sorted(mine.keys() - theirs.keys()):
+        texts.append(f"{len(new)} are new ({shown(new)})")
+    if other := sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name]):
+        name = other[0]
+        texts.append(f"{len(other)} have another shape ({name}: {list(mine[name])}, there {list(theirs[name])})")
+    if not texts:
+        return
+    same = checkpoint.optional("arguments") is None or checkpoint.optional("arguments") == previous.optional(
+        "arguments"
+    )
+    yield Violation(
+        f"The model is another one than that of {previous.name}: {', '.join(texts)}",
+        file=weights[0].file,
+        expected=len(theirs),
+        actual=len(mine),
+        severity=None if same else Severity.WARNING,
+        blocks_resume=None if same else False,
+    )
+
+
+def _shapes(weights: tuple[WeightFile, ...]) -> dict[str, tuple[int, ...]]:
+    return {name: tensor.shape for part in weights for name, tensor in part.tensors.items()}
