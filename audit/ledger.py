@@ -44,7 +44,7 @@ _SCHEMA = {
 
 
 class Row(NamedTuple):
-    """One entry. ``kind`` is observation, seal, scans, guard, quarantine or batch; ``time`` is UTC in ISO 8601."""
+    """One entry. ``kind`` is observation, start, seal, scans, guard, quarantine or batch; ``time`` is UTC in ISO 8601."""
 
     number: int
     time: str

@@ -42,6 +42,28 @@ def pin(run: str, checkpoint: str) -> str:
     return target
 
 
+def detach(run: str, checkpoint: str) -> None:
+    """Give a pin bytes of its own where it shares them with the run's checkpoint; raises AuditError.
+
+    Needed before a trainer saves that step again: it opens the old files and writes into them, so the pin would change
+    with them, and be torn where that save is cut off.
+    """
+    target = os.path.join(run, PINNED, checkpoint)
+    scratch = f"{target}.{os.getpid()}.tmp"
+    shared = {inode for _, inode in _inodes(os.path.join(run, checkpoint))}
+    if not any(inode in shared for _, inode in _inodes(target)):
+        return
+    try:
+        shutil.copytree(target, scratch, symlinks=True)
+        old = f"{scratch}.old"
+        os.rename(target, old)
+        os.rename(scratch, target)
+        shutil.rmtree(old)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise AuditError(f"{target}: cannot be copied: {error}") from error
+
+
 def pins_home(run: str) -> str | None:
     """Return the directory that holds the pins, None where there is none; links are not followed."""
     home = os.path.join(run, PINNED)

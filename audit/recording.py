@@ -49,6 +49,16 @@ def record_decision(decision: Decision, run: Run, report: Report, ledger: "Ledge
     return report._replace(notes=(*report.notes, NOT_RECORDED + problem)) if problem else report
 
 
+def record_start(run: str, step: int) -> None:
+    """Add that a training begins at ``step``: what was reached beyond it is given up knowingly. Never raises."""
+    from audit.records import read_records
+
+    _, ledger = read_records(run, True)
+    if ledger is not None:
+        _try(lambda: ledger.append("start", {"step": step}))
+        ledger.close()
+
+
 def provable(checkpoint: Checkpoint, report: Report) -> bool:
     """Whether a full-depth verification proved it: resumable, and no error stands against it."""
     if report.crashed:

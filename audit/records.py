@@ -79,7 +79,7 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
     """Return the step that the run is known to have reached.
 
     An observation raises it. What the guard handed out, or that it allowed a fresh start, or a quarantine that somebody
-    asked for, is a known way back: it sets the step anew.
+    asked for, or where a training said that it begins, is a known way back: it sets the step anew.
     """
     reached = 0
     for row in rows:
@@ -88,6 +88,6 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
             continue
         if row.kind == "observation":
             reached = max(reached, step)
-        elif row.kind in ("guard", "quarantine"):
+        elif row.kind in ("guard", "quarantine", "start"):
             reached = step
     return reached

@@ -1,0 +1,101 @@
+"""The audit inside a training: verify, seal and pin at each save, refuse to start over what can be resumed.
+
+The only module of this backend beside ``training`` that imports transformers and torch.
+"""
+
+import os
+from typing import Any
+
+from transformers import TrainerCallback
+
+from audit.errors import AuditError
+from audit_hf_trainer.watch import Watch
+
+STOP, WARN, REFUSE, ALLOW = "stop", "warn", "refuse", "allow"
+
+
+class CheckpointViolation(AuditError):
+    """A checkpoint that this training saved is broken, and ``on_violation`` was "stop"; the message says what is."""
+
+
+class AuditCallback(TrainerCallback):
+    """Verify and seal each checkpoint as it is saved, pin the newest proven one, refuse to start over by accident.
+
+    ``on_violation``: "stop" ends the training after the save that brought an error to light and raises
+    CheckpointViolation at its end; "warn" only logs it. ``pin`` holds the newest proven checkpoint by hard links under
+    ``<output_dir>/.audit/pinned/``, where rotation does not reach it. ``depth``: "full" reads every byte that was saved
+    and seals it, "quick" looks at structure only, proves nothing and so pins nothing. ``fresh``: "refuse" raises
+    ResumeRefused before the first step of a training that would start at 0 although checkpoints are there, "allow"
+    lets it.
+
+    Process 0 does it all and tells the others, which wait for it. Logs to the logger "audit".
+    """
+
+    def __init__(self, *, on_violation: str = STOP, pin: bool = True, depth: str = "full", fresh: str = REFUSE) -> None:
+        for name, value, known in (
+            ("on_violation", on_violation, (STOP, WARN)),
+            ("depth", depth, ("full", "quick")),
+            ("fresh", fresh, (REFUSE, ALLOW)),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+        self.on_violation = on_violation
+        self._watch = Watch(pin=pin, depth=depth, strict=on_violation == STOP, fresh=fresh == ALLOW)
+        self._violation: str | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Raise ResumeRefused, on every process, where training starts at 0 beside what can be resumed."""
+        self._violation = None
+        if state.is_hyper_param_search:
+            return  # each trial starts at 0, in a directory of its own
+        refusal = None
+        if args.process_index == 0:
+            refusal = self._watch.begin(args.output_dir, state.global_step, state.max_steps)
+        refusal = _from_first(refusal, args)
+        if refusal is not None:
+            raise self._watch.refused(refusal)
+
+    def on_save(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
+        """Verify what was saved; after an error and with "stop" the training ends, on every process."""
+        _wait_for_all(args)  # the other processes write their random states when they get there
+        found = None
+        if args.process_index == 0 and not state.is_hyper_param_search:
+            found = self._watch.saved(args.output_dir, f"checkpoint-{state.global_step}")
+        found = _from_first(found, args)
+        if found is not None and self.on_violation == STOP:
+            self._violation = self._violation or found
+            control.should_training_stop = True
+        return control
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        """Raise CheckpointViolation where the training was stopped: a process that ends well would look successful."""
+        if self._violation is not None:
+            raise CheckpointViolation(
+                f"training was stopped at step {state.global_step}: {self._violation}; "
+                f"`audit guard {os.path.normpath(args.output_dir)}` says what to resume from"
+            )
+
+
+def _several(args: Any) -> bool:
+    import torch
+
+    there = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return bool(there) and torch.distributed.get_world_size() > 1
+
+
+def _wait_for_all(args: Any) -> None:
+    if _several(args):
+        import torch
+
+        torch.distributed.barrier()
+
+
+def _from_first(text: str | None, args: Any) -> str | None:
+    """Return process 0's text on every process."""
+    if not _several(args):
+        return text
+    import torch
+
+    held = [text]
+    torch.distributed.broadcast_object_list(held, src=0, device=args.device)
+    return held[0]

@@ -1,0 +1,145 @@
+"""What the callback does on process 0, without transformers: begin a training, look at what it saved."""
+
+import logging
+import os
+import time
+from typing import TYPE_CHECKING
+
+from audit.api import Guarded, consult, verify
+from audit.config import Options
+from audit.decision import Limits, ResumeRefused
+from audit.errors import AuditError
+from audit.findings import Finding, Severity
+from audit.manager import load
+from audit.pins import detach, pin, pins_home
+from audit.recording import record_start
+from audit_hf_trainer.names import CHECKPOINT
+
+if TYPE_CHECKING:
+    from audit.manager import Registry
+    from audit.report import Report
+
+LOG = logging.getLogger("audit")
+
+
+class Watch:
+    """One training; ``strict`` makes what cannot be verified count as an error, ``fresh`` allows to start over."""
+
+    def __init__(self, *, pin: bool, depth: str, strict: bool, fresh: bool) -> None:
+        self._pin = pin
+        self._strict = strict
+        self._fresh = fresh
+        # All processes have written when this is called: nothing is in progress.
+        self._options = Options(depth=depth, settle_seconds=0.0, allow_empty=True)
+        self._known: set[tuple[str, str | None, str | None]] = set()
+        self._of_before: set[str] = set()
+        self._of_other_history: frozenset[str] = frozenset()
+        self._plugins: Registry | None = None
+        self._guarded: Guarded | None = None
+
+    def begin(self, run: str, step: int, last: int) -> str | None:
+        """Return why training may not start at ``step``, or None; ``last`` is the step where it will end."""
+        self._known, self._of_before, self._of_other_history, self._guarded = set(), set(), frozenset(), None
+        try:
+            return self._begin(run, step, last)
+        except Exception as error:
+            return self._could_not(f"{run} could not be verified before training", error)
+
+    def _begin(self, run: str, step: int, last: int) -> str | None:
+        self._plugins = load()
+        if not os.path.isdir(run):
+            return None
+        # Nothing is recorded: that a training asked is neither a verification nor a step back.
+        guarded = consult(run, Limits(), self._options._replace(ledger=False), registry=self._plugins)
+        decision, report = guarded
+        if step == 0 and not decision.fresh and not self._fresh:
+            self._guarded = guarded
+            if decision.checkpoint is None:
+                return f"training would start at step 0, but {decision.refusal}; {ADVICE}"
+            path = os.path.join(run, decision.checkpoint)
+            return (
+                f"training would start at step 0, but {path} (step {decision.step}) can be resumed from: pass "
+                f"resume_from_checkpoint={path!r} to trainer.train(); {ADVICE}"
+            )
+        if step and decision.step is not None and decision.step > step:
+            LOG.warning("%s: training resumes at step %d, but %s could be resumed from", run, step, decision.checkpoint)
+        self._known = {_key(item) for item in report.findings}
+        self._of_before = {item.rule for item in report.findings if item.checkpoint is None}
+        # Beside checkpoints of a training that went further the new ones are another history: known, and told already.
+        if any(item.step > step for item in report.checkpoints):
+            self._of_other_history = frozenset({"history/forked", "steps/reset"})
+        if report.checkpoints or not decision.fresh:
+            record_start(run, step)
+        if self._pin:
+            self._keep_pin_apart(run, step, last)
+        return None
+
+    def _keep_pin_apart(self, run: str, step: int, last: int) -> None:
+        """Give a pinned checkpoint that this training will write anew bytes of its own: Trainer writes into the files."""
+        home = pins_home(run)
+        for name in os.listdir(home) if home else ():
+            found = CHECKPOINT.fullmatch(name)
+            if found and (int(found[1]) > step or step >= last):
+                detach(run, name)
+
+    def saved(self, run: str, checkpoint: str) -> str | None:
+        """Verify and pin what was just saved; log what is wrong with it and return it in one line, or None."""
+        begin = time.perf_counter()
+        try:
+            if not os.path.isdir(os.path.join(run, checkpoint)):
+                LOG.warning("%s/%s is not there after the save, so it was not verified", run, checkpoint)
+                return None
+            report = verify(run, self._options, registry=self._plugins or load())
+            wrong = self._told(run, report, checkpoint)
+            for outcome in report.crashed:
+                LOG.warning("rule %s crashed: %s; please report this", outcome.rule, outcome.reason)
+            proven = any(item.name == checkpoint and item.resumable and item.sealed for item in report.checkpoints)
+            if not wrong and proven and self._pin:
+                pin(run, checkpoint)
+            if not wrong:
+                words = "verified, sealed" if proven else "verified"
+                LOG.info("%s/%s: %s in %.3f s", run, checkpoint, words, time.perf_counter() - begin)
+            return wrong
+        except Exception as error:
+            return self._could_not(f"{run}/{checkpoint} could not be verified or pinned", error)
+
+    def _told(self, run: str, report: "Report", checkpoint: str) -> str | None:
+        """Log every new finding and note once; return the first error of this checkpoint, or new one of the run."""
+        first = None
+        for item in report.findings:
+            mine = item.checkpoint == checkpoint
+            fresh = _key(item) not in self._known
+            counts = (
+                item.severity is Severity.ERROR
+                and (mine or (item.checkpoint is None and item.rule not in self._of_before))
+                and item.rule not in self._of_other_history
+            )
+            line = f"{os.path.join(run, item.checkpoint or '')}: {item.message} ({item.rule})"
+            if counts:
+                first = first or line
+                LOG.error("%s", line)
+            elif fresh and item.severity is not Severity.INFO:
+                LOG.warning("%s", line)
+            self._known.add(_key(item))
+        for note in report.notes:
+            LOG.warning("%s: %s", run, note)
+        return first
+
+    def _could_not(self, what: str, error: Exception) -> str | None:
+        expected = isinstance(error, (AuditError, OSError))
+        LOG.error("%s: %s", what, error, exc_info=None if expected else error)
+        return f"{what}: {error}" if self._strict else None
+
+    def refused(self, message: str) -> AuditError | ResumeRefused:
+        """Make the exception for what ``begin`` returned, on this process or another."""
+        if self._guarded is None:
+            return AuditError(message)
+        decision, report = self._guarded
+        return ResumeRefused(message, report, decision)
+
+
+ADVICE = 'or train into another output_dir; AuditCallback(fresh="allow") starts over all the same'
+
+
+def _key(item: Finding) -> tuple[str, str | None, str | None]:
+    return item.rule, item.checkpoint, item.file
