@@ -262,8 +262,8 @@ class Run(Facts):
         known: dict[tuple[str, str], FileScan] = {}
         for checkpoint in self.judged:
             for path, file in (checkpoint.optional("files") or {}).items():
-                if not file.readable:
-                    continue
+                if not file.readable or file.entry.sparse or isinstance(checkpoint.content(file), Damage):
+                    continue  # a file that is known to be damaged is not read any further
                 key = (checkpoint.name, path)
                 spans = spans_of(checkpoint, file)
                 before = self.known_scans.get(key)

@@ -3,6 +3,7 @@
 import argparse
 
 from audit.config import Options, check_names, find, read, severity_or_never
+from audit.errors import ConfigError
 from audit.manager import Registry
 
 
@@ -54,6 +55,8 @@ def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
     if arguments.backend:
         options = options._replace(backend=arguments.backend)
     check_names(options, registry, "command line")
+    if not options.chosen(registry.rules):
+        raise ConfigError("the selected rules are all ignored, so nothing would be judged")
     return options
 
 

@@ -55,8 +55,12 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe went away: `audit rules | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return BROKEN_PIPE
+    except OSError as error:  # what the audit reads is handled where it is read; this is our own output
+        _drop_stdout()
+        print(f"audit {parsed.command}: cannot write: {error.strerror or error}", file=sys.stderr)
+        return 2
     except Exception as error:  # our own fault; still one line, the traceback on request
         if os.environ.get("AUDIT_TRACEBACK"):
             raise
@@ -81,6 +85,12 @@ def complain(command: str, error: AuditError) -> None:
     print(f"audit {command}: {one_line(str(error))}", file=sys.stderr)
 
 
+def _drop_stdout() -> None:
+    """Send what is still to be written nowhere: Python would complain about it once more when it exits."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _sentence(text: str) -> str:
     return text[0].upper() + text[1:] + ("" if text.endswith("?") else ".")
 
@@ -101,7 +111,16 @@ def use_color(stream: object) -> bool:
 def write(text: str, output: str | None) -> None:
     """Print, or write to ``--output FILE``. Raises AuditError where the file cannot be written."""
     if output is None:
-        sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+        if sys.stdout is None:
+            raise AuditError("there is no standard output to write to; name a file with --output")
+        try:
+            sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _drop_stdout()
+            raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
     try:
         with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:

@@ -15,7 +15,8 @@ class Progress:
 
     def __init__(self, title: str, quiet: bool) -> None:
         self._title = title
-        self._wanted = not quiet and sys.stderr.isatty() and not os.environ.get("CI")
+        terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._wanted = not quiet and terminal and not os.environ.get("CI")
         self._lock = threading.Lock()
         self._bar: Any = None
         self._task: Any = None

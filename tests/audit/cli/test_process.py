@@ -125,3 +125,26 @@ def test_without_a_ledger_a_verification_writes_nothing_starts_nothing_and_asks_
         check=False,
     )
     assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(
+    "arguments", [("rules",), ("list",), ("verify", "--no-ledger"), ("verify", "--format", "json")]
+)
+def test_a_full_disk_under_the_output_is_one_line(run: str, arguments: tuple[str, ...]) -> None:
+    arguments = arguments if arguments == ("rules",) else (*arguments, run)
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(command(arguments), stdout=full, stderr=subprocess.PIPE, check=False, text=True)
+
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "No space left" in ended.stderr
+
+
+def test_a_closed_output_is_one_line_and_a_closed_stderr_is_nothing(run: str) -> None:
+    line = " ".join(command(("verify", "--no-ledger", run)))
+    closed = subprocess.run(["sh", "-c", f"{line} >&-"], stderr=subprocess.PIPE, check=False, text=True)
+    silent = subprocess.run(["sh", "-c", f"{line} 2>&-"], stdout=subprocess.PIPE, check=False, text=True)
+
+    assert (closed.returncode, closed.stderr.count("\n")) == (2, 1)
+    assert (silent.returncode, "SOUND" in silent.stdout) == (0, True)

@@ -68,3 +68,12 @@ def test_more_levels_than_any_checkpoint_has_are_reported(checkpoint: Path) -> N
 
 def test_a_real_checkpoint_passes(checkpoint: Path) -> None:
     assert outcome(run_of(checkpoint), RULE, "checkpoint-100").outcome is Outcome.PASS
+
+
+def test_a_file_of_holes_is_named_and_not_read(checkpoint: Path) -> None:
+    with open(checkpoint / "notes.dat", "wb") as file:
+        file.truncate(1 << 40)
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert (finding.file, finding.expected) == ("notes.dat", 1 << 40)
