@@ -12,6 +12,7 @@ from audit.errors import AuditError
 from audit.manager import Registry, load
 from audit.moving import judged_at_rest
 from audit.pins import PINNED, pins_home
+from audit.recall import KEY, keep, recall
 from audit.recording import record_decision, record_observation
 from audit.records import Records, read_records
 from audit.report import CheckpointSummary, Report
@@ -71,6 +72,7 @@ def verify(
 
         run, report = judged_at_rest(lambda: _open(path, chosen, plugins, records, progress), judged)
         report = record_observation(run, report, ledger, prove=not chosen.select)
+        keep(run, rules, chosen, report, ledger)
     finally:
         _close(ledger)
     plugins.verified(report)
@@ -99,18 +101,40 @@ def consult(
         raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
     records, ledger = read_records(root, chosen.ledger and _has_checkpoints(root))
     try:
-        run, report = judged_at_rest(
+        known = _recalled(path, chosen, plugins, records, rules, limits, started)
+        run, report = known or judged_at_rest(
             lambda: _open(path, chosen, plugins, records, progress), lambda run: examine(run, rules, chosen, started)
         )
         if report.crashed:
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
-        decision = _or_pinned(decide(run, report.findings, limits), run, limits, chosen, plugins, rules)
-        report = record_observation(run, report, ledger, prove=not chosen.select)
+        newest = run.checkpoints[-1] if known else None
+        decided = Decision(newest.name, newest.step, False, None, ()) if newest else decide(run, report.findings, limits)
+        decision = _or_pinned(decided, run, limits, chosen, plugins, rules)
+        report = record_observation(run, report, ledger, prove=not chosen.select and not known)
+        if not known:
+            keep(run, rules, chosen, report, ledger)
         report = record_decision(decision, run, report, ledger)
     finally:
         _close(ledger)
     return Guarded(decision, report)
+
+
+def _recalled(
+    path: str,
+    options: Options,
+    plugins: Registry,
+    records: Records,
+    rules: Sequence[Rule],
+    limits: Limits,
+    started: float,
+) -> tuple[Run, Report] | None:
+    """The judgement of before, where nothing of the run has changed since and it had nothing to say."""
+    if KEY not in records.scans or limits.lineage is not None:
+        return None
+    run = _open(path, options, plugins, records, None)
+    found = recall(run, rules, options)
+    return (run, found[0]._replace(seconds=time.perf_counter() - started)) if found else None
 
 
 def _rules(options: Options, plugins: Registry, limits: Limits) -> Sequence[Rule]:

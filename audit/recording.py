@@ -107,7 +107,7 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove:
                 sealed.add(checkpoint.name)
             elif any(scan.bytes_read for scan in checkpoint.scan.values()):
                 remember(checkpoint, ledger)
-    kept = {item.name for item in run.checkpoints} | pinned_names(run.path)
+    kept = {item.name for item in run.checkpoints} | pinned_names(run.path) | {""}
     gone = {name for name, _ in run.records.scans} - kept
     if gone:
         ledger.forget(gone)

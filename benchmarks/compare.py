@@ -3,7 +3,7 @@
     python benchmarks/compare.py TREE [--rounds 7] [--only NAME ...]
 
 Every command runs right after a `cat` of the same files, and its ratio is to that very `cat`, so that a machine that is
-slow for a while is slow for both. Prints medians, and the highest memory of any process of a command. The files
+slow for a while is slow for both. The tree is sealed first: what stands in TREE/.audit may be removed afterwards. Prints medians, and the highest memory of any process of a command. The files
 are read once before, so all figures are of a warm page cache.
 """
 
@@ -23,11 +23,14 @@ def commands(tree: str, files: list[str]) -> dict[str, list[str]]:
     """Return what is compared, by name."""
     python = sys.executable
     verify = [python, "-m", "audit", "verify", tree, "--no-ledger"]
+    guard = [python, "-m", "audit", "guard", tree]
     return {
         "cat": ["cat", *files],
         "audit verify": verify,
         "audit verify --depth quick": [*verify, "--depth", "quick"],
         "audit verify --jobs 1": [*verify, "--jobs", "1"],
+        "audit verify, sealed": [python, "-m", "audit", "verify", tree],
+        "audit guard, sealed": guard,
         "scan alone": [python, os.path.join(HERE, "scan_tree.py"), tree],
         "scan alone, no digest": [python, os.path.join(HERE, "scan_tree.py"), tree, "--no-digest"],
         "python blake3, mapped": [python, "-c", BLAKE3, *files],
@@ -55,13 +58,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="parts of names of commands")
     args = parser.parse_args()
-    files = sorted(os.path.join(where, name) for where, _, names in os.walk(args.tree) for name in names)
+    files = sorted(
+        os.path.join(where, name)
+        for where, _, names in os.walk(args.tree)
+        for name in names
+        if ".audit" not in where.split(os.sep)
+    )
     size = sum(map(os.path.getsize, files)) / 1e9
     todo = commands(args.tree, files)
     cat = todo.pop("cat")
     if args.only:
         todo = {name: command for name, command in todo.items() if any(part in name for part in args.only)}
     measure(cat)
+    if any("sealed" in name for name in todo):
+        measure([sys.executable, "-m", "audit", "verify", args.tree])  # takes the seals, into TREE/.audit
     times: dict[str, list[tuple[float, float, float]]] = {}
     for _ in range(args.rounds):
         for name, command in todo.items():

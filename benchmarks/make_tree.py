@@ -11,7 +11,9 @@ training_args.bin is left out where transformers is not installed.
 import argparse
 import json
 import os
+import random
 
+import numpy
 import torch
 from safetensors.torch import save_file
 
@@ -58,7 +60,12 @@ def write_small_files(path: str, step: int, horizon: int, rate: float) -> None:
     scheduler = {"base_lrs": [1e-3], "last_epoch": step, "_step_count": step + 1, "_get_lr_called_within_step": False}
     scheduler |= {"_last_lr": [rate], "lr_lambdas": [None], "_is_initial": False}
     torch.save(scheduler, os.path.join(path, "scheduler.pt"))
-    torch.save({"cpu": torch.Generator().manual_seed(step).get_state()}, os.path.join(path, "rng_state.pth"))
+    generators = {
+        "python": random.Random(step).getstate(),
+        "numpy": numpy.random.RandomState(step).get_state(),
+        "cpu": torch.Generator().manual_seed(step).get_state(),
+    }
+    torch.save(generators, os.path.join(path, "rng_state.pth"))
     try:
         from transformers import TrainingArguments
     except ImportError:

@@ -144,7 +144,8 @@ def test_what_is_remembered_of_a_deleted_checkpoint_is_dropped_but_not_its_rows(
     shutil.rmtree(f"{run}/checkpoint-100")
     verified(run)
 
-    assert {name for name, _ in read_records(run, write=False)[0].scans} == {"checkpoint-200", "checkpoint-300"}
+    kept = {name for name, _ in read_records(run, write=False)[0].scans}
+    assert kept - {""} == {"checkpoint-200", "checkpoint-300"}
     assert len(rows(run, "seal")) == 3
 
 
@@ -174,6 +175,8 @@ def _forge(run: str, change: Callable[[str], str]) -> None:
     assert ledger is not None
     held: dict[str, dict[str, tuple[str, str]]] = {}
     for (checkpoint, file), (stamp, text) in ledger.scans().items():
+        if not checkpoint:  # the judgement of the whole; see test_recall.py
+            continue
         held.setdefault(checkpoint, {})[file] = (stamp, change(text))
     for checkpoint, scans in held.items():
         ledger.remember(checkpoint, scans)
