@@ -13,7 +13,7 @@ import json
 import os
 import random
 
-import numpy
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -62,7 +62,7 @@ def write_small_files(path: str, step: int, horizon: int, rate: float) -> None:
     torch.save(scheduler, os.path.join(path, "scheduler.pt"))
     generators = {
         "python": random.Random(step).getstate(),
-        "numpy": numpy.random.RandomState(step).get_state(),
+        "numpy": np.random.RandomState(step).get_state(),
         "cpu": torch.Generator().manual_seed(step).get_state(),
     }
     torch.save(generators, os.path.join(path, "rng_state.pth"))

@@ -50,7 +50,10 @@ def call(arguments: argparse.Namespace) -> int:
         report = verify(arguments.run, options, registry=registry, progress=progress.advance)
     if report.notes and not any(item.sealed for item in report.checkpoints):
         raise AuditError(f"{report.path}: {report.notes[0]}")
-    seals = read_records(report.path, write=False)[0].seals
+    records = read_records(report.path, write=False)[0]
+    if problem := records.unusable or records.edited:
+        raise AuditError(f"nothing can be sealed: {problem}")
+    seals = records.seals
     unsealed = 0
     for item in report.checkpoints:
         if not item.sealed or not item.resumable or item.name not in seals:
