@@ -165,13 +165,13 @@ def _or_pinned(
     pinned = decide(pins, report.findings, Limits())
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
         return decision
-    progress = max([run.records.reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)])
+    progress = max(
+        [run.records.reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]
+    )
     behind = progress - (pinned.step or 0)
     if limits.max_rollback is not None and behind > limits.max_rollback:
         return decision
-    return pinned._replace(
-        checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped, behind=behind
-    )
+    return pinned._replace(checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped, behind=behind)
 
 
 def guard(
