@@ -22,7 +22,7 @@ def weights(run: str) -> str:
 
 
 def rename_one(tensors: dict[str, Any]) -> None:
-    name = sorted(tensors)[0]
+    name = min(tensors)
     tensors["another.weight"] = tensors.pop(name)
 
 
