@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import audit.api
+import audit.engine
 import audit.scan
 from audit.api import guard, verify
 from audit.config import Options
@@ -68,7 +69,7 @@ def test_a_checkpoint_that_rotation_deletes_while_it_is_read_is_no_more_in_the_r
 def test_a_checkpoint_that_is_deleted_after_it_was_read_is_not_handed_out(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = audit.api.judge
+    real = audit.engine.judge
 
     def judge(*arguments: Any) -> Any:
         found = real(*arguments)
