@@ -109,7 +109,9 @@ def consult(
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
         newest = run.checkpoints[-1] if known else None
-        decided = Decision(newest.name, newest.step, False, None, ()) if newest else decide(run, report.findings, limits)
+        decided = (
+            Decision(newest.name, newest.step, False, None, ()) if newest else decide(run, report.findings, limits)
+        )
         decision = _or_pinned(decided, run, limits, chosen, plugins, rules)
         report = record_observation(run, report, ledger, prove=not chosen.select and not known)
         if not known:

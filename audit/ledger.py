@@ -262,7 +262,10 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
     from urllib.parse import quote
 
     connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}", uri=True, isolation_level=None, timeout=WAIT_SECONDS
+        f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=WAIT_SECONDS,
     )
     # Damaged pages can claim a text of any length, and lead in circles.
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST + (1 << 20))

@@ -163,7 +163,17 @@ class LocalStorage:
             kind, info, escapes = self._follow(path, item.path, info)
         else:
             kind = _kind(info.st_mode)
-        return Entry(path, kind, info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino, target, escapes, info.st_blocks * 512)
+        return Entry(
+            path,
+            kind,
+            info.st_size,
+            info.st_mtime_ns,
+            info.st_ctime_ns,
+            info.st_ino,
+            target,
+            escapes,
+            info.st_blocks * 512,
+        )
 
     def _follow(self, path: str, full: str, info: os.stat_result) -> tuple[str, os.stat_result, bool]:
         """Follow a link only where it stays inside the first component of its own path (one checkpoint)."""

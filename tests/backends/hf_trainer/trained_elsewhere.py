@@ -60,7 +60,9 @@ def _train(kind: str, run: str, steps: int) -> None:
 
         transformers.Trainer._save_rng_state = late
     callbacks = {"plain": [], "poisoned": [Poison(), AuditCallback()]}.get(kind, [AuditCallback()])
-    distributed: dict[str, Any] = {"ddp_backend": "gloo", "ddp_find_unused_parameters": False} if "RANK" in os.environ else {}
+    distributed: dict[str, Any] = (
+        {"ddp_backend": "gloo", "ddp_find_unused_parameters": False} if "RANK" in os.environ else {}
+    )
     ended = "whole"
     try:
         fit(
