@@ -28,7 +28,7 @@ def registry() -> Registry:
 def broken(fault: Fault, clean_run: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A copy of the fault's base run with the damage done."""
     run = str(tmp_path / "current_model")
-    shutil.copytree(clean_run(fault.base), run)
+    shutil.copytree(clean_run(fault.base), run, ignore=shutil.ignore_patterns(".audit"))
     fault.damage(run)
     monkeypatch.chdir(tmp_path)
     return run

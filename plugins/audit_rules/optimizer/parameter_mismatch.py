@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         "files/missing-weights",
         "files/shard-index-mismatch",
         "weights/hollow",
+        "weights/other-model",
         "history/forked",
     ),
 )

@@ -157,7 +157,7 @@ def test_a_state_of_a_parameter_that_no_group_has_is_found(tmp_path: Path) -> No
 
 
 def test_one_tensor_lost_from_a_full_model_is_found_by_its_moments(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", full=True)
+    run = make_run(tmp_path / "run", (300,), full=True)  # with one before it, weights/other-model names the tensor
     edit_tensors(
         place(run) / "model.safetensors", lambda tensors: tensors.pop("model.layers.0.self_attn.q_proj.weight") and None
     )
