@@ -3,7 +3,8 @@
     python benchmarks/compare.py TREE [--rounds 7] [--only NAME ...]
 
 Every command runs right after a `cat` of the same files, and its ratio is to that very `cat`, so that a machine that is
-slow for a while is slow for both. The tree is sealed first: what stands in TREE/.audit may be removed afterwards. Prints medians, and the highest memory of any process of a command. The files
+slow for a while is slow for both. The tree is sealed first: what stands in TREE/.audit may be removed afterwards.
+Prints medians, and the highest memory of any process of a command. The files
 are read once before, so all figures are of a warm page cache.
 """
 
@@ -22,7 +23,7 @@ ZIPFILE = 'for f; do case $f in *.pt|*.pth|*.bin) "$0" -m zipfile -t "$f" || exi
 def commands(tree: str, files: list[str]) -> dict[str, list[str]]:
     """Return what is compared, by name."""
     python = sys.executable
-    verify = [python, "-m", "audit", "verify", tree, "--no-ledger"]
+    verify = [python, "-m", "audit", "verify", tree, "--no-ledger", "--no-cache"]
     guard = [python, "-m", "audit", "guard", tree]
     return {
         "cat": ["cat", *files],

@@ -28,7 +28,7 @@ def main() -> None:
             path = os.path.join(where, name)
             if name.endswith(".safetensors"):
                 found = tensors(load_file(path))
-            elif name.endswith((".pt", ".pth")):
+            elif name.endswith(".pt"):  # random states hold no weights and name classes of numpy
                 found = tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
             else:
                 continue
