@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from audit.api import verify
+from audit.api import consult, verify
 from audit.backend import Backend, LegRequest
+from audit.decision import Decision
 from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.torch_archive import read_torch
@@ -39,6 +40,7 @@ class Breakage(NamedTuple):
     title: str
     trainer: str
     report: Report
+    decision: Decision
 
 
 def train_batches(run: str, backend: Backend, registry: Registry) -> Iterator[Batch]:
@@ -84,7 +86,8 @@ def break_copies(run: str, scratch: str, registry: Registry) -> Iterator[Breakag
         copy = os.path.join(scratch, f"broken-{number + 1}")
         shutil.copytree(run, copy)
         damage(os.path.join(copy, newest), os.path.join(copy, older))
-        yield Breakage(title.format(newest=newest, older=older), trainer, verify(copy, registry=registry))
+        decision, report = consult(copy, registry=registry)
+        yield Breakage(title.format(newest=newest, older=older), trainer, report, decision)
 
 
 def _damages() -> list[tuple[str, str, Callable[[str, str], None]]]:

@@ -54,10 +54,18 @@ def _demonstrate(scratch: str, backend_name: str) -> int:
     print(console.render([report._replace(path="current_model")], color=color))
     for breakage in break_copies(run, scratch, registry):
         print(f"--- {breakage.title}\n    Trainer itself: {breakage.trainer}.\n\n$ audit verify current_model/")
-        print(console.render([breakage.report._replace(path="current_model")], color=color), flush=True)
-        failures += not (breakage.report.verdict != SOUND and breakage.report.resume_from != report.resume_from)
+        print(console.render([breakage.report._replace(path="current_model")], color=color))
+        print("$ audit guard current_model/")
+        for skipped in breakage.decision.skipped:
+            print(f"skipped {skipped.checkpoint}: {skipped.reason}")
+        print(f"current_model/{breakage.decision.checkpoint}\n", flush=True)
+        failures += not (breakage.report.verdict != SOUND and _older(breakage.decision.checkpoint, report.resume_from))
     if failures:
         print(f"{failures} step(s) of this demonstration did not end as they should; please report this.")
         return 1
-    print("The sound run was called sound; every broken copy was found, with an older checkpoint to resume from.")
+    print("The sound run was called sound; every broken checkpoint was found and refused, an older one handed out.")
     return 0
+
+
+def _older(handed_out: str | None, newest: str | None) -> bool:
+    return handed_out is not None and handed_out != newest
