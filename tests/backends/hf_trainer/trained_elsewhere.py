@@ -83,6 +83,8 @@ def _train(kind: str, run: str, steps: int) -> None:
         if distributed:
             import torch
 
+            if ended == "whole":  # else the first to leave breaks the connection that the other is closing
+                torch.distributed.barrier()
             torch.distributed.destroy_process_group()
 
 
