@@ -37,6 +37,7 @@ def commands(tree: str, files: list[str]) -> dict[str, list[str]]:
         "python blake3, mapped": [python, "-c", BLAKE3, *files],
         "python -m zipfile -t": ["sh", "-c", ZIPFILE, python, *files],
         "torch.load + isfinite": [python, os.path.join(HERE, "torch_isfinite.py"), tree],
+        "torch.load, mapped, + isfinite": [python, os.path.join(HERE, "torch_isfinite.py"), tree, "--mmap"],
         "sha256sum": ["sha256sum", *files],
     }
 

@@ -1,6 +1,6 @@
 """The check that people write by hand: load every file with torch, look at every value.
 
-python benchmarks/torch_isfinite.py TREE
+python benchmarks/torch_isfinite.py TREE [--mmap]
 """
 
 import os
@@ -29,7 +29,7 @@ def main() -> None:
             if name.endswith(".safetensors"):
                 found = tensors(load_file(path))
             elif name.endswith(".pt"):  # random states hold no weights and name classes of numpy
-                found = tensors(torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+                found = tensors(torch.load(path, map_location="cpu", weights_only=True, mmap="--mmap" in sys.argv))
             else:
                 continue
             for tensor in found:
