@@ -32,7 +32,6 @@ def judge(
     fired: dict[str, set[str | None]] = {}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
-    accused: set[tuple[str | None, str | None]] = set()
     for rule in _causes_first(rules):
         thresholds = (options or {}).get(rule.id, {})
         severity = (severities or {}).get(rule.id)
@@ -40,7 +39,7 @@ def judge(
         for target in targets:
             name = target.name if isinstance(target, Checkpoint) else None
             violations, outcome = _apply(rule, target, thresholds)
-            kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, accused)]
+            kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, findings)]
             if violations and not kept:
                 causes = ", ".join(cause for cause in rule.explained_by if cause in fired) or "another finding"
                 outcome = RuleOutcome(rule.id, name, Outcome.NOT_APPLICABLE, f"explained by {causes}")
@@ -51,7 +50,6 @@ def judge(
                 finding = _finding(rule, item, name, severity)
                 findings.append(finding)
                 fired.setdefault(rule.id, set()).add(finding.checkpoint)
-                accused.add((finding.checkpoint, finding.file))
     steps = {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
     findings.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
     outcomes.sort(key=lambda item: (steps.get(item.checkpoint or "", -1), item.rule))
@@ -89,15 +87,34 @@ def _explained(
     item: Violation,
     checkpoint: str | None,
     fired: Mapping[str, set[str | None]],
-    accused: set[tuple[str | None, str | None]],
+    findings: list[Finding],
 ) -> bool:
-    if ANY in rule.explained_by and (checkpoint, item.file) in accused:
+    if ANY in rule.explained_by and checkpoint is not None and _said_better(rule, item, checkpoint, findings):
         return True
     for cause in rule.explained_by:
         places = fired.get(cause, set())
         if checkpoint in places or None in places:
             return True
     return False
+
+
+def _said_better(rule: Rule, item: Violation, checkpoint: str, findings: list[Finding]) -> bool:
+    """Whether another rule says what is wrong: anything that blocks this checkpoint, or names the same file.
+
+    What is left out here still counts: the finding that stands for it then blocks resuming, too.
+    """
+    others = [
+        place
+        for place, other in enumerate(findings)
+        if other.checkpoint == checkpoint and other.rule != rule.id and other.severity is not Severity.INFO
+    ]
+    if any(findings[place].blocks_resume for place in others):
+        return True
+    same = [place for place in others if findings[place].file == item.file]
+    blocks = rule.blocks_resume if item.blocks_resume is None else item.blocks_resume
+    if same and blocks:
+        findings[same[0]] = findings[same[0]]._replace(blocks_resume=True)
+    return bool(same)
 
 
 def _finding(rule: Rule, item: Violation, checkpoint: str | None, override: Severity | None) -> Finding:

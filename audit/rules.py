@@ -17,7 +17,7 @@ from audit.errors import PluginError
 from audit.findings import Severity, Violation
 
 ANY = "*"
-"""In ``explained_by``: any rule that accuses the same file of the same checkpoint says it better."""
+"""In ``explained_by``: whatever blocks the same checkpoint, or names the same file of it, says it better."""
 
 RuleFunction = Callable[..., Iterator[Violation]]
 

@@ -18,7 +18,10 @@ def call(arguments: argparse.Namespace) -> int:
     print(rule.documentation.strip().replace("``", "`"))
     print(f"\nWhat to do: {rule.remedy}")
     if rule.explained_by:
-        causes = ["any rule on the same file" if cause == ANY else cause for cause in rule.explained_by]
+        causes = [
+            "any rule that blocks this checkpoint or names the file" if cause == ANY else cause
+            for cause in rule.explained_by
+        ]
         print(f"\nNot reported where the cause is already named by: {', '.join(causes)}")
     if rule.options:
         print(f'\nThresholds, in [tool.audit.rules."{rule.id}"]:')

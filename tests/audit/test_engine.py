@@ -157,6 +157,36 @@ def test_a_rule_needs_a_scope_and_defaults_for_its_thresholds() -> None:
             made("x/y", function)
 
 
+def test_a_rule_of_last_resort_is_silent_where_another_finding_blocks_the_checkpoint(run: Run) -> None:
+    def resort(checkpoint: Any) -> Iterator[Violation]:
+        """Accuses a file of both."""
+        yield Violation("is another one", file="b")
+
+    rules = [made("x/resort", resort, explained_by=("*",)), made("x/second", second, blocks_resume=True)]
+
+    assert [(item.rule, item.checkpoint) for item in judge(run, rules).findings] == [
+        ("x/resort", "checkpoint-1"),
+        ("x/second", "checkpoint-2"),
+    ]
+
+
+def test_what_a_rule_of_last_resort_would_have_blocked_stays_blocked(run: Run) -> None:
+    def other(checkpoint: Any) -> Iterator[Violation]:
+        """Accuses a file, without blocking."""
+        yield Violation("looks odd", file="a")
+
+    def resort(checkpoint: Any) -> Iterator[Violation]:
+        """Accuses the same file."""
+        yield Violation("is another one", file="a")
+
+    rules = [
+        made("x/resort", resort, explained_by=("*",), blocks_resume=True),
+        made("x/other", other, severity=Severity.WARNING),
+    ]
+
+    assert {(item.rule, item.blocks_resume) for item in judge(run, rules).findings} == {("x/other", True)}
+
+
 def test_a_rule_of_last_resort_is_silent_where_another_accuses_the_same_file(run: Run) -> None:
     def other(checkpoint: Any) -> Iterator[Violation]:
         """Accuses a file of the second checkpoint."""

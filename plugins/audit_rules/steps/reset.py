@@ -21,16 +21,16 @@ def reset(run: Run) -> Iterator[Violation]:
     that another, older tree was put in the run's place.
 
     With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when training
-    ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is then measured from there. A run
-    whose directory is empty, but whose ledger saw steps, has vanished.
+    ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is then
+    measured from there. A run whose directory is empty, but whose ledger saw steps, has vanished.
     """
     if not run.records.observed:
         raise NotApplicable("the ledger has no earlier verification of this run")
     reached = run.records.reached
-    seen = (item for item in run.checkpoints if item.complete or item.name in run.unsettled)
-    newest = max((checkpoint.step for checkpoint in seen), default=None)
+    # One that is there but broken or cut off has its own finding; it is not behind.
+    newest = max((checkpoint.step for checkpoint in run.checkpoints), default=None)
     if newest is None:
-        if reached and not run.checkpoints:
+        if reached:
             yield Violation(f"Every checkpoint is gone; step {reached} had been reached", expected=reached, actual=None)
     elif newest < reached:
         if _only_the_best_is_left(run):
