@@ -70,7 +70,7 @@ def verify(
                 )
             return examine(run, rules, chosen, started)
 
-        run, report = judged_at_rest(lambda: _open(path, chosen, plugins, records, progress), judged)
+        run, report = judged_at_rest(lambda: open_judged(path, chosen, plugins, records, progress), judged)
         report = record_observation(run, report, ledger, prove=not chosen.select)
         keep(run, rules, chosen, report, ledger)
     finally:
@@ -103,7 +103,8 @@ def consult(
     try:
         known = _recalled(path, chosen, plugins, records, rules, limits, started)
         run, report = known or judged_at_rest(
-            lambda: _open(path, chosen, plugins, records, progress), lambda run: examine(run, rules, chosen, started)
+            lambda: open_judged(path, chosen, plugins, records, progress),
+            lambda run: examine(run, rules, chosen, started),
         )
         if report.crashed:
             crash = report.crashed[0]
@@ -134,7 +135,7 @@ def _recalled(
     """The judgement of before, where nothing of the run has changed since and it had nothing to say."""
     if KEY not in records.scans or limits.lineage is not None:
         return None
-    run = _open(path, options, plugins, records, None)
+    run = open_judged(path, options, plugins, records, None)
     found = recall(run, rules, options)
     return (run, found[0]._replace(seconds=time.perf_counter() - started)) if found else None
 
@@ -159,10 +160,10 @@ def _or_pinned(
     if home is None or limits.strict or limits.lineage is not None:
         return decision
     known = Records(seals=run.records.seals, scans=run.records.scans)
-    if _open(home, options, plugins, known, None).highest <= (decision.step or 0):
+    if open_judged(home, options, plugins, known, None).highest <= (decision.step or 0):
         return decision
     pins, report = judged_at_rest(
-        lambda: _open(home, options, plugins, known, None), lambda pins: examine(pins, rules, options, 0.0)
+        lambda: open_judged(home, options, plugins, known, None), lambda pins: examine(pins, rules, options, 0.0)
     )
     pinned = decide(pins, report.findings, Limits())
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
@@ -194,7 +195,8 @@ def guard(
     return Path(path, decision.checkpoint) if decision.checkpoint else None
 
 
-def _open(path: str, options: Options, plugins: Registry, records: Records, progress: Progress | None) -> Run:
+def open_judged(path: str, options: Options, plugins: Registry, records: Records, progress: Progress | None) -> Run:
+    """Open a run as the options ask for: backend, depth, threads, and what its ledger remembers. Raises AuditError."""
     return open_run(
         path,
         [plugins.backend(options.backend)] if options.backend else plugins.backends,

@@ -12,7 +12,7 @@ ROOMS = ("backends", "plugins")
 HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers"}
 SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "rich"}
 MAY_BE_HEAVY = (".training", ".callback")
-MAY_LOAD_NUMPY = ("audit.scan", "audit.tensor_rows")
+MAY_LOAD_NUMPY = ("audit.scan",)
 
 
 class Import(NamedTuple):

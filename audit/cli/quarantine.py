@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from audit.api import examine
+from audit.api import examine, open_judged
 from audit.cli.options import add_judging, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
@@ -15,7 +15,7 @@ from audit.errors import AuditError
 from audit.manager import Registry, load
 from audit.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
 from audit.records import Records, read_records
-from audit.run import Run, locate, open_run
+from audit.run import Run, locate
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -117,15 +117,7 @@ def _list(root: str) -> int:
 
 def _open(root: str, options: Options, registry: Registry, progress: Progress | None) -> Run:
     records, _ = read_records(root, write=False)
-    return open_run(
-        root,
-        [registry.backend(options.backend)] if options.backend else registry.backends,
-        depth=options.depth,
-        jobs=options.jobs,
-        settle_seconds=options.settle_seconds,
-        progress=progress.advance if progress else None,
-        records=records if options.cache else records._replace(scans={}),
-    )
+    return open_judged(root, options, registry, records, progress.advance if progress else None)
 
 
 def _refused(reasons: Mapping[str, str]) -> bool:
