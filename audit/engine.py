@@ -128,6 +128,7 @@ def _finding(rule: Rule, item: Violation, checkpoint: str | None, override: Seve
         item.actual,
         item.remedy or rule.remedy,
         rule.blocks_resume if item.blocks_resume is None else item.blocks_resume,
+        item.step if item.step is not None and item.step >= 0 else None,  # a log may hold any integer
     )
 
 

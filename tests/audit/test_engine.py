@@ -54,6 +54,17 @@ def test_the_engine_fills_in_rule_severity_and_place(run: Run) -> None:
     assert (finding.blocks_resume, finding.remedy) == (True, "Do something.")
 
 
+@pytest.mark.parametrize(("logged", "told"), [(7, 7), (0, 0), (-7, None), (None, None)])
+def test_a_finding_says_its_step_if_that_can_be_one(run: Run, logged: int | None, told: int | None) -> None:
+    def placed(run: Any) -> Iterator[Violation]:
+        """Something is wrong at a step."""
+        yield Violation("is wrong", step=logged)
+
+    (finding,) = judge(run, [made("x/placed", placed)]).findings
+
+    assert finding.step == told
+
+
 def test_a_missing_fact_makes_a_rule_not_applicable_with_the_reason(run: Run) -> None:
     def needy(checkpoint: Any, state: Any) -> Iterator[Violation]:
         """Needs a state."""

@@ -35,4 +35,5 @@ def beyond_step(checkpoint: Checkpoint, state: "TrainerState", history: "History
             file=checkpoint.run.backend.state_file,
             expected=state.global_step,
             actual=max(beyond),
+            step=max(beyond),
         )

@@ -40,4 +40,5 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
             file=checkpoint.run.backend.state_file,
             expected=before.value,
             actual=after.value,
+            step=before.step,
         )

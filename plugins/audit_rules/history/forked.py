@@ -45,6 +45,7 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
                 checkpoint=before.name,
                 expected=len(before.history) + len(steps),
                 actual=len(before.history),
+                step=min(steps),
                 remedy=f"Nothing of the training is lost; resume from {after.name}, whose history is whole.",
             )
     if len(lineages) < 2:
@@ -78,7 +79,16 @@ def _single(odd: Odd, main: Lineage, file: str) -> Violation:
             f"The history of {name} is not the one of the {len(main)} checkpoints around it ({_named(main)}): "
             f"they part at step {odd.parting.step}, it belongs to another run"
         )
-    return Violation(text, file=file, checkpoint=name, expected=theirs, actual=mine, remedy=remedy, blocks_resume=True)
+    return Violation(
+        text,
+        file=file,
+        checkpoint=name,
+        expected=theirs,
+        actual=mine,
+        remedy=remedy,
+        blocks_resume=True,
+        step=odd.parting.step,
+    )
 
 
 def _several(run: Run, groups: Sequence[Lineage], file: str) -> Violation:
@@ -99,6 +109,7 @@ def _several(run: Run, groups: Sequence[Lineage], file: str) -> Violation:
         file=file,
         expected=1,
         actual=len(groups),
+        step=part.step,
     )
 
 

@@ -49,6 +49,7 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
                 expected="a number",
                 actual=_shown(value),
                 severity=severity,
+                step=step if type(step) is int and step >= 0 else None,
             )
 
 

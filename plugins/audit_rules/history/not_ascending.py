@@ -41,4 +41,5 @@ def not_ascending(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
             file=checkpoint.run.backend.state_file,
             expected=f"a step of {before} or more",
             actual=after,
+            step=after,
         )

@@ -62,6 +62,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
                 file=run.backend.state_file,
                 expected=before.value,
                 actual=after.value,
+                step=after.step,
                 severity=None if falling else Severity.WARNING,
             )
     if not judged:

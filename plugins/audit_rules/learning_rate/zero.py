@@ -55,6 +55,7 @@ def zero(run: Run) -> Iterator[Violation]:
             file=run.backend.state_file,
             expected="a rate above 0",
             actual=0.0,
+            step=first,
         )
     if not judged:
         raise NotApplicable(reason)

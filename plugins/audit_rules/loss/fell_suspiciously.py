@@ -43,6 +43,7 @@ def fell_suspiciously(
                     f"The loss falls from {median(old):.4g} to {median(new):.4g} at the boundary of step "
                     f"{boundary.step} and stays there: the data may have been seen before ({boundary.reason})",
                     checkpoint=first_after(losses, boundary.step),
+                    step=boundary.step,
                     file=run.backend.state_file,
                     expected=round(min(old), 6),
                     actual=round(max(new), 6),

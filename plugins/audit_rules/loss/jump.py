@@ -36,6 +36,7 @@ def jump(
                     f"The loss jumps from {median(old):.4g} to {median(new):.4g} at the boundary of step "
                     f"{boundary.step} and stays there ({boundary.reason})",
                     checkpoint=first_after(losses, boundary.step),
+                    step=boundary.step,
                     file=run.backend.state_file,
                     expected=round(max(old), 6),
                     actual=round(min(new), 6),

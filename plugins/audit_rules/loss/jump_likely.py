@@ -43,6 +43,7 @@ def jump_likely(
                     f"The loss seems to jump from {median(old):.4g} to {median(new):.4g} at the boundary of step "
                     f"{boundary.step} ({boundary.reason})",
                     checkpoint=first_after(losses, boundary.step),
+                    step=boundary.step,
                     file=run.backend.state_file,
                     expected=round(max(old), 6),
                     actual=round(min(new), 6),

@@ -49,6 +49,7 @@ def level_rose(
             yield Violation(
                 f"The loss rose from {was:.4g} to {now:.4g} after step {start.step} and stayed there{more}",
                 checkpoint=first_after(losses, start.step) or losses.lineage[-1].name,
+                step=start.step,
                 file=run.backend.state_file,
                 expected=round(was, 6),
                 actual=round(now, 6),

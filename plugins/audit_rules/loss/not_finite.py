@@ -42,4 +42,5 @@ def not_finite(checkpoint: Checkpoint, history: "History") -> Iterator[Violation
         file=checkpoint.run.backend.state_file,
         expected="a finite number",
         actual=str(bad[0].value),
+        step=bad[0].step,
     )

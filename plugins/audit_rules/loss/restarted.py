@@ -48,6 +48,7 @@ def restarted(
                 file=run.backend.state_file,
                 expected=round(teeth[0][1], 6),
                 actual=round(teeth[0][2], 6),
+                step=teeth[0][0],
             )
     if not judged:
         raise NotApplicable(f"fewer than {boundaries} known boundaries with {before} losses before and {after} after")

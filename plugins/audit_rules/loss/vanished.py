@@ -43,6 +43,7 @@ def vanished(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
         file=checkpoint.run.backend.state_file,
         expected="a loss above 0",
         actual=0.0,
+        step=step_of(dead[0]),
     )
 
 

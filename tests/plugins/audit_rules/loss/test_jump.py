@@ -13,7 +13,7 @@ def test_a_loss_that_stays_higher_after_a_resume_is_found(tmp_path: Path) -> Non
     (finding,) = check(run, "loss/jump")
 
     assert "from 1 to 1.5 at the boundary of step 200" in finding.message
-    assert finding.checkpoint == "checkpoint-300"
+    assert (finding.checkpoint, finding.step) == ("checkpoint-300", 200)
     assert {item.rule for item in report(run, "loss").findings} == {"loss/jump"}
 
 
