@@ -46,37 +46,8 @@ class Layout(NamedTuple):
     missing_rng: tuple[str, ...] = ()
 
 
-class LegRequest(NamedTuple):
-    """One leg of training: from ``resume_from`` (None: a fresh start) to ``max_steps`` in all.
-
-    ``arguments`` are TrainingArguments fields; ``model`` and ``adapter`` describe what to build; ``examples`` are
-    rows of token ids.
-    """
-
-    run: str
-    resume_from: str | None
-    max_steps: int
-    examples: list[list[int]]
-    arguments: Mapping[str, Any]
-    adapter: Mapping[str, Any] | None
-    model: Mapping[str, Any] = {}
-    seed: int = 0
-
-
-class LegResult(NamedTuple):
-    """What one leg did: steps before and after, and the losses it logged, one (step, loss) each.
-
-    ``stopped_by`` is the signal (SIGINT, SIGTERM) after which the leg saved and ended early, else None.
-    """
-
-    first_step: int
-    last_step: int
-    losses: tuple[tuple[int, float], ...]
-    stopped_by: int | None = None
-
-
 class Backend(Protocol):
-    """One trainer: how its checkpoints lie on disk, and how to train one leg."""
+    """One trainer: how its checkpoints lie on disk. What trains is an :class:`audit.legs.TrainingBackend`."""
 
     name: str
     title: str
@@ -95,8 +66,4 @@ class Backend(Protocol):
         self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
     ) -> Layout:
         """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it."""
-        ...
-
-    def train(self, request: LegRequest) -> LegResult:
-        """Train one leg. Raises AuditError naming the extra to install where the trainer is not installed."""
         ...

@@ -79,7 +79,13 @@ def read(path: str, registry: Registry) -> Options:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from error
     table = document.get("tool", {}).get("audit", {}) if os.path.basename(path) == "pyproject.toml" else document
-    _check_shape(path, table)
+    return options_of_table(table, registry, path)
+
+
+def options_of_table(table: Mapping[str, Any], registry: Registry, path: str, key: str = "") -> Options:
+    """Make options of a table; ``key`` is where it stands in the file. Raises ConfigError."""
+    where = f"{path}: {key}" if key else path
+    _check_shape(where, table)
     options = Options(
         depth=table.get("depth", "full"),
         select=tuple(table.get("select", ())),
@@ -91,7 +97,7 @@ def read(path: str, registry: Registry) -> Options:
         severity={name: Severity(level) for name, level in table.get("severity", {}).items()},
         rules=table.get("rules", {}),
     )
-    check_names(options, registry, path)
+    check_names(options, registry, where)
     return options
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from audit.api import consult, verify
-from audit.backend import Backend, LegRequest
+from audit.backend import Backend
+from audit.legs import LegRequest
 from audit.decision import Decision
 from audit.errors import AuditError
 from audit.formats.damage import Damage

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import pluggy
 
 from audit.backend import Backend
+from audit.legs import TrainingBackend
 from audit.report import Report
 from audit.rules import Rule
 
@@ -31,7 +32,13 @@ def audit_rules() -> list[Rule]:
 
 @hookspec
 def audit_backends() -> list[Backend]:
-    """Return trainer backends."""
+    """Return trainer backends: how the checkpoints of a trainer lie on disk."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_training_backends() -> list[TrainingBackend]:
+    """Return backends that ``audit train`` can train with; docs/backends.md has a whole example."""
     raise NotImplementedError
 
 

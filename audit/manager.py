@@ -9,6 +9,7 @@ import pluggy
 from audit import hookspecs
 from audit.backend import Backend
 from audit.errors import AuditError, PluginError
+from audit.legs import TrainingBackend
 from audit.report import Report
 from audit.rules import Rule
 
@@ -20,6 +21,7 @@ class Registry(NamedTuple):
 
     rules: tuple[Rule, ...]
     backends: tuple[Backend, ...]
+    trainers: tuple[TrainingBackend, ...]
     reporters: Mapping[str, hookspecs.Reporter]
     plugins: pluggy.PluginManager
 
@@ -36,6 +38,16 @@ class Registry(NamedTuple):
             if candidate.name == name:
                 return candidate
         raise AuditError(f"no backend is named '{name}'{did_you_mean(name, [b.name for b in self.backends])}")
+
+    def trainer(self, name: str) -> TrainingBackend:
+        """Return the training backend of this name; raises AuditError with those that there are."""
+        for candidate in self.trainers:
+            if candidate.name == name:
+                return candidate
+        names = [trainer.name for trainer in self.trainers]
+        raise AuditError(
+            f"no backend that trains is named '{name}'; there are: {', '.join(names)}{did_you_mean(name, names)}"
+        )
 
     def reporter(self, name: str) -> hookspecs.Reporter:
         """Return the reporter of this format; raises AuditError with the formats there are."""
@@ -82,15 +94,18 @@ def load(extra: Iterable[Any] = ()) -> Registry:
         raise PluginError(f"a plugin implements a hook that does not exist: {error}") from error
     rules = [rule for found in manager.hook.audit_rules() for rule in found]
     backends = [backend for found in manager.hook.audit_backends() for backend in found]
+    trainers = [trainer for found in manager.hook.audit_training_backends() for trainer in found]
     named: dict[str, hookspecs.Reporter] = {}
     for found in manager.hook.audit_reporters():
         _refuse_twins("reporter", [*named, *found])
         named.update(found)
     _refuse_twins("rule", [rule.id for rule in rules])
     _refuse_twins("backend", [backend.name for backend in backends])
+    _refuse_twins("training backend", [trainer.name for trainer in trainers])
     return Registry(
         tuple(sorted(rules, key=lambda rule: rule.id)),
         tuple(sorted(backends, key=lambda backend: backend.name)),
+        tuple(sorted(trainers, key=lambda trainer: trainer.name)),
         dict(sorted(named.items())),
         manager,
     )

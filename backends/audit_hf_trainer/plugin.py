@@ -1,22 +1,26 @@
 """Hugging Face Trainer as a backend of the audit. Imports neither torch nor transformers; training does, lazily."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-from audit.backend import Backend, Layout, LegRequest, LegResult
+from audit.backend import Backend, Layout
 from audit.hookspecs import hookimpl
+from audit.legs import LegRequest, LegResult, Team, Tell, TrainingBackend
 from audit.storage import DIRECTORY, Entry
 from audit_hf_trainer.layout import lay_out
 from audit_hf_trainer.names import ARGUMENTS, CHECKPOINT, STATE
 
 
 class HFTrainer:
-    """Checkpoints of ``transformers.Trainer`` (and of its heirs: TRL, Unsloth, LLaMA-Factory, axolotl)."""
+    """Checkpoints of ``transformers.Trainer`` (and of its heirs: TRL, Unsloth, LLaMA-Factory, axolotl); trains with it."""
 
     name = "hf-trainer"
     title = "Hugging Face Trainer"
     state_file = STATE
     arguments_file = ARGUMENTS
+    reads_rows = True
+    owns_order = True
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is the one that Trainer resumes by."""
@@ -36,14 +40,44 @@ class HFTrainer:
         """Assign roles to the files of one checkpoint; see :func:`audit_hf_trainer.layout.lay_out`."""
         return lay_out(entries, arguments, state)
 
-    def train(self, request: LegRequest) -> LegResult:
-        """Train one leg with the real Trainer. Raises AuditError where the extra ``hf`` is not installed."""
-        from audit_hf_trainer.training import train
+    def schema(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the tables [model], [adapter] and [arguments]; with the fields of the installed libraries."""
+        from audit_hf_trainer.training.fields import schema
 
-        return train(request)
+        return schema()
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse a schedule or a model that is described in two ways or in none."""
+        from audit_hf_trainer.settings import check
+
+        check(settings)
+
+    def examples_per_step(self, settings: Mapping[str, Any], processes: int) -> int:
+        """Return batch size x accumulation x processes; each process trains on one device."""
+        arguments = settings.get("arguments", {})
+        batch = arguments.get("per_device_train_batch_size", 8)
+        return int(batch) * int(arguments.get("gradient_accumulation_steps", 1)) * processes
+
+    def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
+        """Meet the other processes of ``torchrun`` or ``accelerate launch``."""
+        from audit_hf_trainer.training.team import team
+
+        return team(settings)
+
+    def train(self, request: LegRequest, tell: Tell) -> LegResult:
+        """Train one leg with the real Trainer. Raises AuditError where the extra ``hf`` is not installed."""
+        from audit_hf_trainer.training.leg import train
+
+        return train(request, tell)
 
 
 @hookimpl
 def audit_backends() -> list[Backend]:
     """Return the backend."""
+    return [HFTrainer()]
+
+
+@hookimpl
+def audit_training_backends() -> list[TrainingBackend]:
+    """Return it as one that trains, too."""
     return [HFTrainer()]

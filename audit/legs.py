@@ -1,0 +1,146 @@
+"""What ``audit train`` asks of a backend that trains: one leg, from a step to a step, over one data file.
+
+A batch is one data file; it is trained as one leg, or as several where it was interrupted. The core decides what is
+trained from where to where; the backend does it. Everything here is plain values, so that a leg can run in a process
+of its own and what it tells can be sent through a pipe.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from audit.errors import AuditError
+
+T = TypeVar("T")
+
+
+class LegData(NamedTuple):
+    """The examples of one leg.
+
+    ``path``: the file, JSONL or Parquet, one example a row. ``order``: text that the order is drawn from, None for the
+    order of the file. The file is gone through ``epochs`` times, each time in another order; this makes rows x epochs
+    examples, of which the leg takes those from number ``first`` on (counted from 0). ``options``: the table ``[data]`` of
+    the configuration: "format", "max_length", "loss_on", and so on.
+    """
+
+    path: str
+    order: str | None = None
+    epochs: int = 1
+    first: int = 0
+    options: Mapping[str, Any] = {}
+
+
+class LegRequest(NamedTuple):
+    """One leg of training in the directory ``run``: after ``first_step``, up to and including ``last_step``.
+
+    ``resume_from``: path of the checkpoint of ``first_step``, None for a fresh start. ``last_step`` None: the backend
+    goes through the data and stops where it ends. ``settings``: the backend's own tables of the configuration.
+    ``horizon``: the step in which the learning-rate schedule ends, None for one without an end; ``decay_steps``: how many
+    steps before it the rate begins to fall (warmup-stable-decay).
+    """
+
+    run: str
+    resume_from: str | None
+    first_step: int
+    last_step: int | None
+    data: LegData
+    settings: Mapping[str, Any] = {}
+    seed: int = 0
+    horizon: int | None = None
+    decay_steps: int | None = None
+
+
+class LegResult(NamedTuple):
+    """What one leg did: steps before and after, and the losses it logged, one (step, loss) each.
+
+    ``stopped_by`` is the signal (SIGINT, SIGTERM) after which the leg saved and ended early, else None.
+    """
+
+    first_step: int
+    last_step: int
+    losses: tuple[tuple[int, float], ...]
+    stopped_by: int | None = None
+
+
+Tell = Callable[[Mapping[str, Any]], None]
+"""Told what happens during a leg: {"event": "step", "step": 7, "loss": 1.5, "learning_rate": 1e-4}, {"event": "phase",
+"text": "loading the model"}. Unknown events are passed over."""
+
+
+class BadData(AuditError):
+    """A row of a data file that cannot be trained: the file is set aside untouched. ``row`` counts from 1."""
+
+    def __init__(self, path: str, row: int | None, reason: str) -> None:
+        self.path, self.row, self.reason = path, row, reason
+        super().__init__(f"{path}{f':{row}' if row is not None else ''}: {reason}")
+
+
+class LegFailed(AuditError):
+    """Training itself failed: out of memory, a full disk, a crash.
+
+    ``kind`` is "out-of-memory", "disk-full", "killed", "exit" or "error"; ``step`` the last one that was heard of.
+    """
+
+    def __init__(self, reason: str, kind: str = "error", step: int | None = None) -> None:
+        self.reason, self.kind, self.step = reason, kind, step
+        super().__init__(reason)
+
+
+class Team(Protocol):
+    """The processes that train together. Process 0 decides; the others hear of it."""
+
+    rank: int
+    size: int
+
+    def share(self, decide: Callable[[], T]) -> T:
+        """Call ``decide`` on process 0 and return its value on every process.
+
+        Values are plain; an AuditError that it raises is raised on every process.
+        """
+        ...
+
+
+class Alone:
+    """One process."""
+
+    rank = 0
+    size = 1
+
+    def share(self, decide: Callable[[], T]) -> T:
+        """Call it."""
+        return decide()
+
+
+class TrainingBackend(Protocol):
+    """A trainer that ``audit train`` can run legs with; registered by the hook ``audit_training_backends``."""
+
+    name: str
+    title: str
+    reads_rows: bool
+    """Whether rows must have one of the documented formats; otherwise the data file is the backend's own business."""
+    owns_order: bool
+    """Whether a leg trains exactly the examples that it is asked for, in their order: then every example is trained once."""
+
+    def schema(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the backend's own tables of the configuration, a JSON Schema by the name of the table."""
+        ...
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse what a schema cannot say. Raises ConfigError, beginning with the path of the key."""
+        ...
+
+    def examples_per_step(self, settings: Mapping[str, Any], processes: int) -> int | None:
+        """Return how many examples one optimizer step takes over all processes; None where that is not known."""
+        ...
+
+    def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
+        """Meet the other processes, where the program was started by a launcher as one of several."""
+        ...
+
+    def train(self, request: LegRequest, tell: Tell) -> LegResult:
+        """Train one leg and save a checkpoint at its end; on SIGINT or SIGTERM finish the step, save and return.
+
+        Raises BadData for rows that cannot be trained, ConfigError for settings that the trainer refuses, LegFailed
+        where it fails, AuditError naming the extra to install where the trainer is not installed.
+        """
+        ...

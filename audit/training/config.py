@@ -1,0 +1,204 @@
+"""The configuration of ``audit train``: a TOML file, checked key by key against a JSON Schema.
+
+Paths in it are relative to the file. What the core knows stands in ``schemas/train.json``; the backend adds its own
+tables ([model], [adapter], [arguments] or [command]).
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from audit.config import Options, find, options_of_table, read
+from audit.decision import Limits
+from audit.errors import AuditError, ConfigError
+from audit.legs import TrainingBackend
+from audit.manager import Registry, did_you_mean
+
+KEEP, DELETE = "keep", "delete"
+
+
+class Data(NamedTuple):
+    """Where data files come from and go to, and how their rows are read (``options``, for the backend)."""
+
+    inbox: str
+    done: str
+    rejected: str
+    after: str
+    epochs: int
+    shuffle: bool
+    patterns: tuple[str, ...]
+    options: Mapping[str, Any]
+
+
+class Watching(NamedTuple):
+    """How the daemon waits.
+
+    ``settle_seconds`` until a file that stands still counts as whole; ``snapshots``: where daily ones go, None for none.
+    """
+
+    settle_seconds: float
+    snapshots: str | None
+
+
+class TrainConfig(NamedTuple):
+    """Everything about a continuous training. ``settings`` are the backend's tables, ``verify`` how runs are judged."""
+
+    path: str
+    run: str
+    backend: str
+    seed: int
+    data: Data
+    total_steps: int | None
+    decay_steps: int | None
+    guard: Limits
+    watch: Watching
+    verify: Options
+    settings: Mapping[str, Any]
+
+
+def is_train_config(path: str) -> bool:
+    """Whether a TOML file is a configuration of ``audit train``: it names a run. Raises ConfigError."""
+    return "run" in _document(path)
+
+
+def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, TrainingBackend]:
+    """Read and check a configuration. Raises ConfigError with the path of the key and what is allowed there."""
+    document = _document(path)
+    trainer = _trainer(path, document, registry)
+    tables = trainer.schema()
+    _check_shape(path, document, tables)
+    home = os.path.dirname(os.path.abspath(path))
+
+    def place(name: str) -> str:
+        return os.path.normpath(os.path.join(home, os.path.expanduser(name)))
+
+    data = document["data"]
+    inbox = place(data["inbox"])
+    beside = os.path.dirname(inbox)
+    options = {key: data[key] for key in ("format", "max_length", "loss_on") if key in data}
+    if "eval" in data:
+        options["eval"] = place(data["eval"])
+    schedule, guard, watch = (document.get(name, {}) for name in ("schedule", "guard", "watch"))
+    config = TrainConfig(
+        path=path,
+        run=place(document["run"]),
+        backend=trainer.name,
+        seed=document.get("seed", 42),
+        data=Data(
+            inbox=inbox,
+            done=place(data["done"]) if "done" in data else os.path.join(beside, "done"),
+            rejected=place(data["rejected"]) if "rejected" in data else os.path.join(beside, "rejected"),
+            after=data.get("after", KEEP),
+            epochs=data.get("epochs", 1),
+            shuffle=data.get("shuffle", True),
+            patterns=tuple(data.get("pattern", ("*.jsonl", "*.parquet") if trainer.reads_rows else ("*",))),
+            options=options,
+        ),
+        total_steps=schedule.get("total_steps"),
+        decay_steps=schedule.get("decay_steps"),
+        guard=Limits(
+            strict=guard.get("strict", False),
+            max_rollback=guard.get("max-rollback"),
+            exact=guard.get("exact", False),
+        ),
+        watch=Watching(
+            settle_seconds=float(watch.get("settle-seconds", 2.0)),
+            snapshots=place(watch["snapshots"]) if "snapshots" in watch else None,
+        ),
+        verify=_verify(path, document, registry),
+        settings={name: document[name] for name in tables if name in document} | {"schedule": dict(schedule)},
+    )
+    _check_places(config)
+    try:
+        trainer.check(config.settings)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return config, trainer
+
+
+def _document(path: str) -> Mapping[str, Any]:
+    import tomllib
+
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+
+
+def _trainer(path: str, document: Mapping[str, Any], registry: Registry) -> TrainingBackend:
+    name = document.get("backend", "hf-trainer")
+    if not isinstance(name, str):
+        raise ConfigError(f"{path}: backend: {name!r} is not a name")
+    try:
+        return registry.trainer(name)
+    except AuditError as error:
+        raise ConfigError(f"{path}: backend: {error}") from error
+
+
+def _verify(path: str, document: Mapping[str, Any], registry: Registry) -> Options:
+    """How runs are judged: the table [verify], else the configuration that `audit verify` would find."""
+    if "verify" in document:
+        return options_of_table(document["verify"], registry, path, "verify")
+    found = find(os.path.dirname(os.path.abspath(path)))
+    return read(found, registry) if found else Options()
+
+
+def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> None:
+    import jsonschema
+
+    with open(os.path.join(os.path.dirname(__file__), os.pardir, "schemas", "train.json"), encoding="utf-8") as file:
+        schema = json.load(file)
+    schema["properties"].update(tables)
+    validator = jsonschema.Draft202012Validator(schema)
+    errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.absolute_path)))
+    if errors:
+        raise ConfigError(f"{path}: {explain(errors[0])}")
+
+
+def explain(error: Any) -> str:
+    """Say in one line where a document breaks its schema, and what is allowed there."""
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties" and isinstance(error.instance, dict):
+        known = sorted(error.schema.get("properties", {}))
+        extra = min(name for name in error.instance if name not in known)
+        hint = did_you_mean(extra, known)
+        allowed = hint or (f"; there are: {', '.join(known)}" if len(known) <= 16 else "")
+        return f"{key + '.' if key else ''}{extra}: there is no such key{allowed}"
+    if error.validator == "required":
+        missing = min(name for name in error.validator_value if name not in error.instance)
+        return f"{key + '.' if key else ''}{missing}: is missing"
+    if "refuse" in error.schema:  # a key that the trainer has, but that is not the user's to set here
+        return f"{key}: {error.schema['refuse']}"
+    if error.validator in ("anyOf", "type"):
+        kinds = error.schema.get("type") or [part.get("type") or part.get("enum") for part in error.schema["anyOf"]]
+        return f"{key}: {error.instance!r} is not allowed; it takes {_kinds(kinds)}"
+    if error.validator == "enum":
+        values = ", ".join(str(value) for value in error.validator_value)
+        return f"{key}: {error.instance!r} is not one of {values}{did_you_mean(str(error.instance), [str(v) for v in error.validator_value])}"
+    return f"{key or 'top level'}: {error.message}"
+
+
+def _kinds(kinds: Any) -> str:
+    words = {"object": "a table", "array": "a list", "integer": "a whole number", "number": "a number"}
+    words |= {"string": "a text", "boolean": "true or false", "null": "nothing"}
+    if not isinstance(kinds, list):
+        kinds = [kinds]
+    named = [
+        words.get(kind, str(kind)) if isinstance(kind, str) else " or ".join(map(str, kind or ())) for kind in kinds
+    ]
+    return " or ".join(dict.fromkeys(named))
+
+
+def _check_places(config: TrainConfig) -> None:
+    """The directories must not lie in one another: what is moved to ``done`` would be found again in the inbox."""
+    places = {"data.inbox": config.data.inbox, "data.done": config.data.done, "data.rejected": config.data.rejected}
+    for name, place in places.items():
+        for other, home in {**places, "run": config.run}.items():
+            if name != other and (place == home or (other != "run" and place.startswith(home + os.sep))):
+                raise ConfigError(f"{config.path}: {name}: {place} is the directory of {other}, or lies in it")
+            if other == "run" and place.startswith(home + os.sep):
+                raise ConfigError(f"{config.path}: {name}: {place} lies in the run; keep data beside it")
