@@ -4,6 +4,8 @@ import argparse
 
 from audit.manager import load
 
+EXAMPLES = (("audit backends", "name and title of each"),)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """No arguments."""

@@ -12,6 +12,11 @@ from audit.manager import load
 from audit.report import SOUND
 from audit.reporters import console
 
+EXAMPLES = (
+    ("audit demo", "a minute; needs the extra hf: pip install 'checkpoint-audit[hf]'"),
+    ("audit demo --keep demo/", "leave the runs in demo/, to try the other commands on"),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

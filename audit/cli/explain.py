@@ -5,6 +5,10 @@ import argparse
 from audit.manager import load
 from audit.rules import ANY
 
+EXAMPLES = (
+    ("audit explain files/missing-optimizer", "what the rule checks, why it matters, what to do, its thresholds"),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

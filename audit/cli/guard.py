@@ -15,6 +15,13 @@ from audit.decision import Limits
 from audit.manager import load
 from audit.reporters.json import document
 
+EXAMPLES = (
+    ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 where there is none"),
+    ("audit guard current_model/ --strict", "the newest checkpoint or none"),
+    ("audit guard current_model/ --max-rollback 500", "go back by 500 steps at most"),
+    ("audit guard current_model/ --format json", "the decision and the report it rests on, for programs"),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

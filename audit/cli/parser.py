@@ -3,13 +3,15 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from typing import NoReturn
 
 from audit.errors import AuditError
 
 BROKEN_PIPE = 141
+SHELLS = ("bash", "zsh", "tcsh")
 
 
 class Parser(argparse.ArgumentParser):
@@ -21,23 +23,13 @@ class Parser(argparse.ArgumentParser):
 
 def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     """Parse, import the one command that was asked for, run it; every error that we mean is one line and exit 2."""
-    parser = Parser(
-        prog="audit",
-        description="Know whether a training run's checkpoints can be trusted.",
-        epilog="Exit codes: 0 nothing found, 1 violations, 2 the audit could not be done.",
-    )
-    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
-    wanted = next((argument for argument in arguments if argument in commands), None)
-    for name, help_text in commands.items():
-        added = subparsers.add_parser(name, help=help_text, description=_sentence(help_text))
-        if name == wanted:
-            module = import_module(f"audit.cli.{name}")
-            module.configure(added)
-            added.set_defaults(call=module.call)
+    wanted = next((argument for argument in arguments if argument in commands), "")
+    parser = build(commands, {wanted})
     parsed = parser.parse_args(list(arguments))
     if parsed.version:
         parsed.call, parsed.command = _version, "--version"
+    elif parsed.print_completion:
+        parsed.call, parsed.command = partial(_print_completion, commands), "--print-completion"
     elif parsed.command is None:
         parser.print_help()
         return 2
@@ -71,6 +63,45 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
+    """Return the parser of all commands, in which the ``wanted`` ones alone know their arguments.
+
+    A command's module is imported for its arguments, and only one of them is called.
+    """
+    parser = Parser(
+        prog="audit",
+        description="Know whether a training run's checkpoints can be trusted.",
+        epilog="Exit codes: 0 nothing found, 1 violations, 2 the audit could not be done. "
+        "Each command has examples: audit COMMAND --help.",
+    )
+    parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
+    parser.add_argument("--print-completion", choices=SHELLS, help="print a script that completes commands and options")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    for name, help_text in commands.items():
+        added = subparsers.add_parser(name, help=help_text, description=_sentence(help_text))
+        if name in wanted:
+            module = import_module(f"audit.cli.{name}")
+            module.configure(added)
+            added.set_defaults(call=module.call)
+            added.formatter_class = argparse.RawDescriptionHelpFormatter
+            added.epilog = _examples(getattr(module, "EXAMPLES", ()))
+    return parser
+
+
+def _examples(examples: Sequence[tuple[str, str]]) -> str | None:
+    """The end of a command's help: its ``EXAMPLES``, each a line for the shell and what it does."""
+    if not examples:
+        return None
+    return "examples:\n" + "".join(f"  {line}\n      {meaning}\n" for line, meaning in examples)
+
+
+def _print_completion(commands: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    from audit.cli.completion import script
+
+    write(script(build(commands, commands), arguments.print_completion), None)
+    return 0
 
 
 def _version(_: argparse.Namespace) -> int:

@@ -17,6 +17,13 @@ from audit.quarantine import Held, choose, held, isolate, obstacles, restore, wa
 from audit.records import Records, read_records
 from audit.run import Run, locate
 
+EXAMPLES = (
+    ("audit quarantine current_model/ --dry-run", "which checkpoints are broken and would be moved"),
+    ("audit quarantine current_model/", "move them to current_model/.audit/quarantine/"),
+    ("audit quarantine current_model/ --list", "what lies there"),
+    ("audit quarantine current_model/ --restore checkpoint-300", "move one back"),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -16,6 +16,16 @@ from audit.sealing import write_checksums
 
 TOOLS = {"blake3": "b3sum", "sha256": "sha256sum"}
 
+EXAMPLES = (
+    ("audit seal current_model/", "verify, and write digests of what is sound for b3sum --check"),
+    ("audit seal current_model/checkpoint-300 --algorithm sha256", "one checkpoint, for sha256sum --check"),
+    ("audit seal current_model/ --sign-key private.pem", "and sign it"),
+    (
+        "audit seal current_model/ --verify-key public.pem",
+        "check the signatures; nothing in the run is trusted but the key",
+    ),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

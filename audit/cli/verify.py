@@ -10,6 +10,20 @@ from audit.cli.progress import Progress
 from audit.errors import AuditError
 from audit.manager import load
 
+EXAMPLES = (
+    (
+        "audit verify current_model/",
+        "judge a run by every rule, reading every byte; exit code 1 where something is wrong",
+    ),
+    ("audit verify current_model/checkpoint-300", "one checkpoint, with the others as its neighbours"),
+    ("audit verify runs/a runs/b --depth quick", "several runs, by their structure alone"),
+    ("audit verify current_model/ --format json --output report.json", "for programs"),
+    (
+        "audit verify current_model/ --ignore security/secret --fail-on warning",
+        "without one rule, and warnings fail, too",
+    ),
+)
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
