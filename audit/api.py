@@ -36,6 +36,13 @@ class Guarded(NamedTuple):
     report: Report
 
 
+class Inspected(NamedTuple):
+    """A run, and what was judged of it."""
+
+    run: Run
+    report: Report
+
+
 def verify(
     path: str,
     options: Options | None = None,
@@ -51,6 +58,17 @@ def verify(
     checkpoint in it (unless ``options.allow_empty``), a plugin that does not load. Nothing of the run is executed, and
     no checkpoint is changed.
     """
+    return inspect(path, options, registry=registry, progress=progress).report
+
+
+def inspect(
+    path: str,
+    options: Options | None = None,
+    *,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+) -> Inspected:
+    """Do what :func:`verify` does, and return the opened run with its report: for who shows more than findings."""
     started = time.perf_counter()
     chosen = options or Options()
     plugins = registry or load()
@@ -76,7 +94,7 @@ def verify(
     finally:
         _close(ledger)
     plugins.verified(report)
-    return report
+    return Inspected(run, report)
 
 
 def consult(

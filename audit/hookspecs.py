@@ -9,7 +9,8 @@ A plugin is a module with hook implementations, named in the entry-point group `
         return [my_rule]
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -21,7 +22,11 @@ from audit.rules import Rule
 hookspec = pluggy.HookspecMarker("audit")
 hookimpl = pluggy.HookimplMarker("audit")
 
+if TYPE_CHECKING:  # no command but `audit report` pays for it
+    from audit.curves import RunCurves
+
 Reporter = Callable[..., str]
+Page = Callable[["Sequence[RunCurves]"], str]
 
 
 @hookspec
@@ -45,6 +50,15 @@ def audit_training_backends() -> list[TrainingBackend]:
 @hookspec
 def audit_reporters() -> dict[str, Reporter]:
     """Return reporters by format name: ``render(reports: Sequence[Report], *, color: bool, verbosity: int) -> str``."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_pages() -> dict[str, Page]:
+    """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file in all.
+
+    :mod:`audit.curves` says what a page gets. Text in it comes from the audited files: escape it.
+    """
     raise NotImplementedError
 
 

@@ -23,6 +23,7 @@ class Registry(NamedTuple):
     backends: tuple[Backend, ...]
     trainers: tuple[TrainingBackend, ...]
     reporters: Mapping[str, hookspecs.Reporter]
+    pages: Mapping[str, hookspecs.Page]
     plugins: pluggy.PluginManager
 
     def rule(self, id: str) -> Rule:
@@ -54,6 +55,12 @@ class Registry(NamedTuple):
         if name not in self.reporters:
             raise AuditError(f"no format is named '{name}'; there are: {', '.join(self.reporters)}")
         return self.reporters[name]
+
+    def page(self, name: str) -> hookspecs.Page:
+        """Return what renders a page of this format; raises AuditError with the formats there are."""
+        if name not in self.pages:
+            raise AuditError(f"no page is of format '{name}'; there are: {', '.join(self.pages) or 'none'}")
+        return self.pages[name]
 
     def verified(self, report: Report) -> None:
         """Tell observers about every checkpoint of a finished report."""
@@ -95,6 +102,10 @@ def load(extra: Iterable[Any] = ()) -> Registry:
     rules = [rule for found in manager.hook.audit_rules() for rule in found]
     backends = [backend for found in manager.hook.audit_backends() for backend in found]
     trainers = [trainer for found in manager.hook.audit_training_backends() for trainer in found]
+    pages: dict[str, hookspecs.Page] = {}
+    for brought in manager.hook.audit_pages():
+        _refuse_twins("page", [*pages, *brought])
+        pages.update(brought)
     named: dict[str, hookspecs.Reporter] = {}
     for found in manager.hook.audit_reporters():
         _refuse_twins("reporter", [*named, *found])
@@ -107,6 +118,7 @@ def load(extra: Iterable[Any] = ()) -> Registry:
         tuple(sorted(backends, key=lambda backend: backend.name)),
         tuple(sorted(trainers, key=lambda trainer: trainer.name)),
         dict(sorted(named.items())),
+        dict(sorted(pages.items())),
         manager,
     )
 

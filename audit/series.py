@@ -1,7 +1,8 @@
 """Series of numbers in a log history: losses, learning rates, epochs, each with its step."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
+from math import isfinite
 from typing import Any, NamedTuple
 
 from audit.formats.history import History
@@ -37,6 +38,37 @@ def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[P
     ]
     # The same as Point(*pair) for each, several times as fast: logs have a hundred thousand entries.
     return list(map(tuple.__new__, repeat(Point), found))
+
+
+class Bucket(NamedTuple):
+    """Neighbouring numbers: the ``step`` in their middle, their median, least and greatest; None where none is finite.
+
+    ``odd`` is the first that is not finite, None where all are, and ``odds`` how many there are.
+    """
+
+    step: int
+    middle: float | None
+    low: float | None
+    high: float | None
+    odd: Point | None
+    odds: int
+
+
+def thin(points: Sequence[Point], most: int, largest: float = float("inf")) -> list[Bucket]:
+    """Put a long series into at most ``most`` buckets of equal count, so that no spike and no NaN gets lost.
+
+    Numbers beyond ``largest`` count as not finite.
+    """
+    size = max(1, -(-len(points) // max(1, most)))
+    found = []
+    for start in range(0, len(points), size):
+        chunk = points[start : start + size]
+        values = [point.value for point in chunk if isfinite(point.value) and abs(point.value) <= largest]
+        odd = [point for point in chunk if not (isfinite(point.value) and abs(point.value) <= largest)]
+        step = chunk[len(chunk) // 2].step
+        ends = (median(values), min(values), max(values)) if values else (None, None, None)
+        found.append(Bucket(step, *ends, odd[0] if odd else None, len(odd)))
+    return found
 
 
 def fresh_series(history: History, key: str) -> list[Point]:

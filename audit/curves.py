@@ -1,0 +1,227 @@
+"""What a page shows of one run: its curves, where it was resumed, its checkpoints, and where on the axis each finding lies.
+
+Values only: how they look is for whoever renders them (``audit_pages`` in :mod:`audit.hookspecs`).
+"""
+
+from collections.abc import Iterator, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple
+
+from audit.findings import Finding
+from audit.report import Report
+from audit.run import Run
+from audit.series import Point, series
+from audit.summary import overview
+
+if TYPE_CHECKING:
+    from audit.checkpoint import Checkpoint
+    from audit.formats.history import History
+
+MOST_KEYS = 24
+"""Curves of one history: a TRL run logs about twenty; a file may hold any number of keys."""
+MOST_OTHERS = 8
+"""Curves of one key that were given up or belong to another history."""
+LAST_STEP = (1 << 53) - 1
+"""Larger steps are no steps of any training, and no program that draws them could count them."""
+
+FIRST = ("loss", "eval_loss", "learning_rate", "grad_norm")
+NO_CURVE = frozenset(
+    {"step", "epoch", "total_flos", "train_loss", "train_runtime", "num_input_tokens_seen", "num_tokens"}
+)
+TIMINGS = ("_runtime", "_per_second")
+KEY_OF_FAMILY = {"loss": "loss", "learning-rate": "learning_rate"}
+
+RESUMABLE, NOT_RESUMABLE, UNREADABLE = "resumable", "not resumable", "unreadable"
+
+
+class Curve(NamedTuple):
+    """Numbers logged under ``key``, by step, each step once; a value may be NaN or infinite.
+
+    ``current`` is False for what the run does not stand on: steps that the log went back from, and other histories in
+    the same directory.
+    """
+
+    key: str
+    points: tuple[Point, ...]
+    current: bool = True
+
+
+class Leg(NamedTuple):
+    """Steps trained in one go, as far as the files show it: ``first`` to ``last``, the losses at both ends.
+
+    ``reason`` says what shows that it began with a resume; None for the first one.
+    """
+
+    first: int
+    last: int
+    reason: str | None
+    loss_first: float | None
+    loss_last: float | None
+
+
+class Mark(NamedTuple):
+    """One checkpoint on the axis. ``state`` is "resumable", "not resumable", "in progress", "incomplete", "being deleted"
+    or "unreadable"; ``reason`` says why it is not complete; ``saved`` is UTC.
+    """
+
+    name: str
+    step: int
+    state: str
+    reason: str
+    sealed: bool
+    resume_here: bool
+    best: bool
+    epoch: float | None
+    loss: float | None
+    learning_rate: float | None
+    files: int
+    bytes: int
+    saved: str | None
+
+
+class Placed(NamedTuple):
+    """A finding with the step where it belongs (None: the run as a whole) and the key of its curve (None: any)."""
+
+    finding: Finding
+    step: int | None
+    key: str | None
+
+
+class RunCurves(NamedTuple):
+    """Everything that a page may show about one run; ``left_out`` counts keys of the log that have no curve here."""
+
+    report: Report
+    curves: tuple[Curve, ...]
+    legs: tuple[Leg, ...]
+    marks: tuple[Mark, ...]
+    placed: tuple[Placed, ...]
+    last_step: int
+    max_steps: int | None
+    entries: int
+    left_out: int = 0
+
+
+def curves_of(run: Run, report: Report) -> RunCurves:
+    """Collect what a page shows of a run that was judged; files that cannot be read leave gaps, never an error."""
+    main, others = _histories(run, report)
+    history = main[-1].history if main else None
+    curves, left_out = _curves(history) if history is not None else ((), 0)
+    past = [curve for lineage in others[:MOST_OTHERS] for curve in _curves(lineage[-1].history, FIRST)[0]]
+    marks = tuple(_mark(item, report) for item in run.judged)
+    steps = {item.name: item.step for item in run.checkpoints}
+    state = main[-1].optional("state") if main else None
+    ends = [curve.points[-1].step for curve in curves] + [step for step in steps.values() if step <= LAST_STEP]
+    last = max(ends, default=0)
+    return RunCurves(
+        report,
+        (*curves, *(curve._replace(current=False) for curve in past)),
+        tuple(_legs(run, main, curves, last)),
+        marks,
+        tuple(_placed(finding, steps) for finding in report.findings),
+        last,
+        state.max_steps if state is not None else None,
+        len(history) if history is not None else 0,
+        left_out,
+    )
+
+
+def _histories(run: Run, report: Report) -> "tuple[tuple[Checkpoint, ...], list[tuple[Checkpoint, ...]]]":
+    """The lineage that the run stands on, and the others, youngest first."""
+    wanted = {report.resume_from} if report.resume_from else {item.name for item in run.judged}
+    ordered = sorted(reversed(run.lineages), key=lambda lineage: not any(item.name in wanted for item in lineage))
+    return (ordered[0], ordered[1:]) if ordered else ((), [])
+
+
+def _curves(history: "History", keys: Sequence[str] = ()) -> tuple[tuple[Curve, ...], int]:
+    """The curves of a history, those that matter most first, and how many keys were left out."""
+    wanted = [key for key in history.keys if key not in NO_CURVE and not key.endswith(TIMINGS)]
+    ordered = sorted((key for key in wanted if not keys or key in keys), key=_rank)
+    found: list[Curve] = []
+    for key in ordered[:MOST_KEYS]:
+        found += split(key, series(history, key))
+    return tuple(found), 0 if keys else max(0, len(ordered) - MOST_KEYS)
+
+
+def _rank(key: str) -> tuple[int, bool, str]:
+    return FIRST.index(key) if key in FIRST else len(FIRST), not key.startswith("eval_"), key
+
+
+def split(key: str, points: Sequence[Point]) -> Iterator[Curve]:
+    """Yield one curve that goes forward, and those pieces of the log that a step back gave up.
+
+    Where a step was logged twice, the later number counts.
+    """
+    current: list[Point] = []
+    given_up: list[list[Point]] = []
+    for point in points:
+        if not 0 <= point.step <= LAST_STEP:
+            continue
+        if current and point.step < current[-1].step:
+            piece = []
+            while current and current[-1].step >= point.step:
+                piece.append(current.pop())
+            given_up.append(piece[::-1])
+        elif current and point.step == current[-1].step:
+            current.pop()
+        current.append(point)
+    if current:
+        yield Curve(key, tuple(current))
+    for piece in sorted(given_up, key=len, reverse=True)[:MOST_OTHERS]:
+        yield Curve(key, tuple(piece), current=False)
+
+
+def _legs(run: Run, main: "tuple[Checkpoint, ...]", curves: Sequence[Curve], last: int) -> Iterator[Leg]:
+    boundaries = run.boundaries[run.lineages.index(main)] if main else ()
+    losses = next((curve.points for curve in curves if curve.key == "loss" and curve.current), ())
+    finite = [point for point in losses if isfinite(point.value)]
+    known = [item for item in boundaries if 0 < item.step < last]
+    ends = [*(item.step for item in known), last]
+    reasons = [None, *(item.reason for item in known)]
+    first, place = 0, 0
+    for end, reason in zip(ends, reasons, strict=True):
+        begin = place
+        while place < len(finite) and finite[place].step <= end:
+            place += 1
+        inside = finite[begin:place]
+        yield Leg(
+            first + 1,
+            end,
+            reason,
+            inside[0].value if inside else None,
+            inside[-1].value if inside else None,
+        )
+        first = end
+
+
+def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
+    line = overview(checkpoint)
+    summary = next((item for item in report.checkpoints if item.name == checkpoint.name), None)
+    completeness = checkpoint.optional("completeness")
+    if completeness is None:
+        state, reason = UNREADABLE, "the directory cannot be listed"
+    elif completeness.state != "complete":
+        state, reason = completeness.state, completeness.reason
+    else:
+        state, reason = RESUMABLE if summary is not None and summary.resumable else NOT_RESUMABLE, ""
+    return Mark(
+        checkpoint.name,
+        checkpoint.step,
+        state,
+        reason,
+        summary is not None and summary.sealed,
+        checkpoint.name == report.resume_from,
+        line.remark == "best",
+        line.epoch if isinstance(line.epoch, int | float) else None,
+        line.loss,
+        line.learning_rate,
+        line.files,
+        line.bytes,
+        line.saved,
+    )
+
+
+def _placed(finding: Finding, steps: dict[str, int]) -> Placed:
+    step = finding.step if finding.step is not None else steps.get(finding.checkpoint or "")
+    if step is not None and step > LAST_STEP:
+        step = None
+    return Placed(finding, step, KEY_OF_FAMILY.get(finding.rule.partition("/")[0]))
