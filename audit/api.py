@@ -36,7 +36,7 @@ class Guarded(NamedTuple):
     report: Report
 
 
-class Inspected(NamedTuple):
+class Verified(NamedTuple):
     """A run, and what was judged of it."""
 
     run: Run
@@ -58,16 +58,16 @@ def verify(
     checkpoint in it (unless ``options.allow_empty``), a plugin that does not load. Nothing of the run is executed, and
     no checkpoint is changed.
     """
-    return inspect(path, options, registry=registry, progress=progress).report
+    return verify_run(path, options, registry=registry, progress=progress).report
 
 
-def inspect(
+def verify_run(
     path: str,
     options: Options | None = None,
     *,
     registry: Registry | None = None,
     progress: Progress | None = None,
-) -> Inspected:
+) -> Verified:
     """Do what :func:`verify` does, and return the opened run with its report: for who shows more than findings."""
     started = time.perf_counter()
     chosen = options or Options()
@@ -94,7 +94,7 @@ def inspect(
     finally:
         _close(ledger)
     plugins.verified(report)
-    return Inspected(run, report)
+    return Verified(run, report)
 
 
 def consult(

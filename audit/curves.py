@@ -31,7 +31,8 @@ NO_CURVE = frozenset(
 TIMINGS = ("_runtime", "_per_second")
 KEY_OF_FAMILY = {"loss": "loss", "learning-rate": "learning_rate"}
 
-RESUMABLE, NOT_RESUMABLE, UNREADABLE = "resumable", "not resumable", "unreadable"
+RESUMABLE, WEIGHTS_ONLY, BROKEN, UNREADABLE = "resumable", "weights only", "broken", "unreadable"
+WEIGHTS_ONLY_RULE = "files/weights-only"
 
 
 class Curve(NamedTuple):
@@ -60,8 +61,9 @@ class Leg(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """One checkpoint on the axis. ``state`` is "resumable", "not resumable", "in progress", "incomplete", "being deleted"
-    or "unreadable"; ``reason`` says why it is not complete; ``saved`` is UTC.
+    """One checkpoint on the axis; ``reason`` says why it is not resumable, ``saved`` is UTC.
+
+    ``state`` is "resumable", "weights only", "broken", "in progress", "incomplete", "being deleted" or "unreadable".
     """
 
     name: str
@@ -128,7 +130,8 @@ def curves_of(run: Run, report: Report) -> RunCurves:
 def _histories(run: Run, report: Report) -> "tuple[tuple[Checkpoint, ...], list[tuple[Checkpoint, ...]]]":
     """The lineage that the run stands on, and the others, youngest first."""
     wanted = {report.resume_from} if report.resume_from else {item.name for item in run.judged}
-    ordered = sorted(reversed(run.lineages), key=lambda lineage: not any(item.name in wanted for item in lineage))
+    youngest = run.lineages[::-1]
+    ordered = sorted(youngest, key=lambda lineage: not any(item.name in wanted for item in lineage))
     return (ordered[0], ordered[1:]) if ordered else ((), [])
 
 
@@ -201,8 +204,13 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
         state, reason = UNREADABLE, "the directory cannot be listed"
     elif completeness.state != "complete":
         state, reason = completeness.state, completeness.reason
+    elif summary is not None and summary.resumable:
+        state, reason = RESUMABLE, ""
     else:
-        state, reason = RESUMABLE if summary is not None and summary.resumable else NOT_RESUMABLE, ""
+        blocking = dict.fromkeys(
+            item.rule for item in report.findings if item.blocks_resume and item.checkpoint in (checkpoint.name, None)
+        )
+        state, reason = WEIGHTS_ONLY if list(blocking) == [WEIGHTS_ONLY_RULE] else BROKEN, ", ".join(blocking)
     return Mark(
         checkpoint.name,
         checkpoint.step,
