@@ -78,7 +78,8 @@ class BadData(AuditError):
 class LegFailed(AuditError):
     """Training itself failed: out of memory, a full disk, a crash.
 
-    ``kind`` is "out-of-memory", "disk-full", "killed", "exit" or "error"; ``step`` the last one that was heard of.
+    ``kind`` is "out-of-memory", "disk-full", "killed", "exit", "timeout", "no-progress" (it ended well, and nothing new was
+    saved) or "error"; ``step`` the last one that was heard of.
     """
 
     def __init__(self, reason: str, kind: str = "error", step: int | None = None) -> None:
@@ -122,7 +123,11 @@ class TrainingBackend(Protocol):
     """Whether a leg trains exactly the examples that it is asked for, in their order: then every example is trained once."""
 
     def schema(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the backend's own tables of the configuration, a JSON Schema by the name of the table."""
+        """Return the backend's own tables of the configuration, a JSON Schema by the name of the table.
+
+        A property of ``"format": "path"`` is relative to the configuration, and so is its "default"; settings hold it
+        absolute. Where a part has a text "refuse", that is what a wrong value is answered with.
+        """
         ...
 
     def check(self, settings: Mapping[str, Any]) -> None:

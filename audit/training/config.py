@@ -6,7 +6,7 @@ tables ([model], [adapter], [arguments] or [command]).
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from audit.config import Options, find, options_of_table, read
@@ -107,7 +107,8 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
             snapshots=place(watch["snapshots"]) if "snapshots" in watch else None,
         ),
         verify=_verify(path, document, registry),
-        settings={name: document[name] for name in tables if name in document} | {"schedule": dict(schedule)},
+        settings={name: _placed(document[name], tables[name], place) for name in tables if name in document}
+        | {"schedule": dict(schedule)},
     )
     _check_places(config)
     try:
@@ -115,6 +116,13 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return config, trainer
+
+
+def _placed(table: Any, schema: Mapping[str, Any], place: Callable[[str], str]) -> Any:
+    """Make the paths in a backend's table absolute: those that its schema marks with ``"format": "path"``, defaults too."""
+    paths = {key: part for key, part in schema.get("properties", {}).items() if part.get("format") == "path"}
+    given = {key: table.get(key, part.get("default")) for key, part in paths.items()}
+    return {**table, **{key: place(value) for key, value in given.items() if value is not None}}
 
 
 def _document(path: str) -> Mapping[str, Any]:
