@@ -1,20 +1,23 @@
-"""Train one leg with the real Trainer. The only module of this backend that imports torch, transformers or peft."""
+"""Train one leg with the real Trainer, so that it ends in the same bits however it is cut."""
 
 import contextlib
 import json
 import os
+import shutil
 import signal
+import sys
+import tempfile
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from audit.backend import LegRequest, LegResult
 from audit.errors import AuditError, ConfigError
+from audit.legs import LegFailed, LegRequest, LegResult, Tell
 from audit_hf_trainer.names import STATE
-
-if TYPE_CHECKING:
-    import torch
+from audit_hf_trainer.settings import ENDLESS, WSD, schedule_of
+from audit_hf_trainer.training.team import on_cpu
 
 # Enough for a model that trains in a second: the audit's own demo, rehearsals and tests.
 TINY_MODEL: Mapping[str, Any] = {
@@ -27,36 +30,63 @@ TINY_MODEL: Mapping[str, Any] = {
 }
 
 
-def train(request: LegRequest) -> LegResult:
-    """Train from ``request.resume_from`` until step ``request.max_steps`` and save there.
+def train(request: LegRequest, tell: Tell) -> LegResult:
+    """Train from ``request.resume_from`` until step ``request.last_step`` and save there.
 
-    The examples are taken in the order in which they are given, from the first one: what was trained before is for
-    the caller to leave out. ``arguments`` may have a ``max_steps`` beyond the leg's: it is then the horizon of the
-    learning-rate schedule. ``model`` is either the fields of a LlamaConfig (random weights, the same for every leg
-    of one seed) or has ``name_or_path``, and the fields of ``from_pretrained``. On SIGTERM or SIGINT the step is
-    finished, saved, and the result names the signal.
-
-    Raises AuditError naming the extra where a library is missing, ConfigError for arguments that Trainer refuses.
+    On SIGTERM or SIGINT the step is finished, saved, and the result names the signal. Raises AuditError naming the extra
+    where a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be trained,
+    LegFailed where training fails.
     """
-    if "name_or_path" not in request.model:
+    if "random" in request.settings.get("model", {}):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would ask the hub for a config
-    with _libraries(request.adapter is not None) as (torch, transformers, peft), _quiet(transformers):
-        arguments = _arguments(request, transformers)
-        model = _model(request, transformers)
-        if request.adapter is not None:
-            model = _adapted(request, model, peft)
-        stop = _stop_at(request.max_steps, transformers)
-        trainer = _trainer_class(torch, transformers)(
-            model=model,
-            args=arguments,
-            train_dataset=[{"input_ids": row} for row in request.examples],
-            data_collator=_collate,
-            callbacks=[stop],
-        )
-        trainer.remove_callback(transformers.PrinterCallback)
-        first = _step_of(request.resume_from)
-        with _signals(stop):
-            trainer.train(resume_from_checkpoint=request.resume_from)
+    tell({"event": "phase", "text": "loading the libraries"})
+    with _libraries() as (torch, transformers, peft), _quiet(transformers):
+        stop = _stop_at(request.last_step, tell, torch, transformers)
+        with _signals(stop), tempfile.TemporaryDirectory(prefix="audit-train-") as scratch:
+            try:
+                return _train(request, tell, stop, scratch, torch, transformers, peft)
+            except (AuditError, KeyboardInterrupt):
+                raise
+            except BaseException as error:
+                traceback.print_exc(file=sys.stderr)
+                raise _failure(error, request, stop.step, torch) from error
+
+
+def _train(
+    request: LegRequest, tell: Tell, stop: Any, scratch: str, torch: Any, transformers: Any, peft: Any
+) -> LegResult:
+    first = _step_of(request.resume_from)
+    if first != request.first_step:
+        raise AuditError(f"{request.resume_from} is of step {first}, not of step {request.first_step}")
+    from audit_hf_trainer.training.data import collate, examples, ordered, padded
+
+    arguments = _arguments(request, transformers)
+    tell({"event": "phase", "text": "reading the data"})
+    tokenizer = _tokenizer(request.settings.get("model", {}), transformers)
+    vocabulary = _vocabulary(request.settings.get("model", {}), transformers)
+    rows = ordered(examples(request.data, tokenizer, vocabulary, scratch), request.data)
+    if arguments.world_size > 1:
+        rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
+    held_out = None
+    if "eval" in request.data.options:
+        data = request.data._replace(path=request.data.options["eval"], order=None, epochs=1, first=0)
+        held_out = examples(data, tokenizer, vocabulary, scratch)
+    tell({"event": "phase", "text": "loading the model"})
+    model = _model(request, transformers)
+    if request.settings.get("adapter") is not None:
+        model = _adapted(request, model, peft)
+    pad = getattr(tokenizer, "pad_token_id", None) or 0
+    trainer = _trainer_class(torch, transformers)(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=held_out,
+        data_collator=lambda batch: collate(batch, pad),
+        callbacks=[stop],
+    )
+    for unwanted in (transformers.PrinterCallback, transformers.ProgressCallback):
+        trainer.remove_callback(unwanted)
+    trainer.train(resume_from_checkpoint=request.resume_from)
     losses = tuple(
         (entry["step"], entry["loss"])
         for entry in trainer.state.log_history
@@ -66,17 +96,15 @@ def train(request: LegRequest) -> LegResult:
 
 
 @contextlib.contextmanager
-def _libraries(with_peft: bool) -> Iterator[tuple[Any, Any, Any]]:
+def _libraries() -> Iterator[tuple[Any, Any, Any]]:
     try:
         import accelerate  # noqa: F401  Trainer needs it and says so only late
+        import datasets  # noqa: F401  the same
+        import peft
         import torch
         import transformers
 
         transformers.Trainer  # noqa: B018  imported at first use
-        if with_peft:
-            import peft
-        else:
-            peft = None
     except ImportError as error:
         name = error.name or str(error)
         raise AuditError(
@@ -87,46 +115,99 @@ def _libraries(with_peft: bool) -> Iterator[tuple[Any, Any, Any]]:
 
 def _arguments(request: LegRequest, transformers: Any) -> Any:
     """Make TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
+    given = request.settings.get("arguments", {})
+    kind = schedule_of(request.settings)
     fields: dict[str, Any] = {
         "report_to": "none",
         "disable_tqdm": True,
         "logging_steps": 1,
         "save_steps": 500,
-        "use_cpu": "name_or_path" not in request.model,
         "seed": request.seed,
-        **request.arguments,
+        **given,
+        "lr_scheduler_type": kind,
+        "use_cpu": on_cpu(request.settings),
         "output_dir": request.run,
-        # The caller leaves out what was trained; Trainer would skip as many steps again (design of `audit train`).
+        # The leg's data begins where it goes on; Trainer would skip as many steps again (design, section 4).
         "ignore_data_skip": True,
+        "remove_unused_columns": False,
+        "max_steps": _horizon(request, kind),
     }
-    fields["max_steps"] = max(request.max_steps, int(fields.get("max_steps", 0)))
+    if kind == WSD:
+        fields["lr_scheduler_kwargs"] = {**given.get("lr_scheduler_kwargs", {}), "num_decay_steps": _decay(request)}
     if fields["use_cpu"]:
         fields.setdefault("dataloader_pin_memory", False)
     try:
-        return transformers.TrainingArguments(**fields)
+        arguments = transformers.TrainingArguments(**fields)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Trainer refuses the training arguments: {error}") from error
+    # Several devices in one process would take as many examples more in each step; torchrun is for that.
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
+    return arguments
+
+
+def _horizon(request: LegRequest, kind: str) -> int:
+    """The ``max_steps`` that the schedule is made for: it must not depend on where a leg ends, unless nothing does."""
+    last = request.last_step or 0
+    if kind == WSD and request.horizon is None:
+        return last + _decay(request)  # the plateau reaches to the end of the leg
+    if kind in ENDLESS or request.horizon is None:
+        return last
+    return max(request.horizon, last)
+
+
+def _decay(request: LegRequest) -> int:
+    return int(request.decay_steps or request.settings.get("schedule", {}).get("decay_steps", 1))
+
+
+def _tokenizer(model: Mapping[str, Any], transformers: Any) -> Any:
+    path = model.get("tokenizer", model.get("name_or_path"))
+    if path is None:
+        return None
+    try:
+        return transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=model.get("trust_remote_code", False))
+    except (OSError, ValueError) as error:
+        if "tokenizer" not in model:
+            return None  # rows of input_ids need none; others say so
+        raise ConfigError(f"model.tokenizer: cannot be loaded: {_first_line(error)}") from error
+
+
+def _vocabulary(model: Mapping[str, Any], transformers: Any) -> int | None:
+    if "random" in model:
+        return int({**TINY_MODEL, **model["random"]}["vocab_size"])
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            model["name_or_path"], trust_remote_code=model.get("trust_remote_code", False)
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.name_or_path: cannot be loaded: {_first_line(error)}") from error
+    size = getattr(config.get_text_config(), "vocab_size", None)
+    return size if isinstance(size, int) else None
 
 
 def _model(request: LegRequest, transformers: Any) -> Any:
-    fields = dict(request.model)
+    """Load the model, or make one with random weights: the same for every leg of one seed."""
+    fields = dict(request.settings.get("model", {}))
     path = fields.pop("name_or_path", None)
+    fields.pop("tokenizer", None)
     transformers.set_seed(request.seed)
     try:
         if path is not None:
+            fields.update(fields.pop("options", {}))
+            if "quantization" in fields:
+                fields["quantization_config"] = transformers.BitsAndBytesConfig(**fields.pop("quantization"))
             return transformers.AutoModelForCausalLM.from_pretrained(path, **fields)
-        config = transformers.LlamaConfig(**{**TINY_MODEL, **fields})
-    except (OSError, TypeError, ValueError) as error:
-        raise ConfigError(f"the model cannot be built: {error}") from error
-    return transformers.LlamaForCausalLM(config)
+        config = transformers.LlamaConfig(**{**TINY_MODEL, **fields["random"]})
+        return transformers.LlamaForCausalLM(config)
+    except (OSError, TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f"model: cannot be built: {_first_line(error)}") from error
 
 
 def _adapted(request: LegRequest, model: Any, peft: Any) -> Any:
-    fields = {"task_type": "CAUSAL_LM", **(request.adapter or {})}
+    fields = {"task_type": "CAUSAL_LM", **request.settings["adapter"]}
     try:
         return peft.get_peft_model(model, peft.LoraConfig(**fields))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"PEFT refuses the adapter: {error}") from error
+        raise ConfigError(f"adapter: PEFT refuses it: {_first_line(error)}") from error
 
 
 def _trainer_class(torch: Any, transformers: Any) -> Any:
@@ -147,35 +228,37 @@ def _trainer_class(torch: Any, transformers: Any) -> Any:
     return OrderedTrainer
 
 
-def _stop_at(last: int, transformers: Any) -> Any:
+def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any:
     class StopAt(transformers.TrainerCallback):
-        """Saves and stops at the end of the leg, or at the end of the step in which a signal came."""
+        """Saves and stops at the end of the leg, or at the end of the step in which a signal came; tells each step."""
 
         signal: int | None = None
+        step: int | None = None
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
-            if state.global_step >= last or self.signal is not None:
-                control.should_save = args.save_strategy != "no"
+            self.step = state.global_step
+            tell({"event": "step", "step": state.global_step})
+            self.signal = _agreed(self.signal, args, torch)
+            if state.global_step == last or self.signal is not None:
+                control.should_save = True
                 control.should_training_stop = True
             return control
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **unused: Any) -> None:
+            known = ("loss", "learning_rate", "grad_norm", "eval_loss")
+            found = {key: float(logs[key]) for key in known if isinstance((logs or {}).get(key), int | float)}
+            tell({"event": "step", "step": state.global_step, **found})
 
     return StopAt()
 
 
-def _collate(rows: "list[dict[str, list[int]]]") -> "dict[str, torch.Tensor]":
-    """Pad to the longest row; padding is masked, and its labels do not count."""
-    import torch
-
-    length = max(len(row["input_ids"]) for row in rows)
-    ids = torch.zeros(len(rows), length, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, -100)
-    for number, row in enumerate(rows):
-        tokens = torch.tensor(row["input_ids"], dtype=torch.long)
-        ids[number, : len(tokens)] = tokens
-        labels[number, : len(tokens)] = tokens
-        mask[number, : len(tokens)] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+def _agreed(number: int | None, args: Any, torch: Any) -> int | None:
+    """Return the signal that any process got: all stop after the same step, or those that go on wait for ever."""
+    if args.world_size < 2:
+        return number
+    flag = torch.tensor([number or 0], device=args.device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return int(flag.item()) or None
 
 
 def _step_of(checkpoint: str | None) -> int:
@@ -186,6 +269,29 @@ def _step_of(checkpoint: str | None) -> int:
             return int(json.load(file)["global_step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AuditError(f"cannot resume from {checkpoint}: its {STATE} gives no step ({error})") from error
+
+
+def _failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
+    """Say in one line why training failed, and of which kind it is."""
+    text = f"{type(error).__name__}: {_first_line(error)}"
+    memory = getattr(torch, "OutOfMemoryError", MemoryError)
+    if isinstance(error, (memory, MemoryError)) or "out of memory" in str(error).lower():
+        return LegFailed(text, "out-of-memory", step)
+    # torch and safetensors write through Rust and C++, whose errors carry no errno.
+    if getattr(error, "errno", None) == 28 or "os error 28" in str(error) or _full(request.run):
+        return LegFailed(f"no space left where the run lies ({text})", "disk-full", step)
+    return LegFailed(text, "error", step)
+
+
+def _full(run: str) -> bool:
+    try:
+        return shutil.disk_usage(run).free < 64 << 10
+    except OSError:
+        return False
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
 
 
 @contextlib.contextmanager

@@ -1,0 +1,108 @@
+"""What the tables [model], [adapter] and [arguments] may say, beyond what TrainingArguments and LoraConfig take.
+
+``audit train`` owns the order of the data and the ends of legs, so the fields of Trainer that meddle with them are refused,
+with the place where the same thing is said.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from audit.errors import ConfigError
+
+_LEG = "audit train sets it, for each leg"
+REFUSED: Mapping[str, str] = {
+    "output_dir": "the run's directory is the key run, at the top of the file",
+    "max_steps": "audit train sets it; the end of a decaying schedule is schedule.total_steps",
+    "num_train_epochs": "how often each data file is gone through is data.epochs",
+    "resume_from_checkpoint": "the guard says what to resume from",
+    "ignore_data_skip": _LEG,
+    "seed": "is the key seed, at the top of the file",
+    "data_seed": "the order of the data comes from the key seed, at the top of the file",
+    "train_sampling_strategy": "audit train owns the order of the data; data.shuffle = false takes that of the file",
+    "dataloader_drop_last": "the last examples of a batch would never be trained",
+    "auto_find_batch_size": "the number of examples in a step must not change by itself",
+    "save_only_model": "nothing can be resumed from a checkpoint without optimizer state",
+    "do_train": _LEG,
+    "do_eval": "name a file with data.eval, and set arguments.eval_strategy",
+    "do_predict": _LEG,
+    "local_rank": "comes from the launcher",
+    "remove_unused_columns": _LEG,
+}
+REFUSED_OF_ADAPTER: Mapping[str, str] = {
+    "peft_type": "the adapter is LoRA",
+    "inference_mode": "an adapter for inference is not trained",
+}
+MODEL: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "name_or_path": {"type": "string", "minLength": 1},
+        "tokenizer": {"type": "string", "minLength": 1},
+        "revision": {"type": "string"},
+        "dtype": {"enum": ["auto", "float32", "bfloat16", "float16"]},
+        "attn_implementation": {"type": "string"},
+        "trust_remote_code": {"type": "boolean"},
+        "quantization": {"type": "object"},
+        "options": {"type": "object"},
+        "random": {"type": "object"},
+    },
+}
+
+ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
+"""Schedules that need no horizon: what they give at a step does not depend on where training ends."""
+WSD = "warmup_stable_decay"
+
+
+def schedule_of(settings: Mapping[str, Any]) -> str:
+    """Return the kind of schedule; constant unless said otherwise (Trainer's own default, linear, needs a horizon)."""
+    arguments = settings.get("arguments", {})
+    kind = arguments.get("lr_scheduler_type")
+    if kind is not None:
+        return str(kind)
+    return "constant_with_warmup" if arguments.get("warmup_steps") else "constant"
+
+
+def check(settings: Mapping[str, Any]) -> None:
+    """Refuse a model that is described in two ways or none, and a schedule whose rate would jump at a boundary.
+
+    Raises ConfigError.
+    """
+    _check_model(settings.get("model", {}))
+    kind = schedule_of(settings)
+    arguments, schedule = settings.get("arguments", {}), settings.get("schedule", {})
+    total = schedule.get("total_steps")
+    warmup = arguments.get("warmup_steps", 0)
+    if kind == WSD:
+        if "decay_steps" not in schedule:
+            raise ConfigError(
+                f"schedule.decay_steps: is missing: {WSD} needs to know how many steps the decay takes; "
+                "it begins when it is asked for: audit train --decay"
+            )
+        if total is not None:
+            raise ConfigError(
+                f"schedule.total_steps: {WSD} has no horizon; its decay is asked for: audit train --decay"
+            )
+    elif "decay_steps" in schedule:
+        raise ConfigError(f'schedule.decay_steps: is for arguments.lr_scheduler_type = "{WSD}"; this is {kind}')
+    elif kind not in ENDLESS and total is None:
+        raise ConfigError(
+            f"arguments.lr_scheduler_type: {kind} falls to the end of training, and batches have none: the rate would "
+            "fall to 0 at each boundary and jump back; say in schedule.total_steps where it ends, or take "
+            f"constant_with_warmup, or {WSD}"
+        )
+    elif kind in ENDLESS and total is not None:
+        raise ConfigError(f"schedule.total_steps: {kind} has no end; leave it out")
+    if 0 < warmup < 1 and total is None:
+        raise ConfigError("arguments.warmup_steps: below 1 it is a share of schedule.total_steps, which is not given")
+    if kind == "constant" and warmup:
+        raise ConfigError("arguments.warmup_steps: constant has no warm-up; take constant_with_warmup")
+    if arguments.get("load_best_model_at_end") and arguments.get("eval_strategy", "no") == "no":
+        raise ConfigError("arguments.load_best_model_at_end: needs arguments.eval_strategy and a file data.eval")
+
+
+def _check_model(model: Mapping[str, Any]) -> None:
+    if ("name_or_path" in model) == ("random" in model):
+        raise ConfigError(
+            "model: give either name_or_path, a model to train, or the table random, fields of a small Llama with "
+            "random weights to try things out"
+        )

@@ -1,0 +1,65 @@
+"""The fields of TrainingArguments and LoraConfig as a JSON Schema, as the installed libraries have them."""
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from audit.errors import AuditError
+from audit_hf_trainer.settings import MODEL, REFUSED, REFUSED_OF_ADAPTER
+
+PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
+
+
+def schema() -> Mapping[str, Mapping[str, Any]]:
+    """Return the schema of [model], [adapter] and [arguments]. Raises AuditError where the libraries are missing."""
+    try:
+        from peft import LoraConfig
+        from transformers.training_args import TrainingArguments
+    except ImportError as error:
+        name = error.name or str(error)
+        raise AuditError(
+            f"training with hf-trainer needs {name}, which is not installed: pip install 'checkpoint-audit[hf]'"
+        ) from error
+    return {
+        "model": MODEL,
+        "adapter": _table(LoraConfig, REFUSED_OF_ADAPTER),
+        "arguments": _table(TrainingArguments, REFUSED),
+    }
+
+
+def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
+    hints = typing.get_type_hints(holder)
+    properties = {item.name: _schema_of(hints[item.name]) for item in dataclasses.fields(holder) if item.init}
+    for name, reason in refused.items():
+        if name in properties:
+            properties[name] = {"not": {}, "refuse": reason}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _schema_of(hint: Any) -> Mapping[str, Any]:
+    """A type annotation as a schema; what is no JSON is a table (a nested configuration)."""
+    kind = typing.get_origin(hint) or hint
+    if kind in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(hint) if part is not type(None)]
+        names = [part for part in parts if isinstance(part, type) and issubclass(part, enum.Enum)]
+        if names and set(parts) <= {*names, str}:  # an enumeration, or its value: any other text is a slip of the pen
+            return {"enum": [member.value for name in names for member in name]}
+        choices = [_schema_of(part) for part in parts]
+        return choices[0] if len(choices) == 1 else {"anyOf": choices}
+    if kind is typing.Literal:
+        values = list(typing.get_args(hint))
+        # PEFT documents a family of values by a pattern in brackets: any text then
+        return {"type": "string"} if any("[" in str(value) for value in values) else {"enum": values}
+    if kind is list:
+        inner = typing.get_args(hint)
+        return {"type": "array", "items": _schema_of(inner[0])} if inner else {"type": "array"}
+    if kind is tuple:
+        return {"type": "array"}
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return {"enum": [member.value for member in kind]}
+    if kind in PLAIN:
+        return {"type": PLAIN[kind]}
+    return {} if kind is Any else {"type": "object"}

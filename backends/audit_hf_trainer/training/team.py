@@ -1,0 +1,74 @@
+"""Several processes under ``torchrun`` or ``accelerate launch``: process 0 decides, the others hear of it."""
+
+import datetime as dt
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from audit.errors import AuditError
+from audit.legs import Alone, BadData, LegFailed, Team
+
+T = TypeVar("T")
+# What process 0 does meanwhile takes as long as it takes: it verifies gigabytes, or waits for the next file.
+PATIENCE = dt.timedelta(days=3650)
+
+
+class Group:
+    """Processes of one torch.distributed group."""
+
+    def __init__(self, rank: int, size: int, group: Any) -> None:
+        self.rank, self.size, self._group = rank, size, group
+
+    def share(self, decide: Callable[[], T]) -> T:
+        """Call ``decide`` on process 0; its value, or the AuditError that it raises, reaches every process."""
+        import torch
+
+        held: list[Any] = [None]
+        if self.rank == 0:
+            try:
+                held = [("value", decide())]
+            except AuditError as error:
+                held = [("error", _told(error))]
+        torch.distributed.broadcast_object_list(held, src=0, group=self._group)
+        kind, value = held[0]
+        if kind == "error":
+            raise _error(value)
+        return value  # type: ignore[no-any-return]
+
+
+@contextmanager
+def team(settings: Mapping[str, Any]) -> Iterator[Team]:
+    """Join the group that the launcher's environment names; alone where there is none."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield Alone()
+        return
+    import accelerate
+    import torch
+
+    accelerate.PartialState(cpu=on_cpu(settings))
+    # Over gloo in any case: what is shared are a few words, and NCCL would give up waiting after minutes.
+    group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
+    try:
+        yield Group(torch.distributed.get_rank(), torch.distributed.get_world_size(), group)
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def on_cpu(settings: Mapping[str, Any]) -> bool:
+    """Whether to train on the CPU: if asked to; a model with random weights unless asked otherwise."""
+    asked = settings.get("arguments", {}).get("use_cpu")
+    return bool("random" in settings.get("model", {}) if asked is None else asked)
+
+
+def _told(error: AuditError) -> tuple[Any, ...]:
+    if isinstance(error, BadData):
+        return ("data", error.path, error.row, error.reason)
+    if isinstance(error, LegFailed):
+        return ("leg", error.reason, error.kind, error.step)
+    return ("audit", str(error))
+
+
+def _error(told: tuple[Any, ...]) -> AuditError:
+    kinds: dict[str, type[AuditError]] = {"data": BadData, "leg": LegFailed}
+    return kinds.get(told[0], AuditError)(*told[1:])
