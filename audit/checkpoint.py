@@ -314,7 +314,8 @@ class Checkpoint(Facts):
         seal = self.run.records.seals.get(self.name)
         if seal is None:
             raise NotApplicable("it was never sealed")
-        if self._saved_anew(seal):
+        # Nobody trains in a snapshot: one that changed shares its bytes with a run (a hard link) that saved the step anew.
+        if not self.run.records.snapshot and self._saved_anew(seal):
             raise NotApplicable("it was saved anew after it was sealed")
         return seal
 

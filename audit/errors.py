@@ -12,6 +12,10 @@ class ConfigError(AuditError):
     """A configuration file or a command-line value that means nothing."""
 
 
+class RefusedError(AuditError):
+    """What was asked for would do harm now, so nothing was done: one line for the user, exit code 1."""
+
+
 class PluginError(AuditError):
     """A plugin could not be loaded, or two plugins claim the same name."""
 

@@ -44,7 +44,10 @@ _SCHEMA = {
 
 
 class Row(NamedTuple):
-    """One entry. ``kind`` is observation, start, seal, scans, guard, quarantine or batch; ``time`` is UTC in ISO 8601."""
+    """One entry; ``time`` is UTC in ISO 8601.
+
+    ``kind`` is observation, start, seal, scans, guard, quarantine, pruned, snapshot or batch.
+    """
 
     number: int
     time: str

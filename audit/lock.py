@@ -12,7 +12,7 @@ import stat
 import time
 from typing import Any, NamedTuple
 
-from audit.errors import AuditError
+from audit.errors import AuditError, RefusedError
 
 LOCK = os.path.join(".audit", "lock")
 PATIENCE_SECONDS = 0.3
@@ -46,8 +46,8 @@ class Holder(NamedTuple):
 class RunLock:
     """Hold ``<run>/.audit/lock`` in a ``with`` statement; ``what`` is what is done to the run: "trained", "pruned".
 
-    Entering never waits for another holder: it raises AuditError, which names that one; also where the lock cannot be
-    made (read-only, full disk, a link in its place). The run's directory is made if need be.
+    Entering never waits for another holder: it raises RefusedError, which names that one. It raises another AuditError
+    where the lock cannot be made (read-only, full disk, a link in its place). The run's directory is made if need be.
 
     Where the file system has no locks (some cluster file systems), the body runs all the same, and ``unprotected`` says
     why: the caller should tell the user.
@@ -80,7 +80,7 @@ class RunLock:
                 raise
             os.close(descriptor)
             if problem and time.monotonic() > deadline:
-                raise AuditError(problem)
+                raise RefusedError(problem)
             time.sleep(0.01)
 
     def __exit__(self, *exc: object) -> None:

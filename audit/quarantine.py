@@ -122,7 +122,7 @@ def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") 
             if not os.path.lexists(os.path.join(run.path, checkpoint.name)):
                 left.remove(checkpoint)
                 continue
-            _unchanged(run.path, checkpoint)
+            unchanged(run.path, checkpoint)
             place = _free(home, checkpoint.name)
             before = _step_of(left)
             left.remove(checkpoint)
@@ -216,8 +216,11 @@ def _rename(source: str, target: str) -> None:
         os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
 
 
-def _unchanged(run: str, checkpoint: Checkpoint) -> None:
-    """Raise AuditError where a file is not what was judged: a trainer may have saved the step anew meanwhile."""
+def unchanged(run: str, checkpoint: Checkpoint) -> None:
+    """Raise AuditError where a file is not what was judged: a trainer may have saved the step anew meanwhile.
+
+    Said of a checkpoint that is to be moved out of a run's way.
+    """
     root = os.path.join(run, checkpoint.name)
     if os.path.islink(root):
         raise AuditError(f"{root}: is a link, so it is not moved")

@@ -14,7 +14,8 @@ class Records(NamedTuple):
     """``seals`` by checkpoint, ``scans`` as (stamp, text) by (checkpoint, file), ``reached`` the highest step seen.
 
     ``unusable`` says why the ledger could not be used, ``edited`` that its rows are not what was written, ``unwritable``
-    that nothing can be added to it.
+    that nothing can be added to it. ``pruned`` holds the steps of checkpoints that somebody asked to remove; ``snapshot``
+    says that this is a copy of one checkpoint of another run.
     """
 
     seals: Mapping[str, Seal] = {}
@@ -24,6 +25,8 @@ class Records(NamedTuple):
     unusable: str | None = None
     edited: str | None = None
     unwritable: str | None = None
+    pruned: frozenset[int] = frozenset()
+    snapshot: bool = False
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
@@ -54,7 +57,9 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         ledger.close()
         return Records(unusable=str(error)), None
     observed = sum(row.kind == "observation" for row in rows)
-    records = Records(seals_of(rows), scans, reached_by(rows), observed, None, None, unwritable)
+    records = Records(
+        seals_of(rows), scans, reached_by(rows), observed, None, None, unwritable, pruned_of(rows), _is_snapshot(rows)
+    )
     if not write or not ledger.writable:
         ledger.close()
         return records, None
@@ -73,6 +78,16 @@ def vouched(
         by_checkpoint.setdefault(checkpoint, {})[file] = scan
     kept = {name for name, held in by_checkpoint.items() if name in told and told[name] == scans_digest(held)}
     return {key: scan for key, scan in scans.items() if key[0] in kept}
+
+
+def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:
+    """Return the steps of the checkpoints that ``audit prune`` removed."""
+    steps = (row.content.get("pruned") for row in rows if row.kind == "pruned")
+    return frozenset(step for step in steps if isinstance(step, int) and not isinstance(step, bool))
+
+
+def _is_snapshot(rows: "tuple[Row, ...]") -> bool:
+    return any(row.kind == "snapshot" for row in rows)
 
 
 def reached_by(rows: "tuple[Row, ...]") -> int:

@@ -28,14 +28,18 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
 
     Only between two checkpoints whose ``save_steps`` and strategy "steps" are the same. An older checkpoint that is or
     was the best one is protected from rotation, so nothing is said of what follows it. What is missing before the oldest
-    checkpoint is never counted: whole trees are copied with their newest checkpoints only.
+    checkpoint is never counted: whole trees are copied with their newest checkpoints only. What `audit prune` removed
+    is known to the ledger and not missing; a snapshot, which holds single checkpoints, is not judged.
     """
+    if run.records.snapshot:
+        raise NotApplicable("a snapshot holds single checkpoints")
     best = {_best(checkpoint) for checkpoint in run.checkpoints}
     # A broken checkpoint is in no lineage, but it is there, so its step is not missing.
     present = {checkpoint.step for checkpoint in run.checkpoints}
     # One that was renamed is there as well, under the step of its state.
     states = [checkpoint.optional("state") for checkpoint in run.checkpoints]
     present.update(state.global_step for state in states if state is not None)
+    present |= run.records.pruned
     judged = 0
     for lineage in lineages:
         missing: list[int] = []
