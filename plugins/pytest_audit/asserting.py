@@ -1,0 +1,50 @@
+"""``assert_sound(run)``, for tests of your own. Works in any test runner: nothing of pytest is needed."""
+
+import os
+from collections.abc import Iterable
+
+from audit.api import verify
+from audit.config import Options, check_names
+from audit.errors import ConfigError
+from audit.findings import Severity
+from audit.manager import load
+from audit.report import Report
+from pytest_audit.text import lines_of, printable, resume_line
+
+
+def assert_sound(
+    run: str | os.PathLike[str] | Report,
+    *,
+    warnings: bool = False,
+    depth: str = "full",
+    select: Iterable[str] = (),
+    ignore: Iterable[str] = (),
+) -> Report:
+    """Assert that a run is sound, and return the report.
+
+    ``run`` is the directory that holds ``checkpoint-N``, one such checkpoint, or a report that is there already. Findings of
+    severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is ``full`` (every byte)
+    or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No configuration file is read, and
+    nothing is written into the run. Raises AssertionError with what was found and what to do, also where a rule
+    crashed, and audit.AuditError where the run could not be judged: no such run, no checkpoint in it.
+    """
+    __tracebackhide__ = True
+    report = run if isinstance(run, Report) else _verified(os.fspath(run), depth, tuple(select), tuple(ignore))
+    least = Severity.ERROR if warnings else Severity.WARNING
+    failing = [finding for finding in report.findings if finding.severity.rank >= least.rank]
+    lines = [line for finding in failing for line in (*lines_of(finding), "")]
+    lines += [printable(f"rule {crash.rule} crashed: {crash.reason}; please report this") for crash in report.crashed]
+    if lines:
+        raise AssertionError("\n".join([f"{printable(report.path)} is not sound", "", *lines, resume_line(report)]))
+    return report
+
+
+def _verified(path: str, depth: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> Report:
+    if depth not in {"quick", "full"}:
+        raise ConfigError(f"assert_sound: depth: {depth!r} is neither quick nor full")
+    registry = load()
+    options = Options(depth=depth, select=select, ignore=ignore, ledger=False)
+    check_names(options, registry, "assert_sound")
+    if not options.chosen(registry.rules):
+        raise ConfigError("assert_sound: the selected rules are all ignored, so nothing would be judged")
+    return verify(path, options, registry=registry)

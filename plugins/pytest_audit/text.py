@@ -1,0 +1,66 @@
+"""Findings in the words of a test's failure: no traceback, what is wrong first, what to do last."""
+
+from collections.abc import Sequence
+
+from audit.findings import Evidence, Finding
+from audit.report import Report
+
+
+class AuditWarning(UserWarning):
+    """A finding of severity warning. The filters of warnings apply: ``-W error`` makes it a failure."""
+
+
+class Violated(Exception):
+    """A rule found something; the text is for people, ``headline`` for lists of failures."""
+
+    def __init__(self, text: str, headline: str) -> None:
+        super().__init__(text)
+        self.headline = headline
+
+
+class NotJudged(Violated):
+    """The audit could not be done, or a rule crashed: nothing is known of the run, in neither direction."""
+
+
+def violated(findings: Sequence[Finding], report: Report) -> Violated:
+    """Put the failure of one item together."""
+    lines = [line for finding in findings for line in (*lines_of(finding), "")]
+    if any(finding.blocks_resume for finding in findings):
+        lines.append(resume_line(report))
+    lines.append(f"`audit explain {findings[0].rule}` says why this matters.")
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    return Violated("\n".join(lines), printable(findings[0].message) + more)
+
+
+def lines_of(finding: Finding) -> list[str]:
+    """Rule and place, message, evidence, remedy."""
+    place = "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run"
+    lines = [f"{finding.severity.value}  {finding.rule}  {place}", f"    {finding.message}"]
+    if finding.expected is not None or finding.actual is not None:
+        lines.append(f"    expected {_show(finding.expected)}, found {_show(finding.actual)}")
+    lines.append(f"    -> {finding.remedy}")
+    return [printable(line) for line in lines]
+
+
+def resume_line(report: Report) -> str:
+    """Say what may be resumed from."""
+    return f"Resume from {report.resume_from}." if report.resume_from else "No checkpoint here can be resumed from."
+
+
+def in_one_line(finding: Finding) -> str:
+    """Return a finding for the summary of warnings."""
+    return printable(f"{finding.rule}: {finding.message} -> {finding.remedy}")
+
+
+def printable(text: str) -> str:
+    """Names come from the audited run: neither control characters nor line ends reach the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.splitlines()))
+
+
+def for_pytest(error: Exception) -> str:
+    """Return an error of the audit in one line, with the name that pytest has for the one option that it may name."""
+    return printable(str(error)).replace("--allow-empty", "--audit-allow-empty")
+
+
+def _show(value: Evidence) -> str:
+    return "nothing" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
