@@ -10,11 +10,12 @@ A plugin is a module with hook implementations, named in the entry-point group `
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
 from audit.backend import Backend
+from audit.findings import Severity
 from audit.legs import TrainingBackend
 from audit.report import Report
 from audit.rules import Rule
@@ -25,7 +26,33 @@ hookimpl = pluggy.HookimplMarker("audit")
 if TYPE_CHECKING:  # no command but `audit report` pays for it
     from audit.curves import RunCurves
 
-Reporter = Callable[..., str]
+
+class Unaudited(NamedTuple):
+    """A run that was asked for and could not be audited: there is no report of it, and that is not silence."""
+
+    path: str
+    reason: str
+
+
+class Context(NamedTuple):
+    """What a reporter may know beside the reports; a later version may add fields, so it is one value.
+
+    ``color`` is true on a terminal that wants it. ``verbosity`` -1: the verdict only; 1: also what was not applicable.
+    ``fail_on`` is the severity from which on the exit code is 1, None for never. ``rules`` are all that are installed,
+    to look up the documentation of those that the reports name. ``unaudited`` are the other runs that were asked for.
+    """
+
+    color: bool = False
+    verbosity: int = 0
+    fail_on: Severity | None = Severity.ERROR
+    rules: tuple[Rule, ...] = ()
+    unaudited: tuple[Unaudited, ...] = ()
+
+
+PLAIN = Context()
+
+Reporter = Callable[[Sequence[Report], Context], str]
+"""From reports to text, and nothing else: a reporter writes no file and prints nothing."""
 Page = Callable[["Sequence[RunCurves]"], str]
 
 
@@ -49,7 +76,7 @@ def audit_training_backends() -> list[TrainingBackend]:
 
 @hookspec
 def audit_reporters() -> dict[str, Reporter]:
-    """Return reporters by format name: ``render(reports: Sequence[Report], *, color: bool, verbosity: int) -> str``."""
+    """Return reporters by format name, for ``audit verify --format``: ``render(reports, context) -> str``."""
     raise NotImplementedError
 
 

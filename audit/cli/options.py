@@ -9,7 +9,9 @@ from audit.manager import Registry
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of `audit verify`."""
-    parser.add_argument("--format", default="console", metavar="FORMAT", help="console (default) or json")
+    parser.add_argument(
+        "--format", default="console", metavar="FORMAT", help="console (default), github, json, junit or sarif"
+    )
     parser.add_argument("--output", metavar="FILE", help="write the report to FILE instead of stdout")
     parser.add_argument("--fail-on", choices=("error", "warning", "never"), help="exit 1 from here on (default: error)")
     parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
@@ -58,6 +60,12 @@ def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
     if not options.chosen(registry.rules):
         raise ConfigError("the selected rules are all ignored, so nothing would be judged")
     return options
+
+
+def configured(registry: Registry) -> Options:
+    """Return the options of the configuration file, for commands that have none of their own. Raises ConfigError."""
+    path = find()
+    return read(path, registry) if path else Options()
 
 
 def _names(values: list[str]) -> tuple[str, ...]:

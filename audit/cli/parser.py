@@ -128,7 +128,9 @@ def _sentence(text: str) -> str:
 
 def one_line(text: str) -> str:
     """Return text for a terminal: no line ends, no control characters."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.splitlines()))
+    from audit.reporters.words import printable
+
+    return printable(" ".join(text.splitlines()))
 
 
 def use_color(stream: object) -> bool:
@@ -153,6 +155,9 @@ def write(text: str, output: str | None) -> None:
             _drop_stdout()
             raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
+    home = os.path.basename(os.path.dirname(os.path.realpath(output)))
+    if home.startswith("checkpoint-") and home[11:].isdigit():
+        raise AuditError(f"--output {output}: lies in a checkpoint, where nothing is written; name another place")
     try:
         with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)

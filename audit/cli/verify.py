@@ -8,7 +8,9 @@ from audit.cli.options import add_options, options_of
 from audit.cli.parser import complain, use_color, write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
+from audit.hookspecs import Context, Unaudited
 from audit.manager import load
+from audit.report import Report
 
 EXAMPLES = (
     (
@@ -17,7 +19,10 @@ EXAMPLES = (
     ),
     ("audit verify current_model/checkpoint-300", "one checkpoint, with the others as its neighbours"),
     ("audit verify runs/a runs/b --depth quick", "several runs, by their structure alone"),
-    ("audit verify current_model/ --format json --output report.json", "for programs"),
+    (
+        "audit verify current_model/ --format json --output report.json",
+        "for programs; docs/ci.md has the other formats",
+    ),
     (
         "audit verify current_model/ --ignore security/secret --fail-on warning",
         "without one rule, and warnings fail, too",
@@ -41,7 +46,8 @@ def call(arguments: argparse.Namespace) -> int:
     registry = load()
     reporter = registry.reporter(arguments.format)
     options = options_of(arguments, registry)
-    reports, failed = [], False
+    reports: list[Report] = []
+    unaudited: list[Unaudited] = []
     for run in arguments.runs:
         try:
             with Progress(run, quiet=arguments.quiet > 0) as progress:
@@ -50,12 +56,18 @@ def call(arguments: argparse.Namespace) -> int:
             if len(arguments.runs) == 1:
                 raise
             complain("verify", error)
-            failed = True
+            unaudited.append(Unaudited(run, str(error)))
     if not reports:
         return 2
-    color = arguments.output is None and use_color(sys.stdout)
-    write(reporter(reports, color=color, verbosity=arguments.verbose - arguments.quiet), arguments.output)
-    if failed or any(report.crashed for report in reports):
+    context = Context(
+        color=arguments.output is None and use_color(sys.stdout),
+        verbosity=arguments.verbose - arguments.quiet,
+        fail_on=options.fail_on,
+        rules=registry.rules,
+        unaudited=tuple(unaudited),
+    )
+    write(reporter(reports, context), arguments.output)
+    if unaudited or any(report.crashed for report in reports):
         return 2
     threshold = options.fail_on
     return int(threshold is not None and any(report.reaches(threshold) for report in reports))

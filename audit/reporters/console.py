@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 
 from audit.findings import Finding, Outcome, Severity
+from audit.hookspecs import PLAIN, Context
 from audit.report import BROKEN, SOUND, SUSPECT, Report
+from audit.reporters.words import counted, difference, place, printable, resume_line
 
 VERDICT_STYLE = {SOUND: "bold green", SUSPECT: "bold yellow", BROKEN: "bold red"}
 SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
@@ -13,15 +15,15 @@ Line = list[tuple[str, str]]
 """Pieces of one line: text and style."""
 
 
-def render(reports: Sequence[Report], *, color: bool = False, verbosity: int = 0) -> str:
-    """Return the text. ``verbosity`` -1: the verdict only; 1: also the rules that were not applicable, and why."""
+def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
+    """Return the text, of the length that ``context.verbosity`` asks for."""
     lines: list[Line] = []
     for number, report in enumerate(reports):
         if number:
             lines.append([])
-        lines += _report(report, verbosity)
-    if not color:
-        return "".join(_printable("".join(text for text, _ in line)).rstrip() + "\n" for line in lines)
+        lines += _report(report, context.verbosity)
+    if not context.color:
+        return "".join(printable("".join(text for text, _ in line)).rstrip() + "\n" for line in lines)
     return _colored(lines)
 
 
@@ -42,7 +44,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
         lines.append([])
         lines += _finding(finding)
     lines.append([])
-    lines.append([(_resume_line(report), "bold")])
+    lines.append([(resume_line(report), "bold")])
     lines.append([(_footer(report), "dim")])
     lines += [[("note: ", "bold cyan"), (note, "")] for note in report.notes]
     for crash in report.crashed:
@@ -54,18 +56,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
 
 
 def _headline(report: Report) -> Line:
-    counts = ", ".join(
-        f"{number} {word}{'s' if number != 1 else ''}"
-        for number, word in (
-            (report.count(Severity.ERROR), "error"),
-            (report.count(Severity.WARNING), "warning"),
-            (report.count(Severity.INFO), "note"),
-        )
-        if number
-    )
-    count = len(report.checkpoints)
-    what = f"{count} checkpoint{'s' if count != 1 else ''}"
-    tail = f"  ({what}{', ' + counts if counts else ''})"
+    tail = f"  ({counted(report)})"
     return [(f"{report.path}: ", ""), (report.verdict.upper(), VERDICT_STYLE[report.verdict]), (tail, "")]
 
 
@@ -84,28 +75,15 @@ def _worst(report: Report) -> dict[str, str]:
 
 
 def _finding(finding: Finding) -> list[Line]:
-    place = "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run"
     style = SEVERITY_STYLE[finding.severity]
     lines: list[Line] = [
-        [(f"{finding.severity.value}", style), (f"  {finding.rule}", "bold"), (f"  {place}", "")],
+        [(f"{finding.severity.value}", style), (f"  {finding.rule}", "bold"), (f"  {place(finding)}", "")],
         [(f"    {finding.message}", "")],
     ]
-    if finding.expected is not None or finding.actual is not None:
-        lines.append([(f"    expected {_show(finding.expected)}, found {_show(finding.actual)}", "")])
+    if evidence := difference(finding):
+        lines.append([(f"    {evidence}", "")])
     lines.append([("    -> ", "cyan"), (finding.remedy, "")])
     return lines
-
-
-def _show(value: object) -> str:
-    return "nothing" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
-
-
-def _resume_line(report: Report) -> str:
-    if not report.checkpoints:
-        return "Nothing was trained here yet."
-    if report.resume_from:
-        return f"Resume from {report.resume_from}."
-    return "No checkpoint here can be resumed from."
 
 
 def _footer(report: Report) -> str:
@@ -135,11 +113,6 @@ def human_bytes(count: int) -> str:
     return f"{size:.1f} TB"
 
 
-def _printable(text: str) -> str:
-    """Names come from the audited run: control characters must not reach the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
 def _colored(lines: list[Line]) -> str:
     from io import StringIO
 
@@ -151,7 +124,7 @@ def _colored(lines: list[Line]) -> str:
     for line in lines:
         text = Text()
         for piece, style in line:
-            text.append(_printable(piece), style=style or None)
+            text.append(printable(piece), style=style or None)
         text.rstrip()
         console.print(text, soft_wrap=True)
     return out.getvalue()

@@ -6,15 +6,20 @@ from typing import Any
 
 from audit import __version__
 from audit.findings import Severity
+from audit.hookspecs import PLAIN, Context
 from audit.report import Report
 
 SCHEMA_VERSION = 1
 
 
-def render(reports: Sequence[Report], *, color: bool = False, verbosity: int = 0) -> str:
-    """Return one report as a JSON object, several as ``{"schema_version": 1, "runs": [...]}``."""
+def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
+    """Return one report as a JSON object, several as ``{"schema_version": 1, "runs": [...]}``.
+
+    The shape depends on how many runs were asked for, not on how many of them could be audited.
+    """
     documents = [document(report) for report in reports]
-    whole = documents[0] if len(documents) == 1 else {"schema_version": SCHEMA_VERSION, "runs": documents}
+    alone = len(documents) == 1 and not context.unaudited
+    whole = documents[0] if alone else {"schema_version": SCHEMA_VERSION, "runs": documents}
     return json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 

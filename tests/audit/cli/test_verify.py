@@ -112,7 +112,7 @@ def test_an_empty_run_fits_the_schema(audit: Audit, tmp_path: Path) -> None:
     [
         (["--select", "files/missing-optimiser"], "did you mean 'files/missing-optimizer'"),
         (["--ignore", "fils"], "no rule or family is named 'fils'; did you mean 'files'"),
-        (["--format", "yaml"], "no format is named 'yaml'; there are: console, json"),
+        (["--format", "yaml"], "no format is named 'yaml'; there are: console, github, json, junit, sarif"),
         (["--backend", "hf-trainr"], "no backend is named 'hf-trainr'; did you mean 'hf-trainer'"),
         (["--config", "/nowhere/audit.toml"], "/nowhere/audit.toml: cannot be read: No such file or directory"),
         (["--output", "/nowhere/report"], "--output /nowhere/report: cannot be written"),
@@ -145,6 +145,21 @@ def test_one_run_that_cannot_be_audited_is_exit_code_2_and_keeps_back_no_other_r
     assert ended.out.startswith(f"{run}: SOUND")
     assert ended.err.count("\n") == 1
     assert "nowhere: no such run" in ended.err
+
+
+def test_several_runs_are_a_list_even_where_one_cannot_be_audited(audit: Audit, run: str, tmp_path: Path) -> None:
+    ended = audit("verify", run, str(tmp_path / "nowhere"), "--format", "json")
+    report = json.loads(ended.out)
+    jsonschema.validate(report, SCHEMA)
+    assert [item["run"]["path"] for item in report["runs"]] == [run]
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("kind", ["github", "junit", "sarif"])
+def test_a_run_that_cannot_be_audited_is_no_silence_in_ci(audit: Audit, run: str, tmp_path: Path, kind: str) -> None:
+    ended = audit("verify", run, str(tmp_path / "nowhere"), "--format", kind)
+    assert ended.code == 2
+    assert "nowhere: no such run" in ended.out
 
 
 def test_a_checkpoint_behind_a_link_is_not_silently_sound(audit: Audit, run: str) -> None:

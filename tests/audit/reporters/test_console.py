@@ -2,11 +2,12 @@
 
 import re
 
+from audit.hookspecs import Context
 from audit.report import Report
 from audit.reporters.console import human_bytes, render
 
 EXPECTED = """\
-current_model: BROKEN  (4 checkpoints, 1 error, 1 warning, 1 note)
+current_model: BROKEN  (4 checkpoints, 2 errors, 1 warning, 1 note)
   ok    checkpoint-100    9 files   123.5 kB  resumable  <- resume from here
   FAIL  checkpoint-200    8 files   100.0 kB  not resumable
   warn  checkpoint-300    9 files   123.5 kB  resumable
@@ -15,6 +16,12 @@ current_model: BROKEN  (4 checkpoints, 1 error, 1 warning, 1 note)
 error  files/missing-optimizer  checkpoint-200/optimizer.pt
     optimizer.pt is not there
     -> Resume from an older checkpoint.
+
+error  files/unreadable  checkpoint-200/x\\n::set-output name=a::b\\r%0A::error::c##\\x5badd-mask]d\\x1b[2J\\udcff\\u202e,title=e:\\x00<f>&"'.pt
+    cannot read 'x\\n::set-output name=a::b\\r%0A::error::c##\\x5badd-mask]d\\x1b[2J\\udcff\\u202e,title=e:\\x00<f>&"'.pt': {0} \
+[sound](https://evil.example) ]]></failure>\\n::warning::g
+    expected a\\x00b, found nothing
+    -> Restore it, 100%.
 
 warning  weights/outlier  checkpoint-300/adapter_model.safetensors
     a weight is far outside
@@ -27,6 +34,7 @@ info  files/incomplete-checkpoint  checkpoint-400
 
 Resume from checkpoint-100.
 1 check passed, 1 not applicable; 28 files, 347.9 kB read at depth full in 0.21 s
+note: not recorded: 'a\\n::error::b' is read-only
 rule crashed: acme/broken: KeyError: 'x' (broken.py, line 3); please report this
 """
 
@@ -36,25 +44,25 @@ def test_the_whole_report(report: Report) -> None:
 
 
 def test_colour_changes_nothing_but_colour(report: Report) -> None:
-    colored = render([report], color=True)
+    colored = render([report], Context(color=True))
 
     assert "\x1b[" in colored
     assert re.sub(r"\x1b\[[0-9;]*m", "", colored) == EXPECTED
 
 
 def test_quiet_is_the_verdict_alone(report: Report) -> None:
-    assert render([report], verbosity=-1) == EXPECTED.splitlines()[0] + "\n"
+    assert render([report], Context(verbosity=-1)) == EXPECTED.splitlines()[0] + "\n"
 
 
 def test_verbose_also_says_what_could_not_be_judged_and_why(report: Report) -> None:
-    assert "not applicable  loss/jump  the run: not enough data" in render([report], verbosity=1)
+    assert "not applicable  loss/jump  the run: not enough data" in render([report], Context(verbosity=1))
 
 
 def test_names_from_the_run_cannot_write_to_the_terminal(report: Report) -> None:
     evil = report._replace(path="run\x1b[2J\nsound")
 
     assert render([evil]).startswith("run\\x1b[2J\\nsound: BROKEN")
-    assert "\x1b[2J" not in render([evil], color=True)
+    assert "\x1b[2J" not in render([evil], Context(color=True))
 
 
 def test_an_empty_run_says_so(report: Report) -> None:

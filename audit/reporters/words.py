@@ -1,0 +1,81 @@
+"""What several formats say in the same words, and how the audited run is kept from saying more than that."""
+
+import os
+
+from audit.findings import Finding, Severity
+from audit.hookspecs import Unaudited
+from audit.report import Report
+
+WORDS = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "note"))
+
+
+def printable(text: str) -> str:
+    r"""Return text in which every character can be seen, and that no log obeys: names come from the audited run.
+
+    Line ends, escape sequences, marks that turn the direction of writing and bytes that are no UTF-8 become ``\n``,
+    ``\x1b``, ``\u202e``, ``\udcff``. The runner of GitHub Actions takes ``##[command]`` for an order wherever it stands
+    in a line (actions/runner, ``ActionCommand.TryParse``), that of Azure Pipelines ``##vso[command]`` too: the bracket
+    becomes ``\x5b``.
+    """
+    seen = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return seen.replace("##[", "##\\x5b").replace("##vso[", "##vso\\x5b") if "##" in seen else seen
+
+
+def counted(report: Report) -> str:
+    """Return ``3 checkpoints, 1 error, 2 notes``."""
+    counts = [(len(report.checkpoints), "checkpoint"), *((report.count(level), word) for level, word in WORDS)]
+    return ", ".join(
+        f"{number} {word}{'s' if number != 1 else ''}" for number, word in counts if number or word == "checkpoint"
+    )
+
+
+def place(finding: Finding) -> str:
+    """Return where a finding lies: ``checkpoint-300/optimizer.pt``, or ``the run``."""
+    return "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run"
+
+
+def difference(finding: Finding) -> str:
+    """Return ``expected 3, found nothing``, or an empty string where a finding compares nothing."""
+    if finding.expected is None and finding.actual is None:
+        return ""
+    return f"expected {_show(finding.expected)}, found {_show(finding.actual)}"
+
+
+def _show(value: object) -> str:
+    return "nothing" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def resume_line(report: Report) -> str:
+    """Return the sentence on what may be resumed from."""
+    if not report.checkpoints:
+        return "Nothing was trained here yet."
+    if report.resume_from:
+        return f"Resume from {report.resume_from}."
+    return "No checkpoint here can be resumed from."
+
+
+def why(item: Unaudited) -> str:
+    """Return why a run could not be audited, with its name, which most reasons begin with."""
+    return item.reason if item.reason.startswith(item.path) else f"{item.path}: {item.reason}"
+
+
+def path_from_here(path: str) -> str:
+    """Return the path as it is seen from the current directory; absolute where it leads out of it.
+
+    That is how services name files: by their path in the checkout, in which the audit runs. Links are not followed, a
+    checkout may be reached through one.
+    """
+    relative = os.path.relpath(path)
+    return os.path.abspath(path) if relative.split(os.sep)[0] == os.pardir else relative
+
+
+def location(report: Report, finding: Finding) -> tuple[str, bool]:
+    """Return the path of what a finding is about, from the current directory, and whether it is a directory.
+
+    The name of a file may come from another file of the run: where it leads out of the checkpoint, the checkpoint is
+    named instead, so that no alert points at a file of somebody else.
+    """
+    home = os.path.normpath(os.path.join(report.path, finding.checkpoint or ""))
+    path = os.path.normpath(os.path.join(home, finding.file or ""))
+    inside = path.startswith(os.path.join(home, "")) or (home == os.curdir and not path.startswith((os.pardir, os.sep)))
+    return path_from_here(path if inside else home), not inside
