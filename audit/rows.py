@@ -1,0 +1,314 @@
+"""The rows of a data file: JSON Lines or Parquet, one example a row, in one of four formats (docs/data.md).
+
+A file is gone through as a stream, one line or one record batch at a time, so that its size does not matter.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import IO, Any, NamedTuple
+
+from audit.errors import AuditError
+from audit.legs import BadData
+
+TEXT, MESSAGES, PROMPT_COMPLETION, INPUT_IDS = "text", "messages", "prompt-completion", "input_ids"
+AUTO = "auto"
+
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    TEXT: ("text",),
+    MESSAGES: ("messages",),
+    PROMPT_COMPLETION: ("prompt", "completion"),
+    INPUT_IDS: ("input_ids",),
+}
+"""The keys that a row of each format has. Further keys are passed over, but for ``labels`` and ``tools``."""
+
+LINE_LIMIT = 16 << 20
+"""Bytes of one line. The longest novels have 4 MB; JSON of this size takes some hundred MB of memory at the worst."""
+
+IGNORED = -100
+"""The label of a token that is not learned."""
+
+COLUMNS = ("text", "messages", "tools", "prompt", "completion", "input_ids", "labels")
+BATCH_BYTES = 8 << 20
+BATCH_ROWS = 1024
+
+
+class Rows(NamedTuple):
+    """What a data file holds: how many rows, and in which format."""
+
+    count: int  # type: ignore[assignment]  # nobody looks for values in it
+    format: str
+
+
+def inspect(path: str, format: str = AUTO) -> Rows:
+    """Go through the whole file once and check every row. Raises BadData for the first bad one."""
+    count, found = 0, format
+    for count, (_, _, found) in enumerate(checked_rows(path, format), 1):  # noqa: B007  the last ones are the answer
+        pass
+    return Rows(count, found)
+
+
+def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[str, Any], str]]:
+    """Yield the number, the row and the format of each row; "auto" is what the first one has.
+
+    Raises BadData for the first row that is not in it, and for a file without rows.
+    """
+    wanted = None if format == AUTO else format
+    empty = True
+    for number, row in read_rows(path):
+        if format == AUTO:
+            found = _format_of(row)
+            if found is None or (wanted is not None and found != wanted):
+                raise BadData(path, number, _no_format(row, found, wanted))
+            wanted = found
+        assert wanted is not None
+        reason = _wrong(row, wanted)
+        if reason is not None:
+            raise BadData(path, number, reason)
+        yield number, row, wanted
+        empty = False
+    if empty:
+        raise BadData(path, None, "holds no rows; one example a row is needed")
+
+
+def read_rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield each row with its number: for JSON Lines that of the line, counted from 1. What is null is left out.
+
+    The file is Parquet if it begins like one or its name ends in ``.parquet``. Raises BadData, AuditError where
+    pyarrow is needed and not installed.
+    """
+    with _opened(path) as file:
+        beginning = file.read(64)
+        file.seek(0)
+        reason = _no_data(beginning)
+        if reason is not None:
+            raise BadData(path, None, reason)
+        parquet = beginning.startswith(b"PAR1") or path.lower().endswith(".parquet")
+        for number, row in _parquet(path, file) if parquet else _lines(path, file):
+            yield number, {key: value for key, value in row.items() if value is not None}
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[IO[bytes]]:
+    """Open a regular file. A link is refused: what it leads to may change, and moving it away would move the link."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ELOOP or os.path.islink(path):
+            raise BadData(path, None, "is a symbolic link; put the file itself here, or a hard link to it") from error
+        raise BadData(path, None, f"cannot be read: {error.strerror or error}") from error
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
+        raise BadData(path, None, f"is {kind}; a data file is a JSON Lines or Parquet file")
+    with open(number, "rb") as file:
+        yield file
+
+
+def _no_data(beginning: bytes) -> str | None:
+    """Tell what is often found in place of a data file."""
+    if beginning.startswith(b"version https://git-lfs"):
+        return "is the placeholder of git-lfs: the data themselves were not fetched (git lfs pull)"
+    if beginning.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")):
+        return "is compressed; unpack it first"
+    if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "is UTF-16 text; JSON Lines are UTF-8"
+    return None
+
+
+def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    number = 0
+    while line := _read(path, number + 1, file):
+        number += 1
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if len(line) > LINE_LIMIT:
+            raise BadData(path, number, f"the line is longer than {LINE_LIMIT >> 20} MiB; split the example")
+        line = line.strip(b" \t\r\n")
+        if line:
+            yield number, _parsed(path, number, line)
+
+
+def _read(path: str, number: int, file: IO[bytes]) -> bytes:
+    try:
+        return file.readline(LINE_LIMIT + 2)
+    except OSError as error:
+        raise BadData(path, number, f"cannot be read: {error.strerror or error}") from error
+
+
+def _parsed(path: str, number: int, line: bytes) -> Mapping[str, Any]:
+    from msgspec import DecodeError
+    from msgspec.json import decode
+
+    try:
+        row = decode(line)
+    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadData(path, number, _no_json(line, error)) from error
+    if not isinstance(row, dict):
+        raise BadData(path, number, f"is {_kind(row)}; each line is one JSON object, one example")
+    return row
+
+
+def _no_json(line: bytes, error: Exception) -> str:
+    if not line.strip(b"\0"):
+        return "holds only zeros, as a file does that was being written when the machine went down"
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8 text"
+    if isinstance(error, RecursionError):
+        return "is JSON nested more deeply than any real row"
+    if line in (b"[", b"{"):
+        return "is not JSON by itself: each line is one whole object (JSON Lines, not one list or an indented document)"
+    try:
+        line.decode()
+    except UnicodeDecodeError as fault:
+        return f"is not UTF-8 text: byte {fault.start + 1} of the line is not"
+    return f"is not JSON: {str(error).removeprefix('JSON is malformed: ')}"
+
+
+def _parquet(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        import pyarrow as pa
+        from pyarrow import parquet
+    except ImportError as error:
+        raise AuditError(
+            f"{path}: reading Parquet needs pyarrow, which is not installed: pip install 'checkpoint-audit[hf]'"
+        ) from error
+    number = 0
+    try:
+        # Not buffered ahead: a row group may be the whole file.
+        table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
+        names = [name for name in table.schema_arrow.names if name in COLUMNS]
+        if not names:
+            found = ", ".join(table.schema_arrow.names[:8]) or "none"
+            raise BadData(path, None, f"has none of the columns {', '.join(COLUMNS)}; it has: {found}")
+        width = sum(table.metadata.row_group(index).total_byte_size for index in range(table.num_row_groups))
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(table.metadata.num_rows, 1) // max(width, 1)))
+        for batch in table.iter_batches(rows, columns=names, use_threads=False):
+            batch.validate(full=True)
+            for row in batch.to_pylist():
+                number += 1
+                yield number, row
+        if number != table.metadata.num_rows:
+            raise BadData(path, None, f"holds {number} rows, and its footer says {table.metadata.num_rows}")
+    except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError, LookupError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise BadData(path, None, f"is no sound Parquet file, after row {number}: {reason[:200]}") from error
+
+
+def _format_of(row: Mapping[str, Any]) -> str | None:
+    """Return the one format whose keys the row has, None where none or several fit."""
+    fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _no_format(row: Mapping[str, Any], found: str | None, wanted: str | None) -> str:
+    if found is not None and wanted is not None:
+        return f"has {'/'.join(FORMATS[found])}, the rows before have {'/'.join(FORMATS[wanted])}"
+    fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
+    if fitting:
+        return f"has the keys of {' and '.join(fitting)}; say in data.format which is meant"
+    keys = ", ".join(_short(key) for key in list(row)[:8]) or "no keys"
+    return f"has {keys}; a row needs text, or messages, or prompt and completion, or input_ids"
+
+
+def _wrong(row: Mapping[str, Any], format: str) -> str | None:
+    """Return what is wrong with a row of this format, None for a good one."""
+    for key in FORMATS[format]:
+        if key not in row:
+            return f"has no {key}, or null; rows of the format {format} have {' and '.join(FORMATS[format])}"
+    if format == TEXT:
+        return _wrong_text("text", row["text"])
+    if format == MESSAGES:
+        return _wrong_messages("messages", row["messages"]) or _wrong_tools(row)
+    if format == INPUT_IDS:
+        return _wrong_ids(row)
+    prompt, completion = row["prompt"], row["completion"]
+    if isinstance(prompt, list) != isinstance(completion, list):
+        return "prompt and completion must both be strings, or both lists of messages"
+    check = _wrong_messages if isinstance(prompt, list) else _wrong_text
+    return check("prompt", prompt) or check("completion", completion) or _wrong_tools(row)
+
+
+def _wrong_text(key: str, value: Any) -> str | None:
+    if not isinstance(value, str):
+        return f"{key} is {_kind(value)}; it must be a string"
+    if not value:
+        return f"{key} is empty"
+    return None if value.isascii() or _is_unicode(value) else f"{key} holds half of a surrogate pair, which is no text"
+
+
+def _wrong_messages(key: str, value: Any) -> str | None:
+    if not isinstance(value, list):
+        return f'{key} is {_kind(value)}; it must be a list of messages, {{"role": ..., "content": ...}} each'
+    if not value:
+        return f"{key} is empty"
+    for index, message in enumerate(value):
+        where = f"{key}[{index}]"
+        if not isinstance(message, dict):
+            return f'{where} is {_kind(message)}; a message is {{"role": ..., "content": ...}}'
+        role, content = message.get("role"), message.get("content")
+        if role is None:
+            return f"{where} has no role; a message has role and content"
+        reason = _wrong_text(f"{where}.role", role)
+        if reason is not None:
+            return reason
+        if content is None and message.get("tool_calls") is None:
+            return f"{where} has no content; a message has role and content"
+        reason = _wrong_text(f"{where}.content", content) if content not in (None, "") else None
+        if reason is not None:
+            return reason
+    return None
+
+
+def _wrong_tools(row: Mapping[str, Any]) -> str | None:
+    tools = row.get("tools", [])
+    if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
+        return None
+    return "tools must be a list of JSON Schemas of functions, an object each"
+
+
+def _wrong_ids(row: Mapping[str, Any]) -> str | None:
+    ids = row["input_ids"]
+    reason = _wrong_numbers("input_ids", ids, 0, "token ids are whole numbers from 0")
+    if reason is not None or "labels" not in row:
+        return reason
+    labels = row["labels"]
+    reason = _wrong_numbers("labels", labels, IGNORED, "labels are token ids, or -100 for what is not learned")
+    if reason is not None:
+        return reason
+    if len(labels) != len(ids):
+        return f"has {len(ids)} input_ids and {len(labels)} labels; there must be as many"
+    return None
+
+
+def _wrong_numbers(key: str, value: Any, least: int, allowed: str) -> str | None:
+    if not isinstance(value, list):
+        return f"{key} is {_kind(value)}; it must be a list of numbers"
+    if not value:
+        return f"{key} is empty"
+    for index, number in enumerate(value):
+        # type(), not isinstance: true and false are integers to Python
+        if type(number) is not int or not least <= number < 1 << 31 or least < number < 0:
+            return f"{key}[{index}] is {_short(number)}; {allowed}"
+    return None
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _kind(value: Any) -> str:
+    kinds = {str: "a string", list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
+    return kinds.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
