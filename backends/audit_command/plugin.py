@@ -1,0 +1,57 @@
+"""Any launcher as a backend that trains: axolotl, accelerate, torchrun, a script. It reads no checkpoints itself."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from audit.errors import AuditError
+from audit.hookspecs import hookimpl
+from audit.legs import Alone, LegRequest, LegResult, Team, Tell, TrainingBackend
+
+
+class Command:
+    """Runs ``command.argv`` for each leg; what it saves is read by the backend that recognises the run."""
+
+    name = "command"
+    title = "any launcher as a subprocess"
+    reads_rows = False
+    owns_order = False  # the command has to honour skip_examples and last_step itself
+
+    def schema(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return the tables [command] and [arguments]."""
+        from audit_command.settings import SCHEMA
+
+        return SCHEMA
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Refuse placeholders that there are not, and those whose value could not be known."""
+        from audit_command.settings import check
+
+        check(settings)
+
+    def examples_per_step(self, settings: Mapping[str, Any], processes: int) -> int | None:
+        """Return what the configuration says: the processes are the command's, not ours."""
+        found = settings["command"].get("examples_per_step")
+        return None if found is None else int(found)
+
+    def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
+        """One process: the command starts as many as it likes. Raises AuditError where a launcher started several of us."""
+        if os.environ.get("RANK", "").isdigit() and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+            raise AuditError(
+                "the backend 'command' is started once, not by a launcher: put torchrun or accelerate launch in "
+                "command.argv and call audit train alone"
+            )
+        return nullcontext(Alone())
+
+    def train(self, request: LegRequest, tell: Tell) -> LegResult:
+        """Run the command once."""
+        from audit_command.running import train
+
+        return train(request, tell)
+
+
+@hookimpl
+def audit_training_backends() -> list[TrainingBackend]:
+    """Return the backend."""
+    return [Command()]

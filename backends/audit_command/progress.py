@@ -1,0 +1,106 @@
+"""What a command has saved so far, seen from the files of the run alone."""
+
+import os
+from collections.abc import Sequence
+from math import isfinite
+from typing import NamedTuple
+
+from audit.backend import Backend
+from audit.formats.damage import Damage
+from audit.formats.history import Entry
+from audit.formats.trainer_state import StateDocument, read_trainer_state
+from audit.legs import Tell
+from audit.storage import LocalStorage
+
+_Stamp = tuple[int, int, int]
+
+
+class Saved(NamedTuple):
+    """A checkpoint that is new since the leg began, written to its end as far as its state file says."""
+
+    step: int
+    state: str
+    """Path of its state file, relative to the run."""
+    stamp: _Stamp
+
+
+class Progress:
+    """Looks for checkpoints that are new, cheaply: one listing, and one ``stat`` for each checkpoint."""
+
+    def __init__(self, run: str, first_step: int, backends: Sequence[Backend]) -> None:
+        self._run = run
+        self._backends = backends
+        self.first_step = first_step
+        self.step = first_step
+        """The last step that was heard of."""
+        self._told: Saved | None = None
+        self._before = {item.state: item.stamp for item in self._states()}
+
+    def newest(self) -> Saved | None:
+        """Return the newest checkpoint of this leg. One of an earlier training that lies further ahead is none."""
+        fresh = [
+            item
+            for item in self._states()
+            if item.step > self.first_step and self._before.get(item.state) != item.stamp
+        ]
+        return max(fresh, default=None)
+
+    def look(self, tell: Tell) -> None:
+        """Tell the steps that the newest checkpoint logged since the last look."""
+        found = self.newest()
+        if found is None or found == self._told:
+            return
+        self._told = found
+        for entry in _logged(self._read(found), self.step, found.step):
+            tell({"event": "step", **{key: entry[key] for key in ("step", "loss", "learning_rate") if key in entry}})
+        self.step = max(self.step, found.step)
+        tell({"event": "step", "step": found.step})
+
+    def losses(self, saved: Saved) -> tuple[tuple[int, float], ...]:
+        """Return the losses that a checkpoint logged during this leg."""
+        entries = _logged(self._read(saved), self.first_step, saved.step)
+        return tuple((entry["step"], float(entry["loss"])) for entry in entries if _is_finite(entry.get("loss")))
+
+    def _states(self) -> list[Saved]:
+        try:
+            names = os.listdir(self._run)
+        except OSError:
+            return []  # the command makes it, or the audit says afterwards that it is not there
+        found = []
+        for name in names:
+            for backend in self._backends:
+                step = backend.checkpoint_step(name)
+                if step is None:
+                    continue
+                state = os.path.join(name, backend.state_file)
+                try:
+                    info = os.stat(os.path.join(self._run, state))
+                except OSError:
+                    continue  # not written to its end
+                found.append(Saved(step, state, (info.st_mtime_ns, info.st_size, info.st_ino)))
+                break
+        return found
+
+    def _read(self, saved: Saved) -> StateDocument | None:
+        """Read a state; None where it is damaged, which the verification after the leg will say."""
+        try:
+            with LocalStorage(self._run).open(saved.state) as reader:
+                document = read_trainer_state(reader)
+        except OSError:
+            return None
+        return None if isinstance(document, Damage) else document
+
+
+def _logged(document: StateDocument | None, after: int, until: int) -> list[Entry]:
+    """Return the entries of the log that have a loss, from the step after ``after`` on."""
+    if document is None or document.history is None or document.history.problems:
+        return []
+    return [entry for entry in document.history if after < entry["step"] <= until and _is_number(entry.get("loss"))]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and isfinite(value)
