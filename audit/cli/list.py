@@ -3,13 +3,17 @@
 import argparse
 import json
 
+from audit.cli.options import configured
 from audit.cli.parser import write
 from audit.cli.table import table
-from audit.errors import AuditError
+from audit.inspection import inspect
 from audit.manager import load
 from audit.reporters.console import human_bytes
-from audit.run import open_run
-from audit.summary import overview
+
+EXAMPLES = (
+    ("audit list current_model/", "step, loss, learning rate, size, date and state of each checkpoint, and the total"),
+    ("audit list current_model/ --format json", "the same for programs"),
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print what the files say; nothing is judged (that is `audit verify`)."""
-    run = open_run(arguments.run, load().backends, depth="quick")
-    if not run.judged:
-        raise AuditError(f"{arguments.run}: no checkpoint-N directory in it")
-    rows = [overview(checkpoint) for checkpoint in run.judged]
+    """Print what the files say, and the state as far as it shows without reading weights (that is `audit verify`)."""
+    registry = load()
+    found = inspect(arguments.run, configured(registry), registry=registry)
+    rows = [found.overview(checkpoint) for checkpoint in found.run.judged]
     if arguments.format == "json":
-        write(json.dumps([row._asdict() for row in rows], indent=2, allow_nan=False, default=str) + "\n", None)
+        write(json.dumps([row._asdict() for row in rows], indent=2, allow_nan=False) + "\n", None)
         return 0
-    heads = ("CHECKPOINT", "STEP", "EPOCH", "LOSS", "LR", "KIND", "FILES", "SIZE", "SAVED", "")
+    heads = ("CHECKPOINT", "STEP", "EPOCH", "LOSS", "LR", "KIND", "FILES", "SIZE", "SAVED", "STATE", "")
     cells = [
         (
             row.name,
@@ -39,9 +42,11 @@ def call(arguments: argparse.Namespace) -> int:
             row.files,
             human_bytes(row.bytes),
             row.saved,
-            row.remark,
+            row.state,
+            "; ".join(filter(None, (row.remark, row.reason))),
         )
         for row in rows
     ]
-    write(table(heads, cells), None)
+    total = f"{len(rows)} checkpoint{'s' if len(rows) > 1 else ''}, {human_bytes(sum(row.bytes for row in rows))}"
+    write(table(heads, cells) + total + "\n", None)
     return 0

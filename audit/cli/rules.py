@@ -1,27 +1,57 @@
-"""``audit rules``: all rules, one line each."""
+"""``audit rules``: all rules, one line each, or all that is known of them as JSON."""
 
 import argparse
+import json
+from typing import Any
 
+from audit.cli.parser import write
+from audit.errors import AuditError
 from audit.manager import load
+from audit.plain import plain
+from audit.rules import Rule
+
+EXAMPLES = (
+    ("audit rules", "id, severity, whether a finding blocks resuming, and what is wrong"),
+    ("audit rules optimizer", "those of one family"),
+    ("audit rules --format json", "with documentation, remedy and thresholds, for programs"),
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("family", nargs="?", help="only this family")
+    parser.add_argument("--format", choices=("console", "json"), default="console")
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Print id, severity, whether it blocks resuming, and the first line of the documentation."""
-    rules = [rule for rule in load().rules if arguments.family in (None, rule.family)]
+    known = load().rules
+    rules = [rule for rule in known if arguments.family in (None, rule.family)]
     if not rules:
-        from audit.errors import AuditError
-
-        raise AuditError(
-            f"no family is named '{arguments.family}'; there are: {', '.join(sorted({r.family for r in load().rules}))}"
-        )
+        families = ", ".join(sorted({rule.family for rule in known}))
+        raise AuditError(f"no family is named '{arguments.family}'; there are: {families}")
+    if arguments.format == "json":
+        write(json.dumps([_document(rule) for rule in rules], indent=2, allow_nan=False) + "\n", None)
+        return 0
     width = max(len(rule.id) for rule in rules)
     for rule in rules:
         print(
             f"{rule.id:<{width}}  {rule.severity.value:<7}  {'blocks' if rule.blocks_resume else '      '}  {rule.title}"
         )
     return 0
+
+
+def _document(rule: Rule) -> dict[str, Any]:
+    return {
+        "id": rule.id,
+        "family": rule.family,
+        "severity": rule.severity.value,
+        "scope": rule.scope,
+        "blocks_resume": rule.blocks_resume,
+        "breaks_exactness": rule.breaks_exactness,
+        "title": rule.title,
+        "documentation": rule.documentation,
+        "remedy": rule.remedy,
+        "explained_by": list(rule.explained_by),
+        "options": plain(dict(rule.options)),
+    }

@@ -2,14 +2,27 @@
 
 import argparse
 import json
+import os
+import textwrap
+from collections.abc import Mapping
+from typing import Any
 
-from audit.cli.parser import write
+from audit.cli.options import configured
+from audit.cli.parser import one_line, write
 from audit.cli.table import table
-from audit.errors import AuditError
+from audit.inspection import inspect
 from audit.manager import load
+from audit.plain import brief
 from audit.reporters.console import human_bytes
-from audit.run import open_run
-from audit.summary import details, overview
+from audit.summary import details
+
+EXAMPLES = (
+    ("audit show current_model/checkpoint-300", "step, losses, learning rate, optimizer, adapter and files"),
+    ("audit show current_model/", "the newest checkpoint of a run"),
+    ("audit show current_model/checkpoint-300 --format json", "all of it, for programs"),
+)
+FILES = 20
+"""Files that are shown, the largest: what is said of a checkpoint fits on one screen."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -19,25 +32,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print what the files of one checkpoint say; nothing is judged (that is `audit verify`)."""
-    run = open_run(arguments.checkpoint, load().backends, depth="quick")
-    if not run.judged:
-        raise AuditError(f"{arguments.checkpoint}: no checkpoint-N directory in it")
-    checkpoint = run.judged[-1]
-    facts = details(checkpoint)
+    """Print what the files of one checkpoint say, and its state without reading weights (that is `audit verify`)."""
+    registry = load()
+    found = inspect(arguments.checkpoint, configured(registry), registry=registry)
+    checkpoint = found.run.judged[-1]
+    line, facts = found.overview(checkpoint), details(checkpoint)
     if arguments.format == "json":
-        document = {"checkpoint": overview(checkpoint)._asdict(), **facts}
-        write(json.dumps(document, indent=2, allow_nan=False, default=str) + "\n", None)
+        document = {"checkpoint": line._asdict(), **facts}
+        write(json.dumps(document, indent=2, allow_nan=False) + "\n", None)
         return 0
-    write(f"{run.path}/{checkpoint.name}\n\n", None)
-    for title, values in facts.items():
-        if not values:
-            continue
-        write(f"{title}\n", None)
-        if title == "files":
-            rows = [("  " + name, human_bytes(int(size)), "") for name, size in values.items()]
-            write(table(None, rows), None)
-        else:
-            write(table(None, [("  " + name, value) for name, value in values.items()]), None)
-        write("\n", None)
+    path = os.path.join(found.run.path, checkpoint.name)
+    state = f"{line.state} ({line.reason})" if line.reason else line.state
+    head = f"{path}\n{state}; {line.kind or 'unknown'}, {line.files} files, {human_bytes(line.bytes)}"
+    text = "\n".join(one_line(part) for part in head.split("\n"))
+    text += f"; saved {line.saved} UTC\n\n" if line.saved else "\n\n"
+    files = facts.pop("files", {})
+    text += "".join(_section(title, values) for title, values in facts.items())
+    write(text + _files(files), None)
     return 0
+
+
+def _section(title: str, values: Mapping[str, Any]) -> str:
+    """One paragraph: ``title  name value, name value``, what is not set left out."""
+    pairs = ", ".join(f"{name} {_value(value)}" for name, value in values.items() if value is not None)
+    return (
+        textwrap.fill(
+            one_line(pairs),
+            width=110,
+            initial_indent=f"{one_line(title)[:40]:<20}",
+            subsequent_indent=" " * 20,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        + "\n"
+    )
+
+
+def _value(value: Any) -> str:
+    if not isinstance(value, dict):
+        return brief(value)
+    return f"({', '.join(f'{name} {brief(item)}' for name, item in list(value.items())[:9])})"
+
+
+def _files(files: Mapping[str, int]) -> str:
+    if not files:
+        return ""
+    largest = sorted(files, key=lambda name: -files[name])[:FILES]
+    rows = [("  " + name, human_bytes(size), "") for name, size in files.items() if name in largest]
+    rest = len(files) - len(largest)
+    return "\n" + table(None, rows) + (f"  and {rest} more; --format json has all\n" if rest else "")

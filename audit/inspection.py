@@ -1,0 +1,88 @@
+"""A run for people who look at it: its checkpoints as the files and the ledger show them, judged by structure alone.
+
+Commands that show or choose checkpoints (``list``, ``show``, ``best``, ``export``) read no weights; they say what a
+quick verification says, and where an earlier one at full depth has sealed a checkpoint. Nothing is recorded.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from audit.api import examine, open_judged
+from audit.checkpoint import Checkpoint
+from audit.config import Options
+from audit.errors import AuditError
+from audit.findings import Finding
+from audit.manager import Registry, load
+from audit.moving import judged_at_rest
+from audit.records import read_records
+from audit.report import Report
+from audit.resume import resumable
+from audit.run import Run, locate
+from audit.storage import FILE
+from audit.summary import Overview, overview
+
+SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN, UNREADABLE = "sealed", "resumable", "weights only", "broken", "unreadable"
+WEIGHTS_ONLY_RULE = "files/weights-only"
+
+
+class Standing(NamedTuple):
+    """What is known of a checkpoint without reading its weights; ``reason`` names the rules that stand against it.
+
+    ``state``: "sealed" (proven at full depth and untouched since), "resumable" (nothing in its structure speaks against
+    it), "weights only", "broken", "unreadable", or that of its completeness: "in progress", "being deleted", "incomplete".
+    """
+
+    state: str
+    reason: str = ""
+
+
+class Inspection(NamedTuple):
+    """A run, the judgement at quick depth, and the standing of every judged checkpoint by name."""
+
+    run: Run
+    report: Report
+    standings: Mapping[str, Standing]
+
+    def overview(self, checkpoint: Checkpoint) -> Overview:
+        """One line about a checkpoint, its standing included."""
+        standing = self.standings[checkpoint.name]
+        line = overview(checkpoint)
+        return line._replace(state=standing.state, reason=standing.reason)
+
+
+def inspect(path: str, options: Options | None = None, *, registry: Registry | None = None) -> Inspection:
+    """Open a run, or one checkpoint of it, and judge it by its structure. Raises AuditError: no run, no checkpoint."""
+    plugins = registry or load()
+    chosen = (options or Options())._replace(depth="quick", ledger=False, allow_empty=True)
+    rules = chosen.chosen(plugins.rules)
+    records, _ = read_records(locate(path)[0], write=False)
+    started = time.perf_counter()
+    run, report = judged_at_rest(
+        lambda: open_judged(path, chosen, plugins, records, None), lambda run: examine(run, rules, chosen, started)
+    )
+    if not run.judged:
+        raise AuditError(f"{path}: no checkpoint-N directory in it")
+    return Inspection(run, report, {item.name: standing(item, report.findings) for item in run.judged})
+
+
+def standing(checkpoint: Checkpoint, findings: Sequence[Finding]) -> Standing:
+    """Say how a checkpoint stands, given the findings of a quick verification."""
+    completeness = checkpoint.optional("completeness")
+    if completeness is None:
+        return Standing(UNREADABLE, "the directory cannot be listed")
+    if completeness.state != "complete":
+        return Standing(completeness.state, completeness.reason)
+    if not resumable(checkpoint, findings):
+        blocking = dict.fromkeys(
+            item.rule for item in findings if item.blocks_resume and item.checkpoint in (checkpoint.name, None)
+        )
+        if list(blocking) == [WEIGHTS_ONLY_RULE]:
+            return Standing(WEIGHTS_ONLY)
+        return Standing(BROKEN, ", ".join(blocking))
+    seal = checkpoint.optional("seal")
+    if seal is None:
+        return Standing(RESUMABLE)
+    if any(entry.mtime_ns > seal.newest for entry in checkpoint.entries.values() if entry.kind == FILE):
+        return Standing(RESUMABLE, "sealed, but touched since")
+    return Standing(SEALED)

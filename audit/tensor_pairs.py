@@ -1,0 +1,183 @@
+"""The tensors of two checkpoints, paired by name: what was added, what is gone, what changed and by how much."""
+
+from contextlib import ExitStack
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.files import TORCH, File
+from audit.formats.pickle_values import ITEM_SIZES
+from audit.formats.tensors import Tensor
+
+if TYPE_CHECKING:
+    from audit.scan.differences import Part
+
+REMOVED, ADDED, RESHAPED, RETYPED, CHANGED = "removed", "added", "shape", "dtype", "changed"
+
+
+class TensorChange(NamedTuple):
+    """One tensor that is not the same; ``kind`` is "removed", "added", "shape", "dtype" or "changed".
+
+    ``name`` has the directory of an adapter that does not lie in the checkpoint itself before it. The last four are
+    those of :class:`audit.scan.differences.Distance`, None where there is nothing to compare.
+    """
+
+    name: str
+    kind: str
+    dtype: tuple[str | None, str | None]
+    shape: tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+    elements: int | None = None
+    changed: int | None = None
+    max_abs: float | None = None
+    relative_l2: float | None = None
+    nonfinite: int | None = None
+
+
+class Place(NamedTuple):
+    """A tensor and the file that holds it; ``dense`` elements lie one after the other in little-endian order."""
+
+    file: File
+    tensor: Tensor
+    order: tuple[int, ...]
+    dense: bool
+
+
+def compare_tensors(
+    a: Checkpoint, b: Checkpoint, same_files: frozenset[str], troubles: list[str]
+) -> tuple[tuple[TensorChange, ...], int]:
+    """Return the tensors that differ, by name, and the number of those that do not.
+
+    Tensors in files of ``same_files``, which are the same byte for byte, are not read again.
+    """
+    mine, other = _places(a, "A", same_files, troubles), _places(b, "B", same_files, troubles)
+    # Tensors of a torch file may share storage; made-up files could have it read a million times.
+    budget = [2 * sum([*_sizes(mine).values(), *_sizes(other).values()])]
+    found: list[TensorChange] = []
+    same = 0
+    with _Readers(troubles) as readers:
+        for name in dict.fromkeys([*mine, *other]):
+            first, second = mine.get(name), other.get(name)
+            if first is None or second is None:
+                one = first or second
+                assert one is not None
+                dtype, shape = one.tensor.dtype, one.tensor.shape
+                if first:
+                    found.append(TensorChange(name, REMOVED, (dtype, None), (shape, None)))
+                else:
+                    found.append(TensorChange(name, ADDED, (None, dtype), (None, shape)))
+                continue
+            if first.file.path == second.file.path and first.file.path in same_files:
+                same += 1
+                continue
+            change = _change(name, first, second, readers, budget, troubles)
+            if change is None:
+                same += 1
+            else:
+                found.append(change)
+    return tuple(sorted(found)), same
+
+
+def _sizes(places: dict[str, Place]) -> dict[str, int]:
+    return {place.file.path: place.file.entry.size for place in places.values()}
+
+
+def _change(
+    name: str, first: Place, second: Place, readers: "_Readers", budget: list[int], troubles: list[str]
+) -> TensorChange | None:
+    from audit.scan.differences import distance
+
+    one, two = first.tensor, second.tensor
+    blank = TensorChange(name, CHANGED, (one.dtype, two.dtype), (one.shape, two.shape))
+    if one.shape != two.shape:
+        return blank._replace(kind=RESHAPED)
+    kind = CHANGED if one.dtype == two.dtype else RETYPED
+    elements = prod(one.shape)
+    budget[0] -= one.nbytes + two.nbytes
+    parts = readers.part(first), readers.part(second)
+    if parts[0] is None or parts[1] is None:
+        return None
+    if not (first.dense and second.dense and first.order == second.order) or budget[0] < 0:
+        why = "share more storage than the files hold" if budget[0] < 0 else "lie in different orders in their files"
+        troubles.append(f"{name}: its elements {why}; not compared")
+        return None
+    try:
+        found = distance(parts[0], parts[1], elements)
+    except OSError as error:
+        troubles.append(f"{name}: {error.strerror or error}")
+        return None
+    if found is None:
+        return None if kind == CHANGED else blank._replace(kind=kind, elements=elements, changed=0, max_abs=0.0)
+    return TensorChange(name, kind, blank.dtype, blank.shape, elements, *found)
+
+
+def _places(checkpoint: Checkpoint, side: str, same_files: frozenset[str], troubles: list[str]) -> dict[str, Place]:
+    """The tensors by name; a file that cannot be read is a trouble, unless it is the same on both sides."""
+    layout = checkpoint.layout
+    paths = dict.fromkeys([*layout.weights, *(item.weights for item in layout.adapters if item.weights)])
+    found: dict[str, Place] = {}
+    for path in paths:
+        try:
+            file = checkpoint.file(path, "weights")
+            held = _tensors(file)
+        except NotApplicable as missing:
+            if path not in same_files:
+                troubles.append(f"{side}: {missing}")
+            continue
+        directory = path.rpartition("/")[0]
+        for place in held:
+            name = f"{directory}/{place.tensor.name}" if directory else place.tensor.name
+            found[name if name not in found else f"{path}: {name}"] = place
+    return found
+
+
+def _tensors(file: File) -> list[Place]:
+    if file.format != TORCH:
+        return [Place(file, tensor, (), True) for tensor in file.safetensors.tensors.values()]
+    from audit.formats.torch_archive import tensors
+
+    archive = file.archive
+    found = []
+    for name, tensor in tensors(archive).items():
+        ref = archive.value[name]
+        dense = archive.byteorder == "little" and tensor.nbytes == prod(tensor.shape) * ITEM_SIZES[tensor.dtype]
+        found.append(Place(file, tensor, _order(tensor.shape, ref.stride), dense))
+    return found
+
+
+def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides where elements do not lie in the order of their indices, else nothing."""
+    plain, step = [], 1
+    for size in reversed(shape):
+        plain.append(step)
+        step *= size
+    usual = tuple(reversed(plain))
+    return () if all(s == u or n == 1 for s, u, n in zip(stride, usual, shape, strict=True)) else stride
+
+
+class _Readers:
+    """The files that tensors are read from, each opened once; one that cannot be opened is one trouble."""
+
+    def __init__(self, troubles: list[str]) -> None:
+        self._stack = ExitStack()
+        self._open: dict[File, Any] = {}
+        self._troubles = troubles
+
+    def __enter__(self) -> "_Readers":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def part(self, place: Place) -> "Part | None":
+        from audit.scan.differences import Part
+
+        if place.file not in self._open:
+            try:
+                self._open[place.file] = self._stack.enter_context(place.file.open())
+            except OSError as error:
+                self._troubles.append(f"{place.file.path} cannot be read: {error.strerror or error}")
+                self._open[place.file] = None
+        reader = self._open[place.file]
+        tensor = place.tensor
+        return Part(reader, tensor.dtype, tensor.offset, tensor.nbytes) if reader is not None else None
