@@ -8,14 +8,19 @@ Rows of kind "batch" have an ``event``:
 * ``finished``: the batch is trained and its last checkpoint proven. ``batch``, ``file``, ``first_step`` (of the batch),
   ``last_step``, ``examples``, ``checkpoint``, ``losses`` ([step, loss], thinned), ``seconds``.
 * ``stopped`` (``step``, ``signal``), ``failed`` (``step``, ``kind``, ``reason``): the leg ended early; the data file is still there.
-* ``retired``, ``rejected``, ``duplicate``: where the data file went (``to``), and why (``reason``).
+* ``retired``, ``rejected``, ``duplicate``: where the data file went (``to``), and why (``reason``). Of a batch that was
+  begun and then rejected nothing more is trained; what was trained of it stays.
 * ``lost``: the batch was given up by a step back, and its data file is gone; the user said to go on without it.
 
 A run may go back: the guard hands out an older checkpoint. The leg that follows then says what holds from its first step
 on, so the rows are replayed in their order, each leg cutting off what reached beyond its beginning.
+
+The ledger comes with the audited run: rows of any shape must do no harm, and a hundred thousand of them take no longer
+than their reading.
 """
 
 from collections.abc import Iterable, Mapping
+from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -28,7 +33,8 @@ RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 class Segment(NamedTuple):
     """Steps of one batch in one go: after ``first_step`` come the examples from ``first_example`` on.
 
-    ``last_step`` is where it was planned to end, None where the backend decides.
+    ``last_step`` is where the batch was planned to end, or has ended; None where the backend decides and it has not.
+    ``over``: nothing more of the batch will be trained, wherever it stands: it was rejected, or its data file is lost.
     """
 
     batch: str
@@ -39,6 +45,7 @@ class Segment(NamedTuple):
     examples: int | None
     examples_per_step: int | None
     plan: Mapping[str, Any]
+    over: bool = False
 
     def example_at(self, step: int) -> int:
         """How many examples of the batch were trained once ``step`` was done."""
@@ -48,14 +55,17 @@ class Segment(NamedTuple):
         return done if self.examples is None else min(done, self.examples)
 
     def whole_at(self, step: int) -> bool:
-        """Whether the whole batch was trained once ``step`` was done; never before it is known how long it is."""
-        return self.last_step is not None and step >= self.last_step
+        """Whether nothing of the batch is left once ``step`` was done; never before it is known how long it is."""
+        return self.over or (self.last_step is not None and step >= self.last_step)
 
 
 class Batch(NamedTuple):
     """One data file and what became of it. Steps are those of the history that holds; ``time`` is UTC in ISO 8601.
 
-    ``state`` is one of training, stopped, failed, finished, retired; ``step`` is the newest step known of it.
+    ``state`` is one of training, stopped, failed, finished, retired, rejected, lost; ``step`` is the newest step known of
+    it, ``legs`` how often it was taken up. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is that
+    of the last one (see :class:`audit.legs.LegFailed`). ``seconds`` of all legs that told theirs; ``to``: where the data
+    file went.
     """
 
     digest: str
@@ -72,10 +82,14 @@ class Batch(NamedTuple):
     ended: str | None
     reason: str | None
     failures: int
+    failed_at: int | None = None
+    kind: str | None = None
+    seconds: float | None = None
+    to: str | None = None
 
 
 class SetAside(NamedTuple):
-    """A data file that was not trained: a row of it is bad, or it was trained before."""
+    """A data file that was not trained: a row of it is bad, it was trained before, or it is gone (``event``)."""
 
     file: str
     digest: str
@@ -109,7 +123,8 @@ class Timeline(NamedTuple):
         owner = self.owner(step)
         later = dict.fromkeys(segment.batch for segment in self.segments if segment.first_step > step)
         known = {item.digest: item for item in self.batches}
-        ahead = [known[digest] for digest in later if owner is None or digest != owner.batch]
+        over = {segment.batch for segment in self.segments if segment.over}
+        ahead = [known[digest] for digest in later if digest not in over and (owner is None or digest != owner.batch)]
         return (*ahead, *(item for item in self.redo if item.digest not in later))
 
     def batch(self, digest: str) -> Batch | None:
@@ -119,35 +134,142 @@ class Timeline(NamedTuple):
 
 def timeline_of(rows: "Iterable[Row]") -> Timeline:
     """Replay the ledger's batch rows. Rows of another shape, of a newer version perhaps, are passed over."""
-    segments: list[Segment] = []
-    batches: dict[str, Batch] = {}
-    aside: list[SetAside] = []
-    redo: list[str] = []
+    replay = _Replay()
     for row in rows:
-        if row.kind != "batch" or not isinstance(row.content.get("batch"), str):
-            continue
-        content, digest = row.content, row.content["batch"]
+        if row.kind == "batch" and isinstance(row.content.get("batch"), str):
+            replay.add(row.content, row.content["batch"], row.time)
+    return replay.timeline()
+
+
+class _Replay:
+    """What holds after the rows so far."""
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.batches: dict[str, Batch] = {}
+        self.losses: dict[str, list[tuple[int, float]]] = {}
+        self.held: dict[str, int] = {}
+        """Segments of each batch."""
+        self.redo: dict[str, None] = {}
+        """Batches to come again; the last one comes first."""
+        self.over: set[str] = set()
+        self.aside: list[SetAside] = []
+
+    def timeline(self) -> Timeline:
+        segments = [item._replace(over=True) if item.batch in self.over else item for item in self.segments]
+        batches = [item._replace(losses=tuple(self.losses.get(item.digest, ()))) for item in self.batches.values()]
+        found = {item.digest: item for item in batches}
+        kept = [found[digest] for digest in dict.fromkeys(item.batch for item in segments)]
+        redo = [found[digest] for digest in reversed(self.redo)]
+        return Timeline(tuple(segments), tuple(kept), tuple(self.aside), tuple(redo))
+
+    def add(self, content: Mapping[str, Any], digest: str, time: str) -> None:
         event = content.get("event")
         if event == LEG:
             segment = _segment(content)
             if segment is not None:
-                cut = dict.fromkeys(item.batch for item in segments if item.first_step >= segment.first_step)
-                segments = [item for item in segments if item.first_step < segment.first_step]
-                segments.append(segment)
-                held = {item.batch for item in segments}
-                redo = [item for item in dict.fromkeys([*cut, *redo]) if item not in held]
-                batches[digest] = _begun(batches.get(digest), segment, segments, row.time)
-        elif event == LOST:
-            redo = [item for item in redo if item != digest]
-        elif event in (REJECTED, DUPLICATE):
-            aside.append(_aside(content, row.time))
-        elif digest in batches:
-            if event == FINISHED:
-                segments = [_ended(item, content) if item.batch == digest else item for item in segments]
-            batches[digest] = _went_on(batches[digest], content, row.time)
-    held = {item.batch for item in segments}
-    kept = sorted((item for digest, item in batches.items() if digest in held), key=lambda item: item.first_step)
-    return Timeline(tuple(segments), tuple(kept), tuple(aside), tuple(batches[digest] for digest in redo))
+                self._begin(segment, time)
+            return
+        if event in (REJECTED, DUPLICATE, LOST):
+            self.aside.append(_aside(content, time))
+        batch = self.batches.get(digest)
+        if batch is None or event == DUPLICATE:
+            return
+        if event in (REJECTED, LOST):
+            self.over.add(digest)
+            self.redo.pop(digest, None)
+            self.batches[digest] = batch._replace(state=str(event), ended=time, reason=_text(content.get("reason")))
+        elif event == RETIRED:
+            self.batches[digest] = batch._replace(state=RETIRED, to=_text(content.get("to")))
+        elif event in (FINISHED, STOPPED, FAILED) and self.held.get(digest):
+            self._end(batch, content, time)
+
+    def _begin(self, segment: Segment, time: str) -> None:
+        digest, first = segment.batch, segment.first_step
+        gone: dict[str, None] = {}
+        while self.segments and self._replaced(self.segments[-1], segment):
+            cut = self.segments.pop().batch
+            self.held[cut] -= 1
+            gone[cut] = None
+        for cut in gone:  # the last one first, as in ``redo``
+            if not self.held[cut] and cut not in self.over:
+                self.redo.pop(cut, None)
+                self.redo[cut] = None
+        self.redo.pop(digest, None)
+        self.over.discard(digest)
+        if self.segments and self.segments[-1].batch != digest:
+            self._cut_short(self.segments[-1].batch, first)
+        before = self.batches.get(digest)
+        goes_on = before is not None and self.held.get(digest, 0) > 0
+        self.segments.append(segment)
+        self.held[digest] = self.held.get(digest, 0) + 1
+        losses = self.losses.setdefault(digest, [])
+        while losses and (not goes_on or losses[-1][0] > first):
+            losses.pop()
+        self.batches[digest] = Batch(
+            digest,
+            segment.file,
+            "training",
+            before.first_step if before is not None and goes_on else first,
+            segment.last_step,
+            first,
+            segment.examples,
+            _whole(segment.plan.get("epochs")) or 1,
+            (before.legs if before else 0) + 1,
+            (),
+            before.started if before else time,
+            None,
+            None,
+            before.failures if before else 0,
+            before.failed_at if before else None,
+            None,
+            before.seconds if before else None,
+        )
+
+    def _replaced(self, item: Segment, new: Segment) -> bool:
+        """Whether a segment does not hold any more; a batch without a single step holds where the next one begins."""
+        if item.first_step != new.first_step:
+            return item.first_step > new.first_step
+        return item.batch == new.batch or item.batch in self.over or not item.whole_at(new.first_step)
+
+    def _cut_short(self, digest: str, step: int) -> None:
+        """Another batch begins at ``step``, where this one may not have been at its end: it was given up."""
+        batch = self.batches[digest]
+        last = batch.last_step if batch.last_step is None else min(batch.last_step, step)
+        self.batches[digest] = batch._replace(step=min(batch.step, step), last_step=last)
+        losses = self.losses.get(digest, [])
+        while losses and losses[-1][0] > step:
+            losses.pop()
+
+    def _end(self, batch: Batch, content: Mapping[str, Any], time: str) -> None:
+        event, digest = content["event"], batch.digest
+        step = _whole(content.get("last_step" if event == FINISHED else "step"))
+        step = batch.step if step is None else step
+        new = _losses(content.get("losses"))
+        if new:
+            losses = self.losses.setdefault(digest, [])
+            while losses and losses[-1][0] >= new[0][0]:
+                losses.pop()
+            losses.extend(new)
+        batch = batch._replace(
+            state=event, step=step, ended=time, kind=None, seconds=_sum(batch.seconds, content.get("seconds"))
+        )
+        if event == FINISHED:
+            examples = _whole(content.get("examples"))
+            examples = batch.examples if examples is None else examples
+            self.batches[digest] = batch._replace(last_step=step, examples=examples, reason=None, failures=0)
+            if self.segments[-1].batch == digest:
+                self.segments[-1] = self.segments[-1]._replace(last_step=max(step, self.segments[-1].first_step))
+        elif event == STOPPED:
+            self.batches[digest] = batch._replace(reason=_signal(content.get("signal")))
+        else:
+            failures = batch.failures + 1 if batch.failed_at == step else 1
+            self.batches[digest] = batch._replace(
+                reason=_text(content.get("reason")),
+                kind=_text(content.get("kind")),
+                failures=failures,
+                failed_at=step,
+            )
 
 
 def _segment(content: Mapping[str, Any]) -> Segment | None:
@@ -156,7 +278,7 @@ def _segment(content: Mapping[str, Any]) -> Segment | None:
         return None
     return Segment(
         content["batch"],
-        str(content.get("file")),
+        _text(content.get("file")) or "",
         first,
         last,
         _whole(content.get("first_example")) or 0,
@@ -166,69 +288,49 @@ def _segment(content: Mapping[str, Any]) -> Segment | None:
     )
 
 
-def _ended(segment: Segment, content: Mapping[str, Any]) -> Segment:
-    """Where the length was not known before, it is now."""
-    return segment if segment.last_step is not None else segment._replace(last_step=_whole(content.get("last_step")))
-
-
-def _begun(before: Batch | None, segment: Segment, segments: list[Segment], time: str) -> Batch:
-    first = min(item.first_step for item in segments if item.batch == segment.batch)
-    return Batch(
-        segment.batch,
-        segment.file,
-        "training",
-        first,
-        segment.last_step,
-        segment.first_step,
-        segment.examples,
-        _whole(segment.plan.get("epochs")) or 1,
-        (before.legs if before else 0) + 1,
-        tuple(item for item in before.losses if item[0] <= segment.first_step) if before else (),
-        before.started if before else time,
-        None,
-        None,
-        before.failures if before else 0,
-    )
-
-
-def _went_on(batch: Batch, content: Mapping[str, Any], time: str) -> Batch:
-    event = content.get("event")
-    step = _whole(content.get("last_step" if event == FINISHED else "step"))
-    step = batch.step if step is None else step
-    if event == FINISHED:
-        losses = _losses(content.get("losses"))
-        return batch._replace(state=FINISHED, step=step, last_step=step, losses=losses, ended=time, reason=None)
-    if event == STOPPED:
-        return batch._replace(state=STOPPED, step=step, ended=time, reason=f"signal {content.get('signal')}")
-    if event == FAILED:
-        return batch._replace(
-            state=FAILED, step=step, ended=time, reason=str(content.get("reason")), failures=batch.failures + 1
-        )
-    if event == RETIRED:
-        return batch._replace(state=RETIRED)
-    return batch
-
-
 def _aside(content: Mapping[str, Any], time: str) -> SetAside:
-    to = content.get("to")
     return SetAside(
-        str(content.get("file")),
+        _text(content.get("file")) or "",
         content["batch"],
         str(content.get("event")),
-        str(content.get("reason")),
-        to if isinstance(to, str) else None,
+        _text(content.get("reason")) or "",
+        _text(content.get("to")),
         time,
     )
 
 
-def _losses(value: Any) -> tuple[tuple[int, float], ...]:
+def _losses(value: Any) -> list[tuple[int, float]]:
+    """Read [step, loss] pairs in the order of their steps; losses that are no finite numbers say nothing."""
     if not isinstance(value, list):
-        return ()
-    return tuple(
-        (item[0], float(item[1]))
-        for item in value
-        if isinstance(item, list) and len(item) == 2 and isinstance(item[0], int) and isinstance(item[1], int | float)
-    )
+        return []
+    pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
+    found = [
+        (item[0], number) for item in pairs if _whole(item[0]) is not None and (number := _number(item[1])) is not None
+    ]
+    return sorted(found, key=lambda pair: pair[0])
+
+
+def _sum(before: float | None, value: Any) -> float | None:
+    seconds = _number(value)
+    return before if seconds is None or seconds < 0 else (before or 0.0) + seconds
+
+
+def _signal(value: Any) -> str:
+    return {2: "SIGINT", 15: "SIGTERM"}.get(value, "a signal") if isinstance(value, int) else "a signal"
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON knows integers of any length
+        return None
+    return number if isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _whole(value: Any) -> int | None:
