@@ -42,8 +42,11 @@ def test_an_unknown_rule_is_one_line_with_the_nearest_name(audit: Audit) -> None
     assert "did you mean 'files/missing-optimizer'" in one_line(audit("explain", "files/missing-optimiser"))
 
 
-def test_the_backends_are_listed(audit: Audit) -> None:
-    assert "hf-trainer  Hugging Face Trainer\n" in audit("backends").out
+def test_the_backends_are_listed_with_what_they_can_do(audit: Audit) -> None:
+    assert audit("backends").out.splitlines() == [
+        "command     trains                        any launcher as a subprocess",
+        "hf-trainer  reads checkpoints and trains  Hugging Face Trainer",
+    ]
 
 
 def test_the_version_is_said(audit: Audit) -> None:
