@@ -52,7 +52,9 @@ def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
 
 
 def _lost(item: Unaudited) -> _Suite:
-    return _Suite(item.path, [_Case("audit", item.path, "error", "the run could not be audited", why(item))], {})
+    return _Suite(
+        item.path, [_Case("audit", item.path, "error", "the run could not be audited", printable(why(item)))], {}
+    )
 
 
 def _suites(report: Report, fail_on: Severity | None) -> Iterator[_Suite]:
