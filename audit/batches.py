@@ -230,7 +230,7 @@ class _Replay:
         """Whether a segment does not hold any more; a batch without a single step holds where the next one begins."""
         if item.first_step != new.first_step:
             return item.first_step > new.first_step
-        return item.batch == new.batch or item.batch in self.over or not item.whole_at(new.first_step)
+        return item.batch == new.batch or not item.whole_at(new.first_step)
 
     def _cut_short(self, digest: str, step: int) -> None:
         """Another batch begins at ``step``, where this one may not have been at its end: it was given up."""
