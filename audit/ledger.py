@@ -100,10 +100,20 @@ class Ledger:
                 found.append(Row(number, moment, kind, document))
         return tuple(found)
 
-    def append(self, kind: str, content: Mapping[str, Any]) -> None:
-        """Add one row. Several processes may do so at once. Raises LedgerError (full disk, read-only)."""
-        with self._errors(), self._transaction():
-            self._append(kind, content)
+    def append(self, kind: str, content: Mapping[str, Any], durable: bool = False) -> None:
+        """Add one row. Several processes may do so at once. Raises LedgerError (full disk, read-only).
+
+        A ``durable`` one is on the disk when this returns: it outlives a power failure, too.
+        """
+        with self._errors():
+            if durable:
+                self._connection.execute("PRAGMA synchronous = FULL")
+            try:
+                with self._transaction():
+                    self._append(kind, content)
+            finally:
+                if durable:
+                    self._connection.execute("PRAGMA synchronous = NORMAL")
 
     def _append(self, kind: str, content: Mapping[str, Any]) -> None:
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))

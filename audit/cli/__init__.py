@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "verify": "judge runs: can their checkpoints be trusted?",
+    "report": "one page with the curves and the findings, to look at",
     "guard": "what may be resumed from: the newest checkpoint that is really resumable",
     "seal": "take the digests of sound checkpoints, and write them for b3sum or sha256sum",
     "quarantine": "move broken checkpoints aside, so that a trainer finds the good one; and back",
+    "train": "train every batch in the inbox through a backend: guarded, proven, every example once",
     "list": "table of a run's checkpoints",
     "show": "one checkpoint in detail",
     "best": "the checkpoint with the best value of a logged metric",

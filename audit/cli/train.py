@@ -1,0 +1,56 @@
+"""``audit train CONFIG``: train every batch in the inbox, so that nothing can go wrong unseen."""
+
+import argparse
+import sys
+
+from audit.cli.parser import complain
+from audit.cli.progress_of_training import Lines, Screen
+from audit.manager import load
+from audit.training.config import read_train_config
+from audit.training.loop import Wishes, train
+from audit.training.session import TrainRefused
+
+EXAMPLES = (
+    ("audit train train.toml", "train what waits in the inbox, then end"),
+    ("audit train train.toml --watch", "go on as a daemon"),
+    ("audit train train.toml --decay", "these are the last files: let the rate fall (warmup_stable_decay)"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", metavar="CONFIG", help="TOML file: run, data, model, arguments")
+    parser.add_argument("--watch", action="store_true", help="go on as a daemon: train each file that is dropped")
+    parser.add_argument("--decay", action="store_true", help="the waiting files are the last ones: end the schedule")
+    parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
+    parser.add_argument("--skip-lost", action="store_true", help="after a step back: go on without files that are gone")
+    parser.add_argument("--log-format", choices=("console", "json"), default="console", help="json: one object a line")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="only what went wrong")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="what the training prints, instead of a progress bar"
+    )
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Train; 0 all trained and proven, 1 a batch failed or was set aside, 130 or 143 after a signal."""
+    registry = load()
+    config, trainer = read_train_config(arguments.config, registry)
+    wishes = Wishes(
+        watch=arguments.watch,
+        decay=arguments.decay,
+        skip_lost=arguments.skip_lost,
+        allow_fresh=arguments.allow_fresh,
+        show_output=arguments.verbose > 0,
+    )
+    shown = Lines() if arguments.log_format == "json" else Screen(arguments.quiet > 0, bar=arguments.verbose == 0)
+    with shown:
+        try:
+            return train(config, trainer, registry, shown.say, wishes)
+        except TrainRefused as error:
+            shown.close()
+            if arguments.log_format == "json":
+                shown.say({"event": "refused", "reason": str(error)})
+            else:
+                complain("train", error)
+            sys.stdout.flush()
+            return 1

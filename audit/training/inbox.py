@@ -1,0 +1,133 @@
+"""Data files: which of them are whole, what is in them, and where they go."""
+
+import fnmatch
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from audit.errors import AuditError
+from audit.training.config import DELETE, Data
+
+UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
+"""Ends of names under which programs write what is not whole yet."""
+
+
+class DataFile(NamedTuple):
+    """One file: ``stamp`` is (size, mtime_ns, inode), by which it is seen whether it changed."""
+
+    path: str
+    name: str
+    stamp: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stamp[0]
+
+
+def waiting(data: Data) -> tuple[DataFile, ...]:
+    """Return the files of the inbox in the order of their names. Raises AuditError where it cannot be listed."""
+    return tuple(sorted(_files(data.inbox, data.patterns, True), key=lambda file: file.name))
+
+
+def trained(data: Data) -> tuple[DataFile, ...]:
+    """Return the files that lie in ``done``."""
+    return tuple(sorted(_files(data.done, ("*",), False), key=lambda file: file.name))
+
+
+def settled(file: DataFile, seconds: float) -> float:
+    """Return how many seconds the file must still stand still until it counts as whole; 0 where it does."""
+    age = time.time() - file.stamp[1] / 1e9
+    return 0.0 if age < -seconds else max(0.0, seconds - age)  # a clock that goes wrong must not stop the work
+
+
+def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFile]:
+    try:
+        entries = list(os.scandir(home))
+    except FileNotFoundError as error:
+        if must:
+            raise AuditError(f"data.inbox: {home} is not there; make the directory, or correct the path") from error
+        return
+    except OSError as error:
+        raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
+    for entry in entries:
+        if entry.name.startswith((".", "_")) or entry.name.endswith(UNFINISHED):
+            continue
+        if not any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
+            continue
+        try:
+            info = entry.stat()
+        except OSError:
+            continue  # gone meanwhile, or a link that leads nowhere
+        if stat.S_ISREG(info.st_mode):
+            yield DataFile(entry.path, entry.name, (info.st_size, info.st_mtime_ns, info.st_ino))
+
+
+def unchanged(file: DataFile) -> bool:
+    """Whether the file is still the one that was looked at."""
+    try:
+        info = os.stat(file.path)
+    except OSError:
+        return False
+    return (info.st_size, info.st_mtime_ns, info.st_ino) == file.stamp
+
+
+def digest_of(file: DataFile) -> str:
+    """Return the BLAKE3 digest of the file's bytes. Raises AuditError where it cannot be read."""
+    from blake3 import blake3
+
+    hasher = blake3()
+    try:
+        with open(file.path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                hasher.update(block)
+    except OSError as error:
+        raise AuditError(f"{file.path}: cannot be read: {error.strerror or error}") from error
+    return hasher.hexdigest()
+
+
+def retire(file: DataFile, data: Data) -> str | None:
+    """Move a trained file to ``done``, or delete it; return where it lies now. Raises AuditError."""
+    if data.after == DELETE:
+        try:
+            os.unlink(file.path)
+        except OSError as error:
+            raise AuditError(f"{file.path}: cannot be deleted: {error.strerror or error}") from error
+        return None
+    return _move(file, data.done)
+
+
+def set_aside(file: DataFile, data: Data) -> str:
+    """Move a file that is not trained to ``rejected``, untouched; return where it lies now. Raises AuditError."""
+    return _move(file, data.rejected)
+
+
+def _move(file: DataFile, home: str) -> str:
+    """Move without ever writing over another file: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
+    stem, extension = os.path.splitext(file.name)
+    try:
+        os.makedirs(home, exist_ok=True)
+        number = 0
+        while True:
+            target = os.path.join(home, f"{stem}{f'.{number}' if number else ''}{extension}")
+            try:
+                os.link(file.path, target, follow_symlinks=False)
+            except FileExistsError:
+                if os.path.samefile(file.path, target):  # killed between the link and the unlink, last time
+                    os.unlink(file.path)
+                    return target
+                number += 1
+                continue
+            except OSError:  # another file system, or one without links
+                if os.path.lexists(target):
+                    number += 1
+                    continue
+                shutil.move(file.path, target)
+                return target
+            os.unlink(file.path)
+            return target
+    except OSError as error:
+        raise AuditError(f"{file.path}: cannot be moved to {home}: {error.strerror or error}") from error

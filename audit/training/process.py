@@ -1,0 +1,169 @@
+"""One leg in a process of its own: what kills the training does not kill what has to tell of it.
+
+A crash in a driver, an out-of-memory kill, a leak: the audit outlives them and writes down the reason. The process is
+bound to this one: it ends when its parent does, and it keeps the run's lock as long as it lives.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import IO, Any
+
+from audit.errors import AuditError, ConfigError
+from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell, TrainingBackend
+
+RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
+_TAIL = 4096
+_LARGEST_LOG = 4 << 20
+
+
+def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
+    """Run the leg in this process: where a launcher has started several that belong together."""
+    return trainer.train(request, tell)
+
+
+class InChild:
+    """Run legs in child processes; ``lock`` is a descriptor that they keep open, ``log`` a file for what they print.
+
+    Without ``log`` their output goes where this process's errors go.
+    """
+
+    def __init__(self, lock: int | None = None, log: str | None = None) -> None:
+        self._lock, self._log = lock, log
+
+    def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
+        """Run one leg. Raises what it raised, and LegFailed where the process died."""
+        reading, writing = os.pipe()
+        keep = [writing] if self._lock is None else [writing, self._lock]
+        output = self._output(request)
+        start = output.tell() if output is not None else 0
+        try:
+            child = subprocess.Popen(
+                [sys.executable, "-P", "-c", f"from audit.training.child import main; main({writing})"],
+                stdin=subprocess.PIPE,
+                stdout=output or sys.stderr.fileno(),
+                stderr=output or sys.stderr.fileno(),
+                pass_fds=keep,
+                process_group=0,  # Ctrl-C reaches this process alone, which passes it on, once
+                text=True,
+            )
+        except OSError as error:
+            os.close(reading)
+            raise LegFailed(f"the training process cannot be started: {error.strerror or error}") from error
+        finally:
+            os.close(writing)
+        heard: dict[str, Any] = {}
+        try:
+            with _passing_on(child), os.fdopen(reading, encoding="utf-8") as events:
+                self._send(child, trainer, request)
+                for event in _events(events):
+                    heard.update({"step": event["step"]} if isinstance(event.get("step"), int) else {})
+                    if event.get("event") in ("result", "error"):
+                        heard["end"] = event
+                    else:
+                        tell(event)
+                code = child.wait()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        finally:
+            if output is not None:
+                output.close()
+        return _outcome(code, heard, _last_words(self._log, start))
+
+    def _output(self, request: LegRequest) -> IO[bytes] | None:
+        """Open the log for appending; the one before is kept once it has grown large."""
+        if self._log is None:
+            return None
+        try:
+            os.makedirs(os.path.dirname(self._log), exist_ok=True)
+            if os.path.exists(self._log) and os.path.getsize(self._log) > _LARGEST_LOG:
+                os.replace(self._log, f"{self._log}.1")
+            # Appended to: libraries write through descriptors of their own.
+            return open(self._log, "ab")
+        except OSError:
+            return open(os.devnull, "wb")  # a full disk shall fail where it matters
+
+    def _send(self, child: "subprocess.Popen[str]", trainer: TrainingBackend, request: LegRequest) -> None:
+        fields = {**request._asdict(), "data": request.data._asdict()}
+        document = {"backend": trainer.name, "parent": os.getpid(), "request": fields}
+        assert child.stdin is not None
+        try:
+            json.dump(document, child.stdin)
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # it died already; that is told below
+
+
+def _events(stream: IO[str]) -> Iterator[Mapping[str, Any]]:
+    for line in stream:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue  # cut off by the end of the process
+        if isinstance(event, dict):
+            yield event
+
+
+@contextmanager
+def _passing_on(child: "subprocess.Popen[str]") -> Iterator[None]:
+    """Pass SIGINT and SIGTERM on to the child, which finishes its step; only the main thread may catch them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def pass_on(number: int, frame: object) -> None:
+        if child.poll() is None:
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:
+    end = heard.get("end", {})
+    if end.get("event") == "result":
+        losses = tuple((step, loss) for step, loss in end["losses"])
+        return LegResult(end["first_step"], end["last_step"], losses, end["stopped_by"])
+    if end.get("event") == "error":
+        raise _error(end)
+    if code == -signal.SIGINT:
+        raise KeyboardInterrupt
+    said = f"; its last words: {words}" if words else ""
+    if code < 0:
+        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        hint = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
+        raise LegFailed(f"the training process was killed by {name}{hint}{said}", "killed", heard.get("step"))
+    raise LegFailed(f"the training process ended with code {code}, without a result{said}", "exit", heard.get("step"))
+
+
+def _error(end: Mapping[str, Any]) -> AuditError:
+    if end["kind"] == "data":
+        return BadData(end["path"], end["row"], end["reason"])
+    if end["kind"] == "leg":
+        return LegFailed(end["reason"], end["how"], end["step"])
+    return (ConfigError if end["kind"] == "config" else AuditError)(end["reason"])
+
+
+def _last_words(log: str | None, start: int) -> str:
+    """Return the last line that the process printed; what it printed before ``start`` is another's."""
+    if log is None:
+        return ""
+    try:
+        with open(log, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(start if start <= size else 0, size - _TAIL))
+            lines = file.read(_TAIL).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

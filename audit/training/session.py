@@ -1,0 +1,553 @@
+"""What is trained next, and what came of it: one batch after the other, so that every example is trained once.
+
+Each round: guard -> plan -> one leg through the backend -> verify and seal -> record -> only then retire the data file. What
+was trained is known from the ledger alone (:mod:`audit.batches`), where to go on from the step of the checkpoint that the
+guard hands out. A kill at any moment leaves a state from which the next round goes on.
+"""
+
+import math
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit import batches
+from audit.api import Guarded, consult, verify
+from audit.batches import Batch, Segment, Timeline, timeline_of
+from audit.errors import AuditError, ConfigError
+from audit.findings import Severity
+from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult, TrainingBackend
+from audit.manager import Registry
+from audit.pins import detach, pin, pins_home
+from audit.quarantine import Candidate, isolate
+from audit.records import read_records
+from audit.report import Report
+from audit.rows import inspect
+from audit.run import open_run
+from audit.series import series
+from audit.training.config import TrainConfig
+from audit.training.inbox import DataFile, digest_of, retire, set_aside, settled, trained, unchanged, waiting
+
+if TYPE_CHECKING:
+    from audit.ledger import Ledger
+
+Say = Callable[[Mapping[str, Any]], None]
+NAME = re.compile(r"checkpoint-([0-9]{1,18})")
+KEPT_LOSSES = 200
+TRASH = os.path.join(".audit", "trash")
+
+
+class TrainRefused(AuditError):
+    """A batch was not trained, or not proven; its data is still there. Exit code 1."""
+
+
+class Work(NamedTuple):
+    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not."""
+
+    request: LegRequest
+    batch: str
+    file: DataFile
+    begun: int
+    examples: int | None
+    per_step: int | None
+    epochs: int
+    retired: bool
+
+
+class Session:
+    """One call of ``audit train``, on the process that decides.
+
+    ``processes`` train together. ``decay``: the files that wait now are the last ones, the rate may fall at their end.
+    ``skip_lost``: go on where a step back gave up batches whose files are gone. ``allow_fresh``: start over where nothing
+    can be resumed.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trainer: TrainingBackend,
+        registry: Registry,
+        say: Say,
+        *,
+        processes: int = 1,
+        decay: bool = False,
+        skip_lost: bool = False,
+        allow_fresh: bool = False,
+    ) -> None:
+        self.config, self.trainer, self.registry, self.say = config, trainer, registry, say
+        self.processes, self.decay, self.skip_lost = processes, decay, skip_lost
+        # The lock keeps other trainings away: what is half-written is so for good.
+        self.options = config.verify._replace(settle_seconds=0.0, ledger=True)
+        self.limits = config.guard._replace(allow_fresh=allow_fresh)
+        self.set_aside = 0
+        self.trained = 0
+        self._known: frozenset[tuple[str, str | None]] = frozenset()
+        self._digests: dict[tuple[str, tuple[int, int, int]], str] = {}
+        self.unsettled: float | None = None
+
+    def next(self) -> Work | None:
+        """Return the leg to train now, None where no file waits. Raises TrainRefused, AuditError."""
+        os.makedirs(self.config.run, exist_ok=True)
+        while True:
+            timeline = self._timeline()
+            if self._retire(timeline):
+                continue
+            step, checkpoint = self._guard(timeline)
+            found = self._choose(timeline, step, checkpoint)
+            if found is None or isinstance(found, Work):
+                if found is not None:
+                    self._begin(found)
+                return found
+
+    def _choose(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
+        """Return what follows on ``step``: work, None for nothing, True where something changed and all is to be seen anew."""
+        owner = timeline.owner(step)
+        batch = timeline.batch(owner.batch) if owner is not None else None
+        if owner is not None and batch is not None:
+            proven = batch.state in (batches.FINISHED, batches.RETIRED)
+            whole = owner.whole_at(step) if owner.last_step is not None else proven
+            if not whole:
+                return self._go_on(timeline, owner, batch, step, checkpoint)
+            if not proven:  # the last call was cut off between the save and the record
+                self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
+                return True
+        for later in timeline.beyond(step):
+            file = self._find(later)
+            if file is None:
+                self._lost(later, step)
+                return True
+            return self._plan(timeline, file, later.digest, step, checkpoint, retired=True)
+        return self._from_inbox(timeline, step, checkpoint)
+
+    def _go_on(
+        self, timeline: Timeline, owner: Segment, batch: Batch, step: int, checkpoint: str | None
+    ) -> Work | bool:
+        """Take up a batch in the middle."""
+        file = self._find(batch)
+        if file is None and step == batch.first_step and batch.state != batches.RETIRED:
+            reason = "was taken away before its first step was trained"
+            self._record({"event": batches.REJECTED, "batch": batch.digest, "file": batch.file, "reason": reason})
+            self.say({"event": "note", "text": f"{batch.file}: {reason}"})
+            return True
+        if file is None:
+            self._lost(batch, step)
+            # What is left of it will never be trained: the batch ends here.
+            content = {"event": batches.FINISHED, "batch": batch.digest, "file": batch.file, "last_step": step}
+            self._record({**content, "first_step": batch.first_step, "lost": True})
+            return True
+        return self._plan(
+            timeline, file, batch.digest, step, checkpoint, owner=owner, retired=batch.state == batches.RETIRED
+        )
+
+    def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
+        self.unsettled = None
+        for file in waiting(self.config.data):
+            wait = settled(file, self.config.watch.settle_seconds)
+            if wait:
+                self.unsettled = min(wait, self.unsettled or wait)
+                continue
+            digest = self._digest(file)
+            before = timeline.batch(digest)
+            if before is not None and before.state == batches.RETIRED:
+                steps = f"steps {before.first_step + 1} to {before.step}"
+                self._aside(file, digest, batches.DUPLICATE, f"the same bytes were trained as {before.file}, {steps}")
+                return True
+            try:
+                return self._plan(timeline, file, digest, step, checkpoint)
+            except BadData as error:
+                self._reject(file, digest, error)
+                return True
+        return None
+
+    def _plan(
+        self,
+        timeline: Timeline,
+        file: DataFile,
+        digest: str,
+        step: int,
+        checkpoint: str | None,
+        owner: Segment | None = None,
+        retired: bool = False,
+    ) -> Work:
+        """Work out the leg. Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit."""
+        config, plan = self.config, owner.plan if owner is not None else {}
+        epochs = _number(plan.get("epochs"), config.data.epochs)
+        first = owner.example_at(step) if owner is not None else 0
+        examples = owner.examples if owner is not None else self._count(file, epochs)
+        order = plan.get("order") if owner is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
+        per_step = self.trainer.examples_per_step(config.settings, self.processes)
+        last = None
+        if per_step is not None and examples is not None:
+            last = step + math.ceil((examples - first) / per_step)
+        horizon, decay_steps = self._horizon(timeline, file, step, last)
+        request = LegRequest(
+            run=config.run,
+            resume_from=os.path.join(config.run, checkpoint) if checkpoint is not None else None,
+            first_step=step,
+            last_step=last,
+            data=LegData(file.path, order, epochs, first, config.data.options),
+            settings=config.settings,
+            seed=config.seed,
+            horizon=horizon,
+            decay_steps=decay_steps,
+        )
+        begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
+        return Work(request, digest, file, min(begun, step), examples, per_step, epochs, retired)
+
+    def _count(self, file: DataFile, epochs: int) -> int | None:
+        if not self.trainer.reads_rows:
+            return None
+        return inspect(file.path, self.config.data.options.get("format", "auto")).count * epochs
+
+    def _horizon(
+        self, timeline: Timeline, file: DataFile, step: int, last: int | None
+    ) -> tuple[int | None, int | None]:
+        """Return where the schedule ends and how many steps before it the rate falls. Raises TrainRefused."""
+        config = self.config
+        horizon, decay_steps = config.total_steps, None
+        if config.decay_steps is not None:
+            asked = timeline.segments[-1].plan if timeline.segments else {}
+            horizon = _number(asked.get("horizon"), None)
+            decay_steps = _number(asked.get("decay_steps"), config.decay_steps)
+            if horizon is None and self.decay and last is not None:
+                horizon = last + self._steps_of_the_others(timeline, file)
+                decay_steps = min(config.decay_steps, horizon - step)
+        if horizon is not None and (last or step + 1) > horizon:
+            raise TrainRefused(
+                f"{file.name}: would be trained to step {last}, but the schedule ends at step {horizon}: there the learning "
+                "rate has fallen to its end, and going on would make it jump; start a new run from these weights, with a "
+                "larger schedule.total_steps"
+            )
+        return horizon, decay_steps
+
+    def _steps_of_the_others(self, timeline: Timeline, file: DataFile) -> int:
+        """How many steps the other files that wait will take."""
+        per_step = self.trainer.examples_per_step(self.config.settings, self.processes)
+        total = 0
+        for other in waiting(self.config.data):
+            if other.path == file.path or timeline.batch(self._digest(other)) is not None:
+                continue
+            try:
+                count = self._count(other, self.config.data.epochs)
+            except BadData:
+                continue  # it will be set aside
+            total += math.ceil((count or 0) / (per_step or 1))
+        return total
+
+    def _guard(self, timeline: Timeline) -> tuple[int, str | None]:
+        """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
+        guarded = consult(self.config.run, self.limits, self.options, registry=self.registry)
+        self._known = _of_run(guarded.report)
+        decision = guarded.decision
+        if decision.refusal is not None:
+            for item in decision.skipped:
+                self.say({"event": "skipped", "checkpoint": item.checkpoint, "reason": item.reason})
+            raise TrainRefused(f"{self.config.run}: {decision.refusal}")
+        if decision.skipped:
+            self._clear(timeline, guarded)
+        return decision.step or 0, decision.checkpoint
+
+    def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
+        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them.
+
+        One that a leg of ours did not write to its end is thrown away: there is nothing in it that could be missed, and
+        a disk may be full of it.
+        """
+        run = open_run(
+            self.config.run, self.registry.backends, depth="quick", settle_seconds=self.options.settle_seconds
+        )
+        reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
+        step = guarded.decision.step or 0
+        candidates = []
+        for checkpoint in run.checkpoints:
+            if checkpoint.name not in reasons:
+                continue
+            reason = reasons[checkpoint.name]
+            ours = any(item.first_step < checkpoint.step for item in timeline.segments)
+            if not checkpoint.complete and ours and checkpoint.step > step:
+                _throw_away(self.config.run, checkpoint.name)
+                self.say({"event": "torn", "checkpoint": checkpoint.name})
+            else:
+                candidates.append(Candidate(checkpoint, reason))
+        if candidates:
+            with self._ledger() as ledger:
+                for held in isolate(run, candidates, ledger):
+                    self.say({"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason})
+
+    def _begin(self, work: Work) -> None:
+        """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
+        request = work.request
+        home = pins_home(request.run)
+        for name in os.listdir(home) if home is not None else ():
+            found = NAME.fullmatch(name)
+            if (
+                found and int(found[1]) > request.first_step
+            ):  # it will be saved anew, into the files that the pin shares
+                detach(request.run, name)
+        self._record(
+            {
+                "event": batches.LEG,
+                "batch": work.batch,
+                "file": work.file.name,
+                "bytes": work.file.size,
+                "first_step": request.first_step,
+                "last_step": request.last_step,
+                "first_example": request.data.first,
+                "examples": work.examples,
+                "examples_per_step": work.per_step,
+                "epochs": work.epochs,
+                "order": request.data.order,
+                "seed": request.seed,
+                "horizon": request.horizon,
+                "decay_steps": request.decay_steps,
+                "processes": self.processes,
+                "resumed_from": os.path.basename(request.resume_from) if request.resume_from else None,
+            }
+        )
+        self.say(
+            {
+                "event": "batch",
+                "file": work.file.name,
+                "first_step": request.first_step,
+                "last_step": request.last_step,
+                "begun": work.begun,
+                "examples": work.examples,
+                "first_example": request.data.first,
+                "resumed_from": request.resume_from,
+            }
+        )
+
+    def conclude(self, work: Work, outcome: LegResult | AuditError) -> int | None:
+        """Verify and record what a leg did; return the signal that stopped it, None to go on.
+
+        Raises TrainRefused where it failed or was not proven; its data is then still there.
+        """
+        request = work.request
+        if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
+            self._reject(work.file, work.batch, outcome)
+            return None
+        if isinstance(outcome, AuditError):
+            raise self._failed(work, outcome)
+        if outcome.last_step <= request.first_step and outcome.stopped_by is None:
+            text = f"no step was trained: the run is still at step {outcome.last_step}"
+            raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
+        whole = request.last_step is None or outcome.last_step >= request.last_step
+        if outcome.stopped_by is not None and not (whole and request.last_step is not None):
+            self._verified(outcome.last_step)
+            row = {"event": batches.STOPPED, "batch": work.batch, "file": work.file.name, "step": outcome.last_step}
+            self._record({**row, "signal": outcome.stopped_by, "losses": _thinned(outcome.losses)})
+            self.say({"event": "stopped", "step": outcome.last_step, "signal": outcome.stopped_by})
+            return outcome.stopped_by
+        if not whole:
+            text = f"training ended at step {outcome.last_step}, but step {request.last_step} was to be reached"
+            raise self._failed(work, LegFailed(text, "short", outcome.last_step))
+        self._prove(work.batch, work.file.name, work.begun, outcome.last_step, work.examples)
+        return outcome.stopped_by
+
+    def _failed(self, work: Work, error: AuditError) -> AuditError:
+        """Record a failure and return the exception to raise: it says so where the same happened there before."""
+        kind, step = (error.kind, error.step) if isinstance(error, LegFailed) else ("error", None)
+        step = work.request.first_step if step is None else step
+        reason = error.reason if isinstance(error, (LegFailed, BadData)) else str(error)
+        again = [
+            row
+            for row in self._rows()
+            if row.get("event") == batches.FAILED and row.get("batch") == work.batch and row.get("step") == step
+        ]
+        content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name}
+        problem = self._try_to_record({**content, "step": step, "kind": kind, "reason": reason})
+        self.say({"event": "failed", "file": work.file.name, "step": step, "kind": kind, "reason": reason})
+        text = f"{work.file.name}: failed at step {step}: {reason}"
+        if again:
+            times = "the second time" if len(again) == 1 else f"{len(again) + 1} times now"
+            text += f"; it failed at this step before ({times}), so trying again will hardly help"
+        if problem:
+            text += f"; not recorded: {problem}"
+        return error if isinstance(error, ConfigError) else TrainRefused(text)
+
+    def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
+        """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
+        started = time.perf_counter()
+        report, problem = self._verified(step)
+        checkpoint = next((item for item in report.checkpoints if item.step == step), None)
+        content = {"batch": digest, "file": name, "first_step": begun}
+        if problem is not None or checkpoint is None:
+            reason = problem or f"there is no checkpoint of step {step}"
+            failed = [row for row in self._rows() if row.get("event") == batches.FAILED and row.get("batch") == digest]
+            self._record({**content, "event": batches.FAILED, "step": step, "kind": "not-proven", "reason": reason})
+            again = "; so it was the last time" if any(row.get("step") == step for row in failed) else ""
+            raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
+        losses = self._losses(begun, step)
+        self._record(
+            {
+                **content,
+                "event": batches.FINISHED,
+                "last_step": step,
+                "examples": examples,
+                "checkpoint": checkpoint.name,
+                "losses": _thinned(losses),
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+        )
+        try:
+            pin(self.config.run, checkpoint.name)
+        except AuditError as error:
+            self.say({"event": "note", "text": f"not pinned: {error}"})
+        self.trained += 1
+        self.say(
+            {
+                "event": "finished",
+                "file": name,
+                "first_step": begun,
+                "last_step": step,
+                "examples": examples,
+                "first_loss": losses[0][1] if losses else None,
+                "last_loss": losses[-1][1] if losses else None,
+                "checkpoint": checkpoint.name,
+                "verdict": report.verdict,
+            }
+        )
+
+    def _verified(self, step: int) -> tuple[Report, str | None]:
+        """Verify the run; return why the checkpoint of ``step`` is not proven, None where it is."""
+        report = verify(self.config.run, self.options._replace(allow_empty=True), registry=self.registry)
+        if report.crashed:
+            raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
+        for note in report.notes:
+            self.say({"event": "note", "text": note})
+        checkpoint = next((item for item in report.checkpoints if item.step == step), None)
+        if checkpoint is None:
+            return report, f"there is no checkpoint of step {step}"
+        for item in report.findings:
+            mine = item.checkpoint == checkpoint.name
+            new = item.checkpoint is None and (item.rule, item.file) not in self._known
+            if item.severity is Severity.ERROR and (mine or new):
+                return report, f"{item.message} ({item.rule})"
+        if not checkpoint.resumable or not checkpoint.sealed:
+            return report, f"{checkpoint.name} is not resumable" if not checkpoint.resumable else "it was not sealed"
+        return report, None
+
+    def _losses(self, begun: int, step: int) -> tuple[tuple[int, float], ...]:
+        """Return what was logged of steps after ``begun`` up to ``step``."""
+        run = open_run(self.config.run, self.registry.backends, depth="quick")
+        history = next((item.optional("history") for item in run.checkpoints if item.step == step), None)
+        if history is None:
+            return ()
+        points = series(history, "loss")
+        return tuple((point.step, point.value) for point in points if begun < point.step <= step)
+
+    def _retire(self, timeline: Timeline) -> bool:
+        """Move the data of finished batches away; return whether there was one."""
+        data = self.config.data
+        done = [item for item in timeline.batches if item.state == batches.FINISHED]
+        for batch in done:
+            file = self._find(batch, inbox=True)
+            to = None
+            if file is not None:
+                to = retire(file, data)
+                self.say({"event": "retired", "file": file.name, "to": to})
+            self._record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file, "to": to})
+        return bool(done)
+
+    def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
+        where = f"row {error.row}: " if error.row is not None else ""
+        self.set_aside += 1
+        self._aside(file, digest, batches.REJECTED, f"{where}{error.reason}")
+
+    def _aside(self, file: DataFile, digest: str, event: str, reason: str) -> None:
+        to = set_aside(file, self.config.data)
+        self._record({"event": event, "batch": digest, "file": file.name, "reason": reason, "to": to})
+        self.say({"event": event, "file": file.name, "reason": reason, "to": to})
+
+    def _lost(self, batch: Batch, step: int) -> None:
+        """A batch must be trained again from ``step`` on, and its file is gone. Raises TrainRefused unless that is fine."""
+        if not self.skip_lost:
+            raise TrainRefused(
+                f"{batch.file}: the run went back to step {step}, so this file (steps {batch.first_step + 1} to "
+                f"{batch.step}) must be trained again, but it is neither in the inbox nor in done: put it back into "
+                f"{self.config.data.inbox}, or give it up with --skip-lost"
+            )
+        self._record({"event": batches.LOST, "batch": batch.digest, "file": batch.file, "step": step})
+        self.say({"event": "note", "text": f"{batch.file}: given up from step {step} on"})
+
+    def _find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
+        """Return the file of a batch: by its digest, the one of the same name first."""
+        places = waiting(self.config.data) if inbox else (*waiting(self.config.data), *trained(self.config.data))
+        for file in sorted(places, key=lambda item: item.name != batch.file):
+            if self._digest(file) == batch.digest:
+                return file
+        return None
+
+    def _digest(self, file: DataFile) -> str:
+        key = (file.path, file.stamp)
+        if key not in self._digests:
+            digest = digest_of(file)
+            if not unchanged(file):
+                return ""  # being written: it fits nothing
+            self._digests[key] = digest
+        return self._digests[key]
+
+    def _timeline(self) -> Timeline:
+        with self._ledger() as ledger:
+            return timeline_of(ledger.rows())
+
+    def _rows(self) -> list[Mapping[str, Any]]:
+        with self._ledger() as ledger:
+            return [row.content for row in ledger.rows() if row.kind == "batch"]
+
+    def _record(self, content: Mapping[str, Any]) -> None:
+        with self._ledger() as ledger:
+            ledger.append("batch", content, durable=True)
+
+    def _try_to_record(self, content: Mapping[str, Any]) -> str | None:
+        """A full disk must not hide the reason of a failure, which is often the full disk."""
+        try:
+            self._record(content)
+        except AuditError as error:
+            return str(error)
+        return None
+
+    @contextmanager
+    def _ledger(self) -> Iterator["Ledger"]:
+        """Open the run's ledger. Raises AuditError where it cannot be written: it alone knows what was trained."""
+        records, ledger = read_records(self.config.run, True)
+        problem = records.unusable or records.edited or records.unwritable
+        if ledger is None or problem:
+            if ledger is not None:
+                ledger.close()
+            raise AuditError(f"the ledger cannot be used, and it alone knows which examples were trained: {problem}")
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+
+def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
+    """The findings against the run as a whole, as they were before."""
+    return frozenset((item.rule, item.file) for item in report.findings if item.checkpoint is None)
+
+
+def _throw_away(run: str, checkpoint: str) -> None:
+    """Rename first: a checkpoint that is half deleted must not be taken for one."""
+    home = os.path.join(run, TRASH)
+    place = os.path.join(home, f"{checkpoint}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        os.makedirs(home, exist_ok=True)
+        os.rename(os.path.join(run, checkpoint), place)
+        shutil.rmtree(home)
+    except OSError as error:
+        raise AuditError(f"{os.path.join(run, checkpoint)}: cannot be removed: {error.strerror or error}") from error
+
+
+def _thinned(losses: tuple[tuple[int, float], ...]) -> list[list[float]]:
+    """At most some two hundred, the first and the last among them; what is no number is left to the checkpoint's log."""
+    every = max(1, math.ceil(len(losses) / KEPT_LOSSES))
+    kept = [*losses[::every], *losses[-1:]] if losses else []
+    return [[step, loss] for step, loss in dict(kept).items() if math.isfinite(loss)]
+
+
+def _number(value: Any, default: Any) -> Any:
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
