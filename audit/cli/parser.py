@@ -15,7 +15,25 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a usage error is one line."""
+    """argparse, but a usage error is one line, and options may stand anywhere among the names."""
+
+    _mixing = False
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Take ``audit quarantine RUN --dry-run NAME``, too: argparse itself stops looking for names at the first option.
+
+        What it has against that, ``parse_known_intermixed_args``, calls this method in turn, knows no subcommands, and
+        forgets what ``--`` means (CPython 3.11).
+        """
+        taking_all = {argparse.PARSER, argparse.REMAINDER}
+        greedy = any(action.nargs in taking_all for action in self._actions if not action.option_strings)
+        if self._mixing or greedy or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._mixing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixing = False
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")

@@ -28,11 +28,9 @@ EXAMPLES = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
-    parser.add_argument(
-        "checkpoints", nargs="*", metavar="CHECKPOINT", help="names, before any option (default: every broken one)"
-    )
+    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names (default: every broken one)")
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--restore", nargs="*", metavar="NAME", help="move back what was moved (default: all of it)")
+    what.add_argument("--restore", action="store_true", help="move back what was moved: these names, or all of it")
     what.add_argument("--list", action="store_true", help="what lies in quarantine, since when and why")
     parser.add_argument("--force", action="store_true", help="also a sound one that is named, also the last one")
     parser.add_argument("--dry-run", action="store_true", help="say what would be moved, and move nothing")
@@ -44,10 +42,10 @@ def call(arguments: argparse.Namespace) -> int:
     root, only = locate(arguments.run)
     if only:
         raise AuditError(f"{arguments.run}: is one checkpoint; give the run, then the checkpoint's name")
-    names = [os.path.basename(name.rstrip("/")) for name in (*arguments.checkpoints, *(arguments.restore or ()))]
+    names = [os.path.basename(name.rstrip("/")) for name in arguments.checkpoints]
     if arguments.list:
         return _list(root)
-    if arguments.restore is not None:
+    if arguments.restore:
         return _restore(root, names, arguments)
     return _isolate(root, names, arguments)
 

@@ -53,6 +53,41 @@ def test_a_dry_run_moves_nothing_and_leaves_no_trace(audit: Audit, broken: str) 
     assert sorted(os.listdir(broken)) == before
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        ("--dry-run", "RUN", "checkpoint-300"),
+        ("RUN", "--dry-run", "checkpoint-300"),
+        ("RUN", "checkpoint-300", "--dry-run"),
+        ("--depth", "quick", "RUN", "--dry-run", "checkpoint-300", "--no-ledger"),
+        ("RUN", "--dry-run", "--depth=quick", "checkpoint-300"),
+    ],
+)
+def test_names_and_options_may_stand_in_any_order(audit: Audit, broken: str, order: tuple[str, ...]) -> None:
+    ended = audit("quarantine", *(broken if word == "RUN" else word for word in order))
+
+    assert (ended.code, ended.err, ended.out.split(":")[0]) == (0, "", "would move  checkpoint-300")
+
+
+def test_a_name_among_options_is_not_lost(audit: Audit, broken: str) -> None:
+    ended = audit("quarantine", broken, "--dry-run", "checkpoint-200")
+
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err == "refused  checkpoint-200: is sound; --force moves it all the same\n"
+
+
+@pytest.mark.parametrize(
+    "order", [("--restore", "RUN", "NAME"), ("RUN", "--restore", "NAME"), ("RUN", "NAME", "--restore")]
+)
+def test_names_to_restore_may_stand_in_any_order(audit: Audit, broken: str, order: tuple[str, ...]) -> None:
+    audit("quarantine", broken)
+    words = {"RUN": broken, "NAME": "checkpoint-300"}
+
+    ended = audit("quarantine", *(words.get(word, word) for word in order))
+
+    assert (ended.code, ended.out) == (0, "restored  checkpoint-300 -> checkpoint-300\n")
+
+
 def test_a_dry_run_of_restoring_moves_nothing(audit: Audit, broken: str) -> None:
     audit("quarantine", broken)
 

@@ -167,6 +167,15 @@ def test_a_checkpoint_behind_a_link_is_not_silently_sound(audit: Audit, run: str
     assert "is a link" in one_line(audit("verify", f"{run}/checkpoint-400"))
 
 
+def test_options_may_stand_between_the_runs(audit: Audit, run: str, broken: str) -> None:
+    report = json.loads(audit("verify", run, "--depth", "quick", broken, "--format", "json").out)
+    assert [item["run"]["path"] for item in report["runs"]] == [run, broken]
+
+
+def test_what_follows_two_dashes_is_a_name(audit: Audit) -> None:
+    assert "--strange: no such run" in one_line(audit("verify", "--depth", "quick", "--", "--strange"))
+
+
 def test_a_command_is_needed(audit: Audit) -> None:
     ended = audit()
     assert ended.code == 2
