@@ -1,23 +1,31 @@
-"""audit list and audit show: facts, no judgement."""
+"""audit list and audit show: facts, and the state as far as it shows without reading weights."""
 
 import json
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from audit.testing.runs import edit_arguments, edit_json, edit_scheduler
+from audit.testing.runs import edit_arguments, edit_json, edit_scheduler, edit_state, make_run
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
 
 
-def test_a_run_is_listed_by_step(audit: Audit, run: str) -> None:
+def states(audit: Audit, run: str) -> list[str]:
+    return [row["state"] for row in json.loads(audit("list", run, "--format", "json").out)]
+
+
+def test_a_run_is_listed_by_step_with_the_total(audit: Audit, run: str) -> None:
     ended = audit("list", run)
     assert (ended.code, ended.err) == (0, "")
-    head, *lines = ended.out.splitlines()
+    head, *lines, total = ended.out.splitlines()
     assert head.split()[:4] == ["CHECKPOINT", "STEP", "EPOCH", "LOSS"]
     assert [line.split()[:2] for line in lines] == [[f"checkpoint-{step}", str(step)] for step in (100, 200, 300)]
+    size = sum(path.stat().st_size for path in Path(run).rglob("*") if path.is_file())
+    assert total == f"3 checkpoints, {size / 1000:.1f} kB"
 
 
 def test_a_list_for_programs_is_json(audit: Audit, broken: str) -> None:
@@ -25,11 +33,51 @@ def test_a_list_for_programs_is_json(audit: Audit, broken: str) -> None:
     assert [(row["global_step"], row["kind"]) for row in rows] == [(100, "adapter"), (200, "adapter"), (300, "adapter")]
 
 
+def test_a_broken_checkpoint_is_listed_with_the_rule_that_says_so(audit: Audit, broken: str) -> None:
+    assert states(audit, broken) == ["resumable", "resumable", "broken"]
+    assert audit("list", broken).out.splitlines()[3].endswith("broken     files/missing-optimizer")
+
+
+def test_a_sealed_checkpoint_is_sealed_until_a_file_of_it_is_touched(audit: Audit, run: str) -> None:
+    assert audit("verify", run).code == 0
+    assert states(audit, run) == ["sealed"] * 3
+    later = time.time() + 5
+    os.utime(f"{run}/checkpoint-200/README.md", (later, later))
+    assert states(audit, run) == ["sealed", "resumable", "sealed"]
+    assert audit("list", run).out.splitlines()[2].endswith("sealed, but touched since")
+
+
 def test_a_torn_checkpoint_is_listed_with_what_is_known(audit: Audit, run: str) -> None:
     Path(run, "checkpoint-300", "trainer_state.json").unlink()
-    line = audit("list", run).out.splitlines()[-1]
+    line = audit("list", run).out.splitlines()[-2]
     assert line.split()[:3] == ["checkpoint-300", "-", "-"]
-    assert line.endswith("in progress")
+    assert "in progress" in line
+
+
+def test_weights_alone_are_no_broken_checkpoint(audit: Audit, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "weights", (100,), save_only_model=True)
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        Path(run, "checkpoint-100", name).unlink()
+    assert states(audit, run) == ["weights only"]
+
+
+def test_the_best_checkpoint_is_the_one_that_the_newest_names(audit: Audit, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "best", best=True)
+    edit_state(f"{run}/checkpoint-300", best_model_checkpoint=f"{run}/checkpoint-200")
+    assert [row["remark"] for row in json.loads(audit("list", run, "--format", "json").out)] == ["", "best", ""]
+
+
+def test_looking_records_nothing(audit: Audit, run: str) -> None:
+    for command in ("list", "show", "export"):
+        assert audit(command, run).code == 0
+    assert not Path(run, ".audit").exists()
+
+
+def test_the_configuration_has_its_say(audit: Audit, broken: str) -> None:
+    Path("audit.toml").write_text('ignore = ["files/missing-optimizer"]\n')
+    assert states(audit, broken)[-1] == "resumable"
+    Path("audit.toml").write_text("ignore = 3\n")
+    assert "audit.toml: ignore" in one_line(audit("list", broken))
 
 
 def test_an_empty_checkpoint_can_be_listed_and_shown(audit: Audit, tmp_path: Path) -> None:
@@ -38,18 +86,46 @@ def test_an_empty_checkpoint_can_be_listed_and_shown(audit: Audit, tmp_path: Pat
     assert audit("show", str(tmp_path / "run")).code == 0
 
 
-def test_a_run_shows_its_newest_checkpoint(audit: Audit, run: str) -> None:
+def test_a_run_shows_its_newest_checkpoint_on_one_screen(audit: Audit, run: str) -> None:
     ended = audit("show", run)
     assert ended.code == 0
-    assert ended.out.startswith(f"{run}/checkpoint-300\n")
-    for part in ("global_step", "last_epoch", "parameters with state", "lora_alpha", "adapter_model.safetensors"):
+    assert ended.out.startswith(f"{run}/checkpoint-300\nresumable; adapter, 8 files, ")
+    for part in ("global_step 300", "last_epoch 300", "parameters with state 8", "lora_alpha 8", "adapter_model.safete"):
         assert part in ended.out
+    assert len(ended.out.splitlines()) <= 24
+
+
+def test_last_and_best_loss_are_shown_with_their_steps(audit: Audit, run: str) -> None:
+    edit_state(
+        f"{run}/checkpoint-300",
+        log_history=[
+            {"step": 100, "loss": 3.0, "learning_rate": 0.5},
+            {"step": 200, "loss": 1.0},
+            {"step": 250, "loss": float("nan")},
+            {"step": 300, "loss": 2.0, "learning_rate": 0.25},
+        ],
+    )
+    document = json.loads(audit("show", run, "--format", "json").out)
+    assert document["log"] == {
+        "entries": 4,
+        "loss": {"last": 2.0, "at": 300, "best": 1.0, "best at": 200},
+        "learning_rate": 0.25,
+    }
 
 
 def test_one_checkpoint_is_shown(audit: Audit, run: str) -> None:
     document = json.loads(audit("show", f"{run}/checkpoint-200", "--format", "json").out)
     assert document["checkpoint"]["name"] == "checkpoint-200"
     assert document["trainer state"]["global_step"] == document["schedule"]["last_epoch"] == 200
+
+
+def test_of_very_many_files_the_largest_are_shown(audit: Audit, run: str) -> None:
+    for number in range(50):
+        Path(run, "checkpoint-300", f"note-{number}.txt").write_text("x" * number)
+    out = audit("show", run).out
+    assert "note-49.txt" in out
+    assert "note-1.txt" not in out
+    assert "and 38 more" in out
 
 
 def test_numbers_that_json_has_no_word_for_are_texts(audit: Audit, run: str) -> None:
@@ -63,7 +139,18 @@ def test_numbers_that_json_has_no_word_for_are_texts(audit: Audit, run: str) -> 
     assert document["adapter default"]["target_modules"] == ["-inf"]
 
 
-@pytest.mark.parametrize("command", ["list", "show"])
+def test_a_value_of_any_length_or_depth_takes_one_line(audit: Audit, run: str) -> None:
+    deep: object = "end"
+    for _ in range(400):
+        deep = [deep]
+    edit_json(f"{run}/checkpoint-300/adapter_config.json", r=10**900, target_modules="q" * 10**6, lora_alpha=deep)
+    ended = audit("show", run)
+    assert ended.code == 0
+    assert max(map(len, ended.out.splitlines())) < 200
+    assert json.loads(audit("show", run, "--format", "json").out)["adapter default"]["r"] == "an integer of 2990 bits"
+
+
+@pytest.mark.parametrize("command", ["list", "show", "best", "export"])
 def test_without_a_checkpoint_there_is_nothing_to_show(audit: Audit, tmp_path: Path, command: str) -> None:
     assert "no checkpoint-N directory in it" in one_line(audit(command, str(tmp_path / "cwd")))
     assert "no such run" in one_line(audit(command, str(tmp_path / "nowhere")))
