@@ -90,7 +90,8 @@ class AuditRule(pytest.Item):
 
     def runtest(self) -> None:
         """Fail for errors, warn for warnings, note the rest."""
-        judged = self.run.audit.judged(self.run.target.path)
+        target = self.run.target
+        judged = self.run.audit.judged(target.path)
         if judged.outcomes[self.rule.id, self.checkpoint].outcome is not Outcome.FAIL:
             return
         failing = []
@@ -101,7 +102,7 @@ class AuditRule(pytest.Item):
             elif finding.severity is Severity.ERROR or self.run.audit.warnings_fail or self._warn(finding):
                 failing.append(finding)
         if failing:
-            raise violated(failing, judged.report)
+            raise violated(failing, judged.report, whole=target.path == target.root)
 
     def _warn(self, finding: Finding) -> bool:
         """Issue a pytest warning; return whether the session's filters make it an error."""

@@ -22,11 +22,11 @@ class NotJudged(Violated):
     """The audit could not be done, or a rule crashed: nothing is known of the run, in neither direction."""
 
 
-def violated(findings: Sequence[Finding], report: Report) -> Violated:
-    """Put the failure of one item together."""
+def violated(findings: Sequence[Finding], report: Report, *, whole: bool) -> Violated:
+    """Put the failure of one item together. ``whole``: all checkpoints of the run were judged, not one alone."""
     lines = [line for finding in findings for line in (*lines_of(finding), "")]
     if any(finding.blocks_resume for finding in findings):
-        lines.append(resume_line(report))
+        lines.append(resume_line(report) if whole else "`audit guard` names the checkpoint to resume from.")
     lines.append(f"`audit explain {findings[0].rule}` says why this matters.")
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return Violated("\n".join(lines), printable(findings[0].message) + more)
