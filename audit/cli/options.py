@@ -34,6 +34,16 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="count", default=0, help="also the rules that had nothing to judge")
 
 
+def add_proving(parser: argparse.ArgumentParser) -> None:
+    """Add the options of commands that judge by all rules and every byte, and record it: there is nothing to choose."""
+    parser.set_defaults(depth=None, select=None, ignore=None, no_ledger=False)
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="threads that read files")
+    parser.add_argument("--backend", metavar="NAME", help="the trainer that wrote the run (default: recognised)")
+    parser.add_argument("--config", metavar="FILE", help="configuration (default: audit.toml or pyproject.toml here)")
+    parser.add_argument("--no-cache", action="store_true", help="read unchanged files of sealed checkpoints again, too")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="no output but errors")
+
+
 def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
     """Return the options: defaults, then the configuration file, then the command line. Raises ConfigError."""
     path = arguments.config or find()

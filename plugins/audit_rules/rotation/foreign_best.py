@@ -25,6 +25,8 @@ def foreign_best(run: Run, newest: Checkpoint) -> Iterator[Violation]:
     Not judged without ``load_best_model_at_end``, and for a relative path: that depends on where the trainer is
     started. The same directory reached by another name (a link, a second mount) is no other run.
     """
+    if run.records.snapshot:
+        raise NotApplicable("a snapshot holds the newest checkpoint; the best one is in the run")
     one_history(run)
     if not newest.state.best_model_checkpoint:
         raise NotApplicable("no best checkpoint is recorded")

@@ -1,0 +1,78 @@
+"""``audit prune RUN --keep N``: remove old checkpoints, and never the ones that matter."""
+
+import argparse
+import sys
+
+from audit.cli.options import add_proving, options_of
+from audit.cli.parser import complain, one_line, write
+from audit.cli.progress import Progress
+from audit.errors import RefusedError
+from audit.manager import load
+from audit.reporters.console import human_bytes
+from audit.retention import Pruned, prune
+
+EXAMPLES = (
+    ("audit prune current_model/ --keep 3 --dry-run", "what would go, what stays and why"),
+    ("audit prune current_model/ --keep 3", "keep the three newest proven checkpoints, and the recorded best"),
+    ("audit prune current_model/ --keep 3 --keep-best", "also the best by the logged metric"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
+    parser.add_argument(
+        "--keep", type=_count, required=True, metavar="N", help="how many of the newest proven checkpoints stay"
+    )
+    parser.add_argument(
+        "--keep-best",
+        action="store_true",
+        help="keep the best by the logged metric, too; what the trainer recorded as best stays in any case",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    add_proving(parser)
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Remove, and say what went and what stays; 1 where it was refused, and then nothing was removed."""
+    registry = load()
+    options = options_of(arguments, registry)
+    try:
+        with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
+            found = prune(
+                arguments.run,
+                arguments.keep,
+                options,
+                keep_best=arguments.keep_best,
+                dry_run=arguments.dry_run,
+                registry=registry,
+                progress=progress.advance,
+            )
+    except RefusedError as error:
+        complain("prune", error)
+        return 1
+    if not arguments.quiet:
+        write(_text(found, arguments.dry_run), None)
+    for note in found.notes:
+        print(f"note: {one_line(note)}", file=sys.stderr)
+    return 0
+
+
+def _text(found: Pruned, dry_run: bool) -> str:
+    text = ""
+    if found.cleared:
+        text += f"cleared  {found.cleared} that an interrupted call had left in .audit/trash\n"
+    for item in found.removed:
+        broken = "" if item.proven else ", not proven"
+        verb = "would remove" if dry_run else "removed"
+        text += f"{verb}  {item.checkpoint}  ({human_bytes(item.bytes)}{broken})\n"
+    for kept in found.kept:
+        text += f"{'would keep' if dry_run else 'kept'}  {kept.checkpoint}  ({kept.reason})\n"
+    return text if found.removed else text + "nothing to remove\n"
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on: the last proven checkpoint always stays")
+    return number

@@ -1,0 +1,336 @@
+"""Prune: remove old checkpoints, and never the ones that matter.
+
+The newest N proven checkpoints stay, everything newer than the oldest of them, and the best; what is older goes, proven or
+not. So nothing is removed where fewer than N are proven, and the last proven checkpoint never is.
+
+Each goes in three steps: a row in the ledger, a rename to ``.audit/trash/``, and, when all are there, deletion. However
+this is interrupted, a checkpoint is whole in its place or out of every trainer's sight; the next call empties the trash.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, NamedTuple
+
+from audit.checkpoint import Checkpoint
+from audit.config import Options
+from audit.copying import sync
+from audit.errors import AuditError, RefusedError
+from audit.lock import RunLock, holder_of
+from audit.manager import Registry, load
+from audit.moving import moved
+from audit.proving import Proof, place_of, prove
+from audit.quarantine import unchanged
+from audit.records import read_records
+from audit.run import Run, locate
+from audit.series import series
+
+if TYPE_CHECKING:
+    from audit.ledger import Ledger
+
+TRASH = os.path.join(".audit", "trash")
+_FULL = 1 << 20
+"""Free bytes below which a disk counts as full: a ledger that cannot be written is no reason then not to make room."""
+
+
+class Kept(NamedTuple):
+    """A checkpoint that stays, and why."""
+
+    checkpoint: str
+    reason: str
+
+
+class Removed(NamedTuple):
+    """A checkpoint that goes; ``bytes`` is the size of its files, ``proven`` whether it could have been resumed from."""
+
+    checkpoint: str
+    bytes: int
+    proven: bool
+
+
+class Choice(NamedTuple):
+    """What stays and what goes, both by step."""
+
+    kept: tuple[Kept, ...]
+    removed: tuple[Checkpoint, ...]
+
+
+class Pruned(NamedTuple):
+    """What was done, or in a dry run would be: ``cleared`` counts what an interrupted call had left in the trash."""
+
+    kept: tuple[Kept, ...]
+    removed: tuple[Removed, ...]
+    cleared: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = False) -> Choice:
+    """Choose what goes: older than the ``keep``-th newest of the ``proven``, and not the best.
+
+    Raises RefusedError: a checkpoint is being written or rotated away, or several histories lie side by side, so that
+    "older" has no meaning; ValueError for ``keep`` below 1.
+    """
+    if keep < 1:
+        raise ValueError("at least one checkpoint is kept")
+    for checkpoint in run.checkpoints:
+        found = checkpoint.optional("completeness")
+        if found is not None and found.state in ("in progress", "being deleted"):
+            doing = "is being written" if found.state == "in progress" else "is being deleted by its trainer"
+            raise RefusedError(f"{run.path}: {checkpoint.name} {doing} right now; nothing is removed")
+    if len(run.lineages) > 1:
+        raise RefusedError(
+            f"{run.path}: {len(run.lineages)} histories lie side by side, so nothing says which checkpoints are the old "
+            f"ones; nothing is removed. See audit verify {run.path}, and audit quarantine"
+        )
+    newest = sorted(proven, key=lambda item: item.step)[-keep:]
+    best = _best(run, newest, keep_best and bool(newest))
+    kept, removed = [], []
+    for checkpoint in run.checkpoints:
+        if checkpoint in newest:
+            kept.append(Kept(checkpoint.name, "proven"))
+        elif checkpoint.name in best:
+            kept.append(Kept(checkpoint.name, best[checkpoint.name]))
+        elif len(newest) < keep:
+            reason = f"only {len(newest)} of the {keep} to keep {'is' if len(newest) == 1 else 'are'} proven"
+            kept.append(Kept(checkpoint.name, reason))
+        elif checkpoint.step > newest[0].step:
+            kept.append(Kept(checkpoint.name, "not proven, but newer than one that is kept"))
+        elif checkpoint.name in run.unlistable:
+            kept.append(Kept(checkpoint.name, "cannot be listed"))
+        else:
+            removed.append(checkpoint)
+    return Choice(tuple(kept), tuple(removed))
+
+
+def prune(
+    path: str,
+    keep: int,
+    options: Options | None = None,
+    *,
+    keep_best: bool = False,
+    dry_run: bool = False,
+    registry: Registry | None = None,
+    lock: RunLock | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Pruned:
+    """Judge a run at full depth, then remove all but the ``keep`` newest proven checkpoints and the best.
+
+    ``keep_best`` keeps also the best by the logged metric, where the trainer recorded none. The run's lock is held
+    meanwhile; a caller who has it already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is
+    being trained, or :func:`choose` refuses, or the ledger cannot be trusted or written; AuditError where it cannot be
+    done.
+    """
+    root, only = locate(path)
+    if only:
+        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
+    chosen, plugins = options or Options(), registry or load()
+    if dry_run:
+        if lock is None and (holder := holder_of(root)) is not None:
+            raise RefusedError(f"{path}: {holder}")
+        proof = prove(path, chosen, plugins, record=False, progress=progress)
+        choice = choose(proof.run, proof.proven, keep, keep_best)
+        return Pruned(choice.kept, _removed(choice, proof))
+    with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned") as held:
+        cleared = _empty(root)
+        proof = prove(path, chosen, plugins, progress=progress)
+        choice = choose(proof.run, proof.proven, keep, keep_best)
+        _check_ledger(proof.run)
+        notes = list(proof.report.notes)
+        if held.unprotected:
+            notes.append(held.unprotected)
+        if choice.removed:
+            _make_sure(proof, choice)
+            notes += _remove(root, proof.run, choice)
+    return Pruned(choice.kept, _removed(choice, proof), cleared, tuple(dict.fromkeys(notes)))
+
+
+def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
+    return tuple(Removed(item.name, item.bytes, item in proof.proven) for item in choice.removed)
+
+
+# -- the best -----------------------------------------------------------------------------------------------------
+
+
+def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, str]:
+    """Return the names of the best checkpoints, each with what says so.
+
+    Every state that stays is asked: a resume from it brings back what it recorded.
+    """
+    first = newest[0].step if newest else 0
+    found: dict[str, str] = {}
+    for checkpoint in run.checkpoints:
+        state = checkpoint.optional("state")
+        if state is None or checkpoint.step < first:
+            continue
+        name = (state.best_model_checkpoint or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
+        found[name] = f"the best according to {checkpoint.name}"
+        if state.best_global_step:
+            found.setdefault(f"checkpoint-{state.best_global_step}", f"the best step according to {checkpoint.name}")
+    if by_metric and (logged := _best_logged(run, newest[-1])) is not None:
+        found.setdefault(*logged)
+    return found
+
+
+def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
+    """The checkpoint with the best value of ``metric_for_best_model`` (else the evaluation's loss) at its own step."""
+    arguments = newest.optional("arguments") or {}
+    metric = arguments.get("metric_for_best_model")
+    key = metric if isinstance(metric, str) and metric else "loss"
+    key = key if key.startswith("eval_") else f"eval_{key}"
+    greater = arguments.get("greater_is_better")
+    if not isinstance(greater, bool):
+        greater = not key.endswith("loss")  # as TrainingArguments does
+    values = {point.step: point.value for point in series(newest.history, key) if point.value == point.value}
+    there = [item for item in run.checkpoints if item.step in values]
+    if not there:
+        return None
+    best = (max if greater else min)(there, key=lambda item: values[item.step])
+    return best.name, f"the best {key}, {values[best.step]:g}"
+
+
+# -- removing -----------------------------------------------------------------------------------------------------
+
+
+def _check_ledger(run: Run) -> None:
+    """Raise RefusedError where what is removed could not be recorded: that would look like a loss afterwards."""
+    records = run.records
+    problem = records.unusable or records.edited
+    if problem is None and records.unwritable is not None and not _is_full(run.path):
+        problem = records.unwritable
+    if problem:
+        raise RefusedError(f"{problem}; so nothing is removed")
+
+
+def _make_sure(proof: Proof, choice: Choice) -> None:
+    """Bring what stays to the disk before the rest goes: a trainer does not, and the power may fail right after.
+
+    Raises RefusedError where a checkpoint changed while it was judged: somebody trains here without the lock.
+    """
+    for checkpoint in proof.proven:
+        if checkpoint in choice.removed:
+            continue
+        home = place_of(checkpoint)
+        try:
+            for path in checkpoint.entries:
+                sync(os.path.join(home, path))
+            sync(home)
+        except OSError as error:
+            raise RefusedError(
+                f"{home}: cannot be brought to the disk ({error.strerror}); nothing is removed"
+            ) from error
+    if changed := moved(proof.run):
+        names = ", ".join(sorted(changed))
+        raise RefusedError(f"{proof.run.path}: {names} changed while it was judged; nothing is removed, try again")
+
+
+def _remove(root: str, run: Run, choice: Choice) -> list[str]:
+    """Remove, the oldest first; return what could not be done afterwards."""
+    trash = _trash(root)
+    later: list[Checkpoint] = []
+    _, ledger = read_records(root, write=True)
+    try:
+        for checkpoint in choice.removed:
+            unchanged(root, checkpoint)
+            if not _note(root, ledger, checkpoint):
+                later.append(checkpoint)
+            source = os.path.join(root, checkpoint.name)
+            try:
+                os.rename(source, _free(trash, checkpoint.name))
+            except FileNotFoundError:
+                continue  # somebody else was faster
+            except OSError as error:
+                raise AuditError(f"{source}: cannot be moved to {trash}: {error.strerror or error}") from error
+    finally:
+        if ledger is not None:
+            ledger.close()
+    try:
+        _empty(root)
+    except AuditError as error:
+        return [str(error)]
+    return _note_later(root, later)
+
+
+def _note(root: str, ledger: "Ledger | None", checkpoint: Checkpoint) -> bool:
+    """Record that a checkpoint goes; False where the disk is too full for that. Raises AuditError."""
+    from audit.ledger import LedgerError
+
+    if ledger is None:
+        if not _is_full(root):
+            raise AuditError(f"{root}: the ledger cannot be written, so {checkpoint.name} is not removed")
+        return False
+    try:
+        ledger.append("pruned", {"checkpoint": checkpoint.name, "pruned": checkpoint.step, "bytes": checkpoint.bytes})
+    except LedgerError as error:
+        if not _is_full(root):
+            raise AuditError(f"{error}; so {checkpoint.name} is not removed") from error
+        return False
+    return True
+
+
+def _note_later(root: str, checkpoints: Sequence[Checkpoint]) -> list[str]:
+    """Record what there was no room for before."""
+    if not checkpoints:
+        return []
+    _, ledger = read_records(root, write=True)
+    try:
+        if ledger is None or not all(_note(root, ledger, item) for item in checkpoints):
+            return ["not recorded: the disk is full"]
+    except AuditError as error:
+        return [f"not recorded: {error}"]
+    finally:
+        if ledger is not None:
+            ledger.close()
+    return []
+
+
+def _trash(root: str) -> str:
+    """Make the trash. Raises AuditError: a link in its place, a read-only run."""
+    trash = os.path.join(root, TRASH)
+    for place in (os.path.dirname(trash), trash):
+        if os.path.islink(place):
+            raise AuditError(f"{place}: is a link, so nothing is moved there")
+    try:
+        os.makedirs(trash, exist_ok=True)
+    except OSError as error:
+        raise AuditError(f"{trash}: cannot be made: {error.strerror or error}") from error
+    return trash
+
+
+def _empty(root: str) -> int:
+    """Delete what lies in the trash; return how many checkpoints that were. Raises AuditError."""
+    trash = os.path.join(root, TRASH)
+    if not os.path.lexists(trash):
+        return 0
+    _trash(root)
+    try:
+        names = sorted(os.listdir(trash))
+        for name in names:
+            path = os.path.join(trash, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        os.rmdir(trash)
+    except (OSError, shutil.Error) as error:
+        raise AuditError(f"{trash}: cannot be emptied: {error}; the next call tries again") from error
+    return len(names)
+
+
+def _free(trash: str, name: str) -> str:
+    place, number = os.path.join(trash, name), 0
+    while os.path.lexists(place):
+        number += 1
+        place = os.path.join(trash, f"{name}.{number}")
+    return place
+
+
+def _is_full(path: str) -> bool:
+    try:
+        about = os.statvfs(path)
+    except OSError:
+        return False
+    return about.f_bavail * about.f_frsize < _FULL
+
+
+__all__ = ["TRASH", "Choice", "Kept", "Pruned", "Removed", "choose", "prune"]
