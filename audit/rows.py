@@ -116,6 +116,8 @@ def _no_data(beginning: bytes) -> str | None:
         return "is compressed; unpack it first"
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16 text; JSON Lines are UTF-8"
+    if beginning and not beginning.strip(b"\0"):
+        return "begins with zeros, as a file does that was being written when the machine went down"
     return None
 
 
@@ -153,19 +155,31 @@ def _parsed(path: str, number: int, line: bytes) -> Mapping[str, Any]:
 
 
 def _no_json(line: bytes, error: Exception) -> str:
-    if not line.strip(b"\0"):
-        return "holds only zeros, as a file does that was being written when the machine went down"
-    if isinstance(error, UnicodeDecodeError):
-        return "is not UTF-8 text"
-    if isinstance(error, RecursionError):
-        return "is JSON nested more deeply than any real row"
+    """Say why a line was refused, where it is only known that it was."""
+    import json
+
+    if line.startswith(b"\0"):
+        return "begins with zeros, as a file does that was being written when the machine went down"
     if line in (b"[", b"{"):
         return "is not JSON by itself: each line is one whole object (JSON Lines, not one list or an indented document)"
+    constants: list[str] = []
     try:
-        line.decode()
+        json.loads(line.decode(), parse_constant=constants.append)
     except UnicodeDecodeError as fault:
         return f"is not UTF-8 text: byte {fault.start + 1} of the line is not"
-    return f"is not JSON: {str(error).removeprefix('JSON is malformed: ')}"
+    except json.JSONDecodeError as fault:
+        if fault.pos >= len(fault.doc) or fault.msg.startswith("Unterminated string"):
+            return f"is cut: its JSON ends within a value, at column {len(fault.doc)}"
+        return f"is not JSON: {fault.msg} at column {fault.colno}"
+    except (RecursionError, ValueError):
+        pass
+    if isinstance(error, RecursionError):
+        return "is JSON nested more deeply than any real row"
+    if constants:
+        return f"is not JSON: {constants[0]} is no value there"
+    if "out of range" in str(error):
+        return "has a number that is too large"
+    return "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is no text"
 
 
 def _parquet(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -210,15 +224,18 @@ def _no_format(row: Mapping[str, Any], found: str | None, wanted: str | None) ->
     fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
     if fitting:
         return f"has the keys of {' and '.join(fitting)}; say in data.format which is meant"
-    keys = ", ".join(_short(key) for key in list(row)[:8]) or "no keys"
-    return f"has {keys}; a row needs text, or messages, or prompt and completion, or input_ids"
+    return f"has {_keys(row)}; a row needs text, or messages, or prompt and completion, or input_ids"
+
+
+def _keys(row: Mapping[str, Any]) -> str:
+    return ", ".join(_short(key) for key in list(row)[:8]) or "no key with a value"
 
 
 def _wrong(row: Mapping[str, Any], format: str) -> str | None:
     """Return what is wrong with a row of this format, None for a good one."""
     for key in FORMATS[format]:
         if key not in row:
-            return f"has no {key}, or null; rows of the format {format} have {' and '.join(FORMATS[format])}"
+            return f"has no {key}, which rows of the format {format} need; it has {_keys(row)}"
     if format == TEXT:
         return _wrong_text("text", row["text"])
     if format == MESSAGES:
@@ -305,10 +322,17 @@ def _is_unicode(value: str) -> bool:
 
 
 def _kind(value: Any) -> str:
-    kinds = {str: "a string", list: "a list", dict: "an object", bool: "true or false", type(None): "null"}
+    kinds = {
+        bytes: "bytes",
+        str: "a string",
+        list: "a list",
+        dict: "an object",
+        bool: "true or false",
+        type(None): "null",
+    }
     return kinds.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -23,6 +23,9 @@ Example = dict[str, list[int]]
 
 COMPLETION, ALL = "completion", "all"
 
+BUFFERED = 256
+"""Examples that are in memory before they are written."""
+
 NO_LIMIT = 1 << 30
 """A tokenizer without a limit says 10**30."""
 
@@ -72,7 +75,12 @@ def examples(
     Raises BadData for a row that cannot be trained, ConfigError where tokenizer, model and options do not go with
     the format of the rows.
     """
-    import datasets
+    try:
+        import datasets
+    except ImportError as error:
+        raise AuditError(
+            f"reading data needs {error.name}, which is not installed: pip install 'checkpoint-audit[hf]'"
+        ) from error
 
     reader = _Reader(data, tokenizer, vocabulary, limit)
     integers = datasets.List(datasets.Value("int32"))
@@ -87,6 +95,7 @@ def examples(
             cache_dir=directory,
             # Otherwise the tokenizer is pickled to name the cache, which is never looked for again.
             fingerprint=os.path.basename(directory),
+            writer_batch_size=BUFFERED,
         )
     except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)
@@ -196,20 +205,23 @@ class _Reader:
         self._format = data.options.get("format", AUTO)
         self._loss_on = data.options.get("loss_on")
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
-        limits = [data.options.get("max_length"), limit, getattr(tokenizer, "model_max_length", None)]
-        self._limit = min((value for value in limits if value is not None and value < NO_LIMIT), default=NO_LIMIT)
-        self._mark: bool | None = None
+        self._limit = _limit(data.options.get("max_length"), limit, tokenizer)
         self.cut = 0
 
-    def examples(self) -> Iterator[Example]:
+    def examples(self) -> Iterator[dict[str, Any]]:
         """Yield the example of each row. Raises BadData and ConfigError."""
+        import jinja2  # comes with torch
+        import numpy as np
+
         make = None
         for number, row, found in checked_rows(self._path, self._format):
             make = make or self._maker(found)
             try:
                 ids, labels = make(row)
-            except AuditError:
+            except (AuditError, MemoryError):
                 raise
+            except jinja2.TemplateSyntaxError as error:
+                raise ConfigError(f"the tokenizer's chat template is no valid template: {error}") from error
             except Exception as error:
                 raise BadData(self._path, number, _refusal(error)) from error
             reason = self._wrong(ids, labels, found)
@@ -217,7 +229,8 @@ class _Reader:
                 raise BadData(self._path, number, reason)
             if len(ids) > self._limit:
                 self.cut += 1
-            yield {"input_ids": list(ids[: self._limit]), "labels": list(labels[: self._limit])}
+            values = {"input_ids": ids, "labels": labels}
+            yield {key: np.array(value[: self._limit], dtype=np.int32) for key, value in values.items()}
 
     def _maker(self, found: str) -> Callable[[Mapping[str, Any]], tuple[list[int], list[int]]]:
         """Return what makes ids and labels of a row of this format. Raises ConfigError, BadData."""
@@ -254,6 +267,18 @@ class _Reader:
         return None
 
 
+def _limit(chosen: int | None, positions: int | None, tokenizer: Any | None) -> int:
+    """Return how many tokens an example may have. Raises ConfigError where the user's number cannot be."""
+    if chosen is not None:
+        if chosen < 2:
+            raise ConfigError(f"data.max_length: {chosen} is too short: an example needs 2 tokens")
+        if positions is not None and chosen > positions:
+            raise ConfigError(f"data.max_length: {chosen} is more than the model's {positions} positions")
+        return chosen
+    limits = (positions, getattr(tokenizer, "model_max_length", None))
+    return min((int(value) for value in limits if value is not None and value < NO_LIMIT), default=NO_LIMIT)
+
+
 def _given(row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     return row["input_ids"], row.get("labels", row["input_ids"])
 
@@ -284,7 +309,7 @@ class _Chat:
         messages, tools = row["messages"], row.get("tools")
         if self._loss_on != COMPLETION:
             return self._conversation(messages, 0, tools, ALL)
-        if re.search(r"\{%-?\s*generation\b", self._chat_template(tools)):
+        if self._tokenizer.is_fast and re.search(r"\{%-?\s*generation\b", self._chat_template(tools)):
             return self._marked(messages, tools)
         last = max((index for index, message in enumerate(messages) if message["role"] == "assistant"), default=None)
         if last is None:
@@ -310,10 +335,12 @@ class _Chat:
         """Return the beginning of ``text`` that asks for the completion, with the header of the assistant."""
         if not messages:
             return ""
-        for header in (True, False):
-            before = self._render(messages, tools, add_generation_prompt=header)
-            if text.startswith(before):
-                return before
+        before = self._render(messages, tools, add_generation_prompt=True)
+        if text.startswith(before):
+            return before
+        plain = self._render(messages, tools)
+        if text.startswith(plain):  # some templates ask for a thought that the answer given here does not have
+            return text[: max(len(plain), _common(before, text))]
         raise _Refused(
             "the chat template writes the messages before the completion in another way when the completion follows: "
             'what is to be learned cannot be told; set data.loss_on = "all" or use a template with {% generation %}'
