@@ -109,9 +109,9 @@ def _mode(name: str, arguments: Any, notes: list[str]) -> str:
     if isinstance(greater, bool) and _prefixed(arguments.get("metric_for_best_model")) == name:
         notes.append(f"{'higher' if greater else 'lower'} {name} is better: greater_is_better of the run says so")
         return MAX if greater else MIN
-    words = [name.removeprefix("eval_").lower(), name.lower().rpartition("/")[2].rpartition("_")[2]]
+    last = name.lower().rpartition("/")[2]
     for mode, known, word in ((MIN, _LOWER, "lower"), (MAX, _HIGHER, "higher")):
-        if any(text in known for text in words):
+        if any(last == text or last.endswith(f"_{text}") for text in known):
             notes.append(f"{word} {name} is better: guessed from its name; --mode says otherwise")
             return mode
     raise AuditError(

@@ -50,7 +50,8 @@ def compare_tensors(
 
     Tensors in files of ``same_files``, which are the same byte for byte, are not read again.
     """
-    mine, other = _places(a, "A", same_files, troubles), _places(b, "B", same_files, troubles)
+    mine, all_mine = _places(a, "A", same_files, troubles)
+    other, all_other = _places(b, "B", same_files, troubles)
     # Tensors of a torch file may share storage; made-up files could have it read a million times.
     budget = [2 * sum([*_sizes(mine).values(), *_sizes(other).values()])]
     found: list[TensorChange] = []
@@ -59,13 +60,10 @@ def compare_tensors(
         for name in dict.fromkeys([*mine, *other]):
             first, second = mine.get(name), other.get(name)
             if first is None or second is None:
-                one = first or second
-                assert one is not None
-                dtype, shape = one.tensor.dtype, one.tensor.shape
-                if first:
-                    found.append(TensorChange(name, REMOVED, (dtype, None), (shape, None)))
-                else:
-                    found.append(TensorChange(name, ADDED, (None, dtype), (None, shape)))
+                if first and all_other:
+                    found.append(TensorChange(name, REMOVED, (first.tensor.dtype, None), (first.tensor.shape, None)))
+                if second and all_mine:
+                    found.append(TensorChange(name, ADDED, (None, second.tensor.dtype), (None, second.tensor.shape)))
                 continue
             if first.file.path == second.file.path and first.file.path in same_files:
                 same += 1
@@ -111,11 +109,17 @@ def _change(
     return TensorChange(name, kind, blank.dtype, blank.shape, elements, *found)
 
 
-def _places(checkpoint: Checkpoint, side: str, same_files: frozenset[str], troubles: list[str]) -> dict[str, Place]:
-    """The tensors by name; a file that cannot be read is a trouble, unless it is the same on both sides."""
+def _places(
+    checkpoint: Checkpoint, side: str, same_files: frozenset[str], troubles: list[str]
+) -> tuple[dict[str, Place], bool]:
+    """The tensors by name, and whether these are all: of a file that cannot be read nobody knows what it holds.
+
+    Such a file is a trouble, unless it is the same on both sides.
+    """
     layout = checkpoint.layout
     paths = dict.fromkeys([*layout.weights, *(item.weights for item in layout.adapters if item.weights)])
     found: dict[str, Place] = {}
+    whole = True
     for path in paths:
         try:
             file = checkpoint.file(path, "weights")
@@ -123,12 +127,13 @@ def _places(checkpoint: Checkpoint, side: str, same_files: frozenset[str], troub
         except NotApplicable as missing:
             if path not in same_files:
                 troubles.append(f"{side}: {missing}")
+                whole = False
             continue
         directory = path.rpartition("/")[0]
         for place in held:
             name = f"{directory}/{place.tensor.name}" if directory else place.tensor.name
             found[name if name not in found else f"{path}: {name}"] = place
-    return found
+    return found, whole
 
 
 def _tensors(file: File) -> list[Place]:

@@ -90,7 +90,13 @@ def test_a_run_shows_its_newest_checkpoint_on_one_screen(audit: Audit, run: str)
     ended = audit("show", run)
     assert ended.code == 0
     assert ended.out.startswith(f"{run}/checkpoint-300\nresumable; adapter, 8 files, ")
-    for part in ("global_step 300", "last_epoch 300", "parameters with state 8", "lora_alpha 8", "adapter_model.safete"):
+    for part in (
+        "global_step 300",
+        "last_epoch 300",
+        "parameters with state 8",
+        "lora_alpha 8",
+        "adapter_model.safete",
+    ):
         assert part in ended.out
     assert len(ended.out.splitlines()) <= 24
 
