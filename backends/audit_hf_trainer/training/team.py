@@ -24,6 +24,8 @@ class Group:
         """Call ``decide`` on process 0; its value, or the AuditError that it raises, reaches every process."""
         import torch
 
+        # What process 0 looks at (a checkpoint, say) the others must have finished.
+        torch.distributed.barrier(group=self._group)
         held: list[Any] = [None]
         if self.rank == 0:
             try:

@@ -1,6 +1,7 @@
 """Tiny models and one call that trains them with the real Trainer, for the table of configurations."""
 
 import contextlib
+import json
 import random
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,13 @@ def rows(count: int = 24, seed: int = 0) -> list[dict[str, list[int]]]:
         ids = [(start + stride * position) % VOCABULARY for position in range(LENGTH)]
         made.append({"input_ids": ids, "labels": ids})
     return made
+
+
+def data_file(path: str, examples: Sequence[Sequence[int]]) -> str:
+    """Write rows of token ids as JSONL and return the path."""
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(json.dumps({"input_ids": list(ids)}) + "\n" for ids in examples)
+    return path
 
 
 def llama(**fields: Any) -> Any:

@@ -1,8 +1,9 @@
 """Runs that were resumed, on the same data or on new batches."""
 
+import os
 from typing import Any
 
-from tests.backends.hf_trainer.fitting import VOCABULARY, fit, lora, rows
+from tests.backends.hf_trainer.fitting import VOCABULARY, data_file, fit, lora, rows
 from tests.backends.hf_trainer.table import configuration
 
 
@@ -41,21 +42,27 @@ def three_batches(run: str) -> None:
 
 @configuration("three batches of unlike size through this backend, a cosine schedule over all of them")
 def three_legs(run: str) -> None:
-    from audit.backend import LegRequest
-    from audit_hf_trainer.training import train
+    from audit.legs import LegData, LegRequest
+    from audit_hf_trainer.training.leg import train
 
     last = 0
     for number, count in enumerate((24, 40, 28)):
+        path = data_file(f"{run}-{number}.jsonl", [row["input_ids"] for row in rows(count, seed=number)])
         request = LegRequest(
             run,
             f"{run}/checkpoint-{last}" if last else None,
+            last,
             last + count // 4,
-            [row["input_ids"] for row in rows(count, seed=number)],
-            {"per_device_train_batch_size": 4, "save_steps": 3, "lr_scheduler_type": "cosine", "max_steps": 40},
-            {"r": 4, "lora_dropout": 0.1},
-            {"vocab_size": VOCABULARY},
+            LegData(path),
+            {
+                "model": {"random": {"vocab_size": VOCABULARY}},
+                "adapter": {"r": 4, "lora_dropout": 0.1},
+                "arguments": {"per_device_train_batch_size": 4, "save_steps": 3, "lr_scheduler_type": "cosine"},
+            },
+            horizon=40,
         )
-        last = train(request).last_step
+        last = train(request, lambda event: None).last_step
+        os.unlink(path)
 
 
 def _stop_after(step: int) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from audit.backend import LegRequest, LegResult
 from audit.errors import AuditError, ConfigError
+from audit.legs import LegData, LegRequest, LegResult
 from audit_hf_trainer.plugin import HFTrainer
-from tests.backends.hf_trainer.fitting import rows
+from tests.backends.hf_trainer.fitting import data_file, rows
 
 ARGUMENTS = {"per_device_train_batch_size": 4, "save_steps": 2, "learning_rate": 1e-2, "lr_scheduler_type": "cosine"}
 ADAPTER = {"r": 4, "lora_dropout": 0.2}
@@ -20,10 +20,20 @@ FIRST = [row["input_ids"] for row in rows(16, seed=1)]
 SECOND = [row["input_ids"] for row in rows(24, seed=2)]
 
 
-def leg(run: Path, after: int, last: int, examples: list[list[int]], **changes: Any) -> LegResult:
+def leg(
+    run: Path,
+    after: int,
+    last: int,
+    examples: list[list[int]],
+    tell: Any = lambda event: None,
+    **tables: Any,
+) -> LegResult:
     resume = str(run / f"checkpoint-{after}") if after else None
-    request = LegRequest(str(run), resume, last, examples, {**ARGUMENTS, "max_steps": 30}, ADAPTER)
-    return HFTrainer().train(request._replace(**changes))
+    path = data_file(str(run.parent / f"{run.name}.jsonl"), examples)
+    settings = {"model": {"random": {}}, "adapter": ADAPTER, "arguments": ARGUMENTS, **tables}
+    wanted = {name: table for name, table in settings.items() if table is not None}
+    request = LegRequest(str(run), resume, after, last, LegData(path), wanted, horizon=30)
+    return HFTrainer().train(request, tell)
 
 
 def digests(checkpoint: Path) -> dict[str, str]:
@@ -61,16 +71,16 @@ def test_a_leg_logs_only_its_own_losses_and_saves_at_its_end(tmp_path: Path) -> 
 
 def test_a_new_batch_is_trained_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[int]] = []
-    from audit_hf_trainer import training
+    from audit_hf_trainer.training import data
 
-    collate = training._collate
+    collate = data.collate
 
-    def noting(batch: list[dict[str, list[int]]]) -> Any:
-        seen.extend(row["input_ids"] for row in batch)
-        return collate(batch)
+    def noting(batch: list[dict[str, list[int]]], pad: int) -> Any:
+        seen.extend(list(row["input_ids"]) for row in batch)
+        return collate(batch, pad)
 
     leg(tmp_path, 0, 3, FIRST[:12])  # 3 steps, of which Trainer would skip as many of the next batch
-    monkeypatch.setattr(training, "_collate", noting)
+    monkeypatch.setattr(data, "collate", noting)
     leg(tmp_path, 3, 9, SECOND)
 
     assert seen == SECOND
@@ -110,7 +120,7 @@ def test_a_signal_saves_the_step_in_progress_and_the_result_says_so(
 
 def test_an_argument_that_trainer_does_not_know_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="learning_ratio"):
-        leg(tmp_path, 0, 1, FIRST, arguments={"learning_ratio": 1})
+        leg(tmp_path, 0, 1, FIRST, arguments={"learning_ratio": 1, "lr_scheduler_type": "constant"})
 
 
 def test_an_adapter_field_that_peft_does_not_know_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from tests.backends.hf_trainer.argument_runs import BEST
-from tests.backends.hf_trainer.fitting import VOCABULARY, fit, libraries_hush, llama, lora, rows
+from tests.backends.hf_trainer.fitting import VOCABULARY, data_file, fit, libraries_hush, llama, lora, rows
 from tests.backends.hf_trainer.table import configuration, with_arguments
 
 with_arguments(
@@ -161,11 +161,17 @@ def resumed_from_best(run: str) -> None:
 
 @configuration("stopped by a signal in the middle, finished by the next leg (this backend)")
 def stopped_leg(run: str) -> None:
-    from audit.backend import LegRequest
-    from audit_hf_trainer.training import train
+    from audit.legs import LegData, LegRequest
+    from audit_hf_trainer.training.leg import train
 
-    examples = [row["input_ids"] for row in rows(40)]
-    arguments = {"per_device_train_batch_size": 4, "save_steps": 4, "lr_scheduler_type": "constant"}
-    request = LegRequest(run, None, 5, examples, arguments, {"r": 4}, {"vocab_size": VOCABULARY})
-    train(request)
-    train(request._replace(resume_from=f"{run}/checkpoint-5", max_steps=10, examples=examples[20:]))
+    path = data_file(f"{run}.jsonl", [row["input_ids"] for row in rows(40)])
+    settings = {
+        "model": {"random": {"vocab_size": VOCABULARY}},
+        "adapter": {"r": 4},
+        "arguments": {"per_device_train_batch_size": 4, "save_steps": 4, "lr_scheduler_type": "constant"},
+    }
+    request = LegRequest(run, None, 0, 5, LegData(path), settings)
+    train(request, lambda event: None)
+    resumed = request._replace(resume_from=f"{run}/checkpoint-5", first_step=5, last_step=10)
+    train(resumed._replace(data=LegData(path, first=20)), lambda event: None)
+    os.unlink(path)
