@@ -50,6 +50,14 @@ def inspect(path: str, format: str = AUTO) -> Rows:
     return Rows(count, found)
 
 
+def count_rows(path: str) -> int:
+    """Return how many rows a file holds, whatever is in them. Raises BadData for one that cannot be read, or without rows."""
+    count = sum(1 for _ in read_rows(path))
+    if not count:
+        raise BadData(path, None, "holds no rows; one example a row is needed")
+    return count
+
+
 def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[str, Any], str]]:
     """Yield the number, the row and the format of each row; "auto" is what the first one has.
 

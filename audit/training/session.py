@@ -25,7 +25,7 @@ from audit.pins import detach, pin, pins_home
 from audit.quarantine import Candidate, isolate
 from audit.records import read_records
 from audit.report import Report
-from audit.rows import inspect
+from audit.rows import count_rows, inspect
 from audit.run import open_run
 from audit.series import series
 from audit.training.config import TrainConfig
@@ -176,9 +176,9 @@ class Session:
         config, plan = self.config, owner.plan if owner is not None else {}
         epochs = _number(plan.get("epochs"), config.data.epochs)
         first = owner.example_at(step) if owner is not None else 0
-        examples = owner.examples if owner is not None else self._count(file, epochs)
-        order = plan.get("order") if owner is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
         per_step = self.trainer.examples_per_step(config.settings, self.processes)
+        examples = owner.examples if owner is not None else self._count(file, epochs, per_step)
+        order = plan.get("order") if owner is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
         last = None
         if per_step is not None and examples is not None:
             last = step + math.ceil((examples - first) / per_step)
@@ -197,10 +197,13 @@ class Session:
         begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
         return Work(request, digest, file, min(begun, step), examples, per_step, epochs, retired)
 
-    def _count(self, file: DataFile, epochs: int) -> int | None:
-        if not self.trainer.reads_rows:
+    def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
+        """Return how many examples a file makes; None where nobody asks, or where only the backend knows its rows."""
+        if self.trainer.reads_rows:
+            return inspect(file.path, self.config.data.options.get("format", "auto")).count * epochs
+        if per_step is None or not file.name.lower().endswith((".jsonl", ".parquet")):
             return None
-        return inspect(file.path, self.config.data.options.get("format", "auto")).count * epochs
+        return count_rows(file.path) * epochs
 
     def _horizon(
         self, timeline: Timeline, file: DataFile, step: int, last: int | None
@@ -231,7 +234,7 @@ class Session:
             if other.path == file.path or timeline.batch(self._digest(other)) is not None:
                 continue
             try:
-                count = self._count(other, self.config.data.epochs)
+                count = self._count(other, self.config.data.epochs, per_step)
             except BadData:
                 continue  # it will be set aside
             total += math.ceil((count or 0) / (per_step or 1))

@@ -138,7 +138,9 @@ def _fill(text: str, values: Mapping[str, str | None], key: str) -> str:
             return f"{{{found[1]}}}"
         filled = values.get(found[2])
         if filled is None:
-            raise ConfigError(f"{key}: {{{found[2]}}} is not known for this data file")
+            raise ConfigError(
+                f"{key}: {{{found[2]}}} is not known for this data file: only rows of .jsonl and .parquet are counted"
+            )
         return filled
 
     return _PLACEHOLDER.sub(value, text)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from audit import rows
 from audit.errors import AuditError
 from audit.legs import BadData
-from audit.rows import FORMATS, Rows, checked_rows, inspect, read_rows
+from audit.rows import FORMATS, Rows, checked_rows, count_rows, inspect, read_rows
 
 USER, ASSISTANT = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -420,3 +420,10 @@ def test_without_pyarrow_the_extra_to_install_is_named(tmp_path: Path, monkeypat
     with pytest.raises(AuditError, match=r"needs pyarrow, .* pip install 'checkpoint-audit\[hf\]'") as caught:
         inspect(str(tmp_path / "a.parquet"))
     assert not isinstance(caught.value, BadData)
+
+
+def test_rows_that_are_somebody_elses_business_are_counted_all_the_same(tmp_path: Path) -> None:
+    assert count_rows(write(tmp_path / "alpaca.jsonl", {"instruction": "Add.", "output": "4"}, {"x": 1})) == 2
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(BadData, match="holds no rows"):
+        count_rows(str(tmp_path / "empty.jsonl"))
