@@ -8,8 +8,8 @@ Rows of kind "batch" have an ``event``:
 * ``finished``: the batch is trained and its last checkpoint proven. ``batch``, ``file``, ``first_step`` (of the batch),
   ``last_step``, ``examples``, ``checkpoint``, ``losses`` ([step, loss], thinned), ``seconds``.
 * ``stopped`` (``step``, ``signal``), ``failed`` (``step``, ``kind``, ``reason``): the leg ended early; the data file is still there.
-* ``retired``, ``rejected``, ``duplicate``: where the data file went (``to``), and why (``reason``). Of a batch that was
-  begun and then rejected nothing more is trained; what was trained of it stays.
+* ``retired``, ``rejected``, ``duplicate``: where the data file went (``to``), and why (``reason``). A batch that is
+  rejected in its first leg was never begun, unless the next leg begins at a later step: then it was trained up to there.
 * ``lost``: the batch was given up by a step back, and its data file is gone; the user said to go on without it.
 
 A run may go back: the guard hands out an older checkpoint. The leg that follows then says what holds from its first step
@@ -64,8 +64,8 @@ class Batch(NamedTuple):
 
     ``state`` is one of training, stopped, failed, finished, retired, rejected, lost; ``step`` is the newest step known of
     it, ``legs`` how often it was taken up. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is that
-    of the last one (see :class:`audit.legs.LegFailed`). ``seconds`` of all legs that told theirs; ``to``: where the data
-    file went.
+    of the last one (see :class:`audit.legs.LegFailed`). ``seconds`` from the beginning to the end of each leg, but for those
+    that were killed; ``to``: where the data file went.
     """
 
     digest: str
@@ -153,6 +153,10 @@ class _Replay:
         self.redo: dict[str, None] = {}
         """Batches to come again; the last one comes first."""
         self.over: set[str] = set()
+        self.dropped: Segment | None = None
+        """The only leg of a batch that was rejected just now."""
+        self.since: dict[str, str] = {}
+        """When the leg began that goes on."""
         self.aside: list[SetAside] = []
 
     def timeline(self) -> Timeline:
@@ -178,6 +182,11 @@ class _Replay:
         if event in (REJECTED, LOST):
             self.over.add(digest)
             self.redo.pop(digest, None)
+            last = self.segments[-1] if self.segments else None
+            first = last is not None and last.batch == digest and self.held[digest] == 1 and not last.first_example
+            if event == REJECTED and first:
+                self.dropped = self.segments.pop()
+                self.held[digest] = 0
             self.batches[digest] = batch._replace(state=str(event), ended=time, reason=_text(content.get("reason")))
         elif event == RETIRED:
             self.batches[digest] = batch._replace(state=RETIRED, to=_text(content.get("to")))
@@ -186,6 +195,10 @@ class _Replay:
 
     def _begin(self, segment: Segment, time: str) -> None:
         digest, first = segment.batch, segment.first_step
+        if self.dropped is not None and self.dropped.batch != digest and self.dropped.first_step < first:
+            self.segments.append(self.dropped)  # some of it was trained and saved before its bad row was met
+            self.held[self.dropped.batch] = 1
+        self.dropped = None
         gone: dict[str, None] = {}
         while self.segments and self._replaced(self.segments[-1], segment):
             cut = self.segments.pop().batch
@@ -201,6 +214,7 @@ class _Replay:
             self._cut_short(self.segments[-1].batch, first)
         before = self.batches.get(digest)
         goes_on = before is not None and self.held.get(digest, 0) > 0
+        self.since[digest] = time
         self.segments.append(segment)
         self.held[digest] = self.held.get(digest, 0) + 1
         losses = self.losses.setdefault(digest, [])
@@ -251,9 +265,10 @@ class _Replay:
             while losses and losses[-1][0] >= new[0][0]:
                 losses.pop()
             losses.extend(new)
-        batch = batch._replace(
-            state=event, step=step, ended=time, kind=None, seconds=_sum(batch.seconds, content.get("seconds"))
-        )
+        seconds = _between(self.since.pop(digest, ""), time)
+        if seconds is not None:
+            batch = batch._replace(seconds=(batch.seconds or 0.0) + seconds)
+        batch = batch._replace(state=event, step=step, ended=time, kind=None)
         if event == FINISHED:
             examples = _whole(content.get("examples"))
             examples = batch.examples if examples is None else examples
@@ -310,9 +325,15 @@ def _losses(value: Any) -> list[tuple[int, float]]:
     return sorted(found, key=lambda pair: pair[0])
 
 
-def _sum(before: float | None, value: Any) -> float | None:
-    seconds = _number(value)
-    return before if seconds is None or seconds < 0 else (before or 0.0) + seconds
+def _between(start: str, end: str) -> float | None:
+    """Seconds between two times of rows, which may be any text."""
+    from datetime import datetime
+
+    try:
+        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return seconds if seconds >= 0 else None
 
 
 def _signal(value: Any) -> str:
