@@ -1,5 +1,6 @@
 """The demonstration: train a tiny LoRA model in batches, verify it, break copies of it, show what is found."""
 
+import json
 import os
 import random
 import shutil
@@ -7,8 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from audit.api import consult, verify
-from audit.backend import Backend
-from audit.legs import LegRequest
 from audit.decision import Decision
 from audit.errors import AuditError
 from audit.formats.damage import Damage
@@ -16,23 +15,43 @@ from audit.formats.torch_archive import read_torch
 from audit.manager import Registry
 from audit.report import Report
 from audit.storage import LocalStorage
+from audit.training.config import read_train_config
+from audit.training.loop import train
+from audit.training.process import here
+from audit.training.session import Say
 
 BATCHES = 3
 STEPS = 40
 SAVE_STEPS = 20
 BATCH_SIZE = 4
 VOCABULARY = 64
+CONFIG = f"""\
+run = "current_model"
+seed = 7
 
+[data]
+inbox = "inbox"
 
-class Batch(NamedTuple):
-    """One trained batch and the judgement after it."""
+[model.random]               # a tiny Llama with random weights; name_or_path would be a real one
+vocab_size = {VOCABULARY}
 
-    number: int
-    first_step: int
-    last_step: int
-    first_loss: float
-    last_loss: float
-    report: Report
+[adapter]
+r = 4
+lora_alpha = 8
+lora_dropout = 0.05
+target_modules = ["q_proj", "v_proj"]
+modules_to_save = ["lm_head"]  # with random weights only a trained output layer has anything to learn
+
+[arguments]
+per_device_train_batch_size = {BATCH_SIZE}
+learning_rate = 5e-3
+logging_steps = 5
+save_steps = {SAVE_STEPS}
+save_total_limit = 3
+
+[watch]
+settle-seconds = 0
+"""
 
 
 class Breakage(NamedTuple):
@@ -44,39 +63,21 @@ class Breakage(NamedTuple):
     decision: Decision
 
 
-def train_batches(run: str, backend: Backend, registry: Registry) -> Iterator[Batch]:
-    """Train three batches into ``run``, each resuming from the newest checkpoint, and verify after each."""
-    resume: str | None = None
+def train_batches(home: str, registry: Registry, say: Say) -> str:
+    """Drop three data files into ``home/inbox``, train them with ``audit train`` and return the run.
+
+    Raises AuditError where a library is missing.
+    """
+    os.makedirs(os.path.join(home, "inbox"))
     for number in range(1, BATCHES + 1):
-        result = backend.train(
-            LegRequest(
-                run=run,
-                resume_from=resume,
-                max_steps=number * STEPS,
-                examples=_examples(number),
-                arguments={
-                    "per_device_train_batch_size": BATCH_SIZE,
-                    "learning_rate": 5e-3,
-                    "lr_scheduler_type": "constant",
-                    "logging_steps": 5,
-                    "save_steps": SAVE_STEPS,
-                    "save_total_limit": 3,
-                },
-                # The base has random weights: only with a trained output layer is there anything to learn.
-                adapter={
-                    "r": 4,
-                    "lora_alpha": 8,
-                    "lora_dropout": 0.05,
-                    "target_modules": ["q_proj", "v_proj"],
-                    "modules_to_save": ["lm_head"],
-                },
-                model={"vocab_size": VOCABULARY},
-                seed=7,
-            )
-        )
-        report = verify(run, registry=registry)
-        resume = os.path.join(run, report.resume_from) if report.resume_from else None
-        yield Batch(number, result.first_step, result.last_step, result.losses[0][1], result.losses[-1][1], report)
+        with open(os.path.join(home, "inbox", f"batch_{number:03}.jsonl"), "w", encoding="utf-8") as file:
+            file.writelines(json.dumps({"input_ids": row}) + "\n" for row in _examples(number))
+    path = os.path.join(home, "train.toml")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(CONFIG)
+    config, trainer = read_train_config(path, registry)
+    train(config, trainer, registry, say, run_leg=here)  # libraries are loaded once, not once a batch
+    return config.run
 
 
 def break_copies(run: str, scratch: str, registry: Registry) -> Iterator[Breakage]:

@@ -4,10 +4,15 @@ import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
+from audit.api import verify
 from audit.cli.parser import use_color
+from audit.cli.progress_of_training import Screen
 from audit.demo import BATCHES, STEPS, break_copies, train_batches
 from audit.errors import AuditError
+from audit.hookspecs import Context
 from audit.manager import load
 from audit.report import SOUND
 from audit.reporters import console
@@ -21,45 +26,33 @@ EXAMPLES = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("--keep", metavar="DIR", help="work in this new directory and leave everything there")
-    parser.add_argument("--backend", default="hf-trainer", metavar="NAME")
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Run the demonstration; 0 if the sound run is called sound and every broken copy broken."""
     if arguments.keep is None:
         with tempfile.TemporaryDirectory(prefix="audit-demo-") as scratch:
-            return _demonstrate(scratch, arguments.backend)
+            return _demonstrate(scratch)
     if os.path.exists(arguments.keep):
         raise AuditError(f"--keep {arguments.keep}: is already there; name a new directory")
     os.makedirs(arguments.keep)
-    return _demonstrate(arguments.keep, arguments.backend)
+    return _demonstrate(arguments.keep)
 
 
-def _demonstrate(scratch: str, backend_name: str) -> int:
+def _demonstrate(scratch: str) -> int:
     registry = load()
-    backend = registry.backend(backend_name)
-    run = os.path.join(scratch, "current_model")
-    color = use_color(sys.stdout)
-    failures = 0
-    print(
-        f"Training a tiny LoRA model with {backend.title}: {BATCHES} batches of {STEPS} steps, offline.\n", flush=True
-    )
-    report = None
-    for batch in train_batches(run, backend, registry):
-        report = batch.report
-        print(
-            f"  batch {batch.number}: steps {batch.first_step + 1} to {batch.last_step}, "
-            f"loss {batch.first_loss:.3f} -> {batch.last_loss:.3f}, verdict {report.verdict}, "
-            f"resume from {report.resume_from}",
-            flush=True,
-        )
-        failures += report.verdict != SOUND
-    assert report is not None
+    shown = Context(color=use_color(sys.stdout))
+    print(f"Training a tiny LoRA model with Hugging Face Trainer: {BATCHES} batches of {STEPS} steps, offline.\n")
+    print("$ audit train train.toml", flush=True)
+    with Screen(quiet=False) as screen:
+        run = train_batches(scratch, registry, lambda event: screen.say(_inside(event, scratch)))
+    report = verify(run, registry=registry)
+    failures = int(report.verdict != SOUND)
     print("\n$ audit verify current_model/")
-    print(console.render([report._replace(path="current_model")], color=color))
+    print(console.render([report._replace(path="current_model")], shown))
     for breakage in break_copies(run, scratch, registry):
         print(f"--- {breakage.title}\n    Trainer itself: {breakage.trainer}.\n\n$ audit verify current_model/")
-        print(console.render([breakage.report._replace(path="current_model")], color=color))
+        print(console.render([breakage.report._replace(path="current_model")], shown))
         print("$ audit guard current_model/")
         for skipped in breakage.decision.skipped:
             print(f"skipped {skipped.checkpoint}: {skipped.reason}")
@@ -70,6 +63,12 @@ def _demonstrate(scratch: str, backend_name: str) -> int:
         return 1
     print("The sound run was called sound; every broken checkpoint was found and refused, an older one handed out.")
     return 0
+
+
+def _inside(event: Mapping[str, Any], scratch: str) -> Mapping[str, Any]:
+    """The event with paths as a user would see them from the working directory."""
+    short = {key: os.path.relpath(event[key], scratch) for key in ("to", "resumed_from") if event.get(key)}
+    return {**event, **short}
 
 
 def _older(handed_out: str | None, newest: str | None) -> bool:
