@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 
 def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
-    """Return one report as a JSON object, several as ``{"schema_version": 1, "runs": [...]}``.
+    """Return one report as a JSON object, several, or none, as ``{"schema_version": 1, "runs": [...]}``.
 
     The shape depends on how many runs were asked for, not on how many of them could be audited.
     """

@@ -23,6 +23,8 @@ LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "
 GITHUB_LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "recommendation"}
 BASE = "SRCROOT"
 """The directory in which the audit ran: the root of the checkout. What it is on that machine is left out."""
+BASES = {BASE: {"description": {"text": "The directory in which the audit was run."}}}
+LOST = "audit/not-audited"
 
 
 def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
@@ -43,7 +45,7 @@ def _run(report: Report, rules: Mapping[str, Rule]) -> dict[str, Any]:
         # A category of its own for each run: GitHub then keeps the alerts of several runs apart.
         "automationDetails": {"id": f"checkpoint-audit/{path}/"},
         "invocations": [_invocation(report, places)],
-        "originalUriBaseIds": {BASE: {"description": {"text": "The directory in which the audit was run."}}},
+        "originalUriBaseIds": BASES,
         "results": list(_results(report, places)),
         "columnKind": "unicodeCodePoints",
         "properties": {
@@ -60,13 +62,41 @@ def _driver() -> dict[str, Any]:
 
 
 def _lost(item: Unaudited) -> dict[str, Any]:
+    """A run that could not be audited: one result that says so, under a name that no rule has.
+
+    Without results readers stumble (GitHub asks for them, sarif-tools crashes), and an empty list would tell them that
+    nothing was found.
+    """
+    path = path_from_here(item.path)
+    uri, base = _uri(path, True)
     reason = _notification(why(item), "error")
+    title = "The run could not be audited."
     return {
-        "tool": {"driver": _driver()},
-        "automationDetails": {"id": f"checkpoint-audit/{printable(path_from_here(item.path))}/"},
+        "tool": {"driver": {**_driver(), "rules": [{"id": LOST, "shortDescription": {"text": title}}]}},
+        "automationDetails": {"id": f"checkpoint-audit/{printable(path)}/"},
         "invocations": [{"executionSuccessful": False, "toolExecutionNotifications": [reason]}],
-        # No results, not even an empty list: the specification keeps that for "looked, and found nothing".
+        "originalUriBaseIds": BASES,
+        "results": [
+            {
+                "ruleId": LOST,
+                "ruleIndex": 0,
+                **reason,
+                "locations": [_location(uri, base)],
+                "partialFingerprints": _fingerprints(f"{LOST}\0{uri}"),
+            }
+        ],
     }
+
+
+def _location(uri: str, base: Mapping[str, str]) -> dict[str, Any]:
+    # A file of bytes has no lines, but GitHub asks for one.
+    return {"physicalLocation": {"artifactLocation": {"uri": uri, **base}, "region": {"startLine": 1}}}
+
+
+def _fingerprints(identity: str) -> dict[str, str]:
+    """GitHub compares the second alone; CodeQL puts a digest of lines there, but any text will do."""
+    mark = sha256(identity.encode()).hexdigest()
+    return {"checkpointAudit/v1": mark, "primaryLocationLineHash": f"{mark[:16]}:1"}
 
 
 def _descriptor(name: str, rule: Rule | None) -> dict[str, Any]:
@@ -97,22 +127,14 @@ def _results(report: Report, places: Mapping[str, int]) -> Iterator[dict[str, An
     seen: dict[str, int] = {}
     for finding in report.findings:
         uri, base = _uri(*location(report, finding))
-        mark = _fingerprint(finding, uri, seen)
+        mark = _identity(finding, uri, seen)
         yield {
             "ruleId": finding.rule,
             "ruleIndex": places[finding.rule],
             "level": LEVELS[finding.severity],
             "message": {"text": _message(finding.message, difference(finding), f"What to do: {finding.remedy}")},
-            "locations": [
-                {
-                    "physicalLocation": {
-                        "artifactLocation": {"uri": uri, **base},
-                        "region": {"startLine": 1},  # a file of bytes has no lines, but GitHub asks for one
-                    }
-                }
-            ],
-            # GitHub compares the second alone; what CodeQL puts there is a digest of lines, any text will do.
-            "partialFingerprints": {"checkpointAudit/v1": mark, "primaryLocationLineHash": f"{mark[:16]}:1"},
+            "locations": [_location(uri, base)],
+            "partialFingerprints": _fingerprints(mark),
             "properties": {
                 "blocks_resume": finding.blocks_resume,
                 "checkpoint": _evidence(finding.checkpoint),
@@ -123,14 +145,14 @@ def _results(report: Report, places: Mapping[str, int]) -> Iterator[dict[str, An
         }
 
 
-def _fingerprint(finding: Finding, uri: str, seen: dict[str, int]) -> str:
+def _identity(finding: Finding, uri: str, seen: dict[str, int]) -> str:
     """The same for the same fault tomorrow and on another machine: rule and place, and which one of several there.
 
     The message has no part in it: it may hold a number that another run of the audit sees a little differently.
     """
     where = f"{finding.rule}\0{uri}\0{'' if finding.step is None else finding.step}"
     seen[where] = seen.get(where, 0) + 1
-    return sha256(f"{where}\0{seen[where]}".encode()).hexdigest()
+    return f"{where}\0{seen[where]}"
 
 
 def _invocation(report: Report, places: Mapping[str, int]) -> dict[str, Any]:

@@ -155,6 +155,13 @@ def test_several_runs_are_a_list_even_where_one_cannot_be_audited(audit: Audit, 
     assert (ended.code, ended.err.count("\n")) == (2, 1)
 
 
+def test_several_runs_of_which_none_can_be_audited_are_an_empty_list(audit: Audit, tmp_path: Path) -> None:
+    ended = audit("verify", str(tmp_path / "nowhere"), str(tmp_path / "either"), "--format", "json")
+    report = json.loads(ended.out)
+    jsonschema.validate(report, SCHEMA)
+    assert (ended.code, report["runs"], ended.err.count("\n")) == (2, [], 2)
+
+
 @pytest.mark.parametrize("kind", ["github", "junit", "sarif"])
 def test_a_run_that_cannot_be_audited_is_no_silence_in_ci(audit: Audit, run: str, tmp_path: Path, kind: str) -> None:
     ended = audit("verify", run, str(tmp_path / "nowhere"), "--format", kind)

@@ -153,7 +153,10 @@ def test_what_is_incomplete_says_so(report: Report, context: Context) -> None:
     assert [note["level"] for note in notes] == ["error", "note"]
     assert "acme/broken crashed: KeyError: 'x'" in notes[0]["message"]["text"]
     assert lost["invocations"][0]["executionSuccessful"] is False
-    assert "results" not in lost
+    (result,) = lost["results"]
+    assert (result["ruleId"], result["level"]) == ("audit/not-audited", "error")
+    assert result["message"]["text"] == "no\\nwhere: no such run"
+    assert uri(result) == "no%0Awhere/"
 
 
 def test_a_sound_run_has_an_empty_list_of_results(report: Report, validator: Any) -> None:
