@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError, PluginError
-from audit.hookspecs import hookimpl
+from audit.hookspecs import Context, hookimpl
 from audit.manager import load
 
 
@@ -14,6 +14,12 @@ class Twin:
     @hookimpl
     def audit_backends(self) -> list[Any]:
         return [SimpleNamespace(name="hf-trainer")]
+
+
+class Counting:
+    @hookimpl
+    def audit_reporters(self) -> dict[str, Any]:
+        return {"count": lambda reports, context: f"{len(reports)} runs, {len(context.rules)} rules\n"}
 
 
 class Misspelt:
@@ -33,6 +39,17 @@ def test_the_built_in_plugins_come_through_entry_points() -> None:
 def test_two_plugins_with_one_name_are_refused() -> None:
     with pytest.raises(PluginError, match="backend named 'hf-trainer'"):
         load([Twin()])
+
+
+def test_a_reporter_of_others_gets_the_reports_and_the_rules() -> None:
+    registry = load([Counting()])
+
+    assert registry.reporter("count")([], Context(rules=registry.rules)) == f"0 runs, {len(registry.rules)} rules\n"
+
+
+def test_a_format_that_is_there_already_is_refused() -> None:
+    with pytest.raises(PluginError, match="reporter named 'count'"):
+        load([Counting(), Counting()])
 
 
 def test_a_misspelt_hook_is_refused() -> None:

@@ -128,7 +128,14 @@ def test_what_means_nothing_is_one_line(audit: Audit, run: str, arguments: list[
     assert part in one_line(audit("verify", run, *arguments))
 
 
-@pytest.mark.parametrize(("name", "part"), [("nowhere", "no such run"), ("a\nb\x1b[31m", "a b\\x1b[31m: no such run")])
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("nowhere", "no such run"),
+        ("a\nb\x1b[31m", "a b\\x1b[31m: no such run"),
+        ("##[add-mask]c", "##\\x5badd-mask]c: no such run"),
+    ],
+)
 def test_a_run_that_is_not_there_is_one_line(audit: Audit, tmp_path: Path, name: str, part: str) -> None:
     assert part in one_line(audit("verify", str(tmp_path / name)))
 
