@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
+from audit.batches import Timeline
 from audit.findings import Finding
 from audit.report import Report
 from audit.run import Run
@@ -48,9 +49,9 @@ class Curve(NamedTuple):
 
 
 class Leg(NamedTuple):
-    """Steps trained in one go, as far as the files show it: ``first`` to ``last``, the losses at both ends.
+    """Steps trained in one go, as far as ledger and files show it: ``first`` to ``last``, the losses at both ends.
 
-    ``reason`` says what shows that it began with a resume; None for the first one.
+    ``reason`` says what shows that it began with a resume, None for the first one; ``file`` is the data, if that is known.
     """
 
     first: int
@@ -58,6 +59,7 @@ class Leg(NamedTuple):
     reason: str | None
     loss_first: float | None
     loss_last: float | None
+    file: str | None = None
 
 
 class Mark(NamedTuple):
@@ -103,8 +105,11 @@ class RunCurves(NamedTuple):
     left_out: int = 0
 
 
-def curves_of(run: Run, report: Report) -> RunCurves:
-    """Collect what a page shows of a run that was judged; files that cannot be read leave gaps, never an error."""
+def curves_of(run: Run, report: Report, timeline: Timeline | None = None) -> RunCurves:
+    """Collect what a page shows of a run that was judged; files that cannot be read leave gaps, never an error.
+
+    ``timeline`` are the batches that its ledger tells of.
+    """
     main, others = _histories(run, report)
     history = main[-1].history if main else None
     curves, left_out = _curves(history) if history is not None else ((), 0)
@@ -117,7 +122,7 @@ def curves_of(run: Run, report: Report) -> RunCurves:
     return RunCurves(
         report,
         (*curves, *(curve._replace(current=False) for curve in past)),
-        tuple(_legs(run, main, curves, last)),
+        tuple(_legs(_seams(run, main, timeline or Timeline()), curves, last)),
         marks,
         tuple(_placed(finding, steps) for finding in report.findings),
         last,
@@ -173,26 +178,38 @@ def split(key: str, points: Sequence[Point]) -> Iterator[Curve]:
         yield Curve(key, tuple(piece), current=False)
 
 
-def _legs(run: Run, main: "tuple[Checkpoint, ...]", curves: Sequence[Curve], last: int) -> Iterator[Leg]:
-    boundaries = run.boundaries[run.lineages.index(main)] if main else ()
+class _Seam(NamedTuple):
+    """The last step before a leg, what shows it, and the data of that leg."""
+
+    step: int
+    reason: str
+    file: str | None
+
+
+def _seams(run: Run, main: "tuple[Checkpoint, ...]", timeline: Timeline) -> list[_Seam]:
+    """Where training was resumed: as the ledger tells it, and before its first word as the files show it."""
+    told = {segment.first_step: segment.file for segment in timeline.segments}
+    shown = run.boundaries[run.lineages.index(main)] if main else ()
+    seams = [_Seam(item.step, item.reason, None) for item in shown if not told or item.step < min(told)]
+    return seams + [_Seam(step, "the ledger has its beginning", file) for step, file in sorted(told.items())]
+
+
+def _legs(seams: Sequence[_Seam], curves: Sequence[Curve], last: int) -> Iterator[Leg]:
     losses = next((curve.points for curve in curves if curve.key == "loss" and curve.current), ())
     finite = [point for point in losses if isfinite(point.value)]
-    known = [item for item in boundaries if 0 < item.step < last]
-    ends = [*(item.step for item in known), last]
-    reasons = [None, *(item.reason for item in known)]
+    known = [seam for seam in seams if 0 < seam.step < last]
+    begin = next((seam.file for seam in seams if seam.step == 0), None)
+    files = [begin, *(seam.file for seam in known)]
+    reasons = [None, *(seam.reason for seam in known)]
+    ends = [*(seam.step for seam in known), last]
     first, place = 0, 0
-    for end, reason in zip(ends, reasons, strict=True):
-        begin = place
+    for end, reason, file in zip(ends, reasons, files, strict=True):
+        start = place
         while place < len(finite) and finite[place].step <= end:
             place += 1
-        inside = finite[begin:place]
-        yield Leg(
-            first + 1,
-            end,
-            reason,
-            inside[0].value if inside else None,
-            inside[-1].value if inside else None,
-        )
+        inside = finite[start:place]
+        begun, ended = (inside[0].value, inside[-1].value) if inside else (None, None)
+        yield Leg(first + 1, end, reason, begun, ended, file)
         first = end
 
 

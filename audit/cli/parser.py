@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
@@ -176,6 +177,8 @@ def write(text: str, output: str | None) -> None:
     home = os.path.basename(os.path.dirname(os.path.realpath(output)))
     if home.startswith("checkpoint-") and home[11:].isdigit():
         raise AuditError(f"--output {output}: lies in a checkpoint, where nothing is written; name another place")
+    if any(re.fullmatch(r"checkpoint-[0-9]+", part) for part in os.path.realpath(output).split(os.sep)[:-1]):
+        raise AuditError(f"--output {output}: lies inside a checkpoint, where nothing is ever written; write it elsewhere")
     try:
         with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)

@@ -1,0 +1,75 @@
+"""``audit report RUN... -o FILE``: one page with the curves and the findings."""
+
+import argparse
+import sys
+
+from audit.api import verify_run
+from audit.batches import Timeline, timeline_of
+from audit.cli.options import add_judging, options_of
+from audit.cli.parser import complain, one_line, write
+from audit.cli.progress import Progress
+from audit.curves import RunCurves, curves_of
+from audit.errors import AuditError
+from audit.ledger import LedgerError, open_ledger
+from audit.manager import load
+from audit.reporters.console import human_bytes
+from audit.run import locate
+
+EXAMPLES = (
+    ("audit report current_model/ -o report.html", "curves and findings of a run, in one file"),
+    ("audit report runs/a runs/b -o both.html", "side by side, on the same scales"),
+    ("audit report current_model/ -o - | ssh host 'cat > report.html'", "somewhere else"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N; several stand side by side"
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where the page goes; - is stdout")
+    parser.add_argument("--format", default="html", metavar="FORMAT", help="html (default), or what a plugin brings")
+    parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
+    add_judging(parser)
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Write the page; 0 whatever it says, 2 where a run could not be audited or a rule crashed."""
+    registry = load()
+    render = registry.page(arguments.format)
+    options = options_of(arguments, registry)
+    shown: list[RunCurves] = []
+    failed = False
+    for run in arguments.runs:
+        try:
+            with Progress(run, quiet=arguments.quiet > 0) as progress:
+                found = verify_run(run, options, registry=registry, progress=progress.advance)
+            shown.append(curves_of(found.run, found.report, _timeline(run)))
+        except AuditError as error:
+            if len(arguments.runs) == 1:
+                raise
+            complain("report", error)
+            failed = True
+    if not shown:
+        return 2
+    page = render(shown)
+    write(page, None if arguments.output == "-" else arguments.output)
+    if arguments.output != "-" and not arguments.quiet:
+        verdicts = ", ".join(f"{item.report.path} is {item.report.verdict}" for item in shown)
+        size = human_bytes(len(page.encode("utf-8", "backslashreplace")))
+        print(one_line(f"{arguments.output}: {size}, {verdicts}"), file=sys.stdout)
+    return 2 if failed or any(item.report.crashed for item in shown) else 0
+
+
+def _timeline(path: str) -> Timeline:
+    """The batches that the run's ledger tells of; a ledger that cannot be read has its finding already."""
+    try:
+        ledger = open_ledger(locate(path)[0], write=False)
+        if ledger is None:
+            return Timeline()
+        try:
+            return timeline_of(ledger.rows())
+        finally:
+            ledger.close()
+    except LedgerError:
+        return Timeline()

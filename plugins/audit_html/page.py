@@ -1,0 +1,155 @@
+"""Put the page together: one file that loads nothing, runs no other script than its own, and escapes what it shows."""
+
+import json
+import os
+import time
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from audit import __version__
+from audit.curves import Mark, Placed, RunCurves
+from audit.findings import Severity
+from audit_html.body import PLURAL, ROWS, article, comparison, place_of, state_class
+from audit_html.charts import charts_of, numbers, share_of
+from audit_html.markup import add, html, node, printable, raw
+
+MARKS = 2000
+"""Checkpoints, and as many findings, of all runs together that stand in the charts."""
+
+
+def render(runs: Sequence[RunCurves]) -> str:
+    """Return the page for one run, or for several side by side."""
+    charts = [charts_of(run) for run in runs]
+    share = share_of(charts)
+    rows, marks = max(20, ROWS // len(runs)), max(20, MARKS // len(runs))
+    data = {
+        "runs": [
+            {**_run(number, run, marks, rows), "charts": numbers(own, share)}
+            for number, (run, own) in enumerate(zip(runs, charts, strict=True))
+        ]
+    }
+    many = len(runs) > 1
+    main = node("main", id="main")
+    if many:
+        main.append(comparison(runs))
+    articles = [article(number, run, own, rows) for number, (run, own) in enumerate(zip(runs, charts, strict=True))]
+    wall = node("div", *articles, class_="runs many" if many else "runs one")
+    if many:
+        wall.attrib |= {"tabindex": "0", "role": "region", "aria-label": "Runs side by side"}
+    main.append(wall)
+    body = node("body", node("a", "Skip to the content", href="#main", class_="skip"), _top(runs), main, _foot())
+    style = _asset("uplot/uPlot.min.css") + _asset("page.css")
+    scripts = [f"/*\n{_asset('uplot/LICENSE')}*/\n{_asset('uplot/uPlot.iife.min.js')}", _asset("page.js")]
+    add(body, node("div", id="tip", role="tooltip", hidden=True))
+    raw(body, "script", _json(data), type="application/json", id="data")
+    for script in scripts:
+        raw(body, "script", script)
+    return html(node("html", _header(runs, style, scripts), body, lang="en"))
+
+
+def _header(runs: Sequence[RunCurves], style: str, scripts: Sequence[str]) -> Element:
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {' '.join(map(_hash, scripts))}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    title = ", ".join(f"{run.report.path}: {run.report.verdict}" for run in runs[:3])
+    head = node(
+        "head",
+        node("meta", charset="utf-8"),
+        node("meta", http_equiv="Content-Security-Policy", content=policy),
+        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        node("meta", name="color-scheme", content="light dark"),
+        node("title", f"{title}{', ...' if len(runs) > 3 else ''} - checkpoint audit"),
+    )
+    raw(head, "style", style)
+    return head
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+
+
+def _top(runs: Sequence[RunCurves]) -> Element:
+    filters = node("fieldset", node("legend", "Show", class_="unseen"), class_="filter")
+    for severity in Severity:
+        count = sum(run.report.count(severity) for run in runs)
+        box = node("input", type="checkbox", value=severity.value, checked=True)
+        filters.append(node("label", box, node("span", PLURAL[severity]), node("b", str(count)), class_=severity.value))
+    tools = node("div", filters, class_="tools", role="group", aria_label="Page")
+    if len(runs) > 1:
+        box = node("input", type="checkbox", id="same", checked=True)
+        tools.append(node("label", box, "same scales", class_="same"))
+    tools.append(node("button", "Theme: automatic", type="button", id="theme"))
+    tools.append(node("button", "Print", type="button", id="print"))
+    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    title = node("div", node("h1", "Checkpoint audit"), node("p", f"{made}, version {__version__}"))
+    return node("header", title, tools, class_="top")
+
+
+def _foot() -> Element:
+    return node(
+        "footer",
+        node(
+            "p",
+            "Drag across a chart to look closer, double-click to go back. With the keyboard, on a chart: ",
+            node("kbd", "←"), " ", node("kbd", "→"), " read the values, ", node("kbd", "+"), " ", node("kbd", "−"),
+            " closer and back, ", node("kbd", "0"), " everything.",
+            class_="help",
+        ),
+        node("p", "Where many numbers share a pixel, the line is their median and the band reaches from least to greatest."),
+        node("p", "Charts by uPlot 1.6.32, © Leon Sorokin, MIT licence."),
+        class_="foot",
+    )  # fmt: skip
+
+
+def _run(number: int, run: RunCurves, marks: int, rows: int) -> dict[str, Any]:
+    """What the script knows of a run besides the charts' numbers."""
+    order = sorted(enumerate(run.placed), key=lambda item: -item[1].finding.severity.rank)
+    first = max(0, len(run.marks) - rows)
+    return {
+        "id": f"r{number}",
+        "name": printable(run.report.path),
+        "last": run.last_step,
+        "legs": [leg.last for leg in run.legs[:200]],
+        "marks": [
+            _mark(place, mark, place >= first) for place, mark in enumerate(run.marks) if mark.step <= run.last_step
+        ][-marks:],
+        "findings": [_finding(place, item) for place, item in order if item.step is not None][:marks],
+    }
+
+
+def _mark(number: int, mark: Mark, listed: bool) -> dict[str, Any]:
+    words = [mark.state, *(["sealed"] if mark.sealed else []), *(["best"] if mark.best else [])]
+    if mark.resume_here:
+        words.append("resume from here")
+    return {
+        "row": number if listed else None,
+        "step": mark.step,
+        "state": state_class(mark),
+        "text": printable(f"{mark.name}: {', '.join(words)}"),
+    }
+
+
+def _finding(number: int, placed: Placed) -> dict[str, Any]:
+    finding = placed.finding
+    return {
+        "number": number,
+        "step": placed.step,
+        "key": placed.key,
+        "severity": finding.severity.value,
+        "text": printable(f"{finding.severity.value}, {place_of(finding)}: {finding.message}"),
+    }
+
+
+def _json(data: Any) -> str:
+    """JSON in which nothing can end the element that holds it, and nothing begins a comment."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _asset(name: str) -> str:
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
