@@ -1,9 +1,11 @@
-"""What a run's ledger says when an audit begins: seals, remembered scans, the step that was reached."""
+"""What a run's ledger says when an audit begins: seals, remembered scans, batches, the step that was reached."""
 
 import os
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.batches import FAILED, FINISHED, LEG, STOPPED, Timeline, timeline_of
 from audit.seal import Seal, seals_of
 
 if TYPE_CHECKING:
@@ -13,6 +15,9 @@ if TYPE_CHECKING:
 class Records(NamedTuple):
     """``seals`` by checkpoint, ``scans`` as (stamp, text) by (checkpoint, file), ``reached`` the highest step seen.
 
+    ``batches`` are those of ``audit train``. ``told`` is the step at which the last leg of a training ended early, as far as
+    it was heard of, 0 where something was begun since; ``ever`` the highest step of all times, whatever was given up later.
+    ``quarantined`` are the steps of checkpoints that were moved aside.
     ``unusable`` says why the ledger could not be used, ``edited`` that its rows are not what was written, ``unwritable``
     that nothing can be added to it. ``pruned`` holds the steps of checkpoints that somebody asked to remove; ``snapshot``
     says that this is a copy of one checkpoint of another run.
@@ -27,6 +32,10 @@ class Records(NamedTuple):
     unwritable: str | None = None
     pruned: frozenset[int] = frozenset()
     snapshot: bool = False
+    batches: Timeline = Timeline()
+    told: int = 0
+    ever: int = 0
+    quarantined: frozenset[int] = frozenset()
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
@@ -58,7 +67,17 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         return Records(unusable=str(error)), None
     observed = sum(row.kind == "observation" for row in rows)
     records = Records(
-        seals_of(rows), scans, reached_by(rows), observed, None, None, unwritable, pruned_of(rows), _is_snapshot(rows)
+        seals=seals_of(rows),
+        scans=scans,
+        reached=reached_by(rows),
+        observed=observed,
+        unwritable=unwritable,
+        pruned=pruned_of(rows),
+        snapshot=_is_snapshot(rows),
+        batches=timeline_of(rows),
+        told=told_by(rows),
+        ever=max((_step_in(row.content, "step") or 0 for row in rows if row.kind == "observation"), default=0),
+        quarantined=quarantined_by(rows),
     )
     if not write or not ledger.writable:
         ledger.close()
@@ -93,16 +112,75 @@ def _is_snapshot(rows: "tuple[Row, ...]") -> bool:
 def reached_by(rows: "tuple[Row, ...]") -> int:
     """Return the step that the run is known to have reached.
 
-    An observation raises it. What the guard handed out, or that it allowed a fresh start, or a quarantine that somebody
-    asked for, or where a training said that it begins, is a known way back: it sets the step anew.
+    An observation raises it, and so does a batch that was finished. What the guard handed out, or that it allowed a fresh
+    start, or a quarantine that somebody asked for, or where a training said that it begins, is a known way back: it sets the
+    step anew. A checkpoint that lay beyond it then is of the history that was given up, as long as it is there: its step
+    is not reached again by being seen.
     """
     reached = 0
+    seen: Mapping[str, Any] = {}
+    given_up: set[int] = set()
     for row in rows:
-        step = row.content.get("step")
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
-            continue
         if row.kind == "observation":
-            reached = max(reached, step)
-        elif row.kind in ("guard", "quarantine", "start"):
-            reached = step
+            seen = row.content
+            given_up = given_up and given_up & _steps_seen(seen)
+            step = _step_in(seen, "step")
+            if step is not None and step not in given_up:
+                reached = max(reached, step)
+            continue
+        back = _way_back(row)
+        if back is not None:
+            reached = back
+            whole = _step_in(seen, "step") or 0  # a save beyond it went on while the guard looked
+            left = _steps_seen(seen) if row.kind != "quarantine" else ()  # what was moved away is not seen again
+            given_up = {step for step in left if back < step <= whole}
+        elif row.kind == "batch" and row.content.get("event") == FINISHED:
+            reached = max(reached, _step_in(row.content, "last_step") or 0)
     return reached
+
+
+def told_by(rows: "tuple[Row, ...]") -> int:
+    """Return the step at which the last leg of a training failed or was stopped, 0 where something was begun since."""
+    told = 0
+    for row in rows:
+        if _way_back(row) is not None:
+            told = 0
+        elif row.kind == "batch":
+            early = row.content.get("event") in (STOPPED, FAILED)
+            told = (_step_in(row.content, "step") or 0) if early else 0
+    return told
+
+
+def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
+    """Return the steps of checkpoints that were moved into quarantine and not back."""
+    found: set[int] = set()
+    for row in rows:
+        if row.kind == "quarantine":
+            steps = _steps_of([row.content.get("checkpoint")])
+            found = found | steps if row.content.get("action") == "moved" else found - steps
+    return frozenset(found)
+
+
+def _way_back(row: "Row") -> int | None:
+    """The step that a row sets anew, None where it sets none."""
+    if row.kind in ("guard", "quarantine", "start"):
+        return _step_in(row.content, "step")
+    if row.kind == "batch" and row.content.get("event") == LEG:
+        return _step_in(row.content, "first_step")
+    return None
+
+
+def _step_in(content: Mapping[str, Any], key: str) -> int | None:
+    step = content.get(key)
+    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
+
+
+def _steps_seen(observation: Mapping[str, Any]) -> set[int]:
+    return _steps_of(observation.get("checkpoints"))
+
+
+def _steps_of(names: Any) -> set[int]:
+    """The steps of checkpoints by their names; what is no name of one is passed over."""
+    texts = (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+    found = (re.fullmatch(r"checkpoint-([0-9]{1,18})", text) for text in texts)
+    return {int(match[1]) for match in found if match is not None}

@@ -39,7 +39,7 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
     # One that was renamed is there as well, under the step of its state.
     states = [checkpoint.optional("state") for checkpoint in run.checkpoints]
     present.update(state.global_step for state in states if state is not None)
-    present |= run.records.pruned
+    present |= run.records.pruned | run.records.quarantined
     judged = 0
     for lineage in lineages:
         missing: list[int] = []
@@ -83,7 +83,6 @@ def _interval(before: Checkpoint, after: Checkpoint) -> int | None:
         arguments = checkpoint.optional("arguments") or {}
         if state is None or arguments.get("save_strategy") != "steps" or state.global_step != checkpoint.step:
             return None
-        given = arguments.get("save_steps")
         given = arguments.get("save_steps")
         every = state.save_steps if state.save_steps is not None else given
         if not isinstance(every, int | float) or not 1 <= every < 1e15:
