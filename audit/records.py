@@ -114,8 +114,8 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
 
     An observation raises it, and so does a batch that was finished. What the guard handed out, or that it allowed a fresh
     start, or a quarantine that somebody asked for, or where a training said that it begins, is a known way back: it sets the
-    step anew. A checkpoint that lay beyond it then is of the history that was given up, as long as it is there: its step
-    is not reached again by being seen.
+    step anew. Once a training has begun there, a checkpoint that lies beyond it is of the history that was given up, as long
+    as it is there: its step is not reached again by being seen.
     """
     reached = 0
     seen: Mapping[str, Any] = {}
@@ -132,7 +132,7 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
         if back is not None:
             reached = back
             whole = _step_in(seen, "step") or 0  # a save beyond it went on while the guard looked
-            left = _steps_seen(seen) if row.kind != "quarantine" else ()  # what was moved away is not seen again
+            left = _steps_seen(seen) if row.kind in ("batch", "start") else ()
             given_up = {step for step in left if back < step <= whole}
         elif row.kind == "batch" and row.content.get("event") == FINISHED:
             reached = max(reached, _step_in(row.content, "last_step") or 0)

@@ -41,7 +41,7 @@ def test_a_checkpoint_beyond_the_way_back_is_given_up_and_not_reached_by_being_s
 def test_a_save_that_goes_on_while_the_guard_looks_is_not_given_up() -> None:
     looked = ("observation", {"step": 100, "checkpoints": ["checkpoint-100", "checkpoint-200"]})
 
-    assert reached_by(rows(looked, ("guard", {"step": 100}), seen(100, 200))) == 200
+    assert reached_by(rows(looked, ("start", {"step": 100}), seen(100, 200))) == 200
 
 
 def test_what_a_leg_that_ended_early_told_holds_until_something_is_begun() -> None:
