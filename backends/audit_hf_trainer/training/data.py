@@ -221,7 +221,9 @@ class _Reader:
             except (AuditError, MemoryError):
                 raise
             except jinja2.TemplateSyntaxError as error:
-                raise ConfigError(f"the tokenizer's chat template is no valid template: {error}") from error
+                raise ConfigError(
+                    f"the tokenizer's chat template is no valid template: {error.message}, line {error.lineno}"
+                ) from error
             except Exception as error:
                 raise BadData(self._path, number, _refusal(error)) from error
             reason = self._wrong(ids, labels, found)
@@ -249,7 +251,7 @@ class _Reader:
     def _wrong(self, ids: Sequence[int], labels: Sequence[int], found: str) -> str | None:
         """Return why an example cannot be trained. Raises ConfigError where that is not the row's fault."""
         if len(ids) < 2:
-            return f"makes {len(ids)} tokens; an example needs 2, one to predict the other"
+            return f"makes {len(ids)} token{'s' * (len(ids) != 1)}; an example needs 2, one to predict the other"
         largest = max(*ids, *labels)
         if self._vocabulary is not None and largest >= self._vocabulary:
             if found == INPUT_IDS:
@@ -259,10 +261,10 @@ class _Reader:
                 "they do not belong together"
             )
         # The first label is the prediction of nothing.
-        learned = [index for index, label in enumerate(labels) if label != IGNORED and index > 0]
-        if not learned:
-            return "has no token that is learned: all labels are -100"
-        if learned[0] >= self._limit:
+        learned = next((place for place in range(1, len(labels)) if labels[place] != IGNORED), None)
+        if learned is None:
+            return "has no token that is learned: all labels after the first are -100"
+        if learned >= self._limit:
             return f"has nothing to learn within its first {self._limit} tokens; raise data.max_length or shorten it"
         return None
 
@@ -409,14 +411,16 @@ def _common(one: Sequence[object], other: Sequence[object]) -> int:
 
 
 def _raise_cause(error: BaseException, path: str) -> None:
-    """Raise what the generator raised, which datasets wraps."""
-    cause: BaseException | None = error
+    """Raise what the generator raised, which datasets wraps once or twice."""
+    cause: BaseException | None = error.__cause__
     while cause is not None:
         if isinstance(cause, AuditError):
             raise cause from None
         if isinstance(cause, OSError) and cause.errno == errno.ENOSPC:
             raise LegFailed(f"the disk is full: no room for the examples of {path}", "disk-full") from cause
         cause = cause.__cause__ or cause.__context__
+    if error.__cause__ is not None:
+        raise error.__cause__
 
 
 def _remove(directory: str, process: int) -> None:

@@ -9,12 +9,13 @@ PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
 )
-MARKED = (
+MARKED = (  # a line break after a tag would be swallowed
     "{% for message in messages %}"
-    "<|start|>{{ message['role'] }}\n"
-    "{%- if message['role'] == 'assistant' -%}"
-    "{% generation %}{{ '\n' + message['content'] }}<|end|>{% endgeneration %}"
-    "{%- else %}\n{{ message['content'] }}<|end|>{% endif %}\n"
+    "{{ '<|start|>' + message['role'] + '\n' }}"
+    "{% if message['role'] == 'assistant' %}"
+    "{% generation %}{{ message['content'] + '<|end|>' }}{% endgeneration %}"
+    "{% else %}{{ message['content'] + '<|end|>' }}{% endif %}"
+    "{{ '\n' }}"
     "{% endfor %}"
 )
 VOCABULARY = 300
