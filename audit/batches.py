@@ -19,6 +19,7 @@ The ledger comes with the audited run: rows of any shape must do no harm, and a 
 than their reading.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -115,8 +116,8 @@ class Timeline(NamedTuple):
 
         A batch that is whole at ``step``, but not yet retired, is still returned where no other begins.
         """
-        begun = [segment for segment in self.segments if segment.first_step <= step]
-        return begun[-1] if begun else None
+        index = bisect_right(self.segments, step, key=lambda segment: segment.first_step)
+        return self.segments[index - 1] if index else None
 
     def beyond(self, step: int) -> tuple[Batch, ...]:
         """Return the batches that come after the owner of ``step``: those given up before, and those begun later."""
@@ -126,6 +127,14 @@ class Timeline(NamedTuple):
         over = {segment.batch for segment in self.segments if segment.over}
         ahead = [known[digest] for digest in later if digest not in over and (owner is None or digest != owner.batch)]
         return (*ahead, *(item for item in self.redo if item.digest not in later))
+
+    def unseen(self, step: int) -> bool:
+        """Whether ``step`` trained examples that no step before had: it lies in a batch's first go through its file."""
+        owner = self.owner(step - 1)
+        if owner is None or owner.examples is None or owner.examples_per_step is None:
+            return True
+        epochs = _whole(owner.plan.get("epochs")) or 1
+        return owner.example_at(step - 1) * epochs < owner.examples
 
     def batch(self, digest: str) -> Batch | None:
         """Return the batch of this data file."""

@@ -1,5 +1,6 @@
-"""Where training was resumed, as far as the files show it.
+"""Where training was resumed: as the ledger tells it, otherwise as far as the files show it.
 
+`audit train` records every leg, so within its batches the boundaries are known and nothing is guessed. Elsewhere:
 Trainer reloads the old history, so a plain resume leaves no trace in the steps. What does: training arguments that
 differ between neighbours (they are pickled once a session), a save off the grid of ``save_steps`` that was continued,
 ``resume_from_checkpoint`` in the arguments, another ``max_steps``, and in the log an epoch that goes back or changes
@@ -10,10 +11,12 @@ one that is missed is no longer a known boundary for them.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.batches import Timeline
 from audit.series import Point, series, tail
 
 if TYPE_CHECKING:
@@ -54,16 +57,55 @@ WINDOW = 5
 
 
 class Boundary(NamedTuple):
-    """The last step before a resume, and what shows it."""
+    """The last step before a resume, and what shows it.
+
+    ``new_data``: the ledger says that another data file begins there. ``counted``: it says which examples follow, so that
+    none of them was trained before.
+    """
 
     step: int
     reason: str
+    new_data: bool = False
+    counted: bool = False
 
 
-def boundaries_of(lineage: Sequence["Checkpoint"]) -> tuple[Boundary, ...]:
+def boundaries_of(lineage: Sequence["Checkpoint"], batches: Timeline = Timeline()) -> tuple[Boundary, ...]:  # noqa: B008
     """Return the boundaries of one lineage by step, each once."""
     if not lineage:
         return ()
+    guessed = _guessed(lineage)
+    if not batches.segments:
+        return guessed
+    known = {boundary.step: boundary for boundary in _told(batches)}
+    near = 2 * _interval(lineage[-1].history)
+    ordered = sorted(known)
+    for boundary in guessed:
+        at = bisect_left(ordered, boundary.step)
+        beside = any(abs(step - boundary.step) <= near for step in ordered[max(at - 1, 0) : at + 1])
+        if not beside and not _covered(batches, boundary.step):
+            known[boundary.step] = boundary
+    return tuple(known[step] for step in sorted(known))
+
+
+def _told(batches: Timeline) -> Iterator[Boundary]:
+    """Where the legs of the ledger begin; the run's own beginning is none."""
+    before = None
+    for segment in batches.segments:
+        new = before is None or before.batch != segment.batch
+        if segment.first_step > 0:
+            counted = segment.examples_per_step is not None
+            reason = f"batch {segment.file} {'begins' if new else 'goes on'}"
+            yield Boundary(segment.first_step, reason, new, counted)
+        before = segment
+
+
+def _covered(batches: Timeline, step: int) -> bool:
+    """Whether a leg of the ledger went through this step, so that no other resume was there."""
+    owner = batches.owner(step)
+    return owner is not None and (owner.last_step is None or step < owner.last_step)
+
+
+def _guessed(lineage: Sequence["Checkpoint"]) -> tuple[Boundary, ...]:
     newest = lineage[-1]
     found: dict[int, str] = {}
     for boundary in (*_between(lineage), *_off_grid(lineage)):

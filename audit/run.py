@@ -17,6 +17,7 @@ from audit.seal import scan_from, stamp_of
 from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
 
 if TYPE_CHECKING:
+    from audit.batches import Timeline
     from audit.boundaries import Boundary
     from audit.formats.trainer_state import History, StateDocument
     from audit.scan import FileScan, Span
@@ -203,10 +204,17 @@ class Run(Facts):
 
     @fact
     def boundaries(self) -> "tuple[tuple[Boundary, ...], ...]":
-        """Where training was resumed, for each lineage, as far as the files show it; see :mod:`audit.boundaries`."""
+        """Where training was resumed, for each lineage, by the ledger and by the files; see :mod:`audit.boundaries`."""
         from audit.boundaries import boundaries_of
 
-        return tuple(boundaries_of(lineage) for lineage in self.lineages)
+        return tuple(boundaries_of(lineage, self.records.batches) for lineage in self.lineages)
+
+    @fact
+    def batches(self) -> "Timeline":
+        """The batches of `audit train`, as the ledger tells them; see :mod:`audit.batches`."""
+        if not self.records.batches.batches:
+            raise NotApplicable("the ledger tells of no batch: no `audit train` has trained here")
+        return self.records.batches
 
     @fact
     def newest(self) -> Checkpoint:

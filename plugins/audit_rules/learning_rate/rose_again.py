@@ -1,5 +1,6 @@
 """learning-rate/rose-again."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from audit.boundaries import Boundary, never_rises, rises
@@ -47,7 +48,8 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             continue
         found = list(rises(points, rise))
         if not falling:
-            found = [pair for pair in found if _resumed(*pair, boundaries)]
+            known = [item.step for item in boundaries]
+            found = [pair for pair in found if _resumed(*pair, known)]
         elif kind == "linear" and found and not _was_straight(points, found[0][0], boundaries, bow):
             reason = "the rate does not follow a linear schedule: the program has a scheduler of its own"
             continue
@@ -69,10 +71,11 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
         raise NotApplicable(reason)
 
 
-def _resumed(before: Point, after: Point, boundaries: Sequence[Boundary]) -> bool:
+def _resumed(before: Point, after: Point, known: Sequence[int]) -> bool:
     """Whether a boundary lies at the rise; the first step of a session still logs the old rate."""
     reach = 2 * (after.step - before.step)
-    return any(before.step - reach <= item.step <= after.step for item in boundaries)
+    at = bisect_left(known, before.step - reach)
+    return at < len(known) and known[at] <= after.step
 
 
 def _was_straight(points: Sequence[Point], end: Point, boundaries: Sequence[Boundary], bow: float) -> bool:

@@ -1,9 +1,12 @@
 """The loss of one lineage, its boundaries, and the windows before and after a place in it."""
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
+from audit.batches import Timeline
 from audit.boundaries import Boundary
 from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
@@ -15,11 +18,16 @@ _REWARDS = ("objective/", "policy/", "val/ratio")
 
 
 class Losses(NamedTuple):
-    """The finite losses of one lineage, newest history, and the boundaries within them."""
+    """The finite losses of one lineage, newest history, and the boundaries within them.
+
+    ``unseen`` are those of examples that were trained for the first time: where a data file is gone through several times,
+    the loss falls with each, and a new file is compared with what was new before.
+    """
 
     lineage: Sequence[Checkpoint]
     points: list[Point]
     boundaries: tuple[Boundary, ...]
+    unseen: list[Point]
 
 
 def losses_of(run: Run, include_rl: bool) -> list[Losses]:
@@ -32,7 +40,7 @@ def losses_of(run: Run, include_rl: bool) -> list[Losses]:
         if not include_rl and is_rl(history.keys, points):
             reason = "reinforcement learning: its loss hovers around 0 and says nothing"
         elif points:
-            found.append(Losses(lineage, points, boundaries))
+            found.append(Losses(lineage, points, boundaries, _unseen(points, run.records.batches)))
     if not found:
         raise NotApplicable(reason)
     return found
@@ -45,6 +53,12 @@ def _finite(history: History) -> list[Point]:
     return history.kept["loss, finite"]  # type: ignore[no-any-return]
 
 
+def _unseen(points: list[Point], batches: Timeline) -> list[Point]:
+    if not any(segment.plan.get("epochs") not in (None, 1) for segment in batches.segments):
+        return points
+    return [point for point in points if batches.unseen(point.step)]
+
+
 def is_rl(keys: Iterable[str], points: Sequence[Point]) -> bool:
     """Rewards are logged (DPO and its kin log ``rewards/chosen`` only, and are no RL), or the loss changes its sign."""
     if any(point.value < 0 for point in points):
@@ -54,17 +68,35 @@ def is_rl(keys: Iterable[str], points: Sequence[Point]) -> bool:
 
 def at_boundaries(losses: Losses, before: int, after: int) -> Iterator[tuple[Boundary, list[float], list[float]]]:
     """Yield each boundary with the last ``before`` and the first ``after`` losses, where there are so many."""
-    steps = [point.step for point in losses.points]
+    every, new = Places(losses.points), Places(losses.unseen)
     for boundary in losses.boundaries:
-        cut = _after(steps, boundary.step)
-        if cut >= before and len(steps) - cut >= after:
-            values = [point.value for point in losses.points[cut - before : cut + after]]
+        points, places = (losses.unseen, new) if boundary.new_data else (losses.points, every)
+        cut = places.after(boundary.step)
+        if cut >= before and len(points) - cut >= after:
+            values = [point.value for point in points[cut - before : cut + after]]
             yield boundary, values[:before], values[before:]
 
 
-def _after(steps: Sequence[int], step: int) -> int:
-    """Position of the first loss after a step. The log may not ascend, so no bisection."""
-    return next((index for index, at in enumerate(steps) if at > step), len(steps))
+def begins_again(losses: Losses, old: Sequence[float], new: Sequence[float], fallen: float, back: float) -> bool:
+    """Whether the loss had fallen by more than ``fallen`` and is back at ``back`` of the way to the run's beginning."""
+    count = len(new)
+    first = median([point.value for point in losses.points[:count]])
+    low, high = median(old), median(new)
+    return first > low * (1 + fallen) and min(new) > max(old[-count:]) and high - low >= back * (first - low)
+
+
+class Places:
+    """Where in a log a step is: found by bisection, unless the log does not ascend."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._steps = [point.step for point in points]
+        self._ascending = all(before <= after for before, after in pairwise(self._steps))
+
+    def after(self, step: int) -> int:
+        """Position of the first point after a step."""
+        if self._ascending:
+            return bisect_right(self._steps, step)
+        return next((index for index, at in enumerate(self._steps) if at > step), len(self._steps))
 
 
 def first_after(losses: Losses, step: int) -> str | None:

@@ -1,13 +1,13 @@
 """loss/fell-suspiciously."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.run import Run
-from audit.series import median, series
-from audit_rules.loss._windows import Losses, at_boundaries, falls, first_after, losses_of
+from audit.series import Point, median, series
+from audit_rules.loss._windows import Places, at_boundaries, falls, first_after, losses_of
 
 
 @rule(
@@ -30,12 +30,15 @@ def fell_suspiciously(
     loss that gets better is its only sign in the curve.
 
     Where a new epoch over the same data begins, the loss falls by itself: a boundary within 2 % of the end of an epoch,
-    after which the epoch goes on, is left out. Easier data is a legitimate cause, therefore a warning.
+    after which the epoch goes on, is left out. Easier data is a legitimate cause, therefore a warning. Where the ledger
+    counts the examples of `audit train`, none of them is replayed, and nothing is judged.
     """
     judged = 0
     for losses in losses_of(run, include_rl):
+        epochs = series(losses.lineage[-1].history, "epoch")
+        places = Places(epochs)
         for boundary, old, new in at_boundaries(losses, before, after):
-            if _new_epoch(losses, boundary.step, epoch_end):
+            if boundary.counted or _new_epoch(epochs, places.after(boundary.step), epoch_end):
                 continue
             judged += 1
             if falls(old, new, share):
@@ -52,9 +55,7 @@ def fell_suspiciously(
         raise NotApplicable(f"no known boundary with {before} losses before and {after} after it: not enough data")
 
 
-def _new_epoch(losses: Losses, step: int, slack: float) -> bool:
-    points = series(losses.lineage[-1].history, "epoch")
-    index = next((index for index, point in enumerate(points) if point.step > step), len(points))
+def _new_epoch(points: Sequence[Point], index: int, slack: float) -> bool:
     if not 0 < index < len(points):
         return False
     at, later = points[index - 1].value, points[index].value

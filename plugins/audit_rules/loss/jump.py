@@ -7,7 +7,7 @@ from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.run import Run
 from audit.series import median
-from audit_rules.loss._windows import at_boundaries, first_after, losses_of, rises
+from audit_rules.loss._windows import at_boundaries, begins_again, first_after, losses_of, rises
 
 
 @rule(
@@ -16,7 +16,14 @@ from audit_rules.loss._windows import at_boundaries, first_after, losses_of, ris
     explained_by=("loss/restarted",),
 )
 def jump(
-    run: Run, *, before: int = 20, after: int = 5, share: float = 0.10, include_rl: bool = False
+    run: Run,
+    *,
+    before: int = 20,
+    after: int = 5,
+    share: float = 0.10,
+    fallen: float = 0.25,
+    back: float = 0.8,
+    include_rl: bool = False,
 ) -> Iterator[Violation]:
     """The loss does not continue where training was resumed: it jumps up and stays there.
 
@@ -24,13 +31,17 @@ def jump(
     more than 10 %. By chance that happens once in 53 130; of 900 clean boundaries of real runs none did, while own first
     losses spliced in after the boundary (weights not restored) were seen in 87 %.
 
-    A boundary is where the files show a resume (audit.boundaries). New data may be harder: then the jump is real, but
-    no fault. Runs with logged rewards are left out unless ``include_rl``.
+    A boundary is where the ledger or the files show a resume (audit.boundaries). New data may be harder: then the jump is
+    real, but no fault. So where the ledger says that another data file begins, it is a warning, and only where the loss
+    had fallen by more than 25 % and is back at 80 % or more of the way to the run's own beginning; a second time it is
+    loss/restarted. Runs with logged rewards are left out unless ``include_rl``.
     """
     judged = 0
     for losses in losses_of(run, include_rl):
         for boundary, old, new in at_boundaries(losses, before, after):
             judged += 1
+            if boundary.new_data and not begins_again(losses, old, new, fallen, back):
+                continue
             if rises(old, new, share):
                 yield Violation(
                     f"The loss jumps from {median(old):.4g} to {median(new):.4g} at the boundary of step "
@@ -40,6 +51,7 @@ def jump(
                     file=run.backend.state_file,
                     expected=round(max(old), 6),
                     actual=round(min(new), 6),
+                    severity=Severity.WARNING if boundary.new_data else None,
                 )
     if not judged:
         raise NotApplicable(f"no known boundary with {before} losses before and {after} after it: not enough data")

@@ -1,5 +1,6 @@
 """loss/level-rose."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from audit.errors import NotApplicable
@@ -40,9 +41,9 @@ def level_rose(
         if len(losses.points) < before + after:
             continue
         judged += 1
-        known = [boundary.step for boundary in losses.boundaries]
+        known = [boundary.step for boundary in losses.boundaries]  # ascending
         episodes = _episodes(losses.points, before, after, deviations, share, floor)
-        episodes = [item for item in episodes if not any(item[0].step <= step <= item[1].step for step in known)]
+        episodes = [item for item in episodes if not _any_between(known, item[0].step, item[1].step)]
         rest = f" (and {len(episodes) - _SHOWN} more times)" if len(episodes) > _SHOWN else ""
         for number, (start, _, was, now) in enumerate(episodes[:_SHOWN], start=1):
             more = rest if number == _SHOWN else ""
@@ -56,6 +57,11 @@ def level_rose(
             )
     if not judged:
         raise NotApplicable(f"fewer than {before + after} losses: not enough data")
+
+
+def _any_between(steps: Sequence[int], first: int, last: int) -> bool:
+    at = bisect_left(steps, first)
+    return at < len(steps) and steps[at] <= last
 
 
 def _episodes(

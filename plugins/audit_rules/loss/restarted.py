@@ -7,7 +7,7 @@ from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.run import Run
 from audit.series import median
-from audit_rules.loss._windows import at_boundaries, losses_of
+from audit_rules.loss._windows import at_boundaries, begins_again, losses_of
 
 
 @rule(
@@ -28,7 +28,8 @@ def restarted(
 
     It had fallen by more than 25 %, and the first 3 losses after the boundary are back at 80 % or more of the way to
     the run's first 3, at 2 boundaries or more. So each batch trained a fresh model and only the last one is in the
-    checkpoint. New and harder data lifts a loss, but not each time to the level of the untrained model.
+    checkpoint. New and harder data lifts a loss, but not each time to the level of the untrained model. Where a data file
+    is gone through several times, the first time counts: seen examples have a lower loss than new ones.
     """
     judged = 0
     for losses in losses_of(run, include_rl):
@@ -36,9 +37,8 @@ def restarted(
         teeth, seen = [], 0
         for boundary, old, new in at_boundaries(losses, before, after):
             seen += 1
-            low, high = median(old), median(new)
-            if first > low * (1 + fallen) and min(new) > max(old[-after:]) and high - low >= back * (first - low):
-                teeth.append((boundary.step, low, high))
+            if begins_again(losses, old, new, fallen, back):
+                teeth.append((boundary.step, median(old), median(new)))
         judged += seen >= boundaries
         if len(teeth) >= boundaries:
             steps = ", ".join(str(step) for step, _, _ in teeth[:4]) + (", ..." if len(teeth) > 4 else "")
