@@ -10,13 +10,14 @@ program has imported it before.
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["AuditError", "Report", "ResumeRefused", "Severity", "guard", "verify"]
+__all__ = ["AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "guard", "verify"]
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
+    from audit.config import Options
     from audit.decision import ResumeRefused
     from audit.errors import AuditError
-    from audit.findings import Severity
+    from audit.findings import Finding, Severity
     from audit.report import Report
 
 _HOMES = {
@@ -24,15 +25,19 @@ _HOMES = {
     "guard": "audit.api",
     "ResumeRefused": "audit.decision",
     "AuditError": "audit.errors",
+    "Finding": "audit.findings",
+    "Options": "audit.config",
     "Severity": "audit.findings",
     "Report": "audit.report",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name at its first use, so that ``audit --version`` pays for none of them."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'audit' has no attribute '{name}'")
-    from importlib import import_module
+if not TYPE_CHECKING:  # or every misspelt name would be a value of any type
 
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        """Import a public name at its first use, so that ``audit --version`` pays for none of them."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'audit' has no attribute '{name}'")
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)

@@ -44,7 +44,7 @@ class Verified(NamedTuple):
 
 
 def verify(
-    path: str,
+    path: str | os.PathLike[str],
     options: Options | None = None,
     *,
     registry: Registry | None = None,
@@ -58,7 +58,7 @@ def verify(
     checkpoint in it (unless ``options.allow_empty``), a plugin that does not load. Nothing of the run is executed, and
     no checkpoint is changed.
     """
-    return verify_run(path, options, registry=registry, progress=progress).report
+    return verify_run(os.fspath(path), options, registry=registry, progress=progress).report
 
 
 def verify_run(

@@ -56,7 +56,7 @@ def compare_tensors(
     budget = [2 * sum([*_sizes(mine).values(), *_sizes(other).values()])]
     found: list[TensorChange] = []
     same = 0
-    with _Readers(troubles) as readers:
+    with _Readers() as readers:
         for name in dict.fromkeys([*mine, *other]):
             first, second = mine.get(name), other.get(name)
             if first is None or second is None:
@@ -68,7 +68,11 @@ def compare_tensors(
             if first.file.path == second.file.path and first.file.path in same_files:
                 same += 1
                 continue
-            change = _change(name, first, second, readers, budget, troubles)
+            try:
+                change = _change(name, first, second, readers, budget)
+            except OSError as error:
+                troubles.append(f"{name}: {error.strerror or error}")
+                continue
             if change is None:
                 same += 1
             else:
@@ -80,9 +84,8 @@ def _sizes(places: dict[str, Place]) -> dict[str, int]:
     return {place.file.path: place.file.entry.size for place in places.values()}
 
 
-def _change(
-    name: str, first: Place, second: Place, readers: "_Readers", budget: list[int], troubles: list[str]
-) -> TensorChange | None:
+def _change(name: str, first: Place, second: Place, readers: "_Readers", budget: list[int]) -> TensorChange | None:
+    """How one tensor differs, None where it does not. Raises OSError where that cannot be said."""
     from audit.scan.differences import distance
 
     one, two = first.tensor, second.tensor
@@ -90,20 +93,13 @@ def _change(
     if one.shape != two.shape:
         return blank._replace(kind=RESHAPED)
     kind = CHANGED if one.dtype == two.dtype else RETYPED
-    elements = prod(one.shape)
     budget[0] -= one.nbytes + two.nbytes
-    parts = readers.part(first), readers.part(second)
-    if parts[0] is None or parts[1] is None:
-        return None
-    if not (first.dense and second.dense and first.order == second.order) or budget[0] < 0:
-        why = "share more storage than the files hold" if budget[0] < 0 else "lie in different orders in their files"
-        troubles.append(f"{name}: its elements {why}; not compared")
-        return None
-    try:
-        found = distance(parts[0], parts[1], elements)
-    except OSError as error:
-        troubles.append(f"{name}: {error.strerror or error}")
-        return None
+    if budget[0] < 0:
+        raise OSError("its elements share more storage than the files hold; not compared")
+    if not (first.dense and second.dense and first.order == second.order):
+        raise OSError("its elements lie in different orders in their files; not compared")
+    elements = prod(one.shape)
+    found = distance(readers.part(first), readers.part(second), elements)
     if found is None:
         return None if kind == CHANGED else blank._replace(kind=kind, elements=elements, changed=0, max_abs=0.0)
     return TensorChange(name, kind, blank.dtype, blank.shape, elements, *found)
@@ -161,12 +157,11 @@ def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Readers:
-    """The files that tensors are read from, each opened once; one that cannot be opened is one trouble."""
+    """The files that tensors are read from, each opened once."""
 
-    def __init__(self, troubles: list[str]) -> None:
+    def __init__(self) -> None:
         self._stack = ExitStack()
         self._open: dict[File, Any] = {}
-        self._troubles = troubles
 
     def __enter__(self) -> "_Readers":
         return self
@@ -174,15 +169,11 @@ class _Readers:
     def __exit__(self, *exc: object) -> None:
         self._stack.close()
 
-    def part(self, place: Place) -> "Part | None":
+    def part(self, place: Place) -> "Part":
+        """Where the tensor lies. Raises OSError where its file cannot be opened."""
         from audit.scan.differences import Part
 
         if place.file not in self._open:
-            try:
-                self._open[place.file] = self._stack.enter_context(place.file.open())
-            except OSError as error:
-                self._troubles.append(f"{place.file.path} cannot be read: {error.strerror or error}")
-                self._open[place.file] = None
-        reader = self._open[place.file]
+            self._open[place.file] = self._stack.enter_context(place.file.open())
         tensor = place.tensor
-        return Part(reader, tensor.dtype, tensor.offset, tensor.nbytes) if reader is not None else None
+        return Part(self._open[place.file], tensor.dtype, tensor.offset, tensor.nbytes)

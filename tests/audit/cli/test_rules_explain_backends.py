@@ -1,5 +1,6 @@
 """audit rules, audit explain, audit backends, audit --version, and what audit demo refuses."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,18 @@ def test_every_rule_has_one_line(audit: Audit) -> None:
 def test_the_rules_of_one_family(audit: Audit) -> None:
     assert {line.partition("/")[0] for line in audit("rules", "steps").out.splitlines()} == {"steps"}
     assert "no family is named 'stps'; there are: adapter, files" in one_line(audit("rules", "stps"))
+
+
+def test_the_rules_for_programs_have_all_that_is_known(audit: Audit) -> None:
+    ended = audit("rules", "--format", "json")
+    found = {item["id"]: item for item in json.loads(ended.out)}
+    assert (ended.code, list(found)) == (0, [rule.id for rule in load().rules])
+    optimizer, jump = found["files/missing-optimizer"], found["loss/jump"]
+    assert (optimizer["family"], optimizer["severity"], optimizer["blocks_resume"]) == ("files", "error", True)
+    assert optimizer["title"] == optimizer["documentation"].partition("\n")[0] == "The optimizer state is not there."
+    assert optimizer["remedy"] == load().rule("files/missing-optimizer").remedy
+    assert jump["options"] == dict(load().rule("loss/jump").options) != {}
+    assert {item["family"] for item in json.loads(audit("rules", "steps", "--format", "json").out)} == {"steps"}
 
 
 def test_every_rule_explains_itself(audit: Audit) -> None:

@@ -1,0 +1,61 @@
+"""Help: every command has examples, and they are lines that the program takes."""
+
+import argparse
+import re
+import shlex
+from collections.abc import Callable
+from importlib import import_module
+
+import pytest
+
+from audit.cli import COMMANDS
+from audit.cli.parser import build
+from tests.audit.cli.conftest import Ended
+
+Audit = Callable[..., Ended]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_example_of_a_command_is_taken(command: str) -> None:
+    examples = import_module(f"audit.cli.{command}").EXAMPLES
+
+    assert command in [line.split()[1] for line, _ in examples]
+    for line, meaning in examples:
+        program, *arguments = shlex.split(line)
+        assert program == "audit"
+        assert build(COMMANDS, {arguments[0]}).parse_args(arguments).command == arguments[0]
+        assert meaning
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_ends_with_its_examples(audit: Audit, command: str) -> None:
+    ended = audit(command, "--help")
+    assert (ended.code, ended.err) == (0, "")
+    shown = ended.out.partition("\nexamples:\n")[2]
+    assert re.findall(r"^  (audit .*)$", shown, re.MULTILINE) == [
+        line for line, _ in import_module(f"audit.cli.{command}").EXAMPLES
+    ]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_argument_of_a_command_is_explained_or_speaks_for_itself(command: str) -> None:
+    subparsers = next(
+        action for action in build(COMMANDS, {command})._actions if isinstance(action, argparse._SubParsersAction)
+    )
+    silent = [
+        action.dest
+        for action in subparsers.choices[command]._actions
+        if not action.help and not action.choices and action.dest not in ("runs", "backend")
+    ]
+    assert silent == []
+
+
+def test_the_help_names_every_command(audit: Audit) -> None:
+    ended = audit("--help")
+    assert ended.code == 0
+    assert set(re.findall(r"^    ([a-z]+) ", ended.out, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_without_a_command_there_is_help_and_no_success(audit: Audit) -> None:
+    assert audit().code == 2
+    assert "usage: audit" in audit().out
