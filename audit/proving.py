@@ -43,9 +43,7 @@ def prove(
     AuditError: no such run, one checkpoint in its place, a rule that crashed.
     """
     started = time.perf_counter()
-    root, only = locate(path)
-    if only:
-        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
+    root = run_of(path)
     chosen = proving(options)
     rules = chosen.chosen(registry.rules)
     records, ledger = read_records(root, record and chosen.ledger)
@@ -61,6 +59,23 @@ def prove(
         if ledger is not None:
             ledger.close()
     return Proof(run, report, tuple(item for item in run.checkpoints if provable(item, report)))
+
+
+def run_of(path: str) -> str:
+    """Return the run's directory. Raises AuditError: none there, one checkpoint, or nothing that was ever trained.
+
+    A directory that was named by mistake stays as it is, and is not reported as a run in which there is nothing to do.
+    """
+    root, only = locate(path)
+    if only:
+        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
+    try:
+        names = os.listdir(root)
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
+    if ".audit" not in names and not any(name.startswith("checkpoint-") for name in names):
+        raise AuditError(f"{path}: no checkpoint-N directory in it")
+    return root
 
 
 def proving(options: Options) -> Options:

@@ -20,10 +20,10 @@ from audit.errors import AuditError, RefusedError
 from audit.lock import RunLock, holder_of
 from audit.manager import Registry, load
 from audit.moving import moved
-from audit.proving import Proof, place_of, prove
+from audit.proving import Proof, place_of, prove, run_of
 from audit.quarantine import unchanged
 from audit.records import read_records
-from audit.run import Run, locate
+from audit.run import Run
 from audit.series import series
 
 if TYPE_CHECKING:
@@ -121,9 +121,7 @@ def prune(
     being trained, or :func:`choose` refuses, or the ledger cannot be trusted or written; AuditError where it cannot be
     done.
     """
-    root, only = locate(path)
-    if only:
-        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
+    root = run_of(path)
     chosen, plugins = options or Options(), registry or load()
     if dry_run:
         if lock is None and (holder := holder_of(root)) is not None:

@@ -22,10 +22,9 @@ from audit.config import Options
 from audit.copying import WAYS, copy_tree, sync
 from audit.errors import AuditError, RefusedError
 from audit.manager import Registry, load
-from audit.proving import newest_proven, place_of, prove, proving, seal_now
+from audit.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.recording import provable
 from audit.records import Records, read_records
-from audit.run import locate
 from audit.seal import ALGORITHM, Seal
 from audit.storage import DIRECTORY
 
@@ -71,7 +70,7 @@ def snapshot(
         raise AuditError(f"--how {how}: is not one of {', '.join(WAYS)}")
     if not _DAY.fullmatch(day):
         raise AuditError(f"{day}: is not a date like 2026-11-21")
-    root, _ = locate(run)
+    root = run_of(run)
     _check_place(root, dest)
     proof = prove(run, chosen, plugins, progress=progress)
     checkpoint = newest_proven(proof, chosen, plugins)
@@ -209,11 +208,15 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
     """Write the seal into the snapshot's own ledger, once; return what could not be written."""
     from audit.ledger import LedgerError
 
+    if not how:
+        known, _ = read_records(home, write=False)
+        if known.snapshot and seal.checkpoint in known.seals:
+            return ()
     records, ledger = read_records(home, write=True)
     if ledger is None:
         return (f"not recorded: {records.unusable or records.edited or records.unwritable}",)
     try:
-        if not records.snapshot or how:
+        if how or not records.snapshot:
             ledger.append("snapshot", {"checkpoint": seal.checkpoint, "from": os.path.abspath(run), "how": how})
         if how or seal.checkpoint not in records.seals:
             files = {name: [file.size, file.digest] for name, file in sorted(seal.files.items())}

@@ -1,0 +1,85 @@
+"""``audit prune``: what it says, and how it ends."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audit.lock import RunLock
+from audit.retention import TRASH
+from tests.audit.cli.conftest import Ended, one_line
+
+Audit = Callable[..., Ended]
+
+
+def names(run: str) -> list[str]:
+    return sorted(name for name in os.listdir(run) if name.startswith("checkpoint-"))
+
+
+def test_old_checkpoints_go_and_it_is_said_which_and_why(audit: Audit, run: str) -> None:
+    dry = audit("prune", run, "--keep", "2", "--dry-run")
+    assert (dry.code, dry.err, names(run)) == (0, "", ["checkpoint-100", "checkpoint-200", "checkpoint-300"])
+    assert dry.out.splitlines()[0].startswith("would remove  checkpoint-100  (")
+
+    done = audit("prune", run, "--keep", "2")
+    assert (done.code, done.err, names(run)) == (0, "", ["checkpoint-200", "checkpoint-300"])
+    assert done.out == dry.out.replace("would remove", "removed").replace("would keep", "kept")
+
+    again = audit("prune", run, "--keep", "2")
+    assert (again.code, again.out) == (
+        0,
+        "kept  checkpoint-200  (proven)\nkept  checkpoint-300  (proven)\nnothing to remove\n",
+    )
+    assert audit("verify", run, "--fail-on", "warning").code == 0
+
+
+def test_a_broken_one_is_named_as_such(audit: Audit, run: str) -> None:
+    Path(run, "checkpoint-100", "optimizer.pt").unlink()
+    assert ", not proven)" in audit("prune", run, "--keep", "1").out.splitlines()[0]
+
+
+def test_what_an_interrupted_call_left_is_said_to_be_cleared(audit: Audit, run: str) -> None:
+    os.makedirs(os.path.join(run, TRASH))
+    os.rename(os.path.join(run, "checkpoint-100"), os.path.join(run, TRASH, "checkpoint-100"))
+    assert audit("prune", run, "--keep", "2").out.startswith("cleared  1 that an interrupted call had left")
+
+
+def test_a_run_that_is_being_trained_is_refused_in_one_line(audit: Audit, run: str) -> None:
+    with RunLock(run, "trained"):
+        ended = audit("prune", run, "--keep", "1")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(f"audit prune: {run}: is being trained by this process since 2")
+    assert ended.err.count("\n") == 1
+    assert len(names(run)) == 3
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "x", "", "1.5", "²", "99999999999"])
+def test_a_count_that_is_none_is_a_usage_error(audit: Audit, run: str, count: str) -> None:
+    assert "is not a number from 1 on" in one_line(audit("prune", run, f"--keep={count}"))
+    assert len(names(run)) == 3
+
+
+def test_the_count_has_to_be_given(audit: Audit, run: str) -> None:
+    assert "required: --keep" in one_line(audit("prune", run))
+
+
+def test_a_run_that_is_not_there_is_one_line_and_is_not_made(audit: Audit, tmp_path: Path) -> None:
+    assert "no such run" in one_line(audit("prune", str(tmp_path / "none"), "--keep", "1"))
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_that_is_no_run_is_one_line_and_stays_as_it_is(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "no checkpoint-N directory in it" in one_line(audit("prune", str(tmp_path / "empty"), "--keep", "1"))
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_run_that_has_not_saved_yet_has_nothing_to_remove(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / "young" / ".audit").mkdir(parents=True)
+    assert audit("prune", str(tmp_path / "young"), "--keep", "1") == Ended(0, "nothing to remove\n", "")
+
+
+def test_quiet_says_nothing(audit: Audit, run: str) -> None:
+    assert audit("prune", run, "--keep", "1", "-q") == Ended(0, "", "")
+    assert names(run) == ["checkpoint-300"]
