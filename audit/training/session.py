@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit import batches
-from audit.api import Guarded, consult, verify
+from audit.api import Guarded, consult, open_judged, verify
 from audit.batches import Batch, Segment, Timeline, timeline_of
 from audit.errors import AuditError, ConfigError
 from audit.findings import Severity
@@ -26,7 +26,7 @@ from audit.quarantine import Candidate, isolate
 from audit.records import read_records
 from audit.report import Report
 from audit.rows import count_rows, inspect
-from audit.run import open_run
+from audit.run import Run, open_run
 from audit.series import series
 from audit.training.config import TrainConfig
 from audit.training.inbox import DataFile, digest_of, retire, set_aside, settled, trained, unchanged, waiting
@@ -107,9 +107,8 @@ class Session:
         owner = timeline.owner(step)
         batch = timeline.batch(owner.batch) if owner is not None else None
         if owner is not None and batch is not None:
-            proven = batch.state in (batches.FINISHED, batches.RETIRED)
-            whole = owner.whole_at(step) if owner.last_step is not None else proven
-            if not whole:
+            proven = batch.state in (batches.FINISHED, batches.RETIRED) or owner.over
+            if not (owner.whole_at(step) if owner.last_step is not None else proven):
                 return self._go_on(timeline, owner, batch, step, checkpoint)
             if not proven:  # the last call was cut off between the save and the record
                 self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
@@ -134,9 +133,6 @@ class Session:
             return True
         if file is None:
             self._lost(batch, step)
-            # What is left of it will never be trained: the batch ends here.
-            content = {"event": batches.FINISHED, "batch": batch.digest, "file": batch.file, "last_step": step}
-            self._record({**content, "first_step": batch.first_step, "lost": True})
             return True
         return self._plan(
             timeline, file, batch.digest, step, checkpoint, owner=owner, retired=batch.state == batches.RETIRED
@@ -156,7 +152,7 @@ class Session:
                 self._aside(file, digest, batches.DUPLICATE, f"the same bytes were trained as {before.file}, {steps}")
                 return True
             try:
-                return self._plan(timeline, file, digest, step, checkpoint)
+                return self._plan(timeline, file, digest, step, checkpoint, first=_trained_of(timeline, before))
             except BadData as error:
                 self._reject(file, digest, error)
                 return True
@@ -171,11 +167,12 @@ class Session:
         checkpoint: str | None,
         owner: Segment | None = None,
         retired: bool = False,
+        first: int = 0,
     ) -> Work:
         """Work out the leg. Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit."""
         config, plan = self.config, owner.plan if owner is not None else {}
         epochs = _number(plan.get("epochs"), config.data.epochs)
-        first = owner.example_at(step) if owner is not None else 0
+        first = owner.example_at(step) if owner is not None else first
         per_step = self.trainer.examples_per_step(config.settings, self.processes)
         examples = owner.examples if owner is not None else self._count(file, epochs, per_step)
         order = plan.get("order") if owner is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
@@ -245,6 +242,8 @@ class Session:
         guarded = consult(self.config.run, self.limits, self.options, registry=self.registry)
         self._known = _of_run(guarded.report)
         decision = guarded.decision
+        if decision.refusal is not None and self._clear_torn(timeline, 0):
+            return self._guard(timeline)
         if decision.refusal is not None:
             for item in decision.skipped:
                 self.say({"event": "skipped", "checkpoint": item.checkpoint, "reason": item.reason})
@@ -254,31 +253,38 @@ class Session:
         return decision.step or 0, decision.checkpoint
 
     def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
-        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them.
-
-        One that a leg of ours did not write to its end is thrown away: there is nothing in it that could be missed, and
-        a disk may be full of it.
-        """
-        run = open_run(
-            self.config.run, self.registry.backends, depth="quick", settle_seconds=self.options.settle_seconds
-        )
+        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
+        self._clear_torn(timeline, guarded.decision.step or 0)
+        run = self._run()
         reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
-        step = guarded.decision.step or 0
-        candidates = []
-        for checkpoint in run.checkpoints:
-            if checkpoint.name not in reasons:
-                continue
-            reason = reasons[checkpoint.name]
-            ours = any(item.first_step < checkpoint.step for item in timeline.segments)
-            if not checkpoint.complete and ours and checkpoint.step > step:
-                _throw_away(self.config.run, checkpoint.name)
-                self.say({"event": "torn", "checkpoint": checkpoint.name})
-            else:
-                candidates.append(Candidate(checkpoint, reason))
+        candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
         if candidates:
             with self._ledger() as ledger:
                 for held in isolate(run, candidates, ledger):
                     self.say({"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason})
+
+    def _clear_torn(self, timeline: Timeline, step: int) -> bool:
+        """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
+
+        There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
+        checkpoint that a verification has once seen whole is another matter.
+        """
+        run = self._run()
+        torn = [
+            item
+            for item in run.checkpoints
+            if item.step > max(step, run.records.reached)
+            and not item.complete
+            and any(segment.first_step < item.step for segment in timeline.segments)
+        ]
+        for item in torn:
+            _throw_away(self.config.run, item.name)
+            self.say({"event": "torn", "checkpoint": item.name})
+        return bool(torn)
+
+    def _run(self) -> Run:
+        records, _ = read_records(self.config.run, False)
+        return open_judged(self.config.run, self.options._replace(depth="quick"), self.registry, records, None)
 
     def _begin(self, work: Work) -> None:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
@@ -526,6 +532,14 @@ class Session:
             yield ledger
         finally:
             ledger.close()
+
+
+def _trained_of(timeline: Timeline, batch: Batch | None) -> int:
+    """How many examples were trained of a batch that was given up because its file was gone; now it is there again."""
+    if batch is None or batch.state != batches.LOST:
+        return 0
+    last = [segment for segment in timeline.segments if segment.batch == batch.digest][-1:]
+    return last[0].example_at(batch.step) if last else 0
 
 
 def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:

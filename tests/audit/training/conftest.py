@@ -1,0 +1,80 @@
+"""A continuous training in a directory of its own, with the toy backend."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit.hookspecs import hookimpl
+from audit.manager import load
+from audit.training.config import read_train_config
+from audit.training.loop import Wishes, train
+from audit.training.process import here
+from tests.audit.training.toy import Toy, trained_in, write_rows
+
+CONFIG = """
+run = "run"
+backend = "toy"
+[data]
+inbox = "inbox"
+{data}
+[toy]
+{toy}
+[watch]
+settle-seconds = 0
+{more}
+"""
+
+
+class Shop:
+    """``drop`` files, ``train`` them, look at what happened. Examples are numbers; ``files`` are those dropped."""
+
+    def __init__(self, home: Path, data: str = "", toy: str = "per_step = 2", more: str = "") -> None:
+        self.home, self.run, self.inbox = home, home / "run", home / "inbox"
+        self.inbox.mkdir(parents=True)
+        (home / "train.toml").write_text(CONFIG.format(data=data, toy=toy, more=more))
+        self.backend = Toy()
+
+        @hookimpl
+        def audit_training_backends() -> list[Any]:
+            return [self.backend]
+
+        self.registry = load([SimpleNamespace(audit_training_backends=audit_training_backends)])
+        self.events: list[Mapping[str, Any]] = []
+
+    def drop(self, name: str, examples: list[int]) -> Path:
+        return write_rows(self.inbox / name, examples)
+
+    def train(self, **wishes: Any) -> int:
+        """One call of ``audit train``; returns the exit code, raises what it raises."""
+        self.events = []
+        config, trainer = read_train_config(str(self.home / "train.toml"), self.registry)
+        return train(config, trainer, self.registry, self.events.append, Wishes(**wishes), run_leg=here)
+
+    def said(self, kind: str) -> list[Mapping[str, Any]]:
+        return [event for event in self.events if event["event"] == kind]
+
+    def trained(self, step: int | None = None) -> list[int]:
+        """Every example in the order in which the newest checkpoint, or that of ``step``, was trained on it."""
+        newest = max(self.run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        steps = trained_in(self.run / f"checkpoint-{step}" if step else newest)
+        return [example for examples in steps for example in examples]
+
+    def names(self, place: str) -> list[str]:
+        home = self.home / place
+        return sorted(path.name for path in home.iterdir()) if home.is_dir() else []
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+@pytest.fixture
+def make_shop(tmp_path: Path) -> Callable[..., Shop]:
+    def make(**parts: str) -> Shop:
+        return Shop(tmp_path / "shop", **parts)
+
+    return make
