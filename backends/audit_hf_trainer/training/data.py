@@ -236,13 +236,13 @@ class _Reader:
 
     def _maker(self, found: str) -> Callable[[Mapping[str, Any]], tuple[list[int], list[int]]]:
         """Return what makes ids and labels of a row of this format. Raises ConfigError, BadData."""
-        if found in (TEXT, INPUT_IDS) and self._loss_on == COMPLETION:
-            reason = f'data.loss_on: "completion" is not for rows of the format {found}: they have no completion'
+        if found == TEXT and self._loss_on == COMPLETION:
+            reason = 'data.loss_on: "completion" is not for rows of the format text: they have no completion'
             if self._format == AUTO:
                 raise BadData(self._path, None, reason)
             raise ConfigError(reason)
         if found == INPUT_IDS:
-            return _given
+            return _given if self._loss_on != COMPLETION else _given_labels
         if self._tokenizer is None:
             raise ConfigError(f"data.format: rows of the format {found} need a tokenizer; without one, give input_ids")
         chat = _Chat(self._tokenizer, self._loss_on)
@@ -283,6 +283,12 @@ def _limit(chosen: int | None, positions: int | None, tokenizer: Any | None) -> 
 
 def _given(row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     return row["input_ids"], row.get("labels", row["input_ids"])
+
+
+def _given_labels(row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+    if "labels" not in row:
+        raise _Refused("has no labels, and the loss is on completions (data.loss_on)")
+    return _given(row)
 
 
 class _Chat:

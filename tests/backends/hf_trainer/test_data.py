@@ -219,6 +219,11 @@ def test_the_second_row_is_checked_as_the_first_one(
             "1: has no message of the assistant, and the loss is on completions (data.loss_on)",
         ),
         (
+            {"input_ids": [1, 2]},
+            {"loss_on": "completion"},
+            "1: has no labels, and the loss is on completions (data.loss_on)",
+        ),
+        (
             {"text": "the"},
             {"loss_on": "completion"},
             'None: data.loss_on: "completion" is not for rows of the format text: they have no completion',
