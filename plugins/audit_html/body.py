@@ -145,7 +145,7 @@ def _charts(here: str, charts: Sequence[Chart], run: RunCurves) -> Element:
                 node("h4", chart.title, id=f"{place}-title"),
                 node("button", "log scale", type="button", class_="log", aria_pressed="false", hidden=True),
                 node("p", sentence(chart), class_="sentence", id=f"{place}-sentence"),
-                node("p", class_="readout", aria_live="polite"),
+                node("p", class_="readout", aria_live="off"),
             ),
             node(
                 "div",

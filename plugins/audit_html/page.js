@@ -428,7 +428,12 @@
     const names = new Map(own.series.map((one) => [one.label, one]));
     if (names.size > 1) figure.querySelector(".legend").append(...[...names.values()].map((one) => key(one)));
     place.addEventListener("keydown", keys(chart));
-    place.addEventListener("blur", () => chart.plot.setCursor({ left: -10, top: -10 }));
+    // Spoken only where the keyboard is: with the mouse all charts of a run read at once.
+    place.addEventListener("focus", () => chart.readout.setAttribute("aria-live", "polite"));
+    place.addEventListener("blur", () => {
+      chart.readout.setAttribute("aria-live", "off");
+      if (chart.plot) chart.plot.setCursor({ left: -10, top: -10 });
+    });
     charts.push(chart);
     return chart;
   };
