@@ -10,7 +10,7 @@ from audit.errors import AuditError
 from pytest_audit.items import AuditRule, AuditRun
 from pytest_audit.judging import audit_of
 from pytest_audit.targets import Target, targets_of
-from pytest_audit.text import for_pytest
+from pytest_audit.text import Violated, for_pytest
 
 
 def targets(config: pytest.Config) -> tuple[Target, ...]:
@@ -82,6 +82,21 @@ class Collecting:
         """Judge before pytest looks at the marks, so that what had nothing to judge is skipped by its own means."""
         if isinstance(item, AuditRule):
             item.prepare()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Spare the reader a traceback in the set-up, too, where pytest does not ask the item."""
+        report = yield
+        if (
+            isinstance(item, AuditRule)
+            and call.when == "setup"
+            and call.excinfo
+            and isinstance(call.excinfo.value, Violated)
+        ):
+            report.longrepr = item.repr_failure(call.excinfo)
+        return report
 
 
 def _refuse_cache_in_checkpoint(config: pytest.Config, targets: Sequence[Target]) -> None:

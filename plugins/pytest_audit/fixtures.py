@@ -20,7 +20,7 @@ def the_run(config: pytest.Config) -> Path:
     try:
         found = targets(config)
     except AuditError as error:
-        pytest.fail(for_pytest(error), pytrace=False)
+        raise _failed(error) from None
     if not found:
         pytest.fail(NO_RUN, pytrace=False)
     if len(found) > 1:
@@ -54,7 +54,7 @@ def reporting(request: pytest.FixtureRequest) -> Callable[..., Report]:
                 return audit.judged(path).report
             return audit.verify(path, **changes)  # a run that a test makes may have changed since the last call
         except AuditError as error:
-            pytest.fail(for_pytest(error), pytrace=False)
+            raise _failed(error) from None
 
     return audit_report
 
@@ -68,3 +68,8 @@ def newest_resumable(request: pytest.FixtureRequest) -> Path:
     if report.resume_from is None:
         pytest.fail(f"{run}: {resume_line(report)}", pytrace=False)
     return Path(run, report.resume_from)
+
+
+def _failed(error: AuditError) -> BaseException:
+    """The failure of a test that could not be judged: one line, no traceback."""
+    return pytest.fail.Exception(for_pytest(error), pytrace=False)

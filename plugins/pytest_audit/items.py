@@ -40,15 +40,19 @@ class AuditRun(pytest.Collector):
         known = {(name, rule.id) for name, scope in places for rule in self.audit.rules if rule.scope == scope}
         for part in self.target.parts:
             if part.rule and (part.checkpoint, part.rule) not in known:
-                place = f"{self.nodeid}/{part.checkpoint}" if part.checkpoint else self.nodeid
-                raise self.CollectError(f"there is no item {printable(f'{place}::{part.rule}')}")
+                raise self.CollectError(f"there is no item {printable(f'{self.place(part.checkpoint)}::{part.rule}')}")
         for rule in self.audit.rules:
             if rule.scope == "run" and self.target.holds(None, rule.id):
                 yield AuditRule.from_parent(self, name=rule.id, rule=rule, run=self)
         for name in names:
             if any(self.target.holds(name, rule.id) for rule in self.audit.rules if rule.scope != "run"):
-                nodeid, path = f"{self.nodeid}/{name}", self.path / name
-                yield AuditCheckpoint.from_parent(self, name=name, nodeid=nodeid, path=path, run=self)
+                yield AuditCheckpoint.from_parent(
+                    self, name=name, nodeid=self.place(name), path=self.path / name, run=self
+                )
+
+    def place(self, checkpoint: str | None) -> str:
+        """The id of a checkpoint's node, or the run's own."""
+        return os.path.normpath(f"{self.target.id}/{checkpoint}") if checkpoint else self.target.id
 
 
 class AuditCheckpoint(pytest.Collector):
