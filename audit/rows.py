@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 from audit.errors import AuditError
@@ -52,7 +52,7 @@ def inspect(path: str, format: str = AUTO) -> Rows:
 
 def count_rows(path: str) -> int:
     """Return how many rows a file holds, whatever is in them. Raises BadData for one that cannot be read, or without rows."""
-    count = sum(1 for _ in read_rows(path))
+    count = sum(1 for _ in read_rows(path, columns=None))
     if not count:
         raise BadData(path, None, "holds no rows; one example a row is needed")
     return count
@@ -81,10 +81,10 @@ def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[s
         raise BadData(path, None, "holds no rows; one example a row is needed")
 
 
-def read_rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def read_rows(path: str, columns: Collection[str] | None = COLUMNS) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """Yield each row with its number: for JSON Lines that of the line, counted from 1. What is null is left out.
 
-    The file is Parquet if it begins like one or its name ends in ``.parquet``. Raises BadData, AuditError where
+    Of a Parquet file only ``columns`` are read, None for all. The file is Parquet if it begins like one or its name ends in ``.parquet``. Raises BadData, AuditError where
     pyarrow is needed and not installed.
     """
     with _opened(path) as file:
@@ -94,7 +94,7 @@ def read_rows(path: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
         if reason is not None:
             raise BadData(path, None, reason)
         parquet = beginning.startswith(b"PAR1") or path.lower().endswith(".parquet")
-        for number, row in _parquet(path, file) if parquet else _lines(path, file):
+        for number, row in _parquet(path, file, columns) if parquet else _lines(path, file):
             yield number, {key: value for key, value in row.items() if value is not None}
 
 
@@ -190,7 +190,7 @@ def _no_json(line: bytes, error: Exception) -> str:
     return "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is no text"
 
 
-def _parquet(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -202,10 +202,10 @@ def _parquet(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any
     try:
         # Not buffered ahead: a row group may be the whole file.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
-        names = [name for name in table.schema_arrow.names if name in COLUMNS]
-        if not names:
+        names = [name for name in table.schema_arrow.names if columns is None or name in columns]
+        if not names and columns is not None:
             found = ", ".join(table.schema_arrow.names[:8]) or "none"
-            raise BadData(path, None, f"has none of the columns {', '.join(COLUMNS)}; it has: {found}")
+            raise BadData(path, None, f"has none of the columns {', '.join(columns)}; it has: {found}")
         width = sum(table.metadata.row_group(index).total_byte_size for index in range(table.num_row_groups))
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(table.metadata.num_rows, 1) // max(width, 1)))
         for batch in table.iter_batches(rows, columns=names, use_threads=False):

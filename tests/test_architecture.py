@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 ROOMS = ("backends", "plugins")
 HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers"}
-SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "rich"}
+SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "pyarrow", "rich"}
 MAY_BE_HEAVY = ("training", "callback")
 MAY_LOAD_NUMPY = ("audit.scan",)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit import rows
@@ -355,7 +355,6 @@ def parquet_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @given(name=st.sampled_from(list(GOOD)), data=st.data())
-@settings(max_examples=300)
 def test_damaged_parquet_is_rows_or_bad_data(
     parquet_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory, name: str, data: st.DataObject
 ) -> None:
@@ -427,3 +426,14 @@ def test_rows_that_are_somebody_elses_business_are_counted_all_the_same(tmp_path
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(BadData, match="holds no rows"):
         count_rows(str(tmp_path / "empty.jsonl"))
+
+
+def test_rows_of_any_columns_are_counted(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra hf is not installed")
+    from pyarrow import parquet
+
+    parquet.write_table(
+        pyarrow.table({"question": ["a", None, "c"], "image": [b"", b"\xff", b""]}), tmp_path / "a.parquet"
+    )
+
+    assert count_rows(str(tmp_path / "a.parquet")) == 3

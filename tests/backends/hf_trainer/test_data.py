@@ -475,6 +475,19 @@ def test_a_row_that_teaches_nothing_changes_no_gradient() -> None:
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-7)
 
 
+def test_a_batch_that_teaches_nothing_at_all_gives_no_gradient_and_no_nan() -> None:
+    import torch
+
+    from tests.backends.hf_trainer.fitting import llama
+
+    model = llama()
+    loss = model(**collate([padded(Numbers(1), 2)[1]], 0), num_items_in_batch=torch.tensor(2)).loss
+    loss.backward()
+
+    assert loss.item() == 0
+    assert all(not weight.grad.any() for weight in model.parameters())
+
+
 def test_without_datasets_the_extra_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
 
