@@ -9,7 +9,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -64,11 +64,10 @@ def counted(clock: Clock) -> Iterator[None]:
 
         return act
 
-    with mock.patch.object(Ledger, "append", around(Ledger.append, "append")):
-        with mock.patch.object(Ledger, "remember", around(Ledger.remember, "remember")):
-            with mock.patch("os.link", around(os.link, "link")), mock.patch("os.rename", around(os.rename, "rename")):
-                with mock.patch("os.unlink", around(os.unlink, "unlink")):
-                    yield
+    with ExitStack() as stack:
+        for owner, name in ((Ledger, "append"), (Ledger, "remember"), (os, "link"), (os, "rename"), (os, "unlink")):
+            stack.enter_context(mock.patch.object(owner, name, around(getattr(owner, name), name)))
+        yield
 
 
 def live(shop: Shop, acts: list[tuple[str, int]]) -> list[int]:
