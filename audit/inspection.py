@@ -5,14 +5,13 @@ quick verification says, and where an earlier one at full depth has sealed a che
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from audit.api import examine, open_judged
 from audit.checkpoint import Checkpoint
 from audit.config import Options
 from audit.errors import AuditError
-from audit.findings import Finding
 from audit.manager import Registry, load
 from audit.moving import judged_at_rest
 from audit.records import read_records
@@ -22,7 +21,8 @@ from audit.run import Run, locate
 from audit.storage import FILE
 from audit.summary import Overview, overview
 
-SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN, UNREADABLE = "sealed", "resumable", "weights only", "broken", "unreadable"
+SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN = "sealed", "resumable", "weights only", "broken"
+UNREADABLE, UNKNOWN = "unreadable", "unknown"
 WEIGHTS_ONLY_RULE = "files/weights-only"
 
 
@@ -30,7 +30,8 @@ class Standing(NamedTuple):
     """What is known of a checkpoint without reading its weights; ``reason`` names the rules that stand against it.
 
     ``state``: "sealed" (proven at full depth and untouched since), "resumable" (nothing in its structure speaks against
-    it), "weights only", "broken", "unreadable", or that of its completeness: "in progress", "being deleted", "incomplete".
+    it), "weights only", "broken", "unreadable", "unknown" (a rule crashed), or that of its completeness: "in progress",
+    "being deleted", "incomplete".
     """
 
     state: str
@@ -63,11 +64,12 @@ def inspect(path: str, options: Options | None = None, *, registry: Registry | N
     )
     if not run.judged:
         raise AuditError(f"{path}: no checkpoint-N directory in it")
-    return Inspection(run, report, {item.name: standing(item, report.findings) for item in run.judged})
+    return Inspection(run, report, {item.name: standing(item, report) for item in run.judged})
 
 
-def standing(checkpoint: Checkpoint, findings: Sequence[Finding]) -> Standing:
-    """Say how a checkpoint stands, given the findings of a quick verification."""
+def standing(checkpoint: Checkpoint, report: Report) -> Standing:
+    """Say how a checkpoint stands, given the report of a quick verification."""
+    findings = report.findings
     completeness = checkpoint.optional("completeness")
     if completeness is None:
         return Standing(UNREADABLE, "the directory cannot be listed")
@@ -80,6 +82,9 @@ def standing(checkpoint: Checkpoint, findings: Sequence[Finding]) -> Standing:
         if list(blocking) == [WEIGHTS_ONLY_RULE]:
             return Standing(WEIGHTS_ONLY)
         return Standing(BROKEN, ", ".join(blocking))
+    crashed = [item.rule for item in report.crashed if item.checkpoint in (checkpoint.name, None)]
+    if crashed:
+        return Standing(UNKNOWN, f"rule {crashed[0]} crashed")
     seal = checkpoint.optional("seal")
     if seal is None:
         return Standing(RESUMABLE)

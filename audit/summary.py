@@ -1,5 +1,6 @@
 """What a checkpoint says of itself, for ``audit list``, ``show`` and ``export``: facts, no judgement."""
 
+import os
 import time
 from math import isfinite
 from typing import Any, NamedTuple
@@ -113,6 +114,13 @@ def _logged(checkpoint: Checkpoint, key: str) -> float | None:
         return None
     last = tail(history, key, 1)
     return last[0].value if last and isfinite(last[0].value) else None
+
+
+def path_of(given: str, checkpoint: Checkpoint) -> str:
+    """Return the path of a checkpoint as the user would write it, who gave it or its run as ``given``."""
+    if os.path.basename(os.path.abspath(given)) == checkpoint.name:
+        return given
+    return os.path.join(given, checkpoint.name)
 
 
 def _last(path: str) -> str:

@@ -11,6 +11,7 @@ from audit.cli.table import table
 from audit.comparison import Comparison, compare, open_checkpoint
 from audit.manager import load
 from audit.plain import brief, plain
+from audit.summary import path_of
 from audit.tensor_pairs import TensorChange
 
 EXAMPLES = (
@@ -39,7 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Print what is different in B; 0 where every file is the same, 1 where not, 2 where something could not be read."""
     backends = load().backends
-    found = compare(open_checkpoint(arguments.a, backends), open_checkpoint(arguments.b, backends))
+    a, b = open_checkpoint(arguments.a, backends), open_checkpoint(arguments.b, backends)
+    found = compare(a, b)._replace(a=path_of(arguments.a, a), b=path_of(arguments.b, b))
     if not arguments.quiet:
         text = _json(found) if arguments.format == "json" else _console(found, None if arguments.all else SHOWN)
         write(text, None)

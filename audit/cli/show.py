@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +13,7 @@ from audit.inspection import inspect
 from audit.manager import load
 from audit.plain import brief
 from audit.reporters.console import human_bytes
-from audit.summary import details
+from audit.summary import details, path_of
 
 EXAMPLES = (
     ("audit show current_model/checkpoint-300", "step, losses, learning rate, optimizer, adapter and files"),
@@ -41,7 +40,7 @@ def call(arguments: argparse.Namespace) -> int:
         document = {"checkpoint": line._asdict(), **facts}
         write(json.dumps(document, indent=2, allow_nan=False) + "\n", None)
         return 0
-    path = os.path.join(found.run.path, checkpoint.name)
+    path = path_of(arguments.checkpoint, checkpoint)
     state = f"{line.state} ({line.reason})" if line.reason else line.state
     head = f"{path}\n{state}; {line.kind or 'unknown'}, {line.files} files, {human_bytes(line.bytes)}"
     text = "\n".join(one_line(part) for part in head.split("\n"))

@@ -1,14 +1,21 @@
 """How a checkpoint stands, as far as that shows without reading its weights."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from audit.api import verify
+from audit.checkpoint import Checkpoint
 from audit.config import Options
 from audit.errors import AuditError
+from audit.findings import Severity, Violation
+from audit.hookspecs import hookimpl
 from audit.inspection import Standing, inspect
+from audit.manager import load
+from audit.rules import Rule
+from audit.rules import rule as make_rule
 from audit.testing.runs import make_run
 
 
@@ -44,6 +51,29 @@ def test_rules_that_are_switched_off_have_no_say(run: str) -> None:
     assert inspect(run).standings["checkpoint-300"] == Standing("broken", "files/missing-optimizer")
     ignoring = inspect(run, Options(ignore=("files/missing-optimizer",)))
     assert ignoring.standings["checkpoint-300"] == Standing("resumable")
+
+
+def test_where_a_rule_crashed_nothing_is_known(run: str) -> None:
+    def crash(checkpoint: Checkpoint) -> Iterator[Violation]:
+        raise ZeroDivisionError
+        yield
+
+    rule = make_rule(Severity.ERROR, remedy="Nothing.", id="made/up")(crash)
+    os.unlink(f"{run}/checkpoint-300/optimizer.pt")
+    found = inspect(run, registry=load([Rules([rule])])).standings
+    assert found["checkpoint-200"] == Standing("unknown", "rule made/up crashed")
+    assert found["checkpoint-300"] == Standing("broken", "files/missing-optimizer")
+
+
+class Rules:
+    """A plugin."""
+
+    def __init__(self, rules: list[Rule]) -> None:
+        self._rules = rules
+
+    @hookimpl
+    def audit_rules(self) -> list[Rule]:
+        return self._rules
 
 
 def test_nothing_to_inspect_is_an_error_with_the_path(tmp_path: Path) -> None:

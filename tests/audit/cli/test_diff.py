@@ -157,6 +157,15 @@ def test_a_tensor_that_shares_its_storage_a_thousand_times_does_not_take_a_thous
     assert ended.err.count("\n") == 21
 
 
+def test_paths_are_shown_as_they_were_given(
+    audit: Audit, pair: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(pair[0]).parents[1])
+    out = audit("diff", "a/checkpoint-100", "b/").out
+    assert out.startswith("A  a/checkpoint-100\nB  b/checkpoint-100\n")
+    assert audit("show", "a/checkpoint-100").out.startswith("a/checkpoint-100\n")
+
+
 def test_an_unfinished_checkpoint_is_not_compared(audit: Audit, pair: tuple[str, str], tmp_path: Path) -> None:
     os.unlink(f"{pair[1]}/trainer_state.json")
     assert "checkpoint-100 is in progress: " in one_line(audit("diff", *pair))
