@@ -225,6 +225,27 @@ class Run(Facts):
         raise NotApplicable("there is no complete checkpoint")
 
     @fact
+    def root_state(self) -> "StateDocument":
+        """The trainer state in the run's root, which ``save_state()`` leaves; it stands on the newest history if it can."""
+        from audit.files import File
+        from audit.formats.trainer_state import read_trainer_state
+
+        name = self.backend.state_file
+        if name not in self.entries:
+            raise NotApplicable("there is no trainer state in the run's root")
+        found = File(self.storage, name, self.entries[name]).read(read_trainer_state, (self.newest.history,))
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{name} in the run's root {found.message}")
+        return cast("StateDocument", found)
+
+    @fact
+    def final_model(self) -> bool:
+        """Whether ``save_model()`` wrote the model into the run's root at the end; its weights may have gone elsewhere."""
+        files = {name: entry for name, entry in self.entries.items() if entry.kind != DIRECTORY}
+        layout = self.backend.layout(files, None, None)
+        return bool(layout.weights or layout.shard_index or layout.sharded_weights or layout.arguments)
+
+    @fact
     def arguments(self) -> Mapping[str, Any]:
         """The training arguments of the newest complete checkpoint."""
         return self.newest.arguments

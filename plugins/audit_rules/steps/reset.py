@@ -33,7 +33,7 @@ def reset(run: Run) -> Iterator[Violation]:
         if reached:
             yield Violation(f"Every checkpoint is gone; step {reached} had been reached", expected=reached, actual=None)
     elif newest < reached:
-        if _only_the_best_is_left(run):
+        if only_the_best_is_left(run):
             raise NotApplicable("training ended, and Trainer left only the best checkpoint (save_total_limit 1)")
         yield Violation(
             f"The newest checkpoint is of step {newest}, but step {reached} had been reached before",
@@ -42,7 +42,7 @@ def reset(run: Run) -> Iterator[Violation]:
         )
 
 
-def _only_the_best_is_left(run: Run) -> bool:
+def only_the_best_is_left(run: Run) -> bool:
     """Trainer 5.23, ``_finalize_training``: with limit 1 the last act of a training is to delete all but the best."""
     whole = [checkpoint for checkpoint in run.checkpoints if checkpoint.complete]
     if len(whole) != 1 or run.optional("save_total_limit") != 1:
