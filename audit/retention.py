@@ -8,7 +8,6 @@ this is interrupted, a checkpoint is whole in its place or out of every trainer'
 """
 
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +16,7 @@ from audit.checkpoint import Checkpoint
 from audit.config import Options
 from audit.copying import sync
 from audit.errors import AuditError, RefusedError
+from audit.keeping import Choice, Kept, choose
 from audit.lock import RunLock, holder_of
 from audit.manager import Registry, load
 from audit.moving import moved
@@ -24,21 +24,13 @@ from audit.proving import Proof, place_of, prove, run_of
 from audit.quarantine import unchanged
 from audit.records import read_records
 from audit.run import Run
-from audit.series import series
+from audit.trash import TRASH, empty, place_for
 
 if TYPE_CHECKING:
     from audit.ledger import Ledger
 
-TRASH = os.path.join(".audit", "trash")
 _FULL = 1 << 20
 """Free bytes below which a disk counts as full: a ledger that cannot be written is no reason then not to make room."""
-
-
-class Kept(NamedTuple):
-    """A checkpoint that stays, and why."""
-
-    checkpoint: str
-    reason: str
 
 
 class Removed(NamedTuple):
@@ -49,13 +41,6 @@ class Removed(NamedTuple):
     proven: bool
 
 
-class Choice(NamedTuple):
-    """What stays and what goes, both by step."""
-
-    kept: tuple[Kept, ...]
-    removed: tuple[Checkpoint, ...]
-
-
 class Pruned(NamedTuple):
     """What was done, or in a dry run would be: ``cleared`` counts what an interrupted call had left in the trash."""
 
@@ -63,44 +48,6 @@ class Pruned(NamedTuple):
     removed: tuple[Removed, ...]
     cleared: int = 0
     notes: tuple[str, ...] = ()
-
-
-def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = False) -> Choice:
-    """Choose what goes: older than the ``keep``-th newest of the ``proven``, and not the best.
-
-    Raises RefusedError: a checkpoint is being written or rotated away, or several histories lie side by side, so that
-    "older" has no meaning; ValueError for ``keep`` below 1.
-    """
-    if keep < 1:
-        raise ValueError("at least one checkpoint is kept")
-    for checkpoint in run.checkpoints:
-        found = checkpoint.optional("completeness")
-        if found is not None and found.state in ("in progress", "being deleted"):
-            doing = "is being written" if found.state == "in progress" else "is being deleted by its trainer"
-            raise RefusedError(f"{run.path}: {checkpoint.name} {doing} right now; nothing is removed")
-    if len(run.lineages) > 1:
-        raise RefusedError(
-            f"{run.path}: {len(run.lineages)} histories lie side by side, so nothing says which checkpoints are the old "
-            f"ones; nothing is removed. See audit verify {run.path}, and audit quarantine"
-        )
-    newest = sorted(proven, key=lambda item: item.step)[-keep:]
-    best = _best(run, newest, keep_best and bool(newest))
-    kept, removed = [], []
-    for checkpoint in run.checkpoints:
-        if checkpoint in newest:
-            kept.append(Kept(checkpoint.name, "proven"))
-        elif checkpoint.name in best:
-            kept.append(Kept(checkpoint.name, best[checkpoint.name]))
-        elif len(newest) < keep:
-            reason = f"only {len(newest)} of the {keep} to keep {'is' if len(newest) == 1 else 'are'} proven"
-            kept.append(Kept(checkpoint.name, reason))
-        elif checkpoint.step > newest[0].step:
-            kept.append(Kept(checkpoint.name, "not proven, but newer than one that is kept"))
-        elif checkpoint.name in run.unlistable:
-            kept.append(Kept(checkpoint.name, "cannot be listed"))
-        else:
-            removed.append(checkpoint)
-    return Choice(tuple(kept), tuple(removed))
 
 
 def prune(
@@ -118,7 +65,7 @@ def prune(
 
     ``keep_best`` keeps also the best by the logged metric, where the trainer recorded none. The run's lock is held
     meanwhile; a caller who has it already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is
-    being trained, or :func:`choose` refuses, or the ledger cannot be trusted or written; AuditError where it cannot be
+    being trained, or :func:`audit.keeping.choose` refuses, or the ledger cannot be trusted or written; AuditError where it cannot be
     done.
     """
     root = run_of(path)
@@ -130,7 +77,7 @@ def prune(
         choice = choose(proof.run, proof.proven, keep, keep_best)
         return Pruned(choice.kept, _removed(choice, proof))
     with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned") as held:
-        cleared = _empty(root)
+        cleared = empty(root)
         proof = prove(path, chosen, plugins, progress=progress)
         choice = choose(proof.run, proof.proven, keep, keep_best)
         _check_ledger(proof.run)
@@ -145,46 +92,6 @@ def prune(
 
 def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
     return tuple(Removed(item.name, item.bytes, item in proof.proven) for item in choice.removed)
-
-
-# -- the best -----------------------------------------------------------------------------------------------------
-
-
-def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, str]:
-    """Return the names of the best checkpoints, each with what says so.
-
-    Every state that stays is asked: a resume from it brings back what it recorded.
-    """
-    first = newest[0].step if newest else 0
-    found: dict[str, str] = {}
-    for checkpoint in run.checkpoints:
-        state = checkpoint.optional("state")
-        if state is None or checkpoint.step < first:
-            continue
-        name = (state.best_model_checkpoint or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
-        found[name] = f"the best according to {checkpoint.name}"
-        if state.best_global_step:
-            found.setdefault(f"checkpoint-{state.best_global_step}", f"the best step according to {checkpoint.name}")
-    if by_metric and (logged := _best_logged(run, newest[-1])) is not None:
-        found.setdefault(*logged)
-    return found
-
-
-def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
-    """The checkpoint with the best value of ``metric_for_best_model`` (else the evaluation's loss) at its own step."""
-    arguments = newest.optional("arguments") or {}
-    metric = arguments.get("metric_for_best_model")
-    key = metric if isinstance(metric, str) and metric else "loss"
-    key = key if key.startswith("eval_") else f"eval_{key}"
-    greater = arguments.get("greater_is_better")
-    if not isinstance(greater, bool):
-        greater = not key.endswith("loss")  # as TrainingArguments does
-    values = {point.step: point.value for point in series(newest.history, key) if point.value == point.value}
-    there = [item for item in run.checkpoints if item.step in values]
-    if not there:
-        return None
-    best = (max if greater else min)(there, key=lambda item: values[item.step])
-    return best.name, f"the best {key}, {values[best.step]:g}"
 
 
 # -- removing -----------------------------------------------------------------------------------------------------
@@ -224,7 +131,6 @@ def _make_sure(proof: Proof, choice: Choice) -> None:
 
 def _remove(root: str, run: Run, choice: Choice) -> list[str]:
     """Remove, the oldest first; return what could not be done afterwards."""
-    trash = _trash(root)
     later: list[Checkpoint] = []
     _, ledger = read_records(root, write=True)
     try:
@@ -232,18 +138,20 @@ def _remove(root: str, run: Run, choice: Choice) -> list[str]:
             unchanged(root, checkpoint)
             if not _note(root, ledger, checkpoint):
                 later.append(checkpoint)
-            source = os.path.join(root, checkpoint.name)
+            source, place = os.path.join(root, checkpoint.name), place_for(root, checkpoint.name)
             try:
-                os.rename(source, _free(trash, checkpoint.name))
+                os.rename(source, place)
             except FileNotFoundError:
                 continue  # somebody else was faster
             except OSError as error:
-                raise AuditError(f"{source}: cannot be moved to {trash}: {error.strerror or error}") from error
+                raise AuditError(f"{source}: cannot be moved to {place}: {error.strerror or error}") from error
+            if place == os.path.join(root, TRASH):
+                empty(root)
     finally:
         if ledger is not None:
             ledger.close()
     try:
-        _empty(root)
+        empty(root)
     except AuditError as error:
         return [str(error)]
     return _note_later(root, later)
@@ -282,47 +190,6 @@ def _note_later(root: str, checkpoints: Sequence[Checkpoint]) -> list[str]:
     return []
 
 
-def _trash(root: str) -> str:
-    """Make the trash. Raises AuditError: a link in its place, a read-only run."""
-    trash = os.path.join(root, TRASH)
-    for place in (os.path.dirname(trash), trash):
-        if os.path.islink(place):
-            raise AuditError(f"{place}: is a link, so nothing is moved there")
-    try:
-        os.makedirs(trash, exist_ok=True)
-    except OSError as error:
-        raise AuditError(f"{trash}: cannot be made: {error.strerror or error}") from error
-    return trash
-
-
-def _empty(root: str) -> int:
-    """Delete what lies in the trash; return how many checkpoints that were. Raises AuditError."""
-    trash = os.path.join(root, TRASH)
-    if not os.path.lexists(trash):
-        return 0
-    _trash(root)
-    try:
-        names = sorted(os.listdir(trash))
-        for name in names:
-            path = os.path.join(trash, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
-            else:
-                os.unlink(path)
-        os.rmdir(trash)
-    except (OSError, shutil.Error) as error:
-        raise AuditError(f"{trash}: cannot be emptied: {error}; the next call tries again") from error
-    return len(names)
-
-
-def _free(trash: str, name: str) -> str:
-    place, number = os.path.join(trash, name), 0
-    while os.path.lexists(place):
-        number += 1
-        place = os.path.join(trash, f"{name}.{number}")
-    return place
-
-
 def _is_full(path: str) -> bool:
     try:
         about = os.statvfs(path)
@@ -331,4 +198,4 @@ def _is_full(path: str) -> bool:
     return about.f_bavail * about.f_frsize < _FULL
 
 
-__all__ = ["TRASH", "Choice", "Kept", "Pruned", "Removed", "choose", "prune"]
+__all__ = ["Kept", "Pruned", "Removed", "prune"]

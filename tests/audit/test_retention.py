@@ -19,12 +19,14 @@ from audit import guard, verify
 from audit.checkpoint import Completeness
 from audit.errors import AuditError, RefusedError
 from audit.findings import Severity
+from audit.keeping import choose
 from audit.ledger import open_ledger
 from audit.lock import RunLock
 from audit.manager import load
-from audit.retention import TRASH, choose, prune
+from audit.retention import prune
 from audit.run import Run
 from audit.testing.runs import edit_state, make_run
+from audit.trash import TRASH
 
 STEPS = (100, 200, 300, 400, 500)
 
@@ -470,6 +472,25 @@ def test_on_a_full_disk_room_is_made_first_and_recorded_afterwards(path: str, mo
     assert prune(path, 3).notes == ()
     assert steps(path) == [300, 400, 500]
     assert [row["pruned"] for row in rows(path, "pruned")] == [100, 200]
+
+
+def test_where_not_even_a_directory_can_be_made_room_is_made_all_the_same(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify(path)
+    make = os.makedirs
+
+    def full(place: str, *arguments: Any, **options: Any) -> None:
+        if place.endswith("trash"):
+            raise OSError(28, "No space left on device")
+        make(place, *arguments, **options)
+
+    monkeypatch.setattr(os, "makedirs", full)
+
+    assert len(prune(path, 2).removed) == 3
+    assert steps(path) == [400, 500]
+    assert not os.path.lexists(os.path.join(path, TRASH))
+    assert troubles(path) == set()
 
 
 def test_a_ledger_that_fails_for_another_reason_stops_it(path: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from audit.lock import RunLock
-from audit.retention import TRASH
+from audit.trash import TRASH
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
