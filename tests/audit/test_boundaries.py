@@ -5,13 +5,15 @@ import pytest
 
 from audit.boundaries import Boundary, bends, never_rises, rises
 from audit.manager import load
+from audit.records import read_records
 from audit.run import open_run
 from audit.series import Point
 from audit.testing.runs import edit_arguments, edit_state, make_run
+from tests.audit.batch_rows import event, finished, leg, tell
 
 
 def boundaries(path: str) -> tuple[Boundary, ...]:
-    (found,) = open_run(path, load().backends).boundaries
+    (found,) = open_run(path, load().backends, records=read_records(path, write=False)[0]).boundaries
     return found
 
 
@@ -59,6 +61,43 @@ def test_an_epoch_that_goes_back_is_one_at_the_checkpoint_beside_it(tmp_path: Pa
         )
 
     assert [boundary.step for boundary in boundaries(run)] == [100]
+
+
+def test_the_ledger_knows_where_each_leg_began(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    tell(run, leg("mon", 0, 120), finished("mon", 0, 120), leg("tue", 120, 300), leg("tue", 200, 300, done=320))
+
+    assert [(item.step, item.reason, item.new_data) for item in boundaries(run)] == [
+        (120, "batch tue.jsonl begins", True),
+        (200, "batch tue.jsonl goes on", False),
+    ]
+
+
+def test_what_the_ledger_knows_wins_over_guesses(tmp_path: Path) -> None:
+    """Saved at 100, 200, 300; the arguments of 300 are others, so a guess would be 200."""
+    run = make_run(tmp_path)
+    edit_arguments(tmp_path / "checkpoint-300", num_train_epochs=7)
+    assert [item.step for item in boundaries(run)] == [200]
+
+    tell(run, leg("mon", 0, 230), finished("mon", 0, 230), leg("tue", 230, 300))
+
+    assert [item.step for item in boundaries(run)] == [230]
+
+
+def test_a_resume_after_the_batches_of_the_ledger_is_guessed_as_ever(tmp_path: Path) -> None:
+    run = make_run(tmp_path, (100, 200, 300, 400))
+    edit_arguments(tmp_path / "checkpoint-400", num_train_epochs=7)
+    tell(run, leg("mon", 0, 100), finished("mon", 0, 100), leg("tue", 100, 200), finished("tue", 100, 200))
+
+    assert [item.step for item in boundaries(run)] == [100, 300]
+
+
+def test_a_leg_whose_end_nobody_knows_covers_what_follows(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    edit_arguments(tmp_path / "checkpoint-300", num_train_epochs=7)
+    tell(run, leg("mon", 0, None, per_step=None), event("failed", "mon", step=90, kind="error"))
+
+    assert boundaries(run) == ()
 
 
 def line(slope: float, start: float, first: int, count: int) -> list[Point]:
