@@ -1,6 +1,7 @@
 """What of the page needs no script: verdicts, findings, checkpoints, legs. CI servers show pages with scripts switched off."""
 
 from collections.abc import Sequence
+from math import isfinite
 from xml.etree.ElementTree import Element
 
 from audit.curves import Leg, Mark, Placed, RunCurves
@@ -123,14 +124,9 @@ def _losses(run: RunCurves) -> tuple[str, str, str]:
     ends = [leg for leg in run.legs if leg.loss_first is not None and leg.loss_last is not None]
     if not ends:
         return "", "", ""
-    lowest = min(
-        point.value
-        for curve in run.curves
-        if curve.key == "loss" and curve.current
-        for point in curve.points
-        if float("-inf") < point.value < float("inf")
-    )
-    return short(ends[0].loss_first or 0.0), short(ends[-1].loss_last or 0.0), short(lowest)
+    losses = [point.value for curve in run.curves if curve.key == "loss" and curve.current for point in curve.points]
+    lowest = min((value for value in losses if isfinite(value)), default=None)
+    return _optional(ends[0].loss_first), _optional(ends[-1].loss_last), _optional(lowest)
 
 
 def _charts(here: str, charts: Sequence[Chart], run: RunCurves) -> Element:

@@ -1,0 +1,249 @@
+"""The page in a real Chromium, without a network: it draws, it is used by keyboard, and hostile text stays text."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.api import verify_run
+from audit.config import Options
+from audit.curves import RunCurves, curves_of
+from audit.testing.runs import edit_state
+from audit_html.page import render
+from tests.plugins.audit_html.made import ODD, run
+from tests.plugins.audit_rules.loss.resumed import level, resumed
+
+playwright = pytest.importorskip("playwright.sync_api", reason="the dependency group browser is not installed")
+CHROMIUM = os.environ.get("AUDIT_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")]
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def show(browser: Any, tmp_path: Path) -> Iterator[Open]:
+    """``show(runs)`` opens their page; at the end of the test nothing may have been complained of or asked for."""
+    complaints: list[str] = []
+    requests: list[str] = []
+    contexts = []
+
+    def open_page(*runs: RunCurves, width: int = 1400, **options: Any) -> Any:
+        path = tmp_path / "page.html"
+        path.write_bytes(render(runs).encode())
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+    assert set(requests) == {(tmp_path / "page.html").as_uri()}
+
+
+@pytest.fixture
+def jump(tmp_path: Path) -> RunCurves:
+    """A run whose loss jumps at step 200, which is a boundary, and whose last checkpoint has no scheduler."""
+    path = resumed(tmp_path / "run", [*level(1.0), *level(1.5)], boundaries=[200])
+    edit_state(f"{path}/checkpoint-400", log_history=lambda log: [*log[:-3], {**log[-3], "grad_norm": float("nan")}])
+    os.remove(f"{path}/checkpoint-400/scheduler.pt")
+    found = verify_run(path, Options(ledger=False))
+    return curves_of(found.run, found.report)
+
+
+def drawn(page: Any) -> int:
+    """Canvases with something on them."""
+    count: int = page.evaluate(
+        """() => [...document.querySelectorAll("canvas")].filter((canvas) => canvas.getContext("2d")
+        .getImageData(0, 0, canvas.width, canvas.height).data.some((value) => value)).length"""
+    )
+    return count
+
+
+def focused(page: Any, what: str = "id") -> str:
+    return str(page.evaluate("(what) => document.activeElement.getAttribute(what)", what))
+
+
+def test_every_curve_is_drawn(show: Open, jump: RunCurves) -> None:
+    assert drawn(show(jump)) == len(jump.curves) == 3
+
+
+def test_hostile_text_runs_nothing_and_is_shown_as_text(show: Open) -> None:
+    page = show(run(path=ODD, text=ODD, keys=("loss", ODD, "eval_" + ODD)))
+    page.locator(".pin.found").first.hover()
+    page.locator(".more summary").click()
+    page.wait_for_timeout(200)
+
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    assert page.locator("img").count() == 0
+    assert "<script>window.pwned=1</script>" in page.inner_text("#tip")
+    assert "<script>window.pwned=1</script>" in page.inner_text("h2")
+    assert "<script>window.pwned=1</script>" in page.title()
+    assert drawn(page) == 3
+
+
+def test_a_script_that_got_in_all_the_same_would_not_run(show: Open, browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "tampered.html"
+    path.write_bytes(
+        render([run()]).replace("</main>", "<script>pwned=1</script><img src=x onerror='pwned=1'></main>").encode()
+    )
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_timeout(200)
+
+    assert page.evaluate("typeof window.pwned") == "undefined"
+    page.close()
+
+
+def test_the_keyboard_alone_reads_values_zooms_and_finds_findings(show: Open, jump: RunCurves) -> None:
+    page = show(jump)
+    page.focus("#r0-c0")
+    page.keyboard.press("Home")
+    assert "step 10" in page.inner_text("#r0 .readout")
+    page.keyboard.press("ArrowRight")
+    assert "step 20" in page.inner_text("#r0 .readout")
+    assert page.locator("#r0 .readout").first.get_attribute("aria-live") == "polite"
+
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.wait_for_timeout(100)
+    assert page.locator("#r0-c0 .pin.found").count() == 0  # both lie far to the right
+    page.keyboard.press("0")
+    page.wait_for_timeout(100)
+
+    page.keyboard.press("Tab")  # through the log button's chart into its pins
+    assert "The loss jumps" in focused(page, "aria-label")
+    assert "The loss jumps" in page.inner_text("#tip")
+    page.keyboard.press("Enter")
+    card = page.locator(f"#{focused(page)}")
+    assert "loss/jump" in card.inner_text()
+    card.locator(".where").press("Enter")
+    assert "step 200" in focused(page, "aria-label")
+
+
+def test_everything_that_reacts_can_be_reached_by_the_keyboard(show: Open, jump: RunCurves) -> None:
+    names = show(jump).evaluate(
+        """() => [...document.querySelectorAll("button, input, .plot, .scrolling, summary")]
+        .filter((item) => item.tabIndex < 0).map((item) => item.className)"""
+    )
+
+    assert names == []
+
+
+def test_severities_are_switched_on_cards_and_pins(show: Open, jump: RunCurves) -> None:
+    page = show(jump)
+    page.uncheck(".filter input[value=error]")
+    page.wait_for_timeout(100)
+
+    assert page.locator(".finding:visible").count() == 0
+    assert page.locator(".pin.found").count() == 0
+    assert page.is_visible("text=No finding of the chosen severities.")
+    page.check(".filter input[value=error]")
+    page.wait_for_timeout(100)
+    assert page.locator(".pin.found").count() == 2
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(show: Open) -> None:
+    page = show(run(), color_scheme="dark")
+    background = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(background)
+    page.emulate_media(color_scheme="light")
+    light = page.evaluate(background)
+    page.click("#theme")
+    page.click("#theme")
+
+    assert dark != light
+    assert page.inner_text("#theme") == "Theme: dark"
+    assert page.evaluate(background) == dark
+    page.reload()
+    assert page.inner_text("#theme") == "Theme: dark"
+
+
+def test_a_drag_zooms_all_charts_of_the_run_and_a_double_click_goes_back(show: Open, jump: RunCurves) -> None:
+    page = show(jump)
+    box = page.locator("#r0-c0 .u-over").bounding_box()
+    page.mouse.move(box["x"] + 10, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 50, steps=4)
+    page.mouse.up()
+    page.wait_for_timeout(100)
+    assert page.locator("#r0-c1 .pin.saved").count() == 0
+    page.mouse.dblclick(box["x"] + 60, box["y"] + 50)
+    page.wait_for_timeout(100)
+    assert page.locator("#r0-c1 .pin.saved").count() == 4
+
+
+def test_nothing_is_wider_than_a_narrow_window(show: Open, jump: RunCurves) -> None:
+    page = show(jump, jump, width=360)
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert drawn(page) == 6
+
+
+def test_several_runs_stand_side_by_side_on_the_same_scales(show: Open, jump: RunCurves) -> None:
+    page = show(jump, run(), run(path="third"), width=1600)
+    tops = page.evaluate(
+        "[...document.querySelectorAll('.run .chart:first-of-type')].map((c) => c.getBoundingClientRect().top)"
+    )
+
+    assert len(set(tops)) == 1
+    assert drawn(page) == 9
+
+
+def test_the_printed_page_is_light_and_whole(show: Open, jump: RunCurves) -> None:
+    page = show(jump, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("details:not([open])").count() == 0
+    assert drawn(page) == 3
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("details:not([open])").count() > 0
+
+
+def test_without_scripts_everything_but_the_curves_is_there(show: Open, jump: RunCurves) -> None:
+    page = show(jump, java_script_enabled=False)
+    text = page.inner_text("body")
+
+    assert "Resume from checkpoint-300." in text
+    assert "The loss jumps from 1 to 1.5" in text
+    assert "The curves are drawn by a script" in text
+    assert "Theme" not in text
+
+
+def test_values_that_no_axis_can_hold_and_steps_beyond_all_measure_do_not_hang_it(show: Open) -> None:
+    from audit.curves import LAST_STEP, Curve
+    from audit.series import Point
+
+    wild = [Point(0, 1e308), Point(1, -1e308), Point(2, 1e99), Point(3, -1e99), Point(LAST_STEP, 1e-300)]
+    curves = (Curve("loss", tuple(wild)), Curve("grad_norm", (Point(7, float("nan")),)), Curve("x", (Point(1, 0.0),)))
+    page = show(run(curves=curves, last_step=LAST_STEP))
+
+    assert page.evaluate("document.documentElement.dataset.ready") == "true"
+
+
+def test_a_hundred_thousand_entries_are_drawn(show: Open) -> None:
+    page = show(run(entries=100_000, findings=300))
+
+    assert drawn(page) == 3
+    assert page.locator("#r0-c0 .pin.found b").inner_text() == "300"
