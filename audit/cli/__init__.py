@@ -14,6 +14,7 @@ COMMANDS = {
     "snapshot": "copy the newest proven checkpoint to a dated directory, and verify the copy",
     "prune": "remove old checkpoints, and never the last proven one or the best",
     "list": "table of a run's checkpoints",
+    "history": "the batches of a continuous training: steps, examples, losses, what was set aside",
     "show": "one checkpoint in detail",
     "best": "the checkpoint with the best value of a logged metric",
     "diff": "what is different between two checkpoints, and by how much",

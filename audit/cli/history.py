@@ -1,0 +1,138 @@
+"""``audit history RUN``: the batches of a continuous training, as the ledger tells them."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from audit.batches import FINISHED, RETIRED, Batch, SetAside, Timeline
+from audit.cli.parser import one_line, write
+from audit.cli.table import table
+from audit.errors import AuditError
+from audit.plain import plain
+from audit.records import read_records
+from audit.run import locate
+
+EXAMPLES = (
+    (
+        "audit history current_model/",
+        "each batch: steps, examples, loss, how often it was taken up; what was set aside",
+    ),
+    ("audit history current_model/ --format json", "the same for programs, with the losses"),
+)
+LONGEST = 60
+"""Characters of a file's name or a reason in the table."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help="output directory that audit train trains in")
+    parser.add_argument("--format", choices=("console", "json"), default="console")
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Print what the ledger says; nothing is judged and nothing written."""
+    root, _ = locate(arguments.run)
+    records, _ = read_records(root, write=False)
+    problem = records.unusable or records.edited
+    if problem:
+        raise AuditError(f"the history cannot be told: {problem}")
+    found = records.batches
+    if arguments.format == "json":
+        write(json.dumps(plain(_document(root, found)), indent=2, allow_nan=False) + "\n", None)
+    elif not (found.batches or found.aside or found.redo):
+        known = os.path.lexists(os.path.join(root, ".audit", "ledger.db"))
+        why = "its ledger tells of no batch" if known else "it has no ledger"
+        write(f"{one_line(arguments.run)}: no batch was trained here by audit train: {why}\n", None)
+    else:
+        write(
+            "\n".join(part for part in (_trained(found.batches), _again(found.redo), _aside(found.aside)) if part), None
+        )
+    return 0
+
+
+def _document(run: str, found: Timeline) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "run": run,
+        "batches": [item._asdict() for item in found.batches],
+        "redo": [item._asdict() for item in found.redo],
+        "aside": [item._asdict() for item in found.aside],
+    }
+
+
+def _trained(batches: Sequence[Batch]) -> str:
+    if not batches:
+        return ""
+    heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED", "DURATION", "")
+    rows = [
+        (
+            number,
+            _short(item.file),
+            item.state,
+            _steps(item),
+            item.examples,
+            item.epochs,
+            _loss(item),
+            item.legs,
+            _time(item.started),
+            _duration(item.seconds),
+            _short(item.reason or ""),
+        )
+        for number, item in enumerate(batches, 1)
+    ]
+    return table(heads, rows) + _total(batches)
+
+
+def _total(batches: Sequence[Batch]) -> str:
+    done = [item for item in batches if item.state in (FINISHED, RETIRED)]
+    steps = max((item.step for item in batches), default=0)
+    text = f"{len(batches)} batch{'es' if len(batches) != 1 else ''}, {len(done)} trained to the end, step {steps}"
+    if done and all(item.examples is not None for item in done):
+        text += f", {sum(item.examples or 0 for item in done)} examples"
+    return text + "\n"
+
+
+def _again(redo: Sequence[Batch]) -> str:
+    if not redo:
+        return ""
+    rows = [(_short(item.file), f"was steps {item.first_step + 1}-{item.step}", item.legs) for item in redo]
+    return "given up when the run went back, to be trained again:\n" + table(("FILE", "STEPS", "LEGS"), rows)
+
+
+def _aside(aside: Sequence[SetAside]) -> str:
+    if not aside:
+        return ""
+    rows = [
+        (_short(item.file), item.event, _time(item.time), _short(item.to or "-"), _short(item.reason, 3 * LONGEST))
+        for item in aside
+    ]
+    return "not trained:\n" + table(("FILE", "STATE", "WHEN", "LIES IN", "REASON"), rows)
+
+
+def _steps(batch: Batch) -> str:
+    """Steps that were done, counted from 1, and where the batch is to end."""
+    done = f"{batch.first_step + 1}-{batch.step}" if batch.step > batch.first_step else "none"
+    last = batch.last_step
+    return done if last is None or last <= batch.step else f"{done} of {last}"
+
+
+def _loss(batch: Batch) -> str | None:
+    return f"{batch.losses[0][1]:.4g} -> {batch.losses[-1][1]:.4g}" if batch.losses else None
+
+
+def _time(text: str) -> str:
+    return text[:19].replace("T", " ")
+
+
+def _duration(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _short(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 3]}..."
