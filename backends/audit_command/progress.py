@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Sequence
-from math import isfinite
+from math import isfinite, prod
 from typing import NamedTuple
 
 from audit.backend import Backend
 from audit.formats.damage import Damage
 from audit.formats.history import Entry
 from audit.formats.trainer_state import StateDocument, read_trainer_state
+from audit.formats.training_args import read_training_args
 from audit.legs import Tell
 from audit.storage import LocalStorage
 
@@ -22,6 +23,8 @@ class Saved(NamedTuple):
     state: str
     """Path of its state file, relative to the run."""
     stamp: _Stamp
+    arguments: str
+    """Path of its training arguments."""
 
 
 class Progress:
@@ -61,6 +64,24 @@ class Progress:
         entries = _logged(self._read(saved), self.first_step, saved.step)
         return tuple((entry["step"], float(entry["loss"])) for entry in entries if _is_finite(entry.get("loss")))
 
+    def examples_per_step(self, saved: Saved) -> int | None:
+        """Return how many examples a step took according to the training arguments; None where they do not say."""
+        try:
+            with LocalStorage(self._run).open(saved.arguments) as reader:
+                found = read_training_args(reader)
+        except OSError:
+            return None
+        values = {} if isinstance(found, Damage) else found.values
+        numbers = [
+            values.get("per_device_train_batch_size"),
+            values.get("gradient_accumulation_steps"),
+            values.get("num_processes"),
+        ]
+        devices = values.get("_n_gpu")  # several in one process share its batch out, each taking a whole one
+        numbers.append(devices if isinstance(devices, int) and devices > 1 else 1)
+        known = [number for number in numbers if isinstance(number, int) and number > 0]
+        return prod(known) if len(known) == len(numbers) else None
+
     def _states(self) -> list[Saved]:
         try:
             names = os.listdir(self._run)
@@ -77,7 +98,8 @@ class Progress:
                     info = os.stat(os.path.join(self._run, state))
                 except OSError:
                     continue  # not written to its end
-                found.append(Saved(step, state, (info.st_mtime_ns, info.st_size, info.st_ino)))
+                stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
+                found.append(Saved(step, state, stamp, os.path.join(name, backend.arguments_file)))
                 break
         return found
 

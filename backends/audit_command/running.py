@@ -43,6 +43,10 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     if running.stopped_by is None:
         _check_end(running, request, progress, saved)
     progress.look(tell)
+    asked = table.get("examples_per_step")
+    took = progress.examples_per_step(saved) if saved is not None and asked is not None else None
+    if took not in (None, asked):
+        tell({"event": "note", "text": _other_number(request, took, asked)})
     return LegResult(
         request.first_step,
         saved.step if saved else request.first_step,
@@ -72,6 +76,14 @@ def _check_end(running: "Running", request: LegRequest, progress: Progress, save
         raise LegFailed(f"the command ended with exit code {code}{after}", running.tail.kind(), progress.step)
     if saved is None:
         raise LegFailed(_no_progress(request), "no-progress", progress.step)
+
+
+def _other_number(request: LegRequest, took: int | None, asked: int) -> str:
+    return (
+        f"{request.data.path}: according to training_args.bin a step took {took} examples (batch size x accumulation x "
+        f"processes), but command.examples_per_step is {asked}, so examples were trained "
+        f"{'more than once' if (took or 0) > asked else 'not at all'}"
+    )
 
 
 def _no_progress(request: LegRequest) -> str:

@@ -180,6 +180,13 @@ class TestWhatIsMadeOfIt:
 
         assert leg("save=6", resume=4).last_step == 6
 
+    @pytest.mark.parametrize(("asked", "noted"), [(2, []), (16, ["not at all"]), (1, ["more than once"])])
+    def test_a_step_that_took_another_number_of_examples_is_noted(self, leg: Leg, asked: int, noted: list[str]) -> None:
+        leg("save=2", last=2, examples_per_step=asked)  # training_args.bin says 2
+
+        notes = [event["text"] for event in leg.told if event["event"] == "note"]
+        assert [text.partition("so examples were trained ")[2] for text in notes] == noted
+
     def test_a_damaged_state_is_left_to_the_verification(self, leg: Leg) -> None:
         leg.run.mkdir()
         code = "import os; os.makedirs('run/checkpoint-3'); open('run/checkpoint-3/trainer_state.json', 'w').write('{')"
