@@ -19,7 +19,7 @@ The ledger comes with the audited run: rows of any shape must do no harm, and a 
 than their reading.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -127,6 +127,11 @@ class Timeline(NamedTuple):
         over = {segment.batch for segment in self.segments if segment.over}
         ahead = [known[digest] for digest in later if digest not in over and (owner is None or digest != owner.batch)]
         return (*ahead, *(item for item in self.redo if item.digest not in later))
+
+    def begins_between(self, before: int, after: int) -> bool:
+        """Whether a leg begins after one of two logged steps and before the other."""
+        index = bisect_left(self.segments, before, key=lambda segment: segment.first_step)
+        return index < len(self.segments) and self.segments[index].first_step < after
 
     def unseen(self, step: int) -> bool:
         """Whether ``step`` trained examples that no step before had: it lies in a batch's first go through its file."""

@@ -24,13 +24,19 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
 
     Trainer computes the epoch from the number of batches of the current data, so a resume on a larger file, on a stream
     or with ``ignore_data_skip`` lets it fall. It is a mark of a resume (7 of 7 real cases), not a fault: steps, schedule
-    and weights go on. Reported for the first checkpoint that shows it.
+    and weights go on. Reported for the first checkpoint that shows it. Where the ledger of `audit train` says that a leg
+    begins there, it is as it should be.
     """
     last = tail(history.base, "epoch", 1) if history.base is not None else []
     points = [*last, *fresh_series(history, "epoch")]
     if not points:
         raise NotApplicable("the log holds no epochs")
-    falls = [pair for pair in pairwise(points) if pair[1].value < pair[0].value]
+    batches = checkpoint.run.records.batches
+    falls = [
+        (before, after)
+        for before, after in pairwise(points)
+        if after.value < before.value and not batches.begins_between(before.step, after.step)
+    ]
     if falls:
         before, after = falls[0]
         more = f", and {len(falls) - 1} more times" if len(falls) > 1 else ""

@@ -3,6 +3,7 @@ from pathlib import Path
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_state, make_run
+from tests.audit.batch_rows import leg, tell
 
 
 def test_an_epoch_that_goes_back_is_an_info_for_the_first_checkpoint_that_shows_it(tmp_path: Path) -> None:
@@ -32,3 +33,17 @@ def test_a_log_without_epochs_is_not_judged(tmp_path: Path) -> None:
     edit_state(tmp_path / "checkpoint-100", log_history=[{"loss": 1.0, "step": 10}])
 
     assert outcome(run, "history/epoch-moved-back", "checkpoint-100").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_an_epoch_that_goes_back_where_the_ledger_says_that_a_leg_begins_is_as_it_should_be(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for step in (200, 300):
+        edit_state(
+            tmp_path / f"checkpoint-{step}",
+            log_history=lambda log: [{**item, "epoch": item["epoch"] - 0.3 * (item["step"] > 110)} for item in log],
+        )
+    tell(run, leg("monday", 0, 105))
+    assert len(check(run, "history/epoch-moved-back")) == 1
+
+    tell(run, leg("tuesday", 115, 300))
+    assert check(run, "history/epoch-moved-back") == []
