@@ -31,6 +31,10 @@ class Collecting:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Refuse what cannot be judged before anything else is started. Raises UsageError, exit code 4."""
+        if pytest.version_tuple < (
+            8,
+        ):  # it looks for a conftest.py where a node lies, and would import that of a checkpoint
+            raise pytest.UsageError(f"--audit, audit_runs: needs pytest 8 or newer, this is {pytest.__version__}")
         try:
             audit_of(self.config)
             self.targets = targets(self.config)
