@@ -96,7 +96,7 @@ def _reason(error: OSError, how: str) -> str:
     if how == "link" and error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
         return f"hard links lead to no other file system ({error.strerror}); use --how copy"
     if how == "reflink":
-        return f"this file system has no reflinks ({error.strerror}); use --how copy"
+        return f"reflinks are not possible there ({error.strerror}); use --how copy"
     return error.strerror or str(error)
 
 

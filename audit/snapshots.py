@@ -114,6 +114,7 @@ def _alone(dest: str, home: str) -> Iterator[None]:
     """Make the directories and keep other snapshots to the same place waiting; no empty directory is left."""
     from fcntl import LOCK_EX, flock
 
+    new = not os.path.lexists(dest)
     try:
         os.makedirs(home, exist_ok=True)
         descriptor = os.open(dest, os.O_RDONLY | os.O_CLOEXEC)
@@ -125,8 +126,10 @@ def _alone(dest: str, home: str) -> Iterator[None]:
         os.makedirs(home, exist_ok=True)
         yield
     finally:
-        with suppress(OSError):
+        with suppress(OSError):  # there is something in it, as there should be
             os.rmdir(home)
+            if new:
+                os.rmdir(dest)
         os.close(descriptor)
 
 
