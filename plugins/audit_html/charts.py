@@ -74,7 +74,7 @@ def sentence(chart: Chart) -> str:
 def label(curve: Curve) -> str:
     """Name a curve within its chart."""
     name = {"loss": "training", "eval_loss": "evaluation"}.get(curve.key, curve.key)
-    return name if curve.current else f"{name}, given up"
+    return name if curve.current else f"{name}, left behind"
 
 
 def numbers(charts: Sequence[Chart], share: int) -> list[dict[str, Any]]:

@@ -284,6 +284,15 @@
     return [0, Math.max(1, last) * 1.015];
   };
 
+  // Of a logarithmic axis: 1, 2 and 5 of each power of ten, or the powers alone where there are many.
+  const round = (u, splits) => {
+    const few = u.scales.y.max < 200 * u.scales.y.min;
+    return splits.map((value) => {
+      const first = Number(value.toExponential(6).split("e")[0]);
+      return first === 1 || (few && (first === 2 || first === 5)) ? value : null;
+    });
+  };
+
   const options = (chart, width) => {
     const axis = { stroke: color("faint"), font: "11px system-ui, sans-serif", grid: { stroke: color("grid"), width: 1 }, ticks: { stroke: color("grid"), width: 1, size: 4 } };
     const series = [{}], filled = [];
@@ -300,8 +309,8 @@
     }
     return {
       width,
-      height: (printing || !chart.first ? 176 : 260) + (chart.findings.length ? 16 : 0),
-      padding: [chart.findings.length ? 24 : 10, 14, 0, 0],
+      height: (printing || !chart.first ? 176 : 260) + (chart.lane ? 16 : 0),
+      padding: [chart.lane ? 24 : 10, 14, 0, 0],
       legend: { show: false },
       scales: {
         x: { time: false, range: (u, low, high) => (chart.zoom ? chart.zoom : limits(chart)) },
@@ -309,7 +318,7 @@
       },
       axes: [
         { ...axis, size: 50, gap: 18, incrs: STEPS, space: 64, values: (u, splits) => splits.map((value) => (Number.isInteger(value) ? whole(value) : "")) },
-        { ...axis, size: 58, gap: 4, space: 30, values: (u, splits) => splits.map((value) => (value === null ? "" : short(value))) },
+        { ...axis, size: 58, gap: 4, space: 30, filter: chart.log ? round : undefined, values: (u, splits) => splits.map((value) => (value === null ? "" : short(value))) },
       ],
       series,
       bands: filled,
@@ -408,7 +417,9 @@
     const chart = { run, key: own.key, series: own.series, place, figure, readout: figure.querySelector(".readout"), first: number === 0, zoom: null, log: false, plot: null };
     const here = new Set(run.charts.map((other) => other.key));
     chart.findings = run.findings.filter((item) => (item.key && here.has(item.key) ? item.key === own.key : number === 0));
-    const [low, high] = span(own.series);
+    const spans = data.runs.flatMap((other) => other.charts.filter((one) => one.key === own.key)).map((one) => span(one.series));
+    const low = Math.min(...spans.map((pair) => pair[0]));
+    const high = Math.max(...spans.map((pair) => pair[1]));
     const button = figure.querySelector(".log");
     if (low > 0 && high > 3 * low && own.key !== "learning_rate") {
       button.hidden = false;
@@ -467,6 +478,8 @@
 
   root.classList.add("script");
   for (const run of data.runs) run.charts.forEach((own, number) => begin(run, own, number));
+  // Side by side, charts of a metric are equally high: all leave room for pins where one has some.
+  for (const chart of charts) chart.lane = charts.some((other) => other.key === chart.key && other.findings.length);
   let themed = THEMES.includes(remember()) ? remember() : "automatic";
   theme(themed);
   filter();
