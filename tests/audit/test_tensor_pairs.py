@@ -47,18 +47,19 @@ def test_transposed_tensors_are_compared_with_their_like_only(tmp_path: Path) ->
     swap(b, b"K\x03K\x01\x86", b"K\x01K\x02\x86")
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
     assert (found.tensors, found.same_tensors) == ((), 0)
-    assert found.troubles == ("x: its elements lie in different orders in their files; not compared",)
+    assert found.troubles == ("x: its elements lie in different or unusual orders; not compared",)
     swap(a, b"K\x03K\x01\x86", b"K\x01K\x02\x86")
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
     assert [(item.max_abs, item.changed) for item in found.tensors] == [(1.0, 1)]
 
 
 def test_a_tensor_that_repeats_one_element_a_billion_times_is_not_unrolled(tmp_path: Path) -> None:
-    one = FakeTensor("F32", (2, 3), pack("<6f", *range(6)))
-    a, b = pair(tmp_path, {"x": one}, {"x": one})
+    data = pack("<6f", *range(6))
+    one = FakeTensor("F32", (2, 3), data)
+    a, b = pair(tmp_path, {"x": one}, {"x": one._replace(data=data[::-1])})
     for path in (a, b):
         swap(path, b"K\x03K\x01\x86", b"K\x00K\x00\x86")
-    swap(b, b"K\x00K\x00\x86", b"K\x01K\x00\x86")
     backends = load().backends
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
-    assert found.troubles == ("x: its elements lie in different orders in their files; not compared",)
+    assert (found.tensors, found.same_tensors) == ((), 0)
+    assert found.troubles == ("x: its elements lie in different or unusual orders; not compared",)
