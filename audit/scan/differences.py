@@ -87,7 +87,8 @@ def distance(first: Part, second: Part, elements: int) -> Distance | None:
 
 
 def _unequal(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
-    return (a != b) & ~(np.isnan(a) & np.isnan(b))
+    unequal: npt.NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
+    return unequal
 
 
 def _block(part: Part, start: int, count: int) -> bytes:
