@@ -12,23 +12,10 @@ from typing import IO, Any, NamedTuple
 
 from audit.errors import AuditError
 from audit.legs import BadData
-
-TEXT, MESSAGES, PROMPT_COMPLETION, INPUT_IDS = "text", "messages", "prompt-completion", "input_ids"
-AUTO = "auto"
-
-FORMATS: Mapping[str, tuple[str, ...]] = {
-    TEXT: ("text",),
-    MESSAGES: ("messages",),
-    PROMPT_COMPLETION: ("prompt", "completion"),
-    INPUT_IDS: ("input_ids",),
-}
-"""The keys that a row of each format has. Further keys are passed over, but for ``labels`` and ``tools``."""
+from audit.shapes import AUTO, format_of, kind_of, no_format, wrong
 
 LINE_LIMIT = 16 << 20
 """Bytes of one line. The longest novels have 4 MB; JSON of this size takes some hundred MB of memory at the worst."""
-
-IGNORED = -100
-"""The label of a token that is not learned."""
 
 COLUMNS = ("text", "messages", "tools", "prompt", "completion", "input_ids", "labels")
 BATCH_BYTES = 8 << 20
@@ -67,12 +54,12 @@ def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[s
     empty = True
     for number, row in read_rows(path):
         if format == AUTO:
-            found = _format_of(row)
+            found = format_of(row)
             if found is None or (wanted is not None and found != wanted):
-                raise BadData(path, number, _no_format(row, found, wanted))
+                raise BadData(path, number, no_format(row, found, wanted))
             wanted = found
         assert wanted is not None
-        reason = _wrong(row, wanted)
+        reason = wrong(row, wanted)
         if reason is not None:
             raise BadData(path, number, reason)
         yield number, row, wanted
@@ -158,7 +145,7 @@ def _parsed(path: str, number: int, line: bytes) -> Mapping[str, Any]:
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadData(path, number, _no_json(line, error)) from error
     if not isinstance(row, dict):
-        raise BadData(path, number, f"is {_kind(row)}; each line is one JSON object, one example")
+        raise BadData(path, number, f"is {kind_of(row)}; each line is one JSON object, one example")
     return row
 
 
@@ -218,131 +205,3 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError, LookupError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise BadData(path, None, f"is no sound Parquet file, after row {number}: {reason[:200]}") from error
-
-
-def _format_of(row: Mapping[str, Any]) -> str | None:
-    """Return the one format whose keys the row has, None where none or several fit."""
-    fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _no_format(row: Mapping[str, Any], found: str | None, wanted: str | None) -> str:
-    if found is not None and wanted is not None:
-        return f"has {'/'.join(FORMATS[found])}, the rows before have {'/'.join(FORMATS[wanted])}"
-    fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
-    if fitting:
-        return f"has the keys of {' and '.join(fitting)}; say in data.format which is meant"
-    return f"has {_keys(row)}; a row needs text, or messages, or prompt and completion, or input_ids"
-
-
-def _keys(row: Mapping[str, Any]) -> str:
-    return ", ".join(_short(key) for key in list(row)[:8]) or "no key with a value"
-
-
-def _wrong(row: Mapping[str, Any], format: str) -> str | None:
-    """Return what is wrong with a row of this format, None for a good one."""
-    for key in FORMATS[format]:
-        if key not in row:
-            return f"has no {key}, which rows of the format {format} need; it has {_keys(row)}"
-    if format == TEXT:
-        return _wrong_text("text", row["text"])
-    if format == MESSAGES:
-        return _wrong_messages("messages", row["messages"]) or _wrong_tools(row)
-    if format == INPUT_IDS:
-        return _wrong_ids(row)
-    prompt, completion = row["prompt"], row["completion"]
-    if isinstance(prompt, list) != isinstance(completion, list):
-        return "prompt and completion must both be strings, or both lists of messages"
-    check = _wrong_messages if isinstance(prompt, list) else _wrong_text
-    return check("prompt", prompt) or check("completion", completion) or _wrong_tools(row)
-
-
-def _wrong_text(key: str, value: Any) -> str | None:
-    if not isinstance(value, str):
-        return f"{key} is {_kind(value)}; it must be a string"
-    if not value:
-        return f"{key} is empty"
-    return None if value.isascii() or _is_unicode(value) else f"{key} holds half of a surrogate pair, which is no text"
-
-
-def _wrong_messages(key: str, value: Any) -> str | None:
-    if not isinstance(value, list):
-        return f'{key} is {_kind(value)}; it must be a list of messages, {{"role": ..., "content": ...}} each'
-    if not value:
-        return f"{key} is empty"
-    for index, message in enumerate(value):
-        where = f"{key}[{index}]"
-        if not isinstance(message, dict):
-            return f'{where} is {_kind(message)}; a message is {{"role": ..., "content": ...}}'
-        role, content = message.get("role"), message.get("content")
-        if role is None:
-            return f"{where} has no role; a message has role and content"
-        reason = _wrong_text(f"{where}.role", role)
-        if reason is not None:
-            return reason
-        if content is None and message.get("tool_calls") is None:
-            return f"{where} has no content; a message has role and content"
-        reason = _wrong_text(f"{where}.content", content) if content not in (None, "") else None
-        if reason is not None:
-            return reason
-    return None
-
-
-def _wrong_tools(row: Mapping[str, Any]) -> str | None:
-    tools = row.get("tools", [])
-    if isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools):
-        return None
-    return "tools must be a list of JSON Schemas of functions, an object each"
-
-
-def _wrong_ids(row: Mapping[str, Any]) -> str | None:
-    ids = row["input_ids"]
-    reason = _wrong_numbers("input_ids", ids, 0, "token ids are whole numbers from 0")
-    if reason is not None or "labels" not in row:
-        return reason
-    labels = row["labels"]
-    reason = _wrong_numbers("labels", labels, IGNORED, "labels are token ids, or -100 for what is not learned")
-    if reason is not None:
-        return reason
-    if len(labels) != len(ids):
-        return f"has {len(ids)} input_ids and {len(labels)} labels; there must be as many"
-    return None
-
-
-def _wrong_numbers(key: str, value: Any, least: int, allowed: str) -> str | None:
-    if not isinstance(value, list):
-        return f"{key} is {_kind(value)}; it must be a list of numbers"
-    if not value:
-        return f"{key} is empty"
-    # type(), not isinstance: true and false are integers to Python
-    if set(map(type, value)) == {int} and min(value) >= 0 and max(value) < 1 << 31:
-        return None  # nearly always, and soon seen
-    for index, number in enumerate(value):
-        if type(number) is not int or not least <= number < 1 << 31 or least < number < 0:
-            return f"{key}[{index}] is {_short(number)}; {allowed}"
-    return None
-
-
-def _is_unicode(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _kind(value: Any) -> str:
-    kinds = {
-        bytes: "bytes",
-        str: "a string",
-        list: "a list",
-        dict: "an object",
-        bool: "true or false",
-        type(None): "null",
-    }
-    return kinds.get(type(value), "a number" if isinstance(value, int | float) else f"a {type(value).__name__}")
-
-
-def _short(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from audit import rows
 from audit.errors import AuditError
 from audit.legs import BadData
-from audit.rows import FORMATS, Rows, checked_rows, count_rows, inspect, read_rows
+from audit.rows import Rows, checked_rows, count_rows, inspect, read_rows
+from audit.shapes import FORMATS
 
 USER, ASSISTANT = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
 GOOD: dict[str, dict[str, Any]] = {
@@ -130,36 +131,6 @@ def without_null(value: Any) -> Any:
         ('"a"', "is a string; each line is one JSON object"),
         ("7", "is a number; each line is one JSON object"),
         ("null", "is null; each line is one JSON object"),
-        ("{}", "has no key with a value; a row needs text, or messages, or prompt and completion, or input_ids"),
-        ('{"Text": "a"}', "has 'Text'; a row needs text, or messages"),
-        ('{"prompt": "a"}', "has 'prompt'; a row needs text, or messages"),
-        ('{"text": null}', "has no key with a value"),
-        ('{"text": "a", "input_ids": [1]}', "has the keys of text and input_ids; say in data.format which is meant"),
-        ('{"text": 5}', "text is a number; it must be a string"),
-        ('{"text": ["a"]}', "text is a list; it must be a string"),
-        ('{"text": ""}', "text is empty"),
-        ('{"messages": []}', "messages is empty"),
-        ('{"messages": "a"}', 'messages is a string; it must be a list of messages, {"role": ..., "content": ...}'),
-        ('{"messages": ["a"]}', 'messages[0] is a string; a message is {"role": ..., "content": ...}'),
-        ('{"messages": [{"content": "a"}]}', "messages[0] has no role"),
-        ('{"messages": [{"role": "", "content": "a"}]}', "messages[0].role is empty"),
-        ('{"messages": [{"role": "user"}]}', "messages[0] has no content"),
-        ('{"messages": [{"role": "user", "content": 1}]}', "messages[0].content is a number; it must be a string"),
-        ('{"messages": [{"role": "user", "content": "a"}], "tools": "b"}', "tools must be a list of JSON Schemas"),
-        ('{"prompt": "a", "completion": []}', "must both be strings, or both lists of messages"),
-        ('{"prompt": "", "completion": "a"}', "prompt is empty"),
-        ('{"prompt": "a", "completion": true}', "completion is true or false; it must be a string"),
-        ('{"prompt": [{"role": "user", "content": "a"}], "completion": [{}]}', "completion[0] has no role"),
-        ('{"input_ids": []}', "input_ids is empty"),
-        ('{"input_ids": 5}', "input_ids is a number; it must be a list of numbers"),
-        ('{"input_ids": [1, -1]}', "input_ids[1] is -1; token ids are whole numbers from 0"),
-        ('{"input_ids": [1, -100]}', "input_ids[1] is -100; token ids are whole numbers from 0"),
-        ('{"input_ids": [1, 2.0]}', "input_ids[1] is 2.0; token ids are whole numbers from 0"),
-        ('{"input_ids": [true]}', "input_ids[0] is true; token ids are whole numbers from 0"),
-        ('{"input_ids": [1, "2"]}', "input_ids[1] is '2'; token ids are whole numbers from 0"),
-        ('{"input_ids": [2147483648]}', "input_ids[0] is 2147483648; token ids are whole numbers from 0"),
-        ('{"input_ids": [1, 2], "labels": [1]}', "has 2 input_ids and 1 labels; there must be as many"),
-        ('{"input_ids": [1, 2], "labels": [1, -1]}', "labels[1] is -1; labels are token ids, or -100"),
     ],
 )
 def test_a_bad_row_is_named_with_what_is_allowed(line: str, expected: str, tmp_path: Path) -> None:
@@ -168,38 +139,6 @@ def test_a_bad_row_is_named_with_what_is_allowed(line: str, expected: str, tmp_p
 
     assert reason(path).startswith("2: ")
     assert expected in reason(path)
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"text": " "},
-        {"text": "a", "id": 7, "source": {"url": None}},
-        {"text": "a", "messages": None},
-        {"messages": [{"role": "assistant", "content": None, "tool_calls": [{"name": "add"}]}], "tools": [{}]},
-        {"messages": [{"role": "system", "content": ""}, USER]},
-        {"prompt": [USER], "completion": [ASSISTANT]},
-        {"prompt": "a", "completion": "b", "labels": "of no meaning here"},
-        {"input_ids": [0, 2147483647], "labels": None},
-    ],
-)
-def test_a_good_neighbour_of_a_bad_row_is_let_through(row: dict[str, Any], tmp_path: Path) -> None:
-    assert inspect(write(tmp_path / "a.jsonl", row)).count == 1
-
-
-def test_rows_of_two_formats_in_one_file_are_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", GOOD["messages"], GOOD["messages"], GOOD["prompt-completion"])
-
-    assert reason(path) == "3: has prompt/completion, the rows before have messages"
-
-
-def test_a_format_that_was_asked_for_settles_what_the_keys_leave_open(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", {"text": "a", "messages": [USER]}, {"text": "b", "input_ids": "none"})
-
-    assert inspect(path, "text") == Rows(2, "text")
-    assert reason(path, "messages") == (
-        "2: has no messages, which rows of the format messages need; it has 'text', 'input_ids'"
-    )
 
 
 def test_the_last_row_of_a_long_file_is_looked_at(tmp_path: Path) -> None:

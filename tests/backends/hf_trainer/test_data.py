@@ -367,7 +367,7 @@ def test_a_fault_of_the_program_is_not_blamed_on_the_row(tmp_path: Path, monkeyp
     def exhausted(*unused: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(module, "_given", exhausted)
+    monkeypatch.setattr(module, "given", exhausted)
     path = write(tmp_path / "a.jsonl", {"input_ids": [5, 6]})
 
     with pytest.raises(MemoryError):

@@ -7,7 +7,8 @@ import pytest
 
 from audit.errors import ConfigError
 from audit.legs import BadData, LegData
-from audit.rows import FORMATS, inspect
+from audit.rows import inspect
+from audit.shapes import FORMATS
 from tests.backends.hf_trainer.letters import PLAIN, VOCABULARY, letters
 
 PAGE = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
