@@ -42,6 +42,25 @@ def pin(run: str, checkpoint: str) -> str:
     return target
 
 
+def put_back(run: str, checkpoint: str) -> str:
+    """Link a pinned checkpoint back into its run, where a trainer and its rotation find it; return its path there.
+
+    Raises AuditError where one of that name is there, or where it cannot be made.
+    """
+    target = os.path.join(run, checkpoint)
+    scratch = os.path.join(run, ".audit", f"{checkpoint}.{os.getpid()}.tmp")
+    if os.path.lexists(target):
+        raise AuditError(f"{target}: is there already, so the pinned one is not put back")
+    try:
+        shutil.copytree(os.path.join(run, PINNED, checkpoint), scratch, copy_function=_link, symlinks=True)
+        os.utime(scratch)  # rotation goes by the time of the directory, and this is the newest one now
+        os.rename(scratch, target)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise AuditError(f"{target}: cannot be put back: {error}") from error
+    return target
+
+
 def detach(run: str, checkpoint: str) -> None:
     """Give a pin bytes of its own where it shares them with the run's checkpoint; raises AuditError.
 

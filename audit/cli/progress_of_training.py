@@ -138,6 +138,7 @@ _TEXTS: Mapping[Any, Callable[[Event], str]] = {
     "rejected": lambda event: f"{event['file']}: set aside in {event['to']}: {event['reason']}",
     "duplicate": lambda event: f"{event['file']}: set aside in {event['to']}: {event['reason']}",
     "quarantined": lambda event: f"{event['checkpoint']}: moved to .audit/quarantine/{event['to']}: {event['reason']}",
+    "put-back": lambda event: f"{event['checkpoint']}: put back from its pin, .audit/pinned/",
     "torn": lambda event: f"{event['checkpoint']}: was not written to its end by the last call; removed",
     "skipped": lambda event: f"skipped {event['checkpoint']}: {event['reason']}",
     "stopped": lambda event: f"stopped at step {event['step']}, saved; the next call goes on there",

@@ -21,7 +21,7 @@ from audit.errors import AuditError, ConfigError
 from audit.findings import Severity
 from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult, TrainingBackend
 from audit.manager import Registry
-from audit.pins import detach, pin, pins_home
+from audit.pins import PINNED, detach, pin, pins_home, put_back
 from audit.quarantine import Candidate, isolate
 from audit.records import read_records
 from audit.report import Report
@@ -250,6 +250,11 @@ class Session:
             raise TrainRefused(f"{self.config.run}: {decision.refusal}")
         if decision.skipped:
             self._clear(timeline, guarded)
+        if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
+            name = os.path.basename(decision.checkpoint)
+            put_back(self.config.run, name)
+            self.say({"event": "put-back", "checkpoint": name})
+            return decision.step or 0, name
         return decision.step or 0, decision.checkpoint
 
     def _clear(self, timeline: Timeline, guarded: Guarded) -> None:

@@ -181,6 +181,20 @@ def test_a_broken_checkpoint_is_moved_away_and_its_steps_are_trained_again(shop:
     assert verify(str(shop.run)).verdict == "sound"
 
 
+def test_a_pin_takes_the_place_of_the_checkpoint_that_broke(make_shop: Make) -> None:
+    shop = make_shop(toy="save_steps = 99")
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    (shop.run / "checkpoint-1" / "optimizer.pt").unlink()
+
+    assert shop.train() == 0
+
+    assert [event["checkpoint"] for event in shop.said("put-back")] == ["checkpoint-1"]
+    assert sorted(shop.trained()) == [1, 2]
+    assert shop.said("batch") == []
+    assert verify(str(shop.run)).verdict == "sound"
+
+
 def test_going_back_over_a_whole_batch_trains_it_again_from_done(make_shop: Make) -> None:
     shop = make_shop(toy="save_steps = 99")
     for name, first in (("a", 0), ("b", 10), ("c", 20)):
