@@ -21,7 +21,7 @@ COMMANDS = {
     "export": "log history and checkpoints of a run as JSON or CSV",
     "rules": "all rules, one line each",
     "explain": "what a rule checks, why, and what to do",
-    "backends": "the trainers that are understood",
+    "backends": "the trainers there are, and what each can do",
     "demo": "train a tiny LoRA model offline, verify it, break it, show what is found",
 }
 
