@@ -16,16 +16,16 @@ from audit.run import Run
 def reset(run: Run) -> Iterator[Violation]:
     """The run is behind a step that it had reached before.
 
-    The ledger remembers the highest step that any verification saw, also when rotation or a fresh start has removed the
-    evidence. A counter that goes back means that training started over, that the newest checkpoints were deleted, or
-    that another, older tree was put in the run's place.
+    The ledger remembers the highest step that any verification saw and where each batch ended, also when rotation or a
+    fresh start has removed the evidence. A counter that goes back means that training started over, that the newest
+    checkpoints were deleted, or that another, older tree was put in the run's place.
 
     With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when training
     ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is then
     measured from there. A run whose directory is empty, but whose ledger saw steps, has vanished.
     """
-    if not run.records.observed:
-        raise NotApplicable("the ledger has no earlier verification of this run")
+    if not run.records.observed and not run.records.batches.batches:
+        raise NotApplicable("the ledger has no earlier verification of this run, and no batch")
     reached = run.records.reached
     # One that is there but broken or cut off has its own finding; it is not behind.
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=None)

@@ -10,6 +10,7 @@ from audit.findings import Outcome, Severity
 from audit.ledger import open_ledger
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_state, make_run
+from tests.audit.batch_rows import finished, leg, tell
 from tests.audit.seals import verified
 
 RULE = "steps/reset"
@@ -133,3 +134,24 @@ def test_the_best_alone_at_the_end_of_a_training_is_no_reset(tmp_path: Path) -> 
 
     edit_state(f"{run}/checkpoint-100", best_model_checkpoint="run/checkpoint-50", best_global_step=50)
     assert len(check(run, RULE)) == 1
+
+
+def test_a_finished_batch_whose_checkpoint_is_gone_is_found_without_an_earlier_verification(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", max_steps=900)
+    tell(run, leg("monday", 0, 300), finished("monday", 0, 300))
+    assert check(run, RULE) == []
+    remove(run, 300)
+
+    assert [finding.expected for finding in check(run, RULE)] == [300]
+
+
+def test_a_checkpoint_that_a_leg_left_behind_may_be_rotated_away(run: str) -> None:
+    """The guard passed over step 300 and the batch goes on from 200; 300 is still there and is deleted later."""
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+    assert handed_out(run) == "checkpoint-200"
+    tell(run, leg("monday", 200, 320))
+    verified(run)
+    remove(run, 300)
+    add(run, 250)
+
+    assert check(run, RULE) == []
