@@ -87,6 +87,11 @@ class Session:
         self._known: frozenset[tuple[str, str | None]] = frozenset()
         self._digests: dict[tuple[str, tuple[int, int, int]], str] = {}
         self.unsettled: float | None = None
+        self.snapshot_day: str | None = None
+
+    def trained_any(self) -> bool:
+        """Whether the run has a checkpoint at all."""
+        return any(NAME.fullmatch(name) for name in os.listdir(self.config.run))
 
     def next(self) -> Work | None:
         """Return the leg to train now, None where no file waits. Raises TrainRefused, AuditError."""

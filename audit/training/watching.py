@@ -18,6 +18,7 @@ def wait_for_files(session: Session) -> None:
             "--watch needs watchfiles, which is not installed: pip install 'checkpoint-audit[watch]'"
         ) from error
     inbox = session.config.data.inbox
+    daily_snapshot(session)
     if session.unsettled is not None:
         time.sleep(session.unsettled)
         return
@@ -29,3 +30,24 @@ def wait_for_files(session: Session) -> None:
             return
     except (OSError, RuntimeError) as error:
         raise AuditError(f"{inbox}: cannot be watched: {error}") from error
+
+
+def daily_snapshot(session: Session, today: str | None = None) -> None:
+    """Copy the newest proven checkpoint away, once a day if the configuration says where to.
+
+    What keeps it from that is told and tried again at the next rest: training goes on without it.
+    """
+    from audit.snapshots import snapshot
+
+    dest = session.config.watch.snapshots
+    day = today or time.strftime("%Y-%m-%d")
+    if dest is None or session.snapshot_day == day or not session.trained_any():
+        return
+    try:
+        made = snapshot(session.config.run, dest, session.options, registry=session.registry, today=day)
+    except AuditError as error:
+        session.say({"event": "note", "text": f"no snapshot: {error}"})
+        return
+    session.snapshot_day = day
+    if made.made:
+        session.say({"event": "snapshot", "path": made.path, "checkpoint": made.checkpoint})
