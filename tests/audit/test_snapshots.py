@@ -147,6 +147,15 @@ def test_several_histories_of_which_none_is_the_newest_are_refused(tmp_path: Pat
         snapshot(path, dest)
 
 
+def test_of_two_histories_the_one_that_was_written_last_is_copied(tmp_path: Path, dest: str) -> None:
+    path = make_run(tmp_path / "run", (100, 200))
+    other = make_run(tmp_path / "other", (100, 200, 300), learning_rate=5e-3, seed=7)
+    shutil.copytree(os.path.join(other, "checkpoint-300"), os.path.join(path, "checkpoint-300"))
+    os.utime(os.path.join(path, "checkpoint-300", "trainer_state.json"), ns=(10**18, 10**18))
+
+    assert snapshot(path, dest).checkpoint == "checkpoint-200"
+
+
 # -- again ----------------------------------------------------------------------------------------------------------
 
 
