@@ -1,6 +1,7 @@
 """scheduler/horizon-changed."""
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from audit.checkpoint import Checkpoint
@@ -12,9 +13,10 @@ if TYPE_CHECKING:
     from audit.formats.scheduler import SchedulerState
     from audit.formats.trainer_state import TrainerState
 
+WSD = "warmup_stable_decay"
 SCHEDULES = (
     "linear", "cosine", "cosine_with_restarts", "polynomial", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
-    "warmup_stable_decay",
+    WSD,
 )  # fmt: skip
 """Schedules of transformers that depend on the number of steps to come; constant ones and inverse_sqrt do not."""
 
@@ -38,18 +40,21 @@ def horizon_changed(
     stretched in silence, and the learning rate jumps up where the next batch begins.
 
     Reported at the first change of a lineage. Only for schedules that depend on the length, as the training arguments name them. A ``max_steps`` that grows with
-    every batch is what a constant schedule is for, and is not reported.
+    every batch is what a constant schedule is for, and is not reported; nor is a plateau (warmup_stable_decay) that becomes
+    longer before its decay has begun.
     """
     name = arguments.get("lr_scheduler_type")
     if scheduler.kind != "lambda" or name not in SCHEDULES:
         raise NotApplicable("the schedule does not depend on its length")
     options = arguments.get("lr_scheduler_kwargs")
-    if name == "warmup_stable_decay" and isinstance(options, dict) and options.get("num_stable_steps") is not None:
+    if name == WSD and isinstance(options, dict) and options.get("num_stable_steps") is not None:
         raise NotApplicable("the schedule has lengths of its own")
     before = previous.state.max_steps
     if state.max_steps is None or before is None:
         raise NotApplicable("the trainer state does not say how many steps are to come")
     if state.max_steps != before:
+        if not _changed(previous, checkpoint):
+            raise NotApplicable("the rate stands on its plateau, which only became longer")
         first = _first_change(checkpoint)
         if first is not checkpoint:
             raise NotApplicable(f"the length changed before, at {first.name}, and is reported there")
@@ -64,8 +69,23 @@ def horizon_changed(
 def _first_change(checkpoint: Checkpoint) -> Checkpoint:
     """The first checkpoint of the lineage whose schedule has another length than the one before it."""
     lineage = next(group for group in checkpoint.run.lineages if checkpoint in group)
-    lengths = [state.max_steps if (state := item.optional("state")) else None for item in lineage]
-    for item, before, now in zip(lineage[1:], lengths, lengths[1:], strict=False):
-        if before is not None and now is not None and before != now:
-            return item
-    return checkpoint
+    return next((after for before, after in pairwise(lineage) if _changed(before, after)), checkpoint)
+
+
+def _changed(before: Checkpoint, after: Checkpoint) -> bool:
+    """Whether the schedule has another length in the later checkpoint, and its rate another future."""
+    lengths = [state.max_steps if (state := item.optional("state")) else None for item in (before, after)]
+    if None in lengths or lengths[0] == lengths[1]:
+        return False
+    return not all(_on_plateau(item, before.step) for item in (before, after))
+
+
+def _on_plateau(checkpoint: Checkpoint, step: int) -> bool:
+    """Whether the decay of a warmup-stable-decay schedule begins at ``step`` or later: until then its end is open."""
+    arguments = checkpoint.optional("arguments") or {}
+    options = arguments.get("lr_scheduler_kwargs")
+    decay = options.get("num_decay_steps") if isinstance(options, dict) else None
+    state = checkpoint.optional("state")
+    if arguments.get("lr_scheduler_type") != WSD or not isinstance(decay, int) or state is None:
+        return False
+    return step <= (state.max_steps or 0) - decay

@@ -48,3 +48,25 @@ def test_a_schedule_with_lengths_of_its_own_may_grow(run: str) -> None:
         edit_arguments(place(run, step), lr_scheduler_type=name, lr_scheduler_kwargs=options)
         edit_state(place(run, step), max_steps=step)
     assert not check(run, "scheduler/horizon-changed")
+
+
+def plateau(run: str, lengths: dict[int, int], decay: int = 10) -> None:
+    """A schedule that decays over its last steps only; the length of each checkpoint's leg."""
+    name = Made("transformers.trainer_utils.SchedulerType", ("warmup_stable_decay",))
+    for step, length in lengths.items():
+        edit_arguments(place(run, step), lr_scheduler_type=name, lr_scheduler_kwargs={"num_decay_steps": decay})
+        edit_state(place(run, step), max_steps=length)
+
+
+def test_a_plateau_that_becomes_longer_before_its_decay_is_no_change(run: str) -> None:
+    plateau(run, {100: 110, 200: 230, 300: 300})
+
+    assert check(run, "scheduler/horizon-changed") == []
+    assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_schedule_that_becomes_longer_in_its_decay_is_a_change(run: str) -> None:
+    plateau(run, {100: 110, 200: 205, 300: 400})
+
+    (finding,) = check(run, "scheduler/horizon-changed")
+    assert finding.checkpoint == "checkpoint-300"
