@@ -3,7 +3,7 @@
 import argparse
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from audit.batches import FINISHED, RETIRED, Batch, SetAside, Timeline
@@ -46,9 +46,7 @@ def call(arguments: argparse.Namespace) -> int:
         why = "its ledger tells of no batch" if known else "it has no ledger"
         write(f"{one_line(arguments.run)}: no batch was trained here by audit train: {why}\n", None)
     else:
-        write(
-            "\n".join(part for part in (_trained(found.batches), _again(found.redo), _aside(found.aside)) if part), None
-        )
+        write("\n".join(part for part in (_trained(found), _again(found.redo), _aside(found.aside)) if part), None)
     return 0
 
 
@@ -62,15 +60,16 @@ def _document(run: str, found: Timeline) -> dict[str, Any]:
     }
 
 
-def _trained(batches: Sequence[Batch]) -> str:
-    if not batches:
+def _trained(found: Timeline) -> str:
+    if not found.batches:
         return ""
+    given_up = {segment.batch for segment in found.segments if segment.over}
     heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED", "DURATION", "")
     rows = [
         (
             number,
             _short(item.file),
-            item.state,
+            "given up" if item.digest in given_up else item.state,
             _steps(item),
             item.examples,
             item.epochs,
@@ -80,13 +79,13 @@ def _trained(batches: Sequence[Batch]) -> str:
             _duration(item.seconds),
             _short(item.reason or ""),
         )
-        for number, item in enumerate(batches, 1)
+        for number, item in enumerate(found.batches, 1)
     ]
-    return table(heads, rows) + _total(batches)
+    return table(heads, rows) + _total(found.batches, given_up)
 
 
-def _total(batches: Sequence[Batch]) -> str:
-    done = [item for item in batches if item.state in (FINISHED, RETIRED)]
+def _total(batches: Sequence[Batch], given_up: Container[str]) -> str:
+    done = [item for item in batches if item.state in (FINISHED, RETIRED) and item.digest not in given_up]
     steps = max((item.step for item in batches), default=0)
     text = f"{len(batches)} batch{'es' if len(batches) != 1 else ''}, {len(done)} trained to the end, step {steps}"
     if done and all(item.examples is not None for item in done):

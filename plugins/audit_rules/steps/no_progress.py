@@ -30,6 +30,8 @@ def no_progress(run: Run, batches: "Timeline") -> Iterator[Violation]:
     last = batches.batches[-1]
     if last.state not in (FINISHED, RETIRED) and not (last.state == FAILED and last.kind == "no-progress"):
         raise NotApplicable(f"the last batch, {last.file}, has not come to its end")
+    if batches.segments[-1].over:
+        raise NotApplicable(f"the last batch, {last.file}, was given up knowingly")
     if last.examples == 0:
         raise NotApplicable(f"the last batch, {last.file}, holds no examples")
     begun = last.step if last.state == FAILED else last.first_step

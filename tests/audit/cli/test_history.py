@@ -51,6 +51,15 @@ def test_batches_that_a_step_back_gave_up_are_named(audit: Audit, run: str) -> N
     assert [line.split()[0] for line in given_up.splitlines()[1:3]] == ["tuesday.jsonl", "wednesday.jsonl"]
 
 
+def test_a_batch_whose_file_was_lost_in_the_middle_is_named_so(audit: Audit, run: str) -> None:
+    tell(three_batches(run), event("lost", "wednesday"), finished("wednesday", 200, 240), event("retired", "wednesday"))
+
+    lines = audit("history", run).out.splitlines()
+
+    assert lines[3].split()[2:5] == ["given", "up", "201-240"]
+    assert lines[4].startswith("3 batches, 2 trained to the end, step 240")
+
+
 def test_for_programs_it_is_json_with_the_losses(audit: Audit, run: str) -> None:
     document = json.loads(audit("history", three_batches(run), "--format", "json").out)
 

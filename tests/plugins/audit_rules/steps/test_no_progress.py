@@ -75,8 +75,9 @@ def test_a_last_batch_that_moved_passes(run: str, events: list[dict[str, Any]]) 
         [event("stopped", "tuesday", step=200, signal=2)],
         [event("failed", "tuesday", step=200, kind="out-of-memory", reason="CUDA out of memory")],
         [leg("empty", 200, 200), finished("empty", 200, 200, examples=0)],
+        [event("lost", "tuesday"), finished("tuesday", 200, 200), event("retired", "tuesday")],
     ],
-    ids=["goes on", "stopped before its first step", "crashed", "no examples"],
+    ids=["goes on", "stopped before its first step", "crashed", "no examples", "given up"],
 )
 def test_a_batch_that_did_not_come_to_its_end_is_not_judged(run: str, events: list[dict[str, Any]]) -> None:
     tell(run, *events)
