@@ -43,10 +43,9 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     if running.stopped_by is None:
         _check_end(running, request, progress, saved)
     progress.look(tell)
-    asked = table.get("examples_per_step")
-    took = progress.examples_per_step(saved) if saved is not None and asked is not None else None
-    if took not in (None, asked):
-        tell({"event": "note", "text": _other_number(request, took, asked)})
+    if saved is not None:
+        for text in _notes(request, progress, saved):
+            tell({"event": "note", "text": f"{request.data.path}: {text}"})
     return LegResult(
         request.first_step,
         saved.step if saved else request.first_step,
@@ -64,7 +63,8 @@ def _check_end(running: "Running", request: LegRequest, progress: Progress, save
         seconds = running.timeout
         raise LegFailed(f"the command was ended after command.timeout_seconds = {seconds:g}", "timeout", progress.step)
     if how == "lost":
-        raise LegFailed("the process that watches over the command was killed, and so was the command", "killed", progress.step)  # fmt: skip
+        what = "was killed, and so was the command" if int(number) < 0 else f"ended with code {number}{after}"
+        raise LegFailed(f"the process that watches over the command {what}", "killed", progress.step)
     code = int(number)
     if how == "signal" or 128 < code <= 128 + signal.SIGTERM:
         number_of = code if how == "signal" else code - 128
@@ -78,12 +78,21 @@ def _check_end(running: "Running", request: LegRequest, progress: Progress, save
         raise LegFailed(_no_progress(request), "no-progress", progress.step)
 
 
-def _other_number(request: LegRequest, took: int | None, asked: int) -> str:
-    return (
-        f"{request.data.path}: according to training_args.bin a step took {took} examples (batch size x accumulation x "
-        f"processes), but command.examples_per_step is {asked}, so examples were trained "
-        f"{'more than once' if (took or 0) > asked else 'not at all'}"
-    )
+def _notes(request: LegRequest, progress: Progress, saved: Saved) -> Iterator[str]:
+    """Yield where the command visibly did something else than it was asked to: the examples are its business alone."""
+    asked = request.settings["command"].get("examples_per_step")
+    took = progress.examples_per_step(saved) if asked is not None else None
+    if took is not None and took != asked:
+        yield (
+            f"according to training_args.bin a step took {took} examples (batch size x accumulation x processes), but "
+            f"command.examples_per_step is {asked}, so examples were trained "
+            f"{'more than once' if took > asked else 'not at all'}"
+        )
+    if request.last_step is not None and saved.step > request.last_step:
+        yield (
+            f"the command trained to step {saved.step}, but was asked for {request.last_step} (AUDIT_LAST_STEP), so "
+            "examples were trained more than once"
+        )
 
 
 def _no_progress(request: LegRequest) -> str:
@@ -110,7 +119,7 @@ class Running:
         self._stop_seconds = float(table.get("stop_seconds", STOP_SECONDS))
         self.timeout: float | None = table.get("timeout_seconds")
         self.ended = ""
-        """``exit N`` or ``signal N``; ``lost`` where the keeper did not live to say it."""
+        """``exit N`` or ``signal N``; ``lost N`` where the keeper ended with N before it could say it."""
         self.stopped_by: int | None = None
         self.timed_out = False
         self.tail = Tail()
@@ -187,7 +196,7 @@ class Running:
                     self._send(signal.SIGKILL, POLL_SECONDS)
         self.tail.take(stderr)
         if not self.ended:
-            self.ended = "lost"
+            self.ended = f"lost {self._keeper.wait()}"
 
     def _main_ended(self, how: str) -> None:
         if how.startswith("errno"):

@@ -15,7 +15,7 @@ import pytest
 
 from audit.errors import AuditError, ConfigError
 from audit.legs import LegData, LegFailed, LegRequest, LegResult
-from audit_command import running
+from audit_command import keeper, running
 from audit_command.plugin import Command
 from tests.backends.command import script
 
@@ -187,6 +187,12 @@ class TestWhatIsMadeOfIt:
         notes = [event["text"] for event in leg.told if event["event"] == "note"]
         assert [text.partition("so examples were trained ")[2] for text in notes] == noted
 
+    def test_going_further_than_asked_is_noted(self, leg: Leg) -> None:
+        assert leg("save=4", last=2).last_step == 4
+
+        (note,) = (event["text"] for event in leg.told if event["event"] == "note")
+        assert "trained to step 4, but was asked for 2 (AUDIT_LAST_STEP)" in note
+
     def test_a_damaged_state_is_left_to_the_verification(self, leg: Leg) -> None:
         leg.run.mkdir()
         code = "import os; os.makedirs('run/checkpoint-3'); open('run/checkpoint-3/trainer_state.json', 'w').write('{')"
@@ -280,6 +286,14 @@ class TestWhyItFailed:
         with pytest.raises(ConfigError, match=r"^command\.argv\.2: \{last_step\} is not known for this data file"):
             leg("{last_step}", examples_per_step=4)
 
+    def test_a_keeper_that_cannot_run_is_not_called_killed(self, leg: Leg, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keeper, "__file__", "/nowhere/keeper.py")
+
+        reason = leg.fails("save=2").reason
+
+        assert "the process that watches over the command ended with code 2; it said: " in reason
+        assert "/nowhere/keeper.py" in reason
+
 
 class TestStopping:
     def stop_when(self, path: Path) -> None:
@@ -342,10 +356,10 @@ class TestNothingIsLeftOver:
         audit.stdin.close()
         until((leg.home / "begun").exists)
         command, worker = (int((leg.home / name).read_text()) for name in ("begun", "worker"))
-        keeper = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
+        watcher = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
         assert (alive(command), alive(worker)) == (True, True)
 
-        os.kill(audit.pid if victim == "audit" else keeper, signal.SIGKILL)
+        os.kill(audit.pid if victim == "audit" else watcher, signal.SIGKILL)
 
         until(lambda: not alive(command))
         if victim == "audit":
