@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from base64 import b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -175,3 +177,15 @@ def test_several_runs_are_compared_in_one_line_each() -> None:
     page = render([run(path="one"), run(path="two"), RunCurves(run(path="three").report, (), (), (), (), 0, None, 0)])
 
     assert [name for name in ("one", "two", "three") if f">{name}</a></th>" in page] == ["one", "two", "three"]
+
+
+def test_no_other_command_pays_for_the_page() -> None:
+    script = (
+        "import sys, audit.manager\n"
+        "assert 'html' in audit.manager.load().pages\n"
+        "print({'audit.curves', 'audit_html.page', 'html', 'xml.etree'} & set(sys.modules))"
+    )
+
+    assert (
+        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "set()\n"
+    )
