@@ -18,7 +18,7 @@ from audit.storage import LocalStorage
 from audit.training.config import read_train_config
 from audit.training.loop import train
 from audit.training.process import here
-from audit.training.session import Say
+from audit.training.standing import Say
 
 BATCHES = 3
 STEPS = 40

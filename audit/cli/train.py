@@ -8,7 +8,7 @@ from audit.cli.progress_of_training import Lines, Screen
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.loop import Wishes, train
-from audit.training.session import TrainRefused
+from audit.training.standing import TrainRefused
 
 EXAMPLES = (
     ("audit train train.toml", "train what waits in the inbox, then end"),

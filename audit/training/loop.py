@@ -14,7 +14,8 @@ from audit.lock import RunLock
 from audit.manager import Registry
 from audit.training.config import TrainConfig
 from audit.training.process import InChild, RunLeg, here
-from audit.training.session import Say, Session, TrainRefused, Work
+from audit.training.session import Session, Work
+from audit.training.standing import Say, TrainRefused
 
 LOG = os.path.join(".audit", "training.log")
 

@@ -8,40 +8,24 @@ guard hands out. A kill at any moment leaves a state from which the next round g
 import math
 import os
 import re
-import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from audit import batches
-from audit.api import Guarded, consult, open_judged, verify
-from audit.batches import Batch, Segment, Timeline, timeline_of
+from audit.batches import Batch, Segment, Timeline
 from audit.errors import AuditError, ConfigError
-from audit.findings import Severity
 from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult, TrainingBackend
 from audit.manager import Registry
-from audit.pins import PINNED, detach, pin, pins_home, put_back
-from audit.quarantine import Candidate, isolate
-from audit.records import read_records
-from audit.report import Report
+from audit.pins import detach, pin, pins_home
 from audit.rows import count_rows, inspect
-from audit.run import Run, open_run
-from audit.series import series
+from audit.training.books import Books
 from audit.training.config import TrainConfig
-from audit.training.inbox import DataFile, digest_of, retire, set_aside, settled, trained, unchanged, waiting
+from audit.training.inbox import DataFile, retire, set_aside, settled, waiting
+from audit.training.shelf import Shelf
+from audit.training.standing import Say, Standing, TrainRefused
 
-if TYPE_CHECKING:
-    from audit.ledger import Ledger
-
-Say = Callable[[Mapping[str, Any]], None]
 NAME = re.compile(r"checkpoint-([0-9]{1,18})")
 KEPT_LOSSES = 200
-TRASH = os.path.join(".audit", "trash")
-
-
-class TrainRefused(AuditError):
-    """A batch was not trained, or not proven; its data is still there. Exit code 1."""
 
 
 class Work(NamedTuple):
@@ -81,11 +65,11 @@ class Session:
         self.processes, self.decay, self.skip_lost = processes, decay, skip_lost
         # The lock keeps other trainings away: what is half-written is so for good.
         self.options = config.verify._replace(settle_seconds=0.0, ledger=True)
-        self.limits = config.guard._replace(allow_fresh=allow_fresh)
         self.set_aside = 0
         self.trained = 0
-        self._known: frozenset[tuple[str, str | None]] = frozenset()
-        self._digests: dict[tuple[str, tuple[int, int, int]], str] = {}
+        self._books, self._shelf = Books(config.run), Shelf(config.data)
+        limits = config.guard._replace(allow_fresh=allow_fresh)
+        self._standing = Standing(config.run, self.options, limits, registry, self._books, say)
         self.unsettled: float | None = None
         self.snapshot_day: str | None = None
 
@@ -97,10 +81,10 @@ class Session:
         """Return the leg to train now, None where no file waits. Raises TrainRefused, AuditError."""
         os.makedirs(self.config.run, exist_ok=True)
         while True:
-            timeline = self._timeline()
+            timeline = self._books.timeline()
             if self._retire(timeline):
                 continue
-            step, checkpoint = self._guard(timeline)
+            step, checkpoint = self._standing.guard(timeline)
             found = self._choose(timeline, step, checkpoint)
             if found is None or isinstance(found, Work):
                 if found is not None:
@@ -119,7 +103,7 @@ class Session:
                 self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
                 return True
         for later in timeline.beyond(step):
-            file = self._find(later)
+            file = self._shelf.find(later)
             if file is None:
                 self._lost(later, step)
                 return True
@@ -130,10 +114,10 @@ class Session:
         self, timeline: Timeline, owner: Segment, batch: Batch, step: int, checkpoint: str | None
     ) -> Work | bool:
         """Take up a batch in the middle."""
-        file = self._find(batch)
+        file = self._shelf.find(batch)
         if file is None and step == batch.first_step and batch.state != batches.RETIRED:
             reason = "was taken away before its first step was trained"
-            self._record({"event": batches.REJECTED, "batch": batch.digest, "file": batch.file, "reason": reason})
+            self._books.record({"event": batches.REJECTED, "batch": batch.digest, "file": batch.file, "reason": reason})
             self.say({"event": "note", "text": f"{batch.file}: {reason}"})
             return True
         if file is None:
@@ -150,7 +134,7 @@ class Session:
             if wait:
                 self.unsettled = min(wait, self.unsettled or wait)
                 continue
-            digest = self._digest(file)
+            digest = self._shelf.digest(file)
             before = timeline.batch(digest)
             if before is not None and before.state == batches.RETIRED:
                 steps = f"steps {before.first_step + 1} to {before.step}"
@@ -233,7 +217,7 @@ class Session:
         per_step = self.trainer.examples_per_step(self.config.settings, self.processes)
         total = 0
         for other in waiting(self.config.data):
-            if other.path == file.path or timeline.batch(self._digest(other)) is not None:
+            if other.path == file.path or timeline.batch(self._shelf.digest(other)) is not None:
                 continue
             try:
                 count = self._count(other, self.config.data.epochs, per_step)
@@ -241,60 +225,6 @@ class Session:
                 continue  # it will be set aside
             total += math.ceil((count or 0) / (per_step or 1))
         return total
-
-    def _guard(self, timeline: Timeline) -> tuple[int, str | None]:
-        """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
-        guarded = consult(self.config.run, self.limits, self.options, registry=self.registry)
-        self._known = _of_run(guarded.report)
-        decision = guarded.decision
-        if decision.refusal is not None and self._clear_torn(timeline, 0):
-            return self._guard(timeline)
-        if decision.refusal is not None:
-            for item in decision.skipped:
-                self.say({"event": "skipped", "checkpoint": item.checkpoint, "reason": item.reason})
-            raise TrainRefused(f"{self.config.run}: {decision.refusal}")
-        if decision.skipped:
-            self._clear(timeline, guarded)
-        if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
-            name = os.path.basename(decision.checkpoint)
-            put_back(self.config.run, name)
-            self.say({"event": "put-back", "checkpoint": name})
-            return decision.step or 0, name
-        return decision.step or 0, decision.checkpoint
-
-    def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
-        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
-        self._clear_torn(timeline, guarded.decision.step or 0)
-        run = self._run()
-        reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
-        candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
-        if candidates:
-            with self._ledger() as ledger:
-                for held in isolate(run, candidates, ledger):
-                    self.say({"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason})
-
-    def _clear_torn(self, timeline: Timeline, step: int) -> bool:
-        """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
-
-        There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
-        checkpoint that a verification has once seen whole is another matter.
-        """
-        run = self._run()
-        torn = [
-            item
-            for item in run.checkpoints
-            if item.step > max(step, run.records.reached)
-            and not item.complete
-            and any(segment.first_step < item.step for segment in timeline.segments)
-        ]
-        for item in torn:
-            _throw_away(self.config.run, item.name)
-            self.say({"event": "torn", "checkpoint": item.name})
-        return bool(torn)
-
-    def _run(self) -> Run:
-        records, _ = read_records(self.config.run, False)
-        return open_judged(self.config.run, self.options._replace(depth="quick"), self.registry, records, None)
 
     def _begin(self, work: Work) -> None:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
@@ -306,7 +236,7 @@ class Session:
                 found and int(found[1]) > request.first_step
             ):  # it will be saved anew, into the files that the pin shares
                 detach(request.run, name)
-        self._record(
+        self._books.record(
             {
                 "event": batches.LEG,
                 "batch": work.batch,
@@ -355,9 +285,9 @@ class Session:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            self._verified(outcome.last_step)
+            self._standing.verified(outcome.last_step)
             row = {"event": batches.STOPPED, "batch": work.batch, "file": work.file.name, "step": outcome.last_step}
-            self._record({**row, "signal": outcome.stopped_by, "losses": _thinned(outcome.losses)})
+            self._books.record({**row, "signal": outcome.stopped_by, "losses": _thinned(outcome.losses)})
             self.say({"event": "stopped", "step": outcome.last_step, "signal": outcome.stopped_by})
             return outcome.stopped_by
         if not whole:
@@ -373,11 +303,11 @@ class Session:
         reason = error.reason if isinstance(error, (LegFailed, BadData)) else str(error)
         again = [
             row
-            for row in self._rows()
+            for row in self._books.rows()
             if row.get("event") == batches.FAILED and row.get("batch") == work.batch and row.get("step") == step
         ]
         content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name}
-        problem = self._try_to_record({**content, "step": step, "kind": kind, "reason": reason})
+        problem = self._books.try_to_record({**content, "step": step, "kind": kind, "reason": reason})
         self.say({"event": "failed", "file": work.file.name, "step": step, "kind": kind, "reason": reason})
         text = f"{work.file.name}: failed at step {step}: {reason}"
         if again:
@@ -390,17 +320,21 @@ class Session:
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
         started = time.perf_counter()
-        report, problem = self._verified(step)
+        report, problem = self._standing.verified(step)
         checkpoint = next((item for item in report.checkpoints if item.step == step), None)
         content = {"batch": digest, "file": name, "first_step": begun}
         if problem is not None or checkpoint is None:
             reason = problem or f"there is no checkpoint of step {step}"
-            failed = [row for row in self._rows() if row.get("event") == batches.FAILED and row.get("batch") == digest]
-            self._record({**content, "event": batches.FAILED, "step": step, "kind": "not-proven", "reason": reason})
+            failed = [
+                row for row in self._books.rows() if row.get("event") == batches.FAILED and row.get("batch") == digest
+            ]
+            self._books.record(
+                {**content, "event": batches.FAILED, "step": step, "kind": "not-proven", "reason": reason}
+            )
             again = "; so it was the last time" if any(row.get("step") == step for row in failed) else ""
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
-        losses = self._losses(begun, step)
-        self._record(
+        losses = self._standing.losses(begun, step)
+        self._books.record(
             {
                 **content,
                 "event": batches.FINISHED,
@@ -430,45 +364,17 @@ class Session:
             }
         )
 
-    def _verified(self, step: int) -> tuple[Report, str | None]:
-        """Verify the run; return why the checkpoint of ``step`` is not proven, None where it is."""
-        report = verify(self.config.run, self.options._replace(allow_empty=True), registry=self.registry)
-        if report.crashed:
-            raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
-        for note in report.notes:
-            self.say({"event": "note", "text": note})
-        checkpoint = next((item for item in report.checkpoints if item.step == step), None)
-        if checkpoint is None:
-            return report, f"there is no checkpoint of step {step}"
-        for item in report.findings:
-            mine = item.checkpoint == checkpoint.name
-            new = item.checkpoint is None and (item.rule, item.file) not in self._known
-            if item.severity is Severity.ERROR and (mine or new):
-                return report, f"{item.message} ({item.rule})"
-        if not checkpoint.resumable or not checkpoint.sealed:
-            return report, f"{checkpoint.name} is not resumable" if not checkpoint.resumable else "it was not sealed"
-        return report, None
-
-    def _losses(self, begun: int, step: int) -> tuple[tuple[int, float], ...]:
-        """Return what was logged of steps after ``begun`` up to ``step``."""
-        run = open_run(self.config.run, self.registry.backends, depth="quick")
-        history = next((item.optional("history") for item in run.checkpoints if item.step == step), None)
-        if history is None:
-            return ()
-        points = series(history, "loss")
-        return tuple((point.step, point.value) for point in points if begun < point.step <= step)
-
     def _retire(self, timeline: Timeline) -> bool:
         """Move the data of finished batches away; return whether there was one."""
         data = self.config.data
         done = [item for item in timeline.batches if item.state == batches.FINISHED]
         for batch in done:
-            file = self._find(batch, inbox=True)
+            file = self._shelf.find(batch, inbox=True)
             to = None
             if file is not None:
                 to = retire(file, data)
                 self.say({"event": "retired", "file": file.name, "to": to})
-            self._record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file, "to": to})
+            self._books.record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file, "to": to})
         return bool(done)
 
     def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
@@ -478,7 +384,7 @@ class Session:
 
     def _aside(self, file: DataFile, digest: str, event: str, reason: str) -> None:
         to = set_aside(file, self.config.data)
-        self._record({"event": event, "batch": digest, "file": file.name, "reason": reason, "to": to})
+        self._books.record({"event": event, "batch": digest, "file": file.name, "reason": reason, "to": to})
         self.say({"event": event, "file": file.name, "reason": reason, "to": to})
 
     def _lost(self, batch: Batch, step: int) -> None:
@@ -489,59 +395,8 @@ class Session:
                 f"{batch.step}) must be trained again, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or give it up with --skip-lost"
             )
-        self._record({"event": batches.LOST, "batch": batch.digest, "file": batch.file, "step": step})
+        self._books.record({"event": batches.LOST, "batch": batch.digest, "file": batch.file, "step": step})
         self.say({"event": "note", "text": f"{batch.file}: given up from step {step} on"})
-
-    def _find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
-        """Return the file of a batch: by its digest, the one of the same name first."""
-        places = waiting(self.config.data) if inbox else (*waiting(self.config.data), *trained(self.config.data))
-        for file in sorted(places, key=lambda item: item.name != batch.file):
-            if self._digest(file) == batch.digest:
-                return file
-        return None
-
-    def _digest(self, file: DataFile) -> str:
-        key = (file.path, file.stamp)
-        if key not in self._digests:
-            digest = digest_of(file)
-            if not unchanged(file):
-                return ""  # being written: it fits nothing
-            self._digests[key] = digest
-        return self._digests[key]
-
-    def _timeline(self) -> Timeline:
-        with self._ledger() as ledger:
-            return timeline_of(ledger.rows())
-
-    def _rows(self) -> list[Mapping[str, Any]]:
-        with self._ledger() as ledger:
-            return [row.content for row in ledger.rows() if row.kind == "batch"]
-
-    def _record(self, content: Mapping[str, Any]) -> None:
-        with self._ledger() as ledger:
-            ledger.append("batch", content, durable=True)
-
-    def _try_to_record(self, content: Mapping[str, Any]) -> str | None:
-        """A full disk must not hide the reason of a failure, which is often the full disk."""
-        try:
-            self._record(content)
-        except AuditError as error:
-            return str(error)
-        return None
-
-    @contextmanager
-    def _ledger(self) -> Iterator["Ledger"]:
-        """Open the run's ledger. Raises AuditError where it cannot be written: it alone knows what was trained."""
-        records, ledger = read_records(self.config.run, True)
-        problem = records.unusable or records.edited or records.unwritable
-        if ledger is None or problem:
-            if ledger is not None:
-                ledger.close()
-            raise AuditError(f"the ledger cannot be used, and it alone knows which examples were trained: {problem}")
-        try:
-            yield ledger
-        finally:
-            ledger.close()
 
 
 def _trained_of(timeline: Timeline, batch: Batch | None) -> int:
@@ -550,23 +405,6 @@ def _trained_of(timeline: Timeline, batch: Batch | None) -> int:
         return 0
     last = [segment for segment in timeline.segments if segment.batch == batch.digest][-1:]
     return last[0].example_at(batch.step) if last else 0
-
-
-def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
-    """The findings against the run as a whole, as they were before."""
-    return frozenset((item.rule, item.file) for item in report.findings if item.checkpoint is None)
-
-
-def _throw_away(run: str, checkpoint: str) -> None:
-    """Rename first: a checkpoint that is half deleted must not be taken for one."""
-    home = os.path.join(run, TRASH)
-    place = os.path.join(home, f"{checkpoint}.{os.getpid()}.{time.monotonic_ns()}")
-    try:
-        os.makedirs(home, exist_ok=True)
-        os.rename(os.path.join(run, checkpoint), place)
-        shutil.rmtree(home)
-    except OSError as error:
-        raise AuditError(f"{os.path.join(run, checkpoint)}: cannot be removed: {error.strerror or error}") from error
 
 
 def _thinned(losses: tuple[tuple[int, float], ...]) -> list[list[float]]:

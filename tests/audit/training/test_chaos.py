@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from audit.api import verify
 from audit.ledger import Ledger
-from audit.training.session import TrainRefused
+from audit.training.standing import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON, Kill
 

@@ -11,7 +11,7 @@ from audit.batches import timeline_of
 from audit.errors import AuditError
 from audit.ledger import open_ledger
 from audit.lock import RunLock
-from audit.training.session import TrainRefused
+from audit.training.standing import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON, Kill
 

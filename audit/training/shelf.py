@@ -1,0 +1,31 @@
+"""Data files by what is in them: the file of a batch is known by its digest, whatever it is called now."""
+
+from audit.batches import Batch
+from audit.training.config import Data
+from audit.training.inbox import DataFile, digest_of, trained, unchanged, waiting
+
+
+class Shelf:
+    """The files of the inbox and of ``done``; each is read once for its digest, as long as it stays as it is."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self._digests: dict[tuple[str, tuple[int, int, int]], str] = {}
+
+    def find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
+        """Return the file of a batch: by its digest, the one of the same name first."""
+        places = waiting(self._data) if inbox else (*waiting(self._data), *trained(self._data))
+        for file in sorted(places, key=lambda item: item.name != batch.file):
+            if self.digest(file) == batch.digest:
+                return file
+        return None
+
+    def digest(self, file: DataFile) -> str:
+        """Return the BLAKE3 digest of a file; empty where it is being written."""
+        key = (file.path, file.stamp)
+        if key not in self._digests:
+            digest = digest_of(file)
+            if not unchanged(file):
+                return ""  # being written: it fits nothing
+            self._digests[key] = digest
+        return self._digests[key]

@@ -1,0 +1,139 @@
+"""Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from audit.api import Guarded, consult, open_judged, verify
+from audit.batches import Timeline
+from audit.config import Options
+from audit.decision import Limits
+from audit.errors import AuditError
+from audit.findings import Severity
+from audit.manager import Registry
+from audit.pins import PINNED, put_back
+from audit.quarantine import Candidate, isolate
+from audit.records import read_records
+from audit.report import Report
+from audit.run import Run, open_run
+from audit.series import series
+from audit.training.books import Books
+
+Say = Callable[[Mapping[str, Any]], None]
+TRASH = os.path.join(".audit", "trash")
+
+
+class TrainRefused(AuditError):
+    """A batch was not trained, or not proven; its data is still there. Exit code 1."""
+
+
+class Standing:
+    """One run, judged by ``options``; ``limits`` are what the guard may hand out."""
+
+    def __init__(self, run: str, options: Options, limits: Limits, registry: Registry, books: Books, say: Say) -> None:
+        self.run, self.options, self.limits = run, options, limits
+        self._registry, self._books, self._say = registry, books, say
+        self._known: frozenset[tuple[str, str | None]] = frozenset()
+
+    def guard(self, timeline: Timeline) -> tuple[int, str | None]:
+        """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
+        guarded = consult(self.run, self.limits, self.options, registry=self._registry)
+        self._known = _of_run(guarded.report)
+        decision = guarded.decision
+        if decision.refusal is not None and self._clear_torn(timeline, 0):
+            return self.guard(timeline)
+        if decision.refusal is not None:
+            for item in decision.skipped:
+                self._say({"event": "skipped", "checkpoint": item.checkpoint, "reason": item.reason})
+            raise TrainRefused(f"{self.run}: {decision.refusal}")
+        if decision.skipped:
+            self._clear(timeline, guarded)
+        if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
+            name = os.path.basename(decision.checkpoint)
+            put_back(self.run, name)
+            self._say({"event": "put-back", "checkpoint": name})
+            return decision.step or 0, name
+        return decision.step or 0, decision.checkpoint
+
+    def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
+        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
+        self._clear_torn(timeline, guarded.decision.step or 0)
+        run = self._opened()
+        reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
+        candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
+        if candidates:
+            with self._books.ledger() as ledger:
+                for held in isolate(run, candidates, ledger):
+                    self._say(
+                        {"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason}
+                    )
+
+    def _clear_torn(self, timeline: Timeline, step: int) -> bool:
+        """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
+
+        There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
+        checkpoint that a verification has once seen whole is another matter.
+        """
+        run = self._opened()
+        torn = [
+            item
+            for item in run.checkpoints
+            if item.step > max(step, run.records.reached)
+            and not item.complete
+            and any(segment.first_step < item.step for segment in timeline.segments)
+        ]
+        for item in torn:
+            _throw_away(self.run, item.name)
+            self._say({"event": "torn", "checkpoint": item.name})
+        return bool(torn)
+
+    def _opened(self) -> Run:
+        records, _ = read_records(self.run, False)
+        return open_judged(self.run, self.options._replace(depth="quick"), self._registry, records, None)
+
+    def verified(self, step: int) -> tuple[Report, str | None]:
+        """Verify the run; return why the checkpoint of ``step`` is not proven, None where it is."""
+        report = verify(self.run, self.options._replace(allow_empty=True), registry=self._registry)
+        if report.crashed:
+            raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
+        for note in report.notes:
+            self._say({"event": "note", "text": note})
+        checkpoint = next((item for item in report.checkpoints if item.step == step), None)
+        if checkpoint is None:
+            return report, f"there is no checkpoint of step {step}"
+        for item in report.findings:
+            mine = item.checkpoint == checkpoint.name
+            new = item.checkpoint is None and (item.rule, item.file) not in self._known
+            if item.severity is Severity.ERROR and (mine or new):
+                return report, f"{item.message} ({item.rule})"
+        if not checkpoint.resumable or not checkpoint.sealed:
+            return report, f"{checkpoint.name} is not resumable" if not checkpoint.resumable else "it was not sealed"
+        return report, None
+
+    def losses(self, begun: int, step: int) -> tuple[tuple[int, float], ...]:
+        """Return what was logged of steps after ``begun`` up to ``step``."""
+        run = open_run(self.run, self._registry.backends, depth="quick")
+        history = next((item.optional("history") for item in run.checkpoints if item.step == step), None)
+        if history is None:
+            return ()
+        points = series(history, "loss")
+        return tuple((point.step, point.value) for point in points if begun < point.step <= step)
+
+
+def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
+    """The findings against the run as a whole, as they were before."""
+    return frozenset((item.rule, item.file) for item in report.findings if item.checkpoint is None)
+
+
+def _throw_away(run: str, checkpoint: str) -> None:
+    """Rename first: a checkpoint that is half deleted must not be taken for one."""
+    home = os.path.join(run, TRASH)
+    place = os.path.join(home, f"{checkpoint}.{os.getpid()}.{time.monotonic_ns()}")
+    try:
+        os.makedirs(home, exist_ok=True)
+        os.rename(os.path.join(run, checkpoint), place)
+        shutil.rmtree(home)
+    except OSError as error:
+        raise AuditError(f"{os.path.join(run, checkpoint)}: cannot be removed: {error.strerror or error}") from error
