@@ -1,8 +1,6 @@
 """Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
 
 import os
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,9 +18,9 @@ from audit.report import Report
 from audit.run import Run, open_run
 from audit.series import series
 from audit.training.books import Books
+from audit.trash import empty, place_for
 
 Say = Callable[[Mapping[str, Any]], None]
-TRASH = os.path.join(".audit", "trash")
 
 
 class TrainRefused(AuditError):
@@ -129,11 +127,9 @@ def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
 
 def _throw_away(run: str, checkpoint: str) -> None:
     """Rename first: a checkpoint that is half deleted must not be taken for one."""
-    home = os.path.join(run, TRASH)
-    place = os.path.join(home, f"{checkpoint}.{os.getpid()}.{time.monotonic_ns()}")
+    path = os.path.join(run, checkpoint)
     try:
-        os.makedirs(home, exist_ok=True)
-        os.rename(os.path.join(run, checkpoint), place)
-        shutil.rmtree(home)
+        os.rename(path, place_for(run, checkpoint))
     except OSError as error:
-        raise AuditError(f"{os.path.join(run, checkpoint)}: cannot be removed: {error.strerror or error}") from error
+        raise AuditError(f"{path}: cannot be removed: {error.strerror or error}") from error
+    empty(run)
