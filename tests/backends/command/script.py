@@ -33,7 +33,8 @@ def main(words: list[str]) -> None:
             known = {"argv": sys.argv[1:], "env": own, "cwd": os.getcwd()}
             Path(value).write_text(json.dumps(known))
         elif name == "mark":
-            Path(value).write_text(str(os.getpid()))
+            Path(f"{value}.part").write_text(str(os.getpid()))
+            os.rename(f"{value}.part", value)  # whoever waits for it reads it at once
         elif name == "say":
             sys.stderr.write(value + "\n")
             sys.stderr.flush()
