@@ -1,14 +1,15 @@
 """``assert_sound(run)``, for tests of your own. Works in any test runner: nothing of pytest is needed."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from audit.api import verify
 from audit.config import Options, check_names
 from audit.errors import ConfigError
 from audit.findings import Severity
-from audit.manager import load
+from audit.manager import Registry, load
 from audit.report import Report
+from audit.rules import Rule
 from pytest_audit.text import lines_of, printable, resume_line
 
 
@@ -44,7 +45,17 @@ def _verified(path: str, depth: str, select: tuple[str, ...], ignore: tuple[str,
         raise ConfigError(f"assert_sound: depth: {depth!r} is neither quick nor full")
     registry = load()
     options = Options(depth=depth, select=select, ignore=ignore, ledger=False)
-    check_names(options, registry, "assert_sound")
-    if not options.chosen(registry.rules):
-        raise ConfigError("assert_sound: the selected rules are all ignored, so nothing would be judged")
+    judging_rules(options, registry, "assert_sound")
     return verify(path, options, registry=registry)
+
+
+def judging_rules(options: Options, registry: Registry, where: str) -> Sequence[Rule]:
+    """The chosen rules about runs and checkpoints; those about plans are for `audit plan`.
+
+    Raises ConfigError for a name that does not exist, and where nothing would be judged: that is no proof of anything.
+    """
+    check_names(options, registry, where)
+    found = [rule for rule in options.chosen(registry.rules) if rule.scope in {"run", "checkpoint"}]
+    if not found:
+        raise ConfigError(f"{where}: no rule about runs is selected and not ignored, so nothing would be judged")
+    return found

@@ -45,7 +45,7 @@ class AuditRun(pytest.Collector):
             if rule.scope == "run" and self.target.holds(None, rule.id):
                 yield AuditRule.from_parent(self, name=rule.id, rule=rule, run=self)
         for name in names:
-            if any(self.target.holds(name, rule.id) for rule in self.audit.rules if rule.scope != "run"):
+            if any(self.target.holds(name, rule.id) for rule in self.audit.rules if rule.scope == "checkpoint"):
                 yield AuditCheckpoint.from_parent(
                     self, name=name, nodeid=self.place(name), path=self.path / name, run=self
                 )
@@ -64,7 +64,7 @@ class AuditCheckpoint(pytest.Collector):
 
     def collect(self) -> Iterator["AuditRule"]:
         for rule in self.run.audit.rules:
-            if rule.scope != "run" and self.run.target.holds(self.name, rule.id):
+            if rule.scope == "checkpoint" and self.run.target.holds(self.name, rule.id):
                 yield AuditRule.from_parent(self, name=rule.id, rule=rule, run=self.run, checkpoint=self.name)
 
 

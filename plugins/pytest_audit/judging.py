@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from audit.api import verify
-from audit.config import Options, check_names, find, read
+from audit.config import Options, find, read
 from audit.errors import AuditError, ConfigError
 from audit.findings import Finding, RuleOutcome, Severity
 from audit.manager import Registry, load
 from audit.report import Report
 from audit.run import open_run
+from pytest_audit.asserting import judging_rules
 
 Place = tuple[str, str | None]
 """A rule's id and a checkpoint's name, None for the run."""
@@ -37,7 +38,7 @@ class Audit:
     def __init__(self, config: pytest.Config) -> None:
         self.registry: Registry = load()
         self.options, self.warnings_fail = _options(config, self.registry)
-        self.rules = self.options.chosen(self.registry.rules)
+        self.rules = judging_rules(self.options, self.registry, "pytest options")
         self._judged: dict[str, Judged | AuditError] = {}
 
     def judged(self, path: str) -> Judged:
@@ -56,7 +57,7 @@ class Audit:
         """Verify a run anew; nothing is written into it. Raises AuditError."""
         options = self.options._replace(**changes)
         if changes:
-            _check(options, self.registry, "audit_report")
+            judging_rules(options, self.registry, "audit_report")
         return verify(path, options, registry=self.registry)
 
     def checkpoints(self, path: str) -> tuple[str, ...]:
@@ -108,14 +109,7 @@ def _options(config: pytest.Config, registry: Registry) -> tuple[Options, bool]:
         allow_empty=bool(config.getoption("audit_allow_empty") or config.getini("audit_allow_empty")),
         ledger=False,
     )
-    _check(options, registry, "pytest options")
     return options, warnings == "fail" or (not warnings and options.fail_on is Severity.WARNING)
-
-
-def _check(options: Options, registry: Registry, where: str) -> None:
-    check_names(options, registry, where)
-    if not options.chosen(registry.rules):
-        raise ConfigError(f"{where}: the selected rules are all ignored, so nothing would be judged")
 
 
 def _names(config: pytest.Config, option: str) -> tuple[str, ...]:

@@ -81,6 +81,14 @@ def test_options_that_mean_nothing_are_refused(path: Path, options: dict[str, An
         assert_sound(path, **options)
 
 
+def test_rules_about_something_else_than_runs_prove_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = missing_optimizer.missing_optimizer
+    monkeypatch.setattr(missing_optimizer, "missing_optimizer", rule._replace(scope="plan"))
+
+    with pytest.raises(AuditError, match="nothing would be judged"):
+        assert_sound(path, select=["files/missing-optimizer"])
+
+
 def test_what_cannot_be_judged_is_no_assertion(tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="no such run"):
         assert_sound(tmp_path / "nowhere")

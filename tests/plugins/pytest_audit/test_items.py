@@ -116,8 +116,8 @@ def test_a_warning_is_a_pytest_warning(start: Start, broken: Path) -> None:
 
 
 @pytest.mark.parametrize("option", ["--audit-warnings=fail", "-Werror", "-Werror::pytest_audit.AuditWarning"])
-def test_a_warning_is_a_failure_where_that_is_asked_for(pytester: pytest.Pytester, broken: Path, option: str) -> None:
-    result = pytester.runpytest("--audit", "current_model", "-k", "missing-rng-state", option)
+def test_a_warning_is_a_failure_where_that_is_asked_for(start: Start, broken: Path, option: str) -> None:
+    result = start("--audit", "current_model", "-k", "missing-rng-state", option)
 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
@@ -175,11 +175,11 @@ def test_a_rule_about_the_run_is_an_item_of_the_run(pytester: pytest.Pytester) -
     result.stdout.fnmatch_lines(["runs/v1.2::rotation/limit-exceeded FAILED*"])
 
 
-def test_what_a_rule_about_the_run_finds_in_a_checkpoint_fails_the_run(pytester: pytest.Pytester, run: Path) -> None:
+def test_what_a_rule_about_the_run_finds_in_a_checkpoint_fails_the_run(start: Start, run: Path) -> None:
     (run / "tmp-checkpoint-300").mkdir()
     findings = [item for item in verify(str(run), Options(ledger=False)).findings if item.rule == "files/leftover"]
 
-    result = pytester.runpytest("--audit", "current_model", "-k", "files/leftover", "--audit-warnings=fail")
+    result = start("--audit", "current_model", "-k", "files/leftover", "--audit-warnings=fail")
 
     assert findings
     result.assert_outcomes(failed=1)
