@@ -349,26 +349,27 @@ class TestNothingIsLeftOver:
             "Command().train(LegRequest(**fields), print)\n"
         )
         request = leg.request("leave-behind=worker", "mark=begun", "wait")
-        audit = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
-        assert audit.stdin is not None
-        assert audit.stderr is not None
-        audit.stdin.write(json.dumps(request._asdict()).encode())
-        audit.stdin.close()
-        until((leg.home / "begun").exists)
-        command, worker = (int((leg.home / name).read_text()) for name in ("begun", "worker"))
-        watcher = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
-        assert (alive(command), alive(worker)) == (True, True)
+        with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as audit:
+            try:
+                assert audit.stdin is not None
+                assert audit.stderr is not None
+                audit.stdin.write(json.dumps(request._asdict()).encode())
+                audit.stdin.close()
+                until((leg.home / "begun").exists)
+                command, worker = (int((leg.home / name).read_text()) for name in ("begun", "worker"))
+                watcher = int(Path(f"/proc/{command}/stat").read_text().rpartition(")")[2].split()[1])
+                assert (alive(command), alive(worker)) == (True, True)
 
-        os.kill(audit.pid if victim == "audit" else watcher, signal.SIGKILL)
+                os.kill(audit.pid if victim == "audit" else watcher, signal.SIGKILL)
 
-        until(lambda: not alive(command))
-        if victim == "audit":
-            until(lambda: not alive(worker))
-        else:
-            assert b"the process that watches over the command was killed" in audit.stderr.read()
-            os.kill(worker, signal.SIGKILL)
-        audit.wait()
-        audit.stderr.close()
+                until(lambda: not alive(command))
+                if victim == "audit":
+                    until(lambda: not alive(worker))
+                else:
+                    assert b"the process that watches over the command was killed" in audit.stderr.read()
+                    os.kill(worker, signal.SIGKILL)
+            finally:
+                audit.kill()
 
 
 def test_one_of_several_processes_of_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
