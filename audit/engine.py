@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, NotApplicable
 from audit.findings import Finding, Outcome, RuleOutcome, Severity, Violation
+from audit.plan import Plan
 from audit.rules import ANY, Rule
 from audit.run import Run
 
@@ -18,12 +19,12 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    run: Run,
+    run: Run | Plan,
     rules: Sequence[Rule],
     options: Mapping[str, Mapping[str, Any]] | None = None,
     severities: Mapping[str, Severity] | None = None,
 ) -> Judgement:
-    """Apply ``rules`` to a run.
+    """Apply ``rules`` to a run, those of the scope ``plan`` to a plan; the others are left out.
 
     ``options`` gives thresholds by rule id, ``severities`` overrides by rule id. A rule that crashes gets the
     outcome "error" and the others still run. A violation whose root cause another rule names on the same checkpoint
@@ -35,8 +36,7 @@ def judge(
     for rule in _causes_first(rules):
         thresholds = (options or {}).get(rule.id, {})
         severity = (severities or {}).get(rule.id)
-        targets: Iterable[Run | Checkpoint] = [run] if rule.scope == "run" else run.judged
-        for target in targets:
+        for target in _targets(rule, run):
             name = target.name if isinstance(target, Checkpoint) else None
             violations, outcome = _apply(rule, target, thresholds)
             kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, findings)]
@@ -48,15 +48,25 @@ def judge(
             outcomes.append(outcome)
             for item in kept:
                 finding = _finding(rule, item, name, severity)
+                if isinstance(run, Plan) and finding.file is None:
+                    finding = finding._replace(file=run.file)
                 findings.append(finding)
                 fired.setdefault(rule.id, set()).add(finding.checkpoint)
-    steps = {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
+    steps = {} if isinstance(run, Plan) else {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
     findings.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
     outcomes.sort(key=lambda item: (steps.get(item.checkpoint or "", -1), item.rule))
     return Judgement(tuple(findings), tuple(outcomes))
 
 
-def _apply(rule: Rule, target: Run | Checkpoint, options: Mapping[str, Any]) -> tuple[list[Violation], RuleOutcome]:
+def _targets(rule: Rule, run: Run | Plan) -> Iterable[Run | Checkpoint | Plan]:
+    if isinstance(run, Plan) or rule.scope == "plan":
+        return [run] if isinstance(run, Plan) and rule.scope == "plan" else []
+    return [run] if rule.scope == "run" else run.judged
+
+
+def _apply(
+    rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any]
+) -> tuple[list[Violation], RuleOutcome]:
     violations: list[Violation] = []
     try:
         facts = [getattr(target, need) for need in rule.needs]

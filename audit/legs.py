@@ -149,3 +149,34 @@ class TrainingBackend(Protocol):
         where it fails, AuditError naming the extra to install where the trainer is not installed.
         """
         ...
+
+
+class Size(NamedTuple):
+    """Bytes and inodes (files and directories) of one checkpoint."""
+
+    bytes: int
+    inodes: int
+
+
+class PlanningBackend(Protocol):
+    """What a training backend may add for `audit plan`; each method may be missing, and then that is not known.
+
+    Arguments have the names and meanings of Trainer's ``TrainingArguments``; a backend for another trainer gives those that
+    it has a counterpart for.
+    """
+
+    def arguments(self, request: LegRequest) -> Mapping[str, Any] | None:
+        """Return the training arguments that a leg would run with. Without the method: the table [arguments], if any."""
+        ...
+
+    def adapter(self, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the adapter as ``adapter_config.json`` would hold it, None where the whole model is trained."""
+        ...
+
+    def base_model(self, settings: Mapping[str, Any]) -> str | None:
+        """Return the name or the path of the model that training starts from, None for random weights."""
+        ...
+
+    def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
+        """Estimate a checkpoint without training, None where that cannot be done."""
+        ...

@@ -2,10 +2,10 @@
 
 A rule is a generator over facts. Its parameters *are* its declaration of needs:
 
-* the first one is ``checkpoint`` or ``run`` and gives the scope;
-* every other positional parameter names a fact of that checkpoint or run (an attribute of
-  :class:`audit.checkpoint.Checkpoint` or :class:`audit.run.Run`); where the fact does not exist or could not be
-  read, the rule is *not applicable* and the one finding is the file's;
+* the first one is ``checkpoint``, ``run`` or ``plan`` and gives the scope;
+* every other positional parameter names a fact of it (an attribute of :class:`audit.checkpoint.Checkpoint`,
+  :class:`audit.run.Run` or :class:`audit.plan.Plan`); where the fact does not exist or could not be read, the rule is
+  *not applicable* and the one finding is the file's;
 * keyword-only parameters with defaults are thresholds: the configuration may change them.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from audit.errors import PluginError
 from audit.findings import Severity, Violation
 
+SCOPES = ("checkpoint", "run", "plan")
 ANY = "*"
 """In ``explained_by``: whatever blocks the same checkpoint, or names the same file of it, says it better."""
 
@@ -84,8 +85,8 @@ def rule(
         code = function.__code__
         positional = code.co_varnames[: code.co_argcount]
         scope = positional[0] if positional else ""
-        if scope not in ("checkpoint", "run"):
-            raise PluginError(f"rule {name}: its first parameter must be 'checkpoint' or 'run', not '{scope}'")
+        if scope not in SCOPES:
+            raise PluginError(f"rule {name}: its first parameter must be 'checkpoint', 'run' or 'plan', not '{scope}'")
         options = dict(function.__kwdefaults__ or {})
         if set(options) != set(code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]):
             raise PluginError(f"rule {name}: a keyword-only parameter is a threshold and needs a default")

@@ -14,8 +14,9 @@ from audit.lock import RunLock
 from audit.manager import Registry
 from audit.training.config import TrainConfig
 from audit.training.process import InChild, RunLeg, here
-from audit.training.session import Session, Work
+from audit.training.session import Session
 from audit.training.standing import Say, TrainRefused
+from audit.training.work import Work
 
 LOG = os.path.join(".audit", "training.log")
 

@@ -9,7 +9,7 @@ import math
 import os
 import re
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from audit import batches
 from audit.batches import Batch, Segment, Timeline
@@ -20,25 +20,14 @@ from audit.pins import detach, pin, pins_home
 from audit.rows import count_rows, inspect
 from audit.training.books import Books
 from audit.training.config import TrainConfig
-from audit.training.inbox import DataFile, retire, set_aside, settled, waiting
+from audit.training.inbox import DataFile, retire, set_aside, settled
+from audit.training.objections import object_to
 from audit.training.shelf import Shelf
 from audit.training.standing import Say, Standing, TrainRefused
+from audit.training.work import Work, row_of
 
 NAME = re.compile(r"checkpoint-([0-9]{1,18})")
 KEPT_LOSSES = 200
-
-
-class Work(NamedTuple):
-    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not."""
-
-    request: LegRequest
-    batch: str
-    file: DataFile
-    begun: int
-    examples: int | None
-    per_step: int | None
-    epochs: int
-    retired: bool
 
 
 class Session:
@@ -88,6 +77,7 @@ class Session:
             found = self._choose(timeline, step, checkpoint)
             if found is None or isinstance(found, Work):
                 if found is not None:
+                    object_to(found, self.trainer, self.registry, self.config.verify, self.processes, self.say)
                     self._begin(found)
                 return found
 
@@ -129,7 +119,7 @@ class Session:
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
-        for file in waiting(self.config.data):
+        for file in self._shelf.waiting():
             wait = settled(file, self.config.watch.settle_seconds)
             if wait:
                 self.unsettled = min(wait, self.unsettled or wait)
@@ -216,7 +206,7 @@ class Session:
         """How many steps the other files that wait will take."""
         per_step = self.trainer.examples_per_step(self.config.settings, self.processes)
         total = 0
-        for other in waiting(self.config.data):
+        for other in self._shelf.waiting():
             if other.path == file.path or timeline.batch(self._shelf.digest(other)) is not None:
                 continue
             try:
@@ -236,26 +226,7 @@ class Session:
                 found and int(found[1]) > request.first_step
             ):  # it will be saved anew, into the files that the pin shares
                 detach(request.run, name)
-        self._books.record(
-            {
-                "event": batches.LEG,
-                "batch": work.batch,
-                "file": work.file.name,
-                "bytes": work.file.size,
-                "first_step": request.first_step,
-                "last_step": request.last_step,
-                "first_example": request.data.first,
-                "examples": work.examples,
-                "examples_per_step": work.per_step,
-                "epochs": work.epochs,
-                "order": request.data.order,
-                "seed": request.seed,
-                "horizon": request.horizon,
-                "decay_steps": request.decay_steps,
-                "processes": self.processes,
-                "resumed_from": os.path.basename(request.resume_from) if request.resume_from else None,
-            }
-        )
+        self._books.record(row_of(work, self.processes))
         self.say(
             {
                 "event": "batch",

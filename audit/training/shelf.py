@@ -12,9 +12,13 @@ class Shelf:
         self._data = data
         self._digests: dict[tuple[str, tuple[int, int, int]], str] = {}
 
+    def waiting(self) -> tuple[DataFile, ...]:
+        """Return the files of the inbox in the order of their names."""
+        return waiting(self._data)
+
     def find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
         """Return the file of a batch: by its digest, the one of the same name first."""
-        places = waiting(self._data) if inbox else (*waiting(self._data), *trained(self._data))
+        places = self.waiting() if inbox else (*self.waiting(), *trained(self._data))
         for file in sorted(places, key=lambda item: item.name != batch.file):
             if self.digest(file) == batch.digest:
                 return file

@@ -6,6 +6,7 @@ from typing import Any
 
 from audit.api import Guarded, consult, open_judged, verify
 from audit.batches import Timeline
+from audit.checkpoint import Checkpoint
 from audit.config import Options
 from audit.decision import Limits
 from audit.errors import AuditError
@@ -37,7 +38,7 @@ class Standing:
 
     def guard(self, timeline: Timeline) -> tuple[int, str | None]:
         """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
-        guarded = consult(self.run, self.limits, self.options, registry=self._registry)
+        guarded = self._consulted()
         self._known = _of_run(guarded.report)
         decision = guarded.decision
         if decision.refusal is not None and self._clear_torn(timeline, 0):
@@ -55,10 +56,27 @@ class Standing:
             return decision.step or 0, name
         return decision.step or 0, decision.checkpoint
 
+    def _consulted(self) -> Guarded:
+        """Ask the guard for a checkpoint from which training goes on bit for bit; only where there is none, for any.
+
+        A save of several processes that was cut off may lack the random numbers of one of them: it would do, but then the
+        end would not be that of a training which was never interrupted.
+        """
+        exact = consult(self.run, self.limits._replace(exact=True), self.options, registry=self._registry)
+        if self.limits.exact or exact.decision.refusal is None or not exact.decision.skipped:
+            return exact
+        any_other = consult(self.run, self.limits, self.options, registry=self._registry)
+        if any_other.decision.checkpoint is None:
+            return any_other
+        reasons = {item.checkpoint: item.reason for item in exact.decision.skipped}
+        name = any_other.decision.checkpoint
+        self._say({"event": "note", "text": f"{name}: goes on, but not bit for bit: {reasons.get(name)}"})
+        return any_other
+
     def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
         """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
         self._clear_torn(timeline, guarded.decision.step or 0)
-        run = self._opened()
+        run = self.opened()
         reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
         candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
         if candidates:
@@ -74,20 +92,25 @@ class Standing:
         There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
         checkpoint that a verification has once seen whole is another matter.
         """
-        run = self._opened()
-        torn = [
+        torn = self.torn(timeline, step)
+        for item in torn:
+            _throw_away(self.run, item.name)
+            self._say({"event": "torn", "checkpoint": item.name})
+        return bool(torn)
+
+    def torn(self, timeline: Timeline, step: int) -> list[Checkpoint]:
+        """Return the checkpoints beyond ``step`` that a leg of ours did not save to their end."""
+        run = self.opened()
+        return [
             item
             for item in run.checkpoints
             if item.step > max(step, run.records.reached)
             and not item.complete
             and any(segment.first_step < item.step for segment in timeline.segments)
         ]
-        for item in torn:
-            _throw_away(self.run, item.name)
-            self._say({"event": "torn", "checkpoint": item.name})
-        return bool(torn)
 
-    def _opened(self) -> Run:
+    def opened(self) -> Run:
+        """Open the run, for its structure alone."""
         records, _ = read_records(self.run, False)
         return open_judged(self.run, self.options._replace(depth="quick"), self._registry, records, None)
 

@@ -35,6 +35,12 @@ class Command:
         found = settings["command"].get("examples_per_step")
         return None if found is None else int(found)
 
+    def arguments(self, request: LegRequest) -> Mapping[str, Any] | None:
+        """Return what the table [arguments] says that the command passes to Trainer, placeholders filled in; None without one."""
+        from audit_command.settings import arguments_of
+
+        return arguments_of(request)
+
     def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
         """One process: the command starts as many as it likes. Raises AuditError where a launcher started several of us."""
         if os.environ.get("RANK", "").isdigit() and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):

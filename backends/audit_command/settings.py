@@ -113,6 +113,27 @@ def call_for(request: LegRequest, environment: Mapping[str, str]) -> Call:
     return Call(tuple(argv), table.get("cwd", "."), {**environment, **own, **told})
 
 
+def arguments_of(request: LegRequest) -> Mapping[str, Any] | None:
+    """Return the table [arguments] for one leg: ``max_steps = "{last_step}"`` is a number then. None without the table.
+
+    A placeholder without a value in this leg leaves the argument out: it is not known.
+    """
+    table = request.settings.get("arguments")
+    if not table:
+        return None
+    values, found = values_of(request), {}
+    for name, value in table.items():
+        if not isinstance(value, str):
+            found[name] = value
+            continue
+        try:
+            text = _fill(value, values, name)
+        except ConfigError:
+            continue
+        found[name] = int(text) if text != value and text.isdigit() else text
+    return found
+
+
 def values_of(request: LegRequest) -> dict[str, str | None]:
     """Return the placeholders' values; None where there is none."""
     last = request.last_step

@@ -6,7 +6,7 @@ from typing import Any
 
 from audit.backend import Backend, Layout
 from audit.hookspecs import hookimpl
-from audit.legs import LegRequest, LegResult, Team, Tell, TrainingBackend
+from audit.legs import LegRequest, LegResult, Size, Team, Tell, TrainingBackend
 from audit.storage import DIRECTORY, Entry
 from audit_hf_trainer.layout import lay_out
 from audit_hf_trainer.names import ARGUMENTS, CHECKPOINT, STATE
@@ -57,6 +57,29 @@ class HFTrainer:
         arguments = settings.get("arguments", {})
         batch = arguments.get("per_device_train_batch_size", 8)
         return int(batch) * int(arguments.get("gradient_accumulation_steps", 1)) * processes
+
+    def arguments(self, request: LegRequest) -> Mapping[str, Any]:
+        """Return the training arguments of a leg, as it would be trained."""
+        from audit_hf_trainer.settings import arguments_of
+
+        return arguments_of(request)
+
+    def adapter(self, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Return the LoRA configuration with PEFT's defaults, None for a full fine-tune."""
+        from audit_hf_trainer.training.sizing import adapter
+
+        return adapter(settings)
+
+    def base_model(self, settings: Mapping[str, Any]) -> str | None:
+        """Return ``model.name_or_path``, None for a model with random weights."""
+        name = settings.get("model", {}).get("name_or_path")
+        return None if name is None else str(name)
+
+    def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
+        """Count the tensors of the model without making them."""
+        from audit_hf_trainer.training.sizing import checkpoint_size
+
+        return checkpoint_size(settings)
 
     def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
         """Meet the other processes of ``torchrun`` or ``accelerate launch``."""

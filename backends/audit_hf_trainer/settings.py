@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.errors import ConfigError
+from audit.legs import LegRequest
 
 _LEG = "audit train sets it, for each leg"
 REFUSED: Mapping[str, str] = {
@@ -48,6 +49,16 @@ MODEL: Mapping[str, Any] = {
     },
 }
 
+# Enough for a model that trains in a second: the audit's own demo, rehearsals and tests.
+TINY_MODEL: Mapping[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 128,
+    "max_position_embeddings": 256,
+}
+
 ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
 """Schedules that need no horizon: what they give at a step does not depend on where training ends."""
 WSD = "warmup_stable_decay"
@@ -60,6 +71,46 @@ def schedule_of(settings: Mapping[str, Any]) -> str:
     if kind is not None:
         return str(kind)
     return "constant_with_warmup" if arguments.get("warmup_steps") else "constant"
+
+
+def arguments_of(request: LegRequest) -> dict[str, Any]:
+    """Return the fields of TrainingArguments for one leg: the user's, over defaults for a quiet and reproducible one.
+
+    What is planned and what is trained come from here, so neither can differ from the other.
+    """
+    given = request.settings.get("arguments", {})
+    kind = schedule_of(request.settings)
+    fields: dict[str, Any] = {
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 1,
+        "save_steps": 500,
+        "seed": request.seed,
+        **given,
+        "lr_scheduler_type": kind,
+        "output_dir": request.run,
+        # The leg's data begins where it goes on; Trainer would skip as many steps again (design, section 4).
+        "ignore_data_skip": True,
+        "remove_unused_columns": False,
+        "max_steps": _horizon(request, kind),
+    }
+    if kind == WSD:
+        fields["lr_scheduler_kwargs"] = {**given.get("lr_scheduler_kwargs", {}), "num_decay_steps": _decay(request)}
+    return fields
+
+
+def _horizon(request: LegRequest, kind: str) -> int:
+    """The ``max_steps`` that the schedule is made for: it must not depend on where a leg ends, unless nothing does."""
+    last = request.last_step or 0
+    if kind == WSD and request.horizon is None:
+        return last + _decay(request)  # the plateau reaches to the end of the leg
+    if kind in ENDLESS or request.horizon is None:
+        return last
+    return max(request.horizon, last)
+
+
+def _decay(request: LegRequest) -> int:
+    return int(request.decay_steps or request.settings.get("schedule", {}).get("decay_steps", 1))
 
 
 def check(settings: Mapping[str, Any]) -> None:

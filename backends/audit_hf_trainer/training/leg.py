@@ -14,20 +14,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.errors import AuditError, ConfigError
-from audit.legs import LegFailed, LegRequest, LegResult, Tell
+from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell
 from audit_hf_trainer.names import STATE
-from audit_hf_trainer.settings import ENDLESS, WSD, schedule_of
+from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu
-
-# Enough for a model that trains in a second: the audit's own demo, rehearsals and tests.
-TINY_MODEL: Mapping[str, Any] = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "vocab_size": 128,
-    "max_position_embeddings": 256,
-}
 
 
 def train(request: LegRequest, tell: Tell) -> LegResult:
@@ -63,14 +53,17 @@ def _train(
     arguments = _arguments(request, transformers)
     tell({"event": "phase", "text": "reading the data"})
     tokenizer = _tokenizer(request.settings.get("model", {}), transformers)
-    vocabulary = _vocabulary(request.settings.get("model", {}), transformers)
-    rows = ordered(examples(request.data, tokenizer, vocabulary, scratch), request.data)
+    vocabulary, positions = _limits(request.settings.get("model", {}), transformers)
+    rows = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
     if arguments.world_size > 1:
         rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
     held_out = None
     if "eval" in request.data.options:
         data = request.data._replace(path=request.data.options["eval"], order=None, epochs=1, first=0)
-        held_out = examples(data, tokenizer, vocabulary, scratch)
+        try:
+            held_out = examples(data, tokenizer, vocabulary, scratch, positions)
+        except BadData as error:  # not the fault of the file that is trained
+            raise ConfigError(f"data.eval: {error}") from error
     tell({"event": "phase", "text": "loading the model"})
     model = _model(request, transformers)
     if request.settings.get("adapter") is not None:
@@ -115,25 +108,7 @@ def _libraries() -> Iterator[tuple[Any, Any, Any]]:
 
 def _arguments(request: LegRequest, transformers: Any) -> Any:
     """Make TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
-    given = request.settings.get("arguments", {})
-    kind = schedule_of(request.settings)
-    fields: dict[str, Any] = {
-        "report_to": "none",
-        "disable_tqdm": True,
-        "logging_steps": 1,
-        "save_steps": 500,
-        "seed": request.seed,
-        **given,
-        "lr_scheduler_type": kind,
-        "use_cpu": on_cpu(request.settings),
-        "output_dir": request.run,
-        # The leg's data begins where it goes on; Trainer would skip as many steps again (design, section 4).
-        "ignore_data_skip": True,
-        "remove_unused_columns": False,
-        "max_steps": _horizon(request, kind),
-    }
-    if kind == WSD:
-        fields["lr_scheduler_kwargs"] = {**given.get("lr_scheduler_kwargs", {}), "num_decay_steps": _decay(request)}
+    fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
     if fields["use_cpu"]:
         fields.setdefault("dataloader_pin_memory", False)
     try:
@@ -143,20 +118,6 @@ def _arguments(request: LegRequest, transformers: Any) -> Any:
     # Several devices in one process would take as many examples more in each step; torchrun is for that.
     arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
     return arguments
-
-
-def _horizon(request: LegRequest, kind: str) -> int:
-    """The ``max_steps`` that the schedule is made for: it must not depend on where a leg ends, unless nothing does."""
-    last = request.last_step or 0
-    if kind == WSD and request.horizon is None:
-        return last + _decay(request)  # the plateau reaches to the end of the leg
-    if kind in ENDLESS or request.horizon is None:
-        return last
-    return max(request.horizon, last)
-
-
-def _decay(request: LegRequest) -> int:
-    return int(request.decay_steps or request.settings.get("schedule", {}).get("decay_steps", 1))
 
 
 def _tokenizer(model: Mapping[str, Any], transformers: Any) -> Any:
@@ -171,17 +132,21 @@ def _tokenizer(model: Mapping[str, Any], transformers: Any) -> Any:
         raise ConfigError(f"model.tokenizer: cannot be loaded: {_first_line(error)}") from error
 
 
-def _vocabulary(model: Mapping[str, Any], transformers: Any) -> int | None:
+def _limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int | None]:
+    """Return how many tokens the model knows, and how long a row may be."""
     if "random" in model:
-        return int({**TINY_MODEL, **model["random"]}["vocab_size"])
+        shape = {**TINY_MODEL, **model["random"]}
+        return int(shape["vocab_size"]), int(shape["max_position_embeddings"])
     try:
         config = transformers.AutoConfig.from_pretrained(
             model["name_or_path"], trust_remote_code=model.get("trust_remote_code", False)
         )
     except (OSError, ValueError) as error:
         raise ConfigError(f"model.name_or_path: cannot be loaded: {_first_line(error)}") from error
-    size = getattr(config.get_text_config(), "vocab_size", None)
-    return size if isinstance(size, int) else None
+    text = config.get_text_config()
+    sizes = (getattr(text, name, None) for name in ("vocab_size", "max_position_embeddings"))
+    vocabulary, positions = (size if isinstance(size, int) else None for size in sizes)
+    return vocabulary, positions
 
 
 def _model(request: LegRequest, transformers: Any) -> Any:

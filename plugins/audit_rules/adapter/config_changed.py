@@ -45,29 +45,30 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
             yield Violation(
                 f"{adapter.files.config} is no adapter configuration: it has no peft_type",
                 file=adapter.files.config,
-                expected=_shown(other.config["peft_type"]),
+                expected=shown(other.config["peft_type"]),
             )
             continue
-        changed = [key for key in adapter.config if key in other.config and _differs(key, adapter.config, other.config)]
+        changed = [key for key in adapter.config if key in other.config and differs(key, adapter.config, other.config)]
         serious = [key for key in changed if key in IDENTITY]
         if changed:
             key = (serious or changed)[0]
             told = "; ".join(
-                f"{name} is {_shown(adapter.config[name])}, was {_shown(other.config[name])}"
+                f"{name} is {shown(adapter.config[name])}, was {shown(other.config[name])}"
                 for name in (serious or changed)[:4]
             )
             yield Violation(
                 f"{adapter.files.config} is not that of {previous.name}: {told}",
                 file=adapter.files.config,
-                expected=_shown(other.config[key]),
-                actual=_shown(adapter.config[key]),
+                expected=shown(other.config[key]),
+                actual=shown(adapter.config[key]),
                 severity=None if serious else Severity.WARNING,
             )
     if not compared:
         raise NotApplicable(f"{previous.name} has no adapter of this name")
 
 
-def _differs(key: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+def differs(key: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether a key of two adapter configurations means something else."""
     if key in NOISE:
         return False
     one, other = _normal(mine[key]), _normal(theirs[key])
@@ -93,7 +94,8 @@ def _last(name: str) -> str:
     return name.replace("\\", "/").rstrip("/").rpartition("/")[2]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a message: lists sorted, and nothing long."""
     text = (
         ", ".join(sorted(value))
         if isinstance(value, list) and all(isinstance(item, str) for item in value)

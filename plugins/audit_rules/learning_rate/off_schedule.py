@@ -8,8 +8,8 @@ from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
 from audit.findings import Severity, Violation
 from audit.rules import rule
+from audit.schedules import EXACT, factor, warmups
 from audit.series import tail
-from audit_rules.learning_rate._schedules import EXACT, factor, warmups
 
 if TYPE_CHECKING:
     from audit.formats.scheduler import SchedulerState

@@ -6,7 +6,7 @@ import pytest
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_state, make_run
-from audit_rules.learning_rate._schedules import factor, warmups
+from audit.schedules import factor, warmups
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])

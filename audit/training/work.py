@@ -1,0 +1,45 @@
+"""The next leg of a batch, and how the ledger holds it."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from audit.batches import LEG
+from audit.legs import LegRequest
+from audit.training.inbox import DataFile
+
+
+class Work(NamedTuple):
+    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not."""
+
+    request: LegRequest
+    batch: str
+    file: DataFile
+    begun: int
+    examples: int | None
+    per_step: int | None
+    epochs: int
+    retired: bool
+
+
+def row_of(work: Work, processes: int) -> Mapping[str, Any]:
+    """Return the row that says that the leg begins."""
+    request = work.request
+    return {
+        "event": LEG,
+        "batch": work.batch,
+        "file": work.file.name,
+        "bytes": work.file.size,
+        "first_step": request.first_step,
+        "last_step": request.last_step,
+        "first_example": request.data.first,
+        "examples": work.examples,
+        "examples_per_step": work.per_step,
+        "epochs": work.epochs,
+        "order": request.data.order,
+        "seed": request.seed,
+        "horizon": request.horizon,
+        "decay_steps": request.decay_steps,
+        "processes": processes,
+        "resumed_from": os.path.basename(request.resume_from) if request.resume_from else None,
+    }

@@ -1,0 +1,90 @@
+"""How large a checkpoint will be, and what adapter it will hold: known before anything is trained."""
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from audit.errors import ConfigError
+from audit.legs import Size
+from audit_hf_trainer.settings import TINY_MODEL
+
+OVERHEAD = 64 << 10
+"""Bytes of the small files: README, configurations, random states, training arguments, scheduler, headers, names."""
+FILES = 10
+STATES = (("8bit", 2), ("4bit", 1), ("sgd", 0), ("adafactor", 0.1), ("lomo", 0), ("galore", 1), ("adagrad", 4),
+          ("rmsprop", 4), ("lion", 4))  # fmt: skip
+"""Bytes of optimizer state per trained number by a part of the optimizer's name; AdamW and what is not known keep two floats."""
+
+
+def adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the LoRA configuration as adapter_config.json would hold it, but for what PEFT takes from the model.
+
+    Raises ConfigError.
+    """
+    if settings.get("adapter") is None:
+        return None
+    import peft
+
+    try:
+        config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **settings["adapter"]})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"adapter: PEFT refuses it: {str(error).splitlines()[0]}") from error
+    return {name: _plain(value) for name, value in config.to_dict().items()}
+
+
+def checkpoint_size(settings: Mapping[str, Any]) -> Size | None:
+    """Estimate a checkpoint: the model is built on torch's meta device, so no number of it exists.
+
+    None where that fails, for whatever reason: an estimate must not stop anybody. Quantized models are not estimated.
+    """
+    model = settings.get("model", {})
+    if "quantization" in model:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            trained, saved = _counted(settings)
+    except Exception:  # no network, a model of unknown code, a module that PEFT does not know there
+        return None
+    optimizer = str(settings.get("arguments", {}).get("optim", "adamw_torch"))
+    state = next((width for part, width in STATES if re.search(part, optimizer)), 8)
+    return Size(int(saved + trained * state) + OVERHEAD, FILES)
+
+
+def _counted(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many numbers are trained, and how many bytes of weights are saved."""
+    import torch
+    import transformers
+
+    model = settings.get("model", {})
+    with torch.device("meta"):
+        if "random" in model:
+            config = transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]})
+            made = transformers.LlamaForCausalLM(config)
+        else:
+            trust = model.get("trust_remote_code", False)
+            config = transformers.AutoConfig.from_pretrained(
+                model["name_or_path"], revision=model.get("revision", "main"), trust_remote_code=trust
+            )
+            made = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        wanted = model.get("dtype", "auto")
+        kind = getattr(config, "dtype", None) if wanted == "auto" else getattr(torch, wanted)
+        made = made.to(kind) if isinstance(kind, torch.dtype) else made
+        if settings.get("adapter") is not None:
+            import peft
+
+            lora = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **settings["adapter"]})
+            made = peft.get_peft_model(made, lora)
+            # PEFT keeps the adapter's own numbers in float32 unless told otherwise.
+            parts = [part.numel() for part in made.parameters() if part.requires_grad]
+            return sum(parts), sum(parts) * 4
+    parameters = list(made.parameters())  # tied ones once, as they are saved
+    width = sum(part.numel() * part.element_size() for part in parameters)
+    return sum(part.numel() for part in parameters if part.requires_grad), width
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return getattr(value, "value", value)
