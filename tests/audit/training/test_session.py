@@ -195,6 +195,31 @@ def test_a_pin_takes_the_place_of_the_checkpoint_that_broke(make_shop: Make) -> 
     assert verify(str(shop.run)).verdict == "sound"
 
 
+def test_a_checkpoint_without_random_numbers_is_passed_over_where_an_older_one_has_them(shop: Shop) -> None:
+    shop.drop("a.jsonl", list(range(8)))
+    shop.train()
+    (shop.run / "checkpoint-4" / "rng_state.pth").unlink()
+    shutil.rmtree(shop.run / ".audit" / "pinned")
+    assert shop.train() == 0
+    assert [event["first_step"] for event in shop.said("batch")] == [3]
+    assert sorted(shop.trained()) == list(range(8))
+
+
+def test_where_none_has_them_it_is_taken_all_the_same_and_said(make_shop: Make) -> None:
+    shop = make_shop(toy="save_steps = 99")
+
+    def forget(what: str) -> None:
+        if what == "saved 1":
+            (shop.run / "checkpoint-1" / "rng_state.pth").unlink()
+
+    shop.backend.tick = forget
+    shop.drop("a.jsonl", [1, 2])
+    shop.drop("b.jsonl", [3, 4])
+    assert shop.train() == 0
+    assert "checkpoint-1: goes on, but not bit for bit: rng_state.pth" in shop.said("note")[0]["text"]
+    assert sorted(shop.trained()) == [1, 2, 3, 4]
+
+
 def test_going_back_over_a_whole_batch_trains_it_again_from_done(make_shop: Make) -> None:
     shop = make_shop(toy="save_steps = 99")
     for name, first in (("a", 0), ("b", 10), ("c", 20)):
