@@ -139,9 +139,17 @@ _TEXTS: Mapping[Any, Callable[[Event], str]] = {
     "duplicate": lambda event: f"{event['file']}: set aside in {event['to']}: {event['reason']}",
     "quarantined": lambda event: f"{event['checkpoint']}: moved to .audit/quarantine/{event['to']}: {event['reason']}",
     "put-back": lambda event: f"{event['checkpoint']}: put back from its pin, .audit/pinned/",
+    "rotated": lambda event: (
+        f"{event['checkpoint']}: deleted, as save_total_limit says; the last call was cut off before"
+    ),
     "torn": lambda event: f"{event['checkpoint']}: was not written to its end by the last call; removed",
     "skipped": lambda event: f"skipped {event['checkpoint']}: {event['reason']}",
-    "stopped": lambda event: f"stopped at step {event['step']}, saved; the next call goes on there",
+    "stopped": lambda event: (
+        f"stopped at step {event['step']}, saved; the next call goes on there"
+        if event.get("saved")
+        else f"stopped at step {event['step']}, where no checkpoint is proven ({event.get('reason')}); "
+        "the next call goes on from an older one"
+    ),
     "note": lambda event: f"note: {event['text']}",
     "snapshot": lambda event: f"snapshot: {event['path']}",
     "waiting": lambda event: f"waiting for files in {event['inbox']}",

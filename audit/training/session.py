@@ -20,7 +20,8 @@ from audit.pins import detach, pin, pins_home
 from audit.rows import count_rows, inspect
 from audit.training.books import Books
 from audit.training.config import TrainConfig
-from audit.training.inbox import DataFile, retire, set_aside, settled
+from audit.training.holding import Holding
+from audit.training.inbox import DataFile, Stillness, retire, set_aside, unchanged
 from audit.training.objections import object_to
 from audit.training.shelf import Shelf
 from audit.training.standing import Say, Standing, TrainRefused
@@ -57,6 +58,7 @@ class Session:
         self.set_aside = 0
         self.trained = 0
         self._books, self._shelf = Books(config.run), Shelf(config.data)
+        self._holding, self._stillness = Holding(config.data.inbox), Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._standing = Standing(config.run, self.options, limits, registry, self._books, say)
         self.unsettled: float | None = None
@@ -75,11 +77,15 @@ class Session:
                 continue
             step, checkpoint = self._standing.guard(timeline)
             found = self._choose(timeline, step, checkpoint)
-            if found is None or isinstance(found, Work):
-                if found is not None:
-                    object_to(found, self.trainer, self.registry, self.config.verify, self.processes, self.say)
-                    self._begin(found)
-                return found
+            if found is None:
+                self._holding.release_all()
+                return None
+            if isinstance(found, Work):
+                object_to(found, self.trainer, self.registry, self.config.verify, self.processes, self.say)
+                held = self._hold(found)
+                if held is not None:
+                    self._begin(held)
+                    return held
 
     def _choose(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         """Return what follows on ``step``: work, None for nothing, True where something changed and all is to be seen anew."""
@@ -91,6 +97,7 @@ class Session:
                 return self._go_on(timeline, owner, batch, step, checkpoint)
             if not proven:  # the last call was cut off between the save and the record
                 self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
+                self._standing.finish_rotation(step)
                 return True
         for later in timeline.beyond(step):
             file = self._shelf.find(later)
@@ -105,6 +112,8 @@ class Session:
     ) -> Work | bool:
         """Take up a batch in the middle."""
         file = self._shelf.find(batch)
+        if file is None and step > batch.first_step:  # replaced in the inbox while it was trained
+            file = self._holding.find(batch.file, batch.digest)
         if file is None and step == batch.first_step and batch.state != batches.RETIRED:
             reason = "was taken away before its first step was trained"
             self._books.record({"event": batches.REJECTED, "batch": batch.digest, "file": batch.file, "reason": reason})
@@ -120,11 +129,12 @@ class Session:
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
         for file in self._shelf.waiting():
-            wait = settled(file, self.config.watch.settle_seconds)
-            if wait:
+            wait = self._stillness.left(file)
+            digest = self._shelf.digest(file) if not wait else ""
+            if not digest:
+                wait = wait or self.config.watch.settle_seconds or 0.1
                 self.unsettled = min(wait, self.unsettled or wait)
                 continue
-            digest = self._shelf.digest(file)
             before = timeline.batch(digest)
             if before is not None and before.state == batches.RETIRED:
                 steps = f"steps {before.first_step + 1} to {before.step}"
@@ -133,7 +143,8 @@ class Session:
             try:
                 return self._plan(timeline, file, digest, step, checkpoint, first=_trained_of(timeline, before))
             except BadData as error:
-                self._reject(file, digest, error)
+                if unchanged(file):  # otherwise it is being written again
+                    self._reject(file, digest, error)
                 return True
         return None
 
@@ -171,7 +182,7 @@ class Session:
             decay_steps=decay_steps,
         )
         begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
-        return Work(request, digest, file, min(begun, step), examples, per_step, epochs, retired)
+        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs, retired)
 
     def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
         """Return how many examples a file makes; None where nobody asks, or where only the backend knows its rows."""
@@ -216,6 +227,14 @@ class Session:
             total += math.ceil((count or 0) / (per_step or 1))
         return total
 
+    def _hold(self, work: Work) -> Work | None:
+        """Let the leg read a file that stays what it is; None where it is another one by now."""
+        held = self._holding.take(work.file, work.batch)
+        if held is None:
+            return None
+        data = work.request.data._replace(path=held.path)
+        return work._replace(request=work.request._replace(data=data), held=held)
+
     def _begin(self, work: Work) -> None:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
         request = work.request
@@ -245,9 +264,18 @@ class Session:
 
         Raises TrainRefused where it failed or was not proven; its data is then still there.
         """
+        try:
+            return self._concluded(work, outcome)
+        finally:
+            if unchanged(work.file):  # the second name is needed where the first leads to another file now
+                self._holding.release(work.file.name, work.batch)
+
+    def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         request = work.request
+        if not unchanged(work.held):
+            return self._changed(work, outcome)
         if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
-            self._reject(work.file, work.batch, outcome)
+            self._reject(work.file if unchanged(work.file) else work.held, work.batch, outcome)
             return None
         if isinstance(outcome, AuditError):
             raise self._failed(work, outcome)
@@ -256,16 +284,27 @@ class Session:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            self._standing.verified(outcome.last_step)
+            _, problem = self._standing.verified(outcome.last_step)
             row = {"event": batches.STOPPED, "batch": work.batch, "file": work.file.name, "step": outcome.last_step}
             self._books.record({**row, "signal": outcome.stopped_by, "losses": _thinned(outcome.losses)})
-            self.say({"event": "stopped", "step": outcome.last_step, "signal": outcome.stopped_by})
+            stopped = {"event": "stopped", "step": outcome.last_step, "signal": outcome.stopped_by}
+            self.say({**stopped, "saved": problem is None, "reason": problem})
             return outcome.stopped_by
         if not whole:
             text = f"training ended at step {outcome.last_step}, but step {request.last_step} was to be reached"
             raise self._failed(work, LegFailed(text, "short", outcome.last_step))
         self._prove(work.batch, work.file.name, work.begun, outcome.last_step, work.examples)
         return outcome.stopped_by
+
+    def _changed(self, work: Work, outcome: LegResult | AuditError) -> int | None:
+        """Somebody wrote into the file while it was trained, so nobody knows what was: give up the steps of the leg."""
+        step = work.request.first_step
+        reason = "was written to while it was trained; its steps are given up, and what it is now is a new file"
+        self._standing.give_up(step)
+        content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name, "step": step}
+        self._books.record({**content, "kind": "changed", "reason": reason})
+        self.say({"event": "failed", "file": work.file.name, "step": step, "kind": "changed", "reason": reason})
+        return outcome.stopped_by if isinstance(outcome, LegResult) else None
 
     def _failed(self, work: Work, error: AuditError) -> AuditError:
         """Record a failure and return the exception to raise: it says so where the same happened there before."""
@@ -340,10 +379,11 @@ class Session:
         data = self.config.data
         done = [item for item in timeline.batches if item.state == batches.FINISHED]
         for batch in done:
-            file = self._shelf.find(batch, inbox=True)
+            file = self._shelf.find(batch, inbox=True) or self._holding.find(batch.file, batch.digest)
             to = None
             if file is not None:
                 to = retire(file, data)
+                self._holding.release(batch.file, batch.digest)
                 self.say({"event": "retired", "file": file.name, "to": to})
             self._books.record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file, "to": to})
         return bool(done)
@@ -355,6 +395,7 @@ class Session:
 
     def _aside(self, file: DataFile, digest: str, event: str, reason: str) -> None:
         to = set_aside(file, self.config.data)
+        self._holding.release(file.name, digest)
         self._books.record({"event": event, "batch": digest, "file": file.name, "reason": reason, "to": to})
         self.say({"event": event, "file": file.name, "reason": reason, "to": to})
 

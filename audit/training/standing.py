@@ -98,6 +98,12 @@ class Standing:
             self._say({"event": "torn", "checkpoint": item.name})
         return bool(torn)
 
+    def give_up(self, step: int) -> None:
+        """Throw away every checkpoint beyond ``step``: nobody can know what it was trained on."""
+        for item in self.opened().checkpoints:
+            if item.step > step:
+                _throw_away(self.run, item.name)
+
     def torn(self, timeline: Timeline, step: int) -> list[Checkpoint]:
         """Return the checkpoints beyond ``step`` that a leg of ours did not save to their end."""
         run = self.opened()
@@ -108,6 +114,25 @@ class Standing:
             and not item.complete
             and any(segment.first_step < item.step for segment in timeline.segments)
         ]
+
+    def finish_rotation(self, step: int) -> None:
+        """Delete what the trainer would have deleted after the save of ``step``, but for the kill that came between.
+
+        It would do so at its next save, which may be long in coming. Trainer 5.23, ``rotate_checkpoints``: the oldest
+        ones beyond ``save_total_limit``, never the newest or the best. Call it once the checkpoint of ``step`` is proven.
+        """
+        run = self.opened()
+        newest = next((item for item in run.checkpoints if item.step == step), None)
+        limit = run.optional("save_total_limit")
+        if newest is None or not limit:
+            return
+        state = newest.optional("state")
+        best = os.path.basename((state.best_model_checkpoint or "") if state is not None else "")
+        older = [item.name for item in run.checkpoints if item.step < step and item.name != best]
+        kept = len(run.checkpoints) - len(older)
+        for name in older[: max(0, len(older) - max(0, limit - kept))]:
+            _throw_away(self.run, name)
+            self._say({"event": "rotated", "checkpoint": name})
 
     def opened(self) -> Run:
         """Open the run, for its structure alone."""
