@@ -1,5 +1,6 @@
 """Data files: which of them are whole, what is in them, and where they go."""
 
+import errno
 import fnmatch
 import os
 import shutil
@@ -13,6 +14,10 @@ from audit.training.config import DELETE, Data
 
 UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Ends of names under which programs write what is not whole yet."""
+
+
+class InboxGone(AuditError):
+    """The inbox is not there: never made, or its disk is not mounted just now."""
 
 
 class DataFile(NamedTuple):
@@ -29,7 +34,7 @@ class DataFile(NamedTuple):
 
 
 def waiting(data: Data) -> tuple[DataFile, ...]:
-    """Return the files of the inbox in the order of their names. Raises AuditError where it cannot be listed."""
+    """Return the files of the inbox in the order of their names. Raises InboxGone, AuditError where it cannot be listed."""
     return tuple(sorted(_files(data.inbox, data.patterns, True), key=lambda file: file.name))
 
 
@@ -38,10 +43,61 @@ def trained(data: Data) -> tuple[DataFile, ...]:
     return tuple(sorted(_files(data.done, ("*",), False), key=lambda file: file.name))
 
 
+class Stillness:
+    """Which files are whole: those that have stood still for ``seconds`` and that no program has open for writing.
+
+    0 seconds: whatever is there is whole; so it is where files only ever appear by renaming.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._since: dict[str, tuple[tuple[int, int, int], float]] = {}
+
+    def left(self, file: DataFile) -> float:
+        """Return how many seconds to wait until the file may be whole; 0 where it is."""
+        if not self._seconds:
+            return 0.0
+        age = time.time() - file.stamp[1] / 1e9
+        if age < 0:  # another machine's clock is ahead, or this one was set back: then what is seen counts
+            stamp, since = self._since.get(file.path, (None, 0.0))
+            if stamp != file.stamp:
+                since = time.monotonic()
+                self._since[file.path] = file.stamp, since
+            age = time.monotonic() - since
+        left = max(0.0, self._seconds - age)
+        return self._seconds if not left and being_written(file.path) else left
+
+
 def settled(file: DataFile, seconds: float) -> float:
-    """Return how many seconds the file must still stand still until it counts as whole; 0 where it does."""
-    age = time.time() - file.stamp[1] / 1e9
-    return 0.0 if age < -seconds else max(0.0, seconds - age)  # a clock that goes wrong must not stop the work
+    """Return how many seconds to wait until a file that is looked at for the first time may be whole; 0 where it is."""
+    return Stillness(seconds).left(file)
+
+
+def being_written(path: str) -> bool:
+    """Whether a program on this machine has the file open for writing, as far as that can be known.
+
+    Linux grants a lease for reading only on a file that nobody has open for writing, and only to its owner or to root
+    (fcntl(2), F_SETLEASE); it is given back at once.
+    """
+    import fcntl
+    import signal
+
+    if not hasattr(fcntl, "F_SETLEASE") or not hasattr(fcntl, "F_SETSIG"):
+        return False
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        # Who opens the file in the instant of the lease has this process sent a signal: one that it does not mind.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno == errno.EAGAIN
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFile]:
@@ -66,13 +122,18 @@ def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFil
             yield DataFile(entry.path, entry.name, (info.st_size, info.st_mtime_ns, info.st_ino))
 
 
+def seen(path: str, name: str) -> DataFile | None:
+    """Return the file that lies there now, None where there is none."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    return DataFile(path, name, (info.st_size, info.st_mtime_ns, info.st_ino))
+
+
 def unchanged(file: DataFile) -> bool:
     """Whether the file is still the one that was looked at."""
-    try:
-        info = os.stat(file.path)
-    except OSError:
-        return False
-    return (info.st_size, info.st_mtime_ns, info.st_ino) == file.stamp
+    return seen(file.path, file.name) == file
 
 
 def digest_of(file: DataFile) -> str:

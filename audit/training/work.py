@@ -10,11 +10,15 @@ from audit.training.inbox import DataFile
 
 
 class Work(NamedTuple):
-    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not."""
+    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not.
+
+    ``file`` is the data file where the user put it, ``held`` the same one under the name that the leg reads it by.
+    """
 
     request: LegRequest
     batch: str
     file: DataFile
+    held: DataFile
     begun: int
     examples: int | None
     per_step: int | None
