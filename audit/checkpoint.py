@@ -323,11 +323,14 @@ class Checkpoint(Facts):
         """Whether the trainer wrote this step again, as it does after going back to an earlier checkpoint.
 
         Then every file is younger than all that were sealed, and the trainer state, which holds the log, is another
-        one. Damage and edits leave most files as they were; a copy has new times, but the same state.
+        one. Damage and edits leave most files as they were; a copy has new times, but the same state. Where the ledger says
+        that a leg began before this step since, the state may be the same to the bit: it was trained again.
         """
         entries = [self.entries[path] for path in seal.files if path in self.entries]
         if not entries or any(entry.mtime_ns <= seal.newest for entry in entries):
             return False
+        if seal.passed:
+            return True
         state = self.run.backend.state_file
         if state not in seal.files or state not in self.entries:
             return False

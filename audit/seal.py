@@ -27,7 +27,8 @@ class SealedFile(NamedTuple):
 class Seal(NamedTuple):
     """The files of one checkpoint by path relative to it, as they were at ``time`` (UTC, ISO 8601).
 
-    ``newest`` is the youngest mtime among them in nanoseconds, by the clock of the file system.
+    ``newest`` is the youngest mtime among them in nanoseconds, by the clock of the file system. ``passed``: a leg of
+    `audit train` began before this step since, so that it may have been saved anew.
     """
 
     checkpoint: str
@@ -35,21 +36,24 @@ class Seal(NamedTuple):
     time: str
     newest: int
     files: Mapping[str, SealedFile]
+    passed: bool = False
 
 
 def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
     """Return the newest seal of every checkpoint; a row that says ``revoked`` takes one back."""
-    found: dict[str, Seal] = {}
-    for row in rows:
+    found: dict[str, Seal | None] = {}
+    first = None  # the lowest step at which a leg began later on
+    for row in reversed(tuple(rows)):
+        begun = row.content.get("first_step") if row.kind == "batch" and row.content.get("event") == "leg" else None
+        if isinstance(begun, int):
+            first = begun if first is None else min(first, begun)
         name = row.content.get("checkpoint")
-        if row.kind != "seal" or not isinstance(name, str):
+        if row.kind != "seal" or not isinstance(name, str) or name in found:
             continue
         seal = _seal(name, row)
-        if seal is None:
-            found.pop(name, None)
-        else:
-            found[name] = seal
-    return found
+        passed = seal is not None and first is not None and first < seal.step
+        found[name] = seal._replace(passed=True) if seal is not None and passed else seal
+    return {name: seal for name, seal in reversed(found.items()) if seal is not None}
 
 
 def _seal(name: str, row: "Row") -> Seal | None:

@@ -1,6 +1,8 @@
 """Seals as values: what rows mean, what a remembered scan must look like, lines of checksum files."""
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +13,9 @@ from audit.ledger import Row
 from audit.scan import FileScan, Span, SpanScan
 from audit.seal import SealedFile, checksum_line, content_of, scan_from, scan_text, seals_of, stamp_of
 from audit.storage import FILE, Entry
+from audit.testing.runs import make_run
+from tests.audit.batch_rows import leg, tell
+from tests.audit.seals import WEIGHTS, broken_seals, flip, verified
 
 SPANS = [Span("a", 0, 8, "F32", None), Span("b", 8, 8, None, 5)]
 SCAN = FileScan(
@@ -115,3 +120,24 @@ def test_the_stamp_changes_with_all_that_matters_and_with_nothing_else() -> None
 )
 def test_lines_of_checksum_files_escape_as_the_tools_do(name: str, line: str) -> None:
     assert checksum_line("d", name) == line
+
+
+def test_a_step_that_a_leg_trained_again_to_the_bit_may_have_other_files(tmp_path: Path) -> None:
+    """Trained again, the log is the same; the adapter's configuration lists its modules in another order."""
+    run = make_run(tmp_path / "run")
+    verified(run)
+    home = Path(run, "checkpoint-300")
+    config = json.loads((home / "adapter_config.json").read_text())
+    config["target_modules"].reverse()
+    (home / "adapter_config.json").write_text(json.dumps(config))
+    later = max(entry.stat().st_mtime_ns for entry in home.iterdir()) + 10**10
+    for entry in home.iterdir():
+        os.utime(entry, ns=(later, later))
+    assert broken_seals(verified(run)) == [("checkpoint-300", "adapter_config.json")]
+
+    tell(run, leg("monday", 200, 300))
+    assert broken_seals(verified(run)) == []
+
+    flip(Path(run, "checkpoint-200", WEIGHTS))
+    flip(home / WEIGHTS)
+    assert broken_seals(verified(run, cache=False)) == [("checkpoint-200", WEIGHTS), ("checkpoint-300", WEIGHTS)]
