@@ -1,42 +1,124 @@
-"""Write docs/rules.md from the docstrings of the rules: `tox run -e docs`."""
+"""Write docs/rules/: an index, and a page for each family of rules from the docstrings: `tox run -e docs`.
 
-from collections.abc import Iterator, Sequence
+The anchor of a rule is the second half of its id, so ``files/missing-optimizer`` is ``rules/files.md#missing-optimizer``
+for as long as the rule has its name.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from itertools import groupby
 from pathlib import Path
 
 from audit.manager import load
-from audit.rules import Rule
+from audit.rules import ANY, Rule
 
-HEAD = """# Rules
+HERE = Path(__file__).parent
+INDEX = """# Rules
 
-Written by `tox run -e docs` from the docstrings of the rules; `audit explain RULE` prints the same. Each can be left out with `--ignore`,
-and its severity and thresholds changed in the configuration.
+Each rule is one thing that can be wrong with a run. `audit verify` judges by all of them; `--select` and `--ignore` take a rule or a family,
+and the [configuration](../configuration.md) changes severities and thresholds. `audit explain RULE` prints what stands here.
+
+* **error**: resuming would crash, lose state or continue something else; or an invariant of the run is violated. **warning**: it may be
+  legitimate. **info**: worth knowing.
+* **blocks**: the checkpoint is not resumable, `audit guard` does not hand it out. **with `--exact`**: it can be resumed from, but not bit for bit.
+
+[Why these things happen](../why.md) tells the stories behind them, [kinds of damage](../faults.md) which rule names what.
+
+Written by `tox run -e docs` from the docstrings of the rules.
 """
+COLUMNS = ("| rule | severity | blocks resuming | finds |", "| --- | --- | --- | --- |")
 
 
-def page(rules: Sequence[Rule]) -> str:
-    """Return the page: a table of all rules, then each with its documentation."""
-    return "\n".join([HEAD, *_table(rules), *(line for rule in rules for line in _section(rule))])
+def pages() -> dict[str, str]:
+    """Return the pages by the name of the file."""
+    rules = [rule for rule in load().rules if rule.function.__module__.startswith("audit_rules.")]
+    reasons = reasons_of((HERE / "why.md").read_text(encoding="utf-8"))
+    families = {name: list(members) for name, members in groupby(rules, key=lambda rule: rule.family)}
+    made = {f"{name}.md": _page(name, members, reasons) for name, members in families.items()}
+    return {"index.md": _text([INDEX, *_index(families)])} | made
 
 
-def _table(rules: Sequence[Rule]) -> Iterator[str]:
-    yield "| rule | severity | blocks resuming | finds |"
-    yield "| --- | --- | --- | --- |"
+def reasons_of(page: str) -> Mapping[str, list[tuple[str, str]]]:
+    """Return the sections of docs/why.md that name each rule, as (title, link)."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for section in re.split(r"^## ", page, flags=re.MULTILINE)[1:]:
+        title = section.partition("\n")[0]
+        anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+        for family, name in dict.fromkeys(re.findall(r"\]\(rules/([\w-]+)\.md#([\w-]+)\)", section)):
+            found.setdefault(f"{family}/{name}", []).append((title, f"../why.md#{anchor}"))
+    return found
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _index(families: Mapping[str, Sequence[Rule]]) -> Iterator[str]:
+    for family, rules in families.items():
+        yield f"## {family}\n\n{_purpose(rules)}\n"
+        yield from _table(rules, f"{family}.md")
+        yield ""
+
+
+def _page(family: str, rules: Sequence[Rule], reasons: Mapping[str, list[tuple[str, str]]]) -> str:
+    lines = [f"# Rules: {family}\n\n{_purpose(rules)}\n", *_table(rules, "")]
     for rule in rules:
-        anchor = rule.id.replace("/", "")
-        blocks = "yes" if rule.blocks_resume else "with `--exact`" if rule.breaks_exactness else ""
+        lines += _section(rule, reasons.get(rule.id, ()))
+    return _text(lines)
+
+
+def _purpose(rules: Sequence[Rule]) -> str:
+    package = rules[0].function.__module__.rpartition(".")[0]
+    return (import_module(package).__doc__ or "").strip()
+
+
+def _table(rules: Sequence[Rule], page: str) -> Iterator[str]:
+    yield from COLUMNS
+    for rule in rules:
+        blocks = "blocks" if rule.blocks_resume else "with `--exact`" if rule.breaks_exactness else ""
         title = rule.title.replace("|", "\\|")
-        yield f"| [{rule.id}](#{anchor}) | {rule.severity.value} | {blocks} | {title} |"
+        yield f"| [{rule.id}]({page}#{_name(rule.id)}) | {rule.severity.value} | {blocks} | {title} |"
 
 
-def _section(rule: Rule) -> Iterator[str]:
-    yield f"\n## {rule.id}\n\n{rule.documentation}\n"
-    yield f"**{rule.severity.value}**{f', {rule.blocks}' if rule.blocks else ''}. {rule.remedy}"
+def _section(rule: Rule, reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
+    blocks = f" · {rule.blocks}" if rule.blocks else ""
+    yield f"\n## {_name(rule.id)}\n\n`{rule.id}` · **{rule.severity.value}**{blocks}\n\n{rule.documentation}\n"
+    yield f"**What to do.** {rule.remedy}"
     if rule.options:
-        yield f"\nThresholds: {', '.join(f'`{name} = {value!r}`' for name, value in rule.options.items())}."
+        defaults = ", ".join(f"`{name} = {_toml(value)}`" for name, value in rule.options.items())
+        yield f'\n**Thresholds** of `[tool.audit.rules."{rule.id}"]`, with their defaults: {defaults}.'
     if rule.explained_by:
-        yield f"\nLeft out where one of these is found, which is then the cause: {', '.join(rule.explained_by)}."
+        causes = ", ".join(_cause(cause) for cause in rule.explained_by)
+        yield f"\n**Left out** where the cause is found already: {causes}."
+    if reasons:
+        yield f"\n**Why it happens:** {', '.join(f'[{title}]({link})' for title, link in reasons)}."
+
+
+def _cause(id: str) -> str:
+    if id == ANY:
+        return "whatever blocks the same checkpoint, or names the same file of it"
+    return f"[{id}]({id.partition('/')[0]}.md#{_name(id)})"
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _name(id: str) -> str:
+    return id.partition("/")[2]
+
+
+def main() -> None:
+    """Write the pages that there are, and remove those of families that are gone."""
+    home = HERE / "rules"
+    made = pages()
+    for path in home.glob("*.md"):
+        if path.name not in made:
+            path.unlink()
+    for name, text in made.items():
+        (home / name).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
-    built_in = [rule for rule in load().rules if rule.function.__module__.startswith("audit_rules.")]
-    Path(__file__).with_name("rules.md").write_text(page(built_in) + "\n", encoding="utf-8")
+    main()

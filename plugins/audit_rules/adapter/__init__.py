@@ -1,1 +1,1 @@
-"""Rules of the family adapter."""
+"""The adapter's files fit together, and are the adapter that was trained before."""

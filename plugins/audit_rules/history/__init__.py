@@ -1,1 +1,1 @@
-"""Rules of the family history."""
+"""The log goes forward, and the directory holds one run."""

@@ -1,1 +1,1 @@
-"""Rules of the family learning-rate."""
+"""The learning rate is what the schedule says, at every step and over every resume."""

@@ -1,1 +1,1 @@
-"""Rules of the family ledger."""
+"""The record of what was seen before is whole."""

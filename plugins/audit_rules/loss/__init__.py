@@ -1,1 +1,1 @@
-"""Rules of the family loss."""
+"""The loss continues over every resume: no jump, no sawtooth, no dead run."""

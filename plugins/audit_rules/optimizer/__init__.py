@@ -1,1 +1,1 @@
-"""Rules of the family optimizer."""
+"""The optimizer state is that of this step and of this model; not reset, not NaN."""

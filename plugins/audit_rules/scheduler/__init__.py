@@ -1,1 +1,1 @@
-"""Rules of the family scheduler."""
+"""The schedule stands at the step of the trainer, and its horizon does not move."""

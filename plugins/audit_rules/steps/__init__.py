@@ -1,1 +1,1 @@
-"""Rules of the family steps."""
+"""The number of the directory is the step that was trained; no step is lost or trained twice."""
