@@ -104,8 +104,12 @@ def consult(
     *,
     registry: Registry | None = None,
     progress: Progress | None = None,
+    veto: Callable[[Decision], str | None] | None = None,
 ) -> Guarded:
-    """Judge a run and decide what to resume from; see :func:`audit.decision.decide`. Raises AuditError."""
+    """Judge a run and decide what to resume from; see :func:`audit.decision.decide`. Raises AuditError.
+
+    ``veto`` hears the decision before it is recorded, and may say why nothing is to be handed out after all.
+    """
     started = time.perf_counter()
     chosen = (options or Options())._replace(allow_empty=True)
     plugins = registry or load()
@@ -113,7 +117,7 @@ def consult(
     rules = _rules(chosen, plugins, limits)
     if not os.path.lexists(path):
         empty = Report(path, None, None, None, None, (), (), (), chosen.depth, 0, time.perf_counter() - started)
-        return Guarded(Decision(None, None, True, None, ()), empty)
+        return Guarded(_unless(Decision(None, None, True, None, ()), veto), empty)
     root, only = locate(path)
     if only:
         raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
@@ -131,7 +135,7 @@ def consult(
         decided = (
             Decision(newest.name, newest.step, False, None, ()) if newest else decide(run, report.findings, limits)
         )
-        decision = _or_pinned(decided, run, limits, chosen, plugins, rules)
+        decision = _unless(_or_pinned(decided, run, limits, chosen, plugins, rules), veto)
         report = record_observation(run, report, ledger, prove=not chosen.select and not known)
         if not known:
             keep(run, rules, chosen, report, ledger)
@@ -139,6 +143,11 @@ def consult(
     finally:
         _close(ledger)
     return Guarded(decision, report)
+
+
+def _unless(decision: Decision, veto: Callable[[Decision], str | None] | None) -> Decision:
+    reason = veto(decision) if veto is not None and decision.refusal is None else None
+    return decision if reason is None else Decision(None, None, False, reason, decision.skipped)
 
 
 def _recalled(

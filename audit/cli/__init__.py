@@ -11,6 +11,7 @@ COMMANDS = {
     "seal": "take the digests of sound checkpoints, and write them for b3sum or sha256sum",
     "quarantine": "move broken checkpoints aside, so that a trainer finds the good one; and back",
     "train": "train every batch in the inbox through a backend: guarded, proven, every example once",
+    "plan": "before any GPU hour: what audit train would do, whether it fits, and whether it would work",
     "snapshot": "copy the newest proven checkpoint to a dated directory, and verify the copy",
     "prune": "remove old checkpoints, and never the last proven one or the best",
     "list": "table of a run's checkpoints",

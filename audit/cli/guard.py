@@ -8,17 +8,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.api import Guarded, consult
-from audit.cli.options import add_judging, options_of
+from audit.cli.options import add_judging, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
-from audit.decision import Limits
-from audit.manager import load
+from audit.decision import Decision, Limits
+from audit.manager import Registry, load
 from audit.reporters.json import document
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 where there is none"),
     ("audit guard current_model/ --strict", "the newest checkpoint or none"),
     ("audit guard current_model/ --max-rollback 500", "go back by 500 steps at most"),
+    ("audit guard current_model/ --config train.toml", "refuse also where the planned training does not fit it"),
     ("audit guard current_model/ --format json", "the decision and the report it rests on, for programs"),
 )
 
@@ -39,10 +40,20 @@ def call(arguments: argparse.Namespace) -> int:
     """Print the checkpoint's path alone on stdout, the reasons on stderr; 1 where nothing may be resumed from."""
     registry = load()
     limits = Limits(arguments.strict, arguments.max_rollback, arguments.allow_fresh, arguments.lineage, arguments.exact)
+    trains = _Trains(arguments, registry) if _trains(arguments.config) else None
+    options = trains.options if trains else options_of(arguments, registry)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
-            arguments.run, limits, options_of(arguments, registry), registry=registry, progress=progress.advance
+            arguments.run,
+            trains.limits(limits) if trains else limits,
+            options,
+            registry=registry,
+            progress=progress.advance,
+            veto=trains.veto if trains else None,
         )
+    if trains is not None:
+        for text in trains.told:
+            _say(text)
     decision = guarded.decision
     if arguments.format == "json":
         write(json.dumps(_document(arguments.run, guarded), indent=2, allow_nan=False) + "\n", None)
@@ -51,6 +62,50 @@ def call(arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may be of any bytes: they are given as they are
     _explain(arguments.run, guarded, arguments.allow_fresh)
     return int(decision.refusal is not None)
+
+
+def _trains(config: str | None) -> bool:
+    if config is None:
+        return False
+    from audit.training.config import is_train_config
+
+    return is_train_config(config)
+
+
+class _Trains:
+    """A configuration of `audit train` says how to judge, and the next leg is judged, too."""
+
+    def __init__(self, arguments: argparse.Namespace, registry: Registry) -> None:
+        from audit.training.config import read_train_config
+
+        config, self._trainer = read_train_config(arguments.config, registry)
+        self.told: list[str] = []
+        if os.path.realpath(config.run) != os.path.realpath(arguments.run):
+            self.told.append(f"note: {arguments.config} trains {config.run}, not this run; it is judged as if it did")
+        self._registry = registry
+        self.options = laid_over(config.verify, arguments, registry)
+        self._config = config._replace(run=os.path.abspath(arguments.run), verify=self.options)
+
+    def limits(self, asked: Limits) -> Limits:
+        """What the table [guard] says, where the command line does not say more."""
+        table = self._config.guard
+        return asked._replace(
+            strict=asked.strict or table.strict,
+            exact=asked.exact or table.exact,
+            max_rollback=table.max_rollback if asked.max_rollback is None else asked.max_rollback,
+        )
+
+    def veto(self, decision: Decision) -> str | None:
+        """Say what speaks against resuming from it as planned."""
+        from audit.findings import Severity
+        from audit.training.planning import plan_at
+
+        found = plan_at(self._config, self._trainer, self._registry, decision)
+        said = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]
+        self.told += [f"{severity.value}: {text}" for severity, text in said if severity is not Severity.ERROR]
+        self.told += [f"note: {note}" for note in found.notes]
+        errors = [text for severity, text in said if severity is Severity.ERROR]
+        return "; ".join([*errors, *([found.refusal] if found.refusal else [])]) or None
 
 
 def _explain(run: str, guarded: Guarded, allowed: bool) -> None:

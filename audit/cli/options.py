@@ -47,7 +47,11 @@ def add_proving(parser: argparse.ArgumentParser) -> None:
 def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
     """Return the options: defaults, then the configuration file, then the command line. Raises ConfigError."""
     path = arguments.config or find()
-    options = read(path, registry) if path else Options()
+    return laid_over(read(path, registry) if path else Options(), arguments, registry)
+
+
+def laid_over(options: Options, arguments: argparse.Namespace, registry: Registry) -> Options:
+    """Return the options of a configuration with those of the command line over them. Raises ConfigError."""
     if arguments.depth:
         options = options._replace(depth=arguments.depth)
     if arguments.select:
@@ -67,8 +71,11 @@ def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
     if arguments.backend:
         options = options._replace(backend=arguments.backend)
     check_names(options, registry, "command line")
-    if not options.chosen(registry.rules):
+    chosen = options.chosen(registry.rules)
+    if not chosen:
         raise ConfigError("the selected rules are all ignored, so nothing would be judged")
+    if all(rule.scope == "plan" for rule in chosen):
+        raise ConfigError("the selected rules judge plans, not checkpoints, so nothing would be judged: see audit plan")
     return options
 
 

@@ -1,0 +1,299 @@
+"""``audit plan CONFIG``: what `audit train` would do, and whether it would work."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from audit.cli.parser import one_line, write
+from audit.cli.table import table
+from audit.findings import Finding
+from audit.manager import load
+from audit.space import Space, shown_bytes
+from audit.training.config import read_train_config
+from audit.training.planning import Forecast, Foreseen, foresee
+
+EXAMPLES = (
+    ("audit plan train.toml", "steps, checkpoints and disk space of what waits; exit code 1 where it would not work"),
+    ("audit plan train.toml --processes 8", "as torchrun --nproc-per-node 8 -m audit train would train it"),
+    ("audit plan train.toml --decay", "with the end of the schedule at the end of these files"),
+    ("audit plan train.toml --format json", "for programs"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("config", metavar="CONFIG", help="TOML file of audit train")
+    parser.add_argument(
+        "--processes",
+        type=_count,
+        metavar="N",
+        help="how many train together (default: WORLD_SIZE, as last time, or 1)",
+    )
+    parser.add_argument("--decay", action="store_true", help="the waiting files are the last ones, as with audit train")
+    parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
+    parser.add_argument("--skip-lost", action="store_true", help="after a step back: go on without files that are gone")
+    parser.add_argument("--format", choices=("console", "json"), default="console")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="only what speaks against it")
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Print the plan; 0 it would work, 1 it would not. Nothing is recorded and nothing trained."""
+    registry = load()
+    config, trainer = read_train_config(arguments.config, registry)
+    world = os.environ.get("WORLD_SIZE", "")
+    forecast = foresee(
+        config,
+        trainer,
+        registry,
+        processes=arguments.processes or (int(world) if world.isdigit() and int(world) > 0 else None),
+        decay=arguments.decay,
+        skip_lost=arguments.skip_lost,
+        allow_fresh=arguments.allow_fresh,
+    )
+    if arguments.format == "json":
+        text = json.dumps(document(forecast), indent=2, allow_nan=False) + "\n"
+    else:
+        text = "".join(f"{line}\n" for line in _lines(forecast, arguments.quiet > 0))
+    write(text, None)
+    return 0 if forecast.works else 1
+
+
+def document(forecast: Forecast) -> Mapping[str, Any]:
+    """Return the plan as docs/plan.md describes it."""
+    plan, space = forecast.plan, forecast.plan.optional("space") if forecast.legs else None
+    schedule = plan.optional("schedule")
+    return {
+        "schema_version": 1,
+        "config": forecast.config.path,
+        "run": forecast.config.run,
+        "backend": plan.trainer.name,
+        "processes": plan.given_processes,
+        "works": forecast.works,
+        "resume": {
+            "checkpoint": forecast.checkpoint,
+            "step": forecast.step,
+            "behind": forecast.decision.behind,
+            "skipped": [item._asdict() for item in forecast.decision.skipped],
+        },
+        "files": [_file(leg) for leg in forecast.legs],
+        "later": list(forecast.later),
+        "set_aside": [item._asdict() for item in forecast.aside],
+        "totals": _totals(forecast),
+        "schedule": None
+        if schedule is None
+        else {
+            "type": schedule.kind,
+            "horizon": schedule.horizon or None,
+            "first_rate": _rate(forecast, first=True),
+            "last_rate": _rate(forecast, first=False),
+        },
+        "disk": None if space is None else _disk(space),
+        "refusal": forecast.refusal,
+        "findings": [{**item._asdict(), "severity": item.severity.value} for item in forecast.findings],
+        "outcomes": [
+            {
+                "rule": item.rule,
+                "file": leg.work.file.name if leg is not None else None,
+                "outcome": item.outcome.value,
+                "reason": item.reason,
+            }
+            for leg, judgement in zip(forecast.legs or (None,), forecast.judgements, strict=False)
+            for item in judgement.outcomes
+        ],
+        "notes": list(forecast.notes),
+    }
+
+
+def _file(leg: Foreseen) -> Mapping[str, Any]:
+    request = leg.work.request
+    return {
+        "file": leg.work.file.name,
+        "rows": leg.rows,
+        "epochs": leg.work.epochs,
+        "first_example": request.data.first,
+        "examples": leg.examples,
+        "steps": leg.steps,
+        "first_step": request.first_step + 1,
+        "last_step": request.last_step,
+        "steps_of_an_epoch": leg.plan.optional("epoch_steps"),
+        "checkpoints": leg.saves.number,
+        "at_most": not leg.saves.certain,
+        "save_every": leg.saves.every or None,
+    }
+
+
+def _totals(forecast: Forecast) -> Mapping[str, Any]:
+    legs = forecast.legs
+    known = not any(leg.steps is None for leg in legs) and not forecast.later
+    return {
+        "files": len(legs) + len(forecast.later),
+        "examples": _sum([leg.examples for leg in legs]) if known else None,
+        "steps": _sum([leg.steps for leg in legs]) if known else None,
+        "last_step": (legs[-1].work.request.last_step if legs else forecast.step) if known else None,
+        "checkpoints": _sum([leg.saves.number for leg in legs]) if known else None,
+    }
+
+
+def _sum(values: list[int | None]) -> int | None:
+    return None if None in values else sum(value for value in values if value is not None)
+
+
+def _disk(space: Space) -> Mapping[str, Any]:
+    return {
+        "needed_bytes": space.need.bytes,
+        "free_bytes": space.free.bytes,
+        "needed_inodes": space.need.inodes,
+        "free_inodes": space.free.inodes,
+        "checkpoint_bytes": space.one.bytes,
+        "checkpoint_source": space.source,
+        "save_total_limit": space.limit,
+    }
+
+
+def _rate(forecast: Forecast, *, first: bool) -> float | None:
+    """The learning rate that the first or the last planned step is trained with."""
+    if not forecast.legs:
+        return None
+    leg = forecast.legs[0 if first else -1]
+    schedule, request = leg.plan.optional("schedule"), leg.work.request
+    step = request.first_step if first else (request.last_step or 0) - 1
+    shares = schedule.at(step) if schedule is not None and step >= 0 else ()
+    resume = forecast.plan.optional("resume")
+    scheduler = resume.optional("scheduler") if resume is not None else None
+    if scheduler is not None and scheduler.base_lrs:
+        base = max(scheduler.base_lrs)  # a resume goes on with the rates of the file
+    else:
+        base = schedule.base if schedule is not None else None
+    return base * shares[0] if shares and base is not None else None
+
+
+# -- for people -------------------------------------------------------------------------------------------------------
+
+
+def _lines(forecast: Forecast, quiet: bool) -> Iterator[str]:
+    if not quiet:
+        yield from _what(forecast)
+    for item in forecast.aside:
+        verb = "would be set aside" if item.event == "rejected" else "would not be trained again"
+        yield one_line(f"{item.file}: {verb}: {item.reason}")
+    for finding, more in _folded(forecast.findings):
+        others = f" (and {more} more {'file' if more == 1 else 'files'})" if more else ""
+        yield one_line(f"{finding.severity.value}: {finding.rule}: {finding.message}{others}")
+        yield one_line(f"    {finding.remedy}")
+    if forecast.refusal is not None:
+        yield one_line(f"refused: {forecast.refusal}")
+    if not quiet:
+        for note in forecast.notes:
+            yield one_line(f"note: {note}")
+        yield "this would work" if forecast.works else "this would not work"
+
+
+def _what(forecast: Forecast) -> Iterator[str]:
+    config, plan = forecast.config, forecast.plan
+    yield one_line(f"{config.run}, trained by {plan.trainer.name}{_team(forecast)}")
+    for item in forecast.decision.skipped:
+        yield one_line(f"    {item.checkpoint} cannot be resumed from: {item.reason}")
+    if forecast.refusal is None or forecast.legs:
+        begins = "starts fresh" if forecast.checkpoint is None else f"resumes from {forecast.checkpoint}"
+        behind = f", {forecast.decision.behind} steps behind what was reached" if forecast.decision.behind else ""
+        yield one_line(f"{begins}{behind}{_middle(forecast)}")
+    if forecast.legs:
+        yield ""
+        yield from _table(forecast)
+        yield ""
+        yield from _schedule(forecast)
+        yield from _space(forecast)
+    elif forecast.refusal is None:
+        yield f"no file waits in {config.data.inbox}"
+
+
+def _team(forecast: Forecast) -> str:
+    if not forecast.plan.owned or forecast.plan.given_processes == 1:
+        return ""
+    return f" on {forecast.plan.given_processes} processes"
+
+
+def _middle(forecast: Forecast) -> str:
+    leg = forecast.legs[0] if forecast.legs else None
+    if leg is None or not leg.work.request.data.first:
+        return ""
+    return f", in {leg.work.file.name} at example {leg.work.request.data.first + 1} of {leg.work.examples}"
+
+
+def _table(forecast: Forecast) -> Iterator[str]:
+    rows: list[tuple[Any, ...]] = [
+        (
+            leg.work.file.name,
+            leg.rows,
+            leg.work.epochs,
+            leg.examples,
+            leg.plan.optional("epoch_steps"),
+            leg.steps,
+            f"{leg.work.request.first_step + 1}..{_or_dash(leg.work.request.last_step)}",
+            _saves(leg),
+        )
+        for leg in forecast.legs
+    ]
+    rows += [(name, None, None, None, None, None, "-", "-") for name in forecast.later]
+    totals = _totals(forecast)
+    if len(rows) > 1:
+        rows.append(
+            ("in all", None, None, totals["examples"], None, totals["steps"], "", _or_dash(totals["checkpoints"]))
+        )
+    heads = ("file", "rows", "epochs", "examples", "steps/epoch", "steps", "from..to", "checkpoints")
+    yield from table(heads, rows).splitlines()
+
+
+def _or_dash(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _saves(leg: Foreseen) -> str:
+    if leg.saves.number is None:
+        return "-"
+    return f"{leg.saves.number}" if leg.saves.certain else f"up to {leg.saves.number}"
+
+
+def _schedule(forecast: Forecast) -> Iterator[str]:
+    schedule = forecast.plan.optional("schedule")
+    if schedule is None:
+        return
+    first, last = _rate(forecast, first=True), _rate(forecast, first=False)
+    leg = forecast.legs[-1].work.request
+    end = f", ends at step {schedule.horizon}" if forecast.config.total_steps is not None else ""
+    rates = ""
+    if first is not None:
+        rates = f", {first:.6g} at step {forecast.step + 1}"
+    if last is not None and leg.last_step is not None and leg.last_step > forecast.step + 1:
+        rates += f", {last:.6g} at step {leg.last_step}"
+    yield f"learning rate: {schedule.kind}{rates}{end}"
+
+
+def _space(forecast: Forecast) -> Iterator[str]:
+    space = forecast.plan.optional("space")
+    if space is None:
+        yield "disk: not known, for want of the size of a checkpoint or of their number"
+        return
+    kept = f"save_total_limit {space.limit}" if space.limit else "all are kept"
+    yield (
+        f"disk: {shown_bytes(space.need.bytes)} at the worst moment ({kept}; one has {shown_bytes(space.one.bytes)}, {space.source}), "
+        f"{shown_bytes(space.free.bytes)} free"
+    )
+    if space.free.inodes is not None:
+        yield f"files: {space.need.inodes} at the worst moment, room for {space.free.inodes}"
+
+
+def _folded(findings: tuple[Finding, ...]) -> Iterator[tuple[Finding, int]]:
+    """The first finding of each rule, and how many files have the same."""
+    for rule in dict.fromkeys(item.rule for item in findings):
+        same = [item for item in findings if item.rule == rule]
+        yield same[0], len(same) - 1
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return number
