@@ -1,6 +1,7 @@
 """``audit train CONFIG``: train every batch in the inbox, so that nothing can go wrong unseen."""
 
 import argparse
+import gc
 import sys
 
 from audit.cli.parser import complain
@@ -33,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Train; 0 all trained and proven, 1 a batch failed or was set aside, 130 or 143 after a signal."""
+    gc.enable()  # a daemon lives for weeks
     registry = load()
     config, trainer = read_train_config(arguments.config, registry)
     wishes = Wishes(

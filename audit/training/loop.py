@@ -6,17 +6,21 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import AuditError
 from audit.legs import LegResult, Team, Tell, TrainingBackend
 from audit.lock import RunLock
 from audit.manager import Registry
 from audit.training.config import TrainConfig
+from audit.training.inbox import InboxGone
 from audit.training.process import InChild, RunLeg, here
 from audit.training.session import Session
 from audit.training.standing import Say, TrainRefused
 from audit.training.work import Work
+
+if TYPE_CHECKING:
+    from audit.training.watching import Watcher
 
 LOG = os.path.join(".audit", "training.log")
 
@@ -51,7 +55,7 @@ def train(
     ``run_leg`` runs a leg: by default in a child process, under a launcher (``WORLD_SIZE``) in this one. Raises
     TrainRefused where a batch failed or is refused, AuditError where nothing could be done.
     """
-    with trainer.team(config.settings) as team, _terminated():
+    with trainer.team(config.settings) as team, _terminated() as terminated:
         decides = team.rank == 0
         with _locked(config.run, team) as lock:
             told = say if decides else _silent
@@ -71,17 +75,22 @@ def train(
                 return _go(session, team, wishes, run_leg)
             except Stopped:
                 return 128 + signal.SIGTERM
+            except KeyboardInterrupt:
+                if terminated:  # watchfiles makes one of whatever a handler raises
+                    return 128 + signal.SIGTERM
+                raise
 
 
 def _go(session: Session, team: Team, wishes: Wishes, run_leg: RunLeg) -> int:
+    watcher = _watcher(session) if wishes.watch and team.rank == 0 else None
     while True:
-        work = team.share(session.next)
+        work = team.share(lambda: _next(session, watcher))
         if work is not None:
             outcome = _leg(session, work, run_leg)
             number = team.share(lambda work=work, outcome=outcome: session.conclude(work, outcome))  # type: ignore[misc]
             if number is not None:
                 return 128 + int(number)
-        elif not team.share(lambda: _wait(session, wishes)):
+        elif not team.share(lambda: _wait(session, watcher)):
             return team.share(lambda: 1 if session.set_aside else 0)
 
 
@@ -95,12 +104,26 @@ def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditErro
         return error
 
 
-def _wait(session: Session, wishes: Wishes) -> bool:
-    """Wait for a file that is still being written, as a daemon for any; return whether to look again."""
-    if wishes.watch:
-        from audit.training.watching import wait_for_files
+def _watcher(session: Session) -> "Watcher":
+    from audit.training.watching import Watcher
 
-        wait_for_files(session)
+    return Watcher(session)
+
+
+def _next(session: Session, watcher: "Watcher | None") -> Work | None:
+    if watcher is None:
+        return session.next()
+    watcher.daily_snapshot()
+    try:
+        return session.next()
+    except InboxGone:
+        return None  # the watcher waits for it, too
+
+
+def _wait(session: Session, watcher: "Watcher | None") -> bool:
+    """Wait for a file that is still being written, as a daemon for any; return whether to look again."""
+    if watcher is not None:
+        watcher.wait()
         return True
     if session.unsettled is None:
         return False
@@ -133,18 +156,20 @@ def _locked(run: str, team: Team) -> Iterator[RunLock | None]:
 
 
 @contextmanager
-def _terminated() -> Iterator[None]:
-    """SIGTERM between two legs ends at once, but through every ``finally``."""
+def _terminated() -> Iterator[list[int]]:
+    """SIGTERM between two legs ends at once, but through every ``finally``; the list then holds it."""
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
 
     def stop(number: int, frame: object) -> None:
+        came.append(number)
         raise Stopped
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield came
     finally:
         signal.signal(signal.SIGTERM, before)
 

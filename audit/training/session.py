@@ -58,11 +58,10 @@ class Session:
         self.set_aside = 0
         self.trained = 0
         self._books, self._shelf = Books(config.run), Shelf(config.data)
-        self._holding, self._stillness = Holding(config.data.inbox), Stillness(config.watch.settle_seconds)
+        self._holding, self.stillness = Holding(config.data.inbox), Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._standing = Standing(config.run, self.options, limits, registry, self._books, say)
         self.unsettled: float | None = None
-        self.snapshot_day: str | None = None
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
@@ -129,7 +128,7 @@ class Session:
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
         for file in self._shelf.waiting():
-            wait = self._stillness.left(file)
+            wait = self.stillness.left(file)
             digest = self._shelf.digest(file) if not wait else ""
             if not digest:
                 wait = wait or self.config.watch.settle_seconds or 0.1
@@ -272,7 +271,7 @@ class Session:
 
     def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         request = work.request
-        if not unchanged(work.held):
+        if not unchanged(work.held) and os.path.exists(work.held.path):
             return self._changed(work, outcome)
         if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
             self._reject(work.file if unchanged(work.file) else work.held, work.batch, outcome)

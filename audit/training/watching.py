@@ -1,53 +1,134 @@
-"""The daemon's rest: wait for files, take the daily snapshot."""
+"""The daemon's rest: wait for a whole file, take the daily snapshot. Nothing is judged or opened meanwhile."""
 
+import os
 import time
+from collections.abc import Iterable, Iterator
 
 from audit.errors import AuditError
+from audit.training.inbox import DataFile, InboxGone, waiting
 from audit.training.session import Session
 
-LONGEST_REST_MS = 60_000
-"""Milliseconds: file systems that tell of no events (network mounts) are looked at once a minute all the same."""
+LONGEST_REST = 5.0
+"""Seconds: file systems that tell of no events (network mounts) are looked at this often all the same."""
+STEP_MS = 250
+"""How often watchfiles looks whether the system told it something; also how long a signal may have to wait."""
+LONG_OPEN = 60.0
+"""Seconds after which it is said that a file is still open for writing."""
 
 
-def wait_for_files(session: Session) -> None:
-    """Return when something changed in the inbox, when a file may have settled, or after a minute. Raises AuditError."""
-    try:
-        from watchfiles import watch
-    except ImportError as error:
-        raise AuditError(
-            "--watch needs watchfiles, which is not installed: pip install 'checkpoint-audit[watch]'"
-        ) from error
-    inbox = session.config.data.inbox
-    daily_snapshot(session)
-    if session.unsettled is not None:
-        time.sleep(session.unsettled)
-        return
-    session.say({"event": "waiting", "inbox": inbox})
+class Watcher:
+    """The daemon's part of one call of ``audit train --watch``."""
+
+    def __init__(self, session: Session) -> None:
+        try:
+            import watchfiles  # noqa: F401  said now, not in the night
+        except ImportError as error:
+            raise AuditError(
+                "--watch needs watchfiles, which is not installed: pip install 'checkpoint-audit[watch]'"
+            ) from error
+        self._session = session
+        self._data, self._settle = session.config.data, session.config.watch.settle_seconds
+        self._snapshots = session.config.watch.snapshots
+        self._day: str | None = None
+        self._trained: int | None = None
+        self._said_open: set[str] = set()
+
+    def wait(self) -> None:
+        """Return when there is a whole file in the inbox; wait for the inbox, too, where it is gone. Raises AuditError."""
+        told = False
+        if self._session.unsettled is not None:
+            time.sleep(self._session.unsettled)
+        while True:
+            self.daily_snapshot()
+            files = self._files()
+            left = [self._session.stillness.left(file) for file in files]
+            if any(not seconds for seconds in left):
+                return
+            if left:
+                self._say_what_is_open(files)
+                time.sleep(min(*left, LONGEST_REST))
+                continue
+            if not told:
+                self._session.say({"event": "waiting", "inbox": self._data.inbox})
+                told = True
+            for _ in _looks(self._data.inbox):
+                if self._something():
+                    break
+
+    def daily_snapshot(self, today: str | None = None) -> None:
+        """Copy the newest proven checkpoint away, once a day if the configuration says where to.
+
+        A day on which nothing was trained needs none. What keeps it from that is told, and tried again after the next
+        batch or the next day: training goes on without it.
+        """
+        from audit.snapshots import snapshot
+
+        session, day = self._session, today or _today()
+        if self._snapshots is None or self._day == day or self._trained == session.trained:
+            return
+        if not session.trained_any():
+            return
+        self._trained = session.trained
+        try:
+            made = snapshot(session.config.run, self._snapshots, session.options, registry=session.registry, today=day)
+        except AuditError as error:
+            session.say({"event": "note", "text": f"no snapshot: {error}"})
+            return
+        self._day = day
+        if made.made:
+            session.say({"event": "snapshot", "path": made.path, "checkpoint": made.checkpoint})
+
+    def _files(self) -> tuple[DataFile, ...]:
+        """Return what is in the inbox, once it is there."""
+        gone = False
+        while True:
+            try:
+                files = waiting(self._data)
+            except InboxGone:
+                if not gone:
+                    text = f"data.inbox: {self._data.inbox} is not there; waiting until it is"
+                    self._session.say({"event": "note", "text": text})
+                gone = True
+                time.sleep(LONGEST_REST / 5)
+                continue
+            if gone:
+                self._session.say({"event": "note", "text": f"data.inbox: {self._data.inbox} is there again"})
+            return files
+
+    def _something(self) -> bool:
+        """Whether there is anything in the inbox to look at more closely, or no inbox, or a new day."""
+        try:
+            return bool(waiting(self._data)) or (self._snapshots is not None and self._day != _today())
+        except InboxGone:
+            return True
+
+    def _say_what_is_open(self, files: Iterable[DataFile]) -> None:
+        for file in files:
+            if time.time() - file.stamp[1] / 1e9 > LONG_OPEN + self._settle and file.path not in self._said_open:
+                self._said_open.add(file.path)
+                text = f"{file.name}: a program still has it open for writing; it is trained once that is closed"
+                self._session.say({"event": "note", "text": text})
+
+
+def _looks(inbox: str) -> Iterator[None]:
+    """Say when to look into the inbox: whenever something happened there, or after a while."""
+    from watchfiles import watch
+
     try:
         for _ in watch(
-            inbox, rust_timeout=LONGEST_REST_MS, yield_on_timeout=True, recursive=False, raise_interrupt=True
+            inbox,
+            watch_filter=None,
+            debounce=STEP_MS,
+            step=STEP_MS,
+            rust_timeout=int(LONGEST_REST * 1000),
+            yield_on_timeout=True,
+            recursive=False,
         ):
-            return
+            yield
     except (OSError, RuntimeError) as error:
-        raise AuditError(f"{inbox}: cannot be watched: {error}") from error
+        if os.path.isdir(inbox):
+            raise AuditError(f"{inbox}: cannot be watched: {error}") from error
 
 
-def daily_snapshot(session: Session, today: str | None = None) -> None:
-    """Copy the newest proven checkpoint away, once a day if the configuration says where to.
-
-    What keeps it from that is told and tried again at the next rest: training goes on without it.
-    """
-    from audit.snapshots import snapshot
-
-    dest = session.config.watch.snapshots
-    day = today or time.strftime("%Y-%m-%d")
-    if dest is None or session.snapshot_day == day or not session.trained_any():
-        return
-    try:
-        made = snapshot(session.config.run, dest, session.options, registry=session.registry, today=day)
-    except AuditError as error:
-        session.say({"event": "note", "text": f"no snapshot: {error}"})
-        return
-    session.snapshot_day = day
-    if made.made:
-        session.say({"event": "snapshot", "path": made.path, "checkpoint": made.checkpoint})
+def _today() -> str:
+    return time.strftime("%Y-%m-%d")
