@@ -35,8 +35,18 @@ def pages() -> dict[str, str]:
     rules = [rule for rule in load().rules if rule.function.__module__.startswith("audit_rules.")]
     reasons = reasons_of((HERE / "why.md").read_text(encoding="utf-8"))
     families = {name: list(members) for name, members in groupby(rules, key=lambda rule: rule.family)}
-    made = {f"{name}.md": _page(name, members, reasons) for name, members in families.items()}
+    known = frozenset(rule.id for rule in rules)
+    made = {f"{name}.md": _linked(_page(name, members, reasons), known) for name, members in families.items()}
     return {"index.md": _text([INDEX, *_index(families)])} | made
+
+
+def _linked(page: str, known: frozenset[str]) -> str:
+    """Make links of the rules that a docstring names in plain text."""
+
+    def link(found: re.Match[str]) -> str:
+        return _cause(found[0]) if found[0] in known else found[0]
+
+    return re.sub(r"(?<![\w/`\[#.\"-])[a-z-]+/[a-z-]+(?![\w/`\]-])", link, page)
 
 
 def reasons_of(page: str) -> Mapping[str, list[tuple[str, str]]]:

@@ -10,7 +10,7 @@ from audit.cli import COMMANDS
 from audit.cli.options import add_options
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 CONTRACT = (ROOT / "docs" / "contract.md").read_text(encoding="utf-8")
 PRESENT = CONTRACT.partition("## Agreed for later releases")[0]
 
@@ -37,7 +37,7 @@ def test_the_contract_names_every_option_of_verify_and_no_other() -> None:
     assert {shorts.get(name, name) for name in re.findall(r"`(-[-a-z]+)", " ".join(rows))} == longest
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
     dead = []
     for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text(encoding="utf-8")):
@@ -52,6 +52,6 @@ def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
     assert dead == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_output_is_still_to_be_filled_in(document: Path) -> None:
     assert "<!-- output" not in document.read_text(encoding="utf-8")

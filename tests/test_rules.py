@@ -2,20 +2,36 @@
 
 import inspect
 import re
+import sys
 from collections import Counter
+from importlib import util
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from audit.checkpoint import Checkpoint
 from audit.findings import Severity
+from audit.plan import Plan
 from audit.rules import ANY, Rule
 from audit.run import Run
 from audit_rules import plugin
 
 RULES = {rule.id: rule for rule in plugin.audit_rules()}
 TESTS = Path(__file__).parent / "plugins" / "audit_rules"
+DOCS = Path(__file__).parents[1] / "docs"
 every_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
+
+
+@pytest.fixture(scope="module")
+def written() -> ModuleType:
+    """What writes the documentation."""
+    spec = util.spec_from_file_location("write_rules", DOCS / "write_rules.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_there_are_rules() -> None:
@@ -63,7 +79,7 @@ def test_the_remedy_says_in_sentences_what_to_do(rule: Rule) -> None:
 
 @every_rule
 def test_every_fact_that_it_asks_for_exists(rule: Rule) -> None:
-    owner = Checkpoint if rule.scope == "checkpoint" else Run
+    owner = {"checkpoint": Checkpoint, "run": Run, "plan": Plan}[rule.scope]
     set_at_birth = owner.__init__.__code__.co_names
 
     assert [need for need in rule.needs if not hasattr(owner, need) and need not in set_at_birth] == []
@@ -99,15 +115,37 @@ def test_every_test_of_a_rule_has_its_rule() -> None:
     assert tested - {id.replace("-", "_") for id in RULES} == set()
 
 
+@pytest.mark.parametrize("family", sorted({rule.function.__module__.rpartition(".")[0] for rule in RULES.values()}))
+def test_the_family_says_what_it_is_for(family: str) -> None:
+    said = sys.modules[family].__doc__ or ""
+
+    assert re.fullmatch(r"[A-Z`].{20,200}\.", said)
+    assert "Rules of the family" not in said
+
+
+def test_the_documentation_is_current(written: ModuleType) -> None:
+    pages = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "rules").glob("*.md")}
+    made = written.pages()
+
+    assert sorted(pages) == sorted(made), "run `tox run -e docs`"
+    assert [name for name in made if pages[name] != made[name]] == [], "run `tox run -e docs`"
+
+
 @every_rule
-def test_it_stands_in_the_documentation(rule: Rule) -> None:
-    page = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
+def test_it_stands_in_the_documentation_under_its_name(rule: Rule) -> None:
+    page = (DOCS / "rules" / f"{rule.family}.md").read_text(encoding="utf-8")
+    section = page.partition(f"\n## {rule.id.partition('/')[2]}\n")[2].partition("\n## ")[0]
+    section = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", section)
 
-    assert f"## {rule.id}\n\n{rule.documentation}\n" in page, "run `tox run -e docs`"
-    assert rule.remedy in page, "run `tox run -e docs`"
+    assert f"`{rule.id}` · **{rule.severity.value}**" in section, "run `tox run -e docs`"
+    assert rule.title in section
+    assert rule.remedy in section
+    assert [name for name in rule.options if f"`{name} = " not in section] == []
 
 
-def test_the_documentation_knows_no_other_rule() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
+def test_why_it_happens_is_linked_from_the_rule(written: ModuleType) -> None:
+    reasons = written.reasons_of(
+        "# Why\n\n## A file, gone\n\nNamed by [x](rules/files.md#missing-optimizer).\n\n## Other\n"
+    )
 
-    assert set(re.findall(r"^## (\S+/\S+)$", page, re.MULTILINE)) == RULES.keys(), "run `tox run -e docs`"
+    assert reasons == {"files/missing-optimizer": [("A file, gone", "../why.md#a-file-gone")]}

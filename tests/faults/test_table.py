@@ -28,8 +28,14 @@ def page() -> str:
         for fault in (fault for fault in FAULTS.values() if fault.group == title):
             blocks = "blocks" if fault.blocks else ""
             depth = "full" if fault.depth == "full" else ""
-            text += f"| {fault.title} | `{fault.rule}` | {fault.severity} | {blocks} | {depth} |\n"
+            text += f"| {fault.title} | {linked(fault.rule)} | {fault.severity} | {blocks} | {depth} |\n"
     return f"{text}\n{len(FAULTS)} kinds of damage.\n"
+
+
+def linked(rule: str) -> str:
+    """A rule's id, as a link to its section."""
+    family, _, name = rule.partition("/")
+    return f"[{rule}](rules/{family}.md#{name})"
 
 
 def test_the_page_is_current(request: pytest.FixtureRequest) -> None:
