@@ -105,7 +105,7 @@ def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFil
         entries = list(os.scandir(home))
     except FileNotFoundError as error:
         if must:
-            raise AuditError(f"data.inbox: {home} is not there; make the directory, or correct the path") from error
+            raise InboxGone(f"data.inbox: {home} is not there; make the directory, or correct the path") from error
         return
     except OSError as error:
         raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error

@@ -8,7 +8,7 @@ from audit.errors import AuditError
 from audit.training.inbox import DataFile, InboxGone, waiting
 from audit.training.session import Session
 
-LONGEST_REST = 5.0
+LONGEST_REST = 1.0
 """Seconds: file systems that tell of no events (network mounts) are looked at this often all the same."""
 STEP_MS = 250
 """How often watchfiles looks whether the system told it something; also how long a signal may have to wait."""
@@ -89,7 +89,7 @@ class Watcher:
                     text = f"data.inbox: {self._data.inbox} is not there; waiting until it is"
                     self._session.say({"event": "note", "text": text})
                 gone = True
-                time.sleep(LONGEST_REST / 5)
+                time.sleep(LONGEST_REST)
                 continue
             if gone:
                 self._session.say({"event": "note", "text": f"data.inbox: {self._data.inbox} is there again"})
