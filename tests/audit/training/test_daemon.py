@@ -143,8 +143,8 @@ def test_an_idle_daemon_needs_hardly_any_processor_and_little_memory(start: Call
 def test_a_daemon_that_is_killed_while_it_trains_leaves_a_run_from_which_the_next_goes_on(
     start: Callable[..., Daemon], tmp_path: Path
 ) -> None:
-    daemon = start("--log-format", "json", toy="per_step = 1\nsave_steps = 5")
-    daemon.drop("a.jsonl", list(range(200)))
+    daemon = start("--log-format", "json", toy="save_steps = 5")
+    daemon.drop("a.jsonl", list(range(400)))
     lines: list[Any] = daemon.until('"step": 20')
     daemon.end(signal.SIGKILL)
 
@@ -160,5 +160,5 @@ def test_a_daemon_that_is_killed_while_it_trains_leaves_a_run_from_which_the_nex
     daemon.end(signal.SIGTERM)
 
     batch = next(event for event in lines if event["event"] == "batch")
-    assert batch["first_example"] >= 15
-    assert trained(daemon, 200) == list(range(200))
+    assert batch["first_example"] >= 30
+    assert trained(daemon, 200) == list(range(400))

@@ -16,7 +16,7 @@ from typing import Any
 from audit.legs import Alone, BadData, LegFailed, LegRequest, LegResult, Team, Tell
 from audit.rows import read_rows
 from audit.testing.run_files import Plan
-from audit.testing.runs import edit_state, make_checkpoint
+from audit.testing.runs import make_checkpoint
 
 KEY = "examples_trained"
 POISON = 10**6
@@ -84,8 +84,7 @@ class Toy:
         text = state.read_text()
         os.remove(state)  # no act of its own: the clock of the chaos counts os.unlink
         self.tick(f"saving {step}")  # killed here the checkpoint is torn: Trainer, too, writes its state last
-        state.write_text(text)
-        edit_state(checkpoint, **{KEY: done})
+        state.write_text(json.dumps({**json.loads(text), KEY: done}))
         self.tick(f"saved {step}")
         names = sorted((name for name in os.listdir(request.run) if name.startswith("checkpoint-")), key=_step)
         for name in names[: -limit if limit else 0]:
