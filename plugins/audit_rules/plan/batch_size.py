@@ -1,0 +1,50 @@
+"""plan/batch-size."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from audit.checkpoint import Checkpoint
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.plan import Plan
+from audit.rules import rule
+
+
+@rule(
+    Severity.WARNING,
+    remedy="Keep per_device_train_batch_size x gradient_accumulation_steps x processes as it was; or mean it: steps and "
+    "epochs then count other amounts of data from here on.",
+    explained_by=("plan/world-size",),
+)
+def batch_size(plan: Plan, examples_per_step: int, resume: Checkpoint) -> Iterator[Violation]:
+    """A step will take another number of examples than the steps before.
+
+    Steps are the only clock of a checkpoint: where training stands in its data, and in its schedule, is counted in them. In
+    Trainer 4.x and 5.0 the batch size of the checkpoint wins over the argument, silently; since 5.4 the argument does, while
+    ``train_batch_size`` in the trainer state keeps the old value. `audit train` counts examples and not steps, so no example
+    is lost; but the noise of the gradient changes, and so does what a learning rate means.
+
+    Compared is the effective batch: per device, times accumulation, times processes. A smaller batch with more accumulation
+    is the same.
+    """
+    before = _effective(resume.arguments)
+    if before is None:
+        raise NotApplicable(f"the training arguments of {resume.name} do not say how many examples a step took")
+    if before != examples_per_step:
+        yield Violation(
+            f"A step will take {examples_per_step} examples, but those of {resume.name} took {before}",
+            expected=before,
+            actual=examples_per_step,
+        )
+
+
+def _effective(arguments: Mapping[str, Any]) -> int | None:
+    parts = [
+        arguments.get("per_device_train_batch_size"),
+        arguments.get("gradient_accumulation_steps", 1),
+        arguments.get("num_processes") or 1,
+        max(1, arguments.get("_n_gpu") or 1) if isinstance(arguments.get("_n_gpu", 1), int) else None,
+    ]
+    if any(not isinstance(part, int) or isinstance(part, bool) or part < 1 for part in parts):
+        return None
+    return parts[0] * parts[1] * parts[2] * parts[3]  # type: ignore[no-any-return]

@@ -1,0 +1,54 @@
+"""plan/data-skipped."""
+
+from collections.abc import Iterator, Mapping
+from math import ceil
+from typing import Any
+
+from audit.errors import NotApplicable
+from audit.findings import Severity, Violation
+from audit.plan import Plan
+from audit.rules import rule
+
+
+@rule(
+    Severity.ERROR,
+    remedy="Set ignore_data_skip = true, in the command and in [arguments]; a batch that was begun then goes on at example "
+    "{skip_examples}, which the command skips itself.",
+    explained_by=("plan/nothing-to-train",),
+)
+def data_skipped(plan: Plan, arguments: Mapping[str, Any], epoch_steps: int, named_file: str) -> Iterator[Violation]:
+    """Trainer would pass over the beginning of the new file, as if it had been trained before.
+
+    A resume takes the data for the same as before and skips ``global_step % steps of an epoch`` batches of it. For a new
+    file these are examples that nobody ever trains: 40 of 60 rows in one measured run, 13 of 60 in another, each time
+    without a word. They are left out at every boundary but those where the division has no remainder. In a batch that was
+    begun as many steps must be skipped as were trained of it: fewer repeats examples, more loses them.
+
+    Not judged where `audit train` owns the order of the data, nor where ``ignore_data_skip`` is set: then the command sees
+    to it.
+    """
+    plan.only_where_the_trainer_decides("owns the order of the data, and nothing is skipped")
+    if arguments.get("ignore_data_skip") is True:
+        return
+    done, first, per_step = plan.request.first_step, plan.request.data.first, plan.examples_per_step
+    skipped = done % epoch_steps
+    if not first:
+        if skipped:
+            yield Violation(
+                f"Trainer would skip the first {skipped} of {epoch_steps} steps of {named_file}, some {skipped * per_step} examples "
+                f"that were never trained: step {done} is no multiple of its {epoch_steps} steps",
+                expected=0,
+                actual=skipped,
+            )
+        return
+    if plan.request.data.epochs > 1:
+        raise NotApplicable("the batch was begun, and is gone through several times")
+    trained = ceil(first / per_step)
+    rest = max(1, epoch_steps - trained)
+    if skipped != trained and done % rest:  # the whole file is passed on, or the rest of it
+        yield Violation(
+            f"{trained} steps of {named_file} are trained, and Trainer would skip {skipped} (or {done % rest} of the rest): "
+            f"examples would be {'repeated' if skipped < trained else 'lost'}",
+            expected=trained,
+            actual=skipped,
+        )
