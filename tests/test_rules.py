@@ -13,7 +13,6 @@ import pytest
 from audit.checkpoint import Checkpoint
 from audit.findings import Severity
 from audit.plan import Plan
-from audit.plan import Plan
 from audit.rules import ANY, Rule
 from audit.run import Run
 from audit_rules import plugin
