@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -78,13 +79,17 @@ class Toy:
         return LegResult(request.first_step, step, tuple(losses), 15 if step == self.stop_after else None)
 
     def _save(self, request: LegRequest, step: int, done: list[list[int]], every: int, limit: int | None) -> None:
-        plan = Plan(request.run, 4, 1, 10**6, every, 1, "constant", 1e-3, limit, False, 1, False, False, 0)
-        checkpoint = make_checkpoint(plan, step)
-        state = Path(checkpoint, "trainer_state.json")
-        text = state.read_text()
-        os.remove(state)  # no act of its own: the clock of the chaos counts os.unlink
+        with tempfile.TemporaryDirectory() as aside:
+            plan = Plan(aside, 4, 1, 10**6, every, 1, "constant", 1e-3, limit, False, 1, False, False, 0)
+            made, checkpoint = Path(make_checkpoint(plan, step)), Path(request.run, f"checkpoint-{step}")
+            state = made / "trainer_state.json"
+            document = {**json.loads(state.read_text()), KEY: done}
+            os.remove(state)
+            shutil.copytree(made, checkpoint, dirs_exist_ok=True)
+        if (checkpoint / "trainer_state.json").exists():
+            os.remove(checkpoint / "trainer_state.json")  # no act of its own: the clock of the chaos counts os.unlink
         self.tick(f"saving {step}")  # killed here the checkpoint is torn: Trainer, too, writes its state last
-        state.write_text(json.dumps({**json.loads(text), KEY: done}))
+        (checkpoint / "trainer_state.json").write_text(json.dumps(document))
         self.tick(f"saved {step}")
         names = sorted((name for name in os.listdir(request.run) if name.startswith("checkpoint-")), key=_step)
         for name in names[: -limit if limit else 0]:
