@@ -1,0 +1,205 @@
+"""audit plan, and audit guard with a configuration of audit train."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.cli import run as audit
+from audit.testing.runs import make_run
+
+COMMAND = """
+run = "run"
+backend = "command"
+[data]
+inbox = "inbox"
+epochs = 3
+{data}
+[command]
+argv = ["true", "--max_steps", "{{last_step}}"]
+resume_argv = ["{{resume_from}}"]
+{command}
+[arguments]
+{arguments}
+[watch]
+settle-seconds = 0
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "inbox").mkdir()
+    return tmp_path
+
+
+def configure(
+    home: Path,
+    arguments: str = 'max_steps = "{last_step}"\nsave_steps = 50\nignore_data_skip = true',
+    command: str = "examples_per_step = 16",
+    data: str = "",
+    more: str = "",
+) -> str:
+    text = COMMAND.format(arguments=arguments, command=command, data=data) + more
+    (home / "train.toml").write_text(text)
+    return str(home / "train.toml")
+
+
+def drop(home: Path, name: str, rows: int) -> None:
+    (home / "inbox" / name).write_text("".join(f'{{"text": "{name} {row}"}}\n' for row in range(rows)))
+
+
+def test_the_example_of_the_documentation(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop(home, "week-31.jsonl", 2400)  # batch 4, accumulation 4
+
+    assert audit(["plan", configure(home)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].split() == ["file", "rows", "epochs", "examples", "steps/epoch", "steps", "from..to", "checkpoints"]
+    assert lines[4].split() == ["week-31.jsonl", "2400", "3", "7200", "150", "450", "1..450", "9"]
+    assert lines[-1] == "this would work"
+    assert not (home / "run").exists()
+
+
+def test_json_is_of_the_published_shape(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import jsonschema
+
+    import audit as package
+
+    drop(home, "a.jsonl", 2400)
+    drop(home, "b.jsonl", 100)
+    (home / "inbox/c.jsonl").write_text("no rows")
+    schema = json.loads((Path(package.__file__).parent / "schemas/plan-1.json").read_text(encoding="utf-8"))
+
+    assert audit(["plan", configure(home), "--format", "json"]) == 1
+
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    jsonschema.validate(found, schema)
+    assert found["works"] is False
+    assert [item["file"] for item in found["set_aside"]] == ["c.jsonl"]
+    assert found["totals"] == {"files": 2, "examples": 7500, "steps": 469, "last_step": 469, "checkpoints": 10}
+    assert {item["file"] for item in found["outcomes"]} == {"a.jsonl", "b.jsonl"}
+
+
+def test_the_trap_of_one_epoch_is_seen_before_anything_is_trained(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drop(home, "a.jsonl", 800)
+    drop(home, "b.jsonl", 800)
+
+    assert audit(["plan", configure(home, "num_train_epochs = 3\nsave_steps = 50")]) == 1
+
+    out = capsys.readouterr().out
+    assert (
+        "error: plan/nothing-to-train: num_train_epochs is 3, which is over at step 150 by the size of b.jsonl" in out
+    )
+    assert "this would not work" in out
+
+
+def test_quiet_says_only_what_speaks_against_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop(home, "a.jsonl", 100)
+    assert audit(["plan", configure(home), "-q"]) == 0
+    assert capsys.readouterr().out == ""
+    assert audit(["plan", configure(home, 'save_strategy = "no"'), "-q"]) == 1
+    assert capsys.readouterr().out.startswith("error: plan/never-saves: ")
+
+
+def test_steps_that_are_not_known_are_dashes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop(home, "a.jsonl", 100)
+    drop(home, "b.jsonl", 100)
+    config = configure(home, command="", arguments="save_steps = 50")
+    Path(config).write_text(Path(config).read_text().replace(', "--max_steps", "{last_step}"', ""))
+
+    assert audit(["plan", config]) == 0
+
+    out = capsys.readouterr().out
+    assert "1..-" in out
+    assert "disk: not known" in out
+
+
+@pytest.mark.parametrize("text", ["run = 1", "no TOML", 'run = "r"\n[data]\ninbox = "i"\nnew = 1\nbackend = "command"'])
+def test_a_configuration_that_means_nothing_is_one_line_and_2(
+    home: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (home / "train.toml").write_text(text)
+
+    assert audit(["plan", str(home / "train.toml")]) == 2
+
+    error = capsys.readouterr().err
+    assert error.startswith("audit plan: ")
+    assert error.count("\n") == 1
+
+
+def test_an_inbox_that_is_not_there_is_2(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "inbox").rmdir()
+    assert audit(["plan", configure(home)]) == 2
+    assert "data.inbox" in capsys.readouterr().err
+
+
+def test_rules_for_plans_cannot_judge_a_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit(["verify", make_run(home / "run"), "--select", "plan"]) == 2
+    assert "judge plans" in capsys.readouterr().err
+
+
+# -- audit guard --config ---------------------------------------------------------------------------------------------
+
+
+def test_the_guard_refuses_a_plan_that_does_not_fit(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(home / "run")
+    drop(home, "a.jsonl", 800)
+
+    assert audit(["guard", run, "--config", configure(home, "num_train_epochs = 1\nsave_steps = 50")]) == 1
+
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "refused" in shown.err
+    assert "plan/nothing-to-train" in shown.err
+
+
+def test_what_is_refused_for_the_plan_is_not_recorded_as_handed_out(home: Path) -> None:
+    from audit.ledger import open_ledger
+
+    run = make_run(home / "run")
+    drop(home, "a.jsonl", 800)
+    audit(["guard", run, "--config", configure(home, "num_train_epochs = 1\nsave_steps = 50")])
+    ledger = open_ledger(run, False)
+    assert ledger is not None
+    assert [row.kind for row in ledger.rows() if row.kind == "guard"] == []
+    ledger.close()
+
+
+def test_the_guard_hands_out_for_a_plan_that_fits(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(home / "run", per_device_train_batch_size=16)
+    drop(home, "a.jsonl", 800)
+
+    assert audit(["guard", run, "--config", configure(home)]) == 0
+
+    shown = capsys.readouterr()
+    assert shown.out == f"{run}/checkpoint-300\n"
+    assert shown.err == ""
+
+
+def test_the_tables_of_the_configuration_say_how_to_guard(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(home / "run")
+    (home / "run/checkpoint-300/optimizer.pt").unlink()
+    assert audit(["guard", run, "--config", configure(home)]) == 0
+    assert capsys.readouterr().out.endswith("checkpoint-200\n")
+    assert audit(["guard", run, "--config", configure(home, more="[guard]\nmax-rollback = 50\n")]) == 1
+    assert "--max-rollback 50" in capsys.readouterr().err
+    config = configure(home, more="[guard]\nmax-rollback = 50\n")
+    assert audit(["guard", run, "--config", config, "--max-rollback", "100"]) == 0
+
+
+def test_the_configuration_of_another_run_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(home / "elsewhere")
+    assert audit(["guard", run, "--config", configure(home)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == f"{run}/checkpoint-300\n"
+    assert "not this run" in shown.err
+
+
+def test_any_other_configuration_is_that_of_a_verification(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(home / "run")
+    (home / "audit.toml").write_text('depth = "quick"\n')
+    assert audit(["guard", run, "--config", str(home / "audit.toml")]) == 0
+    assert capsys.readouterr().out == f"{run}/checkpoint-300\n"
