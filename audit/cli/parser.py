@@ -66,10 +66,10 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe went away: `audit rules | head`
-        _drop_stdout()
+        drop_stdout()
         return BROKEN_PIPE
     except OSError as error:  # what the audit reads is handled where it is read; this is our own output
-        _drop_stdout()
+        drop_stdout()
         print(f"audit {parsed.command}: cannot write: {error.strerror or error}", file=sys.stderr)
         return 2
     except Exception as error:  # our own fault; still one line, the traceback on request
@@ -135,7 +135,7 @@ def complain(command: str, error: AuditError) -> None:
     print(f"audit {command}: {one_line(str(error))}", file=sys.stderr)
 
 
-def _drop_stdout() -> None:
+def drop_stdout() -> None:
     """Send what is still to be written nowhere: Python would complain about it once more when it exits."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -171,7 +171,7 @@ def write(text: str, output: str | None) -> None:
         except BrokenPipeError:
             raise
         except OSError as error:
-            _drop_stdout()
+            drop_stdout()
             raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
     if any(re.fullmatch(r"checkpoint-[0-9]+", part) for part in os.path.realpath(output).split(os.sep)[:-1]):

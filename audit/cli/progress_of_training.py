@@ -7,18 +7,51 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from audit.cli.parser import one_line
+from audit.cli.parser import drop_stdout, one_line
+from audit.plain import key_text, plain
 
 Event = Mapping[str, Any]
+
+
+PATHS = ("to", "path", "inbox")
+"""Values of events that are paths: shown from the current directory on where they lie in it."""
+NARROW = 80
+"""Columns: a terminal of less has no room for the time that remains."""
+
+
+def json_line(event: Event) -> str:
+    """Return an event as one line of JSON, in ASCII: what is no finite number is text, what is no plain value its text."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+    return json.dumps({"time": moment, **{key_text(key): plain(event[key]) for key in event if key != "time"}})
+
+
+def text_of(event: Event) -> str | None:
+    """Return the line for people that an event is worth, None for none. One line, whatever stands in the event."""
+    make = _TEXTS.get(event.get("event"))
+    if make is None:
+        return None
+    shown = {**event, **{key: _short(event[key]) for key in PATHS if isinstance(event.get(key), str)}}
+    try:
+        text = make(shown)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # of another version, perhaps
+        text = json_line(shown)
+    return one_line(text) if text is not None else None
+
+
+def _short(path: str) -> str:
+    here = os.getcwd()
+    return os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path
 
 
 class Lines:
     """One JSON object a line on stdout, with the time in UTC."""
 
+    def __init__(self) -> None:
+        self._out = _Out()
+
     def say(self, event: Event) -> None:
         """Print it."""
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
-        print(json.dumps({"time": moment, **event}, allow_nan=False, default=str), flush=True)
+        self._out.line(json_line(event))
 
     def close(self) -> None:
         """Nothing to end."""
@@ -37,9 +70,9 @@ class Screen:
         terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._wanted = bar and terminal and not quiet and not os.environ.get("CI")
         self._quiet = quiet
+        self._out = _Out()
         self._bar: Any = None
         self._task: Any = None
-        self._waiting = False
         self._first = 0
 
     def say(self, event: Event) -> None:
@@ -51,57 +84,65 @@ class Screen:
         if kind == "phase":
             self._phase(str(event.get("text")))
             return
-        if kind in ("finished", "stopped", "failed", "rejected"):
+        if kind in _ENDS:
             self.close()
-        if kind == "waiting" and self._waiting:
-            return
-        self._waiting = kind == "waiting"
-        text = _TEXTS[kind](event) if kind in _TEXTS else None
+        text = text_of(event)
         if text and (not self._quiet or kind in _ALWAYS):
-            self._print(one_line(text))
-        if kind == "batch":
+            self._print(text)
+        if kind == "batch" and self._wanted:
             self._start(event)
 
     def close(self) -> None:
         """End the bar."""
-        if self._bar is not None:
-            self._bar.stop()
-        self._bar = None
+        bar, self._bar = self._bar, None
+        if bar is not None:
+            bar.stop()
 
     def _print(self, text: str) -> None:
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
+        if self._bar is not None and sys.stdout is not None and sys.stdout.isatty():
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
-            print(text, flush=True)
+            self._out.line(text)
 
     def _start(self, event: Event) -> None:
-        if not self._wanted:
-            return
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
-        self._first = event["first_step"]
-        last = event.get("last_step")
+        self.close()
+        first, last = _whole(event.get("first_step")), _whole(event.get("last_step"))
+        self._first = first or 0
+        console = Console(stderr=True)
+        columns = [
+            TextColumn(
+                "{task.description}",
+                markup=False,
+                table_column=Column(no_wrap=True, overflow="ellipsis", max_width=max(8, console.width // 4)),
+            ),
+            BarColumn(bar_width=max(4, min(30, console.width - 76))),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn(
+                "{task.fields[numbers]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
+        ]
+        if console.width >= NARROW:
+            columns.append(TimeRemainingColumn(compact=True))
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}", markup=False),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
+            *columns, console=console, transient=True, expand=True, redirect_stdout=False, redirect_stderr=False
         )
         self._task = self._bar.add_task(
-            one_line(str(event["file"])), total=None if last is None else last - self._first, numbers=""
+            one_line(str(event.get("file"))), total=None if last is None else last - self._first, numbers=""
         )
         self._bar.start()
 
     def _step(self, event: Event) -> None:
-        if self._bar is None:
+        step = _whole(event.get("step"))
+        if self._bar is None or step is None:
             return
         known = (("loss", "loss {:.4g}"), ("learning_rate", "lr {:.3g}"))
-        numbers = "  ".join(text.format(event[key]) for key, text in known if isinstance(event.get(key), int | float))
-        self._bar.update(self._task, completed=event["step"] - self._first, **({"numbers": numbers} if numbers else {}))
+        values = [(text, _number(event.get(key))) for key, text in known]
+        numbers = "  ".join(text.format(value) for text, value in values if value is not None)
+        self._bar.update(self._task, completed=step - self._first, **({"numbers": numbers} if numbers else {}))
 
     def _phase(self, text: str) -> None:
         if self._bar is not None:
@@ -112,6 +153,31 @@ class Screen:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class _Out:
+    """Lines on stdout. Where nobody reads them any more, or the disk they go to is full, training goes on without."""
+
+    def line(self, text: str) -> None:
+        if sys.stdout is None:
+            return
+        try:
+            sys.stdout.flush()  # what was printed before
+            sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "backslashreplace"))
+            sys.stdout.flush()
+        except (OSError, ValueError):
+            drop_stdout()
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53 else None
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    except OverflowError:
+        return None
 
 
 def _batch(event: Event) -> str:
@@ -126,12 +192,12 @@ def _batch(event: Event) -> str:
 
 
 def _finished(event: Event) -> str:
-    losses = event.get("first_loss"), event.get("last_loss")
-    loss = f", loss {losses[0]:.4g} -> {losses[1]:.4g}" if None not in losses else ""
+    first, last = _number(event.get("first_loss")), _number(event.get("last_loss"))
+    loss = f", loss {first:.4g} -> {last:.4g}" if first is not None and last is not None else ""
     return f"{event['file']}: trained to step {event['last_step']}{loss}; {event['checkpoint']} is proven and sealed"
 
 
-_TEXTS: Mapping[Any, Callable[[Event], str]] = {
+_TEXTS: Mapping[Any, Callable[[Event], str | None]] = {
     "batch": _batch,
     "finished": _finished,
     "retired": lambda event: f"{event['file']}: {'moved to ' + event['to'] if event.get('to') else 'deleted'}",
@@ -142,6 +208,7 @@ _TEXTS: Mapping[Any, Callable[[Event], str]] = {
     "rotated": lambda event: (
         f"{event['checkpoint']}: deleted, as save_total_limit says; the last call was cut off before"
     ),
+    "failed": lambda event: f"{event['file']}: {event['reason']}" if event.get("kind") == "changed" else None,
     "torn": lambda event: f"{event['checkpoint']}: was not written to its end by the last call; removed",
     "skipped": lambda event: f"skipped {event['checkpoint']}: {event['reason']}",
     "stopped": lambda event: (
@@ -154,4 +221,5 @@ _TEXTS: Mapping[Any, Callable[[Event], str]] = {
     "snapshot": lambda event: f"snapshot: {event['path']}",
     "waiting": lambda event: f"waiting for files in {event['inbox']}",
 }
-_ALWAYS = frozenset({"rejected", "duplicate", "quarantined", "skipped", "note"})
+_ENDS = frozenset({"finished", "stopped", "failed", "rejected"})
+_ALWAYS = frozenset({"rejected", "duplicate", "quarantined", "skipped", "failed", "note"})

@@ -14,7 +14,7 @@ from audit.lock import RunLock
 from audit.manager import Registry
 from audit.training.config import TrainConfig
 from audit.training.inbox import InboxGone
-from audit.training.process import InChild, RunLeg, here
+from audit.training.process import InChild, RunLeg, Stopped, here
 from audit.training.session import Session
 from audit.training.standing import Say, TrainRefused
 from audit.training.work import Work
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from audit.training.watching import Watcher
 
 LOG = os.path.join(".audit", "training.log")
+
+
+TOLD = frozenset({"step", "phase", "note"})
+"""What a backend may tell: all else that is said, the audit itself has seen."""
 
 
 class Wishes(NamedTuple):
@@ -36,10 +40,6 @@ class Wishes(NamedTuple):
     skip_lost: bool = False
     allow_fresh: bool = False
     show_output: bool = False
-
-
-class Stopped(BaseException):
-    """SIGTERM came while nothing was trained: nothing is half done."""
 
 
 def train(
@@ -96,7 +96,9 @@ def _go(session: Session, team: Team, wishes: Wishes, run_leg: RunLeg) -> int:
 
 def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditError:
     def tell(event: Mapping[str, Any]) -> None:
-        session.say({**event, "file": work.file.name})
+        if event.get("event") in TOLD:
+            own = {key: work.shown(value) if isinstance(value, str) else value for key, value in event.items()}
+            session.say({**own, "file": work.file.name})
 
     try:
         return run_leg(session.trainer, work.request, tell)

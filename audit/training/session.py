@@ -309,7 +309,7 @@ class Session:
         """Record a failure and return the exception to raise: it says so where the same happened there before."""
         kind, step = (error.kind, error.step) if isinstance(error, LegFailed) else ("error", None)
         step = work.request.first_step if step is None else step
-        reason = error.reason if isinstance(error, (LegFailed, BadData)) else str(error)
+        reason = work.shown(error.reason if isinstance(error, (LegFailed, BadData)) else str(error))
         again = [
             row
             for row in self._books.rows()

@@ -25,6 +25,10 @@ class Work(NamedTuple):
     epochs: int
     retired: bool
 
+    def shown(self, text: str) -> str:
+        """Return what a backend said, with the name of the data file that the user knows."""
+        return text.replace(self.held.path, self.file.path)
+
 
 def row_of(work: Work, processes: int) -> Mapping[str, Any]:
     """Return the row that says that the leg begins."""
