@@ -16,6 +16,9 @@ from audit.manager import load
 def main(descriptor: int) -> None:
     """Read the request from standard input, train, and write events to ``descriptor``, one JSON object a line."""
     gc.enable()
+    signal.signal(
+        signal.SIGINT, signal.SIG_DFL
+    )  # until a step is in progress there is nothing to finish, or to explain
     document = json.load(sys.stdin)
     _die_with(document["parent"])
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:

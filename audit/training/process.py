@@ -22,6 +22,10 @@ _TAIL = 4096
 _LARGEST_LOG = 4 << 20
 
 
+class Stopped(BaseException):
+    """SIGTERM came while no step was in progress: nothing is half done."""
+
+
 def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
     """Run the leg in this process: where a launcher has started several that belong together."""
     return trainer.train(request, tell)
@@ -59,7 +63,7 @@ class InChild:
             os.close(writing)
         heard: dict[str, Any] = {}
         try:
-            with _passing_on(child), os.fdopen(reading, encoding="utf-8") as events:
+            with _passing_on(child) as asked, os.fdopen(reading, encoding="utf-8") as events:
                 self._send(child, trainer, request)
                 for event in _events(events):
                     heard.update({"step": event["step"]} if isinstance(event.get("step"), int) else {})
@@ -75,7 +79,9 @@ class InChild:
         finally:
             if output is not None:
                 output.close()
-        return _outcome(code, heard, _last_words(self._log, start))
+        result = _outcome(code, heard, _last_words(self._log, start))
+        # One that came too late for the leg still ends this call.
+        return result._replace(stopped_by=result.stopped_by or next(iter(asked), None))
 
     def _output(self, request: LegRequest) -> IO[bytes] | None:
         """Open the log for appending; the one before is kept once it has grown large."""
@@ -112,19 +118,26 @@ def _events(stream: IO[str]) -> Iterator[Mapping[str, Any]]:
 
 
 @contextmanager
-def _passing_on(child: "subprocess.Popen[str]") -> Iterator[None]:
-    """Pass SIGINT and SIGTERM on to the child, which finishes its step; only the main thread may catch them."""
+def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
+    """Pass SIGINT and SIGTERM on to the child, which finishes its step; the list holds those that came.
+
+    A second SIGINT, by an impatient hand, raises KeyboardInterrupt at once. Only the main thread may catch signals.
+    """
+    asked: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
 
     def pass_on(number: int, frame: object) -> None:
+        asked.append(number)
+        if number == signal.SIGINT and asked.count(number) > 1:
+            raise KeyboardInterrupt
         if child.poll() is None:
             child.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -137,8 +150,10 @@ def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:
         return LegResult(end["first_step"], end["last_step"], losses, end["stopped_by"])
     if end.get("event") == "error":
         raise _error(end)
-    if code == -signal.SIGINT:
+    if code == -signal.SIGINT:  # these end it only where no step is in progress
         raise KeyboardInterrupt
+    if code == -signal.SIGTERM:
+        raise Stopped
     said = f"; its last words: {words}" if words else ""
     if code < 0:
         name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"

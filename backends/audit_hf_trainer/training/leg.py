@@ -1,12 +1,12 @@
 """Train one leg with the real Trainer, so that it ends in the same bits however it is cut."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import threading
 import traceback
 import warnings
@@ -18,6 +18,8 @@ from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu
+
+SCRATCH = os.path.join(".audit", "scratch")
 
 
 def train(request: LegRequest, tell: Tell) -> LegResult:
@@ -32,14 +34,14 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     tell({"event": "phase", "text": "loading the libraries"})
     with _libraries() as (torch, transformers, peft), _quiet(transformers):
         stop = _stop_at(request.last_step, tell, torch, transformers)
-        with _signals(stop), tempfile.TemporaryDirectory(prefix="audit-train-") as scratch:
-            try:
+        try:
+            with _signals(stop), _scratch(request.run) as scratch:
                 return _train(request, tell, stop, scratch, torch, transformers, peft)
-            except (AuditError, KeyboardInterrupt):
-                raise
-            except BaseException as error:
-                traceback.print_exc(file=sys.stderr)
-                raise _failure(error, request, stop.step, torch) from error
+        except AuditError:
+            raise
+        except (Exception, SystemExit) as error:
+            traceback.print_exc(file=sys.stderr)
+            raise _failure(error, request, stop.step, torch) from error
 
 
 def _train(
@@ -199,6 +201,10 @@ def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any
 
         signal: int | None = None
         step: int | None = None
+        begun = False
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+            self.begun = True
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
             self.step = state.global_step
@@ -243,7 +249,9 @@ def _failure(error: BaseException, request: LegRequest, step: int | None, torch:
     if isinstance(error, (memory, MemoryError)) or "out of memory" in str(error).lower():
         return LegFailed(text, "out-of-memory", step)
     # torch and safetensors write through Rust and C++, whose errors carry no errno.
-    if getattr(error, "errno", None) == 28 or "os error 28" in str(error) or _full(request.run):
+    known = (errno.ENOSPC, errno.EDQUOT)
+    told = getattr(error, "errno", None) in known or any(f"os error {number}" in str(error) for number in known)
+    if told or _full(request.run):
         return LegFailed(f"no space left where the run lies ({text})", "disk-full", step)
     return LegFailed(text, "error", step)
 
@@ -260,8 +268,26 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
+def _scratch(run: str) -> Iterator[str]:
+    """A directory for the examples of this process; one that a killed leg left behind goes first.
+
+    In the run, not under /tmp: there it would lie for ever, and often in memory.
+    """
+    home = os.path.join(run, SCRATCH, os.environ.get("RANK", "0"))
+    shutil.rmtree(home, ignore_errors=True)
+    os.makedirs(home)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
 def _signals(stop: Any) -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop the training after the step in progress; only the main thread may catch them."""
+    """Let SIGINT and SIGTERM stop the training after the step in progress; only the main thread may catch them.
+
+    Before the first step they do what they did before. Several processes stop only after a step, all after the same.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -269,6 +295,10 @@ def _signals(stop: Any) -> Iterator[None]:
     def note(number: int, frame: object) -> None:
         if stop.signal is not None and number == signal.SIGINT:  # asked again, by hand: now
             raise KeyboardInterrupt
+        if not stop.begun and os.environ.get("WORLD_SIZE", "1") == "1":
+            signal.signal(number, before[signal.Signals(number)])
+            os.kill(os.getpid(), number)
+            return
         stop.signal = number
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
