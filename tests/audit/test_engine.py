@@ -9,7 +9,9 @@ import pytest
 from audit.engine import judge
 from audit.errors import AuditError, NotApplicable, PluginError
 from audit.findings import Outcome, Severity, Violation
+from audit.legs import LegData, LegRequest
 from audit.manager import load
+from audit.plan import Plan
 from audit.rules import Rule, rule
 from audit.run import Run, open_run
 
@@ -217,3 +219,38 @@ def test_a_rule_of_last_resort_is_silent_where_another_accuses_the_same_file(run
         ("x/resort", "checkpoint-2", "b"),
         ("x/second", "checkpoint-2", "a"),
     ]
+
+
+# -- plans ------------------------------------------------------------------------------------------------------------
+
+
+def against(plan: Any) -> Iterator[Violation]:
+    """The plan is bad."""
+    yield Violation(f"{plan.file} is bad")
+
+
+def planned(file: str | None = "a.jsonl") -> Plan:
+    return Plan(LegRequest("run", None, 0, 10, LegData("a.jsonl")), load().trainers[0], file=file)
+
+
+def test_a_run_is_judged_by_no_rule_for_plans_and_a_plan_by_no_other(run: Run) -> None:
+    rules = [made("x/plan", against), made("x/every", every)]
+
+    assert {item.rule for item in judge(run, rules).outcomes} == {"x/every"}
+    assert {item.rule for item in judge(planned(), rules).outcomes} == {"x/plan"}
+
+
+def test_a_finding_against_a_plan_names_its_data_file() -> None:
+    (finding,) = judge(planned(), [made("x/plan", against)]).findings
+
+    assert (finding.checkpoint, finding.file, finding.message) == (None, "a.jsonl", "a.jsonl is bad")
+
+
+def test_what_a_plan_does_not_say_is_not_applicable_with_the_reason() -> None:
+    def needs(plan: Any, steps: int) -> Iterator[Violation]:
+        """Wants to know how long it takes."""
+        yield Violation(str(steps))
+
+    (outcome,) = judge(planned(file=None), [made("x/needs", needs)]).outcomes
+
+    assert (outcome.outcome, outcome.reason) == (Outcome.NOT_APPLICABLE, "no data file waits")

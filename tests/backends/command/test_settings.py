@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import ConfigError
+from audit.legs import LegData, LegRequest
 from audit.manager import load
 from audit.training.config import TrainConfig, read_train_config
 from audit_command.plugin import Command
@@ -88,3 +89,22 @@ def test_it_runs_beside_the_configuration_unless_told_otherwise(tmp_path: Path) 
 
     assert config.settings["command"]["cwd"] == str(tmp_path)
     assert Command().examples_per_step(config.settings, 1) is None
+
+
+@pytest.mark.parametrize(
+    ("table", "found"),
+    [
+        ("", None),
+        ('[arguments]\nmax_steps = "{last_step}"\nsave_steps = 5\n', {"max_steps": 30, "save_steps": 5}),
+        ('[arguments]\nrun_name = "leg {first_step}"\nseed = "7"\n', {"run_name": "leg 20", "seed": "7"}),
+        ('[arguments]\nresume_from_checkpoint = "{resume_from}"\n', {"resume_from_checkpoint": "m/checkpoint-20"}),
+        ('[arguments]\nhorizon = "{horizon}"\nlearning_rate = 1e-4\n', {"learning_rate": 1e-4}),
+    ],
+)
+def test_the_arguments_of_a_leg_are_those_of_the_table_filled_in(
+    tmp_path: Path, table: str, found: dict[str, object] | None
+) -> None:
+    settings = configured(tmp_path, f'[command]\nargv = ["x"]\n{table}').settings
+    request = LegRequest("m", "m/checkpoint-20", 20, 30, LegData("a.jsonl"), settings)
+
+    assert Command().arguments(request) == found

@@ -33,7 +33,7 @@ class Trainer:
             self.base_model = lambda settings: base_model
 
     def arguments(self, request: LegRequest) -> Mapping[str, Any] | None:
-        return self.given  # type: ignore[no-any-return]
+        return self.given
 
 
 class Planned:
