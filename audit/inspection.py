@@ -18,6 +18,7 @@ from audit.records import read_records
 from audit.report import Report
 from audit.resume import resumable
 from audit.run import Run, locate
+from audit.seal import Seal, read_since
 from audit.storage import FILE
 from audit.summary import Overview, overview
 
@@ -29,9 +30,9 @@ WEIGHTS_ONLY_RULE = "files/weights-only"
 class Standing(NamedTuple):
     """What is known of a checkpoint without reading its weights; ``reason`` names the rules that stand against it.
 
-    ``state``: "sealed" (proven at full depth and untouched since), "resumable" (nothing in its structure speaks against
-    it), "weights only", "broken", "unreadable", "unknown" (a rule crashed), or that of its completeness: "in progress",
-    "being deleted", "incomplete".
+    ``state``: "sealed" (proven at full depth, and no file was touched since it was last read), "resumable" (nothing in
+    its structure speaks against it), "weights only", "broken", "unreadable", "unknown" (a rule crashed), or that of its
+    completeness: "in progress", "being deleted", "incomplete".
     """
 
     state: str
@@ -88,6 +89,16 @@ def standing(checkpoint: Checkpoint, report: Report) -> Standing:
     seal = checkpoint.optional("seal")
     if seal is None:
         return Standing(RESUMABLE)
-    if any(entry.mtime_ns > seal.newest for entry in checkpoint.entries.values() if entry.kind == FILE):
+    if not _as_sealed(checkpoint, seal):
         return Standing(RESUMABLE, "sealed, but touched since")
     return Standing(SEALED)
+
+
+def _as_sealed(checkpoint: Checkpoint, seal: Seal) -> bool:
+    """Whether every file is older than the seal, or was read anew since it was touched (a copy has new times)."""
+    scans = checkpoint.run.records.scans
+    return all(
+        path in seal.files and read_since(entry, seal.files[path], scans.get((checkpoint.name, path)))
+        for path, entry in checkpoint.entries.items()
+        if entry.kind == FILE and entry.mtime_ns > seal.newest
+    )

@@ -100,7 +100,22 @@ def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
     from blake3 import blake3
 
     asked = blake3(json.dumps(list(spans)).encode("utf-8", "surrogatepass")).hexdigest(16)
-    return f"1:{entry.size}:{entry.mtime_ns}:{entry.inode}:{asked}"
+    return _of_file(entry) + asked
+
+
+def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] | None) -> bool:
+    """Whether the file as it lies there was read after it was touched, and is still what was sealed."""
+    if remembered is None or not remembered[0].startswith(_of_file(entry)):
+        return False
+    try:
+        digest, size, _ = json.loads(remembered[1])
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return bool(digest == sealed.digest and size == sealed.size)
+
+
+def _of_file(entry: "Entry") -> str:
+    return f"1:{entry.size}:{entry.mtime_ns}:{entry.inode}:"
 
 
 def scan_text(scan: FileScan) -> str:

@@ -47,6 +47,37 @@ def test_a_sealed_checkpoint_is_sealed_until_a_file_of_it_is_touched(audit: Audi
     assert audit("list", run).out.splitlines()[2].endswith("sealed, but touched since")
 
 
+def test_a_touched_checkpoint_is_sealed_again_once_every_byte_was_read_again(audit: Audit, run: str) -> None:
+    assert audit("verify", run).code == 0
+    later = time.time() + 5
+    for path in Path(run, "checkpoint-200").iterdir():  # as a copy of the run has it
+        os.utime(path, (later, later))
+    assert audit("verify", run, "--depth", "quick").code == 0
+    assert states(audit, run) == ["sealed", "resumable", "sealed"]
+    assert audit("verify", run).code == 0
+    assert states(audit, run) == ["sealed"] * 3
+
+
+def test_a_file_that_is_not_what_was_sealed_is_not_sealed_again(audit: Audit, run: str) -> None:
+    assert audit("verify", run).code == 0
+    readme = Path(run, "checkpoint-200", "README.md")
+    readme.write_bytes(readme.read_bytes().swapcase())
+    later = time.time() + 5
+    os.utime(readme, (later, later))
+    assert audit("verify", run).code == 1
+    assert states(audit, run) == ["sealed", "resumable", "sealed"]
+
+
+def test_a_file_that_came_later_is_under_no_seal(audit: Audit, run: str) -> None:
+    assert audit("verify", run).code == 0
+    added = Path(run, "checkpoint-200", "notes.txt")
+    added.write_text("later\n")
+    later = time.time() + 5
+    os.utime(added, (later, later))
+    audit("verify", run)
+    assert states(audit, run) == ["sealed", "resumable", "sealed"]
+
+
 def test_a_torn_checkpoint_is_listed_with_what_is_known(audit: Audit, run: str) -> None:
     Path(run, "checkpoint-300", "trainer_state.json").unlink()
     line = audit("list", run).out.splitlines()[-2]
