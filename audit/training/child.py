@@ -25,7 +25,7 @@ def main(descriptor: int) -> None:
 
         def tell(event: Mapping[str, Any]) -> None:
             try:
-                stream.write(json.dumps(event) + "\n")
+                stream.write(json.dumps(event, default=str) + "\n")
                 stream.flush()
             except BrokenPipeError:  # whoever should hear of it is gone: nobody would verify what is trained now
                 os._exit(1)

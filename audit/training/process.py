@@ -4,14 +4,16 @@ A crash in a driver, an out-of-memory kill, a leak: the audit outlives them and 
 bound to this one: it ends when its parent does, and it keeps the run's lock as long as it lives.
 """
 
+import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from audit.errors import AuditError, ConfigError
@@ -19,6 +21,8 @@ from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell, Training
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 _TAIL = 4096
+_LONGEST_LINE = 1 << 20
+_PATIENCE = 0.5
 _LARGEST_LOG = 4 << 20
 
 
@@ -42,16 +46,19 @@ class InChild:
 
     def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
         """Run one leg. Raises what it raised, and LegFailed where the process died."""
-        reading, writing = os.pipe()
+        try:
+            reading, writing = os.pipe()
+        except OSError as error:
+            raise LegFailed(f"the training process cannot be started: {error.strerror or error}") from error
         keep = [writing] if self._lock is None else [writing, self._lock]
-        output = self._output(request)
+        output = self._output()
         start = output.tell() if output is not None else 0
         try:
             child = subprocess.Popen(
                 [sys.executable, "-P", "-c", f"from audit.training.child import main; main({writing})"],
                 stdin=subprocess.PIPE,
-                stdout=output or sys.stderr.fileno(),
-                stderr=output or sys.stderr.fileno(),
+                stdout=sys.stderr.fileno() if self._log is None else output or subprocess.DEVNULL,
+                stderr=sys.stderr.fileno() if self._log is None else output or subprocess.DEVNULL,
                 pass_fds=keep,
                 process_group=0,  # Ctrl-C reaches this process alone, which passes it on, once
                 text=True,
@@ -62,29 +69,32 @@ class InChild:
         finally:
             os.close(writing)
         heard: dict[str, Any] = {}
+        words = ""
         try:
-            with _passing_on(child) as asked, os.fdopen(reading, encoding="utf-8") as events:
+            with _passing_on(child) as asked:
                 self._send(child, trainer, request)
-                for event in _events(events):
+                for event in _events(reading, child):
                     heard.update({"step": event["step"]} if isinstance(event.get("step"), int) else {})
                     if event.get("event") in ("result", "error"):
                         heard["end"] = event
                     else:
                         tell(event)
                 code = child.wait()
-        except BaseException:
-            child.kill()
-            child.wait()
-            raise
+            words = _last_words(output, start)
         finally:
+            _end(child)
+            os.close(reading)
             if output is not None:
                 output.close()
-        result = _outcome(code, heard, _last_words(self._log, start))
+        result = _outcome(code, heard, words)
         # One that came too late for the leg still ends this call.
         return result._replace(stopped_by=result.stopped_by or next(iter(asked), None))
 
-    def _output(self, request: LegRequest) -> IO[bytes] | None:
-        """Open the log for appending; the one before is kept once it has grown large."""
+    def _output(self) -> IO[bytes] | None:
+        """Open the log for appending; the one before is kept once it has grown large.
+
+        None where it cannot be opened: what is printed is lost, and a full disk shall fail where it matters.
+        """
         if self._log is None:
             return None
         try:
@@ -92,29 +102,68 @@ class InChild:
             if os.path.exists(self._log) and os.path.getsize(self._log) > _LARGEST_LOG:
                 os.replace(self._log, f"{self._log}.1")
             # Appended to: libraries write through descriptors of their own.
-            return open(self._log, "ab")
+            return open(self._log, "a+b", opener=_regular)
         except OSError:
-            return open(os.devnull, "wb")  # a full disk shall fail where it matters
+            return None
 
     def _send(self, child: "subprocess.Popen[str]", trainer: TrainingBackend, request: LegRequest) -> None:
         fields = {**request._asdict(), "data": request.data._asdict()}
         document = {"backend": trainer.name, "parent": os.getpid(), "request": fields}
         assert child.stdin is not None
         try:
-            json.dump(document, child.stdin)
-            child.stdin.close()
+            child.stdin.write(json.dumps(document))
         except BrokenPipeError:
             pass  # it died already; that is told below
+        finally:
+            with suppress(BrokenPipeError):
+                child.stdin.close()
 
 
-def _events(stream: IO[str]) -> Iterator[Mapping[str, Any]]:
-    for line in stream:
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # cut off by the end of the process
-        if isinstance(event, dict):
-            yield event
+def _regular(path: str, flags: int) -> int:
+    # A link in the log's place could lead anywhere, into a FIFO or a device it could write for ever.
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is not a file", path)
+    return descriptor
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    """End what the training left behind, such as workers that read data; and the training itself, if it is in the way."""
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _events(descriptor: int, child: "subprocess.Popen[str]") -> Iterator[Mapping[str, Any]]:
+    """Yield what the child tells until it ends; a worker of it that lives on may keep the pipe open for ever."""
+    import select
+
+    rest = b""
+    while True:
+        ended = child.poll() is not None
+        if select.select([descriptor], [], [], 0 if ended else _PATIENCE)[0]:
+            block = os.read(descriptor, 1 << 16)
+            *lines, rest = (rest + block).split(b"\n")
+            rest = rest[-_LONGEST_LINE:]
+            for line in lines:
+                event = _event(line)
+                if event is not None:
+                    yield event
+            if not block:
+                return
+        elif ended:
+            return
+
+
+def _event(line: bytes) -> Mapping[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except (ValueError, RecursionError):
+        return None  # cut off by the end of the process, or not meant for us
+    return event if isinstance(event, dict) else None
 
 
 @contextmanager
@@ -145,11 +194,15 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
 
 def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:
     end = heard.get("end", {})
-    if end.get("event") == "result":
-        losses = tuple((step, loss) for step, loss in end["losses"])
-        return LegResult(end["first_step"], end["last_step"], losses, end["stopped_by"])
-    if end.get("event") == "error":
-        raise _error(end)
+    try:
+        if end.get("event") == "result":
+            losses = tuple((int(step), float(loss)) for step, loss in end["losses"])
+            return LegResult(int(end["first_step"]), int(end["last_step"]), losses, end["stopped_by"])
+        error = _error(end) if end.get("event") == "error" else None
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise LegFailed(f"the training process told a result that cannot be understood: {wrong!r}") from wrong
+    if error is not None:
+        raise error
     if code == -signal.SIGINT:  # these end it only where no step is in progress
         raise KeyboardInterrupt
     if code == -signal.SIGTERM:
@@ -170,15 +223,13 @@ def _error(end: Mapping[str, Any]) -> AuditError:
     return (ConfigError if end["kind"] == "config" else AuditError)(end["reason"])
 
 
-def _last_words(log: str | None, start: int) -> str:
-    """Return the last line that the process printed; what it printed before ``start`` is another's."""
+def _last_words(log: IO[bytes] | None, start: int) -> str:
+    """Return the last line that the process printed; what was printed before ``start`` is another's."""
     if log is None:
         return ""
     try:
-        with open(log, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(start if start <= size else 0, size - _TAIL))
-            lines = file.read(_TAIL).decode("utf-8", "replace").splitlines()
+        size = os.fstat(log.fileno()).st_size
+        lines = os.pread(log.fileno(), _TAIL, max(start, size - _TAIL)).decode("utf-8", "replace").splitlines()
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
