@@ -1,13 +1,21 @@
 """The documents keep up with the program."""
 
 import argparse
+import json
 import re
+import tomllib
+from importlib import util
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+import audit
 from audit.cli import COMMANDS
 from audit.cli.options import add_options
+from audit.config import read
+from audit.manager import load
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -55,3 +63,89 @@ def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_output_is_still_to_be_filled_in(document: Path) -> None:
     assert "<!-- output" not in document.read_text(encoding="utf-8")
+
+
+# -- the site -----------------------------------------------------------------------------------------------------------
+
+
+def pages_of(nav: Any) -> list[str]:
+    """The pages of a part of the navigation, in order."""
+    if isinstance(nav, str):
+        return [nav]
+    return [page for part in (nav.values() if isinstance(nav, dict) else nav) for page in pages_of(part)]
+
+
+def test_every_page_stands_in_the_navigation_once_and_no_other_does() -> None:
+    # Not yaml.load: a tag of mkdocs.yml may name code.
+    nav = pages_of(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")}
+    outside = {"contributing.md", "changelog.md", "benchmarks.md"}  # docs/site_hooks.py adds these
+
+    assert len(nav) == len(set(nav))
+    assert set(nav) - outside == pages, "a page of docs/ needs a line under `nav` in mkdocs.yml"
+
+
+def test_nothing_of_the_site_comes_from_elsewhere() -> None:
+    styles = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "css").glob("*.css"))
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+
+    assert "url(" not in styles
+    assert "@import" not in styles
+    assert "highlightjs: false" in site
+    assert "://" not in site
+
+
+# -- reference ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_the_python_api_is_current() -> None:
+    spec = util.spec_from_file_location("write_api", ROOT / "docs" / "write_api.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+    assert page == module.page(), "run `tox run -e docs`"
+    assert [name for name in audit.__all__ if f"### audit.{name}\n" not in page] == []
+
+
+def test_every_key_of_the_configuration_stands_on_its_page_and_no_other() -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    table = page.partition("## Keys")[2].partition("\n## ")[0]
+    schema = json.loads((ROOT / "audit" / "schemas" / "config.json").read_text(encoding="utf-8"))
+
+    assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(schema["properties"])
+
+
+def test_the_configurations_on_the_page_are_taken_and_say_the_same(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    found = []
+    for name, text in re.findall(r"^```toml (\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        (tmp_path / name).write_text(text)
+        found.append(read(str(tmp_path / name), load()))
+
+    first, second = found
+    assert first == second != audit.Options()
+
+
+def test_a_typo_in_the_configuration_is_refused_as_on_the_page(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
+    text, message = re.findall(r"^\$ cat audit.toml\n(.*?)\$ .*?\n(.*?)\n", page, re.MULTILINE | re.DOTALL)[0]
+    (tmp_path / "audit.toml").write_text(text)
+    assert tomllib.loads(text)
+
+    with pytest.raises(audit.AuditError) as refused:
+        read(str(tmp_path / "audit.toml"), load())
+
+    assert f"audit verify: {refused.value}".replace(str(tmp_path), "/home/me/project") == message
+
+
+def test_every_schema_stands_on_its_page() -> None:
+    page = (ROOT / "docs" / "schemas.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+
+    assert set(re.findall(r"^\| \[(\S+)\]", page, re.MULTILINE)) == {
+        path.name for path in (ROOT / "audit" / "schemas").glob("*.json")
+    }
+    exec(compile(example, "docs/schemas.md", "exec"), {})
