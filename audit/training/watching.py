@@ -66,7 +66,7 @@ class Watcher:
         session, day = self._session, today or _today()
         if self._snapshots is None or self._day == day or self._trained == session.trained:
             return
-        if not session.trained_any():
+        if not session.trained_any() or self._taken_before(day):
             return
         self._trained = session.trained
         try:
@@ -77,6 +77,19 @@ class Watcher:
         self._day = day
         if made.made:
             session.say({"event": "snapshot", "path": made.path, "checkpoint": made.checkpoint})
+
+    def _taken_before(self, day: str) -> bool:
+        """Whether an earlier call took the day's snapshot: a daemon that is started again and again is to fill no disk."""
+        assert self._snapshots is not None
+        if self._trained is not None:
+            return False
+        try:
+            taken = any(name.startswith("checkpoint-") for name in os.listdir(os.path.join(self._snapshots, day)))
+        except OSError:
+            return False
+        if taken:
+            self._day, self._trained = day, self._session.trained
+        return taken
 
     def _files(self) -> tuple[DataFile, ...]:
         """Return what is in the inbox, once it is there."""

@@ -304,6 +304,19 @@ def test_a_snapshot_is_taken_once_a_day_on_which_something_was_trained(snapping:
     ]
 
 
+def test_a_daemon_that_is_started_again_takes_no_second_snapshot_of_the_day(snapping: Shop) -> None:
+    watcher(snapping)[0].daily_snapshot("2026-11-21")
+    snapping.drop("b.jsonl", [3, 4])
+    snapping.train()
+    watch, session = watcher(snapping)
+    watch.daily_snapshot("2026-11-21")
+    assert snapping.names("snapshots/2026-11-21") == [".audit", "checkpoint-1"]
+
+    session.trained += 1
+    watch.daily_snapshot("2026-11-22")
+    assert "checkpoint-2" in snapping.names("snapshots/2026-11-22")
+
+
 def test_a_snapshot_that_cannot_be_taken_is_told_once_and_tried_again_after_the_next_batch(snapping: Shop) -> None:
     (snapping.home / "snapshots").write_text("a file")
     watch, session = watcher(snapping)
