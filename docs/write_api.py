@@ -129,8 +129,9 @@ def _entry(name: str, public: set[str], *, facts: bool) -> Iterator[str]:
 def _facts(node: ast.ClassDef) -> Iterator[str]:
     yield "| fact | is a | what it is |\n| --- | --- | --- |"
     for item in node.body:
-        public = isinstance(item, ast.FunctionDef) and not item.name.startswith("_")
-        if public and [ast.unparse(mark) for mark in item.decorator_list] == ["fact"]:
+        if not isinstance(item, ast.FunctionDef) or item.name.startswith("_"):
+            continue
+        if [ast.unparse(mark) for mark in item.decorator_list] == ["fact"]:
             kind = ast.unparse(item.returns).strip("'\"") if item.returns else ""
             said = _prose(ast.get_docstring(item)).partition("\n\n")[0].replace("\n", " ")
             cells = (f"`{item.name}`", f"`{kind}`", said)
