@@ -40,7 +40,7 @@ def test_the_contract_names_every_option_of_verify_and_no_other() -> None:
     add_options(parser)
     longest = {action.option_strings[-1] for action in parser._actions}
     rows = re.findall(r"^\| (`-.*?) \| ", PRESENT, re.MULTILINE)
-    shorts = {"-q": "--quiet", "-v": "--verbose"}
+    shorts = {"-o": "--output", "-q": "--quiet", "-v": "--verbose"}
 
     assert {shorts.get(name, name) for name in re.findall(r"`(-[-a-z]+)", " ".join(rows))} == longest
 

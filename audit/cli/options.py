@@ -12,14 +12,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", default="console", metavar="FORMAT", help="console (default), github, json, junit or sarif"
     )
-    parser.add_argument("--output", metavar="FILE", help="write the report to FILE instead of stdout")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE instead of stdout")
     parser.add_argument("--fail-on", choices=("error", "warning", "never"), help="exit 1 from here on (default: error)")
     parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
-    add_judging(parser)
+    add_judging(parser, quiet="the verdict only")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="also the rules that had nothing to judge")
 
 
-def add_judging(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command has which judges a run."""
+def add_judging(parser: argparse.ArgumentParser, quiet: str = "no progress bar") -> None:
+    """Add the options that every command has which judges a run; ``quiet`` says what `-q` does there."""
     parser.add_argument("--depth", choices=("quick", "full"), help="structure only, or every byte (default)")
     parser.add_argument("--select", action="append", metavar="RULES", help="only these rules or families, by comma")
     parser.add_argument("--ignore", action="append", metavar="RULES", help="leave these rules or families out")
@@ -30,14 +31,15 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help="configuration (default: audit.toml or pyproject.toml here)")
     parser.add_argument("--no-ledger", action="store_true", help="leave no record of this verification in the run")
     parser.add_argument("--no-cache", action="store_true", help="read unchanged files of sealed checkpoints again, too")
-    parser.add_argument("-q", "--quiet", action="count", default=0, help="the verdict only")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="also the rules that had nothing to judge")
+    parser.add_argument("-q", "--quiet", action="count", default=0, help=quiet)
 
 
 def add_proving(parser: argparse.ArgumentParser) -> None:
     """Add the options of commands that judge by all rules and every byte, and record it: there is nothing to choose."""
     parser.set_defaults(depth=None, select=None, ignore=None, no_ledger=False)
-    parser.add_argument("--jobs", type=_positive, metavar="N", help="threads that read files")
+    parser.add_argument(
+        "--jobs", type=_positive, metavar="N", help="threads that read files (default: as many as cores, at most 8)"
+    )
     parser.add_argument("--backend", metavar="NAME", help="the trainer that wrote the run (default: recognised)")
     parser.add_argument("--config", metavar="FILE", help="configuration (default: audit.toml or pyproject.toml here)")
     parser.add_argument("--no-cache", action="store_true", help="read unchanged files of sealed checkpoints again, too")

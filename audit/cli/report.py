@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where the page goes; - is stdout")
     parser.add_argument("--format", default="html", metavar="FORMAT", help="html (default), or what a plugin brings")
     parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
-    add_judging(parser)
+    add_judging(parser, quiet="print nothing about the page")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -5,11 +5,12 @@ import os
 import re
 
 from audit.api import verify
-from audit.cli.options import add_judging, options_of
+from audit.cli.options import add_proving, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
 from audit.manager import load
+from audit.proving import proving
 from audit.records import read_records
 from audit.run import locate
 from audit.sealing import write_checksums
@@ -39,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--sign-key", metavar="PEM", help="also sign, with this elliptic-curve private key")
     keys.add_argument("--verify-key", metavar="PEM", help="only check the signatures, with this public key")
-    add_judging(parser)
+    add_proving(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -53,11 +54,13 @@ def call(arguments: argparse.Namespace) -> int:
         signer = Signer(arguments.sign_key)
     algorithm = arguments.algorithm or ("sha256" if signer else "blake3")
     registry = load()
-    options = options_of(arguments, registry)._replace(depth="full", ledger=True)
+    options = proving(options_of(arguments, registry))._replace(ledger=True)
     if signer:
         options = options._replace(cache=False)  # what is signed has been read now; the ledger's word is not enough
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         report = verify(arguments.run, options, registry=registry, progress=progress.advance)
+    if not report.checkpoints:
+        raise AuditError(f"{arguments.run}: no checkpoint-N directory in it")
     if report.notes and not any(item.sealed for item in report.checkpoints):
         raise AuditError(f"{report.path}: {report.notes[0]}")
     records = read_records(report.path, write=False)[0]
@@ -71,13 +74,12 @@ def call(arguments: argparse.Namespace) -> int:
             unsealed += 1
             continue
         path = write_checksums(report.path, seals[item.name], algorithm)
-        tool = TOOLS[algorithm]
-        write(
-            f"sealed      {item.name}  (cd {report.path} && {tool} --check {os.path.relpath(path, report.path)})\n",
-            None,
-        )
+        check = f"cd {report.path} && {TOOLS[algorithm]} --check {os.path.relpath(path, report.path)}"
+        done = [f"sealed      {item.name}  ({check})\n"]
         if signer:
-            write(f"signed      {item.name}  {signer.sign(report.path, seals[item.name], algorithm)}\n", None)
+            done.append(f"signed      {item.name}  {signer.sign(report.path, seals[item.name], algorithm)}\n")
+        if not arguments.quiet:
+            write("".join(done), None)
     return int(unsealed > 0)
 
 

@@ -50,6 +50,22 @@ def test_every_file_of_every_sound_checkpoint_is_in_the_file_that_b3sum_reads(au
         assert check_blake3(run, step) == {f"checkpoint-{step}/{name}".encode() for name in os.listdir(home)}
 
 
+def test_where_nothing_was_trained_there_is_nothing_to_seal(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert one_line(audit("seal", str(tmp_path / "empty"))).endswith("empty: no checkpoint-N directory in it\n")
+
+
+def test_a_selection_of_rules_in_the_configuration_proves_nothing_so_all_of_them_judge(
+    audit: Audit, broken: str
+) -> None:
+    Path("audit.toml").write_text('select = ["steps"]\n')
+    ended = audit("seal", broken, "-q")
+    assert (ended.code, [line.split()[:3] for line in ended.out.splitlines()]) == (
+        1,
+        [["not", "sealed", "checkpoint-300:"]],
+    )
+
+
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not installed")
 def test_sha256sum_accepts_its_file_also_with_odd_names_and_finds_a_flipped_bit(audit: Audit, run: str) -> None:
     for name in (b"line\nfeed", b"back\\slash", b"return\r", b"bytes\xff", "ümlaut".encode(), b" blank ", b"*star"):
