@@ -1,7 +1,9 @@
 """``audit explain RULE``: the rule's own documentation."""
 
 import argparse
+import json
 
+from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import ANY
 
@@ -12,12 +14,15 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("rule", help="id of the rule, as in a finding: files/missing-optimizer")
+    parser.add_argument("rule", metavar="RULE", help="id of the rule, as in a finding: files/missing-optimizer")
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Print documentation, severity, remedy and thresholds."""
-    rule = load().rule(arguments.rule)
+    registry = load()
+    if arguments.rule in {rule.family for rule in registry.rules}:
+        raise AuditError(f"'{arguments.rule}' is a family of rules; see audit rules {arguments.rule}")
+    rule = registry.rule(arguments.rule)
     print(f"{rule.id} ({', '.join(filter(None, (rule.severity.value, rule.blocks)))})\n")
     print(rule.documentation.strip().replace("``", "`"))
     print(f"\nWhat to do: {rule.remedy}")
@@ -30,5 +35,5 @@ def call(arguments: argparse.Namespace) -> int:
     if rule.options:
         print(f'\nThresholds, in [tool.audit.rules."{rule.id}"]:')
         for name, default in sorted(rule.options.items()):
-            print(f"  {name} = {default!r}")
+            print(f"  {name} = {json.dumps(default)}")  # as TOML has it
     return 0

@@ -19,7 +19,7 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("family", nargs="?", help="only this family")
+    parser.add_argument("family", nargs="?", metavar="FAMILY", help="only this family")
     parser.add_argument("--format", choices=("console", "json"), default="console")
 
 

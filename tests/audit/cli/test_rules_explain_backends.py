@@ -1,6 +1,7 @@
 """audit rules, audit explain, audit backends, audit --version, and what audit demo refuses."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,9 @@ def test_every_rule_explains_itself(audit: Audit) -> None:
         assert ended.code == 0
         assert ended.out.startswith(f"{rule.id} ({rule.severity.value}")
         assert f"What to do: {rule.remedy}\n" in ended.out
-        assert all(f"  {name} = {default!r}\n" in ended.out for name, default in rule.options.items())
+        thresholds = ended.out.partition("\nThresholds, in ")[2].replace(":\n", "\n", 1)
+        copied = tomllib.loads(thresholds)["tool"]["audit"]["rules"][rule.id] if thresholds else {}
+        assert copied == dict(rule.options)
 
 
 def test_an_explanation_names_the_causes_that_are_reported_instead(audit: Audit) -> None:
@@ -53,6 +56,10 @@ def test_an_explanation_names_the_causes_that_are_reported_instead(audit: Audit)
 
 def test_an_unknown_rule_is_one_line_with_the_nearest_name(audit: Audit) -> None:
     assert "did you mean 'files/missing-optimizer'" in one_line(audit("explain", "files/missing-optimiser"))
+
+
+def test_a_family_in_place_of_a_rule_is_told_where_it_is_explained(audit: Audit) -> None:
+    assert one_line(audit("explain", "loss")).endswith("'loss' is a family of rules; see audit rules loss\n")
 
 
 def test_the_backends_are_listed_with_what_they_can_do(audit: Audit) -> None:
