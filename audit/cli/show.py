@@ -22,6 +22,8 @@ EXAMPLES = (
 )
 FILES = 20
 """Files that are shown, the largest: what is said of a checkpoint fits on one screen."""
+GLUE = "\N{NO-BREAK SPACE}"
+"""Between a name and its value: no line ends there."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,16 +55,17 @@ def call(arguments: argparse.Namespace) -> int:
 
 def _section(title: str, values: Mapping[str, Any]) -> str:
     """One paragraph: ``title  name value, name value``, what is not set left out."""
-    pairs = ", ".join(f"{name} {_value(value)}" for name, value in values.items() if value is not None)
+    shown = {name: one_line(_value(value)) for name, value in values.items() if value is not None}
+    pairs = ", ".join(f"{one_line(name)}{GLUE}{value}" for name, value in shown.items())
     return (
         textwrap.fill(
-            one_line(pairs),
+            pairs,
             width=110,
             initial_indent=f"{one_line(title)[:40]:<20}",
             subsequent_indent=" " * 20,
             break_long_words=False,
             break_on_hyphens=False,
-        )
+        ).replace(GLUE, " ")
         + "\n"
     )
 

@@ -117,6 +117,15 @@ def test_an_empty_checkpoint_can_be_listed_and_shown(audit: Audit, tmp_path: Pat
     assert audit("show", str(tmp_path / "run")).code == 0
 
 
+def test_no_line_of_a_shown_checkpoint_ends_between_a_name_and_its_value(audit: Audit, run: str) -> None:
+    path = Path(run, "checkpoint-300", "trainer_state.json")
+    for steps in range(1, 12):  # of another width each time: some of them reach the end of the line
+        edit_state(str(path.parent), save_steps=10**steps)
+        lines = audit("show", run).out.splitlines()
+        assert any(f"save_steps {10**steps}" in line for line in lines)
+        assert not any(line.endswith("train_batch_size") for line in lines)
+
+
 def test_a_run_shows_its_newest_checkpoint_on_one_screen(audit: Audit, run: str) -> None:
     ended = audit("show", run)
     assert ended.code == 0
