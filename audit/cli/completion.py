@@ -28,6 +28,8 @@ def _name_choices(parser: argparse.ArgumentParser, shtab: Any) -> None:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
         elif action.dest in ("rule", "family", "backend") and action.choices is None:
             action.choices = _known(action.dest)
+        elif action.dest == "format" and action.choices is None:
+            action.choices = _known("page" if action.default == "html" else action.dest)
 
 
 def _known(kind: str) -> list[str]:
@@ -36,6 +38,10 @@ def _known(kind: str) -> list[str]:
     registry = load()
     if kind == "backend":
         return [backend.name for backend in registry.backends]
+    if kind == "format":
+        return list(registry.reporters)
+    if kind == "page":
+        return list(registry.pages)
     if kind == "family":
         return sorted({rule.family for rule in registry.rules})
     return [rule.id for rule in registry.rules]

@@ -55,6 +55,8 @@ def test_bash_completes_commands_options_values_and_directories(audit: Audit, tm
     assert completed(audit, tmp_path, "explain", "files/missing-o") == ["files/missing-optimizer"]
     assert completed(audit, tmp_path, "rules", "opt") == ["optimizer"]
     assert completed(audit, tmp_path, "verify", "--backend", "hf") == ["hf-trainer"]
+    assert completed(audit, tmp_path, "verify", "--format", "j") == ["json", "junit"]
+    assert completed(audit, tmp_path, "report", "--format", "") == ["html"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
