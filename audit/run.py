@@ -339,6 +339,9 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
     Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
     """
     if not os.path.lexists(path):
+        home = os.path.dirname(os.path.abspath(path))
+        if re.fullmatch(r"checkpoint-[0-9]+", os.path.basename(path)) and os.path.isdir(home):
+            raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
         raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
     if not os.path.isdir(path):
         raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
