@@ -14,7 +14,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Print name, abilities and title of every backend."""
     registry = load()
-    titles = {backend.name: backend.title for backend in (*registry.trainers, *registry.backends)}
+    titles = {backend.name: backend.title for backend in registry.trainers}
+    titles |= {backend.name: backend.title for backend in registry.backends}
     readers = {backend.name for backend in registry.backends}
     trainers = {backend.name for backend in registry.trainers}
     rows = [

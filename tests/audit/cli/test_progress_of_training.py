@@ -41,7 +41,20 @@ FINISHED = {
     "checkpoint": "checkpoint-40",
     "verdict": "sound",
 }
-KEYS = ("file", "to", "path", "inbox", "reason", "text", "step", "loss", "learning_rate", "checkpoint", "kind", "time")
+KEYS: tuple[str, ...] = (
+    "file",
+    "to",
+    "path",
+    "inbox",
+    "reason",
+    "text",
+    "step",
+    "loss",
+    "learning_rate",
+    "checkpoint",
+    "kind",
+    "time",
+)
 KEYS += ("first_step", "last_step", "examples", "first_example", "resumed_from", "first_loss", "last_loss", "saved")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(10**400),
