@@ -19,6 +19,7 @@ The ledger comes with the audited run: rows of any shape must do no harm, and a 
 than their reading.
 """
 
+import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
 from math import isfinite
@@ -140,6 +141,20 @@ class Timeline(NamedTuple):
             return True
         epochs = _whole(owner.plan.get("epochs")) or 1
         return owner.example_at(step - 1) * epochs < owner.examples
+
+    def trained(self, digest: str, step: int) -> tuple[Segment, int] | None:
+        """Return the last segment of a batch up to ``step``, and how many of its examples were trained by then.
+
+        None where nothing of it was. Another batch may have followed on it unfinished: it was given up, its file gone.
+        """
+        end = step
+        for segment in reversed(self.segments):
+            if segment.first_step > step:
+                continue
+            if segment.batch == digest:
+                return segment, segment.example_at(end)
+            end = segment.first_step
+        return None
 
     def batch(self, digest: str) -> Batch | None:
         """Return the batch of this data file."""
@@ -307,7 +322,7 @@ def _segment(content: Mapping[str, Any]) -> Segment | None:
         return None
     return Segment(
         content["batch"],
-        _text(content.get("file")) or "",
+        _name(content.get("file")),
         first,
         last,
         _whole(content.get("first_example")) or 0,
@@ -319,7 +334,7 @@ def _segment(content: Mapping[str, Any]) -> Segment | None:
 
 def _aside(content: Mapping[str, Any], time: str) -> SetAside:
     return SetAside(
-        _text(content.get("file")) or "",
+        _name(content.get("file")),
         content["batch"],
         str(content.get("event")),
         _text(content.get("reason")) or "",
@@ -366,6 +381,16 @@ def _number(value: Any) -> float | None:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _name(value: Any) -> str:
+    """A file's name, of which no path can be made that leads elsewhere."""
+    name = (_text(value) or "").replace("\0", "").rpartition("/")[2]
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return ""
+    return "" if name in (".", "..") else name
 
 
 def _whole(value: Any) -> int | None:

@@ -92,7 +92,8 @@ class RunLock:
         try:
             if not self._shared:
                 # Forked workers have the descriptor, too, so that closing it alone would not let go.
-                os.ftruncate(descriptor, 0)
+                if os.fstat(descriptor).st_nlink == 1:
+                    os.ftruncate(descriptor, 0)
                 flock(descriptor, LOCK_UN)
         except OSError:
             pass  # closing lets go as well
@@ -147,6 +148,10 @@ class RunLock:
     def _sign(self, descriptor: int) -> None:
         since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
         holder = Holder(os.getpid(), _host(), self.what, since)
+        if (
+            os.fstat(descriptor).st_nlink > 1
+        ):  # its other name may be anything of the user's; the lock holds all the same
+            return
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder._asdict()).encode("ascii") + b"\n", 0)

@@ -17,6 +17,7 @@ from audit.errors import AuditError, ConfigError
 from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult, TrainingBackend
 from audit.manager import Registry
 from audit.pins import detach, pin, pins_home
+from audit.proving import proving
 from audit.rows import count_rows, inspect
 from audit.training.books import Books
 from audit.training.config import TrainConfig
@@ -54,7 +55,7 @@ class Session:
         self.config, self.trainer, self.registry, self.say = config, trainer, registry, say
         self.processes, self.decay, self.skip_lost = processes, decay, skip_lost
         # The lock keeps other trainings away: what is half-written is so for good.
-        self.options = config.verify._replace(settle_seconds=0.0, ledger=True)
+        self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self.set_aside = 0
         self.trained = 0
         self._books, self._shelf = Books(config.run), Shelf(config.data)
@@ -80,7 +81,8 @@ class Session:
                 self._holding.release_all()
                 return None
             if isinstance(found, Work):
-                object_to(found, self.trainer, self.registry, self.config.verify, self.processes, self.say)
+                object_to(found, self.trainer, self.registry, self.options, self.processes, self.say)
+                self._standing.check_way(step)
                 held = self._hold(found)
                 if held is not None:
                     self._begin(held)
@@ -103,7 +105,8 @@ class Session:
             if file is None:
                 self._lost(later, step)
                 return True
-            return self._plan(timeline, file, later.digest, step, checkpoint, retired=True)
+            past = timeline.trained(later.digest, step)
+            return self._plan(timeline, file, later.digest, step, checkpoint, past, retired=True)
         return self._from_inbox(timeline, step, checkpoint)
 
     def _go_on(
@@ -113,7 +116,7 @@ class Session:
         file = self._shelf.find(batch)
         if file is None and step > batch.first_step:  # replaced in the inbox while it was trained
             file = self._holding.find(batch.file, batch.digest)
-        if file is None and step == batch.first_step and batch.state != batches.RETIRED:
+        if file is None and step == batch.first_step and not self._was_finished(batch):
             reason = "was taken away before its first step was trained"
             self._books.record({"event": batches.REJECTED, "batch": batch.digest, "file": batch.file, "reason": reason})
             self.say({"event": "note", "text": f"{batch.file}: {reason}"})
@@ -121,9 +124,13 @@ class Session:
         if file is None:
             self._lost(batch, step)
             return True
-        return self._plan(
-            timeline, file, batch.digest, step, checkpoint, owner=owner, retired=batch.state == batches.RETIRED
-        )
+        past = owner, owner.example_at(step)
+        return self._plan(timeline, file, batch.digest, step, checkpoint, past, retired=batch.state == batches.RETIRED)
+
+    def _was_finished(self, batch: Batch) -> bool:
+        """Whether the batch was once trained to its end, before the run went back."""
+        ends = (batches.FINISHED, batches.RETIRED)
+        return any(row.get("event") in ends and row.get("batch") == batch.digest for row in self._books.rows())
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
@@ -140,7 +147,7 @@ class Session:
                 self._aside(file, digest, batches.DUPLICATE, f"the same bytes were trained as {before.file}, {steps}")
                 return True
             try:
-                return self._plan(timeline, file, digest, step, checkpoint, first=_trained_of(timeline, before))
+                return self._plan(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
             except BadData as error:
                 if unchanged(file):  # otherwise it is being written again
                     self._reject(file, digest, error)
@@ -154,17 +161,28 @@ class Session:
         digest: str,
         step: int,
         checkpoint: str | None,
-        owner: Segment | None = None,
+        past: tuple[Segment, int] | None,
         retired: bool = False,
-        first: int = 0,
     ) -> Work:
-        """Work out the leg. Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit."""
-        config, plan = self.config, owner.plan if owner is not None else {}
+        """Work out the leg; ``past`` is what was trained of the file before, and how many examples that were.
+
+        Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit, AuditError where the
+        ledger tells something else of the file than is in it.
+        """
+        config, plan = self.config, past[0].plan if past is not None else {}
         epochs = _number(plan.get("epochs"), config.data.epochs)
-        first = owner.example_at(step) if owner is not None else first
+        first = past[1] if past is not None else 0
         per_step = self.trainer.examples_per_step(config.settings, self.processes)
-        examples = owner.examples if owner is not None else self._count(file, epochs, per_step)
-        order = plan.get("order") if owner is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
+        examples = self._count(file, epochs, per_step)
+        if past is not None:
+            told = past[0].examples
+            if examples not in (None, told) and (told is not None or self.trainer.reads_rows):
+                raise AuditError(
+                    f"{file.path}: makes {examples} examples, but according to the ledger {told}: one of them was edited, "
+                    "so nobody knows which examples were trained; start a new run from the newest checkpoint"
+                )
+            examples = told
+        order = plan.get("order") if past is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
         last = None
         if per_step is not None and examples is not None:
             last = step + math.ceil((examples - first) / per_step)
@@ -310,6 +328,8 @@ class Session:
         kind, step = (error.kind, error.step) if isinstance(error, LegFailed) else ("error", None)
         step = work.request.first_step if step is None else step
         reason = work.shown(error.reason if isinstance(error, (LegFailed, BadData)) else str(error))
+        if isinstance(error, BadData) and error.row is not None:
+            reason = f"row {error.row}: {reason}"
         again = [
             row
             for row in self._books.rows()
@@ -401,21 +421,16 @@ class Session:
     def _lost(self, batch: Batch, step: int) -> None:
         """A batch must be trained again from ``step`` on, and its file is gone. Raises TrainRefused unless that is fine."""
         if not self.skip_lost:
+            what = f"is trained to step {step}, not to its end"
+            if batch.step > step:
+                steps = f"steps {batch.first_step + 1} to {batch.step}"
+                what = f"the run went back to step {step}, so this file ({steps}) must be trained again"
             raise TrainRefused(
-                f"{batch.file}: the run went back to step {step}, so this file (steps {batch.first_step + 1} to "
-                f"{batch.step}) must be trained again, but it is neither in the inbox nor in done: put it back into "
+                f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or give it up with --skip-lost"
             )
         self._books.record({"event": batches.LOST, "batch": batch.digest, "file": batch.file, "step": step})
         self.say({"event": "note", "text": f"{batch.file}: given up from step {step} on"})
-
-
-def _trained_of(timeline: Timeline, batch: Batch | None) -> int:
-    """How many examples were trained of a batch that was given up because its file was gone; now it is there again."""
-    if batch is None or batch.state != batches.LOST:
-        return 0
-    last = [segment for segment in timeline.segments if segment.batch == batch.digest][-1:]
-    return last[0].example_at(batch.step) if last else 0
 
 
 def _thinned(losses: tuple[tuple[int, float], ...]) -> list[list[float]]:
@@ -426,4 +441,5 @@ def _thinned(losses: tuple[tuple[int, float], ...]) -> list[list[float]]:
 
 
 def _number(value: Any, default: Any) -> Any:
-    return value if isinstance(value, int) and not isinstance(value, bool) else default
+    """A number from the ledger, which may hold anything."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 53 else default

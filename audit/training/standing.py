@@ -1,6 +1,7 @@
 """Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ from audit.run import Run, open_run
 from audit.series import series
 from audit.training.books import Books
 from audit.trash import empty, place_for
+
+_CHECKPOINT = re.compile(r"(?:tmp-)?checkpoint-([0-9]{1,18})")
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -72,6 +75,20 @@ class Standing:
         name = any_other.decision.checkpoint
         self._say({"event": "note", "text": f"{name}: goes on, but not bit for bit: {reasons.get(name)}"})
         return any_other
+
+    def check_way(self, step: int) -> None:
+        """Raise TrainRefused where a link, or anything else that is no directory, lies where a checkpoint will be saved.
+
+        The guard passes over links, but a trainer would save through them, wherever they lead.
+        """
+        with os.scandir(self.run) as entries:
+            for entry in entries:
+                found = _CHECKPOINT.fullmatch(entry.name)
+                if found and int(found[1]) > step and not entry.is_dir(follow_symlinks=False):
+                    kind = "a link" if entry.is_symlink() else "no directory"
+                    raise TrainRefused(
+                        f"{entry.path}: is {kind}, and training on from step {step} may save there; move it away"
+                    )
 
     def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
         """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""

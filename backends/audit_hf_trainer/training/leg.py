@@ -274,6 +274,9 @@ def _scratch(run: str) -> Iterator[str]:
     In the run, not under /tmp: there it would lie for ever, and often in memory.
     """
     home = os.path.join(run, SCRATCH, os.environ.get("RANK", "0"))
+    for place in (os.path.dirname(os.path.dirname(home)), os.path.dirname(home)):
+        if os.path.islink(place):  # the run may be an enemy's, and the link may lead anywhere
+            raise AuditError(f"{place}: is a link, so nothing is written or cleared there; remove it")
     shutil.rmtree(home, ignore_errors=True)
     os.makedirs(home)
     try:
