@@ -5,6 +5,7 @@ tables ([model], [adapter], [arguments] or [command]).
 """
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -68,6 +69,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     trainer = _trainer(path, document, registry)
     tables = trainer.schema()
     _check_shape(path, document, tables)
+    _check_values(path, document, ())
     home = os.path.dirname(os.path.abspath(path))
 
     def place(name: str) -> str:
@@ -150,9 +152,21 @@ def _trainer(path: str, document: Mapping[str, Any], registry: Registry) -> Trai
 def _verify(path: str, document: Mapping[str, Any], registry: Registry) -> Options:
     """How runs are judged: the table [verify], else the configuration that `audit verify` would find."""
     if "verify" in document:
-        return options_of_table(document["verify"], registry, path, "verify")
-    found = find(os.path.dirname(os.path.abspath(path)))
-    return read(found, registry) if found else Options()
+        where, options = f"{path}: verify.", options_of_table(document["verify"], registry, path, "verify")
+    else:
+        found = find(os.path.dirname(os.path.abspath(path)))
+        where, options = f"{found}: ", read(found, registry) if found else Options()
+    if options.depth != "full":
+        raise ConfigError(
+            f"{where}depth: {options.depth} looks at structure only and proves no checkpoint, and a batch is done when its "
+            "checkpoint is proven; audit train takes full, which a table [verify] of its own can say"
+        )
+    if options.select:
+        raise ConfigError(
+            f"{where}select: a selection of rules proves no checkpoint, and a batch is done when its checkpoint is proven; "
+            "name in verify.ignore what is to be left out"
+        )
+    return options
 
 
 def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> None:
@@ -165,6 +179,20 @@ def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Ma
     errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
         raise ConfigError(f"{path}: {explain(errors[0])}")
+
+
+def _check_values(path: str, value: Any, keys: tuple[str, ...]) -> None:
+    """Refuse what TOML has words for and nothing else here has: dates, NaN, infinities."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            _check_values(path, part, (*keys, key))
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            _check_values(path, part, (*keys, str(number)))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{path}: {'.'.join(keys)}: {value} is no number to train with")
+    elif not isinstance(value, str | int | float):
+        raise ConfigError(f"{path}: {'.'.join(keys)}: a {type(value).__name__} is not allowed; write it as a text")
 
 
 def explain(error: Any) -> str:

@@ -7,6 +7,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from audit.errors import AuditError
@@ -166,6 +167,24 @@ def set_aside(file: DataFile, data: Data) -> str:
     return _move(file, data.rejected)
 
 
+def _copy(path: str, target: str) -> None:
+    """Copy under a hidden name first: what is half copied must not be taken for the file."""
+    aside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:200]}.part")
+    try:
+        shutil.copy2(path, aside)
+        os.rename(aside, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(aside)
+        raise
+
+
+def _same(path: str, other: str) -> bool:
+    import filecmp
+
+    return stat.S_ISREG(os.lstat(other).st_mode) and filecmp.cmp(path, other, shallow=False)
+
+
 def _move(file: DataFile, home: str) -> str:
     """Move without ever writing over another file: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
     stem, extension = os.path.splitext(file.name)
@@ -177,17 +196,19 @@ def _move(file: DataFile, home: str) -> str:
             try:
                 os.link(file.path, target, follow_symlinks=False)
             except FileExistsError:
-                if os.path.samefile(file.path, target):  # killed between the link and the unlink, last time
+                if os.path.samestat(
+                    os.lstat(file.path), os.lstat(target)
+                ):  # killed between the link and the unlink, last time
                     os.unlink(file.path)
                     return target
                 number += 1
                 continue
             except OSError:  # another file system, or one without links
-                if os.path.lexists(target):
+                if not os.path.lexists(target):
+                    _copy(file.path, target)
+                elif not _same(file.path, target):  # the same: killed between the copy and the unlink, last time
                     number += 1
                     continue
-                shutil.move(file.path, target)
-                return target
             os.unlink(file.path)
             return target
     except OSError as error:

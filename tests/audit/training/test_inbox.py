@@ -1,0 +1,326 @@
+"""Data files: which are seen, which are whole, and that no move ever writes over another file."""
+
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.errors import AuditError
+from audit.training.config import Data
+from audit.training.inbox import (
+    DataFile,
+    InboxGone,
+    Stillness,
+    being_written,
+    digest_of,
+    retire,
+    seen,
+    set_aside,
+    settled,
+    trained,
+    unchanged,
+    waiting,
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    (tmp_path / "inbox").mkdir()
+    return places(tmp_path)
+
+
+def places(home: Path, **more: Any) -> Data:
+    inbox, done, rejected = (str(home / name) for name in ("inbox", "done", "rejected"))
+    made = Data(inbox, done, rejected, "keep", 1, True, ("*.jsonl", "*.parquet"), {})
+    return made._replace(**more)
+
+
+def put(data: Data, name: str, text: str = "text") -> DataFile:
+    path = Path(data.inbox, name)
+    path.write_text(text)
+    file = seen(str(path), name)
+    assert file is not None
+    return file
+
+
+def names(place: str) -> list[str]:
+    return sorted(os.listdir(place)) if os.path.isdir(place) else []
+
+
+# -- What is seen -----------------------------------------------------------------------------------------------------
+
+
+def test_files_come_in_the_order_of_their_names(data: Data) -> None:
+    for name in ("b.jsonl", "a10.jsonl", "a2.jsonl", "Z.parquet"):
+        put(data, name)
+    assert [file.name for file in waiting(data)] == ["Z.parquet", "a10.jsonl", "a2.jsonl", "b.jsonl"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [".a.jsonl", "_a.jsonl", ".held-01.jsonl", "a.txt", "a.JSONL", "jsonl"]
+    + [f"a.jsonl{end}" for end in (".part", ".tmp", "~", ".crdownload", ".swp", ".partial")],
+)
+def test_what_is_hidden_unfinished_or_of_another_kind_is_left_alone(name: str, data: Data) -> None:
+    put(data, name)
+    assert waiting(data) == ()
+
+
+def test_patterns_say_what_is_data(data: Data) -> None:
+    put(data, "a.txt")
+    put(data, "b.txt.part")
+    assert [file.name for file in waiting(data._replace(patterns=("*",)))] == ["a.txt"]
+
+
+def test_what_is_no_file_is_left_alone(data: Data) -> None:
+    inbox = Path(data.inbox)
+    (inbox / "directory.jsonl").mkdir()
+    os.mkfifo(inbox / "fifo.jsonl")
+    (inbox / "dangling.jsonl").symlink_to(inbox / "nowhere")
+    with socket.socket(socket.AF_UNIX) as stream:
+        here = os.getcwd()
+        os.chdir(inbox)  # the name of a socket may not be long
+        stream.bind("socket.jsonl")
+        os.chdir(here)
+        assert waiting(data) == ()
+
+
+def test_a_name_that_is_no_text_is_a_name_all_the_same(data: Data) -> None:
+    name = os.fsdecode(b"caf\xe9.jsonl")
+    put(data, name)
+    (file,) = waiting(data)
+    to = retire(file, data)
+    assert to == os.path.join(data.done, name)
+    assert names(data.done) == [name]
+
+
+def test_an_inbox_that_is_gone_is_said_to_be_and_a_done_that_never_was_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(InboxGone, match=r"data\.inbox: .* is not there; make the directory, or correct the path"):
+        waiting(places(tmp_path))
+    assert trained(places(tmp_path)) == ()
+
+
+def test_an_inbox_that_is_no_directory_is_an_error_and_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "inbox").write_text("a file")
+    with pytest.raises(AuditError, match="inbox: cannot be listed: Not a directory") as caught:
+        waiting(places(tmp_path))
+    assert not isinstance(caught.value, InboxGone)
+
+
+# -- What is whole ----------------------------------------------------------------------------------------------------
+
+
+def aged(file: DataFile, seconds: float) -> DataFile:
+    moment = time.time() - seconds
+    os.utime(file.path, (moment, moment))
+    again = seen(file.path, file.name)
+    assert again is not None
+    return again
+
+
+def test_a_file_is_whole_once_it_stood_still(data: Data) -> None:
+    file = put(data, "a.jsonl")
+    assert settled(aged(file, 10), 2) == 0
+    assert 0 < settled(aged(file, 1), 5) <= 4.01
+
+
+def test_without_a_time_to_settle_everything_is_whole(data: Data) -> None:
+    with Path(data.inbox, "a.jsonl").open("w"):
+        (file,) = waiting(data)
+        assert settled(file, 0) == 0
+
+
+def test_of_a_clock_that_is_ahead_only_what_is_seen_counts(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    file, still = aged(put(data, "a.jsonl"), -86400), Stillness(2)
+    assert still.left(file) == 2
+    now[0] += 1.5
+    assert still.left(file) == 0.5
+
+    longer = aged(put(data, "a.jsonl", "longer text"), -86400)  # it grew
+    assert still.left(longer) == 2
+    now[0] += 2
+    assert still.left(longer) == 0
+
+
+linux = pytest.mark.skipif(not hasattr(__import__("fcntl"), "F_SETLEASE"), reason="Linux alone tells")
+
+
+@linux
+def test_a_file_that_is_open_for_writing_is_not_whole_however_old(data: Data) -> None:
+    file = aged(put(data, "a.jsonl"), 1000)
+    with open(file.path, "a"):
+        assert settled(file, 2) == 2
+    assert settled(file, 2) == 0
+    with open(file.path):  # a reader is no reason
+        assert settled(file, 2) == 0
+
+
+@linux
+def test_looking_whether_a_file_is_open_disturbs_neither_its_writers_nor_this_process(data: Data) -> None:
+    file = put(data, "a.jsonl", "")
+    end = threading.Event()
+    before = signal.getsignal(signal.SIGIO)
+
+    def look() -> None:
+        while not end.is_set():
+            being_written(file.path)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for number in range(300):
+        with open(file.path, "a") as stream:
+            stream.write(f"{number}\n")
+    end.set()
+    thread.join()
+    assert Path(file.path).read_text().split() == [str(number) for number in range(300)]
+    assert signal.getsignal(signal.SIGIO) is before
+
+
+def test_a_file_that_vanished_is_not_being_written(tmp_path: Path) -> None:
+    assert not being_written(str(tmp_path / "gone.jsonl"))
+    assert seen(str(tmp_path / "gone.jsonl"), "gone.jsonl") is None
+
+
+def test_a_file_that_was_replaced_changed_even_with_the_same_size_and_time(data: Data) -> None:
+    file = put(data, "a.jsonl", "one")
+    os.utime(file.path, ns=(file.stamp[1], file.stamp[1]))
+    assert unchanged(file)
+    other = Path(data.inbox, "b")
+    other.write_text("two")
+    os.utime(other, ns=(file.stamp[1], file.stamp[1]))
+    other.rename(file.path)
+    assert not unchanged(file)
+
+
+def test_the_digest_is_of_the_bytes(data: Data) -> None:
+    first, second, other = put(data, "a.jsonl", "x" * 5_000_000), put(data, "b.jsonl", "x" * 5_000_000), put(data, "c")
+    assert digest_of(first) == digest_of(second) != digest_of(other)
+    os.unlink(first.path)
+    with pytest.raises(AuditError, match=r"a\.jsonl: cannot be read: No such file or directory"):
+        digest_of(first)
+
+
+# -- Where it goes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_move_never_writes_over_another_file(data: Data) -> None:
+    for number in range(3):
+        retire(put(data, "a.tar.jsonl", str(number)), data)
+    assert {name: Path(data.done, name).read_text() for name in names(data.done)} == {
+        "a.tar.jsonl": "0",
+        "a.tar.1.jsonl": "1",
+        "a.tar.2.jsonl": "2",
+    }
+    assert names(data.inbox) == []
+
+
+@pytest.mark.parametrize("taken", [Path.mkdir, lambda place: place.symlink_to("nowhere"), os.mkfifo])
+def test_nor_over_what_is_no_file(taken: Callable[[Path], object], data: Data) -> None:
+    os.mkdir(data.rejected)
+    taken(Path(data.rejected, "a.jsonl"))
+    assert set_aside(put(data, "a.jsonl"), data) == os.path.join(data.rejected, "a.1.jsonl")
+    assert names(data.inbox) == []
+
+
+def test_bytes_times_and_the_file_itself_stay_the_same(data: Data) -> None:
+    file = aged(put(data, "a.jsonl"), 5000)
+    to = set_aside(file, data)
+    assert seen(to, file.name) == file._replace(path=to)
+
+
+def test_deleted_where_the_configuration_says_so(data: Data) -> None:
+    assert retire(put(data, "a.jsonl"), data._replace(after="delete")) is None
+    assert names(data.inbox) == names(data.done) == []
+
+
+def test_a_file_that_is_set_aside_is_never_deleted(data: Data) -> None:
+    set_aside(put(data, "a.jsonl"), data._replace(after="delete"))
+    assert names(data.rejected) == ["a.jsonl"]
+
+
+def test_interrupted_between_link_and_unlink_the_next_call_ends_the_move(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = put(data, "a.jsonl")
+
+    def die(path: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            retire(file, data)
+    assert names(data.inbox) == names(data.done) == ["a.jsonl"]
+
+    assert retire(file, data) == os.path.join(data.done, "a.jsonl")
+    assert (names(data.inbox), names(data.done)) == ([], ["a.jsonl"])
+
+
+def no_links(*_: object, **__: object) -> None:
+    raise OSError(18, "Invalid cross-device link")
+
+
+def test_where_no_link_can_be_made_nothing_is_written_over_either(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    for number in range(2):
+        retire(put(data, "a.jsonl", str(number)), data)
+    assert [Path(data.done, name).read_text() for name in ("a.jsonl", "a.1.jsonl")] == ["0", "1"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/dev/shm"), reason="needs a second file system")
+def test_to_another_file_system_a_file_is_copied_whole(data: Data, request: pytest.FixtureRequest) -> None:
+    other = Path("/dev/shm", f"audit-test-{os.getpid()}")
+    request.addfinalizer(lambda: shutil.rmtree(other, ignore_errors=True))
+    if os.stat("/dev/shm").st_dev == os.stat(data.inbox).st_dev:
+        pytest.skip("it is the same file system")
+    there = data._replace(done=str(other))
+    for number in range(2):
+        retire(put(data, "a.jsonl", str(number) * 100_000), there)
+    assert [(other / name).read_text() for name in ("a.jsonl", "a.1.jsonl")] == ["0" * 100_000, "1" * 100_000]
+    assert names(data.inbox) == []
+
+
+def test_a_copy_that_is_interrupted_leaves_nothing_and_one_that_was_whole_is_not_made_twice(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    file = put(data, "a.jsonl")
+
+    def full(path: str, to: str) -> None:
+        Path(to).write_text("te")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copy2", full)
+        with pytest.raises(AuditError, match=r"cannot be moved to .*: No space left on device"):
+            retire(file, data)
+    assert (names(data.inbox), names(data.done)) == (["a.jsonl"], [])
+
+    shutil.copy2(file.path, os.path.join(data.done, "a.jsonl"))  # killed between the copy and the unlink
+    assert retire(file, data) == os.path.join(data.done, "a.jsonl")
+    assert (names(data.inbox), names(data.done)) == ([], ["a.jsonl"])
+
+
+def test_what_cannot_be_moved_is_said_in_one_line_and_stays(data: Data) -> None:
+    Path(data.done).write_text("a file where the directory should be")
+    with pytest.raises(AuditError, match=r"a\.jsonl: cannot be moved to .*done: File exists"):
+        retire(put(data, "a.jsonl"), data)
+    assert names(data.inbox) == ["a.jsonl"]
+
+
+def test_a_file_that_is_gone_is_said_to_be(data: Data) -> None:
+    file = put(data, "a.jsonl")
+    os.unlink(file.path)
+    with pytest.raises(AuditError, match="cannot be moved"):
+        set_aside(file, data)
+    with pytest.raises(AuditError, match="cannot be deleted: No such file or directory"):
+        retire(file, data._replace(after="delete"))
