@@ -42,8 +42,8 @@ class Plan(Facts):
 
     ``rows`` and ``per_step``: examples in the data file and in one step, None where not known; ``file``: its name, None where
     no file waits. ``processes`` train together. ``resume`` is the checkpoint that the leg resumes from, None for a fresh
-    start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then. ``sound``: the newest checkpoint that could be
-    resumed from.
+    start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then. ``sound``: the
+    newest checkpoint that could be resumed from.
     """
 
     def __init__(
@@ -199,7 +199,9 @@ class Plan(Facts):
 
     @fact
     def every(self) -> Any:
-        """``save_steps``: what the trainer state says wins over the arguments (Trainer 5.23, trainer_callback.py:586)."""
+        """``save_steps`` where the arguments do not decide: in Trainer 5.23 the resumed state's win (trainer_callback.py:586)."""
+        if self.owned:
+            return None
         state = self.optional("resume") and self.resume.optional("state_document")
         return state.document.get("save_steps") if state and isinstance(state.document, dict) else self._given_every
 

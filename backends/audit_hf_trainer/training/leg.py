@@ -205,6 +205,8 @@ def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
             self.begun = True
+            # On a resume Trainer takes these from the checkpoint's state, and the configuration's would say nothing.
+            state.compute_steps(args, state.max_steps)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
             self.step = state.global_step

@@ -91,6 +91,12 @@ def test_a_leg_without_an_adapter_trains_the_whole_model(tmp_path: Path) -> None
     assert (tmp_path / "checkpoint-2" / "model.safetensors").exists()
 
 
+def test_save_steps_may_change_between_legs(tmp_path: Path) -> None:
+    leg(tmp_path, 0, 2, FIRST)
+    leg(tmp_path, 2, 6, SECOND, arguments={**ARGUMENTS, "save_steps": 3})
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{step}" for step in (2, 3, 6)]
+
+
 def test_rows_of_unlike_length_are_padded(tmp_path: Path) -> None:
     result = leg(tmp_path, 0, 1, [[1, 2, 3], [4, 5, 6, 7, 8], [9, 10], [11, 12, 13, 14]])
     assert result.last_step == 1
