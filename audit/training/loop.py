@@ -2,14 +2,13 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import AuditError
-from audit.legs import LegResult, Team, Tell, TrainingBackend
+from audit.legs import LegResult, Tell, TrainingBackend
 from audit.lock import RunLock
 from audit.manager import Registry
 from audit.training.config import TrainConfig
@@ -17,6 +16,7 @@ from audit.training.inbox import InboxGone
 from audit.training.process import InChild, RunLeg, Stopped, here
 from audit.training.session import Session
 from audit.training.standing import Say, TrainRefused
+from audit.training.together import Ended, Together
 from audit.training.work import Work
 
 if TYPE_CHECKING:
@@ -55,39 +55,55 @@ def train(
     ``run_leg`` runs a leg: by default in a child process, under a launcher (``WORLD_SIZE``) in this one. Raises
     TrainRefused where a batch failed or is refused, AuditError where nothing could be done.
     """
-    with trainer.team(config.settings) as team, _terminated() as terminated:
-        decides = team.rank == 0
-        with _locked(config.run, team) as lock:
-            told = say if decides else _silent
-            session = Session(
-                config,
-                trainer,
-                registry,
-                told,
-                processes=team.size,
-                decay=wishes.decay,
-                skip_lost=wishes.skip_lost,
-                allow_fresh=wishes.allow_fresh,
-            )
-            if run_leg is None:
-                run_leg = here if team.size > 1 else _in_child(config, lock, wishes)
+    with trainer.team(config.settings) as found:
+        team = Together(found)
+        with team.signals():
             try:
-                return _go(session, team, wishes, run_leg)
+                return _trained(config, trainer, registry, say if team.rank == 0 else _silent, wishes, team, run_leg)
+            except Ended as end:
+                return end.code
             except Stopped:
                 return 128 + signal.SIGTERM
             except KeyboardInterrupt:
-                if terminated:  # watchfiles makes one of whatever a handler raises
+                if signal.SIGTERM in team.came:  # watchfiles makes one of whatever a handler raises
                     return 128 + signal.SIGTERM
                 raise
 
 
-def _go(session: Session, team: Team, wishes: Wishes, run_leg: RunLeg) -> int:
+def _trained(
+    config: TrainConfig,
+    trainer: TrainingBackend,
+    registry: Registry,
+    say: Say,
+    wishes: Wishes,
+    team: Together,
+    run_leg: RunLeg | None,
+) -> int:
+    with _locked(config.run, team) as lock:
+        if lock is not None and lock.unprotected is not None:
+            say({"event": "note", "text": lock.unprotected})
+        session = Session(
+            config,
+            trainer,
+            registry,
+            say,
+            processes=team.size,
+            decay=wishes.decay,
+            skip_lost=wishes.skip_lost,
+            allow_fresh=wishes.allow_fresh,
+        )
+        if run_leg is None:
+            run_leg = here if team.size > 1 else _in_child(config, lock, wishes)
+        return _go(session, team, wishes, run_leg)
+
+
+def _go(session: Session, team: Together, wishes: Wishes, run_leg: RunLeg) -> int:
     watcher = _watcher(session) if wishes.watch and team.rank == 0 else None
     while True:
         work = team.share(lambda: _next(session, watcher))
         if work is not None:
             outcome = _leg(session, work, run_leg)
-            number = team.share(lambda work=work, outcome=outcome: session.conclude(work, outcome))  # type: ignore[misc]
+            number = team.share(lambda work=work, outcome=outcome: session.conclude(work, outcome), outcome)  # type: ignore[misc]
             if number is not None:
                 return 128 + int(number)
         elif not team.share(lambda: _wait(session, watcher)):
@@ -139,41 +155,20 @@ def _in_child(config: TrainConfig, lock: RunLock | None, wishes: Wishes) -> RunL
 
 
 @contextmanager
-def _locked(run: str, team: Team) -> Iterator[RunLock | None]:
+def _locked(run: str, team: Together) -> Iterator[RunLock | None]:
     """Hold the run's lock on the process that decides; the others learn whether it could be had."""
     lock = RunLock(run, "trained") if team.rank == 0 else None
-    with lock if lock is not None and team.size == 1 else nullcontext():
-        if team.size > 1:
 
-            def take() -> None:
-                assert lock is not None
-                lock.__enter__()
+    def take() -> None:
+        assert lock is not None
+        lock.__enter__()
 
-            team.share(take)
-        try:
-            yield lock
-        finally:
-            if team.size > 1 and lock is not None:
-                lock.__exit__(None, None, None)
-
-
-@contextmanager
-def _terminated() -> Iterator[list[int]]:
-    """SIGTERM between two legs ends at once, but through every ``finally``; the list then holds it."""
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def stop(number: int, frame: object) -> None:
-        came.append(number)
-        raise Stopped
-
-    before = signal.signal(signal.SIGTERM, stop)
     try:
-        yield came
+        team.share(take)
+        yield lock
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if lock is not None:
+            lock.__exit__(None, None, None)
 
 
 def _silent(event: Mapping[str, Any]) -> None:

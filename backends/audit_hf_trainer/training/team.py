@@ -24,19 +24,31 @@ class Group:
         """Call ``decide`` on process 0; its value, or the AuditError that it raises, reaches every process."""
         import torch
 
-        # What process 0 looks at (a checkpoint, say) the others must have finished.
-        torch.distributed.barrier(group=self._group)
         held: list[Any] = [None]
+        with self._there():  # what process 0 looks at (a checkpoint, say) the others must have finished
+            torch.distributed.barrier(group=self._group)
         if self.rank == 0:
             try:
                 held = [("value", decide())]
             except AuditError as error:
                 held = [("error", _told(error))]
-        torch.distributed.broadcast_object_list(held, src=0, group=self._group)
+        with self._there():
+            torch.distributed.broadcast_object_list(held, src=0, group=self._group)
         kind, value = held[0]
         if kind == "error":
             raise _error(value)
-        return value  # type: ignore[no-any-return]
+        return value
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """Raise AuditError where another process has gone: gloo notices at once."""
+        try:
+            yield
+        except RuntimeError as error:
+            raise AuditError(
+                f"process {self.rank} of {self.size}: another process of this training has ended; what it said last tells "
+                f"why, and the next call goes on from the newest checkpoint ({str(error).splitlines()[0][:200]})"
+            ) from error
 
 
 @contextmanager

@@ -1,0 +1,126 @@
+"""Several processes train one run: process 0 decides, and whatever ends it ends the others too, none of them hangs."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from audit.errors import AuditError
+from audit.legs import LegFailed, LegResult, Team
+from audit.training.process import Stopped
+from audit.training.standing import TrainRefused
+
+T = TypeVar("T")
+PATIENCE = 60.0
+"""Seconds that a process waits for process 0 after its part of a leg failed: that one may wait for it in the leg."""
+
+
+class Ended(Exception):
+    """Process 0 has ended the training and said why; this one ends with the same ``code`` and says nothing."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        super().__init__(f"process 0 ended with code {code}")
+
+
+class Together:
+    """A team as the loop uses it. Signals are caught by :meth:`signals`, which needs the main thread."""
+
+    def __init__(self, team: Team) -> None:
+        self._team = team
+        self.rank, self.size = team.rank, team.size
+        self.came: list[int] = []
+        """SIGTERM and SIGINT that came while this process was in no leg."""
+        self._interruptible = team.size == 1
+
+    def share(self, decide: Callable[[], T], outcome: LegResult | AuditError | None = None) -> T:
+        """Call ``decide`` on process 0 and return its value on every process.
+
+        Raises on process 0 what it raised, on the others :class:`Ended`. ``outcome`` of this process's leg: where that
+        failed, process 0 decides before it meets the others, who may never come.
+        """
+        raised: list[BaseException] = []
+
+        def attempt() -> tuple[bool, Any]:
+            try:
+                return True, self._interrupted_by_signals(decide)
+            except BaseException as error:  # the others wait for an answer, whatever this is
+                raised.append(error)
+                return False, _code(error)
+
+        if self.size == 1:
+            return decide()
+        early = attempt() if self.rank == 0 and isinstance(outcome, AuditError) else None
+        try:
+            with self._not_for_ever(outcome):
+                good, value = self._team.share((lambda: early) if early is not None else attempt)
+        except AuditError:
+            if not raised:
+                raise
+        if raised:
+            raise raised[0]
+        if not good:
+            raise Ended(value)
+        return value
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Let SIGTERM between two legs end the training at once, but through every ``finally``.
+
+        Of several processes only process 0 listens, and only while it decides: the others hear of it from there.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: object) -> None:
+            self.came.append(number)
+            if self._interruptible:
+                raise Stopped if number == signal.SIGTERM else KeyboardInterrupt
+
+        numbers = (signal.SIGTERM,) if self.size == 1 else (signal.SIGTERM, signal.SIGINT)
+        before = {number: signal.signal(number, stop) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _interrupted_by_signals(self, decide: Callable[[], T]) -> T:
+        self._interruptible = True
+        try:
+            if self.came:
+                raise Stopped if self.came[0] == signal.SIGTERM else KeyboardInterrupt
+            return decide()
+        finally:
+            self._interruptible = False
+
+    @contextmanager
+    def _not_for_ever(self, outcome: LegResult | AuditError | None) -> Iterator[None]:
+        """Say why the leg failed here, and end if process 0 does not come: it may wait for this one in the same leg.
+
+        What is wrong with the data or the configuration, every process finds, so that is said once, by process 0.
+        """
+        if self.rank == 0 or not isinstance(outcome, LegFailed):
+            yield
+            return
+        sys.stderr.write(f"audit train: process {self.rank}: {' '.join(outcome.reason.split())}\n")
+        sys.stderr.flush()
+        timer = threading.Timer(PATIENCE, os._exit, (1,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _code(error: BaseException) -> int:
+    if isinstance(error, Stopped):
+        return 128 + signal.SIGTERM
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    return 1 if isinstance(error, TrainRefused) else 2
