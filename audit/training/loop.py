@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LOG = os.path.join(".audit", "training.log")
 
 
+ITS_SAY = 1.0
+"""Seconds before another process ends because process 0 does: a launcher ends all at once, and the reason is to be said."""
 TOLD = frozenset({"step", "phase", "note"})
 """What a backend may tell: all else that is said, the audit itself has seen."""
 
@@ -61,6 +63,7 @@ def train(
             try:
                 return _trained(config, trainer, registry, say if team.rank == 0 else _silent, wishes, team, run_leg)
             except Ended as end:
+                time.sleep(ITS_SAY)
                 return end.code
             except Stopped:
                 return 128 + signal.SIGTERM
