@@ -3,7 +3,9 @@
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from importlib import util
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,3 +102,24 @@ def test_what_lies_outside_of_the_pages_is_there(site: Path) -> None:
     assert 'href="schemas/report-1.json"' in page
     assert (site / "schemas" / "report-1.json").read_bytes() == (ROOT / "audit/schemas/report-1.json").read_bytes()
     assert 'href="benchmarks.html#' in (site / "trainer.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("written", "given"),
+    [
+        ("Two things:\n* one\n  and more\n* two", "Two things:\n\n* one\n  and more\n* two"),
+        ("```sh\nls\n* no list\n```", "```sh\nls\n* no list\n```"),
+        ("```python audit_team.py\n```", "```python\n```"),
+        ("| `a\\|b` | c \\| d |", "| `a|b` | c \\| d |"),
+        ("[x](../CONTRIBUTING.md#add-a-rule)", "[x](contributing.md#add-a-rule)"),
+        ("[x](rules/files.md) [y](#here) [z](https://a.org/b)", "[x](rules/files.md) [y](#here) [z](https://a.org/b)"),
+    ],
+)
+def test_what_github_reads_otherwise_is_rewritten(written: str, given: str) -> None:
+    spec = util.spec_from_file_location("site_hooks", ROOT / "docs" / "site_hooks.py")
+    assert spec is not None
+    assert spec.loader is not None
+    hooks = util.module_from_spec(spec)
+    spec.loader.exec_module(hooks)
+
+    assert hooks.on_page_markdown(written, page=SimpleNamespace(file=SimpleNamespace(src_uri="page.md"))) == given
