@@ -21,6 +21,7 @@ from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell, Training
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 _TAIL = 4096
+_SIGNALS = {int(item): item.name for item in signal.Signals}
 _LONGEST_LINE = 1 << 20
 _PATIENCE = 0.5
 _LARGEST_LOG = 4 << 20
@@ -65,6 +66,8 @@ class InChild:
             )
         except OSError as error:
             os.close(reading)
+            if output is not None:
+                output.close()
             raise LegFailed(f"the training process cannot be started: {error.strerror or error}") from error
         finally:
             os.close(writing)
@@ -209,7 +212,7 @@ def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:
         raise Stopped
     said = f"; its last words: {words}" if words else ""
     if code < 0:
-        name = signal.Signals(-code).name if -code in signal.valid_signals() else f"signal {-code}"
+        name = _SIGNALS.get(-code, f"signal {-code}")
         hint = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
         raise LegFailed(f"the training process was killed by {name}{hint}{said}", "killed", heard.get("step"))
     raise LegFailed(f"the training process ended with code {code}, without a result{said}", "exit", heard.get("step"))
