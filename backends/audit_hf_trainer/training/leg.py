@@ -56,7 +56,7 @@ def _train(
     tell({"event": "phase", "text": "reading the data"})
     tokenizer = _tokenizer(request.settings.get("model", {}), transformers)
     vocabulary, positions = _limits(request.settings.get("model", {}), transformers)
-    rows = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
+    rows: Any = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
     if arguments.world_size > 1:
         rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
     held_out = None
