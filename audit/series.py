@@ -66,8 +66,8 @@ def thin(points: Sequence[Point], most: int, largest: float = float("inf")) -> l
         values = [point.value for point in chunk if isfinite(point.value) and abs(point.value) <= largest]
         odd = [point for point in chunk if not (isfinite(point.value) and abs(point.value) <= largest)]
         step = chunk[len(chunk) // 2].step
-        ends = (median(values), min(values), max(values)) if values else (None, None, None)
-        found.append(Bucket(step, *ends, odd[0] if odd else None, len(odd)))
+        middle, low, high = (median(values), min(values), max(values)) if values else (None, None, None)
+        found.append(Bucket(step, middle, low, high, odd[0] if odd else None, len(odd)))
     return found
 
 
