@@ -271,11 +271,14 @@ def _size(path: str) -> int:
         return 0
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
-    from urllib.parse import quote
+_PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+"""What stands for itself in a URI (RFC 3986); urllib.parse knows it, too, and takes a hundredth of a start-up to import."""
 
+
+def _connect(path: str, mode: str) -> sqlite3.Connection:
+    plain = "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in os.fsencode(os.path.abspath(path)))
     connection = sqlite3.connect(
-        f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode={mode}",
+        f"file:{plain}?mode={mode}",
         uri=True,
         isolation_level=None,
         timeout=WAIT_SECONDS,

@@ -152,18 +152,21 @@ def _entry_points() -> set[tuple[str, str]]:
 
 def _group_of(path: str) -> set[tuple[str, str]]:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read()
     except OSError:
         return set()
     if f"[{GROUP}]" not in text:
         return set()
-    import configparser
-
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
-    parser.read_string(text)
-    return {(name, module.strip()) for name, module in parser.items(GROUP)}
+    found = set()
+    section = ""
+    for line in map(str.strip, text.splitlines()):  # as importlib.metadata reads it
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1]
+        elif section == GROUP and line and not line.startswith("#"):
+            name, _, module = line.partition("=")
+            found.add((name.strip(), module.strip()))
+    return found
 
 
 def _refuse_twins(what: str, names: list[str]) -> None:

@@ -59,6 +59,19 @@ def steps(run: str) -> list[int]:
         ledger.close()
 
 
+@pytest.mark.parametrize(
+    "name", ["a?mode=memory", "50%41", "#1", "ümlaut", os.fsdecode(b"\xff\xfe"), "a b;c&d=e", ":memory:"]
+)
+def test_whatever_a_directory_is_called_its_ledger_lies_in_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.mkdir()
+    ledger = opened(str(path))
+    ledger.append("observation", {"step": 7})
+    ledger.close()
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert sqlite3.connect(file_of(str(path))).execute("SELECT count(*) FROM rows").fetchone() == (1,)
+
+
 def test_rows_come_back_in_order_and_numbered(run: str) -> None:
     ledger = opened(run, write=False)
     rows = ledger.rows()

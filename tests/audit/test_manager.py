@@ -1,5 +1,6 @@
 """Plugins are loaded once, and what is wrong with one of them is said with its name."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 
 from audit.errors import AuditError, PluginError
 from audit.hookspecs import Context, hookimpl
-from audit.manager import load
+from audit.manager import _entry_points, load
 
 
 class Twin:
@@ -34,6 +35,18 @@ def test_the_built_in_plugins_come_through_entry_points() -> None:
     assert [backend.name for backend in registry.backends] == ["hf-trainer"]
     assert {"console", "json"} <= registry.reporters.keys()
     assert "files/missing-optimizer" in {rule.id for rule in registry.rules}
+
+
+def test_entry_points_are_read_as_the_standard_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, text in {
+        "a-1.dist-info": "[console_scripts]\naudit = other:main\n\n[audit]\n# a comment\n  Team = a_team \n\n[more]\nb = c\n",
+        "b-1.egg-info": "[auditors]\nnot = ours\n",
+        "c-1.dist-info": "[audit]\nother=another\xff\n",
+    }.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "entry_points.txt").write_text(text, encoding="latin-1")
+    monkeypatch.setattr("sys.path", [str(tmp_path), str(tmp_path / "nowhere")])
+    assert _entry_points() == {("Team", "a_team"), ("other", "another\ufffd")}
 
 
 def test_two_plugins_with_one_name_are_refused() -> None:

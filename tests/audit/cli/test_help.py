@@ -3,6 +3,8 @@
 import argparse
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 
@@ -59,3 +61,22 @@ def test_the_help_names_every_command(audit: Audit) -> None:
 def test_without_a_command_there_is_help_and_no_success(audit: Audit) -> None:
     assert audit().code == 2
     assert "usage: audit" in audit().out
+
+
+@pytest.mark.parametrize("columns", ["60", "100", "200"])
+def test_the_help_is_as_wide_as_the_terminal(audit: Audit, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    usage = audit("verify", "--help").out.partition("\n\n")[0]
+    assert int(columns) - 30 < max(map(len, usage.splitlines())) <= int(columns)
+
+
+def test_the_parser_leaves_the_width_to_nobody_who_imports_half_a_library() -> None:
+    code = "import sys; from audit.cli import run; run(['rules', 'nix']); print({'shutil', 'urllib.parse'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("columns", ["", "0", "wide", "²"])
+def test_a_width_that_means_nothing_is_80(audit: Audit, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert max(map(len, audit("--help").out.splitlines())) in range(70, 81)
