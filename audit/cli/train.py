@@ -2,10 +2,10 @@
 
 import argparse
 import gc
-import sys
 
 from audit.cli.parser import complain
 from audit.cli.progress_of_training import Lines, Screen
+from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.loop import Wishes, train
@@ -35,8 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Train; 0 all trained and proven, 1 a batch failed or was set aside, 130 or 143 after a signal."""
     gc.enable()  # a daemon lives for weeks
-    registry = load()
-    config, trainer = read_train_config(arguments.config, registry)
     wishes = Wishes(
         watch=arguments.watch,
         decay=arguments.decay,
@@ -47,6 +45,8 @@ def call(arguments: argparse.Namespace) -> int:
     shown = Lines() if arguments.log_format == "json" else Screen(arguments.quiet > 0, bar=arguments.verbose == 0)
     with shown:
         try:
+            registry = load()
+            config, trainer = read_train_config(arguments.config, registry)
             return train(config, trainer, registry, shown.say, wishes)
         except TrainRefused as error:
             shown.close()
@@ -54,5 +54,8 @@ def call(arguments: argparse.Namespace) -> int:
                 shown.say({"event": "refused", "reason": str(error)})
             else:
                 complain("train", error)
-            sys.stdout.flush()
             return 1
+        except AuditError as error:
+            if arguments.log_format == "json":
+                shown.say({"event": "error", "reason": str(error)})
+            raise
