@@ -1,7 +1,9 @@
 """The books of a continuous training: the batch rows of the run's ledger."""
 
+import os
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from audit.batches import Timeline, timeline_of
@@ -9,24 +11,45 @@ from audit.errors import AuditError
 from audit.records import read_records
 
 if TYPE_CHECKING:
-    from audit.ledger import Ledger
+    from audit.ledger import Ledger, Row
+
+
+RESERVE = os.path.join(".audit", "reserve")
+ROOM = 128 << 10
+"""Bytes that a ledger needs to be opened for writing, its write-ahead log included."""
+
+UNUSABLE = "the ledger cannot be used, and it alone knows which examples were trained"
 
 
 class Books:
-    """What was trained, by the ledger of ``run``. Everything raises AuditError where that cannot be used."""
+    """What was trained, by the ledger of ``run``. Everything raises LedgerError where that cannot be used.
+
+    Reading needs no room. For the last words on a full disk there is a reserve: a file that is then deleted.
+    """
 
     def __init__(self, run: str) -> None:
         self._run = run
 
     def timeline(self) -> Timeline:
         """Return the batches as the ledger tells them."""
-        with self.ledger() as ledger:
-            return timeline_of(ledger.rows())
+        return timeline_of(self._rows())
 
     def rows(self) -> list[Mapping[str, Any]]:
         """Return the contents of all batch rows, in order."""
-        with self.ledger() as ledger:
-            return [row.content for row in ledger.rows() if row.kind == "batch"]
+        return [row.content for row in self._rows() if row.kind == "batch"]
+
+    def _rows(self) -> "tuple[Row, ...]":
+        from audit.ledger import LedgerError, open_ledger
+
+        ledger = None
+        try:
+            ledger = open_ledger(self._run, False) if os.path.isdir(self._run) else None
+            return ledger.rows() if ledger is not None else ()
+        except LedgerError as error:
+            raise LedgerError(f"{UNUSABLE}: {error}") from error
+        finally:
+            if ledger is not None:
+                ledger.close()
 
     def record(self, content: Mapping[str, Any]) -> None:
         """Add a batch row; it is on the disk when this returns."""
@@ -34,22 +57,42 @@ class Books:
             ledger.append("batch", content, durable=True)
 
     def try_to_record(self, content: Mapping[str, Any]) -> str | None:
-        """A full disk must not hide the reason of a failure, which is often the full disk."""
+        """Record why training failed; return why that cannot be. A full disk must not hide the reason: it often is the reason."""
         try:
             self.record(content)
         except AuditError as error:
-            return str(error)
+            try:
+                os.unlink(os.path.join(self._run, RESERVE))
+                self.record(content)
+            except (AuditError, OSError):
+                return str(error)
         return None
+
+    def hold_reserve(self) -> None:
+        """Occupy some room as long as there is room."""
+        path = os.path.join(self._run, RESERVE)
+        if os.path.lexists(path) or shutil.disk_usage(self._run).free < 4 * ROOM:
+            return
+        try:
+            with open(path, "xb") as file:
+                file.write(os.urandom(ROOM))  # zeros may take no room at all
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path)
 
     @contextmanager
     def ledger(self) -> Iterator["Ledger"]:
-        """Open the run's ledger. Raises AuditError where it cannot be written: it alone knows what was trained."""
+        """Open the run's ledger for writing. Raises LedgerError."""
+        from audit.ledger import LedgerError
+
         records, ledger = read_records(self._run, True)
         problem = records.unusable or records.edited or records.unwritable
+        if records.unwritable and shutil.disk_usage(self._run).free < ROOM:
+            problem = f"{records.unwritable}: the disk is full"
         if ledger is None or problem:
             if ledger is not None:
                 ledger.close()
-            raise AuditError(f"the ledger cannot be used, and it alone knows which examples were trained: {problem}")
+            raise LedgerError(f"{UNUSABLE}: {problem}")
         try:
             yield ledger
         finally:

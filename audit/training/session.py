@@ -14,9 +14,10 @@ from typing import Any
 from audit import batches
 from audit.batches import Batch, Segment, Timeline
 from audit.errors import AuditError, ConfigError
+from audit.ledger import LedgerError
 from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult, TrainingBackend
 from audit.manager import Registry
-from audit.pins import detach, pin, pins_home
+from audit.pins import detach, pin, pinned_names
 from audit.proving import proving
 from audit.rows import count_rows, inspect
 from audit.training.books import Books
@@ -255,14 +256,12 @@ class Session:
     def _begin(self, work: Work) -> None:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
         request = work.request
-        home = pins_home(request.run)
-        for name in os.listdir(home) if home is not None else ():
+        for name in pinned_names(request.run):
             found = NAME.fullmatch(name)
-            if (
-                found and int(found[1]) > request.first_step
-            ):  # it will be saved anew, into the files that the pin shares
-                detach(request.run, name)
+            if found and int(found[1]) > request.first_step:
+                detach(request.run, name)  # it will be saved anew, into the files that the pin shares
         self._books.record(row_of(work, self.processes))
+        self._books.hold_reserve()
         self.say(
             {
                 "event": "batch",
@@ -283,6 +282,9 @@ class Session:
         """
         try:
             return self._concluded(work, outcome)
+        except LedgerError as error:
+            text = f"{work.file.name}: what was trained cannot be written down: {error}"
+            raise TrainRefused(f"{text}; nothing is lost: the next call goes on with what was saved") from error
         finally:
             if unchanged(work.file):  # the second name is needed where the first leads to another file now
                 self._holding.release(work.file.name, work.batch)
@@ -336,7 +338,10 @@ class Session:
             if row.get("event") == batches.FAILED and row.get("batch") == work.batch and row.get("step") == step
         ]
         content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name}
-        problem = self._books.try_to_record({**content, "step": step, "kind": kind, "reason": reason})
+        row = {**content, "step": step, "kind": kind, "reason": reason}
+        problem = self._books.try_to_record(row)
+        if problem and self._standing.clear_torn(self._books.timeline(), work.request.first_step):
+            problem = self._books.try_to_record(row)  # what was half saved filled the disk
         self.say({"event": "failed", "file": work.file.name, "step": step, "kind": kind, "reason": reason})
         text = f"{work.file.name}: failed at step {step}: {reason}"
         if again:

@@ -44,7 +44,7 @@ class Standing:
         guarded = self._consulted()
         self._known = _of_run(guarded.report)
         decision = guarded.decision
-        if decision.refusal is not None and self._clear_torn(timeline, 0):
+        if decision.refusal is not None and self.clear_torn(timeline, 0):
             return self.guard(timeline)
         if decision.refusal is not None:
             for item in decision.skipped:
@@ -81,18 +81,18 @@ class Standing:
 
         The guard passes over links, but a trainer would save through them, wherever they lead.
         """
-        with os.scandir(self.run) as entries:
-            for entry in entries:
-                found = _CHECKPOINT.fullmatch(entry.name)
-                if found and int(found[1]) > step and not entry.is_dir(follow_symlinks=False):
-                    kind = "a link" if entry.is_symlink() else "no directory"
-                    raise TrainRefused(
-                        f"{entry.path}: is {kind}, and training on from step {step} may save there; move it away"
-                    )
+        try:
+            with os.scandir(self.run) as entries:
+                there = [(item.path, item.is_symlink()) for item in entries if _in_the_way(item, step)]
+        except OSError as error:
+            raise AuditError(f"{self.run}: cannot be listed: {error.strerror or error}") from error
+        for path, link in there:
+            kind = "a link" if link else "no directory"
+            raise TrainRefused(f"{path}: is {kind}, and training on from step {step} may save there; move it away")
 
     def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
         """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
-        self._clear_torn(timeline, guarded.decision.step or 0)
+        self.clear_torn(timeline, guarded.decision.step or 0)
         run = self.opened()
         reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
         candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
@@ -103,7 +103,7 @@ class Standing:
                         {"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason}
                     )
 
-    def _clear_torn(self, timeline: Timeline, step: int) -> bool:
+    def clear_torn(self, timeline: Timeline, step: int) -> bool:
         """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
 
         There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
@@ -183,6 +183,11 @@ class Standing:
             return ()
         points = series(history, "loss")
         return tuple((point.step, point.value) for point in points if begun < point.step <= step)
+
+
+def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:
+    found = _CHECKPOINT.fullmatch(entry.name)
+    return bool(found and int(found[1]) > step and not entry.is_dir(follow_symlinks=False))
 
 
 def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
