@@ -69,6 +69,8 @@ def detach(run: str, checkpoint: str) -> None:
     """
     target = os.path.join(run, PINNED, checkpoint)
     scratch = f"{target}.{os.getpid()}.tmp"
+    if os.path.islink(target):  # none of ours, and it may lead anywhere
+        return
     shared = {inode for _, inode in _inodes(os.path.join(run, checkpoint))}
     if not any(inode in shared for _, inode in _inodes(target)):
         return
@@ -93,9 +95,12 @@ def pins_home(run: str) -> str | None:
 
 
 def pinned_names(run: str) -> set[str]:
-    """Return the names of the checkpoints that are pinned."""
+    """Return the names of the checkpoints that are pinned. Raises AuditError."""
     home = pins_home(run)
-    return set(os.listdir(home)) if home is not None else set()
+    try:
+        return set(os.listdir(home)) if home is not None else set()
+    except OSError as error:
+        raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
 
 
 def _link(source: str, target: str) -> str:

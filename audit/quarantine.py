@@ -260,7 +260,10 @@ def _alone(home: str) -> Iterator[None]:
     """Keep other processes that move something in the same quarantine waiting."""
     from fcntl import LOCK_EX, flock
 
-    descriptor = os.open(home, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(home, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AuditError(_cannot(home, error)) from error
     try:
         with suppress(OSError):  # a file system without locks: two at once are rare, and a rename has one winner
             flock(descriptor, LOCK_EX)

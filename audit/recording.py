@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from audit.checkpoint import Checkpoint
 from audit.decision import Decision
+from audit.errors import AuditError
 from audit.findings import Severity
 from audit.pins import pinned_names
 from audit.report import Report
@@ -115,10 +116,8 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove:
 
 def _try(write: Callable[[], None]) -> str | None:
     """Return why something could not be written, or None."""
-    from audit.ledger import LedgerError
-
     try:
         write()
-    except LedgerError as error:
+    except AuditError as error:
         return str(error)
     return None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from audit.copying import sync
 from audit.errors import AuditError
 from audit.training.config import DELETE, Data
 
@@ -172,6 +173,7 @@ def _copy(path: str, target: str) -> None:
     aside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:200]}.part")
     try:
         shutil.copy2(path, aside)
+        sync(aside)  # the original is deleted next
         os.rename(aside, target)
     except BaseException:
         with suppress(OSError):
