@@ -13,6 +13,7 @@ from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.torch_archive import read_torch
 from audit.manager import Registry
+from audit.pins import PINNED
 from audit.report import Report
 from audit.storage import LocalStorage
 from audit.training.config import read_train_config
@@ -87,9 +88,21 @@ def break_copies(run: str, scratch: str, registry: Registry) -> Iterator[Breakag
     for number, (title, trainer, damage) in enumerate(_damages()):
         copy = os.path.join(scratch, f"broken-{number + 1}")
         shutil.copytree(run, copy)
+        _share(run, copy, newest)
         damage(os.path.join(copy, newest), os.path.join(copy, older))
         decision, report = consult(copy, registry=registry)
         yield Breakage(title.format(newest=newest, older=older), trainer, report, decision)
+
+
+def _share(run: str, copy: str, name: str) -> None:
+    """Make the pin of a copied run what it is in the run: the same files as the checkpoint, not a second copy of them."""
+    pinned = os.path.join(copy, PINNED, name)
+    if not os.path.isdir(pinned):
+        return
+    for file in os.listdir(pinned):
+        if os.path.samefile(os.path.join(run, name, file), os.path.join(run, PINNED, name, file)):
+            os.unlink(os.path.join(pinned, file))
+            os.link(os.path.join(copy, name, file), os.path.join(pinned, file))
 
 
 def _damages() -> list[tuple[str, str, Callable[[str, str], None]]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.api import verify
+from audit.cli.guard import notes
 from audit.cli.parser import use_color
 from audit.cli.progress_of_training import Screen
 from audit.demo import BATCHES, STEPS, break_copies, train_batches
@@ -56,12 +57,16 @@ def _demonstrate(scratch: str) -> int:
         print("$ audit guard current_model/")
         for skipped in breakage.decision.skipped:
             print(f"skipped {skipped.checkpoint}: {skipped.reason}")
+        for note in notes(breakage.decision):
+            print(f"note: {note}")
         print(f"current_model/{breakage.decision.checkpoint}\n", flush=True)
-        failures += not (breakage.report.verdict != SOUND and _older(breakage.decision.checkpoint, report.resume_from))
+        failures += not (
+            breakage.report.verdict != SOUND and _another(breakage.decision.checkpoint, report.resume_from)
+        )
     if failures:
         print(f"{failures} step(s) of this demonstration did not end as they should; please report this.")
         return 1
-    print("The sound run was called sound; every broken checkpoint was found and refused, an older one handed out.")
+    print("The sound run was called sound; every broken checkpoint was found and refused, a sound one handed out.")
     return 0
 
 
@@ -71,5 +76,5 @@ def _inside(event: Mapping[str, Any], scratch: str) -> Mapping[str, Any]:
     return {**event, **short}
 
 
-def _older(handed_out: str | None, newest: str | None) -> bool:
+def _another(handed_out: str | None, newest: str | None) -> bool:
     return handed_out is not None and handed_out != newest

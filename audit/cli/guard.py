@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.api import Guarded, consult
@@ -13,6 +13,7 @@ from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
 from audit.decision import Decision, Limits
 from audit.manager import Registry, load
+from audit.pins import PINNED
 from audit.reporters.json import document
 
 EXAMPLES = (
@@ -112,14 +113,20 @@ def _explain(run: str, guarded: Guarded, allowed: bool) -> None:
     decision = guarded.decision
     for item in decision.skipped:
         _say(f"skipped {item.checkpoint}: {item.reason}")
-    if decision.behind:
-        _say(f"note: {decision.behind} steps that were reached before are given up")
-    for note in guarded.report.notes:
+    for note in (*notes(decision), *guarded.report.notes):
         _say(f"note: {note}")
     if decision.refusal is not None:
         _say(f"refused: {run}: {decision.refusal}")
     elif decision.fresh:
         _say(f"start fresh: {'starting over was allowed' if allowed else 'nothing was trained here'}")
+
+
+def notes(decision: Decision) -> Iterator[str]:
+    """What is to be known of what is handed out."""
+    if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
+        yield "handed out is the pin of that checkpoint: the files that were proven, held outside of the rotation"
+    if decision.behind:
+        yield f"{decision.behind} steps that were reached before are given up"
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from audit.pins import pin
 from audit.testing.runs import make_run
 from tests.audit.cli.conftest import Ended, command, one_line
 
@@ -39,6 +40,19 @@ def test_what_was_skipped_is_named_on_stderr(audit: Audit, broken: str) -> None:
     assert skipped.startswith("skipped checkpoint-300: ")
     assert skipped.endswith("(files/missing-optimizer)")
     assert behind == "note: 100 steps that were reached before are given up"
+
+
+def test_a_pin_that_is_handed_out_is_said_to_be_one(audit: Audit, run: str) -> None:
+    assert audit("verify", run).code == 0
+    pin(run, "checkpoint-300")
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+
+    ended = audit("guard", run)
+
+    assert (ended.code, ended.out) == (0, f"{run}/.audit/pinned/checkpoint-300\n")
+    assert ended.err.splitlines()[1:] == [
+        "note: handed out is the pin of that checkpoint: the files that were proven, held outside of the rotation"
+    ]
 
 
 @pytest.mark.parametrize("limits", [["--strict"], ["--max-rollback", "99"]])
