@@ -5,7 +5,6 @@ rotates its last good state away. A pin costs no second copy of the bytes; while
 """
 
 import os
-import shutil
 from collections.abc import Iterator
 
 from audit.errors import AuditError
@@ -19,6 +18,8 @@ def pin(run: str, checkpoint: str) -> str:
     Hard links change the ctime of the files and nothing else. Raises AuditError where the file system has none, or
     where the checkpoint disappears meanwhile; an older pin then stays.
     """
+    import shutil  # only where a pin is made: every verification imports this module
+
     home = os.path.join(run, PINNED)
     target = os.path.join(home, checkpoint)
     source = os.path.join(run, checkpoint)
@@ -36,7 +37,7 @@ def pin(run: str, checkpoint: str) -> str:
         for name in os.listdir(home):
             if name != checkpoint:
                 shutil.rmtree(os.path.join(home, name), ignore_errors=True)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be pinned: {error}") from error
     return target
@@ -47,6 +48,8 @@ def put_back(run: str, checkpoint: str) -> str:
 
     Raises AuditError where one of that name is there, or where it cannot be made.
     """
+    import shutil
+
     target = os.path.join(run, checkpoint)
     scratch = os.path.join(run, ".audit", f"{checkpoint}.{os.getpid()}.tmp")
     if os.path.lexists(target):
@@ -55,7 +58,7 @@ def put_back(run: str, checkpoint: str) -> str:
         shutil.copytree(os.path.join(run, PINNED, checkpoint), scratch, copy_function=_link, symlinks=True)
         os.utime(scratch)  # rotation goes by the time of the directory, and this is the newest one now
         os.rename(scratch, target)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be put back: {error}") from error
     return target
@@ -67,6 +70,8 @@ def detach(run: str, checkpoint: str) -> None:
     Needed before a trainer saves that step again: it opens the old files and writes into them, so the pin would change
     with them, and be torn where that save is cut off.
     """
+    import shutil
+
     target = os.path.join(run, PINNED, checkpoint)
     scratch = f"{target}.{os.getpid()}.tmp"
     if os.path.islink(target):  # none of ours, and it may lead anywhere
@@ -80,7 +85,7 @@ def detach(run: str, checkpoint: str) -> None:
         os.rename(target, old)
         os.rename(scratch, target)
         shutil.rmtree(old)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be copied: {error}") from error
 
