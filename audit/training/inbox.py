@@ -18,6 +18,10 @@ UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
 """Ends of names under which programs write what is not whole yet."""
 
 
+LOCAL = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
+"""File systems on which Linux knows who has a file open."""
+
+
 class InboxGone(AuditError):
     """The inbox is not there: never made, or its disk is not mounted just now."""
 
@@ -96,10 +100,21 @@ def being_written(path: str) -> bool:
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     except OSError as error:
-        return error.errno == errno.EAGAIN
+        return error.errno == errno.EAGAIN and _local(os.fstat(descriptor).st_dev)
     finally:
         os.close(descriptor)
     return False
+
+
+def _local(device: int) -> bool:
+    """Whether a lease on this device tells of writers: NFS and CIFS refuse one wherever they hold none themselves."""
+    name = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            found = [line.partition(" - ")[2].split()[0] for line in mounts if line.split()[2] == name]
+    except (OSError, IndexError):
+        return False
+    return any(kind in LOCAL for kind in found)
 
 
 def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFile]:

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError
+from audit.training import inbox
 from audit.training.config import Data
 from audit.training.inbox import (
     DataFile,
@@ -80,13 +82,13 @@ def test_patterns_say_what_is_data(data: Data) -> None:
 
 
 def test_what_is_no_file_is_left_alone(data: Data) -> None:
-    inbox = Path(data.inbox)
-    (inbox / "directory.jsonl").mkdir()
-    os.mkfifo(inbox / "fifo.jsonl")
-    (inbox / "dangling.jsonl").symlink_to(inbox / "nowhere")
+    home = Path(data.inbox)
+    (home / "directory.jsonl").mkdir()
+    os.mkfifo(home / "fifo.jsonl")
+    (home / "dangling.jsonl").symlink_to(home / "nowhere")
     with socket.socket(socket.AF_UNIX) as stream:
         here = os.getcwd()
-        os.chdir(inbox)  # the name of a socket may not be long
+        os.chdir(home)  # the name of a socket may not be long
         stream.bind("socket.jsonl")
         os.chdir(here)
         assert waiting(data) == ()
@@ -151,7 +153,13 @@ def test_of_a_clock_that_is_ahead_only_what_is_seen_counts(data: Data, monkeypat
     assert still.left(longer) == 0
 
 
-linux = pytest.mark.skipif(not hasattr(__import__("fcntl"), "F_SETLEASE"), reason="Linux alone tells")
+def tells() -> bool:
+    """Whether this system and file system tell who writes."""
+    with tempfile.NamedTemporaryFile() as file:
+        return being_written(file.name)
+
+
+linux = pytest.mark.skipif(not tells(), reason="a local file system of Linux alone tells")
 
 
 @linux
@@ -183,6 +191,17 @@ def test_looking_whether_a_file_is_open_disturbs_neither_its_writers_nor_this_pr
     thread.join()
     assert Path(file.path).read_text().split() == [str(number) for number in range(300)]
     assert signal.getsignal(signal.SIGIO) is before
+
+
+@linux
+def test_where_the_file_system_cannot_know_who_writes_no_file_waits_for_ever(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = put(data, "a.jsonl")
+    with open(file.path, "a"):
+        assert being_written(file.path)
+        monkeypatch.setattr(inbox, "LOCAL", frozenset({"another"}))
+        assert not being_written(file.path)
 
 
 def test_a_file_that_vanished_is_not_being_written(tmp_path: Path) -> None:

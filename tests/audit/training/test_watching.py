@@ -18,6 +18,7 @@ from audit.training.session import Session
 from audit.training.standing import TrainRefused
 from audit.training.watching import Watcher
 from tests.audit.training.conftest import Shop
+from tests.audit.training.test_inbox import linux
 from tests.audit.training.toy import write_rows
 
 Make = Callable[..., Shop]
@@ -128,7 +129,7 @@ def test_a_file_that_is_written_slowly_in_pieces_is_trained_once_it_is_whole(sho
     assert shop.names("rejected") == []
 
 
-@pytest.mark.skipif(not hasattr(__import__("fcntl"), "F_SETLEASE"), reason="Linux alone tells")
+@linux
 def test_a_writer_that_pauses_for_long_is_waited_for_as_long_as_it_has_the_file_open(
     shop: Shop, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
