@@ -172,7 +172,11 @@ class Standing:
             if item.severity is Severity.ERROR and (mine or new):
                 return report, f"{item.message} ({item.rule})"
         if not checkpoint.resumable or not checkpoint.sealed:
-            return report, f"{checkpoint.name} is not resumable" if not checkpoint.resumable else "it was not sealed"
+            why = f"; {report.notes[-1]}" if report.notes else ""
+            return (
+                report,
+                f"{checkpoint.name} is not resumable" if not checkpoint.resumable else f"it was not sealed{why}",
+            )
         return report, None
 
     def losses(self, begun: int, step: int) -> tuple[tuple[int, float], ...]:
