@@ -19,6 +19,7 @@ from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu
 
+NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 SCRATCH = os.path.join(".audit", "scratch")
 
 
@@ -248,7 +249,7 @@ def _failure(error: BaseException, request: LegRequest, step: int | None, torch:
     """Say in one line why training failed, and of which kind it is."""
     text = f"{type(error).__name__}: {_first_line(error)}"
     memory = getattr(torch, "OutOfMemoryError", MemoryError)
-    if isinstance(error, (memory, MemoryError)) or "out of memory" in str(error).lower():
+    if isinstance(error, (memory, MemoryError)) or any(words in str(error) for words in NO_MEMORY):
         return LegFailed(text, "out-of-memory", step)
     # torch and safetensors write through Rust and C++, whose errors carry no errno.
     known = (errno.ENOSPC, errno.EDQUOT)
