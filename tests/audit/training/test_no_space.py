@@ -117,4 +117,4 @@ def test_a_disk_that_fails_at_any_act_costs_nothing(code: int, from_then_on: boo
 
 @pytest.mark.parametrize("from_then_on", [False, True], ids=["once", "from then on"])
 def test_a_disk_that_fails_at_some_acts_costs_nothing(from_then_on: bool) -> None:
-    each_act(67, from_then_on)
+    each_act(149, from_then_on)
