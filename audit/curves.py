@@ -233,7 +233,7 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
         checkpoint.step,
         state,
         reason,
-        summary is not None and summary.sealed,
+        state == RESUMABLE and summary is not None and summary.sealed,  # what is broken is not what was sealed
         checkpoint.name == report.resume_from,
         line.remark == "best",
         line.epoch if isinstance(line.epoch, int | float) else None,

@@ -99,6 +99,14 @@ def test_a_sealed_checkpoint_is_told_apart(tmp_path: Path) -> None:
     assert all(mark.sealed for mark in curves_of(found.run, found.report).marks)
     assert not any(mark.sealed for mark in shown(make_run(tmp_path / "other")).marks)
 
+    Path(path, "checkpoint-300", "optimizer.pt").write_bytes(Path(path, "checkpoint-200", "optimizer.pt").read_bytes())
+    found = verify_run(path)
+    assert [(mark.state, mark.sealed) for mark in curves_of(found.run, found.report).marks] == [
+        ("resumable", True),
+        ("resumable", True),
+        ("broken", False),
+    ]
+
 
 def test_without_any_readable_state_the_checkpoints_are_still_there(tmp_path: Path) -> None:
     path = make_run(tmp_path / "run")
