@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.cli.progress_of_training import _TEXTS, Lines, Screen, json_line, text_of
+from audit.cli.progress_of_training import _TEXTS, Screen, json_line, text_of
 
 BATCH = {
     "event": "batch",
