@@ -42,7 +42,7 @@ class HFTrainer:
 
     def schema(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the tables [model], [adapter] and [arguments]; with the fields of the installed libraries."""
-        from audit_hf_trainer.training.fields import schema
+        from audit_hf_trainer.tables import schema
 
         return schema()
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import enum
+import json
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -28,6 +30,15 @@ def schema() -> Mapping[str, Mapping[str, Any]]:
         "adapter": _table(LoraConfig, REFUSED_OF_ADAPTER),
         "arguments": _table(TrainingArguments, REFUSED),
     }
+
+
+def main() -> None:
+    """Print the schema as JSON, or why there is none; see :mod:`audit_hf_trainer.tables`."""
+    try:
+        answer: Mapping[str, Any] = {"schema": schema()}
+    except AuditError as error:
+        answer = {"error": str(error)}
+    sys.stdout.write(f"\n{json.dumps(answer)}\n")
 
 
 def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
