@@ -53,7 +53,7 @@ def _train(
         raise AuditError(f"{request.resume_from} is of step {first}, not of step {request.first_step}")
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
-    arguments = _arguments(request, transformers)
+    arguments = _arguments(request, torch, transformers)
     tell({"event": "phase", "text": "reading the data"})
     tokenizer = _tokenizer(request.settings.get("model", {}), transformers)
     vocabulary, positions = _limits(request.settings.get("model", {}), transformers)
@@ -109,11 +109,11 @@ def _libraries() -> Iterator[tuple[Any, Any, Any]]:
     yield torch, transformers, peft
 
 
-def _arguments(request: LegRequest, transformers: Any) -> Any:
+def _arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
     """Make TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
     fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
-    if fields["use_cpu"]:
-        fields.setdefault("dataloader_pin_memory", False)
+    if fields["use_cpu"] or not torch.accelerator.is_available():
+        fields.setdefault("dataloader_pin_memory", False)  # there is no device to copy to; torch would warn
     try:
         arguments = transformers.TrainingArguments(**fields)
     except (TypeError, ValueError) as error:
