@@ -53,12 +53,17 @@ def peak(legs: Sequence[int], there: Sequence[Size], one: Size, limit: int | Non
     used, worst = Size(0, 0), Size(0, 0)
     pinned = kept[-1] if kept else None
     for saves in legs:
-        for _ in range(saves):
+        if most is None:  # nothing is deleted: all add up, and the last is the one that the next leg begins with
+            used = Size(used.bytes + saves * one.bytes, used.inodes + saves * one.inodes)
+            worst = used
+            continue
+        # Once every checkpoint here is one of this leg's, further saves change nothing.
+        for _ in range(min(saves, len(kept) + most + 2)):
             number += 1
             kept.append((number, one))
             used = _plus(used, one, 1)
             worst = Size(max(worst.bytes, used.bytes), max(worst.inodes, used.inodes))
-            while most is not None and len(kept) > most:
+            while len(kept) > most:
                 old = kept.popleft()
                 if old != pinned:
                     used = _plus(used, old[1], -1)

@@ -22,6 +22,7 @@ REFUSED: Mapping[str, str] = {
     "train_sampling_strategy": "audit train owns the order of the data; data.shuffle = false takes that of the file",
     "dataloader_drop_last": "the last examples of a batch would never be trained",
     "auto_find_batch_size": "the number of examples in a step must not change by itself",
+    "load_best_model_at_end": "a batch ends where the next one goes on, with the newest weights; audit best names the best",
     "save_only_model": "nothing can be resumed from a checkpoint without optimizer state",
     "do_train": _LEG,
     "do_eval": "name a file with data.eval, and set arguments.eval_strategy",
@@ -147,8 +148,12 @@ def check(settings: Mapping[str, Any]) -> None:
         raise ConfigError("arguments.warmup_steps: below 1 it is a share of schedule.total_steps, which is not given")
     if kind == "constant" and warmup:
         raise ConfigError("arguments.warmup_steps: constant has no warm-up; take constant_with_warmup")
-    if arguments.get("load_best_model_at_end") and arguments.get("eval_strategy", "no") == "no":
-        raise ConfigError("arguments.load_best_model_at_end: needs arguments.eval_strategy and a file data.eval")
+    keeps_best = arguments.get("metric_for_best_model") or kind == "reduce_lr_on_plateau"
+    if arguments.get("save_total_limit") == 1 and (keeps_best or arguments.get("save_strategy") == "best"):
+        raise ConfigError(
+            "arguments.save_total_limit: with 1 and a best model to keep Trainer deletes the newest checkpoint when a batch "
+            "ends, and nothing is left to go on from; take 2"
+        )
 
 
 def _check_model(model: Mapping[str, Any]) -> None:

@@ -62,3 +62,9 @@ def test_what_is_free_is_asked_of_the_nearest_directory_that_is_there(tmp_path: 
 )
 def test_bytes_are_shown_as_disks_are_sold(number: int, text: str) -> None:
     assert shown_bytes(number) == text
+
+
+def test_a_million_million_saves_are_counted_at_once() -> None:
+    one = Size(10, 2)
+    assert peak([10**12, 3], [one], one, None) == Size(10 * (10**12 + 3), 2 * (10**12 + 3))
+    assert peak([10**12, 10**12], [one] * 5, one, 2) == peak([20, 20], [one] * 5, one, 2)
