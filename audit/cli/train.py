@@ -2,13 +2,15 @@
 
 import argparse
 import gc
+import os
+import time
 
 from audit.cli.parser import complain
 from audit.cli.progress_of_training import Lines, Screen
 from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
-from audit.training.loop import Wishes, train
+from audit.training.loop import ITS_SAY, Wishes, train
 from audit.training.standing import TrainRefused
 
 EXAMPLES = (
@@ -44,9 +46,11 @@ def call(arguments: argparse.Namespace) -> int:
     )
     shown = Lines() if arguments.log_format == "json" else Screen(arguments.quiet > 0, bar=arguments.verbose == 0)
     with shown:
+        begun = False
         try:
             registry = load()
             config, trainer = read_train_config(arguments.config, registry)
+            begun = True
             return train(config, trainer, registry, shown.say, wishes)
         except TrainRefused as error:
             shown.close()
@@ -56,6 +60,14 @@ def call(arguments: argparse.Namespace) -> int:
                 complain("train", error)
             return 1
         except AuditError as error:
+            if not begun and _follows():
+                time.sleep(ITS_SAY)  # the launcher ends the others as soon as one has ended
+                return 2
             if arguments.log_format == "json":
                 shown.say({"event": "error", "reason": str(error)})
             raise
+
+
+def _follows() -> bool:
+    """Whether a launcher started this as one of several on this machine, and another one finds the same and says so."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"

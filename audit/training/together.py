@@ -17,6 +17,9 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds that a process waits for process 0 after its part of a leg failed: that one may wait for it in the leg."""
 
+FIRST_PATIENCE = 10.0
+"""Seconds that process 0 waits after its part of a leg failed, and was recorded."""
+
 
 class Ended(Exception):
     """Process 0 has ended the training and said why; this one ends with the same ``code`` and says nothing."""
@@ -55,7 +58,7 @@ class Together:
             return decide()
         early = attempt() if self.rank == 0 and isinstance(outcome, AuditError) else None
         try:
-            with self._not_for_ever(outcome):
+            with self._not_for_ever(outcome, raised):
                 good, value = self._team.share((lambda: early) if early is not None else attempt)
         except AuditError:
             if not raised:
@@ -99,23 +102,36 @@ class Together:
             self._interruptible = False
 
     @contextmanager
-    def _not_for_ever(self, outcome: LegResult | AuditError | None) -> Iterator[None]:
-        """Say why the leg failed here, and end if process 0 does not come: it may wait for this one in the same leg.
+    def _not_for_ever(self, outcome: LegResult | AuditError | None, raised: list[BaseException]) -> Iterator[None]:
+        """Say why the leg failed here, and end if the others do not come: they may wait for this one in the same leg.
 
         What is wrong with the data or the configuration, every process finds, so that is said once, by process 0.
         """
-        if self.rank == 0 or not isinstance(outcome, LegFailed):
+        if not isinstance(outcome, LegFailed) or (self.rank == 0 and not raised):
             yield
             return
-        sys.stderr.write(f"audit train: process {self.rank}: {' '.join(outcome.reason.split())}\n")
-        sys.stderr.flush()
-        timer = threading.Timer(PATIENCE, os._exit, (1,))
+        reason = f"{raised[0]}" if self.rank == 0 else f"process {self.rank}: {outcome.reason}"
+        words = f"audit train: {' '.join(reason.split())}\n"
+
+        def end() -> None:
+            if self.rank == 0:
+                _say(words)
+            os._exit(_code(raised[0]) if raised else 1)
+
+        if self.rank != 0:
+            _say(words)
+        timer = threading.Timer(PATIENCE if self.rank != 0 else FIRST_PATIENCE, end)
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+
+
+def _say(words: str) -> None:
+    sys.stderr.write(words)
+    sys.stderr.flush()
 
 
 def _code(error: BaseException) -> int:
