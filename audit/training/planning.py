@@ -191,10 +191,9 @@ class _Foresight(Session):
         self.notes = notes
         settle = config.watch.settle_seconds
         config = config._replace(watch=config.watch._replace(settle_seconds=0.0))
-        super().__init__(config, trainer, registry, self._hear, **wishes)
+        self._virtual = _Shelf(config.data)
+        super().__init__(config, trainer, registry, self._hear, books=books, shelf=self._virtual, **wishes)
         self.options = config.verify._replace(ledger=False)
-        self._books = books
-        self._shelf: _Shelf = _Shelf(config.data)
         self._decided = decided
         self._asides: list[Aside] = []
         fresh = [file.name for file in self._shelf.waiting() if settled(file, settle)]
@@ -315,11 +314,11 @@ class _Foresight(Session):
         for batch in done:
             file = self._shelf.find(batch, inbox=True)
             if file is not None:
-                self._shelf.gone.add(file.path)
+                self._virtual.gone.add(file.path)
             self._books.record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file})
         return bool(done)
 
     def _aside(self, file: DataFile, digest: str, event: str, reason: str) -> None:
-        self._shelf.gone.add(file.path)
+        self._virtual.gone.add(file.path)
         self._books.record({"event": event, "batch": digest, "file": file.name, "reason": reason})
         self._asides.append(Aside(file.name, event, reason))

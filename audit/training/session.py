@@ -9,19 +9,18 @@ import math
 import os
 import re
 import time
-from typing import Any
 
 from audit import batches
 from audit.batches import Batch, Segment, Timeline
 from audit.errors import AuditError, ConfigError
 from audit.ledger import LedgerError
-from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult, TrainingBackend
+from audit.legs import BadData, LegFailed, LegResult, TrainingBackend
 from audit.manager import Registry
 from audit.pins import detach, pin, pinned_names
 from audit.proving import proving
-from audit.rows import count_rows, inspect
 from audit.training.books import Books
 from audit.training.config import TrainConfig
+from audit.training.drafting import Drafting
 from audit.training.holding import Holding
 from audit.training.inbox import DataFile, Stillness, retire, set_aside, unchanged
 from audit.training.objections import object_to
@@ -38,7 +37,7 @@ class Session:
 
     ``processes`` train together. ``decay``: the files that wait now are the last ones, the rate may fall at their end.
     ``skip_lost``: go on where a step back gave up batches whose files are gone. ``allow_fresh``: start over where nothing
-    can be resumed.
+    can be resumed. ``books`` and ``shelf`` stand for those of the run and of its data where a session only looks ahead.
     """
 
     def __init__(
@@ -52,14 +51,17 @@ class Session:
         decay: bool = False,
         skip_lost: bool = False,
         allow_fresh: bool = False,
+        books: Books | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self.config, self.trainer, self.registry, self.say = config, trainer, registry, say
-        self.processes, self.decay, self.skip_lost = processes, decay, skip_lost
+        self.processes, self.skip_lost = processes, skip_lost
         # The lock keeps other trainings away: what is half-written is so for good.
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self.set_aside = 0
         self.trained = 0
-        self._books, self._shelf = Books(config.run), Shelf(config.data)
+        self._books, self._shelf = books or Books(config.run), shelf or Shelf(config.data)
+        self._drafting = Drafting(config, trainer, self._shelf, processes, decay)
         self._holding, self.stillness = Holding(config.data.inbox), Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._standing = Standing(config.run, self.options, limits, registry, self._books, say)
@@ -107,7 +109,7 @@ class Session:
                 self._lost(later, step)
                 return True
             past = timeline.trained(later.digest, step)
-            return self._plan(timeline, file, later.digest, step, checkpoint, past, retired=True)
+            return self._drafting.draft(timeline, file, later.digest, step, checkpoint, past, retired=True)
         return self._from_inbox(timeline, step, checkpoint)
 
     def _go_on(
@@ -126,7 +128,9 @@ class Session:
             self._lost(batch, step)
             return True
         past = owner, owner.example_at(step)
-        return self._plan(timeline, file, batch.digest, step, checkpoint, past, retired=batch.state == batches.RETIRED)
+        return self._drafting.draft(
+            timeline, file, batch.digest, step, checkpoint, past, retired=batch.state == batches.RETIRED
+        )
 
     def _was_finished(self, batch: Batch) -> bool:
         """Whether the batch was once trained to its end, before the run went back."""
@@ -148,102 +152,12 @@ class Session:
                 self._aside(file, digest, batches.DUPLICATE, f"the same bytes were trained as {before.file}, {steps}")
                 return True
             try:
-                return self._plan(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
+                return self._drafting.draft(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
             except BadData as error:
                 if unchanged(file):  # otherwise it is being written again
                     self._reject(file, digest, error)
                 return True
         return None
-
-    def _plan(
-        self,
-        timeline: Timeline,
-        file: DataFile,
-        digest: str,
-        step: int,
-        checkpoint: str | None,
-        past: tuple[Segment, int] | None,
-        retired: bool = False,
-    ) -> Work:
-        """Work out the leg; ``past`` is what was trained of the file before, and how many examples that were.
-
-        Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit, AuditError where the
-        ledger tells something else of the file than is in it.
-        """
-        config, plan = self.config, past[0].plan if past is not None else {}
-        epochs = _number(plan.get("epochs"), config.data.epochs)
-        first = past[1] if past is not None else 0
-        per_step = self.trainer.examples_per_step(config.settings, self.processes)
-        examples = self._count(file, epochs, per_step)
-        if past is not None:
-            told = past[0].examples
-            if examples not in (None, told) and (told is not None or self.trainer.reads_rows):
-                raise AuditError(
-                    f"{file.path}: makes {examples} examples, but according to the ledger {told}: one of them was edited, "
-                    "so nobody knows which examples were trained; start a new run from the newest checkpoint"
-                )
-            examples = told
-        order = plan.get("order") if past is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
-        last = None
-        if per_step is not None and examples is not None:
-            last = step + math.ceil((examples - first) / per_step)
-        horizon, decay_steps = self._horizon(timeline, file, step, last)
-        request = LegRequest(
-            run=config.run,
-            resume_from=os.path.join(config.run, checkpoint) if checkpoint is not None else None,
-            first_step=step,
-            last_step=last,
-            data=LegData(file.path, order, epochs, first, config.data.options),
-            settings=config.settings,
-            seed=config.seed,
-            horizon=horizon,
-            decay_steps=decay_steps,
-        )
-        begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
-        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs, retired)
-
-    def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
-        """Return how many examples a file makes; None where nobody asks, or where only the backend knows its rows."""
-        if self.trainer.reads_rows:
-            return inspect(file.path, self.config.data.options.get("format", "auto")).count * epochs
-        if per_step is None or not file.name.lower().endswith((".jsonl", ".parquet")):
-            return None
-        return count_rows(file.path) * epochs
-
-    def _horizon(
-        self, timeline: Timeline, file: DataFile, step: int, last: int | None
-    ) -> tuple[int | None, int | None]:
-        """Return where the schedule ends and how many steps before it the rate falls. Raises TrainRefused."""
-        config = self.config
-        horizon, decay_steps = config.total_steps, None
-        if config.decay_steps is not None:
-            asked = timeline.segments[-1].plan if timeline.segments else {}
-            horizon = _number(asked.get("horizon"), None)
-            decay_steps = _number(asked.get("decay_steps"), config.decay_steps)
-            if horizon is None and self.decay and last is not None:
-                horizon = last + self._steps_of_the_others(timeline, file)
-                decay_steps = min(config.decay_steps, horizon - step)
-        if horizon is not None and (last or step + 1) > horizon:
-            raise TrainRefused(
-                f"{file.name}: would be trained to step {last}, but the schedule ends at step {horizon}: there the learning "
-                "rate has fallen to its end, and going on would make it jump; start a new run from these weights, with a "
-                "larger schedule.total_steps"
-            )
-        return horizon, decay_steps
-
-    def _steps_of_the_others(self, timeline: Timeline, file: DataFile) -> int:
-        """How many steps the other files that wait will take."""
-        per_step = self.trainer.examples_per_step(self.config.settings, self.processes)
-        total = 0
-        for other in self._shelf.waiting():
-            if other.path == file.path or timeline.batch(self._shelf.digest(other)) is not None:
-                continue
-            try:
-                count = self._count(other, self.config.data.epochs, per_step)
-            except BadData:
-                continue  # it will be set aside
-            total += math.ceil((count or 0) / (per_step or 1))
-        return total
 
     def _hold(self, work: Work) -> Work | None:
         """Let the leg read a file that stays what it is; None where it is another one by now."""
@@ -443,8 +357,3 @@ def _thinned(losses: tuple[tuple[int, float], ...]) -> list[list[float]]:
     every = max(1, math.ceil(len(losses) / KEPT_LOSSES))
     kept = [*losses[::every], *losses[-1:]] if losses else []
     return [[step, loss] for step, loss in dict(kept).items() if math.isfinite(loss)]
-
-
-def _number(value: Any, default: Any) -> Any:
-    """A number from the ledger, which may hold anything."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 53 else default

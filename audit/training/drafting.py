@@ -1,0 +1,119 @@
+"""The next leg, worked out: how many examples and steps, from where to where, in which order, on which schedule."""
+
+import math
+import os
+from typing import Any
+
+from audit.batches import Segment, Timeline
+from audit.errors import AuditError
+from audit.legs import BadData, LegData, LegRequest, TrainingBackend
+from audit.rows import count_rows, inspect
+from audit.training.config import TrainConfig
+from audit.training.inbox import DataFile
+from audit.training.shelf import Shelf
+from audit.training.standing import TrainRefused
+from audit.training.work import Work
+
+
+class Drafting:
+    """Works out legs by one configuration; ``decay``: the files that wait now are the last ones."""
+
+    def __init__(
+        self, config: TrainConfig, trainer: TrainingBackend, shelf: Shelf, processes: int, decay: bool
+    ) -> None:
+        self._config, self._trainer, self._shelf = config, trainer, shelf
+        self._processes, self._decay = processes, decay
+
+    def draft(
+        self,
+        timeline: Timeline,
+        file: DataFile,
+        digest: str,
+        step: int,
+        checkpoint: str | None,
+        past: tuple[Segment, int] | None,
+        retired: bool = False,
+    ) -> Work:
+        """Work out the leg; ``past`` is what was trained of the file before, and how many examples that were.
+
+        Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit, AuditError where the
+        ledger tells something else of the file than is in it.
+        """
+        config, plan = self._config, past[0].plan if past is not None else {}
+        epochs = _number(plan.get("epochs"), config.data.epochs)
+        first = past[1] if past is not None else 0
+        per_step = self._trainer.examples_per_step(config.settings, self._processes)
+        examples = self._count(file, epochs, per_step)
+        if past is not None:
+            told = past[0].examples
+            if examples not in (None, told) and (told is not None or self._trainer.reads_rows):
+                raise AuditError(
+                    f"{file.path}: makes {examples} examples, but according to the ledger {told}: one of them was edited, "
+                    "so nobody knows which examples were trained; start a new run from the newest checkpoint"
+                )
+            examples = told
+        order = plan.get("order") if past is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
+        last = None
+        if per_step is not None and examples is not None:
+            last = step + math.ceil((examples - first) / per_step)
+        horizon, decay_steps = self._horizon(timeline, file, step, last)
+        request = LegRequest(
+            run=config.run,
+            resume_from=os.path.join(config.run, checkpoint) if checkpoint is not None else None,
+            first_step=step,
+            last_step=last,
+            data=LegData(file.path, order, epochs, first, config.data.options),
+            settings=config.settings,
+            seed=config.seed,
+            horizon=horizon,
+            decay_steps=decay_steps,
+        )
+        begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
+        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs, retired)
+
+    def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
+        """Return how many examples a file makes; None where nobody asks, or where only the backend knows its rows."""
+        if self._trainer.reads_rows:
+            return inspect(file.path, self._config.data.options.get("format", "auto")).count * epochs
+        if per_step is None or not file.name.lower().endswith((".jsonl", ".parquet")):
+            return None
+        return count_rows(file.path) * epochs
+
+    def _horizon(
+        self, timeline: Timeline, file: DataFile, step: int, last: int | None
+    ) -> tuple[int | None, int | None]:
+        """Return where the schedule ends and how many steps before it the rate falls. Raises TrainRefused."""
+        config = self._config
+        horizon, decay_steps = config.total_steps, None
+        if config.decay_steps is not None:
+            asked = timeline.segments[-1].plan if timeline.segments else {}
+            horizon = _number(asked.get("horizon"), None)
+            decay_steps = _number(asked.get("decay_steps"), config.decay_steps)
+            if horizon is None and self._decay and last is not None:
+                horizon = last + self._steps_of_the_others(timeline, file)
+                decay_steps = min(config.decay_steps, horizon - step)
+        if horizon is not None and (last or step + 1) > horizon:
+            raise TrainRefused(
+                f"{file.name}: would be trained to step {last}, but the schedule ends at step {horizon}: there the learning "
+                "rate has fallen to its end, and going on would make it jump; start a new run from these weights"
+            )
+        return horizon, decay_steps
+
+    def _steps_of_the_others(self, timeline: Timeline, file: DataFile) -> int:
+        """How many steps the other files that wait will take."""
+        per_step = self._trainer.examples_per_step(self._config.settings, self._processes)
+        total = 0
+        for other in self._shelf.waiting():
+            if other.path == file.path or timeline.batch(self._shelf.digest(other)) is not None:
+                continue
+            try:
+                count = self._count(other, self._config.data.epochs, per_step)
+            except BadData:
+                continue  # it will be set aside
+            total += math.ceil((count or 0) / (per_step or 1))
+        return total
+
+
+def _number(value: Any, default: Any) -> Any:
+    """A number from the ledger, which may hold anything."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 53 else default
