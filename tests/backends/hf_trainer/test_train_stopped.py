@@ -24,12 +24,12 @@ pytestmark = [
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 FAILURES = [
-    ("oom", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB."),
-    ("memory", "RuntimeError: "),
-    ("python-memory", "MemoryError: no message"),
-    ("abort", "the training process was killed by SIGABRT"),
-    ("kill", "the training process was killed by SIGKILL, perhaps because memory ran out"),
-    ("exit", "the training process ended with code 3, without a result; its last words: the driver is gone"),
+    ("oom", "out-of-memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB."),
+    ("memory", "out-of-memory", "RuntimeError: "),
+    ("python-memory", "out-of-memory", "MemoryError: no message"),
+    ("abort", "killed", "the training process was killed by SIGABRT"),
+    ("kill", "killed", "the training process was killed by SIGKILL, perhaps because memory ran out"),
+    ("exit", "exit", "the training process ended with code 3, without a result; its last words: the driver is gone"),
 ]
 
 FULL = re.compile("no space left where the run lies|No space left on device|disk is full|are free")
@@ -110,8 +110,10 @@ def test_interrupted_by_a_terminal_only_one_of_them_decides(tmp_path: Path, stra
     shop.check(straight)
 
 
-@pytest.mark.parametrize(("what", "reason"), FAILURES)
-def test_a_failure_leaves_the_batch_and_says_why(what: str, reason: str, tmp_path: Path, straight: Continuous) -> None:
+@pytest.mark.parametrize(("what", "kind", "reason"), FAILURES, ids=[item[0] for item in FAILURES])
+def test_a_failure_leaves_the_batch_and_says_why(
+    what: str, kind: str, reason: str, tmp_path: Path, straight: Continuous
+) -> None:
     shop = filled(tmp_path)
     first = shop.call(code=1, WITNESS_ACT=f"{what}@4")
     assert first.stderr.startswith(f"audit train: a.jsonl: failed at step 3: {reason}")
@@ -122,7 +124,7 @@ def test_a_failure_leaves_the_batch_and_says_why(what: str, reason: str, tmp_pat
 
     told = shop.history()
     assert reason[:30] in told
-    assert [len(item["failures"]) for item in shop.rows()] == [2]
+    assert [(item["failures"], item["failed_at"], item["kind"]) for item in shop.rows()] == [(2, 3, kind)]
     shop.call()
     shop.check(straight)
 
