@@ -56,6 +56,8 @@ def test_the_table_of_keys_is_that_of_the_schema() -> None:
 
 
 def test_the_defaults_in_the_table_are_those_of_the_program(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    pytest.importorskip("peft", reason="the extra hf is not installed")
     (tmp_path / "train.toml").write_text('run = "run"\n[data]\ninbox = "inbox"\n[model.random]\n')
     config, _ = read_train_config(str(tmp_path / "train.toml"), load())
     told = {cells[0].strip("`"): cells[1].strip("`") for cells in rows(section("All keys")) if len(cells) == 3}
@@ -122,6 +124,7 @@ def test_every_event_is_in_the_table() -> None:
 
 
 def test_every_event_has_the_fields_of_the_table(tmp_path: Path) -> None:
+    pytest.importorskip("watchfiles", reason="the extra watch is not installed")
     seen: list[Any] = []
 
     def shop(name: str, **parts: str) -> Shop:

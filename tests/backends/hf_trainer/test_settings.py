@@ -7,7 +7,7 @@ import pytest
 from audit.errors import ConfigError
 from audit_hf_trainer.settings import REFUSED, check, schedule_of
 
-MODEL = {"random": {}}
+MODEL: dict[str, Any] = {"random": {}}
 
 
 def settings(arguments: dict[str, Any] | None = None, model: Any = MODEL, **schedule: int) -> dict[str, Any]:
