@@ -30,7 +30,7 @@ def test_another_model_is_an_error(run: str, plan: Planned, base: str) -> None:
         ("base/tiny", "base/tiny"),
         ("base/tiny", "/models/tiny"),
         ("/old/models/tiny/", "/new/tiny"),
-        ("/root/.cache/huggingface/hub/models--base--tiny/snapshots/0123abcd", "base/tiny"),
+        ("/home/me/.cache/huggingface/hub/models--base--tiny/snapshots/0123abcd", "base/tiny"),
         ("./tiny", "base/tiny"),
     ],
 )
