@@ -11,13 +11,13 @@ import signal
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
 from audit.errors import AuditError, ConfigError
 from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell, TrainingBackend
+from audit.signals import caught
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 _TAIL = 4096
@@ -176,9 +176,6 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
     A second SIGINT, by an impatient hand, raises KeyboardInterrupt at once. Only the main thread may catch signals.
     """
     asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
 
     def pass_on(number: int, frame: object) -> None:
         asked.append(number)
@@ -187,12 +184,8 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
         if child.poll() is None:
             child.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with caught(pass_on):
         yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:

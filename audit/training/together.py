@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from audit.errors import AuditError
 from audit.legs import LegFailed, LegResult, Team
+from audit.signals import STOP, caught
 from audit.training.process import Stopped
 from audit.training.standing import TrainRefused
 
@@ -75,22 +76,14 @@ class Together:
 
         Of several processes only process 0 listens, and only while it decides: the others hear of it from there.
         """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
 
         def stop(number: int, frame: object) -> None:
             self.came.append(number)
             if self._interruptible:
                 raise Stopped if number == signal.SIGTERM else KeyboardInterrupt
 
-        numbers = (signal.SIGTERM,) if self.size == 1 else (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, stop) for number in numbers}
-        try:
+        with caught(stop, (signal.SIGTERM,) if self.size == 1 else STOP):
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     def _interrupted_by_signals(self, decide: Callable[[], T]) -> T:
         self._interruptible = True

@@ -5,16 +5,15 @@ import selectors
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import FrameType
 from typing import Any
 
 from audit.errors import ConfigError
 from audit.legs import LegFailed, LegRequest, LegResult, Tell
 from audit.manager import load
+from audit.signals import caught
 from audit_command import keeper
 from audit_command.progress import Progress, Saved
 from audit_command.settings import STOP_SECONDS, Call, call_for
@@ -222,19 +221,8 @@ class Running:
 @contextmanager
 def _signals(stop: Any) -> Iterator[None]:
     """Call ``stop`` for SIGINT and SIGTERM; only the main thread can, in another one nobody asks to stop."""
-    if threading.current_thread() is not threading.main_thread():
+    with caught(lambda number, _: stop(number)):
         yield
-        return
-
-    def handle(number: int, _: FrameType | None) -> None:
-        stop(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _why(call: Call, how: str) -> str:

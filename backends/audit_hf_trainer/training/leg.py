@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 
 from audit.errors import AuditError, ConfigError
 from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell
+from audit.signals import STOP, caught
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu
@@ -294,9 +294,7 @@ def _signals(stop: Any) -> Iterator[None]:
 
     Before the first step they do what they did before. Several processes stop only after a step, all after the same.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+    before = {number: signal.getsignal(number) for number in STOP}
 
     def note(number: int, frame: object) -> None:
         if stop.signal is not None and number == signal.SIGINT:  # asked again, by hand: now
@@ -307,12 +305,8 @@ def _signals(stop: Any) -> Iterator[None]:
             return
         stop.signal = number
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with caught(note):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextlib.contextmanager
