@@ -49,6 +49,11 @@ def trained(data: Data) -> tuple[DataFile, ...]:
     return tuple(sorted(_files(data.done, ("*",), False), key=lambda file: file.name))
 
 
+def rejected(data: Data) -> tuple[DataFile, ...]:
+    """Return the files that were set aside."""
+    return tuple(sorted(_files(data.rejected, ("*",), False), key=lambda file: file.name))
+
+
 class Stillness:
     """Which files are whole: those that have stood still for ``seconds`` and that no program has open for writing.
 
@@ -180,6 +185,8 @@ def retire(file: DataFile, data: Data) -> str | None:
 
 def set_aside(file: DataFile, data: Data) -> str:
     """Move a file that is not trained to ``rejected``, untouched; return where it lies now. Raises AuditError."""
+    if os.path.dirname(file.path) == data.rejected:
+        return file.path
     return _move(file, data.rejected)
 
 

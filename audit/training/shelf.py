@@ -1,12 +1,12 @@
 """Data files by what is in them: the file of a batch is known by its digest, whatever it is called now."""
 
-from audit.batches import Batch
+from audit.batches import RETIRED, Batch
 from audit.training.config import Data
-from audit.training.inbox import DataFile, digest_of, trained, unchanged, waiting
+from audit.training.inbox import DataFile, digest_of, rejected, trained, unchanged, waiting
 
 
 class Shelf:
-    """The files of the inbox and of ``done``; each is read once for its digest, as long as it stays as it is."""
+    """The files of the inbox, of ``done`` and ``rejected``; each is read once for its digest, as long as it stays as it is."""
 
     def __init__(self, data: Data) -> None:
         self._data = data
@@ -17,8 +17,15 @@ class Shelf:
         return waiting(self._data)
 
     def find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
-        """Return the file of a batch: by its digest, the one of the same name first."""
-        places = self.waiting() if inbox else (*self.waiting(), *trained(self._data))
+        """Return the file of a batch: by its digest, the one of the same name first.
+
+        A batch that was trained before may lie among those that were set aside: a copy of it was dropped again.
+        """
+        places = self.waiting()
+        if not inbox:
+            places += trained(self._data)
+            if batch.state == RETIRED or batch.legs > 1:
+                places += rejected(self._data)
         for file in sorted(places, key=lambda item: item.name != batch.file):
             if self.digest(file) == batch.digest:
                 return file

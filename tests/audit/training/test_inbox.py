@@ -343,3 +343,11 @@ def test_a_file_that_is_gone_is_said_to_be(data: Data) -> None:
         set_aside(file, data)
     with pytest.raises(AuditError, match="cannot be deleted: No such file or directory"):
         retire(file, data._replace(after="delete"))
+
+
+def test_a_file_that_was_set_aside_before_stays_where_it_is(data: Data) -> None:
+    place = set_aside(put(data, "a.jsonl"), data)
+    file = seen(place, "a.jsonl")
+    assert file is not None
+    assert set_aside(file, data) == place
+    assert names(data.rejected) == ["a.jsonl"]

@@ -269,6 +269,23 @@ def test_a_file_put_back_after_a_step_back_is_trained_again(make_shop: Make) -> 
     assert shop.names("inbox") == []
 
 
+def test_after_a_step_back_a_copy_that_was_set_aside_is_as_good_as_the_file(make_shop: Make) -> None:
+    shop = make_shop(toy="save_steps = 99")
+    shop.drop("a.jsonl", [1, 2])
+    shop.drop("b.jsonl", [3, 4])
+    shop.train()
+    shop.drop("copy.jsonl", [3, 4])
+    shop.train()
+    (shop.home / "done" / "b.jsonl").unlink()
+    (shop.run / "checkpoint-2" / "scheduler.pt").unlink()
+    shutil.rmtree(shop.run / ".audit" / "pinned")
+
+    assert shop.train() == 0
+
+    assert sorted(shop.trained()) == [1, 2, 3, 4]
+    assert shop.names("rejected") == ["copy.jsonl"]
+
+
 def test_a_changed_batch_size_in_the_middle_of_a_batch_loses_no_example(shop: Shop) -> None:
     shop.drop("a.jsonl", list(range(11)))
     shop.backend.stop_after = 2
