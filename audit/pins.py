@@ -5,11 +5,13 @@ rotates its last good state away. A pin costs no second copy of the bytes; while
 """
 
 import os
+import re
 from collections.abc import Iterator
 
 from audit.errors import AuditError
 
 PINNED = os.path.join(".audit", "pinned")
+_CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})", re.ASCII)
 
 
 def pin(run: str, checkpoint: str) -> str:
@@ -41,6 +43,14 @@ def pin(run: str, checkpoint: str) -> str:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be pinned: {error}") from error
     return target
+
+
+def keep_apart(run: str, step: int) -> None:
+    """Detach every pin of a step beyond ``step``: a training that goes on from there saves them anew. Raises AuditError."""
+    for name in pinned_names(run):
+        found = _CHECKPOINT.fullmatch(name)
+        if found and int(found[1]) > step:
+            detach(run, name)
 
 
 def put_back(run: str, checkpoint: str) -> str:

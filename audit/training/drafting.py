@@ -32,7 +32,6 @@ class Drafting:
         step: int,
         checkpoint: str | None,
         past: tuple[Segment, int] | None,
-        retired: bool = False,
     ) -> Work:
         """Work out the leg; ``past`` is what was trained of the file before, and how many examples that were.
 
@@ -69,7 +68,7 @@ class Drafting:
             decay_steps=decay_steps,
         )
         begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
-        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs, retired)
+        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs)
 
     def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
         """Return how many examples a file makes; None where nobody asks, or where only the backend knows its rows."""

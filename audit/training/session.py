@@ -16,7 +16,7 @@ from audit.errors import AuditError, ConfigError
 from audit.ledger import LedgerError
 from audit.legs import BadData, LegFailed, LegResult, TrainingBackend
 from audit.manager import Registry
-from audit.pins import detach, pin, pinned_names
+from audit.pins import keep_apart, pin
 from audit.proving import proving
 from audit.training.books import Books
 from audit.training.config import TrainConfig
@@ -109,7 +109,7 @@ class Session:
                 self._lost(later, step)
                 return True
             past = timeline.trained(later.digest, step)
-            return self._drafting.draft(timeline, file, later.digest, step, checkpoint, past, retired=True)
+            return self._drafting.draft(timeline, file, later.digest, step, checkpoint, past)
         return self._from_inbox(timeline, step, checkpoint)
 
     def _go_on(
@@ -128,9 +128,7 @@ class Session:
             self._lost(batch, step)
             return True
         past = owner, owner.example_at(step)
-        return self._drafting.draft(
-            timeline, file, batch.digest, step, checkpoint, past, retired=batch.state == batches.RETIRED
-        )
+        return self._drafting.draft(timeline, file, batch.digest, step, checkpoint, past)
 
     def _was_finished(self, batch: Batch) -> bool:
         """Whether the batch was once trained to its end, before the run went back."""
@@ -170,10 +168,7 @@ class Session:
     def _begin(self, work: Work) -> None:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
         request = work.request
-        for name in pinned_names(request.run):
-            found = NAME.fullmatch(name)
-            if found and int(found[1]) > request.first_step:
-                detach(request.run, name)  # it will be saved anew, into the files that the pin shares
+        keep_apart(request.run, request.first_step)
         self._books.record(row_of(work, self.processes))
         self._books.hold_reserve()
         self.say(
@@ -246,11 +241,7 @@ class Session:
         reason = work.shown(error.reason if isinstance(error, (LegFailed, BadData)) else str(error))
         if isinstance(error, BadData) and error.row is not None:
             reason = f"row {error.row}: {reason}"
-        again = [
-            row
-            for row in self._books.rows()
-            if row.get("event") == batches.FAILED and row.get("batch") == work.batch and row.get("step") == step
-        ]
+        again = self._failures(work.batch, step)
         content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name}
         row = {**content, "step": step, "kind": kind, "reason": reason}
         problem = self._books.try_to_record(row)
@@ -259,11 +250,16 @@ class Session:
         self.say({"event": "failed", "file": work.file.name, "step": step, "kind": kind, "reason": reason})
         text = f"{work.file.name}: failed at step {step}: {reason}"
         if again:
-            times = "the second time" if len(again) == 1 else f"{len(again) + 1} times now"
+            times = "the second time" if again == 1 else f"{again + 1} times now"
             text += f"; it failed at this step before ({times}), so trying again will hardly help"
         if problem:
             text += f"; not recorded: {problem}"
         return error if isinstance(error, ConfigError) else TrainRefused(text)
+
+    def _failures(self, digest: str, step: int) -> int:
+        """How often a batch failed at this step."""
+        failed = (row for row in self._books.rows() if row.get("event") == batches.FAILED)
+        return sum(row.get("batch") == digest and row.get("step") == step for row in failed)
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
@@ -273,13 +269,10 @@ class Session:
         content = {"batch": digest, "file": name, "first_step": begun}
         if problem is not None or checkpoint is None:
             reason = problem or f"there is no checkpoint of step {step}"
-            failed = [
-                row for row in self._books.rows() if row.get("event") == batches.FAILED and row.get("batch") == digest
-            ]
+            again = "; so it was the last time" if self._failures(digest, step) else ""
             self._books.record(
                 {**content, "event": batches.FAILED, "step": step, "kind": "not-proven", "reason": reason}
             )
-            again = "; so it was the last time" if any(row.get("step") == step for row in failed) else ""
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
         losses = self._standing.losses(begun, step)
         self._books.record(

@@ -23,7 +23,6 @@ class Work(NamedTuple):
     examples: int | None
     per_step: int | None
     epochs: int
-    retired: bool
 
     def shown(self, text: str) -> str:
         """Return what a backend said, with the name of the data file that the user knows."""

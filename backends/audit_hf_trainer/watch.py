@@ -11,9 +11,8 @@ from audit.decision import Limits, ResumeRefused
 from audit.errors import AuditError
 from audit.findings import Finding, Severity
 from audit.manager import load
-from audit.pins import detach, pin, pins_home
+from audit.pins import keep_apart, pin
 from audit.recording import record_start
-from audit_hf_trainer.names import CHECKPOINT
 
 if TYPE_CHECKING:
     from audit.manager import Registry
@@ -71,16 +70,9 @@ class Watch:
         if report.checkpoints or not decision.fresh:
             record_start(run, step)
         if self._pin:
-            self._keep_pin_apart(run, step, last)
+            # Trainer writes into the files of before; one that is at its end saves its last step again.
+            keep_apart(run, step if step < last else -1)
         return None
-
-    def _keep_pin_apart(self, run: str, step: int, last: int) -> None:
-        """Give a pinned checkpoint that this training will write anew bytes of its own: Trainer writes into the files."""
-        home = pins_home(run)
-        for name in os.listdir(home) if home else ():
-            found = CHECKPOINT.fullmatch(name)
-            if found and (int(found[1]) > step or step >= last):
-                detach(run, name)
 
     def saved(self, run: str, checkpoint: str) -> str | None:
         """Verify and pin what was just saved; log what is wrong with it and return it in one line, or None."""
