@@ -9,24 +9,25 @@ program has imported it before.
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-__all__ = ["AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "guard", "verify"]
+from audit.version import __version__
+
+__all__ = ["AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "__version__", "guard", "verify"]
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
-    from audit.config import Options
-    from audit.decision import ResumeRefused
     from audit.errors import AuditError
     from audit.findings import Finding, Severity
+    from audit.judging.decision import ResumeRefused
+    from audit.options import Options
     from audit.report import Report
 
 _HOMES = {
     "verify": "audit.api",
     "guard": "audit.api",
-    "ResumeRefused": "audit.decision",
+    "ResumeRefused": "audit.judging.decision",
     "AuditError": "audit.errors",
     "Finding": "audit.findings",
-    "Options": "audit.config",
+    "Options": "audit.options",
     "Severity": "audit.findings",
     "Report": "audit.report",
 }

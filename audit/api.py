@@ -5,26 +5,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.config import Options
-from audit.decision import Decision, Limits, ResumeRefused, decide
-from audit.engine import judge
 from audit.errors import AuditError
+from audit.facts.run import Run, locate, open_run
+from audit.judging.at_rest import judged_at_rest
+from audit.judging.decision import Decision, Limits, ResumeRefused, decide
+from audit.judging.engine import judge
+from audit.judging.memory import KEY, keep, recall
+from audit.judging.recording import record_decision, record_observation
+from audit.judging.resume import resumable, resume_from
+from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
-from audit.moving import judged_at_rest
-from audit.pins import PINNED, pins_home
-from audit.recall import KEY, keep, recall
-from audit.recording import record_decision, record_observation
-from audit.records import Records, read_records
+from audit.options import Options
 from audit.report import CheckpointSummary, Report
-from audit.resume import resumable, resume_from
+from audit.retention.pins import PINNED, pins_home
 from audit.rules import Rule
-from audit.run import Run, locate, open_run
 from audit.storage import DIRECTORY, LocalStorage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from audit.ledger import Ledger
+    from audit.ledger.store import Ledger
 
 Progress = Callable[[int, int], None]
 
@@ -106,7 +106,7 @@ def consult(
     progress: Progress | None = None,
     veto: Callable[[Decision], str | None] | None = None,
 ) -> Guarded:
-    """Judge a run and decide what to resume from; see :func:`audit.decision.decide`. Raises AuditError.
+    """Judge a run and decide what to resume from; see :func:`audit.judging.decision.decide`. Raises AuditError.
 
     ``veto`` hears the decision before it is recorded, and may say why nothing is to be handed out after all.
     """

@@ -1,45 +1,14 @@
-"""Options of a verification: defaults, ``[tool.audit]`` or ``audit.toml``, and the command line, which wins."""
+"""Read ``[tool.audit]`` or ``audit.toml`` into options; the command line wins over it."""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from audit.errors import ConfigError
 from audit.findings import Severity
 from audit.manager import Registry, did_you_mean
-from audit.rules import Rule
-from audit.run import SETTLE_SECONDS
-
-JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""Threads that read files, unless told otherwise: more than eight wait for the memory."""
-
-
-class Options(NamedTuple):
-    """How to verify. ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never."""
-
-    depth: str = "full"
-    select: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    fail_on: Severity | None = Severity.ERROR
-    jobs: int = JOBS
-    settle_seconds: float = SETTLE_SECONDS
-    allow_empty: bool = False
-    ledger: bool = True
-    cache: bool = True
-    backend: str | None = None
-    severity: Mapping[str, Severity] = {}
-    rules: Mapping[str, Mapping[str, Any]] = {}
-
-    def chosen(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
-        """The rules that ``select`` and ``ignore`` leave."""
-
-        def named(rule: Rule, names: tuple[str, ...]) -> bool:
-            return rule.id in names or rule.family in names
-
-        return tuple(
-            rule for rule in rules if (not self.select or named(rule, self.select)) and not named(rule, self.ignore)
-        )
+from audit.options import JOBS, SETTLE_SECONDS, Options
 
 
 def find(directory: str = ".") -> str | None:

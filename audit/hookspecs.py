@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pluggy
 
-from audit.backend import Backend
+from audit.backend.layout import Backend
+from audit.backend.training import TrainingBackend
 from audit.findings import Severity
-from audit.legs import TrainingBackend
 from audit.report import Report
 from audit.rules import Rule
 
@@ -24,7 +24,7 @@ hookspec = pluggy.HookspecMarker("audit")
 hookimpl = pluggy.HookimplMarker("audit")
 
 if TYPE_CHECKING:  # no command but `audit report` pays for it
-    from audit.curves import RunCurves
+    from audit.page import RunCurves
 
 
 class Unaudited(NamedTuple):
@@ -84,7 +84,7 @@ def audit_reporters() -> dict[str, Reporter]:
 def audit_pages() -> dict[str, Page]:
     """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file in all.
 
-    :mod:`audit.curves` says what a page gets. Text in it comes from the audited files: escape it.
+    :mod:`audit.views.curves` says what a page gets. Text in it comes from the audited files: escape it.
     """
     raise NotImplementedError
 

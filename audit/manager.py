@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import pluggy
 
 from audit import hookspecs
-from audit.backend import Backend
+from audit.backend.layout import Backend
+from audit.backend.training import TrainingBackend
 from audit.errors import AuditError, PluginError
-from audit.legs import TrainingBackend
 from audit.report import Report
 from audit.rules import Rule
 

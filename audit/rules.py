@@ -3,8 +3,8 @@
 A rule is a generator over facts. Its parameters *are* its declaration of needs:
 
 * the first one is ``checkpoint``, ``run`` or ``plan`` and gives the scope;
-* every other positional parameter names a fact of it (an attribute of :class:`audit.checkpoint.Checkpoint`,
-  :class:`audit.run.Run` or :class:`audit.plan.Plan`); where the fact does not exist or could not be read, the rule is
+* every other positional parameter names a fact of it (an attribute of :class:`audit.facts.checkpoint.Checkpoint`,
+  :class:`audit.facts.run.Run` or :class:`audit.facts.plan.Plan`); where the fact does not exist or could not be read, the rule is
   *not applicable* and the one finding is the file's;
 * keyword-only parameters with defaults are thresholds: the configuration may change them.
 """

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import AuditError
-from audit.files import OTHER, PICKLE, SAFETENSORS, TORCH, File
+from audit.facts.file import OTHER, PICKLE, SAFETENSORS, TORCH, File
+from audit.facts.run import MAX_ENTRIES
 from audit.formats.damage import Damage
 from audit.formats.pickle_names import is_dangerous
 from audit.formats.torch_names import NUMPY_NAMES, is_class, plain_name, refused_in_torch_file
-from audit.run import MAX_ENTRIES
 from audit.scan import FileScan, ScanJob, Span, scan_files
 from audit.storage import FILE, ContextReader, Entry, LocalStorage, RangeReader
 
@@ -76,7 +76,7 @@ def why_invalid(path: str | os.PathLike[str], specs: Specs | None = None) -> str
 
 def _checkpoint_fault(path: str) -> str | None:
     from audit.api import verify
-    from audit.config import Options
+    from audit.options import Options
 
     report = verify(path, Options(ledger=False))
     if report.crashed:
@@ -92,8 +92,8 @@ def _checkpoint_fault(path: str) -> str | None:
 
 def _run_fault(path: str) -> str | None:
     from audit.api import consult
-    from audit.config import Options
-    from audit.decision import Limits
+    from audit.judging.decision import Limits
+    from audit.options import Options
 
     return consult(path, Limits(strict=True), Options(ledger=False)).decision.refusal
 
@@ -244,7 +244,7 @@ def _scanned(
     jobs: Mapping[str, tuple[Callable[[], ContextReader], int, list[Span]]], archives: "Mapping[str, TorchArchive]"
 ) -> str | None:
     """Read every byte; return the first thing that is wrong."""
-    from audit.config import JOBS
+    from audit.options import JOBS
 
     scans = scan_files(
         [ScanJob(key, opener, size, spans, digest=False) for key, (opener, size, spans) in jobs.items()], threads=JOBS

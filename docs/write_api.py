@@ -33,7 +33,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/report.py:CheckpointSummary",
             "audit/findings.py:Finding",
             "audit/findings.py:Severity",
-            "audit/decision.py:ResumeRefused",
+            "audit/judging/decision.py:ResumeRefused",
             "audit/errors.py:AuditError",
         ),
     ),
@@ -42,10 +42,10 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("audit/rules.py:rule", "audit/findings.py:Violation", "audit/errors.py:NotApplicable"),
     ),
     "Facts of a checkpoint": (
-        "Attributes of `audit.checkpoint.Checkpoint`, by which rules ask for them.",
-        ("audit/checkpoint.py:Checkpoint",),
+        "Attributes of `audit.facts.checkpoint.Checkpoint`, by which rules ask for them.",
+        ("audit/facts/checkpoint.py:Checkpoint",),
     ),
-    "Facts of a run": ("Attributes of `audit.run.Run`.", ("audit/run.py:Run",)),
+    "Facts of a run": ("Attributes of `audit.facts.run.Run`.", ("audit/facts/run.py:Run",)),
     "Hooks": (
         "A plugin is a module in the entry-point group `audit`, with functions of these names that are marked with `audit.hookspecs.hookimpl`.",
         (
@@ -60,7 +60,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Backends": (
         "A whole example stands in [backends](backends.md#a-backend-of-your-own).",
-        ("audit/backend.py:Backend", "audit/backend.py:Layout"),
+        ("audit/backend/layout.py:Backend", "audit/backend/layout.py:Layout"),
     ),
     "Tests of rules": (
         "Builders of runs and checkpoints, and one rule judged alone; nothing of it needs torch.",

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from audit.api import verify
-from audit.config import Options
-from audit.legs import LegData, LegRequest, LegResult
+from audit.backend.training import LegData, LegRequest, LegResult
 from audit.manager import load
+from audit.options import Options
 from audit.training.config import read_train_config
 from audit_command.settings import PLACEHOLDERS, SCHEMA
 from tests.backends.command import script

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from audit.api import verify
-from audit.config import Options
 from audit.findings import Severity
+from audit.options import Options
 
 HOME = Path(os.environ.get("AUDIT_REAL_RUNS", Path(__file__).parents[2] / "shared" / "real-runs"))
 RUNS = sorted({path.parent for path in HOME.rglob("checkpoint-*") if path.is_dir()}) if HOME.is_dir() else []

@@ -10,11 +10,11 @@ from types import ModuleType
 
 import pytest
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.plan import Plan
+from audit.facts.run import Run
 from audit.findings import Severity
-from audit.plan import Plan
 from audit.rules import ANY, Rule
-from audit.run import Run
 from audit_rules import plugin
 
 RULES = {rule.id: rule for rule in plugin.audit_rules()}

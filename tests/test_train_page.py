@@ -17,8 +17,8 @@ from audit.cli import train as command
 from audit.cli.progress_of_training import _TEXTS
 from audit.manager import load
 from audit.training.config import read_train_config
+from audit.training.run_state import TrainRefused
 from audit.training.session import Session
-from audit.training.standing import TrainRefused
 from audit.training.watching import Watcher
 from audit_hf_trainer.settings import MODEL
 from tests.audit.training.conftest import Shop

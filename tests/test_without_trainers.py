@@ -71,5 +71,5 @@ def test_a_quick_verification_loads_nothing_that_is_slow_to_load(run: Path) -> N
     done = verify(run, "--depth", "quick", "--no-ledger")
 
     modules = set(done.stderr.splitlines()[-1].split())
-    assert "audit.engine" in modules
+    assert "audit.judging.engine" in modules
     assert modules & {"blake3", "importlib.metadata", "jsonschema", "numpy", "rich"} == set()

@@ -5,12 +5,12 @@ import json
 import os
 import sys
 
-from audit.best import choose
 from audit.cli.options import configured
 from audit.cli.parser import one_line, write
-from audit.inspection import inspect
 from audit.manager import load
-from audit.plain import plain
+from audit.text import plain
+from audit.views.best import choose
+from audit.views.inspection import inspect
 
 EXAMPLES = (
     ("audit best current_model/", "by metric_for_best_model of the run, or by eval_loss"),

@@ -11,12 +11,12 @@ from audit.api import verify
 from audit.cli.guard import notes
 from audit.cli.parser import use_color
 from audit.cli.progress_of_training import Screen
-from audit.demo import BATCHES, STEPS, break_copies, train_batches
 from audit.errors import AuditError
 from audit.hookspecs import Context
 from audit.manager import load
 from audit.report import SOUND
 from audit.reporters import console
+from audit.training.demo import BATCHES, STEPS, break_copies, train_batches
 
 EXAMPLES = (
     ("audit demo", "a minute; needs the extra hf: pip install 'checkpoint-audit[hf]'"),

@@ -8,11 +8,11 @@ from typing import Any
 
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
-from audit.comparison import Comparison, compare, open_checkpoint
 from audit.manager import load
-from audit.plain import brief, plain
-from audit.summary import path_of
-from audit.tensor_pairs import TensorChange
+from audit.text import brief, plain
+from audit.views.comparison import Comparison, compare, open_checkpoint
+from audit.views.summary import path_of
+from audit.views.tensors import TensorChange
 
 EXAMPLES = (
     ("audit diff current_model/checkpoint-200 current_model/checkpoint-300", "what 100 steps changed, and by how much"),

@@ -5,9 +5,9 @@ import argparse
 from audit.cli.options import configured
 from audit.cli.parser import write
 from audit.errors import AuditError
-from audit.export import as_json, checkpoints_csv, log_csv
-from audit.inspection import inspect
 from audit.manager import load
+from audit.views.export import as_json, checkpoints_csv, log_csv
+from audit.views.inspection import inspect
 
 EXAMPLES = (
     ("audit export current_model/ -o run.json", "checkpoints and the whole log as JSON"),

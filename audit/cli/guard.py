@@ -11,10 +11,10 @@ from audit.api import Guarded, consult
 from audit.cli.options import add_judging, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
-from audit.decision import Decision, Limits
+from audit.judging.decision import Decision, Limits
 from audit.manager import Registry, load
-from audit.pins import PINNED
 from audit.reporters.json import document
+from audit.retention.pins import PINNED
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 where there is none"),
@@ -99,7 +99,7 @@ class _Trains:
     def veto(self, decision: Decision) -> str | None:
         """Say what speaks against resuming from it as planned."""
         from audit.findings import Severity
-        from audit.training.planning import plan_at
+        from audit.training.forecast import plan_at
 
         found = plan_at(self._config, self._trainer, self._registry, decision)
         said = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]

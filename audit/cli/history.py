@@ -6,13 +6,13 @@ import os
 from collections.abc import Container, Sequence
 from typing import Any
 
-from audit.batches import FINISHED, RETIRED, Batch, SetAside, Timeline
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
-from audit.plain import plain
-from audit.records import read_records
-from audit.run import locate
+from audit.facts.run import locate
+from audit.ledger.records import read_records
+from audit.ledger.timeline import FINISHED, RETIRED, Batch, SetAside, Timeline
+from audit.text import plain
 
 EXAMPLES = (
     (

@@ -6,9 +6,9 @@ import json
 from audit.cli.options import configured
 from audit.cli.parser import write
 from audit.cli.table import table
-from audit.inspection import inspect
 from audit.manager import load
 from audit.reporters.console import human_bytes
+from audit.views.inspection import inspect
 
 EXAMPLES = (
     ("audit list current_model/", "step, loss, learning rate, size, date and state of each checkpoint, and the total"),

@@ -2,9 +2,10 @@
 
 import argparse
 
-from audit.config import Options, check_names, find, read, severity_or_never
+from audit.config import check_names, find, read, severity_or_never
 from audit.errors import ConfigError
 from audit.manager import Registry
+from audit.options import Options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

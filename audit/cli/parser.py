@@ -150,7 +150,7 @@ def _print_completion(commands: Mapping[str, str], arguments: argparse.Namespace
 
 
 def _version(_: argparse.Namespace) -> int:
-    from audit import __version__
+    from audit.version import __version__
 
     print(f"checkpoint-audit {__version__}")
     return 0

@@ -8,11 +8,11 @@ from typing import Any
 
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
+from audit.facts.space import Space, shown_bytes
 from audit.findings import Finding
 from audit.manager import load
-from audit.space import Space, shown_bytes
 from audit.training.config import read_train_config
-from audit.training.planning import Forecast, Foreseen, foresee
+from audit.training.forecast import Forecast, Foreseen, foresee
 
 EXAMPLES = (
     ("audit plan train.toml", "steps, checkpoints and disk space of what waits; exit code 1 where it would not work"),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.cli.parser import drop_stdout, one_line
-from audit.plain import key_text, plain
+from audit.text import key_text, plain
 
 Event = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from audit.cli.progress import Progress
 from audit.errors import RefusedError
 from audit.manager import load
 from audit.reporters.console import human_bytes
-from audit.retention import Pruned, prune
+from audit.retention.prune import Pruned, prune
 
 EXAMPLES = (
     ("audit prune current_model/ --keep 3 --dry-run", "what would go, what stays and why"),

@@ -10,12 +10,12 @@ from audit.api import examine, open_judged
 from audit.cli.options import add_judging, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
-from audit.config import Options
 from audit.errors import AuditError
+from audit.facts.run import Run, locate
+from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
-from audit.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
-from audit.records import Records, read_records
-from audit.run import Run, locate
+from audit.options import Options
+from audit.retention.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
 
 EXAMPLES = (
     ("audit quarantine current_model/ --dry-run", "which checkpoints are broken and would be moved"),
@@ -103,7 +103,7 @@ def _restore(root: str, names: Sequence[str], arguments: argparse.Namespace) -> 
 
 
 def _list(root: str) -> int:
-    from audit.ledger import LedgerError, open_ledger
+    from audit.ledger.store import LedgerError, open_ledger
 
     try:
         ledger = open_ledger(root, write=False)

@@ -4,16 +4,17 @@ import argparse
 import sys
 
 from audit.api import verify_run
-from audit.batches import Timeline, timeline_of
 from audit.cli.options import add_judging, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
-from audit.curves import RunCurves, curves_of
 from audit.errors import AuditError
-from audit.ledger import LedgerError, open_ledger
+from audit.facts.run import locate
+from audit.ledger.store import LedgerError, open_ledger
+from audit.ledger.timeline import Timeline, timeline_of
 from audit.manager import load
+from audit.page import RunCurves
 from audit.reporters.console import human_bytes
-from audit.run import locate
+from audit.views.curves import curves_of
 
 EXAMPLES = (
     ("audit report current_model/ -o report.html", "curves and findings of a run, in one file"),

@@ -7,8 +7,8 @@ from typing import Any
 from audit.cli.parser import write
 from audit.errors import AuditError
 from audit.manager import load
-from audit.plain import plain
 from audit.rules import Rule
+from audit.text import plain
 
 EXAMPLES = (
     ("audit rules", "id, severity, whether a finding blocks resuming, and what is wrong"),

@@ -9,11 +9,11 @@ from audit.cli.options import add_proving, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
+from audit.facts.run import locate
+from audit.judging.proving import proving
+from audit.ledger.checksums import write_checksums
+from audit.ledger.records import read_records
 from audit.manager import load
-from audit.proving import proving
-from audit.records import read_records
-from audit.run import locate
-from audit.sealing import write_checksums
 
 TOOLS = {"blake3": "b3sum", "sha256": "sha256sum"}
 
@@ -49,7 +49,7 @@ def call(arguments: argparse.Namespace) -> int:
         return _check(arguments.run, arguments.verify_key)
     signer = None
     if arguments.sign_key:
-        from audit.signing import Signer
+        from audit.ledger.signatures import Signer
 
         signer = Signer(arguments.sign_key)
     algorithm = arguments.algorithm or ("sha256" if signer else "blake3")
@@ -85,7 +85,7 @@ def call(arguments: argparse.Namespace) -> int:
 
 def _check(path: str, public_key: str) -> int:
     """Check the signature of every checkpoint, by rereading all of it; 1 where one does not hold or is not there."""
-    from audit.signing import Verifier
+    from audit.ledger.signatures import Verifier
 
     verifier = Verifier(public_key)
     run, only = locate(path)

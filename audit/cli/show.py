@@ -9,11 +9,11 @@ from typing import Any
 from audit.cli.options import configured
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
-from audit.inspection import inspect
 from audit.manager import load
-from audit.plain import brief
 from audit.reporters.console import human_bytes
-from audit.summary import details, path_of
+from audit.text import brief
+from audit.views.inspection import inspect
+from audit.views.summary import details, path_of
 
 EXAMPLES = (
     ("audit show current_model/checkpoint-300", "step, losses, learning rate, optimizer, adapter and files"),

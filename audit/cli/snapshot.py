@@ -6,11 +6,11 @@ import sys
 from audit.cli.options import add_proving, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
-from audit.copying import WAYS
 from audit.errors import RefusedError
 from audit.manager import load
 from audit.reporters.console import human_bytes
-from audit.snapshots import snapshot
+from audit.retention.copying import WAYS
+from audit.retention.snapshots import snapshot
 
 EXAMPLES = (
     ("audit snapshot current_model/ snapshots/", "the newest proven checkpoint to snapshots/<today>/checkpoint-N"),

@@ -11,7 +11,7 @@ from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.loop import ITS_SAY, Wishes, train
-from audit.training.standing import TrainRefused
+from audit.training.run_state import TrainRefused
 
 EXAMPLES = (
     ("audit train train.toml", "train what waits in the inbox, then end"),

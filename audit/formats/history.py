@@ -37,7 +37,7 @@ class History:
         self.problems = problems
         self._length = self.base_count + len(own)
         self.kept: dict[str, Any] = {}
-        """What was worked out of the entries, by name, so that many rules share one walk (audit.series)."""
+        """What was worked out of the entries, by name, so that many rules share one walk (audit.facts.series)."""
 
     def __len__(self) -> int:
         return self._length

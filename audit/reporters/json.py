@@ -4,10 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from audit import __version__
 from audit.findings import Severity
 from audit.hookspecs import PLAIN, Context
 from audit.report import Report
+from audit.version import __version__
 
 SCHEMA_VERSION = 1
 

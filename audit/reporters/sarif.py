@@ -11,12 +11,12 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from audit import __version__
 from audit.findings import Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context, Unaudited
 from audit.report import Report
 from audit.reporters.words import difference, location, path_from_here, printable, why
 from audit.rules import Rule
+from audit.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 LEVELS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "note"}

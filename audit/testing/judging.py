@@ -1,9 +1,9 @@
 """Helpers for people who write rules: run one rule on a run, see its findings or its outcome."""
 
 from audit.api import verify
-from audit.config import Options
 from audit.findings import Finding, RuleOutcome
 from audit.manager import Registry, load
+from audit.options import Options
 from audit.report import Report
 
 

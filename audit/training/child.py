@@ -8,8 +8,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from audit.backend.training import BadData, LegData, LegFailed, LegRequest
 from audit.errors import AuditError, ConfigError
-from audit.legs import BadData, LegData, LegFailed, LegRequest
 from audit.manager import load
 
 

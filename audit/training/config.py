@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from audit.config import Options, find, options_of_table, read
-from audit.decision import Limits
+from audit.backend.training import TrainingBackend
+from audit.config import find, options_of_table, read
 from audit.errors import AuditError, ConfigError
-from audit.legs import TrainingBackend
+from audit.judging.decision import Limits
 from audit.manager import Registry, did_you_mean
+from audit.options import Options
 
 KEEP, DELETE = "keep", "delete"
 

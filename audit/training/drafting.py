@@ -4,14 +4,14 @@ import math
 import os
 from typing import Any
 
-from audit.batches import Segment, Timeline
+from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
+from audit.data.rows import count_rows, inspect
 from audit.errors import AuditError
-from audit.legs import BadData, LegData, LegRequest, TrainingBackend
-from audit.rows import count_rows, inspect
+from audit.ledger.timeline import Segment, Timeline
 from audit.training.config import TrainConfig
 from audit.training.inbox import DataFile
+from audit.training.run_state import TrainRefused
 from audit.training.shelf import Shelf
-from audit.training.standing import TrainRefused
 from audit.training.work import Work
 
 

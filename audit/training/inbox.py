@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from audit.copying import sync
 from audit.errors import AuditError
+from audit.retention.copying import sync
 from audit.training.config import DELETE, Data
 
 UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")

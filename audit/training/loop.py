@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.backend.training import LegResult, Tell, TrainingBackend
 from audit.errors import AuditError
-from audit.legs import LegResult, Tell, TrainingBackend
-from audit.lock import RunLock
 from audit.manager import Registry
+from audit.retention.lock import RunLock
 from audit.training.config import TrainConfig
 from audit.training.inbox import InboxGone
 from audit.training.process import InChild, RunLeg, Stopped, here
+from audit.training.run_state import Say, TrainRefused
 from audit.training.session import Session
-from audit.training.standing import Say, TrainRefused
 from audit.training.together import Ended, Together
 from audit.training.work import Work
 

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
+from audit.backend.signals import caught
+from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Tell, TrainingBackend
 from audit.errors import AuditError, ConfigError
-from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell, TrainingBackend
-from audit.signals import caught
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 _TAIL = 4096

@@ -1,7 +1,7 @@
 """What is trained next, and what came of it: one batch after the other, so that every example is trained once.
 
 Each round: guard -> plan -> one leg through the backend -> verify and seal -> record -> only then retire the data file. What
-was trained is known from the ledger alone (:mod:`audit.batches`), where to go on from the step of the checkpoint that the
+was trained is known from the ledger alone (:mod:`audit.ledger.timeline`), where to go on from the step of the checkpoint that the
 guard hands out. A kill at any moment leaves a state from which the next round goes on.
 """
 
@@ -10,22 +10,22 @@ import os
 import re
 import time
 
-from audit import batches
-from audit.batches import Batch, Segment, Timeline
+from audit.backend.training import BadData, LegFailed, LegResult, TrainingBackend
 from audit.errors import AuditError, ConfigError
-from audit.ledger import LedgerError
-from audit.legs import BadData, LegFailed, LegResult, TrainingBackend
+from audit.judging.proving import proving
+from audit.ledger import timeline as batches
+from audit.ledger.store import LedgerError
+from audit.ledger.timeline import Batch, Segment, Timeline
 from audit.manager import Registry
-from audit.pins import keep_apart, pin
-from audit.proving import proving
-from audit.training.books import Books
+from audit.retention.pins import keep_apart, pin
+from audit.training.batch_log import Books
 from audit.training.config import TrainConfig
 from audit.training.drafting import Drafting
-from audit.training.holding import Holding
+from audit.training.held_file import Holding
 from audit.training.inbox import DataFile, Stillness, retire, set_aside, unchanged
-from audit.training.objections import object_to
+from audit.training.preflight import object_to
+from audit.training.run_state import Say, Standing, TrainRefused
 from audit.training.shelf import Shelf
-from audit.training.standing import Say, Standing, TrainRefused
 from audit.training.work import Work, row_of
 
 NAME = re.compile(r"checkpoint-([0-9]{1,18})")

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from audit.backend.signals import STOP, caught
+from audit.backend.training import LegFailed, LegResult, Team
 from audit.errors import AuditError
-from audit.legs import LegFailed, LegResult, Team
-from audit.signals import STOP, caught
 from audit.training.process import Stopped
-from audit.training.standing import TrainRefused
+from audit.training.run_state import TrainRefused
 
 T = TypeVar("T")
 PATIENCE = 60.0

@@ -61,7 +61,7 @@ class Watcher:
         A day on which nothing was trained needs none. What keeps it from that is told, and tried again after the next
         batch or the next day: training goes on without it.
         """
-        from audit.snapshots import snapshot
+        from audit.retention.snapshots import snapshot
 
         session, day = self._session, today or _today()
         if self._snapshots is None or self._day == day or self._trained == session.trained:

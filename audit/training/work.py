@@ -4,8 +4,8 @@ import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from audit.batches import LEG
-from audit.legs import LegRequest
+from audit.backend.training import LegRequest
+from audit.ledger.timeline import LEG
 from audit.training.inbox import DataFile
 
 

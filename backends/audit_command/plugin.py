@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from audit.backend.training import Alone, LegRequest, LegResult, Team, Tell, TrainingBackend
 from audit.errors import AuditError
 from audit.hookspecs import hookimpl
-from audit.legs import Alone, LegRequest, LegResult, Team, Tell, TrainingBackend
 
 
 class Command:

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from math import isfinite, prod
 from typing import NamedTuple
 
-from audit.backend import Backend
+from audit.backend.layout import Backend
+from audit.backend.training import Tell
 from audit.formats.damage import Damage
 from audit.formats.history import Entry
 from audit.formats.trainer_state import StateDocument, read_trainer_state
 from audit.formats.training_args import read_training_args
-from audit.legs import Tell
 from audit.storage import LocalStorage
 
 _Stamp = tuple[int, int, int]

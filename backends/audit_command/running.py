@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from audit.backend.signals import caught
+from audit.backend.training import LegFailed, LegRequest, LegResult, Tell
 from audit.errors import ConfigError
-from audit.legs import LegFailed, LegRequest, LegResult, Tell
 from audit.manager import load
-from audit.signals import caught
 from audit_command import keeper
 from audit_command.progress import Progress, Saved
 from audit_command.settings import STOP_SECONDS, Call, call_for

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from audit.backend.training import LegRequest
 from audit.errors import ConfigError
-from audit.legs import LegRequest
 
 STOP_SECONDS = 60.0
 PREFIX = "AUDIT_"

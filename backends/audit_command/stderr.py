@@ -42,7 +42,7 @@ class Tail:
         return " / ".join(worth[-_LINES:])
 
     def kind(self) -> str:
-        """Return the kind of a failure, for :class:`audit.legs.LegFailed`."""
+        """Return the kind of a failure, for :class:`audit.backend.training.LegFailed`."""
         reason = self.reason()
         if "No space left on device" in reason:
             return "disk-full"

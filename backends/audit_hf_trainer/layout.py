@@ -7,7 +7,7 @@ Facts: transformers 5.23 ``Trainer._save_checkpoint``, ``_load_from_checkpoint``
 from collections.abc import Mapping
 from typing import Any
 
-from audit.backend import AdapterFiles, Layout
+from audit.backend.layout import AdapterFiles, Layout
 from audit.storage import Entry
 from audit_hf_trainer import deepspeed, fsdp
 from audit_hf_trainer.names import (

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from audit.backend import Backend, Layout
+from audit.backend.layout import Backend, Layout
+from audit.backend.training import LegRequest, LegResult, Size, Team, Tell, TrainingBackend
 from audit.hookspecs import hookimpl
-from audit.legs import LegRequest, LegResult, Size, Team, Tell, TrainingBackend
 from audit.storage import DIRECTORY, Entry
 from audit_hf_trainer.layout import lay_out
 from audit_hf_trainer.names import ARGUMENTS, CHECKPOINT, STATE

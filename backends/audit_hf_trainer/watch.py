@@ -6,13 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from audit.api import Guarded, consult, verify
-from audit.config import Options
-from audit.decision import Limits, ResumeRefused
 from audit.errors import AuditError
 from audit.findings import Finding, Severity
+from audit.judging.decision import Limits, ResumeRefused
+from audit.judging.recording import record_start
 from audit.manager import load
-from audit.pins import keep_apart, pin
-from audit.recording import record_start
+from audit.options import Options
+from audit.retention.pins import keep_apart, pin
 
 if TYPE_CHECKING:
     from audit.manager import Registry

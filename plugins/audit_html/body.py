@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import isfinite
 from xml.etree.ElementTree import Element
 
-from audit.curves import Leg, Mark, Placed, RunCurves
 from audit.findings import Finding, Outcome, Severity
+from audit.page import Leg, Mark, Placed, RunCurves
 from audit.report import BROKEN, SOUND, SUSPECT, Report
 from audit.reporters.console import human_bytes
 from audit_html.charts import Chart, sentence, short, spaced

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
-from audit.curves import Curve, RunCurves
-from audit.series import Bucket, Point, thin
+from audit.facts.series import Bucket, Point, thin
+from audit.page import Curve, RunCurves
 from audit_html.markup import printable
 
 BUCKETS = 40_000

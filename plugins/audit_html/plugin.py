@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from audit.hookspecs import Page, hookimpl
 
 if TYPE_CHECKING:
-    from audit.curves import RunCurves
+    from audit.page import RunCurves
 
 
 def _html(runs: "Sequence[RunCurves]") -> str:

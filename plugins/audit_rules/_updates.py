@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
     from audit.formats.optimizer import OptimizerState

@@ -4,10 +4,11 @@ import os
 from collections.abc import Iterable, Sequence
 
 from audit.api import verify
-from audit.config import Options, check_names
+from audit.config import check_names
 from audit.errors import ConfigError
 from audit.findings import Severity
 from audit.manager import Registry, load
+from audit.options import Options
 from audit.report import Report
 from audit.rules import Rule
 from pytest_audit.text import lines_of, printable, resume_line

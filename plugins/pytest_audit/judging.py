@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from audit.api import verify
-from audit.config import Options, find, read
+from audit.config import find, read
 from audit.errors import AuditError, ConfigError
+from audit.facts.run import open_run
 from audit.findings import Finding, RuleOutcome, Severity
 from audit.manager import Registry, load
+from audit.options import Options
 from audit.report import Report
-from audit.run import open_run
 from pytest_audit.asserting import judging_rules
 
 Place = tuple[str, str | None]

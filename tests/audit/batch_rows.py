@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from audit.ledger import open_ledger
+from audit.ledger.store import open_ledger
 
 
 def tell(run: str, *events: dict[str, Any]) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from audit.api import verify
-from audit.config import Options
-from audit.ledger import open_ledger
+from audit.ledger.store import open_ledger
+from audit.options import Options
 from audit.report import Report
 
 WEIGHTS = "adapter_model.safetensors"

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from audit.config import Options, find, read
+from audit.config import find, read
 from audit.errors import ConfigError
 from audit.findings import Severity
 from audit.manager import Registry, load
+from audit.options import Options
 
 
 @pytest.fixture(scope="module")

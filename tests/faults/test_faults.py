@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from audit.api import consult, verify
-from audit.config import Options
 from audit.findings import Severity
 from audit.manager import Registry, load
+from audit.options import Options
 from audit.report import Report
 from tests.faults import attacks
 from tests.faults.all_faults import FAULTS

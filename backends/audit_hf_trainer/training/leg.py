@@ -12,9 +12,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.backend.signals import STOP, caught
+from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Tell
 from audit.errors import AuditError, ConfigError
-from audit.legs import BadData, LegFailed, LegRequest, LegResult, Tell
-from audit.signals import STOP, caught
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu

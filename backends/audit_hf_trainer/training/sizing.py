@@ -5,8 +5,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from audit.backend.training import Size
 from audit.errors import ConfigError
-from audit.legs import Size
 from audit_hf_trainer.settings import TINY_MODEL
 
 OVERHEAD = 64 << 10

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from audit.data.row_formats import IGNORED
 from audit.errors import ConfigError
-from audit.shapes import IGNORED
 
 COMPLETION, ALL = "completion", "all"
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from audit.checkpoint import Adapter
+from audit.facts.checkpoint import Adapter
 from audit.formats.tensors import Tensor
 
 PREFIX = "base_model.model."

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Adapter, Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Adapter, Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit_rules.adapter._ranks import wrong_ranks

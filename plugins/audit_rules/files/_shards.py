@@ -2,7 +2,7 @@
 
 import re
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
 
 _SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})(\.safetensors|\.bin)", re.ASCII)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.checkpoint import Checkpoint
-from audit.files import OTHER, File
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import OTHER, File
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit_rules._roles import read_by_resume

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint, Completeness
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import Completeness
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.storage import DIRECTORY

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint
-from audit.files import PLACEHOLDER_SUFFIXES
+from audit.backend.layout import Layout
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import PLACEHOLDER_SUFFIXES
 from audit.findings import Severity, Violation
 from audit.rules import rule
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.checkpoint import Checkpoint
-from audit.files import PLACEHOLDER_SUFFIXES, File
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import PLACEHOLDER_SUFFIXES, File
 from audit.findings import Severity, Violation
 from audit.formats.damage import Kind
 from audit.rules import rule

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint
+from audit.backend.layout import Layout
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
 from audit.storage import FILE
 
 STRAYS = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "optimizer.bin")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.checkpoint import Checkpoint
-from audit.series import step_of
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.series import step_of
 
 if TYPE_CHECKING:
     from audit.formats.history import History

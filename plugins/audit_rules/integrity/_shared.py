@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
-from audit.files import File
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import File
 from audit.findings import Severity, Violation
 from audit.formats.damage import Damage, Kind
 from audit_rules._roles import read_by_resume
@@ -22,7 +22,7 @@ REMEDY_UNREAD = "A resume does not read this file, but the directory is damaged:
 
 
 def malformed(checkpoint: Checkpoint, *forms: str) -> dict[str, tuple[File, Damage]]:
-    """Return the malformed files of these formats (:mod:`audit.files`) by path."""
+    """Return the malformed files of these formats (:mod:`audit.facts.file`) by path."""
     return {
         file.path: (file, damage)
         for file, damage in checkpoint.damages

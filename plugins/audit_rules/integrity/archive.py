@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
-from audit.files import PICKLE, TORCH, File
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import PICKLE, TORCH, File
+from audit.facts.spans import spans_of
 from audit.findings import Severity, Violation
 from audit.formats.torch_names import refused_in_torch_file
 from audit.rules import rule
-from audit.spans import spans_of
 from audit_rules.integrity._shared import malformed, report
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
-from audit.files import SAFETENSORS
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import SAFETENSORS
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit_rules.integrity._shared import malformed, report

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
+from audit.ledger.seals import Seal
 from audit.rules import ANY, rule
-from audit.seal import Seal
 
 
 @rule(

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint
+from audit.backend.layout import Layout
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.schedules import EXACT, factor, warmups
+from audit.facts.series import tail
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.schedules import EXACT, factor, warmups
-from audit.series import tail
 
 if TYPE_CHECKING:
     from audit.formats.scheduler import SchedulerState

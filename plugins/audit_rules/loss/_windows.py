@@ -6,13 +6,13 @@ from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
-from audit.batches import Timeline
-from audit.boundaries import Boundary
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.boundaries import Boundary
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
+from audit.facts.series import Point, median, series
 from audit.formats.history import History
-from audit.run import Run
-from audit.series import Point, median, series
+from audit.ledger.timeline import Timeline
 
 _REWARDS = ("objective/", "policy/", "val/ratio")
 

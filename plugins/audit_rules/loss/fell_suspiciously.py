@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Sequence
 
 from audit.errors import NotApplicable
+from audit.facts.run import Run
+from audit.facts.series import Point, median, series
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
-from audit.series import Point, median, series
 from audit_rules.loss._windows import Places, at_boundaries, falls, first_after, losses_of
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from audit.errors import NotApplicable
+from audit.facts.run import Run
+from audit.facts.series import median
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
-from audit.series import median
 from audit_rules.loss._windows import at_boundaries, begins_again, first_after, losses_of, rises
 
 
@@ -31,7 +31,7 @@ def jump(
     more than 10 %. By chance that happens once in 53 130; of 900 clean boundaries of real runs none did, while own first
     losses spliced in after the boundary (weights not restored) were seen in 87 %.
 
-    A boundary is where the ledger or the files show a resume (audit.boundaries). New data may be harder: then the jump is
+    A boundary is where the ledger or the files show a resume (audit.facts.boundaries). New data may be harder: then the jump is
     real, but no fault. So where the ledger says that another data file begins, it is a warning, and only where the loss
     had fallen by more than 25 % and is back at 80 % or more of the way to the run's own beginning; a second time it is
     loss/restarted. Runs with logged rewards are left out unless ``include_rl``.

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.series import fresh_series, tail
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.series import fresh_series, tail
 
 if TYPE_CHECKING:
     from audit.formats.history import History

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.series import step_of, tail
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.series import step_of, tail
 
 if TYPE_CHECKING:
     from audit.formats.history import History

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint
-from audit.files import SAFETENSORS, TORCH
-from audit.spans import span_name
+from audit.backend.layout import Layout
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import SAFETENSORS, TORCH
+from audit.facts.spans import span_name
 from audit_rules.optimizer._shared import parameters, tensors
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint
+from audit.backend.layout import Layout
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit_rules.optimizer._shared import tensors

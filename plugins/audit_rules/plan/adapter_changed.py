@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.checkpoint import Adapter, Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Adapter, Checkpoint
+from audit.facts.plan import Plan
 from audit.findings import Severity, Violation
-from audit.plan import Plan
 from audit.rules import rule
 from audit_rules.adapter.config_changed import IDENTITY, differs, shown
 

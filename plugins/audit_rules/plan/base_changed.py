@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.plan import Plan
 from audit.findings import Severity, Violation
-from audit.plan import Plan
 from audit.rules import rule
 
 _CACHED = re.compile(r"models--([^/]+)/snapshots/[0-9a-f]+/?$")

@@ -5,8 +5,8 @@ from math import ceil
 from typing import Any
 
 from audit.errors import NotApplicable
+from audit.facts.plan import Plan
 from audit.findings import Severity, Violation
-from audit.plan import Plan
 from audit.rules import rule
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from audit.facts.plan import Plan
+from audit.facts.space import Space, shown_bytes
 from audit.findings import Severity, Violation
-from audit.plan import Plan
 from audit.rules import rule
-from audit.space import Space, shown_bytes
 
 
 @rule(

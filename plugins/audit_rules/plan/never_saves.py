@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.errors import NotApplicable
+from audit.facts.plan import Plan
 from audit.findings import Severity, Violation
-from audit.plan import Plan
 from audit.rules import rule
 
 

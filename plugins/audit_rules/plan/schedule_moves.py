@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.plan import Plan, Schedule
 from audit.findings import Severity, Violation
-from audit.plan import Plan, Schedule
 from audit.rules import rule
 
 

@@ -2,9 +2,9 @@
 
 import re
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
-from audit.run import Run
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 
 
 def one_history(run: Run) -> None:

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
 from audit.storage import FILE
 from audit_rules.rotation._shared import last_part, one_history, parent, plain
 

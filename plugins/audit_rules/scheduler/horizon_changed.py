@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 

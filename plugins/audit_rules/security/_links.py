@@ -2,7 +2,7 @@
 
 import posixpath
 
-from audit.run import Run
+from audit.facts.run import Run
 from audit.storage import Entry
 
 

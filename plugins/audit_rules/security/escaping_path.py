@@ -3,11 +3,11 @@
 import re
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.formats.pickles import Call
 from audit.rules import rule
-from audit.run import Run
 from audit.storage import LINK
 from audit_rules.security._links import leads_inside
 

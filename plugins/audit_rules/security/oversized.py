@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.formats.damage import Kind
 from audit.rules import rule

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
 from audit_rules.security._secrets import credentials, hint, is_placeholder, is_vocabulary, texts
 
 

@@ -3,10 +3,10 @@
 import posixpath
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
 from audit.storage import DIRECTORY, LINK, SPECIAL, Entry
 from audit_rules.security._links import leads_inside
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint
-from audit.files import PICKLE, TORCH
+from audit.backend.layout import Layout
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import PICKLE, TORCH
 from audit.findings import Severity, Violation
 from audit.formats.damage import Kind
 from audit.formats.pickle_names import is_dangerous

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.batches import FAILED, FINISHED, RETIRED
 from audit.errors import NotApplicable
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
+from audit.ledger.timeline import FAILED, FINISHED, RETIRED
 from audit.rules import rule
-from audit.run import Run
 
 if TYPE_CHECKING:
-    from audit.batches import Timeline
+    from audit.ledger.timeline import Timeline
 
 
 @rule(

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from audit.errors import NotApplicable
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
 
 
 @rule(

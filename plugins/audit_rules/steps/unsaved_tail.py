@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.run import Run
 from audit_rules.steps.reset import only_the_best_is_left
 
 

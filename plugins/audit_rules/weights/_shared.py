@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from audit.checkpoint import Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.spans import span_name
 from audit.formats.tensors import Tensor
 from audit.scan import FileScan, SpanScan
-from audit.spans import span_name
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 

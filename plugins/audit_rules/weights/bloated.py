@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint, WeightFile
 from audit.errors import NotApplicable
-from audit.files import TORCH
+from audit.facts.checkpoint import Checkpoint, WeightFile
+from audit.facts.file import TORCH
+from audit.facts.spans import span_name
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit.spans import span_name
 
 
 @rule(

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint, WeightFile
+from audit.facts.checkpoint import Checkpoint, WeightFile
 from audit.findings import Severity, Violation
 from audit.rules import rule
 

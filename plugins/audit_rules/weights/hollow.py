@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.checkpoint import Checkpoint, WeightFile
+from audit.facts.checkpoint import Checkpoint, WeightFile
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit_rules.weights._shared import shown

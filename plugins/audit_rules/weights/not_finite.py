@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.checkpoint import Checkpoint
+from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.scan import FileScan

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint, WeightFile
+from audit.backend.layout import Layout
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint, WeightFile
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit_rules.weights._shared import shown

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.backend import Layout
-from audit.checkpoint import Checkpoint, WeightFile
+from audit.backend.layout import Layout
+from audit.facts.checkpoint import Checkpoint, WeightFile
 from audit.findings import Severity, Violation
 from audit.rules import rule
 

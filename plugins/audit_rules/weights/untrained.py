@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.checkpoint import Adapter, Checkpoint
 from audit.errors import NotApplicable
+from audit.facts.checkpoint import Adapter, Checkpoint
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.scan import FileScan

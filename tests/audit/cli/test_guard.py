@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from audit.pins import pin
+from audit.retention.pins import pin
 from audit.testing.runs import make_run
 from tests.audit.cli.conftest import Ended, command, one_line
 

@@ -157,7 +157,7 @@ def test_the_guard_refuses_a_plan_that_does_not_fit(home: Path, capsys: pytest.C
 
 
 def test_what_is_refused_for_the_plan_is_not_recorded_as_handed_out(home: Path) -> None:
-    from audit.ledger import open_ledger
+    from audit.ledger.store import open_ledger
 
     run = make_run(home / "run")
     drop(home, "a.jsonl", 800)

@@ -134,7 +134,7 @@ def test_a_crashed_rule_stands_on_the_page_and_is_exit_code_2(
 
 
 def test_the_ledger_says_which_data_a_batch_was(audit: Audit, tmp_path: Path) -> None:
-    from audit.ledger import open_ledger
+    from audit.ledger.store import open_ledger
 
     path = make_run(tmp_path / "run")
     ledger = open_ledger(path, write=True)

@@ -5,8 +5,8 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
-from audit import __version__
 from audit.manager import load
+from audit.version import __version__
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]

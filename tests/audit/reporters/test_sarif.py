@@ -9,12 +9,12 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 import jsonschema
 import pytest
 
-from audit import __version__
 from audit.findings import Finding, Severity
 from audit.hookspecs import Context
 from audit.manager import load
 from audit.report import Report
 from audit.reporters.sarif import render
+from audit.version import __version__
 
 SCHEMA = Path(__file__).parent / "schemas" / "sarif-schema-2.1.0.json"
 

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from audit.api import verify
-from audit.ledger import Ledger
-from audit.training.standing import TrainRefused
+from audit.ledger.store import Ledger
+from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON, Kill
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError
-from audit.ledger import open_ledger
-from audit.lock import RunLock
-from audit.training.standing import TrainRefused
+from audit.ledger.store import open_ledger
+from audit.retention.lock import RunLock
+from audit.training.run_state import TrainRefused
 from tests.audit.batch_rows import append
 from tests.audit.training.conftest import Shop
 

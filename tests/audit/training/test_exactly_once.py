@@ -15,7 +15,7 @@ import pytest
 
 from audit.api import verify
 from audit.errors import AuditError
-from audit.training.standing import TrainRefused
+from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.test_chaos import Clock, counted
 from tests.audit.training.toy import POISON, Kill

@@ -15,7 +15,7 @@ import pytest
 
 from audit.api import verify
 from audit.errors import AuditError
-from audit.ledger import Ledger, LedgerError
+from audit.ledger.store import Ledger, LedgerError
 from tests.audit.training.conftest import Shop
 
 OF_THE_SYSTEM = ("link", "rename", "replace", "unlink", "mkdir", "rmdir", "open", "scandir", "listdir", "utime")

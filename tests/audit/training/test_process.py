@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from audit.backend.training import BadData, LegData, LegFailed, LegRequest, LegResult
 from audit.errors import AuditError, ConfigError
-from audit.legs import BadData, LegData, LegFailed, LegRequest, LegResult
 from audit.training import process
 from audit.training.process import InChild
 from tests.audit.training.toy import Toy
@@ -23,7 +23,7 @@ PLUGIN = """
 import os, signal, sys, time
 from audit.errors import AuditError, ConfigError
 from audit.hookspecs import hookimpl
-from audit.legs import BadData, LegFailed, LegResult
+from audit.backend.training import BadData, LegFailed, LegResult
 from tests.audit.training.toy import Toy
 
 pipe = int("".join(filter(str.isdigit, sys.orig_argv[-1])))

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from audit.api import verify
-from audit.batches import timeline_of
 from audit.errors import AuditError
-from audit.ledger import open_ledger
-from audit.lock import RunLock
-from audit.training.standing import TrainRefused
+from audit.ledger.store import open_ledger
+from audit.ledger.timeline import timeline_of
+from audit.retention.lock import RunLock
+from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON, Kill
 

@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 import pytest
 
+from audit.backend.training import Alone, LegFailed
 from audit.errors import AuditError, ConfigError
-from audit.legs import Alone, LegFailed
 from audit.training import together
 from audit.training.process import Stopped
-from audit.training.standing import TrainRefused
+from audit.training.run_state import TrainRefused
 from audit.training.together import Ended, Together
 
 T = TypeVar("T")

@@ -14,8 +14,8 @@ from audit.training import inbox, watching
 from audit.training.config import read_train_config
 from audit.training.loop import Wishes, train
 from audit.training.process import here
+from audit.training.run_state import TrainRefused
 from audit.training.session import Session
-from audit.training.standing import TrainRefused
 from audit.training.watching import Watcher
 from tests.audit.training.conftest import Shop
 from tests.audit.training.test_inbox import linux

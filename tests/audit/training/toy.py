@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from audit.legs import Alone, BadData, LegFailed, LegRequest, LegResult, Team, Tell
-from audit.rows import read_rows
+from audit.backend.training import Alone, BadData, LegFailed, LegRequest, LegResult, Team, Tell
+from audit.data.rows import read_rows
 from audit.testing.run_files import Plan
 from audit.testing.runs import make_checkpoint
 

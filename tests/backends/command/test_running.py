@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from audit.backend.training import LegData, LegFailed, LegRequest, LegResult
 from audit.errors import AuditError, ConfigError
-from audit.legs import LegData, LegFailed, LegRequest, LegResult
 from audit_command import keeper, running
 from audit_command.plugin import Command
 from tests.backends.command import script
@@ -344,7 +344,7 @@ class TestNothingIsLeftOver:
     def test_whatever_is_killed_takes_the_command_with_it(self, leg: Leg, victim: str) -> None:
         leg.run.mkdir()
         program = (
-            "import sys, json\nfrom audit.legs import LegData, LegRequest\nfrom audit_command.plugin import Command\n"
+            "import sys, json\nfrom audit.backend.training import LegData, LegRequest\nfrom audit_command.plugin import Command\n"
             "fields = json.load(sys.stdin)\nfields['data'] = LegData(*fields['data'])\n"
             "Command().train(LegRequest(**fields), print)\n"
         )

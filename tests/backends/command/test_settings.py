@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.backend.training import LegData, LegRequest
 from audit.errors import ConfigError
-from audit.legs import LegData, LegRequest
 from audit.manager import load
 from audit.training.config import TrainConfig, read_train_config
 from audit_command.plugin import Command

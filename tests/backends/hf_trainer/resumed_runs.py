@@ -42,7 +42,7 @@ def three_batches(run: str) -> None:
 
 @configuration("three batches of unlike size through this backend, a cosine schedule over all of them")
 def three_legs(run: str) -> None:
-    from audit.legs import LegData, LegRequest
+    from audit.backend.training import LegData, LegRequest
     from audit_hf_trainer.training.leg import train
 
     last = 0

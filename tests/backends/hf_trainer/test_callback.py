@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import audit
-from audit.decision import ResumeRefused
 from audit.errors import AuditError
+from audit.judging.decision import ResumeRefused
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")

@@ -8,8 +8,8 @@ import pytest
 
 from audit import cli
 from audit.api import verify
-from audit.config import Options
 from audit.findings import Severity
+from audit.options import Options
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.backend.training import BadData, LegData, LegFailed
 from audit.errors import AuditError, ConfigError
-from audit.legs import BadData, LegData, LegFailed
 from tests.backends.hf_trainer.letters import MARKED, PLAIN, VOCABULARY, learned, letters
 
 pytest.importorskip("datasets", reason="the extra hf is not installed")

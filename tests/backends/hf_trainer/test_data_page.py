@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from audit.backend.training import BadData, LegData
+from audit.data.row_formats import FORMATS
+from audit.data.rows import inspect
 from audit.errors import ConfigError
-from audit.legs import BadData, LegData
-from audit.rows import inspect
-from audit.shapes import FORMATS
 from tests.backends.hf_trainer.letters import PLAIN, VOCABULARY, letters
 
 PAGE = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audit.backend import Layout
+from audit.backend.layout import Layout
 from audit.storage import DIRECTORY, FILE, Entry
 from audit_hf_trainer.plugin import HFTrainer
 

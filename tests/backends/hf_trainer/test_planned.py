@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from audit import cli
+from audit.facts.plan import steps_of_resume
 from audit.manager import load
-from audit.plan import steps_of_resume
 from audit.training.config import read_train_config
 from audit.training.loop import train
 from audit.training.process import here

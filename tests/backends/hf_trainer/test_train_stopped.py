@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.lock import holder_of
+from audit.retention.lock import holder_of
 from tests.backends.hf_trainer.continuous import PATIENCE, Continuous, end_session, examples
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")

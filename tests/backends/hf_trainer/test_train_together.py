@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.lock import RunLock, holder_of
+from audit.retention.lock import RunLock, holder_of
 from tests.backends.hf_trainer.continuous import PATIENCE, Continuous, alive, examples, until
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from audit.backend.training import LegData, LegRequest, LegResult
 from audit.errors import AuditError, ConfigError
-from audit.legs import LegData, LegRequest, LegResult
 from audit_hf_trainer.plugin import HFTrainer
 from tests.backends.hf_trainer.fitting import data_file, rows
 

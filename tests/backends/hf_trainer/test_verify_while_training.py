@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from audit.api import consult, verify
-from audit.config import Options
 from audit.findings import Severity
+from audit.options import Options
 from audit.report import Report
 from tests.backends.hf_trainer.trained_elsewhere import start
 

@@ -161,7 +161,7 @@ def resumed_from_best(run: str) -> None:
 
 @configuration("stopped by a signal in the middle, finished by the next leg (this backend)")
 def stopped_leg(run: str) -> None:
-    from audit.legs import LegData, LegRequest
+    from audit.backend.training import LegData, LegRequest
     from audit_hf_trainer.training.leg import train
 
     path = data_file(f"{run}.jsonl", [row["input_ids"] for row in rows(40)])

@@ -3,10 +3,10 @@
 from math import exp, nan
 from typing import Any
 
-from audit.curves import Curve, Leg, Mark, Placed, RunCurves
+from audit.facts.series import Point
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.page import Curve, Leg, Mark, Placed, RunCurves
 from audit.report import CheckpointSummary, Report
-from audit.series import Point
 
 SCRIPT = "</script><script>window.pwned=1</script>"
 IMAGE = '"><img src=x onerror="window.pwned=1">'

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from audit.api import verify_run
-from audit.config import Options
-from audit.curves import RunCurves, curves_of
+from audit.options import Options
+from audit.page import RunCurves
 from audit.testing.runs import edit_state
+from audit.views.curves import curves_of
 from audit_html.page import render
 from tests.plugins.audit_html.made import ODD, run
 from tests.plugins.audit_rules.loss.resumed import level, resumed
@@ -234,8 +235,9 @@ def test_without_scripts_everything_but_the_curves_is_there(show: Open, jump: Ru
 
 
 def test_values_that_no_axis_can_hold_and_steps_beyond_all_measure_do_not_hang_it(show: Open) -> None:
-    from audit.curves import LAST_STEP, Curve
-    from audit.series import Point
+    from audit.facts.series import Point
+    from audit.page import Curve
+    from audit.views.curves import LAST_STEP
 
     wild = [Point(0, 1e308), Point(1, -1e308), Point(2, 1e99), Point(3, -1e99), Point(LAST_STEP, 1e-300)]
     curves = (Curve("loss", tuple(wild)), Curve("grad_norm", (Point(7, float("nan")),)), Curve("x", (Point(1, 0.0),)))

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.curves import RunCurves
+from audit.facts.series import Point
 from audit.findings import Severity
-from audit.series import Point
+from audit.page import RunCurves
 from audit_html.markup import LONGEST, html, node, printable, raw
 from audit_html.page import render
 from tests.plugins.audit_html.made import ODD, SCRIPT, finding, run
@@ -183,7 +183,7 @@ def test_no_other_command_pays_for_the_page() -> None:
     script = (
         "import sys, audit.manager\n"
         "assert 'html' in audit.manager.load().pages\n"
-        "print({'audit.curves', 'audit_html.page', 'html', 'xml.etree'} & set(sys.modules))"
+        "print({'audit.views.curves', 'audit_html.page', 'html', 'xml.etree'} & set(sys.modules))"
     )
 
     assert (

@@ -11,7 +11,7 @@ import pytest_audit.asserting
 import pytest_audit.collecting
 import pytest_audit.fixtures  # noqa: F401  stays loaded, so that a test can change it for the inner session
 from audit.api import verify
-from audit.config import Options
+from audit.options import Options
 from audit.testing.runs import make_run
 
 Snapshot = Mapping[str, tuple[int, int, bytes]]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from audit.api import verify
-from audit.config import Options
+from audit.options import Options
 from audit.testing.runs import edit_scheduler, make_run
 from audit_rules.files import missing_optimizer
 from pytest_audit import judging

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from audit.engine import judge
+from audit.facts.run import Run
 from audit.findings import Finding
 from audit.formats.safetensors import Safetensors, read_safetensors
+from audit.judging.engine import judge
 from audit.manager import load
-from audit.run import Run
 from audit.storage import BytesReader, ContextReader, Entry, LocalStorage
 from audit.testing.json_files import safetensors_bytes
 from audit.testing.runs import edit_json

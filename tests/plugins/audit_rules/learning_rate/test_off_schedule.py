@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
+from audit.facts.schedules import factor, warmups
 from audit.findings import Outcome
-from audit.schedules import factor, warmups
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_state, make_run
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from audit.engine import judge
+from audit.backend.training import LegData, LegRequest, Size
+from audit.facts.plan import Plan
+from audit.facts.run import open_run
+from audit.facts.space import Free, Space
 from audit.findings import Finding, Outcome, RuleOutcome
-from audit.legs import LegData, LegRequest, Size
+from audit.judging.engine import judge
 from audit.manager import load
-from audit.plan import Plan
-from audit.run import open_run
-from audit.space import Free, Space
 
 MISSING: Any = object()
 

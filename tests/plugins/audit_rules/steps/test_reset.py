@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from audit.api import consult
-from audit.config import Options
-from audit.decision import Limits
 from audit.findings import Outcome, Severity
-from audit.ledger import open_ledger
+from audit.judging.decision import Limits
+from audit.ledger.store import open_ledger
+from audit.options import Options
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_state, make_run
 from tests.audit.batch_rows import finished, leg, tell

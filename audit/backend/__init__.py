@@ -1,0 +1,1 @@
+"""What trainers implement and the core asks of them: values and protocols."""

@@ -1,0 +1,69 @@
+"""What the core asks of a trainer backend."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+from audit.storage import Entry
+
+
+class AdapterFiles(NamedTuple):
+    """One PEFT adapter of a checkpoint: its directory inside the checkpoint ("" is the checkpoint itself)."""
+
+    name: str
+    directory: str
+    config: str | None
+    weights: str | None
+
+
+class Layout(NamedTuple):
+    """Which file of one checkpoint plays which part, and which files its configuration owes.
+
+    All names are relative to the checkpoint. A role that is None or empty is not there; a role in ``owed`` must
+    be there, and ``missing`` are those that are not. Both map a role to the file: "weights", "state", "optimizer",
+    "scheduler", "scaler", "adapter_config", "latest"; parts of a role have a suffix ("weights:second" of the adapter
+    ``second``, "optimizer:1" of rank 1). ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights
+    recognised). ``shadowing`` are full-model files that the trainer would load in place of the run's own weights.
+    """
+
+    kind: str
+    weights: tuple[str, ...] = ()
+    shard_index: str | None = None
+    adapters: tuple[AdapterFiles, ...] = ()
+    shadowing: tuple[str, ...] = ()
+    state: str | None = None
+    arguments: str | None = None
+    optimizer: str | None = None
+    scheduler: str | None = None
+    scaler: str | None = None
+    rng: tuple[str, ...] = ()
+    sharded_weights: tuple[str, ...] = ()
+    sharded_optimizer: tuple[str, ...] = ()
+    world_size: int | None = None
+    weights_only: bool = False
+    owed: Mapping[str, str] = {}
+    owed_rng: tuple[str, ...] = ()
+    missing: Mapping[str, str] = {}
+    missing_rng: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """One trainer: how its checkpoints lie on disk. What trains is an :class:`audit.backend.training.TrainingBackend`."""
+
+    name: str
+    title: str
+    state_file: str
+    arguments_file: str
+
+    def checkpoint_step(self, name: str) -> int | None:
+        """Return N for the name of a checkpoint directory that this trainer would resume from, else None."""
+        ...
+
+    def recognises(self, entries: Mapping[str, Entry]) -> bool:
+        """Say from the names in a run's root whether this trainer wrote it."""
+        ...
+
+    def layout(
+        self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
+    ) -> Layout:
+        """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it."""
+        ...

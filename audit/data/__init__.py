@@ -1,0 +1,1 @@
+"""Data files, row by row."""

@@ -1,0 +1,347 @@
+"""The facts of one checkpoint, read lazily and once.
+
+Every public attribute marked ``fact`` may be a parameter of a rule. A fact that does not exist or could not be read
+raises NotApplicable with the reason; ``checkpoint.optional("scaler")`` gives None instead.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.backend.layout import AdapterFiles, Layout
+from audit.errors import NotApplicable
+from audit.facts.completeness import SENTINEL, Completeness, rotated_by, still_to_come
+from audit.facts.fact import Facts, fact
+from audit.facts.file import JSON, JSON_QUICK, PLACEHOLDER_SUFFIXES, SAFETENSORS, TORCH, File
+from audit.formats.damage import Damage
+from audit.formats.tensors import Tensor
+from audit.storage import DIRECTORY, FILE, Entry
+
+if TYPE_CHECKING:
+    from audit.facts.run import Run
+    from audit.formats.optimizer import OptimizerState
+    from audit.formats.rng import RngState
+    from audit.formats.scheduler import ScalerState, SchedulerState
+    from audit.formats.trainer_state import History, StateDocument, TrainerState
+    from audit.formats.training_args import TrainingArguments
+    from audit.ledger.seals import Seal
+    from audit.scan import FileScan
+
+
+class WeightFile(NamedTuple):
+    """One file with weights and its tensors by name."""
+
+    file: str
+    tensors: Mapping[str, Tensor]
+
+
+class Adapter(NamedTuple):
+    """One PEFT adapter: its files, its configuration (a JSON object) and its tensors by name."""
+
+    files: AdapterFiles
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+class Checkpoint(Facts):
+    """One ``checkpoint-N`` of a run; ``entries`` are keyed by path relative to it, directories included."""
+
+    def __init__(self, run: "Run", name: str, step: int, entries: Mapping[str, Entry]) -> None:
+        self.run = run
+        self.name = name
+        self.step = step
+        self.entries = entries
+
+    # -- what is there ------------------------------------------------------------------------------------------
+
+    @fact
+    def completeness(self) -> Completeness:
+        """Whether it was written to the end: the state file is written last, the sentinel is removed last."""
+        if self.name in self.run.unlistable:
+            raise NotApplicable("the directory cannot be listed")
+        if self.name in self.run.unsettled:
+            return Completeness("in progress", "its files changed while they were read")
+        if (limit := rotated_by(self)) is not None:
+            return Completeness("being deleted", f"{self.run.backend.name} keeps {limit}")
+        state_file = self.run.backend.state_file
+        state = self.entries.get(state_file)
+        sentinel = self.entries.get(SENTINEL)
+        placeholder = any(state_file + suffix in self.entries for suffix in PLACEHOLDER_SUFFIXES)
+        if (state is not None or placeholder) and sentinel is None:
+            late = still_to_come(self, state)
+            return Completeness("in progress", late) if late else Completeness("complete")
+        if state is None:
+            reason = f"{state_file}, which the trainer writes last, is not there"
+        else:
+            reason = f"{SENTINEL} is there: the save at a signal was cut off"
+        # Deleting a file changes the time of the directory, not of the files: only a file tells that a save goes on.
+        times = [entry.mtime_ns for entry in self.entries.values() if entry.kind == FILE]
+        newest = max(times) if times else self.run.entry_of(self.name).mtime_ns
+        finished = state is not None and sentinel is not None and sentinel.mtime_ns > state.mtime_ns
+        if not finished and self.run.now_ns - newest < self.run.settle_ns:
+            return Completeness("in progress", reason)
+        return Completeness("incomplete", reason)
+
+    @property
+    def complete(self) -> bool:
+        """Whether it could be listed and was written to the end."""
+        found = self.optional("completeness")
+        return found is not None and found.state == "complete"
+
+    @fact
+    def files(self) -> Mapping[str, File]:
+        """Files by path relative to the checkpoint. Not there for an incomplete checkpoint: it has one finding."""
+        if self.completeness.state != "complete":
+            raise NotApplicable(f"the checkpoint is {self.completeness.state}")
+        return {
+            path: File(self.run.storage, path, entry, self.run.depth == "full")
+            for path, entry in self.entries.items()
+            if entry.kind != DIRECTORY
+        }
+
+    @fact
+    def layout(self) -> Layout:
+        """Which file plays which part, and which files the configuration owes."""
+        files = self.files
+        document = self.optional("state_document")
+        arguments = self.optional("arguments")
+        visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
+        return self.run.backend.layout(visible, arguments, document.document if document else None)
+
+    def file(self, path: str | None, role: str = "file") -> File:
+        """Return the file at ``path``. Raises NotApplicable where there is none."""
+        if path is None or path not in self.files:
+            raise NotApplicable(f"there is no {role}")
+        return self.files[path]
+
+    def stands_in(self, path: str) -> str | None:
+        """Return the name of what stands where ``path`` should be, or None.
+
+        A placeholder, or a directory that cannot be listed: what lies in it is unknown, not missing.
+        """
+        for suffix in PLACEHOLDER_SUFFIXES:
+            if path + suffix in self.entries:
+                return path + suffix
+        directory = path.rpartition("/")[0]
+        while directory:
+            if f"{self.name}/{directory}" in self.run.unlistable:
+                return directory
+            directory = directory.rpartition("/")[0]
+        return None
+
+    @fact
+    def damages(self) -> tuple[tuple[File, Damage], ...]:
+        """Every file that could not be read, with the reason; the integrity rules report them."""
+        found = []
+        for file in self.files.values():
+            if not file.readable:
+                continue
+            content = self.content(file)
+            if isinstance(content, Damage):
+                found.append((file, content))
+        return tuple(found)
+
+    def content(self, file: File) -> Any:
+        """Contents or Damage of a file by its role, so that each is parsed once and by its own reader."""
+        backend = self.run.backend
+        if file.path == backend.state_file:
+            return self.run.state_of(self)
+        if file.path == backend.arguments_file:
+            return self._arguments_or_damage
+        if file.format == JSON and file.entry.size > JSON_QUICK and self.run.depth == "quick":
+            return None
+        return file.content
+
+    # -- what the trainer recorded ------------------------------------------------------------------------------
+
+    @fact
+    def state_document(self) -> "StateDocument":
+        """The trainer state as it stands in the file, valid or not (``problems`` says what is wrong)."""
+        self.file(self.run.backend.state_file, "trainer state")
+        found = self.run.state_of(self)
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{self.run.backend.state_file} {found.message}")
+        return found
+
+    @fact
+    def state(self) -> "TrainerState":
+        """The trainer state with checked types."""
+        document = self.state_document
+        if document.state is None:
+            raise NotApplicable(f"{self.run.backend.state_file} has the wrong shape")
+        return document.state
+
+    @fact
+    def history(self) -> "History":
+        """``log_history``: all entries, and those that the previous checkpoint of the lineage did not have."""
+        document = self.state_document
+        if document.history is None:
+            raise NotApplicable("log_history is not a list of objects")
+        return document.history
+
+    @fact
+    def _arguments_or_damage(self) -> "TrainingArguments | Damage":
+        self.file(self.run.backend.arguments_file, "training arguments")
+        return self.early_arguments
+
+    @fact
+    def early_arguments(self) -> "TrainingArguments | Damage":
+        """The training arguments, also of a checkpoint that is not written to its end: they are written early."""
+        from audit.formats.training_args import read_training_args
+
+        path = self.run.backend.arguments_file
+        if path not in self.entries or self.entries[path].kind == DIRECTORY:
+            raise NotApplicable("there are no training arguments")
+        return File(self.run.storage, path, self.entries[path]).read(read_training_args)  # type: ignore[no-any-return]
+
+    @fact
+    def training_arguments(self) -> "TrainingArguments":
+        """Class, plain values and pickle names of ``training_args.bin``."""
+        found = self._arguments_or_damage
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{self.run.backend.arguments_file} {found.message}")
+        return found
+
+    @fact
+    def arguments(self) -> Mapping[str, Any]:
+        """The training arguments as plain values (enums as their value strings)."""
+        return self.training_arguments.values
+
+    # -- optimizer, scheduler, scaler, random numbers -----------------------------------------------------------
+
+    @fact
+    def optimizer(self) -> "OptimizerState":
+        """Groups, steps and moments of ``optimizer.pt``."""
+        from audit.formats.optimizer import read_optimizer
+
+        archive = self.file(self.layout.optimizer, "optimizer state").archive
+        return self._parsed(self.layout.optimizer, "optimizer state", read_optimizer, archive)  # type: ignore[no-any-return]
+
+    @fact
+    def scheduler(self) -> "SchedulerState":
+        """Position and rates of ``scheduler.pt``."""
+        from audit.formats.scheduler import read_scheduler
+
+        return self._parsed(self.layout.scheduler, "scheduler state", read_scheduler)  # type: ignore[no-any-return]
+
+    @fact
+    def scaler(self) -> "ScalerState":
+        """Scale of the fp16 gradient scaler."""
+        from audit.formats.scheduler import read_scaler
+
+        return self._parsed(self.layout.scaler, "gradient scaler state", read_scaler)  # type: ignore[no-any-return]
+
+    @fact
+    def rng(self) -> "Mapping[str, RngState]":
+        """Random number states by file, those that could be read."""
+        from audit.formats.rng import read_rng
+
+        if not self.layout.rng:
+            raise NotApplicable("there is no random number state")
+        found = {path: self.files[path].read(read_rng) for path in self.layout.rng}
+        return {path: state for path, state in found.items() if not isinstance(state, Damage)}
+
+    def _parsed(self, path: str | None, role: str, reader: Any, *known: Any) -> Any:
+        found = self.file(path, role).read(reader, *known)
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{path} {found.message}")
+        return found
+
+    # -- weights ------------------------------------------------------------------------------------------------
+
+    @fact
+    def weights(self) -> tuple[WeightFile, ...]:
+        """The files with weights that the trainer would load, adapters included, each with its tensors."""
+        paths = dict.fromkeys(
+            [*self.layout.weights, *(adapter.weights for adapter in self.layout.adapters if adapter.weights)]
+        )
+        if not paths:
+            raise NotApplicable("there are no weights in a format that is read")
+        return tuple(WeightFile(path, self._tensors(path)) for path in paths)
+
+    def _tensors(self, path: str) -> Mapping[str, Tensor]:
+        file = self.file(path, "weights")
+        if file.format == SAFETENSORS:
+            return file.safetensors.tensors
+        if file.format == TORCH:
+            from audit.formats.torch_archive import tensors
+
+            return tensors(file.archive)
+        raise NotApplicable(f"{path} is not a format that is read")
+
+    @fact
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The PEFT adapters whose configuration and weights could both be read."""
+        found = []
+        for files in self.layout.adapters:
+            if files.config is None or files.weights is None:
+                continue
+            config = self.file(files.config, "adapter configuration").optional("value")
+            if isinstance(config, dict):
+                try:
+                    found.append(Adapter(files, config, self._tensors(files.weights)))
+                except NotApplicable:
+                    continue
+        if not found:
+            raise NotApplicable("there is no adapter that could be read")
+        return tuple(found)
+
+    # -- every byte ---------------------------------------------------------------------------------------------
+
+    @fact
+    def scan(self) -> "Mapping[str, FileScan]":
+        """The full-depth scan by file. Not there at ``--depth quick``."""
+        if self.run.depth == "quick":
+            raise NotApplicable("needs --depth full")
+        files = self.files
+        return {path: found for (name, path), found in self.run.scans.items() if name == self.name and path in files}
+
+    @fact
+    def seal(self) -> "Seal":
+        """Its digests as the ledger has them. Not there where it was saved anew since."""
+        seal = self.run.records.seals.get(self.name)
+        if seal is None:
+            raise NotApplicable("it was never sealed")
+        # Nobody trains in a snapshot: one that changed shares its bytes with a run (a hard link) that saved the step anew.
+        if not self.run.records.snapshot and self._saved_anew(seal):
+            raise NotApplicable("it was saved anew after it was sealed")
+        return seal
+
+    def _saved_anew(self, seal: "Seal") -> bool:
+        """Whether the trainer wrote this step again, as it does after going back to an earlier checkpoint.
+
+        Then every file is younger than all that were sealed, and the trainer state, which holds the log, is another
+        one. Damage and edits leave most files as they were; a copy has new times, but the same state. Where the ledger says
+        that a leg began before this step since, the state may be the same to the bit: it was trained again.
+        """
+        entries = [self.entries[path] for path in seal.files if path in self.entries]
+        if not entries or any(entry.mtime_ns <= seal.newest for entry in entries):
+            return False
+        if seal.passed:
+            return True
+        state = self.run.backend.state_file
+        if state not in seal.files or state not in self.entries:
+            return False
+        if self.entries[state].size != seal.files[state].size:
+            return True
+        scan = (self.optional("scan") or {}).get(state)
+        if scan is not None:
+            return not scan.error and scan.digest != seal.files[state].digest
+        digest = self.optional("files") and self.files[state].optional("digest")
+        return digest is not None and digest != seal.files[state].digest
+
+    # -- neighbours ---------------------------------------------------------------------------------------------
+
+    @fact
+    def previous(self) -> "Checkpoint":
+        """The checkpoint before this one in the same lineage (one uninterrupted history)."""
+        for lineage in self.run.lineages:
+            if self in lineage:
+                place = lineage.index(self)
+                if place:
+                    return lineage[place - 1]
+        raise NotApplicable("there is no earlier checkpoint of this lineage")
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(entry.size for entry in self.entries.values() if entry.kind == FILE)

@@ -1,0 +1,272 @@
+"""The facts of a plan: one leg that is to be trained, against the checkpoint that it would resume from.
+
+Rules of the scope ``plan`` are applied to it by `audit plan`, `audit guard --config` and, before each leg, `audit train`.
+What is planned comes from the configuration, through the backend (:class:`audit.backend.training.PlanningBackend`); nothing is trained.
+"""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.errors import NotApplicable
+from audit.facts.fact import Facts, fact
+from audit.facts.schedules import ENDLESS, factor, warmups
+
+if TYPE_CHECKING:
+    from audit.backend.training import LegRequest, TrainingBackend
+    from audit.facts.checkpoint import Checkpoint
+    from audit.facts.space import Space
+
+SAVE_STEPS = 500
+"""Trainer's own default."""
+
+
+class Schedule(NamedTuple):
+    """How the learning rate is planned to go; one of ``warmups`` holds, which one depends on the version of Trainer."""
+
+    kind: str
+    base: float | None
+    horizon: int
+    warmups: tuple[float, ...]
+    options: Mapping[str, Any]
+
+    def at(self, step: int) -> tuple[float, ...]:
+        """Return what the base rate is multiplied with once ``step`` steps are done, one for each warm-up; () unknown."""
+        base = self.base or 0.0
+        found = (factor(self.kind, step, warmup, self.horizon, self.options, base) for warmup in self.warmups)
+        return tuple(share for share in found if share is not None)
+
+
+class Plan(Facts):
+    """One leg as it is planned.
+
+    ``rows`` and ``per_step``: examples in the data file and in one step, None where not known; ``file``: its name, None where
+    no file waits. ``processes`` train together. ``resume`` is the checkpoint that the leg resumes from, None for a fresh
+    start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then. ``sound``: the
+    newest checkpoint that could be resumed from.
+    """
+
+    def __init__(
+        self,
+        request: "LegRequest",
+        trainer: "TrainingBackend",
+        *,
+        resume: "Checkpoint | None" = None,
+        sound: "Checkpoint | None" = None,
+        file: str | None = None,
+        rows: int | None = None,
+        per_step: int | None = None,
+        processes: int | None = None,
+        every: Any = None,
+    ) -> None:
+        self.request = request
+        self.trainer = trainer
+        self.file = file
+        self.given_processes = processes
+        self._given_every = every
+        self._resume, self._sound, self._rows, self._per_step = resume, sound, rows, per_step
+        self._ask_space: Callable[[], Space | None] = lambda: None
+
+    def ask_space(self, ask: "Callable[[], Space | None]") -> None:
+        """Say how to find out what this leg, or all of them together, need; asked at most once, and only if a rule does."""
+        self._ask_space = ask
+
+    @property
+    def owned(self) -> bool:
+        """Whether `audit train` itself sees to the order of the data, the resume and the end of the leg."""
+        return self.trainer.owns_order
+
+    def only_where_the_trainer_decides(self, what: str) -> None:
+        """Raise NotApplicable where `audit train` does ``what`` itself."""
+        if self.owned:
+            raise NotApplicable(f"with the backend {self.trainer.name}, audit train {what}")
+
+    @fact
+    def resume(self) -> "Checkpoint":
+        """The checkpoint to resume from."""
+        if self._resume is None:
+            fresh = self.request.resume_from is None
+            raise NotApplicable("training starts fresh" if fresh else "its checkpoint is not saved yet")
+        return self._resume
+
+    @fact
+    def sound(self) -> "Checkpoint":
+        """The newest checkpoint of the run that can be resumed from, whatever the plan makes of it."""
+        if self._sound is None:
+            raise NotApplicable("there is no checkpoint that could be resumed from")
+        return self._sound
+
+    @fact
+    def arguments(self) -> Mapping[str, Any]:
+        """The training arguments of the leg, with Trainer's names."""
+        asked = getattr(self.trainer, "arguments", None)
+        found = asked(self.request) if asked is not None else self.request.settings.get("arguments")
+        if not found:
+            raise NotApplicable(f"the table [arguments] does not say what {self.trainer.name} passes to its trainer")
+        return found  # type: ignore[no-any-return]
+
+    @fact
+    def adapter(self) -> Mapping[str, Any] | None:
+        """The planned adapter as ``adapter_config.json`` holds one, None for the whole model."""
+        return self._of_backend("adapter", "which adapter it trains")  # type: ignore[no-any-return]
+
+    @fact
+    def base_model(self) -> str | None:
+        """Name or path of the planned base model, None for random weights."""
+        return self._of_backend("base_model", "which model it starts from")  # type: ignore[no-any-return]
+
+    def _of_backend(self, method: str, what: str) -> Any:
+        asked = getattr(self.trainer, method, None)
+        if asked is None:
+            raise NotApplicable(f"the backend {self.trainer.name} does not say {what}")
+        return asked(self.request.settings)
+
+    @fact
+    def steps(self) -> int:
+        """How many steps the leg is to train."""
+        self.named_file  # noqa: B018  there is no leg without one
+        if self.request.last_step is None:
+            raise NotApplicable(
+                "how many steps the batch takes is not known: say how many examples one takes (examples_per_step)"
+            )
+        return self.request.last_step - self.request.first_step
+
+    @fact
+    def named_file(self) -> str:
+        """The data file of the leg."""
+        if self.file is None:
+            raise NotApplicable("no data file waits")
+        return self.file
+
+    @fact
+    def epoch_steps(self) -> int:
+        """Steps that it takes to go once through the whole data file, the last partial one included."""
+        if self._rows is None or not self._per_step:
+            raise NotApplicable("how many steps one epoch of the data file takes is not known")
+        return max(1, ceil(self._rows / self._per_step))
+
+    @fact
+    def examples_per_step(self) -> int:
+        """Examples of one optimizer step over all processes."""
+        if not self._per_step:
+            raise NotApplicable("how many examples one step takes is not known")
+        return self._per_step
+
+    @fact
+    def processes(self) -> int:
+        """How many processes train together."""
+        if not self.owned:
+            raise NotApplicable(f"the backend {self.trainer.name} starts the processes itself")
+        if self.given_processes is None:
+            raise NotApplicable("how many processes will train is not known")
+        return self.given_processes
+
+    @fact
+    def horizon(self) -> int:
+        """``max_steps`` as the trainer would have it: where the schedule ends."""
+        arguments = self.arguments
+        most = arguments.get("max_steps")
+        if isinstance(most, int) and most > 0:
+            return most
+        epochs = arguments.get("num_train_epochs")
+        if isinstance(epochs, int | float) and epochs > 0:
+            return ceil(epochs * self.epoch_steps)
+        raise NotApplicable("neither max_steps nor num_train_epochs is in the arguments")
+
+    @fact
+    def schedule(self) -> Schedule:
+        """The planned learning-rate schedule."""
+        arguments = self.arguments
+        kind = arguments.get("lr_scheduler_type")
+        if not isinstance(kind, str):
+            raise NotApplicable("the arguments do not name an lr_scheduler_type")
+        share = arguments.get("warmup_steps") or arguments.get("warmup_ratio") or 0
+        needless = kind in ENDLESS and not (isinstance(share, float) and 0 < share < 1)
+        horizon = 0 if needless else self.horizon
+        base, options = arguments.get("learning_rate"), arguments.get("lr_scheduler_kwargs") or {}
+        return Schedule(
+            kind,
+            float(base) if isinstance(base, int | float) else None,
+            horizon,
+            warmups(arguments, horizon),
+            options if isinstance(options, dict) else {"": options},
+        )
+
+    @fact
+    def saves(self) -> "Saves":
+        """When the leg saves."""
+        return saves_of(self.optional("arguments") or {}, self.every, self.request, self.optional("horizon"))
+
+    @fact
+    def every(self) -> Any:
+        """``save_steps`` where the arguments do not decide: in Trainer 5.23 the resumed state's win (trainer_callback.py:586)."""
+        if self.owned:
+            return None
+        state = self.optional("resume") and self.resume.optional("state_document")
+        return state.document.get("save_steps") if state and isinstance(state.document, dict) else self._given_every
+
+    @fact
+    def space(self) -> "Space":
+        """What the checkpoints to come need, and what is free."""
+        found = self._ask_space()
+        if found is None:
+            raise NotApplicable("how large a checkpoint will be, or how many there will be, is not known")
+        return found
+
+
+class Saves(NamedTuple):
+    """The checkpoints that a leg saves.
+
+    ``every`` so many steps (0: not by steps), and at the end where ``at_end``. ``number`` in all, None where not known;
+    ``certain``: whether it may not be fewer (the strategy "best").
+    """
+
+    every: int
+    at_end: bool
+    number: int | None
+    certain: bool = True
+
+
+def saves_of(arguments: Mapping[str, Any], every: Any, request: "LegRequest", horizon: int | None) -> Saves:
+    """Return when a leg saves by Trainer's rules: every ``save_steps``, and by contract at the end of the leg.
+
+    ``every`` stands above the arguments' ``save_steps``. What comes after the end of an epoch is the end of the leg.
+    """
+    first, last = request.first_step, request.last_step
+    strategy = arguments.get("save_strategy") or "steps"
+    steps = every if _counts(every) else arguments.get("save_steps", SAVE_STEPS if arguments else 0)
+    certain = strategy != "best"
+    if strategy == "best":
+        steps = arguments.get("eval_steps") or steps
+    if not _counts(steps) or strategy not in ("steps", "best"):
+        steps = 0
+    if 0 < steps < 1:  # a share of all steps: TrainerState.compute_steps
+        steps = ceil(steps * horizon) if horizon else 0
+    steps = int(steps)
+    if last is None:
+        return Saves(steps, True, None, certain)
+    by_steps = last // steps - first // steps if steps else 0
+    extra = last > first and not (steps and last % steps == 0)
+    return Saves(steps, extra, by_steps + extra, certain)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def steps_of_resume(
+    epoch_steps: int, done: int, *, max_steps: int = 0, epochs: float = 0, ignore_data_skip: bool = False
+) -> int:
+    """Return how many steps Trainer 5.23 trains when it resumes at step ``done``; 0 is a fresh start.
+
+    ``epoch_steps``: optimizer steps of one epoch of the data it is given now. ``max_steps`` above 0 goes before ``epochs``.
+    One more step than ``max_steps`` is trained where that is reached already, unless its epochs are over. Measured: 70 of 70
+    random cases against real resumes.
+    """
+    most = max_steps if max_steps > 0 else ceil(epochs * epoch_steps)
+    last_epoch = ceil(most / epoch_steps) if max_steps > 0 else ceil(epochs)
+    begun = done // epoch_steps
+    skipped = 0 if ignore_data_skip else done % epoch_steps
+    if begun >= last_epoch:
+        return 0
+    return min(max(1, most - done), (last_epoch - begun) * epoch_steps - skipped)

@@ -1,0 +1,374 @@
+"""The facts of one run: its checkpoints, their lineages, the scan of every byte."""
+
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from audit.backend.layout import Backend
+from audit.errors import AuditError, NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.fact import Facts, fact
+from audit.facts.lineage import Ancestry, group
+from audit.formats.damage import Damage
+from audit.ledger.records import Records
+from audit.ledger.scans import scan_from, stamp_of
+from audit.options import SETTLE_SECONDS
+from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
+
+if TYPE_CHECKING:
+    from audit.facts.boundaries import Boundary
+    from audit.formats.trainer_state import History, StateDocument
+    from audit.ledger.timeline import Timeline
+    from audit.scan import FileScan, Span
+
+MAX_DEPTH = 4
+"""Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
+
+MAX_ENTRIES = 100_000
+"""Entries of one checkpoint; the largest real ones (FSDP over many hosts) hold a few thousand."""
+
+
+class Run(Facts):
+    """One output directory with its ``checkpoint-N``.
+
+    ``only`` restricts the checkpoints that are judged to these names; the others still serve as neighbours.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        storage: Storage,
+        backend: Backend,
+        *,
+        depth: str = "full",
+        jobs: int = 2,
+        settle_seconds: float = SETTLE_SECONDS,
+        only: Sequence[str] = (),
+        progress: Callable[[int, int], None] | None = None,
+        now_ns: int | None = None,
+        records: Records | None = None,
+    ) -> None:
+        self.path = path
+        self.storage = storage
+        self.backend = backend
+        self.depth = depth
+        self.jobs = jobs
+        self.settle_ns = int(settle_seconds * 1e9)
+        self.now_ns = time.time_ns() if now_ns is None else now_ns
+        self.only = frozenset(only)
+        self._progress = progress
+        self.records = records or Records()
+        self.unsettled: frozenset[str] = frozenset()
+        """Names of checkpoints that changed while they were read: nothing can be said of them; see audit.judging.at_rest."""
+        self.known_scans: Mapping[tuple[str, str], tuple[Entry, FileScan]] = {}
+        """Scans of this audit's earlier passes, with the entries as they were; they hold while the entry is the same."""
+
+    @fact
+    def entries(self) -> Mapping[str, Entry]:
+        """What lies in the run's root, by name. Raises AuditError where it cannot be listed."""
+        try:
+            return {entry.name: entry for entry in self.storage.list("")}
+        except OSError as error:
+            raise AuditError(f"{self.path}: cannot be listed: {error.strerror or error}") from error
+
+    def entry_of(self, name: str) -> Entry:
+        """The entry of a checkpoint in the run's root."""
+        return self.entries[name]
+
+    @fact
+    def checkpoints(self) -> tuple[Checkpoint, ...]:
+        """All checkpoints, by step."""
+        found = [Checkpoint(self, name, self.homes[name], listing) for name, listing in self.listings.items()]
+        return tuple(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name)))
+
+    @fact
+    def listings(self) -> Mapping[str, Mapping[str, Entry]]:
+        """What lies in each checkpoint, by name; one that was deleted since the run was listed is not there."""
+        return {name: listing for name in self.homes if (listing := self.listing(name)) is not None}
+
+    def listing(self, checkpoint: str) -> dict[str, Entry] | None:
+        """List a checkpoint now, None where it is gone."""
+        found: dict[str, Entry] = {}
+        return found if self._walk(checkpoint, checkpoint, found, 1) else None
+
+    @fact
+    def homes(self) -> dict[str, int]:
+        """The step of every checkpoint's directory in the run's root, by name."""
+        found = {}
+        for name, entry in self.entries.items():
+            step = self.backend.checkpoint_step(name)
+            if step is not None and entry.kind == DIRECTORY:
+                found[name] = step
+        return found
+
+    @property
+    def highest(self) -> int:
+        """The highest step of a checkpoint's directory, 0 where there is none."""
+        return max(self.homes.values(), default=0)
+
+    def as_listed(self, listings: Mapping[str, Mapping[str, Entry]]) -> "Run":
+        """Return this run as it was listed, with these listings of the checkpoints and no other fact."""
+        other = Run.__new__(Run)
+        other.__dict__.update(self.__dict__)
+        kept = {name: self.__dict__["_facts"].get(name, set()) for name in ("entries", "unlistable", "overfull")}
+        other.__dict__["_facts"] = {**kept, "listings": listings}
+        return other
+
+    @fact
+    def judged(self) -> tuple[Checkpoint, ...]:
+        """The checkpoints that rules are applied to."""
+        return tuple(item for item in self.checkpoints if not self.only or item.name in self.only)
+
+    def _walk(self, checkpoint: str, path: str, listing: dict[str, Entry], level: int) -> bool:
+        """Add what lies below a directory; False where it was deleted meanwhile."""
+        try:
+            entries = self.storage.list(path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            # The rule files/unreadable reports it: the entry stays, its contents are unknown.
+            self.unlistable.add(path)
+            return True
+        for entry in entries:
+            if len(listing) >= MAX_ENTRIES:
+                self.overfull.add(checkpoint)
+                return True
+            listing[entry.path[len(checkpoint) + 1 :]] = entry
+            if entry.kind == DIRECTORY:
+                if level < MAX_DEPTH:
+                    self._walk(checkpoint, entry.path, listing, level + 1)
+                else:
+                    self.overfull.add(checkpoint)
+        return True
+
+    @fact
+    def unlistable(self) -> set[str]:
+        """Directories that the operating system does not let us list, relative to the run."""
+        return set()
+
+    @fact
+    def overfull(self) -> set[str]:
+        """Names of checkpoints with more entries or levels than any real one; the rest was not looked at."""
+        return set()
+
+    # -- trainer states and lineages ----------------------------------------------------------------------------
+
+    @fact
+    def _states(self) -> "Mapping[str, StateDocument | Damage]":
+        """Trainer states of all complete checkpoints.
+
+        Read in order of steps, so that a history which continues an earlier one is recognised by its bytes and
+        only its new part is parsed: 200 checkpoints share most of theirs.
+        """
+        from audit.formats.trainer_state import read_trainer_state
+
+        ancestry = Ancestry()
+        heads: list[History] = []
+        found: dict[str, StateDocument | Damage] = {}
+        for checkpoint in self.checkpoints:
+            files = checkpoint.optional("files")
+            if not files or self.backend.state_file not in files:
+                continue
+            try:
+                document = files[self.backend.state_file].read(read_trainer_state, tuple(heads))
+            except NotApplicable:
+                continue
+            found[checkpoint.name] = document
+            if not isinstance(document, Damage) and document.history is not None:
+                history = ancestry.attach(document.history, heads)
+                if history is not document.history:
+                    document = document._replace(history=history)
+                    found[checkpoint.name] = document
+                heads = [head for head in heads if head is not history.base]
+                heads.insert(0, history)
+        return found
+
+    def state_of(self, checkpoint: Checkpoint) -> "StateDocument | Damage":
+        """The trainer state of a checkpoint or its Damage. Raises NotApplicable where there is no such file."""
+        if checkpoint.name not in self._states:
+            raise NotApplicable("there is no trainer state")
+        return self._states[checkpoint.name]
+
+    @fact
+    def lineages(self) -> tuple[tuple[Checkpoint, ...], ...]:
+        """Checkpoints grouped by history, each group by step: in a sound run there is one group.
+
+        Groups come in the order of their last step; checkpoints without a readable history are in none, nor is one
+        whose state is of another step than its name says (steps/directory-mismatch). See :mod:`audit.facts.lineage`.
+        """
+        return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
+
+    @fact
+    def boundaries(self) -> "tuple[tuple[Boundary, ...], ...]":
+        """Where training was resumed, for each lineage, by the ledger and by the files; see :mod:`audit.facts.boundaries`."""
+        from audit.facts.boundaries import boundaries_of
+
+        return tuple(boundaries_of(lineage, self.records.batches) for lineage in self.lineages)
+
+    @fact
+    def batches(self) -> "Timeline":
+        """The batches of `audit train`, as the ledger tells them; see :mod:`audit.ledger.timeline`."""
+        if not self.records.batches.batches:
+            raise NotApplicable("the ledger tells of no batch: no `audit train` has trained here")
+        return self.records.batches
+
+    @fact
+    def newest(self) -> Checkpoint:
+        """The complete checkpoint with the highest step, whose training arguments speak for the run."""
+        for checkpoint in reversed(self.checkpoints):
+            if checkpoint.complete:
+                return checkpoint
+        raise NotApplicable("there is no complete checkpoint")
+
+    @fact
+    def root_state(self) -> "StateDocument":
+        """The trainer state in the run's root, which ``save_state()`` leaves; it stands on the newest history if it can."""
+        from audit.facts.file import File
+        from audit.formats.trainer_state import read_trainer_state
+
+        name = self.backend.state_file
+        if name not in self.entries:
+            raise NotApplicable("there is no trainer state in the run's root")
+        found = File(self.storage, name, self.entries[name]).read(read_trainer_state, (self.newest.history,))
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{name} in the run's root {found.message}")
+        return cast("StateDocument", found)
+
+    @fact
+    def final_model(self) -> bool:
+        """Whether ``save_model()`` wrote the model into the run's root at the end; its weights may have gone elsewhere."""
+        files = {name: entry for name, entry in self.entries.items() if entry.kind != DIRECTORY}
+        layout = self.backend.layout(files, None, None)
+        return bool(layout.weights or layout.shard_index or layout.sharded_weights or layout.arguments)
+
+    @fact
+    def arguments(self) -> Mapping[str, Any]:
+        """The training arguments of the newest complete checkpoint."""
+        return self.newest.arguments
+
+    @fact
+    def save_total_limit(self) -> int:
+        """``save_total_limit`` of the newest complete checkpoint."""
+        limit = self.arguments.get("save_total_limit")
+        if not isinstance(limit, int) or limit < 1:
+            raise NotApplicable("save_total_limit is not set")
+        return limit
+
+    @fact
+    def best_elsewhere(self) -> str | None:
+        """Where the best checkpoint lies according to the newest one, if that is there and not inside this run.
+
+        The only path that is looked at outside the run: whether there is such a directory, nothing more. None for a
+        relative path, which depends on where the trainer is started.
+        """
+        if not isinstance(self.storage, LocalStorage):
+            raise NotApplicable("the run is not on this machine")
+        best = self.newest.state.best_model_checkpoint
+        if not best or not os.path.isabs(best) or not os.path.isdir(best):
+            return None
+        own, there = os.path.realpath(self.path), os.path.realpath(best)
+        if os.path.commonpath([own, there]) == own:
+            return None
+        try:  # the same directory by another name, as of a second mount
+            same = os.path.samefile(os.path.dirname(there), own)
+        except OSError:
+            same = False
+        return None if same else best
+
+    # -- every byte ---------------------------------------------------------------------------------------------
+
+    @fact
+    def scans(self) -> "Mapping[tuple[str, str], FileScan]":
+        """One pass over every byte of every judged, complete checkpoint, by (checkpoint, file)."""
+        from audit.facts.spans import spans_of
+        from audit.scan import ScanJob, scan_files
+
+        jobs = []
+        known: dict[tuple[str, str], FileScan] = {}
+        for checkpoint in self.judged:
+            for path, file in (checkpoint.optional("files") or {}).items():
+                if not file.readable or file.entry.sparse or isinstance(checkpoint.content(file), Damage):
+                    continue  # a file that is known to be damaged is not read any further
+                key = (checkpoint.name, path)
+                spans = spans_of(checkpoint, file)
+                before = self.known_scans.get(key)
+                if before is not None and before[0] == file.entry:
+                    known[key] = before[1]
+                    continue
+                remembered = self._remembered(key, file.entry, spans)
+                if remembered is None:
+                    jobs.append(ScanJob(key, file.open, file.entry.size, spans))
+                else:
+                    known[key] = remembered
+        if not jobs:
+            return known
+        total = sum(job.size for job in jobs)
+        advance = None
+        if self._progress is not None:
+            report = self._progress
+
+            def advance(count: int) -> None:
+                report(count, total)
+
+        found = cast("dict[tuple[str, str], FileScan]", scan_files(jobs, threads=self.jobs, progress=advance))
+        return known | found
+
+    def _remembered(self, key: tuple[str, str], entry: Entry, spans: "Sequence[Span]") -> "FileScan | None":
+        """The scan of a sealed checkpoint's file that has not changed since, so that it need not be read again."""
+        if key not in self.records.scans:
+            return None
+        stamp, text = self.records.scans[key]
+        if stamp != stamp_of(entry, spans):
+            return None
+        found = scan_from(text, spans)
+        return found if found is not None and found.size == entry.size else None
+
+
+def _of_its_step(checkpoint: Checkpoint) -> bool:
+    state = checkpoint.optional("state")
+    return checkpoint.optional("history") is not None and (state is None or state.global_step == checkpoint.step)
+
+
+def locate(path: str) -> tuple[str, tuple[str, ...]]:
+    """Split what the user named into the run's directory and the checkpoints to judge (none: all).
+
+    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
+    """
+    if not os.path.lexists(path):
+        home = os.path.dirname(os.path.abspath(path))
+        if re.fullmatch(r"checkpoint-[0-9]+", os.path.basename(path)) and os.path.isdir(home):
+            raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
+        raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
+    if not os.path.isdir(path):
+        raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
+    whole = os.path.abspath(path)
+    name = os.path.basename(whole)
+    if re.fullmatch(r"checkpoint-[0-9]+", name):
+        return os.path.dirname(whole), (name,)
+    return path, ()
+
+
+def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
+    """Open a run of this machine with the backend that recognises it.
+
+    Raises AuditError: no such directory, not listable, claimed by two backends. A run that no backend recognises
+    is opened with the first one; the caller sees from ``checkpoints`` that it is empty.
+    """
+    root, only = locate(path)
+    storage = LocalStorage(root)
+    try:
+        entries = {entry.name: entry for entry in storage.list("")}
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
+    claims = [backend for backend in backends if backend.recognises(entries)]
+    if len(claims) > 1:
+        names = " and ".join(backend.name for backend in claims)
+        raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
+    if not claims and not backends:
+        raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
+    return Run(root if only else path, storage, (claims or list(backends))[0], only=only, **options)
+
+
+__all__ = ["Run", "locate", "open_run"]

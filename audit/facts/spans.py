@@ -1,0 +1,75 @@
+"""Which parts of a file the scan looks at, and what for: tensors of safetensors files, records of torch archives."""
+
+from typing import TYPE_CHECKING
+
+from audit.facts.file import SAFETENSORS, TORCH, File
+from audit.formats.damage import Damage
+from audit.formats.tensors import Tensor
+from audit.scan import Span
+
+if TYPE_CHECKING:
+    from audit.facts.checkpoint import Checkpoint
+
+PAGE = 4096
+"""Bytes. What a lost page leaves; shorter runs of zeros happen in sound weights of a full model."""
+
+LORA_RUN = 256
+"""Bytes. No dense LoRA matrix of 481 real and made checkpoints held that many zero bytes in a row, unless damaged."""
+
+SPARSE = ("embed", "wte", "wpe", "expert", "lm_head", "position", "shared.", "mask")
+"""Parts of names of tensors in which rows of zeros are normal: padding and unseen tokens, experts never chosen."""
+
+
+def spans_of(checkpoint: "Checkpoint", file: File) -> list[Span]:
+    """Return the spans of one file, sorted by offset; none where its format is unknown or it is damaged.
+
+    Spans are named by tensor in a safetensors file, by record (``data/3``, ``data.pkl``) in a torch archive. Runs of
+    zeros are looked for only in weights: moments of tokens never seen, random states and scalars hold many.
+    """
+    if file.format == SAFETENSORS and not isinstance(file.content, Damage):
+        return [
+            Span(tensor.name, tensor.offset, tensor.nbytes, tensor.dtype, None, zero_run(tensor))
+            for tensor in file.safetensors.tensors.values()
+        ]
+    if file.format == TORCH and not isinstance(file.content, Damage):
+        return _records(checkpoint, file)
+    return []
+
+
+def _records(checkpoint: "Checkpoint", file: File) -> list[Span]:
+    from audit.formats.torch_archive import tensors
+
+    archive = file.archive
+    layout = checkpoint.optional("layout")
+    shortest: dict[int, int] = {}
+    if layout and file.path in (*layout.weights, *(adapter.weights for adapter in layout.adapters)):
+        by_record: dict[str, list[int]] = {}
+        for tensor in tensors(archive).values():
+            by_record.setdefault(span_name(file, tensor.name), []).append(zero_run(tensor))
+        shortest = {archive.records[name].offset: 0 if 0 in runs else max(runs) for name, runs in by_record.items()}
+    little = archive.byteorder == "little"
+    spans = []
+    for name, record in archive.records.items():
+        dtype = archive.dtypes.get(name[5:]) if little and name.startswith("data/") else None
+        crc = record.crc if archive.crc_written else None
+        spans.append(Span(name, record.offset, record.size, dtype, crc, shortest.get(record.offset, 0)))
+    return sorted(spans, key=lambda span: span.offset)
+
+
+def span_name(file: File, tensor: str) -> str:
+    """Return the name of the span that holds a tensor of ``file``: several tensors may share one torch storage."""
+    if file.format == TORCH:
+        return f"data/{file.archive.value[tensor].storage}"
+    return tensor
+
+
+def zero_run(tensor: Tensor) -> int:
+    """Return the shortest run of zero bytes to look for in a tensor of weights, 0 for none."""
+    if len(tensor.shape) < 2 or any(part in tensor.name for part in SPARSE):
+        return 0
+    if ".lora_B." in tensor.name:  # short enough to see which rows of a small matrix are zero
+        return max(16, min(LORA_RUN, tensor.nbytes // 4))
+    return LORA_RUN if ".lora_A." in tensor.name else PAGE
+
+
+__all__ = ["LORA_RUN", "PAGE", "span_name", "spans_of", "zero_run"]

@@ -1,0 +1,75 @@
+"""What changes while it is read: a trainer saves and rotates, and no lock keeps it from that.
+
+A judgement rests on one listing of the run. Afterwards the run is listed again; where a checkpoint that counts as written
+to its end has changed, or is gone, what was found may be about a state that never was: a directory half deleted, a file
+half written. Then the run is judged once more. A trainer that never rests must not keep an audit busy for ever: in the
+second round a checkpoint that changed is set aside as in progress, and only the others are judged.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import half_written
+from audit.facts.run import Run
+from audit.storage import Entry
+
+T = TypeVar("T")
+
+
+def judged_at_rest(opening: Callable[[], Run], judge: Callable[[Run], T]) -> tuple[Run, T]:
+    """Open a run and judge it until nothing that the judgement rests on changed meanwhile; return both."""
+    run = opening()
+    found = judge(run)
+    changed = moved(run)
+    if not changed:
+        return run, found
+    again = opening()
+    again.known_scans = _scans_at_rest(run, changed)
+    run, found = again, judge(again)
+    while changed := moved(run):  # each round sets one more aside, so it ends
+        run = _without(run, changed)
+        found = judge(run)
+    return run, found
+
+
+def moved(run: Run) -> frozenset[str]:
+    """Return the names of the checkpoints that are not as they were listed.
+
+    Those that are in progress may change, they are not judged; new ones do not concern this judgement.
+    """
+    if run.settle_ns:
+        time.sleep(max((half_written(item) for item in run.checkpoints), default=0) / 1e9)
+    gone = run.homes.keys() - run.listings.keys() - run.unsettled
+    return frozenset(gone.union(item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item)))
+
+
+def _at_stake(checkpoint: Checkpoint) -> bool:
+    completeness = checkpoint.optional("completeness")
+    return completeness is None or completeness.state in ("complete", "incomplete")
+
+
+def _changed(run: Run, checkpoint: Checkpoint) -> bool:
+    now = run.listing(checkpoint.name)
+    return now is None or _stamps(now) != _stamps(checkpoint.entries)
+
+
+def _stamps(entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """The entries without the time of the last change of the inode, which a hard link (a pin) sets."""
+    return {path: entry._replace(ctime_ns=0) for path, entry in entries.items()}
+
+
+def _scans_at_rest(run: Run, changed: frozenset[str]) -> dict[tuple[str, str], tuple[Entry, Any]]:
+    scans = run.optional("scans") if run.depth == "full" else None
+    entries = {checkpoint.name: checkpoint.entries for checkpoint in run.checkpoints}
+    return {key: (entries[key[0]][key[1]], scan) for key, scan in (scans or {}).items() if key[0] not in changed}
+
+
+def _without(run: Run, changed: frozenset[str]) -> Run:
+    """The same listing of the run, with the changed checkpoints set aside."""
+    gone: dict[str, dict[str, Entry]] = {name: {} for name in run.homes if name not in run.listings}
+    other = run.as_listed({**run.listings, **gone})
+    other.known_scans = _scans_at_rest(run, changed)
+    other.unsettled = run.unsettled | changed
+    return other

@@ -1,0 +1,170 @@
+"""The guard: hand out the newest checkpoint that is really resumable, or refuse.
+
+It never falls through to step 0: where checkpoints or the ledger show progress and nothing is resumable, it refuses.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from audit.errors import AuditError
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
+from audit.findings import Finding
+from audit.judging.resume import newest_lineage, resumable
+from audit.report import Report
+
+
+class Skipped(NamedTuple):
+    """A checkpoint that was not handed out, and why, in words."""
+
+    checkpoint: str
+    reason: str
+
+
+class Decision(NamedTuple):
+    """What the guard decided.
+
+    ``checkpoint`` is the name to resume from; without one, ``fresh`` says that training may start at step 0 and
+    ``refusal`` says why nothing is handed out. ``behind``: steps that were reached before and are given up.
+    """
+
+    checkpoint: str | None
+    step: int | None
+    fresh: bool
+    refusal: str | None
+    skipped: tuple[Skipped, ...]
+    behind: int = 0
+
+
+class Limits(NamedTuple):
+    """What the user asks of the guard.
+
+    ``strict``: the newest checkpoint or none. ``max_rollback``: at most so many steps behind the newest one or behind
+    what the ledger saw. ``allow_fresh``: if nothing is resumable, start over. ``lineage``: the name of a checkpoint
+    that says which of several histories is meant. ``exact``: only a checkpoint from which training goes on bit for bit,
+    so that findings block which otherwise only warn of that (:attr:`audit.rules.Rule.breaks_exactness`).
+    """
+
+    strict: bool = False
+    max_rollback: int | None = None
+    allow_fresh: bool = False
+    lineage: str | None = None
+    exact: bool = False
+
+
+def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
+    """Choose from the newest to the oldest.
+
+    A run without any trace of training is a fresh start; a checkpoint that is being written right now is passed over.
+    """
+    if not run.checkpoints:
+        trace = _trace(run)
+        return _refused(trace, (), limits, run.records.reached) if trace else Decision(None, None, True, None, ())
+    lineage = _lineage(run, findings, limits)
+    if lineage is None:
+        return Decision(
+            None,
+            None,
+            False,
+            f"{len(run.lineages)} histories are mixed here and nothing says which is the newest; "
+            "name a checkpoint of the one you mean with --lineage",
+            (),
+        )
+    progress = max([run.records.reached, *(item.step for item in run.checkpoints if _counts(item, lineage, run))])
+    skipped: list[Skipped] = []
+    passed: list[Skipped] = []
+    for checkpoint in reversed(run.checkpoints):
+        reason = why_not(checkpoint, findings, lineage, run)
+        if reason is None:
+            return _handed_out(checkpoint, skipped, passed, progress, limits)
+        skipped.append(Skipped(checkpoint.name, reason))
+        if _settled(checkpoint):
+            passed.append(skipped[-1])
+    return _refused("no checkpoint can be resumed from", tuple(skipped), limits, progress)
+
+
+def _trace(run: Run) -> str | None:
+    """Say what shows that something was trained in a run without checkpoints, None where nothing does."""
+    if run.records.reached:
+        return f"the ledger saw step {run.records.reached}, but there is no checkpoint any more"
+    if run.records.unusable or run.records.edited:
+        return f"there is no checkpoint, and the ledger cannot say whether there was one ({run.records.unusable or run.records.edited})"
+    left = sorted(name for name in run.entries if name.startswith(("checkpoint-", "tmp-checkpoint-")))
+    if left:
+        return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training"
+    if _quarantined(run):
+        return f"every checkpoint is in quarantine; see audit quarantine {run.path} --list"
+    return None
+
+
+def _quarantined(run: Run) -> bool:
+    try:
+        return any(entry.name.startswith("checkpoint-") for entry in run.storage.list(".audit/quarantine"))
+    except OSError:
+        return False
+
+
+def _lineage(run: Run, findings: Sequence[Finding], limits: Limits) -> tuple[Checkpoint, ...] | None:
+    if limits.lineage is None:
+        return newest_lineage(run, findings)
+    for lineage in run.lineages:
+        if any(checkpoint.name == limits.lineage for checkpoint in lineage):
+            return lineage
+    raise AuditError(f"--lineage {limits.lineage}: {run.path} has no checkpoint of that name with a readable history")
+
+
+def _counts(checkpoint: Checkpoint, lineage: Sequence[Checkpoint], run: Run) -> bool:
+    """Whether a step was reached, in this history: not by a save that goes on, nor by another run in the directory."""
+    return _settled(checkpoint) and (
+        checkpoint in lineage or not any(checkpoint in other for other in run.lineages if other is not lineage)
+    )
+
+
+def _settled(checkpoint: Checkpoint) -> bool:
+    found = checkpoint.optional("completeness")
+    return found is None or found.state not in ("in progress", "being deleted")
+
+
+def _handed_out(
+    checkpoint: Checkpoint, skipped: list[Skipped], passed: list[Skipped], progress: int, limits: Limits
+) -> Decision:
+    """Hand it out unless the limits forbid it; ``allow_fresh`` does not help, there is something to resume from."""
+    behind = max(progress - checkpoint.step, 0)
+    refusal = None
+    if limits.strict and (passed or behind):
+        reason = passed[0].reason if passed else f"step {progress} was reached before"
+        refusal = f"the newest checkpoint is not resumable: {reason}"
+    elif limits.max_rollback is not None and behind > limits.max_rollback:
+        refusal = f"{checkpoint.name} is {behind} steps behind step {progress}, more than --max-rollback {limits.max_rollback}"
+    if refusal is not None:
+        return Decision(None, None, False, refusal, tuple(skipped))
+    return Decision(checkpoint.name, checkpoint.step, False, None, tuple(skipped), behind)
+
+
+def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress: int) -> Decision:
+    if limits.allow_fresh:
+        return Decision(None, None, True, None, skipped, progress)
+    return Decision(None, None, False, reason, skipped)
+
+
+def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequence[Checkpoint], run: Run) -> str | None:
+    """Return why a checkpoint is not handed out, or None where it may be."""
+    own = [item for item in findings if item.checkpoint == checkpoint.name and item.blocks_resume]
+    if own:
+        worst = max(own, key=lambda item: item.severity.rank)
+        return f"{worst.message} ({worst.rule})"
+    if not resumable(checkpoint, findings):
+        general = next((item for item in findings if item.checkpoint is None and item.blocks_resume), None)
+        return f"{general.message} ({general.rule})" if general else "was not written to its end"
+    if run.lineages and checkpoint not in lineage:
+        return "belongs to another history in the same directory, or its history cannot be read (history/forked)"
+    return None
+
+
+class ResumeRefused(Exception):
+    """Nothing may be resumed from. ``report`` is the whole judgement, ``decision`` says what was skipped and why."""
+
+    def __init__(self, message: str, report: Report, decision: Decision) -> None:
+        super().__init__(message)
+        self.report = report
+        self.decision = decision

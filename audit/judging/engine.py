@@ -1,0 +1,165 @@
+"""Run rules over facts and give every rule an outcome on every checkpoint."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from audit.errors import AuditError, NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.plan import Plan
+from audit.facts.run import Run
+from audit.findings import Finding, Outcome, RuleOutcome, Severity, Violation
+from audit.rules import ANY, Rule
+
+
+class Judgement(NamedTuple):
+    """Findings, most severe first, and the outcome of every rule on every checkpoint."""
+
+    findings: tuple[Finding, ...]
+    outcomes: tuple[RuleOutcome, ...]
+
+
+def judge(
+    run: Run | Plan,
+    rules: Sequence[Rule],
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    severities: Mapping[str, Severity] | None = None,
+) -> Judgement:
+    """Apply ``rules`` to a run, those of the scope ``plan`` to a plan; the others are left out.
+
+    ``options`` gives thresholds by rule id, ``severities`` overrides by rule id. A rule that crashes gets the
+    outcome "error" and the others still run. A violation whose root cause another rule names on the same checkpoint
+    (``explained_by``) is left out.
+    """
+    fired: dict[str, set[str | None]] = {}
+    findings: list[Finding] = []
+    outcomes: list[RuleOutcome] = []
+    for rule in _causes_first(rules):
+        thresholds = (options or {}).get(rule.id, {})
+        severity = (severities or {}).get(rule.id)
+        for target in _targets(rule, run):
+            name = target.name if isinstance(target, Checkpoint) else None
+            violations, outcome = _apply(rule, target, thresholds)
+            kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, findings)]
+            if violations and not kept:
+                causes = ", ".join(cause for cause in rule.explained_by if cause in fired) or "another finding"
+                outcome = RuleOutcome(rule.id, name, Outcome.NOT_APPLICABLE, f"explained by {causes}")
+            else:
+                outcome = outcome._replace(checkpoint=name)
+            outcomes.append(outcome)
+            for item in kept:
+                finding = _finding(rule, item, name, severity)
+                if isinstance(run, Plan) and finding.file is None:
+                    finding = finding._replace(file=run.file)
+                findings.append(finding)
+                fired.setdefault(rule.id, set()).add(finding.checkpoint)
+    steps = {} if isinstance(run, Plan) else {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
+    findings.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
+    outcomes.sort(key=lambda item: (steps.get(item.checkpoint or "", -1), item.rule))
+    return Judgement(tuple(findings), tuple(outcomes))
+
+
+def _targets(rule: Rule, run: Run | Plan) -> Iterable[Run | Checkpoint | Plan]:
+    if isinstance(run, Plan) or rule.scope == "plan":
+        return [run] if isinstance(run, Plan) and rule.scope == "plan" else []
+    return [run] if rule.scope == "run" else run.judged
+
+
+def _apply(
+    rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any]
+) -> tuple[list[Violation], RuleOutcome]:
+    violations: list[Violation] = []
+    try:
+        facts = [getattr(target, need) for need in rule.needs]
+        for violation in rule.function(target, *facts, **options):
+            violations.append(violation)  # noqa: PERF402  what was found before a crash or a missing fact is kept
+    except NotApplicable as missing:
+        if not violations:
+            return [], RuleOutcome(rule.id, None, Outcome.NOT_APPLICABLE, str(missing))
+    except AuditError:
+        raise
+    except Exception as error:  # the rule's fault, not the run's: the other rules still run
+        return [], RuleOutcome(rule.id, None, Outcome.ERROR, f"{type(error).__name__}: {error} {_where(error)}")
+    return violations, RuleOutcome(rule.id, None, Outcome.FAIL if violations else Outcome.PASS)
+
+
+def _where(error: BaseException) -> str:
+    """The innermost line of a crash, for the message that the user sends to us."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return ""
+    return f"({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno})"
+
+
+def _explained(
+    rule: Rule,
+    item: Violation,
+    checkpoint: str | None,
+    fired: Mapping[str, set[str | None]],
+    findings: list[Finding],
+) -> bool:
+    if ANY in rule.explained_by and checkpoint is not None and _said_better(rule, item, checkpoint, findings):
+        return True
+    for cause in rule.explained_by:
+        places = fired.get(cause, set())
+        if checkpoint in places or None in places:
+            return True
+    return False
+
+
+def _said_better(rule: Rule, item: Violation, checkpoint: str, findings: list[Finding]) -> bool:
+    """Whether another rule says what is wrong: anything that blocks this checkpoint, or names the same file.
+
+    What is left out here still counts: the finding that stands for it then blocks resuming, too.
+    """
+    others = [
+        place
+        for place, other in enumerate(findings)
+        if other.checkpoint == checkpoint and other.rule != rule.id and other.severity is not Severity.INFO
+    ]
+    if any(findings[place].blocks_resume for place in others):
+        return True
+    same = [place for place in others if findings[place].file == item.file]
+    blocks = rule.blocks_resume if item.blocks_resume is None else item.blocks_resume
+    if same and blocks:
+        findings[same[0]] = findings[same[0]]._replace(blocks_resume=True)
+    return bool(same)
+
+
+def _finding(rule: Rule, item: Violation, checkpoint: str | None, override: Severity | None) -> Finding:
+    return Finding(
+        rule.id,
+        override or item.severity or rule.severity,
+        item.checkpoint or checkpoint,
+        item.file,
+        item.message,
+        item.expected,
+        item.actual,
+        item.remedy or rule.remedy,
+        rule.blocks_resume if item.blocks_resume is None else item.blocks_resume,
+        item.step if item.step is not None and item.step >= 0 else None,  # a log may hold any integer
+    )
+
+
+def _causes_first(rules: Sequence[Rule]) -> list[Rule]:
+    """Order rules so that those which explain others come first. Raises AuditError for a circle."""
+    by_id = {rule.id: rule for rule in rules}
+    ordered: list[Rule] = []
+    state: dict[str, bool] = {}
+
+    def visit(rule: Rule) -> None:
+        if state.get(rule.id) is False:
+            raise AuditError(f"rule {rule.id} explains itself through explained_by")
+        if rule.id in state:
+            return
+        state[rule.id] = False
+        for cause in rule.explained_by:
+            if cause in by_id:
+                visit(by_id[cause])
+        state[rule.id] = True
+        ordered.append(rule)
+
+    for rule in sorted(rules, key=lambda rule: ANY in rule.explained_by):
+        visit(rule)
+    return ordered

@@ -1,0 +1,116 @@
+"""Write into the ledger what a verification or the guard found: observations, seals, decisions."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from audit.errors import AuditError
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
+from audit.facts.spans import spans_of
+from audit.findings import Severity
+from audit.judging.decision import Decision
+from audit.judging.resume import provable
+from audit.ledger.scans import scan_text, stamp_of
+from audit.ledger.seals import content_of
+from audit.report import Report
+from audit.retention.pins import pinned_names
+
+if TYPE_CHECKING:
+    from audit.ledger.store import Ledger
+
+
+NOT_RECORDED = "not recorded: "
+
+
+def record_observation(run: Run, report: Report, ledger: "Ledger | None", prove: bool = True) -> Report:
+    """Add one observation, seal what was proven, and return the report with what came of it.
+
+    Without ``prove`` nothing is sealed: a few selected rules prove nothing.
+
+    A full disk or a ledger that cannot be written changes no verdict: the report then has a note.
+    """
+    notes = [note for note in (run.records.unwritable,) if note]
+    sealed: set[str] = set()
+    if ledger is not None and (run.checkpoints or run.records.observed):
+        problem = _try(lambda: _record(run, report, ledger, sealed, prove))
+        if problem:
+            notes.append(NOT_RECORDED + problem)
+    checkpoints = tuple(item._replace(sealed=True) if item.name in sealed else item for item in report.checkpoints)
+    return report._replace(checkpoints=checkpoints, notes=(*report.notes, *notes))
+
+
+def record_decision(decision: Decision, run: Run, report: Report, ledger: "Ledger | None") -> Report:
+    """Add what the guard handed out: a step that the run may go back to without having lost anything unseen."""
+    started_over = decision.fresh and bool(report.checkpoints or run.records.reached)
+    if ledger is None or not (decision.checkpoint or started_over):
+        return report
+    if any(note.startswith(NOT_RECORDED) for note in report.notes):
+        return report  # once is enough: a locked ledger is waited for
+    content = {"checkpoint": decision.checkpoint, "step": decision.step or 0, "fresh": decision.fresh}
+    problem = _try(lambda: ledger.append("guard", content))
+    return report._replace(notes=(*report.notes, NOT_RECORDED + problem)) if problem else report
+
+
+def record_start(run: str, step: int) -> None:
+    """Add that a training begins at ``step``: what was reached beyond it is given up knowingly. Never raises."""
+    from audit.ledger.records import read_records
+
+    _, ledger = read_records(run, True)
+    if ledger is not None:
+        _try(lambda: ledger.append("start", {"step": step}))
+        ledger.close()
+
+
+def seal(checkpoint: Checkpoint, ledger: "Ledger") -> None:
+    """Take the seal of a checkpoint that was read at full depth. Raises LedgerError."""
+    scans = {path: scan for path, scan in checkpoint.scan.items() if not scan.error}
+    newest = max((checkpoint.entries[path].mtime_ns for path in scans), default=0)
+    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, newest, scans))
+    remember(checkpoint, ledger)
+
+
+def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
+    """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again."""
+    kept = {}
+    for path, scan in checkpoint.scan.items():
+        if scan.error:
+            continue
+        file = checkpoint.files[path]
+        kept[path] = (stamp_of(file.entry, spans_of(checkpoint, file)), scan_text(scan))
+    ledger.remember(checkpoint.name, kept)
+
+
+def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:
+    ledger.append(
+        "observation",
+        {
+            "step": max((item.step for item in run.checkpoints if item.complete), default=None),
+            "verdict": report.verdict,
+            "depth": report.depth,
+            "errors": report.count(Severity.ERROR),
+            "warnings": report.count(Severity.WARNING),
+            "checkpoints": [item.name for item in run.checkpoints],
+        },
+    )
+    if report.depth == "full" and prove:
+        for checkpoint in run.judged:
+            if not provable(checkpoint, report):
+                continue
+            if checkpoint.optional("seal") is None:
+                seal(checkpoint, ledger)
+                sealed.add(checkpoint.name)
+            elif any(scan.bytes_read for scan in checkpoint.scan.values()):
+                remember(checkpoint, ledger)
+    kept = {item.name for item in run.checkpoints} | pinned_names(run.path) | {""}
+    gone = {name for name, _ in run.records.scans} - kept
+    if gone:
+        ledger.forget(gone)
+
+
+def _try(write: Callable[[], None]) -> str | None:
+    """Return why something could not be written, or None."""
+    try:
+        write()
+    except AuditError as error:
+        return str(error)
+    return None

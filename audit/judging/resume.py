@@ -1,0 +1,54 @@
+"""Which checkpoint may be resumed from, given the findings."""
+
+from collections.abc import Sequence
+
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
+from audit.findings import Finding, Severity
+from audit.report import Report
+
+
+def resumable(checkpoint: Checkpoint, findings: Sequence[Finding]) -> bool:
+    """No finding that blocks resuming stands against the checkpoint, or against the run as a whole."""
+    return checkpoint.complete and not any(
+        finding.blocks_resume and finding.checkpoint in (checkpoint.name, None) for finding in findings
+    )
+
+
+def newest_lineage(run: Run, findings: Sequence[Finding]) -> tuple[Checkpoint, ...] | None:
+    """The lineage that was written last, or None where the files do not say which that is.
+
+    A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the one
+    whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order, and
+    a guess could continue the wrong run.
+    """
+    lineages = [group for group in run.lineages if any(resumable(item, findings) for item in group)]
+    if len(lineages) <= 1:
+        return lineages[0] if lineages else ()
+    state_file = run.backend.state_file
+    times = sorted(
+        ((max(item.entries[state_file].mtime_ns for item in lineage), lineage) for lineage in lineages),
+        key=lambda pair: pair[0],
+    )
+    if times[-1][0] - times[-2][0] <= 1_000_000_000:
+        return None
+    return times[-1][1]
+
+
+def resume_from(run: Run, findings: Sequence[Finding]) -> str | None:
+    """Name of the newest resumable checkpoint of the newest unambiguous lineage, or None."""
+    lineage = newest_lineage(run, findings)
+    if lineage is None:
+        return None
+    for checkpoint in reversed(run.judged):
+        if resumable(checkpoint, findings) and (checkpoint in lineage or not run.lineages):
+            return checkpoint.name
+    return None
+
+
+def provable(checkpoint: Checkpoint, report: Report) -> bool:
+    """Whether a full-depth verification proved it: resumable, and no error stands against it."""
+    if report.crashed:
+        return False
+    errors = (item for item in report.findings if item.checkpoint == checkpoint.name)
+    return resumable(checkpoint, report.findings) and not any(item.severity is Severity.ERROR for item in errors)

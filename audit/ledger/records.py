@@ -1,0 +1,186 @@
+"""What a run's ledger says when an audit begins: seals, remembered scans, batches, the step that was reached."""
+
+import os
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.ledger.seals import Seal, seals_of
+from audit.ledger.timeline import FAILED, FINISHED, LEG, STOPPED, Timeline, timeline_of
+
+if TYPE_CHECKING:
+    from audit.ledger.store import Ledger, Row
+
+
+class Records(NamedTuple):
+    """``seals`` by checkpoint, ``scans`` as (stamp, text) by (checkpoint, file), ``reached`` the highest step seen.
+
+    ``batches`` are those of ``audit train``. ``told`` is the step at which the last leg of a training ended early, as far as
+    it was heard of, 0 where something was begun since; ``ever`` the highest step of all times, whatever was given up later.
+    ``quarantined`` are the steps of checkpoints that were moved aside.
+    ``unusable`` says why the ledger could not be used, ``edited`` that its rows are not what was written, ``unwritable``
+    that nothing can be added to it. ``pruned`` holds the steps of checkpoints that somebody asked to remove; ``snapshot``
+    says that this is a copy of one checkpoint of another run.
+    """
+
+    seals: Mapping[str, Seal] = {}
+    scans: Mapping[tuple[str, str], tuple[str, str]] = {}
+    reached: int = 0
+    observed: int = 0
+    unusable: str | None = None
+    edited: str | None = None
+    unwritable: str | None = None
+    pruned: frozenset[int] = frozenset()
+    snapshot: bool = False
+    batches: Timeline = Timeline()
+    told: int = 0
+    ever: int = 0
+    quarantined: frozenset[int] = frozenset()
+
+
+def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
+    """Open the ledger of a run and read it; a run without one has empty records. Never raises for a bad ledger.
+
+    With ``write`` the ledger is returned open, to be written and closed by the caller.
+    """
+    if not os.path.isdir(run) or not (write or os.path.lexists(os.path.join(run, ".audit"))):
+        return Records(), None
+    from audit.ledger.store import LedgerEditedError, LedgerError, LedgerUnwritableError, open_ledger
+
+    try:
+        ledger = open_ledger(run, write)
+    except LedgerUnwritableError as error:
+        return Records(unwritable=str(error)), None  # a read-only run without a ledger is nothing to worry about
+    except LedgerError as error:
+        return Records(unusable=str(error)), None
+    if ledger is None:
+        return Records(), None
+    unwritable = f"{ledger.path}: cannot be written" if write and not ledger.writable else None
+    try:
+        rows = ledger.rows()
+        scans = vouched(rows, ledger.scans())
+    except LedgerEditedError as error:
+        ledger.close()
+        return Records(edited=str(error)), None
+    except LedgerError as error:
+        ledger.close()
+        return Records(unusable=str(error)), None
+    observed = sum(row.kind == "observation" for row in rows)
+    records = Records(
+        seals=seals_of(rows),
+        scans=scans,
+        reached=reached_by(rows),
+        observed=observed,
+        unwritable=unwritable,
+        pruned=pruned_of(rows),
+        snapshot=_is_snapshot(rows),
+        batches=timeline_of(rows),
+        told=told_by(rows),
+        ever=max((_step_in(row.content, "step") or 0 for row in rows if row.kind == "observation"), default=0),
+        quarantined=quarantined_by(rows),
+    )
+    if not write or not ledger.writable:
+        ledger.close()
+        return records, None
+    return records, ledger
+
+
+def vouched(
+    rows: "tuple[Row, ...]", scans: Mapping[tuple[str, str], tuple[str, str]]
+) -> Mapping[tuple[str, str], tuple[str, str]]:
+    """Return the remembered scans whose digest the chain of rows holds: nobody slips in one of another file."""
+    from audit.ledger.store import scans_digest
+
+    told = {row.content.get("checkpoint"): row.content.get("digest") for row in rows if row.kind == "scans"}
+    by_checkpoint: dict[str, dict[str, tuple[str, str]]] = {}
+    for (checkpoint, file), scan in scans.items():
+        by_checkpoint.setdefault(checkpoint, {})[file] = scan
+    kept = {name for name, held in by_checkpoint.items() if name in told and told[name] == scans_digest(held)}
+    return {key: scan for key, scan in scans.items() if key[0] in kept}
+
+
+def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:
+    """Return the steps of the checkpoints that ``audit prune`` removed."""
+    steps = (row.content.get("pruned") for row in rows if row.kind == "pruned")
+    return frozenset(step for step in steps if isinstance(step, int) and not isinstance(step, bool))
+
+
+def _is_snapshot(rows: "tuple[Row, ...]") -> bool:
+    return any(row.kind == "snapshot" for row in rows)
+
+
+def reached_by(rows: "tuple[Row, ...]") -> int:
+    """Return the step that the run is known to have reached.
+
+    An observation raises it, and so does a batch that was finished. What the guard handed out, or that it allowed a fresh
+    start, or a quarantine that somebody asked for, or where a training said that it begins, is a known way back: it sets the
+    step anew. Once a training has begun there, a checkpoint that lies beyond it is of the history that was given up, as long
+    as it is there: its step is not reached again by being seen.
+    """
+    reached = 0
+    seen: Mapping[str, Any] = {}
+    given_up: set[int] = set()
+    for row in rows:
+        if row.kind == "observation":
+            seen = row.content
+            given_up = given_up and given_up & _steps_seen(seen)
+            step = _step_in(seen, "step")
+            if step is not None and step not in given_up:
+                reached = max(reached, step)
+            continue
+        back = _way_back(row)
+        if back is not None:
+            reached = back
+            whole = _step_in(seen, "step") or 0  # a save beyond it went on while the guard looked
+            left = _steps_seen(seen) if row.kind in ("batch", "start") else ()
+            given_up = {step for step in left if back < step <= whole}
+        elif row.kind == "batch" and row.content.get("event") == FINISHED:
+            reached = max(reached, _step_in(row.content, "last_step") or 0)
+    return reached
+
+
+def told_by(rows: "tuple[Row, ...]") -> int:
+    """Return the step at which the last leg of a training failed or was stopped, 0 where something was begun since."""
+    told = 0
+    for row in rows:
+        if _way_back(row) is not None:
+            told = 0
+        elif row.kind == "batch":
+            early = row.content.get("event") in (STOPPED, FAILED)
+            told = (_step_in(row.content, "step") or 0) if early else 0
+    return told
+
+
+def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
+    """Return the steps of checkpoints that were moved into quarantine and not back."""
+    found: set[int] = set()
+    for row in rows:
+        if row.kind == "quarantine":
+            steps = _steps_of([row.content.get("checkpoint")])
+            found = found | steps if row.content.get("action") == "moved" else found - steps
+    return frozenset(found)
+
+
+def _way_back(row: "Row") -> int | None:
+    """The step that a row sets anew, None where it sets none."""
+    if row.kind in ("guard", "quarantine", "start"):
+        return _step_in(row.content, "step")
+    if row.kind == "batch" and row.content.get("event") == LEG:
+        return _step_in(row.content, "first_step")
+    return None
+
+
+def _step_in(content: Mapping[str, Any], key: str) -> int | None:
+    step = content.get(key)
+    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
+
+
+def _steps_seen(observation: Mapping[str, Any]) -> set[int]:
+    return _steps_of(observation.get("checkpoints"))
+
+
+def _steps_of(names: Any) -> set[int]:
+    """The steps of checkpoints by their names; what is no name of one is passed over."""
+    texts = (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
+    found = (re.fullmatch(r"checkpoint-([0-9]{1,18})", text) for text in texts)
+    return {int(match[1]) for match in found if match is not None}

@@ -1,0 +1,74 @@
+"""Scans that the ledger remembers, so that a file that did not change since is not read again."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from sys import float_info
+from typing import TYPE_CHECKING
+
+from audit.ledger.seals import SealedFile
+from audit.scan import FileScan, Span, SpanScan
+
+if TYPE_CHECKING:
+    from audit.storage import Entry
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+
+
+def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
+    """Return what must be unchanged for a remembered scan to hold: size, mtime, inode, and what was looked for.
+
+    Not the ctime: a hard link of the file (a pin, a snapshot) changes it.
+    """
+    from blake3 import blake3
+
+    asked = blake3(json.dumps(list(spans)).encode("utf-8", "surrogatepass")).hexdigest(16)
+    return _of_file(entry) + asked
+
+
+def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] | None) -> bool:
+    """Whether the file as it lies there was read after it was touched, and is still what was sealed."""
+    if remembered is None or not remembered[0].startswith(_of_file(entry)):
+        return False
+    try:
+        digest, size, _ = json.loads(remembered[1])
+    except (ValueError, TypeError, RecursionError):
+        return False
+    return bool(digest == sealed.digest and size == sealed.size)
+
+
+def _of_file(entry: "Entry") -> str:
+    return f"1:{entry.size}:{entry.mtime_ns}:{entry.inode}:"
+
+
+def scan_text(scan: FileScan) -> str:
+    """Return a scan as JSON text, to be remembered."""
+    return json.dumps([scan.digest, scan.size, {name: list(span) for name, span in scan.spans.items()}])
+
+
+def scan_from(text: str, asked: Sequence[Span]) -> FileScan | None:
+    """Return the remembered scan, with nothing read for it; None for text of another shape, or of other spans."""
+    try:
+        digest, size, spans = json.loads(text)
+        found = {name: SpanScan(*values) for name, values in spans.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return None
+    if not isinstance(digest, str) or not _HEX.fullmatch(digest) or not isinstance(size, int):
+        return None
+    if not all(_well_typed(span) for span in found.values()) or found.keys() != {span.name for span in asked}:
+        return None
+    if any((found[span.name].crc is None) != (span.crc is None) for span in asked if found[span.name].complete):
+        return None
+    return FileScan(digest, size, 0, found, None)
+
+
+def _well_typed(span: SpanScan) -> bool:
+    flags = (span.nonfinite, span.negative, span.all_zero, span.complete)
+    whole = (span.zero_run, span.zero_run_at)
+    return (
+        all(isinstance(flag, bool) for flag in flags)
+        and isinstance(span.peak, int | float)
+        and 0 <= span.peak <= float_info.max
+        and all(isinstance(number, int) for number in whole)
+        and (span.crc is None or isinstance(span.crc, int))
+    )

@@ -1,0 +1,41 @@
+"""How to verify: the value that the configuration and the command line fill in, and its defaults."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from audit.findings import Severity
+from audit.rules import Rule
+
+SETTLE_SECONDS = 60.0
+"""A checkpoint without its last file is "in progress" while a file in it is younger than this."""
+
+JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+"""Threads that read files, unless told otherwise: more than eight wait for the memory."""
+
+
+class Options(NamedTuple):
+    """How to verify. ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never."""
+
+    depth: str = "full"
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    fail_on: Severity | None = Severity.ERROR
+    jobs: int = JOBS
+    settle_seconds: float = SETTLE_SECONDS
+    allow_empty: bool = False
+    ledger: bool = True
+    cache: bool = True
+    backend: str | None = None
+    severity: Mapping[str, Severity] = {}
+    rules: Mapping[str, Mapping[str, Any]] = {}
+
+    def chosen(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
+        """The rules that ``select`` and ``ignore`` leave."""
+
+        def named(rule: Rule, names: tuple[str, ...]) -> bool:
+            return rule.id in names or rule.family in names
+
+        return tuple(
+            rule for rule in rules if (not self.select or named(rule, self.select)) and not named(rule, self.ignore)
+        )

@@ -1,0 +1,79 @@
+"""What a page gets of one run: its curves, legs and checkpoints, and where on the axis each finding is.
+
+Values only: how they look is for whoever renders them (``audit_pages`` in :mod:`audit.hookspecs`).
+"""
+
+from typing import NamedTuple
+
+from audit.facts.series import Point
+from audit.findings import Finding
+from audit.report import Report
+
+
+class Curve(NamedTuple):
+    """Numbers logged under ``key``, by step, each step once; a value may be NaN or infinite.
+
+    ``current`` is False for what the run does not stand on: steps that the log went back from, and other histories in
+    the same directory.
+    """
+
+    key: str
+    points: tuple[Point, ...]
+    current: bool = True
+
+
+class Leg(NamedTuple):
+    """Steps trained in one go, as far as ledger and files show it: ``first`` to ``last``, the losses at both ends.
+
+    ``reason`` says what shows that it began with a resume, None for the first one; ``file`` is the data, if that is known.
+    """
+
+    first: int
+    last: int
+    reason: str | None
+    loss_first: float | None
+    loss_last: float | None
+    file: str | None = None
+
+
+class Mark(NamedTuple):
+    """One checkpoint on the axis; ``reason`` says why it is not resumable, ``saved`` is UTC.
+
+    ``state`` is "resumable", "weights only", "broken", "in progress", "incomplete", "being deleted" or "unreadable".
+    """
+
+    name: str
+    step: int
+    state: str
+    reason: str
+    sealed: bool
+    resume_here: bool
+    best: bool
+    epoch: float | None
+    loss: float | None
+    learning_rate: float | None
+    files: int
+    bytes: int
+    saved: str | None
+
+
+class Placed(NamedTuple):
+    """A finding with the step where it belongs (None: the run as a whole) and the key of its curve (None: any)."""
+
+    finding: Finding
+    step: int | None
+    key: str | None
+
+
+class RunCurves(NamedTuple):
+    """Everything that a page may show about one run; ``left_out`` counts keys of the log that have no curve here."""
+
+    report: Report
+    curves: tuple[Curve, ...]
+    legs: tuple[Leg, ...]
+    marks: tuple[Mark, ...]
+    placed: tuple[Placed, ...]
+    last_step: int
+    max_steps: int | None
+    entries: int
+    left_out: int = 0

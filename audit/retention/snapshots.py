@@ -1,0 +1,235 @@
+"""Snapshots: the newest proven checkpoint, copied to a dated directory that no trainer touches.
+
+``DEST/2026-11-21/checkpoint-300`` is a run of its own, with the seal in its own ledger, so that ``audit verify`` tells at
+any time whether it is still what was proven. Nothing that lies in DEST is ever replaced or deleted, apart from what an
+interrupted call left: a directory ``checkpoint-300.tmp``.
+
+The default way is never a hard link: Trainer writes into the old files where it saves a step again, and a file that is
+shared with the run would change with it.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+
+from audit.api import examine, open_judged
+from audit.errors import AuditError, RefusedError
+from audit.facts.checkpoint import Checkpoint
+from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
+from audit.judging.resume import provable
+from audit.ledger.records import Records, read_records
+from audit.ledger.seals import ALGORITHM, Seal
+from audit.manager import Registry, load
+from audit.options import Options
+from audit.retention.copying import WAYS, copy_tree, sync
+from audit.storage import DIRECTORY
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_LEFT = re.compile(r"checkpoint-[0-9]+\.tmp")
+_ROTATED = ("checkpoint-", "tmp-checkpoint-")
+
+
+class Snapshot(NamedTuple):
+    """A proven copy: ``path`` of its directory, ``checkpoint`` its name, ``how`` it was made ("link", "reflink", "copy").
+
+    ``made`` is False where the same was there already (``how`` is empty then). ``notes`` say what could not be recorded.
+    """
+
+    path: str
+    checkpoint: str
+    step: int
+    bytes: int
+    how: str
+    made: bool
+    notes: tuple[str, ...] = ()
+
+
+def snapshot(
+    run: str,
+    dest: str,
+    options: Options | None = None,
+    *,
+    how: str = "auto",
+    registry: Registry | None = None,
+    today: str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Snapshot:
+    """Copy the newest proven checkpoint of ``run`` to ``dest/YYYY-MM-DD/`` and verify the copy.
+
+    ``today`` is that date, by default the local one. A second call finds the same copy there, reads it again and is done;
+    a newer checkpoint of the same day stands beside it. Raises RefusedError: nothing is proven, another checkpoint of
+    that name is there, ``dest`` lies where rotation deletes; AuditError where it cannot be done (full disk).
+    """
+    chosen, plugins = options or Options(), registry or load()
+    day = today or time.strftime("%Y-%m-%d")
+    if how not in WAYS:
+        raise AuditError(f"--how {how}: is not one of {', '.join(WAYS)}")
+    if not _DAY.fullmatch(day):
+        raise AuditError(f"{day}: is not a date like 2026-11-21")
+    root = run_of(run)
+    _check_place(root, dest)
+    proof = prove(run, chosen, plugins, progress=progress)
+    checkpoint = newest_proven(proof, chosen, plugins)
+    seal = seal_now(checkpoint)
+    home = os.path.join(dest, day)
+    with _alone(dest, home):
+        _clear(dest)
+        target = os.path.join(home, checkpoint.name)
+        taken = ""
+        made = not os.path.lexists(target)
+        if made:
+            taken = _take(checkpoint, seal, home, how, chosen, plugins)
+        elif problem := _difference(target, seal, chosen, plugins):
+            raise RefusedError(
+                f"{target}: is there already and is not what is proven now ({problem}); nothing is written over: "
+                "move it away, or give each run a DEST of its own"
+            )
+        notes = _record(root, home, seal, taken)
+    total = sum(file.size for file in seal.files.values())
+    return Snapshot(target, checkpoint.name, checkpoint.step, total, taken, made, (*proof.report.notes, *notes))
+
+
+def _check_place(run: str, dest: str) -> None:
+    real, home = os.path.realpath(dest), os.path.realpath(run)
+    inside = next((part for part in real.split(os.sep) if re.fullmatch(r"checkpoint-[0-9]+", part)), None)
+    if inside is not None:
+        raise RefusedError(f"{dest}: lies inside {inside}, and nothing is written inside a checkpoint")
+    if real == home:
+        raise RefusedError(f"{dest}: is the run itself; give a directory of its own")
+    if os.path.commonpath([real, home]) != home:
+        return
+    first = os.path.relpath(real, home).split(os.sep)[0]
+    if first.startswith(_ROTATED):
+        raise RefusedError(f"{dest}: a trainer's rotation deletes {first}, as its name begins with checkpoint-")
+    if first == ".audit":
+        raise RefusedError(f"{dest}: is where the audit keeps its own records; give another directory")
+
+
+@contextmanager
+def _alone(dest: str, home: str) -> Iterator[None]:
+    """Make the directories and keep other snapshots to the same place waiting; no empty directory is left."""
+    from fcntl import LOCK_EX, flock
+
+    new = not os.path.lexists(dest)
+    try:
+        os.makedirs(home, exist_ok=True)
+        descriptor = os.open(dest, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise AuditError(f"{home}: cannot be made: {error.strerror or error}") from error
+    try:
+        with suppress(OSError):  # a file system without locks: two at once are rare, and a rename has one winner
+            flock(descriptor, LOCK_EX)
+        os.makedirs(home, exist_ok=True)
+        yield
+    finally:
+        with suppress(OSError):  # there is something in it, as there should be
+            os.rmdir(home)
+            if new:
+                os.rmdir(dest)
+        os.close(descriptor)
+
+
+def _clear(dest: str) -> None:
+    """Delete what interrupted calls left, of any day. Raises AuditError."""
+    try:
+        days = [name for name in os.listdir(dest) if _DAY.fullmatch(name)]
+        for day in days:
+            home = os.path.join(dest, day)
+            if os.path.islink(home) or not os.path.isdir(home):
+                continue
+            for name in os.listdir(home):
+                if _LEFT.fullmatch(name):
+                    shutil.rmtree(os.path.join(home, name))
+    except (OSError, shutil.Error) as error:
+        raise AuditError(f"{dest}: what an interrupted snapshot left cannot be deleted: {error}") from error
+
+
+def _take(checkpoint: Checkpoint, seal: Seal, home: str, how: str, options: Options, plugins: Registry) -> str:
+    """Copy aside, judge the copy there, and give it its name last; return the way of copying."""
+    scratch = os.path.join(home, f"{checkpoint.name}.tmp")
+    copy, target = os.path.join(scratch, checkpoint.name), os.path.join(home, checkpoint.name)
+    directories = [path for path, entry in checkpoint.entries.items() if entry.kind == DIRECTORY]
+    try:
+        os.mkdir(scratch)
+        taken = copy_tree(place_of(checkpoint), copy, list(seal.files), directories, how)
+        problem = _difference(copy, seal, options, plugins) or _unproven(copy, options, plugins)
+        if problem:
+            raise AuditError(f"{target}: the copy is not what was proven ({problem}); it was deleted, try again")
+        info = os.lstat(copy)
+        os.rename(copy, target)
+        os.utime(target, ns=(info.st_atime_ns, info.st_mtime_ns))
+        os.rmdir(scratch)
+        sync(home)
+    except OSError as error:
+        raise AuditError(f"{target}: cannot be made: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return taken
+
+
+def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> str | None:
+    """Read a copy and say how it differs from the seal, None where it does not."""
+    if os.path.islink(path) or not os.path.isdir(path):
+        return "it is no directory"
+    copy = _opened(path, options, plugins)
+    there = {name for name, entry in copy.entries.items() if entry.kind != DIRECTORY}
+    for name in sorted(there ^ seal.files.keys()):
+        return f"{name} is {'not there' if name in seal.files else 'one file more'}"
+    scan = copy.optional("scan") or {}
+    for name, sealed in seal.files.items():
+        if copy.entries[name].size != sealed.size or (name in scan and scan[name].digest != sealed.digest):
+            return f"{name} is another one"
+        if name not in scan or scan[name].error:
+            return f"{name} cannot be read"
+    return None
+
+
+def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
+    """Judge a copy as a run of its own by all rules, and say why it is not proven, None where it is."""
+    copy = _opened(path, options, plugins)
+    report = examine(copy.run, proving(options).chosen(plugins.rules), proving(options), 0.0)
+    if provable(copy, report):
+        return None
+    wrong = [item for item in report.findings if item.checkpoint in (copy.name, None) and item.blocks_resume]
+    return f"{wrong[0].message} ({wrong[0].rule})" if wrong else "it is not sound by itself"
+
+
+def _opened(path: str, options: Options, plugins: Registry) -> Checkpoint:
+    run = open_judged(path, proving(options), plugins, Records(), None)
+    name = os.path.basename(path)
+    found = next((item for item in run.checkpoints if item.name == name), None)
+    if found is None:
+        raise AuditError(f"{path}: was deleted meanwhile; try again")
+    return found
+
+
+def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
+    """Write the seal into the snapshot's own ledger, once; return what could not be written."""
+    from audit.ledger.store import LedgerError
+
+    if not how:
+        known, _ = read_records(home, write=False)
+        if known.snapshot and seal.checkpoint in known.seals:
+            return ()
+    records, ledger = read_records(home, write=True)
+    if ledger is None:
+        return (f"not recorded: {records.unusable or records.edited or records.unwritable}",)
+    try:
+        if how or not records.snapshot:
+            ledger.append("snapshot", {"checkpoint": seal.checkpoint, "from": os.path.abspath(run), "how": how})
+        if how or seal.checkpoint not in records.seals:
+            files = {name: [file.size, file.digest] for name, file in sorted(seal.files.items())}
+            content = {"algorithm": ALGORITHM, "checkpoint": seal.checkpoint, "step": seal.step}
+            ledger.append("seal", {**content, "newest": seal.newest, "files": files})
+    except LedgerError as error:
+        return (f"not recorded: {error}",)
+    finally:
+        ledger.close()
+    return ()
+
+
+__all__ = ["Snapshot", "snapshot"]

@@ -1,0 +1,99 @@
+"""The books of a continuous training: the batch rows of the run's ledger."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from audit.errors import AuditError
+from audit.ledger.records import read_records
+from audit.ledger.timeline import Timeline, timeline_of
+
+if TYPE_CHECKING:
+    from audit.ledger.store import Ledger, Row
+
+
+RESERVE = os.path.join(".audit", "reserve")
+ROOM = 128 << 10
+"""Bytes that a ledger needs to be opened for writing, its write-ahead log included."""
+
+UNUSABLE = "the ledger cannot be used, and it alone knows which examples were trained"
+
+
+class Books:
+    """What was trained, by the ledger of ``run``. Everything raises LedgerError where that cannot be used.
+
+    Reading needs no room. For the last words on a full disk there is a reserve: a file that is then deleted.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+
+    def timeline(self) -> Timeline:
+        """Return the batches as the ledger tells them."""
+        return timeline_of(self._rows())
+
+    def rows(self) -> list[Mapping[str, Any]]:
+        """Return the contents of all batch rows, in order."""
+        return [row.content for row in self._rows() if row.kind == "batch"]
+
+    def _rows(self) -> "tuple[Row, ...]":
+        from audit.ledger.store import LedgerError, open_ledger
+
+        ledger = None
+        try:
+            ledger = open_ledger(self._run, False) if os.path.isdir(self._run) else None
+            return ledger.rows() if ledger is not None else ()
+        except LedgerError as error:
+            raise LedgerError(f"{UNUSABLE}: {error}") from error
+        finally:
+            if ledger is not None:
+                ledger.close()
+
+    def record(self, content: Mapping[str, Any]) -> None:
+        """Add a batch row; it is on the disk when this returns."""
+        with self.ledger() as ledger:
+            ledger.append("batch", content, durable=True)
+
+    def try_to_record(self, content: Mapping[str, Any]) -> str | None:
+        """Record why training failed; return why that cannot be. A full disk must not hide the reason: it often is the reason."""
+        try:
+            self.record(content)
+        except AuditError as error:
+            try:
+                os.unlink(os.path.join(self._run, RESERVE))
+                self.record(content)
+            except (AuditError, OSError):
+                return str(error)
+        return None
+
+    def hold_reserve(self) -> None:
+        """Occupy some room as long as there is room."""
+        path = os.path.join(self._run, RESERVE)
+        if os.path.lexists(path) or shutil.disk_usage(self._run).free < 4 * ROOM:
+            return
+        try:
+            with open(path, "xb") as file:
+                file.write(os.urandom(ROOM))  # zeros may take no room at all
+        except OSError:
+            with suppress(OSError):
+                os.unlink(path)
+
+    @contextmanager
+    def ledger(self) -> Iterator["Ledger"]:
+        """Open the run's ledger for writing. Raises LedgerError."""
+        from audit.ledger.store import LedgerError
+
+        records, ledger = read_records(self._run, True)
+        problem = records.unusable or records.edited or records.unwritable
+        if records.unwritable and shutil.disk_usage(self._run).free < ROOM:
+            problem = f"{records.unwritable}: the disk is full"
+        if ledger is None or problem:
+            if ledger is not None:
+                ledger.close()
+            raise LedgerError(f"{UNUSABLE}: {problem}")
+        try:
+            yield ledger
+        finally:
+            ledger.close()

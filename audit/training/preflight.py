@@ -1,0 +1,106 @@
+"""What speaks against a leg before it begins: the rules of the scope ``plan``."""
+
+import os
+from typing import Any
+
+from audit.api import open_judged
+from audit.backend.training import LegRequest, TrainingBackend
+from audit.errors import AuditError
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.plan import Plan
+from audit.facts.space import Space, free_at, peak
+from audit.findings import Finding, Outcome, Severity
+from audit.judging.engine import Judgement, judge
+from audit.ledger.records import read_records
+from audit.manager import Registry
+from audit.options import Options
+from audit.training.run_state import Say, TrainRefused
+from audit.training.work import Work
+
+
+def object_to(
+    work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, say: Say
+) -> None:
+    """Raise TrainRefused where a rule says that the leg cannot work; its data stays. Warnings are told."""
+    resume = checkpoint_at(work.request.resume_from, registry, options)
+    plan = plan_of(work, trainer, processes, resume)
+    plan.ask_space(lambda: space_of([plan], work.request, trainer, registry, options))
+    errors = []
+    for finding in judged(plan, registry, options).findings:
+        if finding.severity is Severity.ERROR:
+            errors.append(finding)
+        elif finding.severity is Severity.WARNING:
+            say({"event": "note", "text": said(finding)})
+    if errors:
+        raise TrainRefused(f"{work.file.name}: {'; '.join(said(item) for item in errors)}")
+
+
+def said(finding: Finding) -> str:
+    """A finding in one line."""
+    return f"{finding.message} ({finding.rule})"
+
+
+def judged(plan: Plan, registry: Registry, options: Options) -> Judgement:
+    """Apply the rules for plans. Raises AuditError where one of them crashed."""
+    found = judge(plan, options.chosen(registry.rules), options.rules, options.severity)
+    for outcome in found.outcomes:
+        if outcome.outcome is Outcome.ERROR:
+            raise AuditError(f"rule {outcome.rule} crashed: {outcome.reason}; please report this")
+    return found
+
+
+def plan_of(work: Work, trainer: TrainingBackend, processes: int, resume: Checkpoint | None, every: Any = None) -> Plan:
+    """Return the facts of one leg."""
+    return Plan(
+        work.request,
+        trainer,
+        resume=resume,
+        sound=resume,
+        file=work.file.name,
+        rows=work.examples // work.epochs if work.examples is not None and work.epochs else None,
+        per_step=work.per_step,
+        processes=processes,
+        every=every,
+    )
+
+
+def checkpoint_at(path: str | None, registry: Registry, options: Options) -> Checkpoint | None:
+    """Open one checkpoint of a run or of its pins, for its structure alone. None for a fresh start."""
+    if path is None:
+        return None
+    home, name = os.path.split(path)
+    run = open_judged(home, options._replace(depth="quick"), registry, read_records(home, False)[0], None)
+    return next((item for item in run.checkpoints if item.name == name), None)
+
+
+def space_of(
+    plans: list[Plan], request: LegRequest, trainer: TrainingBackend, registry: Registry, options: Options
+) -> Space | None:
+    """Return what these legs need on the run's volume, None where that is not known."""
+    from audit.backend.training import Size
+
+    saves = [plan.saves.number for plan in plans]
+    if not saves or None in saves:
+        return None
+    arguments = plans[0].optional("arguments") or {}
+    limit = arguments.get("save_total_limit")
+    limit = limit if isinstance(limit, int) and limit > 0 else None
+    best = bool(arguments.get("load_best_model_at_end") or arguments.get("metric_for_best_model"))
+    there = []
+    if os.path.isdir(request.run):
+        run = open_judged(
+            request.run, options._replace(depth="quick"), registry, read_records(request.run, False)[0], None
+        )
+        there = [(item.complete, Size(item.bytes, len(item.entries) + 1)) for item in run.checkpoints]
+    whole = [size for complete, size in there if complete]
+    if whole:
+        one, source = whole[-1], "as large as the newest one"
+    else:
+        asked = getattr(trainer, "checkpoint_size", None)
+        found = asked(request.settings) if asked is not None else None
+        if found is None:
+            return None
+        one, source = found, "estimated from the model"
+    counts = [number for number in saves if number is not None]
+    need = peak(counts, [size for _, size in there], one, limit, best)
+    return Space(need, free_at(request.run), one, source, sum(counts), limit)

@@ -1,0 +1,209 @@
+"""Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from audit.api import Guarded, consult, open_judged, verify
+from audit.errors import AuditError
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run, open_run
+from audit.facts.series import series
+from audit.findings import Severity
+from audit.judging.decision import Limits
+from audit.ledger.records import read_records
+from audit.ledger.timeline import Timeline
+from audit.manager import Registry
+from audit.options import Options
+from audit.report import Report
+from audit.retention.pins import PINNED, put_back
+from audit.retention.quarantine import Candidate, isolate
+from audit.retention.trash import empty, place_for
+from audit.training.batch_log import Books
+
+_CHECKPOINT = re.compile(r"(?:tmp-)?checkpoint-([0-9]{1,18})")
+
+Say = Callable[[Mapping[str, Any]], None]
+
+
+class TrainRefused(AuditError):
+    """A batch was not trained, or not proven; its data is still there. Exit code 1."""
+
+
+class Standing:
+    """One run, judged by ``options``; ``limits`` are what the guard may hand out."""
+
+    def __init__(self, run: str, options: Options, limits: Limits, registry: Registry, books: Books, say: Say) -> None:
+        self.run, self.options, self.limits = run, options, limits
+        self._registry, self._books, self._say = registry, books, say
+        self._known: frozenset[tuple[str, str | None]] = frozenset()
+
+    def guard(self, timeline: Timeline) -> tuple[int, str | None]:
+        """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
+        guarded = self._consulted()
+        self._known = _of_run(guarded.report)
+        decision = guarded.decision
+        if decision.refusal is not None and self.clear_torn(timeline, 0):
+            return self.guard(timeline)
+        if decision.refusal is not None:
+            for item in decision.skipped:
+                self._say({"event": "skipped", "checkpoint": item.checkpoint, "reason": item.reason})
+            raise TrainRefused(f"{self.run}: {decision.refusal}")
+        if decision.skipped:
+            self._clear(timeline, guarded)
+        if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
+            name = os.path.basename(decision.checkpoint)
+            put_back(self.run, name)
+            self._say({"event": "put-back", "checkpoint": name})
+            return decision.step or 0, name
+        return decision.step or 0, decision.checkpoint
+
+    def _consulted(self) -> Guarded:
+        """Ask the guard for a checkpoint from which training goes on bit for bit; only where there is none, for any.
+
+        A save of several processes that was cut off may lack the random numbers of one of them: it would do, but then the
+        end would not be that of a training which was never interrupted.
+        """
+        exact = consult(self.run, self.limits._replace(exact=True), self.options, registry=self._registry)
+        if self.limits.exact or exact.decision.refusal is None or not exact.decision.skipped:
+            return exact
+        any_other = consult(self.run, self.limits, self.options, registry=self._registry)
+        if any_other.decision.checkpoint is None:
+            return any_other
+        reasons = {item.checkpoint: item.reason for item in exact.decision.skipped}
+        name = any_other.decision.checkpoint
+        self._say({"event": "note", "text": f"{name}: goes on, but not bit for bit: {reasons.get(name)}"})
+        return any_other
+
+    def check_way(self, step: int) -> None:
+        """Raise TrainRefused where a link, or anything else that is no directory, lies where a checkpoint will be saved.
+
+        The guard passes over links, but a trainer would save through them, wherever they lead.
+        """
+        try:
+            with os.scandir(self.run) as entries:
+                there = [(item.path, item.is_symlink()) for item in entries if _in_the_way(item, step)]
+        except OSError as error:
+            raise AuditError(f"{self.run}: cannot be listed: {error.strerror or error}") from error
+        for path, link in there:
+            kind = "a link" if link else "no directory"
+            raise TrainRefused(f"{path}: is {kind}, and training on from step {step} may save there; move it away")
+
+    def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
+        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
+        self.clear_torn(timeline, guarded.decision.step or 0)
+        run = self.opened()
+        reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
+        candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
+        if candidates:
+            with self._books.ledger() as ledger:
+                for held in isolate(run, candidates, ledger):
+                    self._say(
+                        {"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason}
+                    )
+
+    def clear_torn(self, timeline: Timeline, step: int) -> bool:
+        """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
+
+        There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
+        checkpoint that a verification has once seen whole is another matter.
+        """
+        torn = self.torn(timeline, step)
+        for item in torn:
+            _throw_away(self.run, item.name)
+            self._say({"event": "torn", "checkpoint": item.name})
+        return bool(torn)
+
+    def give_up(self, step: int) -> None:
+        """Throw away every checkpoint beyond ``step``: nobody can know what it was trained on."""
+        for item in self.opened().checkpoints:
+            if item.step > step:
+                _throw_away(self.run, item.name)
+
+    def torn(self, timeline: Timeline, step: int) -> list[Checkpoint]:
+        """Return the checkpoints beyond ``step`` that a leg of ours did not save to their end."""
+        run = self.opened()
+        return [
+            item
+            for item in run.checkpoints
+            if item.step > max(step, run.records.reached)
+            and not item.complete
+            and any(segment.first_step < item.step for segment in timeline.segments)
+        ]
+
+    def finish_rotation(self, step: int) -> None:
+        """Delete what the trainer would have deleted after the save of ``step``, but for the kill that came between.
+
+        It would do so at its next save, which may be long in coming. Trainer 5.23, ``rotate_checkpoints``: the oldest
+        ones beyond ``save_total_limit``, never the newest or the best. Call it once the checkpoint of ``step`` is proven.
+        """
+        run = self.opened()
+        newest = next((item for item in run.checkpoints if item.step == step), None)
+        limit = run.optional("save_total_limit")
+        if newest is None or not limit:
+            return
+        state = newest.optional("state")
+        best = os.path.basename((state.best_model_checkpoint or "") if state is not None else "")
+        older = [item.name for item in run.checkpoints if item.step < step and item.name != best]
+        kept = len(run.checkpoints) - len(older)
+        for name in older[: max(0, len(older) - max(0, limit - kept))]:
+            _throw_away(self.run, name)
+            self._say({"event": "rotated", "checkpoint": name})
+
+    def opened(self) -> Run:
+        """Open the run, for its structure alone."""
+        records, _ = read_records(self.run, False)
+        return open_judged(self.run, self.options._replace(depth="quick"), self._registry, records, None)
+
+    def verified(self, step: int) -> tuple[Report, str | None]:
+        """Verify the run; return why the checkpoint of ``step`` is not proven, None where it is."""
+        report = verify(self.run, self.options._replace(allow_empty=True), registry=self._registry)
+        if report.crashed:
+            raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
+        for note in report.notes:
+            self._say({"event": "note", "text": note})
+        checkpoint = next((item for item in report.checkpoints if item.step == step), None)
+        if checkpoint is None:
+            return report, f"there is no checkpoint of step {step}"
+        for item in report.findings:
+            mine = item.checkpoint == checkpoint.name
+            new = item.checkpoint is None and (item.rule, item.file) not in self._known
+            if item.severity is Severity.ERROR and (mine or new):
+                return report, f"{item.message} ({item.rule})"
+        if not checkpoint.resumable or not checkpoint.sealed:
+            why = f"; {report.notes[-1]}" if report.notes else ""
+            return (
+                report,
+                f"{checkpoint.name} is not resumable" if not checkpoint.resumable else f"it was not sealed{why}",
+            )
+        return report, None
+
+    def losses(self, begun: int, step: int) -> tuple[tuple[int, float], ...]:
+        """Return what was logged of steps after ``begun`` up to ``step``."""
+        run = open_run(self.run, self._registry.backends, depth="quick")
+        history = next((item.optional("history") for item in run.checkpoints if item.step == step), None)
+        if history is None:
+            return ()
+        points = series(history, "loss")
+        return tuple((point.step, point.value) for point in points if begun < point.step <= step)
+
+
+def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:
+    found = _CHECKPOINT.fullmatch(entry.name)
+    return bool(found and int(found[1]) > step and not entry.is_dir(follow_symlinks=False))
+
+
+def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
+    """The findings against the run as a whole, as they were before."""
+    return frozenset((item.rule, item.file) for item in report.findings if item.checkpoint is None)
+
+
+def _throw_away(run: str, checkpoint: str) -> None:
+    """Rename first: a checkpoint that is half deleted must not be taken for one."""
+    path = os.path.join(run, checkpoint)
+    try:
+        os.rename(path, place_for(run, checkpoint))
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be removed: {error.strerror or error}") from error
+    empty(run)

@@ -1,0 +1,1 @@
+"""Runs to look at: list, show, best, diff, export, report."""

@@ -1,0 +1,127 @@
+"""What a checkpoint says of itself, for ``audit list``, ``show`` and ``export``: facts, no judgement."""
+
+import os
+import time
+from math import isfinite
+from typing import Any, NamedTuple
+
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.series import series, tail
+from audit.storage import DIRECTORY
+from audit.text import plain
+
+ARGUMENTS = (
+    "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "save_total_limit", "seed", "fp16", "bf16",
+    "num_processes",
+)  # fmt: skip
+"""Training arguments that are shown, in this order."""
+
+
+class Overview(NamedTuple):
+    """One line about a checkpoint; ``loss`` and ``learning_rate`` are the last logged ones, ``saved`` is UTC.
+
+    ``state`` and ``reason`` are empty unless it was judged (:mod:`audit.views.inspection`).
+    """
+
+    name: str
+    global_step: int | None
+    epoch: float | None
+    loss: float | None
+    learning_rate: float | None
+    kind: str | None
+    files: int
+    bytes: int
+    saved: str | None
+    remark: str
+    state: str = ""
+    reason: str = ""
+
+
+def overview(checkpoint: Checkpoint) -> Overview:
+    """Collect one line about a checkpoint from what can be read."""
+    state = checkpoint.optional("state")
+    newest = checkpoint.run.optional("newest")
+    known = newest.optional("state") if newest else None
+    layout = checkpoint.optional("layout")
+    entry = checkpoint.entries.get(checkpoint.run.backend.state_file)
+    best = known is not None and known.best_model_checkpoint and _last(known.best_model_checkpoint) == checkpoint.name
+    return Overview(
+        checkpoint.name,
+        state.global_step if state else None,
+        plain(state.epoch) if state else None,
+        _logged(checkpoint, "loss"),
+        _logged(checkpoint, "learning_rate"),
+        layout.kind if layout else None,
+        sum(item.kind != DIRECTORY for item in checkpoint.entries.values()),
+        checkpoint.bytes,
+        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.mtime_ns // 1_000_000_000)) if entry else None,
+        "best" if best else "",
+    )
+
+
+def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
+    """Collect everything worth showing about a checkpoint, by section, as plain values."""
+    sections: dict[str, dict[str, Any]] = {}
+    state = checkpoint.optional("state")
+    if state:
+        shown = ("global_step", "max_steps", "epoch", "num_train_epochs", "save_steps", "train_batch_size")
+        best = ("best_metric", "best_global_step", "best_model_checkpoint")
+        sections["trainer state"] = {name: getattr(state, name) for name in (*shown, *best)}
+    sections["log"] = _log(checkpoint)
+    scheduler = checkpoint.optional("scheduler")
+    if scheduler:
+        last = scheduler.last_lr
+        sections["schedule"] = {
+            "kind": scheduler.kind,
+            "last_epoch": scheduler.last_epoch,
+            "learning rate now": last[0] if last else None,
+        }
+    optimizer = checkpoint.optional("optimizer")
+    if optimizer:
+        sections["optimizer"] = {
+            "kind": optimizer.kind,
+            "parameters with state": len(optimizer.state),
+            "step": max(optimizer.steps, default=None),
+        }
+    for adapter in checkpoint.optional("adapters") or ():
+        wanted = ("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path")
+        sections[f"adapter {adapter.files.name}"] = {name: adapter.config.get(name) for name in wanted}
+        sections[f"adapter {adapter.files.name}"]["tensors"] = len(adapter.tensors)
+    arguments = checkpoint.optional("arguments") or {}
+    sections["training arguments"] = {name: arguments[name] for name in ARGUMENTS if name in arguments}
+    sections["files"] = {path: item.size for path, item in checkpoint.entries.items() if item.kind != DIRECTORY}
+    return {title: plain(values) for title, values in sections.items() if values}
+
+
+def _log(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Last and best losses, and the last learning rate, each with its step."""
+    history = checkpoint.optional("history")
+    if history is None:
+        return {}
+    found: dict[str, Any] = {"entries": len(history)}
+    for key in ("loss", "eval_loss"):
+        points = [point for point in series(history, key) if isfinite(point.value)]
+        if points:
+            best = min(points, key=lambda point: point.value)
+            found[key] = {"last": points[-1].value, "at": points[-1].step, "best": best.value, "best at": best.step}
+    found["learning_rate"] = _logged(checkpoint, "learning_rate")
+    return found
+
+
+def _logged(checkpoint: Checkpoint, key: str) -> float | None:
+    history = checkpoint.optional("history")
+    if history is None:
+        return None
+    last = tail(history, key, 1)
+    return last[0].value if last and isfinite(last[0].value) else None
+
+
+def path_of(given: str, checkpoint: Checkpoint) -> str:
+    """Return the path of a checkpoint as the user would write it, who gave it or its run as ``given``."""
+    if os.path.basename(os.path.abspath(given)) == checkpoint.name:
+        return given
+    return os.path.join(given, checkpoint.name)
+
+
+def _last(path: str) -> str:
+    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -1,0 +1,179 @@
+"""The tensors of two checkpoints, paired by name: what was added, what is gone, what changed and by how much."""
+
+from contextlib import ExitStack
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.errors import NotApplicable
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import TORCH, File
+from audit.formats.pickle_values import ITEM_SIZES
+from audit.formats.tensors import Tensor
+
+if TYPE_CHECKING:
+    from audit.scan.differences import Part
+
+REMOVED, ADDED, RESHAPED, RETYPED, CHANGED = "removed", "added", "shape", "dtype", "changed"
+
+
+class TensorChange(NamedTuple):
+    """One tensor that is not the same; ``kind`` is "removed", "added", "shape", "dtype" or "changed".
+
+    ``name`` has the directory of an adapter that does not lie in the checkpoint itself before it. The last four are
+    those of :class:`audit.scan.differences.Distance`, None where there is nothing to compare.
+    """
+
+    name: str
+    kind: str
+    dtype: tuple[str | None, str | None]
+    shape: tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+    elements: int | None = None
+    changed: int | None = None
+    max_abs: float | None = None
+    relative_l2: float | None = None
+    nonfinite: int | None = None
+
+
+class Place(NamedTuple):
+    """A tensor and the file that holds it; ``dense`` elements lie one after the other in little-endian order."""
+
+    file: File
+    tensor: Tensor
+    order: tuple[int, ...]
+    dense: bool
+
+
+def compare_tensors(
+    a: Checkpoint, b: Checkpoint, same_files: frozenset[str], troubles: list[str]
+) -> tuple[tuple[TensorChange, ...], int]:
+    """Return the tensors that differ, by name, and the number of those that do not.
+
+    Tensors in files of ``same_files``, which are the same byte for byte, are not read again.
+    """
+    mine, all_mine = _places(a, "A", same_files, troubles)
+    other, all_other = _places(b, "B", same_files, troubles)
+    # Tensors of a torch file may share storage; made-up files could have it read a million times.
+    budget = [2 * sum([*_sizes(mine).values(), *_sizes(other).values()])]
+    found: list[TensorChange] = []
+    same = 0
+    with _Readers() as readers:
+        for name in dict.fromkeys([*mine, *other]):
+            first, second = mine.get(name), other.get(name)
+            if first is None or second is None:
+                if first and all_other:
+                    found.append(TensorChange(name, REMOVED, (first.tensor.dtype, None), (first.tensor.shape, None)))
+                if second and all_mine:
+                    found.append(TensorChange(name, ADDED, (None, second.tensor.dtype), (None, second.tensor.shape)))
+                continue
+            if first.file.path == second.file.path and first.file.path in same_files:
+                same += 1
+                continue
+            try:
+                change = _change(name, first, second, readers, budget)
+            except OSError as error:
+                troubles.append(f"{name}: {error.strerror or error}")
+                continue
+            if change is None:
+                same += 1
+            else:
+                found.append(change)
+    return tuple(sorted(found)), same
+
+
+def _sizes(places: dict[str, Place]) -> dict[str, int]:
+    return {place.file.path: place.file.entry.size for place in places.values()}
+
+
+def _change(name: str, first: Place, second: Place, readers: "_Readers", budget: list[int]) -> TensorChange | None:
+    """How one tensor differs, None where it does not. Raises OSError where that cannot be said."""
+    from audit.scan.differences import distance
+
+    one, two = first.tensor, second.tensor
+    blank = TensorChange(name, CHANGED, (one.dtype, two.dtype), (one.shape, two.shape))
+    if one.shape != two.shape:
+        return blank._replace(kind=RESHAPED)
+    kind = CHANGED if one.dtype == two.dtype else RETYPED
+    budget[0] -= one.nbytes + two.nbytes
+    if budget[0] < 0:
+        raise OSError("its elements share more storage than the files hold; not compared")
+    if not (first.dense and second.dense and first.order == second.order):
+        raise OSError("its elements lie in different or unusual orders; not compared")
+    elements = prod(one.shape)
+    found = distance(readers.part(first), readers.part(second), elements)
+    if found is None:
+        return None if kind == CHANGED else blank._replace(kind=kind, elements=elements, changed=0, max_abs=0.0)
+    return TensorChange(name, kind, blank.dtype, blank.shape, elements, *found)
+
+
+def _places(
+    checkpoint: Checkpoint, side: str, same_files: frozenset[str], troubles: list[str]
+) -> tuple[dict[str, Place], bool]:
+    """The tensors by name, and whether these are all: of a file that cannot be read nobody knows what it holds.
+
+    Such a file is a trouble, unless it is the same on both sides.
+    """
+    layout = checkpoint.layout
+    paths = dict.fromkeys([*layout.weights, *(item.weights for item in layout.adapters if item.weights)])
+    found: dict[str, Place] = {}
+    whole = True
+    for path in paths:
+        try:
+            file = checkpoint.file(path, "weights")
+            held = _tensors(file)
+        except NotApplicable as missing:
+            if path not in same_files:
+                troubles.append(f"{side}: {missing}")
+                whole = False
+            continue
+        directory = path.rpartition("/")[0]
+        for place in held:
+            name = f"{directory}/{place.tensor.name}" if directory else place.tensor.name
+            found[name if name not in found else f"{path}: {name}"] = place
+    return found, whole
+
+
+def _tensors(file: File) -> list[Place]:
+    if file.format != TORCH:
+        return [Place(file, tensor, (), True) for tensor in file.safetensors.tensors.values()]
+    from audit.formats.torch_archive import tensors
+
+    archive = file.archive
+    found = []
+    for name, tensor in tensors(archive).items():
+        ref = archive.value[name]
+        dense = archive.byteorder == "little" and tensor.nbytes == prod(tensor.shape) * ITEM_SIZES[tensor.dtype]
+        found.append(Place(file, tensor, _order(tensor.shape, ref.stride), dense))
+    return found
+
+
+def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides where elements do not lie in the order of their indices, else nothing."""
+    plain, step = [], 1
+    for size in reversed(shape):
+        plain.append(step)
+        step *= size
+    usual = tuple(reversed(plain))
+    return () if all(s == u or n == 1 for s, u, n in zip(stride, usual, shape, strict=True)) else stride
+
+
+class _Readers:
+    """The files that tensors are read from, each opened once."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._open: dict[File, Any] = {}
+
+    def __enter__(self) -> "_Readers":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
+
+    def part(self, place: Place) -> "Part":
+        """Where the tensor lies. Raises OSError where its file cannot be opened."""
+        from audit.scan.differences import Part
+
+        if place.file not in self._open:
+            self._open[place.file] = self._stack.enter_context(place.file.open())
+        tensor = place.tensor
+        return Part(self._open[place.file], tensor.dtype, tensor.offset, tensor.nbytes)

@@ -1,0 +1,87 @@
+"""``audit guard --exact``: what resumes, but not bit for bit, is passed over."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from audit.api import consult, guard
+from audit.cli import run as command
+from audit.judging.decision import Limits, ResumeRefused
+from audit.manager import load
+from audit.retention.pins import pin
+from audit.testing.runs import make_run
+
+LOST = ("rng_state_1.pth", "scaler.pt")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Nothing in it is being written: while a save may still go on, a missing file is only not there yet."""
+    run = Path(make_run(tmp_path / "run", world=2, fp16=True))
+    for path in run.rglob("*"):
+        os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns - 600 * 10**9))
+    return run
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_without_exactness_the_newest_is_handed_out_with_a_warning(run: Path, lost: str) -> None:
+    (run / "checkpoint-300" / lost).unlink()
+
+    guarded = consult(str(run))
+
+    assert guarded.decision.checkpoint == "checkpoint-300"
+    assert [item.file for item in guarded.report.findings] == [lost]
+
+
+@pytest.mark.parametrize("lost", LOST)
+def test_with_exactness_the_one_before_is_handed_out(run: Path, lost: str) -> None:
+    (run / "checkpoint-300" / lost).unlink()
+
+    guarded = consult(str(run), Limits(exact=True))
+
+    (skipped,) = guarded.decision.skipped
+    assert guarded.decision.checkpoint == "checkpoint-200"
+    assert skipped.checkpoint == "checkpoint-300"
+    assert lost in skipped.reason
+    assert guarded.report.resume_from == "checkpoint-200"
+
+
+def test_a_run_that_lacks_nothing_is_handed_out_exactly(run: Path) -> None:
+    assert guard(run, exact=True) == run / "checkpoint-300"
+
+
+def test_where_no_checkpoint_is_exact_it_refuses(run: Path) -> None:
+    for step in (100, 200, 300):
+        (run / f"checkpoint-{step}" / "rng_state_0.pth").unlink()
+
+    with pytest.raises(ResumeRefused):
+        guard(run, exact=True)
+
+
+def test_a_pinned_checkpoint_is_held_to_it_too(run: Path) -> None:
+    (run / "checkpoint-300" / "rng_state_1.pth").unlink()
+    pin(str(run), "checkpoint-300")
+    shutil.rmtree(run / "checkpoint-300")
+
+    assert guard(run) == run / ".audit" / "pinned" / "checkpoint-300"
+    assert guard(run, exact=True) == run / "checkpoint-200"
+
+
+def test_the_command_has_it(run: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (run / "checkpoint-300" / "rng_state_1.pth").unlink()
+
+    code = command(["guard", str(run), "--exact"])
+
+    out, err = capfd.readouterr()
+    assert (code, out) == (0, f"{run}/checkpoint-200\n")
+    assert "skipped checkpoint-300: rng_state_1.pth is not there" in err
+
+
+def test_it_is_said_of_a_rule_how_it_blocks() -> None:
+    rules = load()
+
+    assert rules.rule("files/missing-optimizer").blocks == "blocks resuming"
+    assert rules.rule("files/missing-rng-state").blocks == "blocks resuming with --exact"
+    assert rules.rule("files/leftover").blocks == ""

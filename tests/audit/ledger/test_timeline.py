@@ -1,0 +1,327 @@
+"""The replay of the ledger's batches against a naive model that writes down every example of every step."""
+
+from collections import Counter
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.ledger.store import Row
+from audit.ledger.timeline import Timeline, timeline_of
+
+Example = tuple[str, int]
+
+
+class Ledger:
+    """Rows in memory, one second apart."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+
+    def add(self, event: str, batch: str, **content: Any) -> "Ledger":
+        number = len(self.rows) + 1
+        time = f"2026-11-21T12:{number // 60:02}:{number % 60:02}Z"
+        self.rows.append(
+            Row(number, time, "batch", {"event": event, "batch": batch, "file": f"{batch}.jsonl", **content})
+        )
+        return self
+
+    def leg(self, batch: str, first: int, last: int | None, **content: Any) -> "Ledger":
+        return self.add("leg", batch, first_step=first, last_step=last, **content)
+
+    @property
+    def timeline(self) -> Timeline:
+        return timeline_of(self.rows)
+
+
+class World:
+    """A session as ``audit train`` is one: it knows the timeline and the checkpoints, and nothing else.
+
+    ``trained`` is the naive truth: the examples of each step of the history that holds.
+    """
+
+    def __init__(self, sizes: Mapping[str, int]) -> None:
+        self.sizes = dict(sizes)
+        self.ledger = Ledger()
+        self.saved = [0]
+        self.trained: list[list[Example]] = []
+        self.rejected: set[str] = set()
+        self.lost: set[str] = set()
+        self.begun: dict[str, None] = {}
+
+    def go_back(self, to: int) -> None:
+        """The guard hands out an older checkpoint; those beyond it are broken."""
+        self.saved = [step for step in self.saved if step <= to]
+
+    def next(self, step: int) -> tuple[str, int] | None:
+        """What is trained after ``step``: a batch and its first example; as a session finds it out."""
+        timeline = self.ledger.timeline
+        owner = timeline.owner(step)
+        if owner is not None and not owner.whole_at(step):
+            return owner.batch, owner.example_at(step)
+        again = [item.digest for item in timeline.beyond(step)]
+        known = {*again, *(one.digest for one in timeline.batches), *(one.digest for one in timeline.aside)}
+        fresh = [name for name in self.sizes if name not in known]
+        return next(((name, 0) for name in (*again, *fresh)), None)
+
+    def call(self, per_step: int, every: int, end: str, after: int, lose: bool) -> bool:
+        """Train one leg until it ends as ``end`` says, ``after`` so many steps; False where nothing is left."""
+        step = self.saved[-1]
+        del self.trained[step:]
+        found = self.next(step)
+        while lose and found is not None and found[0] in self.begun:
+            self.lost.add(found[0])
+            self.ledger.add("lost", found[0])
+            found = self.next(step)
+        if found is None:
+            return False
+        name, first = found
+        size = self.sizes[name]
+        last = step - (first - size) // per_step
+        self.begun[name] = None
+        self.ledger.leg(name, step, last, first_example=first, examples=size, examples_per_step=per_step, epochs=1)
+        if end == "rejected" and self.trained[-1:] != [] and after % 3:
+            end = "killed"  # most bad rows are found before the first step
+        stop = last if end == "finished" else min(last, step + after)
+        while step < stop:
+            step += 1
+            self.trained.append([(name, number) for number in range(first, min(first + per_step, size))])
+            first += per_step
+            if step % every == 0 or step == last or (end == "stopped" and step == stop):
+                self.saved.append(step)
+        if end == "finished":
+            self.saved = sorted({*self.saved, step})
+            self.ledger.add("finished", name, last_step=step, examples=size)
+            if after % 2:
+                self.ledger.add("retired", name, to="done")
+        elif end == "rejected":
+            self.rejected.add(name)
+            self.ledger.add("rejected", name, reason="row 7 is bad", to="rejected")
+        elif end in ("stopped", "failed"):
+            self.ledger.add(end, name, step=step)
+        return True
+
+    def check(self) -> None:
+        """The timeline tells of each step that holds which examples were trained in it."""
+        timeline = self.ledger.timeline
+        if not self.ledger.rows:
+            return
+        known = self.saved[-1]
+        if self.ledger.rows[-1].content["event"] == "rejected":  # what was saved of it is known by the next leg
+            known = min(known, self.ledger.rows[-2].content["first_step"])
+        for step, examples in enumerate(self.trained[:known]):
+            owner = timeline.owner(step)
+            assert owner is not None
+            told = [(owner.batch, number) for number in range(owner.example_at(step), owner.example_at(step + 1))]
+            assert told == examples, step
+        for before, after in pairwise(timeline.segments):
+            stepless = before.last_step == before.first_step and before.batch != after.batch
+            assert before.first_step < after.first_step or (stepless and before.first_step == after.first_step)
+        assert {item.batch for item in timeline.segments} == {item.digest for item in timeline.batches}
+        assert not {item.digest for item in timeline.batches} & {item.digest for item in timeline.redo}
+
+
+ENDS = ("finished", "killed", "stopped", "failed", "rejected")
+calls = st.tuples(
+    st.integers(1, 5), st.integers(1, 6), st.sampled_from(ENDS), st.integers(0, 8), st.integers(0, 5), st.booleans()
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    sizes=st.lists(st.integers(0, 17), min_size=1, max_size=5), plan=st.lists(calls, max_size=14), lossy=st.booleans()
+)
+def test_every_example_is_trained_once_whatever_happens(
+    sizes: list[int], plan: list[tuple[int, int, str, int, int, bool]], lossy: bool
+) -> None:
+    world = World({f"b{number}": size for number, size in enumerate(sizes)})
+    for per_step, every, end, after, back, lose in plan:
+        if back >= 3:  # how many checkpoints it goes back
+            world.go_back(world.saved[max(0, len(world.saved) - back + 1)])
+        world.call(per_step, every, end, after, lossy and lose)
+        world.check()
+    for _ in range(200):
+        if not world.call(3, 2, "finished", 1, False):
+            break
+        world.check()
+
+    done = [example for step in world.trained for example in step]
+    assert max(Counter(done).values(), default=1) == 1
+    order = list(dict.fromkeys(name for name, _ in done))
+    for name, size in world.sizes.items():
+        own = [number for batch, number in done if batch == name]
+        assert own == list(range(len(own)))
+        if name not in world.rejected | world.lost:
+            assert len(own) == size, name
+    kept = [item.digest for item in world.ledger.timeline.batches if item.digest in order]
+    assert [name for name in kept if name not in world.rejected] == [
+        name for name in order if name not in world.rejected
+    ]
+    if not world.rejected and not world.lost:
+        assert order == [name for name, size in world.sizes.items() if size]
+        assert world.ledger.timeline.redo == ()
+
+
+def test_a_killed_leg_is_gone_on_with_where_its_last_checkpoint_is() -> None:
+    ledger = Ledger().leg("a", 0, 10, first_example=0, examples=40, examples_per_step=4)
+    ledger.leg("a", 6, 10, first_example=24, examples=40, examples_per_step=4)
+
+    owner = ledger.timeline.owner(7)
+
+    assert owner is not None
+    assert (owner.batch, owner.example_at(7), owner.whole_at(7), owner.whole_at(10)) == ("a", 28, False, True)
+    assert [(item.legs, item.first_step, item.state) for item in ledger.timeline.batches] == [(2, 0, "training")]
+
+
+def test_batches_behind_a_step_back_come_again_in_their_order() -> None:
+    ledger = Ledger()
+    for number, name in enumerate("abcd"):
+        ledger.leg(name, 10 * number, 10 * number + 10).add("finished", name, last_step=10 * number + 10)
+    ledger.leg("a", 5, 10)
+
+    assert [item.digest for item in ledger.timeline.redo] == ["b", "c", "d"]
+    assert [item.digest for item in ledger.timeline.beyond(5)] == ["b", "c", "d"]
+    assert [item.digest for item in ledger.timeline.batches] == ["a"]
+
+    ledger.add("finished", "a", last_step=10).leg("b", 10, 20).leg("a", 2, 10)
+    assert [item.digest for item in ledger.timeline.redo] == ["b", "c", "d"]
+
+
+def test_a_batch_that_is_rejected_in_its_first_leg_was_never_begun() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20)
+    ledger.add("rejected", "b", reason="row 7", to="rejected/b.jsonl")
+
+    owner = ledger.timeline.owner(10)
+    assert owner is not None
+    assert (owner.batch, owner.whole_at(10)) == ("a", True)
+    assert [item.digest for item in ledger.timeline.batches] == ["a"]
+    assert [item.reason for item in ledger.timeline.aside] == ["row 7"]
+
+    ledger.leg("c", 10, 20).leg("a", 5, 10)
+    assert [item.digest for item in ledger.timeline.redo] == ["c"]
+
+
+def test_a_batch_that_is_rejected_later_on_is_trained_up_to_there_and_does_not_come_again() -> None:
+    ledger = Ledger().leg("a", 0, 10).leg("b", 10, 20).leg("b", 14, 20, first_example=4)
+    ledger.add("rejected", "b", reason="row 7")
+
+    owner = ledger.timeline.owner(12)
+    assert owner is not None
+    assert (owner.batch, owner.whole_at(12)) == ("b", True)
+
+    ledger.leg("c", 14, 20)
+    assert [(item.digest, item.state, item.step) for item in ledger.timeline.batches][1] == ("b", "rejected", 14)
+    ledger.leg("a", 5, 10)
+    assert [item.digest for item in ledger.timeline.redo] == ["c"]
+
+
+def test_a_rejected_batch_that_is_begun_again_counts() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("rejected", "a", reason="too long").leg("a", 0, 10)
+
+    owner = ledger.timeline.owner(3)
+    assert owner is not None
+    assert not owner.whole_at(3)
+    assert [item.state for item in ledger.timeline.batches] == ["training"]
+
+
+def test_a_batch_without_a_step_stays_where_the_next_one_begins() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("empty", 10, 10)
+    ledger.add("finished", "empty", last_step=10).leg("b", 10, 20)
+
+    assert ledger.timeline.redo == ()
+    assert [item.digest for item in ledger.timeline.batches] == ["a", "empty", "b"]
+
+
+def test_the_length_is_known_at_the_end_where_the_backend_decides() -> None:
+    ledger = Ledger().leg("a", 0, None)
+    owner = ledger.timeline.owner(50)
+    assert owner is not None
+    assert not owner.whole_at(50)
+
+    owner = ledger.add("finished", "a", last_step=37, examples=148).timeline.owner(37)
+    assert owner is not None
+    assert owner.whole_at(37)
+    assert [(item.last_step, item.examples) for item in ledger.timeline.batches] == [(37, 148)]
+
+
+def test_a_batch_that_ended_before_its_planned_end_is_whole() -> None:
+    owner = Ledger().leg("a", 0, 12).add("finished", "a", last_step=10).timeline.owner(10)
+
+    assert owner is not None
+    assert owner.whole_at(10)
+
+
+def test_failures_at_the_same_step_are_counted() -> None:
+    ledger = Ledger()
+    counted = []
+    for step in (7, 7, 9, 9, 9):
+        ledger.leg("a", 5, 20).add("failed", "a", step=step, kind="out-of-memory", reason="CUDA out of memory")
+        counted.append(ledger.timeline.batches[0].failures)
+
+    assert counted == [1, 2, 1, 2, 3]
+    assert ledger.timeline.batches[0].kind == "out-of-memory"
+
+
+def test_losses_of_several_legs_are_put_together_and_cut_where_the_run_went_back() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("stopped", "a", step=6, signal=15, losses=[[2, 3.0], [4, 2.5], [6, 2.0]])
+    ledger.leg("a", 4, 10).add("finished", "a", last_step=10, losses=[[6, 1.9], [8, 1.8], [10, 1.5]])
+
+    (batch,) = ledger.timeline.batches
+    assert batch.losses == ((2, 3.0), (4, 2.5), (6, 1.9), (8, 1.8), (10, 1.5))
+    assert (batch.seconds, batch.legs) == (2, 2)  # one second each
+
+    ledger.leg("a", 0, 10)
+    assert ledger.timeline.batches[0].losses == ()
+
+
+def test_a_batch_that_another_one_cuts_short_ends_there() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10, losses=[[3, 2.0], [9, 1.0]]).add("lost", "a")
+    ledger.leg("b", 5, 15)
+
+    first, second = ledger.timeline.batches
+    assert (first.state, first.step, first.last_step, first.losses) == ("lost", 5, 5, ((3, 2.0),))
+    assert (second.digest, second.first_step) == ("b", 5)
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(10**400),
+    lambda values: st.lists(values, max_size=4),
+    max_leaves=8,
+)
+events = st.sampled_from(["leg", "finished", "stopped", "failed", "retired", "rejected", "duplicate", "lost", "new", 3])
+steps = st.integers(0, 9) | json
+hostile = st.fixed_dictionaries(
+    {"event": events, "batch": st.sampled_from(["a", "b", "c"]) | json},
+    optional={
+        **dict.fromkeys(("first_step", "last_step", "step", "examples", "first_example", "examples_per_step"), steps),
+        **dict.fromkeys(("file", "reason", "to", "signal", "kind", "seconds", "epochs"), json),
+        "losses": json | st.lists(st.tuples(steps, json).map(list), max_size=4),
+    },
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(contents=st.lists(hostile, max_size=12))
+def test_rows_of_any_shape_do_no_harm(contents: list[dict[str, Any]]) -> None:
+    timeline = timeline_of(Row(number, "now", "batch", content) for number, content in enumerate(contents, 1))
+
+    for step in (0, 3, 9):
+        owner = timeline.owner(step)
+        assert owner is None or isinstance(owner.example_at(step), int)
+        timeline.beyond(step)
+
+
+def test_a_long_ledger_is_replayed_without_looking_back_at_all_of_it() -> None:
+    ledger = Ledger()
+    for number in range(5_000):
+        ledger.leg(f"b{number}", number, number + 1)
+    for number in range(5_000):
+        ledger.leg(f"b{number}", 30_000, 40_000).add("finished", f"b{number}", last_step=30_001)
+    ledger.leg("x", 0, 1)
+
+    timeline = ledger.timeline  # each row once: with the square of them the suite would hang here
+
+    assert [item.digest for item in timeline.batches] == ["x"]
+    assert len(timeline.redo) == 5_000

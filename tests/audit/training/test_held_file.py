@@ -1,0 +1,190 @@
+"""What is trained stays what it is, whatever happens to the file under its name."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audit.api import verify
+from audit.training.held_file import PREFIX, Holding
+from audit.training.inbox import DataFile, digest_of, seen
+from tests.audit.training.conftest import Shop
+from tests.audit.training.toy import Kill, write_rows
+
+Make = Callable[..., Shop]
+
+
+def at(moment: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A tick that does something once, at the first moment of this name."""
+    left = [moment]
+
+    def tick(now: str) -> None:
+        if now in left:
+            left.remove(now)
+            act()
+
+    return tick
+
+
+def replace(shop: Shop, name: str, examples: list[int]) -> None:
+    """As rsync does it: written aside, then renamed."""
+    write_rows(shop.inbox / ".incoming", examples).rename(shop.inbox / name)
+
+
+def file_of(path: Path) -> DataFile:
+    found = seen(str(path), path.name)
+    assert found is not None
+    return found
+
+
+def hidden(shop: Shop) -> list[str]:
+    return [name for name in os.listdir(shop.inbox) if name.startswith(".")]
+
+
+@pytest.mark.parametrize("moment", ["step 1", "saving 3", "step 4"])
+def test_a_file_replaced_while_it_is_trained_is_a_new_file_and_both_are_trained_once(moment: str, shop: Shop) -> None:
+    shop.drop("a.jsonl", list(range(8)))
+    shop.backend.tick = at(moment, lambda: replace(shop, "a.jsonl", list(range(20, 25))))
+
+    assert shop.train() == 0
+
+    assert sorted(shop.trained()[:8]) == list(range(8))
+    assert sorted(shop.trained()[8:]) == list(range(20, 25))
+    assert shop.names("done") == ["a.1.jsonl", "a.jsonl"]
+    assert shop.names("inbox") == []
+    assert verify(str(shop.run)).verdict == "sound"
+
+
+def test_replaced_and_then_killed_the_batch_goes_on_with_what_it_was(shop: Shop) -> None:
+    shop.drop("a.jsonl", list(range(8)))
+
+    def replace_and_die() -> None:
+        replace(shop, "a.jsonl", [20, 21])
+        raise Kill
+
+    shop.backend.tick = at("step 4", replace_and_die)
+    with pytest.raises(Kill):
+        shop.train()
+    assert len(hidden(shop)) == 1
+
+    assert shop.train() == 0
+
+    assert sorted(shop.trained()) == [*range(8), 20, 21]
+    assert hidden(shop) == []
+
+
+@pytest.mark.parametrize("moment", ["step 1", "step 4", "saved 4"])
+def test_a_file_written_into_while_it_is_trained_is_trained_anew_as_what_it_became(moment: str, shop: Shop) -> None:
+    path = shop.drop("a.jsonl", list(range(8)))
+
+    def append() -> None:
+        with path.open("a") as stream:
+            stream.write('{"input_ids": [30, 30]}\n')
+
+    shop.backend.tick = at(moment, append)
+    assert shop.train() == 0
+
+    assert sorted(shop.trained()) == [*range(8), 30]
+    (failed,) = shop.said("failed")
+    assert "was written to while it was trained" in failed["reason"]
+    assert shop.names("done") == ["a.jsonl"]
+    assert verify(str(shop.run)).verdict == "sound"
+
+
+def test_a_file_that_shrinks_while_it_is_trained_is_no_bad_file(shop: Shop) -> None:
+    path = shop.drop("a.jsonl", list(range(8)))
+    shop.backend.tick = at("step 2", lambda: write_rows(path, [1, 2]))
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == [1, 2]
+    assert shop.names("rejected") == []
+
+
+def test_what_was_trained_before_such_a_change_is_not_given_up_silently(shop: Shop) -> None:
+    path = shop.drop("a.jsonl", list(range(8)))
+    shop.backend.stop_after = 2
+    assert shop.train() == 143
+    shop.backend.stop_after = None
+    shop.backend.tick = at("step 3", lambda: write_rows(path, [1, 2]))
+    with pytest.raises(Exception, match=r"a\.jsonl: is trained to step 2, not to its end.*--skip-lost"):
+        shop.train()
+
+
+def test_a_file_that_is_taken_away_while_it_is_trained_is_in_done_all_the_same(shop: Shop) -> None:
+    path = shop.drop("a.jsonl", [1, 2, 3])
+    shop.backend.tick = at("step 2", path.unlink)
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == [1, 2, 3]
+    assert shop.names("done") == ["a.jsonl"]
+
+
+def test_a_bad_file_that_was_replaced_is_the_one_that_is_set_aside(shop: Shop) -> None:
+    from tests.audit.training.toy import POISON
+
+    shop.drop("a.jsonl", [1, POISON])
+    first = shop.backend.train
+
+    def train(*arguments: object) -> object:
+        shop.backend.train = first  # type: ignore[method-assign]
+        replace(shop, "a.jsonl", [7])
+        return first(*arguments)  # type: ignore[arg-type]
+
+    shop.backend.train = train  # type: ignore[assignment, method-assign]
+    assert shop.train() == 1
+    assert str(POISON) in (shop.home / "rejected" / "a.jsonl").read_text()
+    assert shop.trained() == [7]
+
+
+def test_where_there_are_no_hard_links_a_replaced_file_gives_up_the_leg(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    shop.drop("a.jsonl", list(range(8)))
+    shop.backend.tick = at("step 3", lambda: replace(shop, "a.jsonl", [20, 21]))
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == [20, 21]
+
+
+def test_no_second_name_is_left_when_all_is_trained(shop: Shop) -> None:
+    (shop.inbox / f"{PREFIX}0123.jsonl").write_text("of a call long ago")
+    shop.drop("a.jsonl", [1])
+    shop.train()
+    assert hidden(shop) == []
+
+
+def test_after_a_failure_the_inbox_is_as_it_was(make_shop: Make) -> None:
+    shop = make_shop(toy='fail = "it burns"')
+    shop.drop("a.jsonl", [1, 2, 3])
+    with pytest.raises(Exception, match="it burns"):
+        shop.train()
+    assert os.listdir(shop.inbox) == ["a.jsonl"]
+
+
+def test_a_file_that_changed_since_it_was_looked_at_is_not_held(tmp_path: Path) -> None:
+    file = file_of(write_rows(tmp_path / "a.jsonl", [1]))
+    digest = digest_of(file)
+    write_rows(tmp_path / "b", [2]).rename(tmp_path / "a.jsonl")
+    assert Holding(str(tmp_path)).take(file, digest) is None
+    assert os.listdir(tmp_path) == ["a.jsonl"]
+
+
+def test_what_a_killed_call_held_is_found_by_its_bytes_alone(tmp_path: Path) -> None:
+    file = file_of(write_rows(tmp_path / "a.jsonl", [1]))
+    digest, holding = digest_of(file), Holding(str(tmp_path))
+    held = holding.take(file, digest)
+    assert held is not None
+    assert held.name == "a.jsonl"
+    assert holding.find("a.jsonl", digest) == held
+    assert holding.take(file, digest) == held  # left by a kill: taken again
+
+    Path(held.path).write_text("another")
+    assert holding.find("a.jsonl", digest) is None
+
+
+def test_a_file_of_done_needs_no_second_name(tmp_path: Path) -> None:
+    (tmp_path / "done").mkdir()
+    file = file_of(write_rows(tmp_path / "done" / "a.jsonl", [1]))
+    assert Holding(str(tmp_path / "inbox")).take(file, digest_of(file)) == file
