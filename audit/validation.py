@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.errors import AuditError
 from audit.facts.file import OTHER, PICKLE, SAFETENSORS, TORCH, File
-from audit.facts.run import MAX_ENTRIES
+from audit.facts.listing import MAX_ENTRIES
 from audit.formats.damage import Damage
 from audit.formats.pickle_names import is_dangerous
 from audit.formats.torch_names import NUMPY_NAMES, is_class, plain_name, refused_in_torch_file

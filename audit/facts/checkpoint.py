@@ -5,24 +5,25 @@ raises NotApplicable with the reason; ``checkpoint.optional("scaler")`` gives No
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from audit.backend.layout import AdapterFiles, Layout
+from audit.backend.layout import AdapterFiles, Backend, Layout
 from audit.errors import NotApplicable
-from audit.facts.completeness import SENTINEL, Completeness, rotated_by, still_to_come
+from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
 from audit.facts.fact import Facts, fact
 from audit.facts.file import JSON, JSON_QUICK, PLACEHOLDER_SUFFIXES, SAFETENSORS, TORCH, File
+from audit.facts.listing import Listing
 from audit.formats.damage import Damage
 from audit.formats.tensors import Tensor
-from audit.storage import DIRECTORY, FILE, Entry
+from audit.storage import DIRECTORY, FILE, Entry, Storage
 
 if TYPE_CHECKING:
-    from audit.facts.run import Run
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
     from audit.formats.scheduler import ScalerState, SchedulerState
     from audit.formats.trainer_state import History, StateDocument, TrainerState
     from audit.formats.training_args import TrainingArguments
+    from audit.ledger.records import Records
     from audit.ledger.seals import Seal
     from audit.scan import FileScan
 
@@ -42,10 +43,96 @@ class Adapter(NamedTuple):
     tensors: Mapping[str, Tensor]
 
 
+class RunFacts(Protocol):
+    """What a checkpoint, and rules over one checkpoint, use of its run; :class:`audit.facts.run.Run` provides it."""
+
+    @property
+    def path(self) -> str:
+        """The run's directory, as the user named it."""
+        ...
+
+    @property
+    def storage(self) -> Storage:
+        """Where the run is."""
+        ...
+
+    @property
+    def backend(self) -> Backend:
+        """The trainer that wrote the run."""
+        ...
+
+    @property
+    def depth(self) -> str:
+        """How deep it is read: ``full`` or ``quick``."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """When the run was looked at."""
+        ...
+
+    @property
+    def listing(self) -> Listing:
+        """What is in the run."""
+        ...
+
+    @property
+    def unlistable(self) -> frozenset[str]:
+        """Directories that the operating system does not let us list, relative to the run."""
+        ...
+
+    @property
+    def overfull(self) -> frozenset[str]:
+        """Names of checkpoints with more entries or levels than any real one; the rest was not looked at."""
+        ...
+
+    def entry_of(self, name: str) -> Entry:
+        """The entry of a checkpoint in the run's root."""
+        ...
+
+    @property
+    def unsettled(self) -> frozenset[str]:
+        """Names of checkpoints that changed while they were read."""
+        ...
+
+    @property
+    def records(self) -> "Records":
+        """What the run's ledger said when the audit began."""
+        ...
+
+    @property
+    def checkpoints(self) -> "tuple[Checkpoint, ...]":
+        """All checkpoints, by step."""
+        ...
+
+    @property
+    def judged(self) -> "tuple[Checkpoint, ...]":
+        """The checkpoints that rules are applied to."""
+        ...
+
+    @property
+    def lineages(self) -> "tuple[tuple[Checkpoint, ...], ...]":
+        """Checkpoints by uninterrupted history."""
+        ...
+
+    @property
+    def scans(self) -> "Mapping[tuple[str, str], FileScan]":
+        """The scan of every byte, by (checkpoint, file)."""
+        ...
+
+    def state_of(self, checkpoint: "Checkpoint") -> "StateDocument | Damage":
+        """The trainer state of a checkpoint or its Damage. Raises NotApplicable if there is no such file."""
+        ...
+
+    def optional(self, name: str) -> Any:
+        """A fact of the run, None if it is not there."""
+        ...
+
+
 class Checkpoint(Facts):
     """One ``checkpoint-N`` of a run; ``entries`` are keyed by path relative to it, directories included."""
 
-    def __init__(self, run: "Run", name: str, step: int, entries: Mapping[str, Entry]) -> None:
+    def __init__(self, run: RunFacts, name: str, step: int, entries: Mapping[str, Entry]) -> None:
         self.run = run
         self.name = name
         self.step = step
@@ -59,38 +146,27 @@ class Checkpoint(Facts):
         if self.name in self.run.unlistable:
             raise NotApplicable("the directory cannot be listed")
         if self.name in self.run.unsettled:
-            return Completeness("in progress", "its files changed while they were read")
-        if (limit := rotated_by(self)) is not None:
-            return Completeness("being deleted", f"{self.run.backend.name} keeps {limit}")
-        state_file = self.run.backend.state_file
-        state = self.entries.get(state_file)
-        sentinel = self.entries.get(SENTINEL)
-        placeholder = any(state_file + suffix in self.entries for suffix in PLACEHOLDER_SUFFIXES)
-        if (state is not None or placeholder) and sentinel is None:
-            late = still_to_come(self, state)
-            return Completeness("in progress", late) if late else Completeness("complete")
-        if state is None:
-            reason = f"{state_file}, which the trainer writes last, is not there"
-        else:
-            reason = f"{SENTINEL} is there: the save at a signal was cut off"
-        # Deleting a file changes the time of the directory, not of the files: only a file tells that a save goes on.
-        times = [entry.mtime_ns for entry in self.entries.values() if entry.kind == FILE]
-        newest = max(times) if times else self.run.entry_of(self.name).mtime_ns
-        finished = state is not None and sentinel is not None and sentinel.mtime_ns > state.mtime_ns
-        if not finished and self.run.now_ns - newest < self.run.settle_ns:
-            return Completeness("in progress", reason)
-        return Completeness("incomplete", reason)
+            return Completeness(CheckpointState.IN_PROGRESS, "its files changed while they were read")
+        return completeness_of(self.run.listing, self.name, self.run.backend, self.run.clock, self._arguments_of)
+
+    def _arguments_of(self, name: str) -> Mapping[str, Any] | None:
+        """The training arguments of this or another checkpoint, complete or not."""
+        for other in self.run.checkpoints:
+            if other.name == name:
+                found = other.optional("early_arguments")
+                return None if found is None or isinstance(found, Damage) else found.values
+        return None
 
     @property
     def complete(self) -> bool:
         """Whether it could be listed and was written to the end."""
         found = self.optional("completeness")
-        return found is not None and found.state == "complete"
+        return found is not None and found.state is CheckpointState.COMPLETE
 
     @fact
     def files(self) -> Mapping[str, File]:
         """Files by path relative to the checkpoint. Not there for an incomplete checkpoint: it has one finding."""
-        if self.completeness.state != "complete":
+        if self.completeness.state is not CheckpointState.COMPLETE:
             raise NotApplicable(f"the checkpoint is {self.completeness.state}")
         return {
             path: File(self.run.storage, path, entry, self.run.depth == "full")
@@ -284,6 +360,11 @@ class Checkpoint(Facts):
         if not found:
             raise NotApplicable("there is no adapter that could be read")
         return tuple(found)
+
+    def holds_weights(self, file: File) -> bool:
+        """Whether the trainer would load weights from this file."""
+        layout = self.optional("layout")
+        return bool(layout and file.path in (*layout.weights, *(adapter.weights for adapter in layout.adapters)))
 
     # -- every byte ---------------------------------------------------------------------------------------------
 

@@ -1,92 +1,132 @@
-"""What a trainer is doing with a checkpoint right now, as far as names and times show it.
+"""Whether a checkpoint was written to its end, and if not, what its trainer is doing with it right now.
 
 Trainer writes ``trainer_state.json`` last, and deletes old checkpoints right after it. Two things do not fit into that:
-the other processes of a distributed training write their random states whenever they get there, and a deletion takes its
-time. Both are short; a checkpoint whose youngest file is older than the settle time is judged as it lies.
+the other processes of a distributed training write their random states whenever they get there, and a deletion takes
+its time. Both are short; a checkpoint whose youngest file is older than the settle time is judged as it is.
 """
 
-import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
 
-from audit.formats.damage import Damage
+from audit.backend.layout import Backend
+from audit.facts.file import PLACEHOLDER_SUFFIXES
+from audit.facts.listing import Listing
 from audit.storage import FILE, Entry
-
-if TYPE_CHECKING:
-    from audit.facts.checkpoint import Checkpoint
 
 SENTINEL = "checkpoint-is-incomplete.txt"
 """Trainer 5.x, trainer_jit_checkpoint.py: written first, removed last, read by nobody."""
 
-SECOND_NS = 1_000_000_000
 TICK_NS = 20_000_000
 """Nanoseconds. Times of files come from a clock that ticks every 1 to 10 milliseconds."""
 
+ArgumentsOf = Callable[[str], Mapping[str, Any] | None]
+"""The training arguments of a checkpoint by its name, complete or not; None if they cannot be read."""
+
+
+class CheckpointState(StrEnum):
+    """What can be said of a checkpoint as a whole."""
+
+    COMPLETE = "complete"
+    IN_PROGRESS = "in progress"
+    BEING_DELETED = "being deleted"
+    INCOMPLETE = "incomplete"
+
+    @property
+    def moving(self) -> bool:
+        """Whether its trainer is at work on it right now."""
+        return self in (CheckpointState.IN_PROGRESS, CheckpointState.BEING_DELETED)
+
 
 class Completeness(NamedTuple):
-    """Whether the trainer finished writing, and why not.
+    """Whether the trainer finished writing, and if not, why we think so."""
 
-    ``state`` is "complete", "in progress", "being deleted" or "incomplete".
-    """
-
-    state: str
+    state: CheckpointState
     reason: str = ""
 
 
-def still_to_come(checkpoint: "Checkpoint", state: Entry | None) -> str | None:
-    """Say what is still being written after the state file was made, None where nothing is.
+class Clock(NamedTuple):
+    """When the run was looked at, and how long a save or a deletion may stand still: nanoseconds."""
+
+    now_ns: int
+    settle_ns: int
+
+    def recent(self, time_ns: int) -> bool:
+        """Whether a time is within the settle time."""
+        return self.now_ns - time_ns < self.settle_ns
+
+
+def completeness_of(
+    listing: Listing, name: str, backend: Backend, clock: Clock, arguments: ArgumentsOf
+) -> Completeness:
+    """Judge from names and times whether a checkpoint was written to its end."""
+    entries, home = listing.inside[name], listing.entries[name]
+    if (limit := _rotated_by(listing, name, backend, clock, arguments)) is not None:
+        return Completeness(CheckpointState.BEING_DELETED, f"{backend.name} keeps {limit}")
+    state = entries.get(backend.state_file)
+    sentinel = entries.get(SENTINEL)
+    placeholder = any(backend.state_file + suffix in entries for suffix in PLACEHOLDER_SUFFIXES)
+    if (state is not None or placeholder) and sentinel is None:
+        late = _still_to_come(entries, home, state, backend, clock, lambda: arguments(name))
+        return Completeness(CheckpointState.IN_PROGRESS, late) if late else Completeness(CheckpointState.COMPLETE)
+    if state is None:
+        reason = f"{backend.state_file}, which the trainer writes last, is not there"
+    else:
+        reason = f"{SENTINEL} is there: the save at a signal was cut off"
+    # Deleting a file changes the time of the directory, not of the files: only a file tells that a save goes on.
+    times = [entry.mtime_ns for entry in entries.values() if entry.kind == FILE]
+    finished = state is not None and sentinel is not None and sentinel.mtime_ns > state.mtime_ns
+    if not finished and clock.recent(max(times) if times else home.mtime_ns):
+        return Completeness(CheckpointState.IN_PROGRESS, reason)
+    return Completeness(CheckpointState.INCOMPLETE, reason)
+
+
+def _still_to_come(
+    entries: Mapping[str, Entry],
+    home: Entry,
+    state: Entry | None,
+    backend: Backend,
+    clock: Clock,
+    arguments: Callable[[], Mapping[str, Any] | None],
+) -> str | None:
+    """Say what is still being written after the state file was made, None if nothing is.
 
     These are the random states of other processes. Deleting one leaves another time: the directory's is later then.
     """
-    run = checkpoint.run
-    if state is None or state.kind != FILE or run.now_ns - state.mtime_ns >= run.settle_ns:
+    if state is None or state.kind != FILE or not clock.recent(state.mtime_ns):
         return None
-    changed = run.entry_of(checkpoint.name).mtime_ns
-    if changed > state.mtime_ns:  # making the state file set the time of the directory, filling it that of the file
+    if (
+        home.mtime_ns > state.mtime_ns
+    ):  # making the state file set the time of the directory, filling it that of the file
         return None
-    names = run.backend.layout(checkpoint.entries, None, None)
+    names = backend.layout(entries, None, None)
     if not names.rng or ((names.world_size or 1) == 1 and not names.missing_rng):
         return None  # one process, as nearly always: the arguments need not be read for that
-    arguments = checkpoint.optional("early_arguments")
-    if arguments is None or isinstance(arguments, Damage):
+    known = arguments()
+    if known is None:
         return None
-    layout = run.backend.layout(checkpoint.entries, arguments.values, None)
+    layout = backend.layout(entries, known, None)
     others = [name for name in layout.missing_rng if name != layout.owed_rng[0]]
     return f"{others[-1]} of another process is not there yet" if others else None
 
 
-def half_written(checkpoint: "Checkpoint") -> int:
-    """Return how long to wait, in nanoseconds, until a damaged file is no longer one that may be half written.
-
-    Between making a file and filling it a trainer takes less than a second. Only what may be written when the state
-    file is there already: that file itself, and random states.
-    """
-    layout = checkpoint.optional("layout")
-    if layout is None:
-        return 0
-    last = {checkpoint.run.backend.state_file, *layout.rng}
-    ages = [time.time_ns() - file.entry.mtime_ns for file, _ in checkpoint.damages if file.path in last]
-    return max((SECOND_NS - age for age in ages if 0 <= age < SECOND_NS), default=0)
-
-
-def rotated_by(checkpoint: "Checkpoint") -> int | None:
-    """Return ``save_total_limit`` where rotation deletes the checkpoint right now, else None.
+def _rotated_by(listing: Listing, name: str, backend: Backend, clock: Clock, arguments: ArgumentsOf) -> int | None:
+    """Return ``save_total_limit`` if rotation is deleting the checkpoint right now, else None.
 
     It does so right after a save: a newer checkpoint has just been written to its end, there are more than the limit
     allows, and since then this directory has changed, but none of its files. The directory of a checkpoint that was
     damaged by hand may look like that for the settle time, and only in a run with too many checkpoints.
     """
-    run = checkpoint.run
-    changed = run.entry_of(checkpoint.name).mtime_ns
-    if run.now_ns - changed >= run.settle_ns:
+    changed = listing.entries[name].mtime_ns
+    if not clock.recent(changed):
         return None
-    if any(item.kind == FILE and item.mtime_ns > changed - TICK_NS for item in checkpoint.entries.values()):
+    if any(item.kind == FILE and item.mtime_ns > changed - TICK_NS for item in listing.inside[name].values()):
         return None
-    for other in reversed(run.checkpoints):
-        state = other.entries.get(run.backend.state_file)
-        if other.step <= checkpoint.step:
+    for other in reversed(listing.by_step):
+        if listing.homes[other] <= listing.homes[name]:
             return None
-        if state is not None and state.mtime_ns <= changed + TICK_NS and run.now_ns - state.mtime_ns < run.settle_ns:
-            found = other.optional("early_arguments")
-            limit = None if found is None or isinstance(found, Damage) else found.values.get("save_total_limit")
-            return limit if isinstance(limit, int) and 0 < limit < len(run.checkpoints) else None
+        state = listing.inside[other].get(backend.state_file)
+        if state is not None and state.mtime_ns <= changed + TICK_NS and clock.recent(state.mtime_ns):
+            limit = (arguments(other) or {}).get("save_total_limit")
+            return limit if isinstance(limit, int) and 0 < limit < len(listing.inside) else None
     return None

@@ -1,15 +1,29 @@
 """Which checkpoints belong to one uninterrupted history, told by the contents of their logs alone."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol, TypeVar
 
 from audit.formats.history import History
 
-if TYPE_CHECKING:
-    from audit.facts.checkpoint import Checkpoint
-
 _COMPARED = 5_000_000
 """Log entries that are compared for one run in search of common ancestors: seconds at most, whatever the files hold."""
+
+
+class Member(Protocol):
+    """What is grouped: a checkpoint, by its step and its log."""
+
+    @property
+    def step(self) -> int:
+        """N of ``checkpoint-N``."""
+        ...
+
+    @property
+    def history(self) -> History:
+        """Its ``log_history``."""
+        ...
+
+
+M = TypeVar("M", bound=Member)
 
 
 class Ancestry:
@@ -44,15 +58,15 @@ class Ancestry:
         return History(history.own[len(best) :], best, history.raw, history.problems)
 
 
-def group(checkpoints: Iterable["Checkpoint"]) -> tuple[tuple["Checkpoint", ...], ...]:
+def group(checkpoints: Iterable[M]) -> tuple[tuple[M, ...], ...]:
     """Group checkpoints, given in the order of steps, by history.
 
     A checkpoint belongs to the group whose last history its own one begins with. Where it continues an earlier member
     instead, what followed that member was left behind and becomes a group of its own. Groups come in the order of
     their last step.
     """
-    groups: list[list[Checkpoint]] = []
-    place: dict[int, tuple[list[Checkpoint], int]] = {}
+    groups: list[list[M]] = []
+    place: dict[int, tuple[list[M], int]] = {}
     for checkpoint in checkpoints:
         history = checkpoint.history
         base = history.base
@@ -60,7 +74,7 @@ def group(checkpoints: Iterable["Checkpoint"]) -> tuple[tuple["Checkpoint", ...]
             base = base.base  # of a copy that lies in a directory of another step and is in no group
         found = place.get(id(base)) if base is not None else None
         if found is None:
-            home: list[Checkpoint] = []
+            home: list[M] = []
             groups.append(home)
         else:
             home, position = found

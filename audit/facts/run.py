@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 from audit.backend.layout import Backend
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import Clock
 from audit.facts.fact import Facts, fact
 from audit.facts.lineage import Ancestry, group
+from audit.facts.listing import Listing, list_run
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
 from audit.ledger.scans import scan_from, stamp_of
@@ -22,12 +24,6 @@ if TYPE_CHECKING:
     from audit.formats.trainer_state import History, StateDocument
     from audit.ledger.timeline import Timeline
     from audit.scan import FileScan, Span
-
-MAX_DEPTH = 4
-"""Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
-
-MAX_ENTRIES = 100_000
-"""Entries of one checkpoint; the largest real ones (FSDP over many hosts) hold a few thousand."""
 
 
 class Run(Facts):
@@ -49,109 +45,87 @@ class Run(Facts):
         progress: Callable[[int, int], None] | None = None,
         now_ns: int | None = None,
         records: Records | None = None,
+        listing: Listing | None = None,
+        unsettled: frozenset[str] = frozenset(),
     ) -> None:
         self.path = path
         self.storage = storage
         self.backend = backend
         self.depth = depth
         self.jobs = jobs
-        self.settle_ns = int(settle_seconds * 1e9)
-        self.now_ns = time.time_ns() if now_ns is None else now_ns
+        self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9))
         self.only = frozenset(only)
         self._progress = progress
         self.records = records or Records()
-        self.unsettled: frozenset[str] = frozenset()
-        """Names of checkpoints that changed while they were read: nothing can be said of them; see audit.judging.at_rest."""
+        self._given_listing = listing
+        self.unsettled = unsettled
+        """Names of checkpoints that changed while they were read: nothing is known of them; see audit.judging.at_rest."""
         self.known_scans: Mapping[tuple[str, str], tuple[Entry, FileScan]] = {}
         """Scans of this audit's earlier passes, with the entries as they were; they hold while the entry is the same."""
 
     @fact
+    def listing(self) -> Listing:
+        """What is in the run and in its checkpoints. Raises AuditError if the run cannot be listed."""
+        return self._given_listing or list_run(self.path, self.storage, self.backend)
+
+    @property
     def entries(self) -> Mapping[str, Entry]:
-        """What lies in the run's root, by name. Raises AuditError where it cannot be listed."""
-        try:
-            return {entry.name: entry for entry in self.storage.list("")}
-        except OSError as error:
-            raise AuditError(f"{self.path}: cannot be listed: {error.strerror or error}") from error
+        """What is in the run's root, by name."""
+        return self.listing.entries
 
     def entry_of(self, name: str) -> Entry:
         """The entry of a checkpoint in the run's root."""
-        return self.entries[name]
+        return self.listing.entries[name]
+
+    @property
+    def homes(self) -> Mapping[str, int]:
+        """The step of every checkpoint's directory in the run's root, by name."""
+        return self.listing.homes
+
+    @property
+    def unlistable(self) -> frozenset[str]:
+        """Directories that the operating system does not let us list, relative to the run."""
+        return self.listing.unlistable
+
+    @property
+    def overfull(self) -> frozenset[str]:
+        """Names of checkpoints with more entries or levels than any real one; the rest was not looked at."""
+        return self.listing.overfull
 
     @fact
     def checkpoints(self) -> tuple[Checkpoint, ...]:
         """All checkpoints, by step."""
-        found = [Checkpoint(self, name, self.homes[name], listing) for name, listing in self.listings.items()]
-        return tuple(sorted(found, key=lambda checkpoint: (checkpoint.step, checkpoint.name)))
-
-    @fact
-    def listings(self) -> Mapping[str, Mapping[str, Entry]]:
-        """What lies in each checkpoint, by name; one that was deleted since the run was listed is not there."""
-        return {name: listing for name in self.homes if (listing := self.listing(name)) is not None}
-
-    def listing(self, checkpoint: str) -> dict[str, Entry] | None:
-        """List a checkpoint now, None where it is gone."""
-        found: dict[str, Entry] = {}
-        return found if self._walk(checkpoint, checkpoint, found, 1) else None
-
-    @fact
-    def homes(self) -> dict[str, int]:
-        """The step of every checkpoint's directory in the run's root, by name."""
-        found = {}
-        for name, entry in self.entries.items():
-            step = self.backend.checkpoint_step(name)
-            if step is not None and entry.kind == DIRECTORY:
-                found[name] = step
-        return found
+        there = self.listing
+        return tuple(Checkpoint(self, name, there.homes[name], there.inside[name]) for name in there.by_step)
 
     @property
     def highest(self) -> int:
         """The highest step of a checkpoint's directory, 0 where there is none."""
         return max(self.homes.values(), default=0)
 
-    def as_listed(self, listings: Mapping[str, Mapping[str, Entry]]) -> "Run":
-        """Return this run as it was listed, with these listings of the checkpoints and no other fact."""
-        other = Run.__new__(Run)
-        other.__dict__.update(self.__dict__)
-        kept = {name: self.__dict__["_facts"].get(name, set()) for name in ("entries", "unlistable", "overfull")}
-        other.__dict__["_facts"] = {**kept, "listings": listings}
+    def setting_aside(self, changed: frozenset[str]) -> "Run":
+        """Return this run as it was listed, with these checkpoints set aside as in progress, and no other fact."""
+        there = self.listing
+        gone: dict[str, dict[str, Entry]] = {name: {} for name in there.homes if name not in there.inside}
+        other = Run(
+            self.path,
+            self.storage,
+            self.backend,
+            depth=self.depth,
+            jobs=self.jobs,
+            only=tuple(self.only),
+            progress=self._progress,
+            records=self.records,
+            listing=there._replace(inside={**there.inside, **gone}),
+            unsettled=self.unsettled | changed,
+        )
+        other.clock = self.clock
         return other
 
     @fact
     def judged(self) -> tuple[Checkpoint, ...]:
         """The checkpoints that rules are applied to."""
         return tuple(item for item in self.checkpoints if not self.only or item.name in self.only)
-
-    def _walk(self, checkpoint: str, path: str, listing: dict[str, Entry], level: int) -> bool:
-        """Add what lies below a directory; False where it was deleted meanwhile."""
-        try:
-            entries = self.storage.list(path)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            # The rule files/unreadable reports it: the entry stays, its contents are unknown.
-            self.unlistable.add(path)
-            return True
-        for entry in entries:
-            if len(listing) >= MAX_ENTRIES:
-                self.overfull.add(checkpoint)
-                return True
-            listing[entry.path[len(checkpoint) + 1 :]] = entry
-            if entry.kind == DIRECTORY:
-                if level < MAX_DEPTH:
-                    self._walk(checkpoint, entry.path, listing, level + 1)
-                else:
-                    self.overfull.add(checkpoint)
-        return True
-
-    @fact
-    def unlistable(self) -> set[str]:
-        """Directories that the operating system does not let us list, relative to the run."""
-        return set()
-
-    @fact
-    def overfull(self) -> set[str]:
-        """Names of checkpoints with more entries or levels than any real one; the rest was not looked at."""
-        return set()
 
     # -- trainer states and lineages ----------------------------------------------------------------------------
 
@@ -292,7 +266,7 @@ class Run(Facts):
                 if not file.readable or file.entry.sparse or isinstance(checkpoint.content(file), Damage):
                     continue  # a file that is known to be damaged is not read any further
                 key = (checkpoint.name, path)
-                spans = spans_of(checkpoint, file)
+                spans = spans_of(file, checkpoint.holds_weights(file))
                 before = self.known_scans.get(key)
                 if before is not None and before[0] == file.entry:
                     known[key] = before[1]

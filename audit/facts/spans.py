@@ -1,14 +1,9 @@
 """Which parts of a file the scan looks at, and what for: tensors of safetensors files, records of torch archives."""
 
-from typing import TYPE_CHECKING
-
 from audit.facts.file import SAFETENSORS, TORCH, File
 from audit.formats.damage import Damage
 from audit.formats.tensors import Tensor
 from audit.scan import Span
-
-if TYPE_CHECKING:
-    from audit.facts.checkpoint import Checkpoint
 
 PAGE = 4096
 """Bytes. What a lost page leaves; shorter runs of zeros happen in sound weights of a full model."""
@@ -20,8 +15,10 @@ SPARSE = ("embed", "wte", "wpe", "expert", "lm_head", "position", "shared.", "ma
 """Parts of names of tensors in which rows of zeros are normal: padding and unseen tokens, experts never chosen."""
 
 
-def spans_of(checkpoint: "Checkpoint", file: File) -> list[Span]:
-    """Return the spans of one file, sorted by offset; none where its format is unknown or it is damaged.
+def spans_of(file: File, weights: bool) -> list[Span]:
+    """Return the spans of one file, sorted by offset; none if its format is unknown or it is damaged.
+
+    ``weights``: the trainer would load weights from it (``Checkpoint.holds_weights``).
 
     Spans are named by tensor in a safetensors file, by record (``data/3``, ``data.pkl``) in a torch archive. Runs of
     zeros are looked for only in weights: moments of tokens never seen, random states and scalars hold many.
@@ -32,17 +29,16 @@ def spans_of(checkpoint: "Checkpoint", file: File) -> list[Span]:
             for tensor in file.safetensors.tensors.values()
         ]
     if file.format == TORCH and not isinstance(file.content, Damage):
-        return _records(checkpoint, file)
+        return _records(file, weights)
     return []
 
 
-def _records(checkpoint: "Checkpoint", file: File) -> list[Span]:
+def _records(file: File, weights: bool) -> list[Span]:
     from audit.formats.torch_archive import tensors
 
     archive = file.archive
-    layout = checkpoint.optional("layout")
     shortest: dict[int, int] = {}
-    if layout and file.path in (*layout.weights, *(adapter.weights for adapter in layout.adapters)):
+    if weights:
         by_record: dict[str, list[int]] = {}
         for tensor in tensors(archive).values():
             by_record.setdefault(span_name(file, tensor.name), []).append(zero_run(tensor))

@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.completeness import half_written
+from audit.facts.listing import list_checkpoint
 from audit.facts.run import Run
 from audit.storage import Entry
 
 T = TypeVar("T")
+
+SECOND_NS = 1_000_000_000
 
 
 def judged_at_rest(opening: Callable[[], Run], judge: Callable[[Run], T]) -> tuple[Run, T]:
@@ -39,20 +41,34 @@ def moved(run: Run) -> frozenset[str]:
 
     Those that are in progress may change, they are not judged; new ones do not concern this judgement.
     """
-    if run.settle_ns:
-        time.sleep(max((half_written(item) for item in run.checkpoints), default=0) / 1e9)
-    gone = run.homes.keys() - run.listings.keys() - run.unsettled
+    if run.clock.settle_ns:
+        time.sleep(max((_half_written(item) for item in run.checkpoints), default=0) / 1e9)
+    gone = run.homes.keys() - run.listing.inside.keys() - run.unsettled
     return frozenset(gone.union(item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item)))
+
+
+def _half_written(checkpoint: Checkpoint) -> int:
+    """Return how long to wait, in nanoseconds, until a damaged file is no longer one that may be half written.
+
+    Between making a file and filling it a trainer takes less than a second. Only what may be written when the state
+    file is there already: that file itself, and random states.
+    """
+    layout = checkpoint.optional("layout")
+    if layout is None:
+        return 0
+    last = {checkpoint.run.backend.state_file, *layout.rng}
+    ages = [time.time_ns() - file.entry.mtime_ns for file, _ in checkpoint.damages if file.path in last]
+    return max((SECOND_NS - age for age in ages if 0 <= age < SECOND_NS), default=0)
 
 
 def _at_stake(checkpoint: Checkpoint) -> bool:
     completeness = checkpoint.optional("completeness")
-    return completeness is None or completeness.state in ("complete", "incomplete")
+    return completeness is None or not completeness.state.moving
 
 
 def _changed(run: Run, checkpoint: Checkpoint) -> bool:
-    now = run.listing(checkpoint.name)
-    return now is None or _stamps(now) != _stamps(checkpoint.entries)
+    now = list_checkpoint(run.storage, checkpoint.name)
+    return now is None or _stamps(now.entries) != _stamps(checkpoint.entries)
 
 
 def _stamps(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -68,8 +84,6 @@ def _scans_at_rest(run: Run, changed: frozenset[str]) -> dict[tuple[str, str], t
 
 def _without(run: Run, changed: frozenset[str]) -> Run:
     """The same listing of the run, with the changed checkpoints set aside."""
-    gone: dict[str, dict[str, Entry]] = {name: {} for name in run.homes if name not in run.listings}
-    other = run.as_listed({**run.listings, **gone})
+    other = run.setting_aside(changed)
     other.known_scans = _scans_at_rest(run, changed)
-    other.unsettled = run.unsettled | changed
     return other

@@ -122,7 +122,7 @@ def _counts(checkpoint: Checkpoint, lineage: Sequence[Checkpoint], run: Run) -> 
 
 def _settled(checkpoint: Checkpoint) -> bool:
     found = checkpoint.optional("completeness")
-    return found is None or found.state not in ("in progress", "being deleted")
+    return found is None or not found.state.moving
 
 
 def _handed_out(

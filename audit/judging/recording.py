@@ -76,7 +76,7 @@ def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
         if scan.error:
             continue
         file = checkpoint.files[path]
-        kept[path] = (stamp_of(file.entry, spans_of(checkpoint, file)), scan_text(scan))
+        kept[path] = (stamp_of(file.entry, spans_of(file, checkpoint.holds_weights(file))), scan_text(scan))
     ledger.remember(checkpoint.name, kept)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from audit.errors import RefusedError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.facts.series import series
 
@@ -33,8 +34,10 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
         raise ValueError("at least one checkpoint is kept")
     for checkpoint in run.checkpoints:
         found = checkpoint.optional("completeness")
-        if found is not None and found.state in ("in progress", "being deleted"):
-            doing = "is being written" if found.state == "in progress" else "is being deleted by its trainer"
+        if found is not None and found.state.moving:
+            doing = (
+                "is being written" if found.state is CheckpointState.IN_PROGRESS else "is being deleted by its trainer"
+            )
             raise RefusedError(f"{run.path}: {checkpoint.name} {doing} right now; nothing is removed")
     if len(run.lineages) > 1:
         raise RefusedError(

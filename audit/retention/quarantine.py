@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding
 from audit.ledger.records import reached_by
@@ -71,7 +72,7 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
     for checkpoint in reversed(run.checkpoints):
         if names and checkpoint.name not in names:
             continue
-        if _state(checkpoint) == "in progress":
+        if _state(checkpoint) is CheckpointState.IN_PROGRESS:
             if names:
                 refused[checkpoint.name] = "is being written right now"
             continue
@@ -93,10 +94,10 @@ def fault(checkpoint: Checkpoint, findings: Sequence[Finding]) -> str | None:
     if own:
         worst = max(own, key=lambda item: item.severity.rank)
         return f"{worst.message} ({worst.rule})"
-    return "it was not written to its end" if _state(checkpoint) == "incomplete" else None
+    return "it was not written to its end" if _state(checkpoint) is CheckpointState.INCOMPLETE else None
 
 
-def _state(checkpoint: Checkpoint) -> str | None:
+def _state(checkpoint: Checkpoint) -> CheckpointState | None:
     found = checkpoint.optional("completeness")
     return found.state if found is not None else None
 

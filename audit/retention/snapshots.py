@@ -19,6 +19,7 @@ from typing import NamedTuple
 from audit.api import examine, open_judged
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.run import Run
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
 from audit.ledger.records import Records, read_records
@@ -175,7 +176,7 @@ def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> s
     """Read a copy and say how it differs from the seal, None where it does not."""
     if os.path.islink(path) or not os.path.isdir(path):
         return "it is no directory"
-    copy = _opened(path, options, plugins)
+    _, copy = _opened(path, options, plugins)
     there = {name for name, entry in copy.entries.items() if entry.kind != DIRECTORY}
     for name in sorted(there ^ seal.files.keys()):
         return f"{name} is {'not there' if name in seal.files else 'one file more'}"
@@ -190,21 +191,21 @@ def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> s
 
 def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
     """Judge a copy as a run of its own by all rules, and say why it is not proven, None where it is."""
-    copy = _opened(path, options, plugins)
-    report = examine(copy.run, proving(options).chosen(plugins.rules), proving(options), 0.0)
+    run, copy = _opened(path, options, plugins)
+    report = examine(run, proving(options).chosen(plugins.rules), proving(options), 0.0)
     if provable(copy, report):
         return None
     wrong = [item for item in report.findings if item.checkpoint in (copy.name, None) and item.blocks_resume]
     return f"{wrong[0].message} ({wrong[0].rule})" if wrong else "it is not sound by itself"
 
 
-def _opened(path: str, options: Options, plugins: Registry) -> Checkpoint:
+def _opened(path: str, options: Options, plugins: Registry) -> tuple[Run, Checkpoint]:
     run = open_judged(path, proving(options), plugins, Records(), None)
     name = os.path.basename(path)
     found = next((item for item in run.checkpoints if item.name == name), None)
     if found is None:
         raise AuditError(f"{path}: was deleted meanwhile; try again")
-    return found
+    return run, found
 
 
 def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:

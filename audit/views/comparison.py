@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from audit.backend.layout import Backend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import CheckpointState
 from audit.facts.file import File
 from audit.facts.run import open_run
 from audit.text import key_text, plain
@@ -62,7 +63,7 @@ def open_checkpoint(path: str, backends: Sequence[Backend]) -> Checkpoint:
         raise AuditError(f"{path}: no checkpoint-N directory in it")
     checkpoint = run.judged[-1]
     completeness = checkpoint.optional("completeness")
-    if completeness is None or completeness.state != "complete":
+    if completeness is None or completeness.state is not CheckpointState.COMPLETE:
         why = f"is {completeness.state}: {completeness.reason}" if completeness else "cannot be listed"
         raise AuditError(f"{run.path}: {checkpoint.name} {why}; it cannot be compared")
     return checkpoint

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
+from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.facts.series import Point, series
 from audit.findings import Finding
@@ -151,7 +152,7 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
     completeness = checkpoint.optional("completeness")
     if completeness is None:
         state, reason = UNREADABLE, "the directory cannot be listed"
-    elif completeness.state != "complete":
+    elif completeness.state is not CheckpointState.COMPLETE:
         state, reason = completeness.state, completeness.reason
     elif summary is not None and summary.resumable:
         state, reason = RESUMABLE, ""

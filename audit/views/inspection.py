@@ -11,6 +11,7 @@ from typing import NamedTuple
 from audit.api import examine, open_judged
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run, locate
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.resume import resumable
@@ -75,7 +76,7 @@ def standing(checkpoint: Checkpoint, report: Report) -> Standing:
     completeness = checkpoint.optional("completeness")
     if completeness is None:
         return Standing(UNREADABLE, "the directory cannot be listed")
-    if completeness.state != "complete":
+    if completeness.state is not CheckpointState.COMPLETE:
         return Standing(completeness.state, completeness.reason)
     if not resumable(checkpoint, findings):
         blocking = dict.fromkeys(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.completeness import Completeness
+from audit.facts.completeness import CheckpointState, Completeness
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.storage import DIRECTORY
@@ -27,19 +27,19 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
     one whose other processes have yet to write their random states, one that rotation is just deleting, and one that
     changed while it was read.
     """
-    if completeness.state == "in progress":
+    if completeness.state is CheckpointState.IN_PROGRESS:
         yield Violation(
             f"is being written right now: {completeness.reason}",
             severity=Severity.INFO,
             remedy="Wait until the trainer has finished saving, then verify again.",
         )
-    elif completeness.state == "being deleted":
+    elif completeness.state is CheckpointState.BEING_DELETED:
         yield Violation(
             f"is being deleted right now: {completeness.reason} checkpoints",
             severity=Severity.INFO,
             remedy="Nothing to do; the newer checkpoints stay.",
         )
-    elif completeness.state == "incomplete":
+    elif completeness.state is CheckpointState.INCOMPLETE:
         yield Violation(f"was not written to its end: {completeness.reason}")
     elif (entry := checkpoint.entries.get(state_file := checkpoint.run.backend.state_file)) and entry.kind == DIRECTORY:
         yield Violation(f"was not written to its end: {state_file} is a directory", file=state_file)

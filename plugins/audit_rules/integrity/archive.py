@@ -88,7 +88,7 @@ def _wrong(checkpoint: Checkpoint, file: File) -> list[str]:
     scan = (checkpoint.optional("scan") or {}).get(file.path)
     if scan is None or scan.error:
         return []
-    written = {span.name: span.crc for span in spans_of(checkpoint, file)}
+    written = {span.name: span.crc for span in spans_of(file, checkpoint.holds_weights(file))}
     return [
         name
         for name, found in scan.spans.items()

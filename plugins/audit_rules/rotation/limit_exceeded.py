@@ -53,7 +53,7 @@ def _is_whole(checkpoint: Checkpoint) -> bool:
     run = checkpoint.run
     changed = run.entry_of(checkpoint.name).mtime_ns
     newest = max((entry.mtime_ns for entry in checkpoint.entries.values() if entry.kind == FILE), default=changed)
-    return not (changed - newest > 1_000_000_000 and run.now_ns - changed < run.settle_ns)
+    return not (changed - newest > 1_000_000_000 and run.clock.recent(changed))
 
 
 def _is_newest(newest: Checkpoint, best: str) -> bool:

@@ -25,7 +25,7 @@ def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator
     everything = list(run.checkpoints)
     for checkpoint in everything:
         completeness = checkpoint.optional("completeness")
-        if completeness is None or completeness.state in ("in progress", "being deleted"):
+        if completeness is None or completeness.state.moving:
             raise NotApplicable(f"{checkpoint.name} is being written, or cannot be listed")
     last = everything[-1]
     sound = [checkpoint for checkpoint in everything if not is_broken(checkpoint)]

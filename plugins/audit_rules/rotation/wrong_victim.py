@@ -100,10 +100,10 @@ def _touched(run: Run, saves: list[_Save], best: str, slack: int) -> Iterator[Vi
                 expected=name,
                 actual=victim,
             )
-        elif save.directory_ns > run.now_ns + slack:
+        elif save.directory_ns > run.clock.now_ns + slack:
             yield Violation(
                 f"rotation will take {name} for newer than the checkpoints to come: the time of its directory lies "
-                f"{_duration(save.directory_ns - run.now_ns)} in the future",
+                f"{_duration(save.directory_ns - run.clock.now_ns)} in the future",
                 checkpoint=name,
             )
 

@@ -1,6 +1,7 @@
 """One checkpoint: is it complete, what do its files say, which of them are damaged."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.listing import Listing
 from audit.facts.run import Run, open_run
 from audit.formats.damage import Kind
 from audit.manager import load
@@ -31,12 +33,13 @@ def opened(place: Path, **options: Any) -> Checkpoint:
     return next(checkpoint for checkpoint in run.checkpoints if checkpoint.name == place.name)
 
 
-def made(*files: tuple[str, float], settle: float = 60) -> Checkpoint:
+def made(*files: tuple[str, float], settle: float = 60, unlistable: Sequence[str] = ()) -> Checkpoint:
     """A checkpoint of these files, each with its age in seconds; the directory itself is a second old."""
-    run = Run("run", LocalStorage("/nonexistent"), load().backends[0], settle_seconds=settle, now_ns=NOW)
     entries = {name: Entry(f"checkpoint-5/{name}", "file", 1, int(NOW - age * SECOND), 0, 1) for name, age in files}
-    run.__dict__["_facts"] = {"entries": {"checkpoint-5": Entry("checkpoint-5", "directory", 0, NOW - SECOND, 0, 1)}}
-    return Checkpoint(run, "checkpoint-5", 5, entries)
+    home = {"checkpoint-5": Entry("checkpoint-5", "directory", 0, NOW - SECOND, 0, 1)}
+    listing = Listing(home, {"checkpoint-5": 5}, {"checkpoint-5": entries}, frozenset(unlistable))
+    storage, backend = LocalStorage("/nonexistent"), load().backends[0]
+    return Run("run", storage, backend, settle_seconds=settle, now_ns=NOW, listing=listing).checkpoints[0]
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,7 @@ def test_an_incomplete_checkpoint_has_no_files_to_judge() -> None:
 
 
 def test_a_checkpoint_that_cannot_be_listed_is_neither_complete_nor_incomplete() -> None:
-    checkpoint = made()
-    checkpoint.run.unlistable.add("checkpoint-5")
+    checkpoint = made(unlistable=["checkpoint-5"])
     assert (checkpoint.optional("completeness"), checkpoint.complete) == (None, False)
 
 
@@ -148,10 +150,21 @@ def test_the_scan_needs_full_depth(place: Path) -> None:
         _ = opened(place, depth="quick").scan
 
 
-def test_a_stand_in_is_a_placeholder_or_a_directory_that_cannot_be_listed(place: Path) -> None:
+def test_a_stand_in_is_a_placeholder_or_a_directory_that_cannot_be_listed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (place / "optimizer.pt.part_aa").write_bytes(b"x")
+    second = place / "second"
+    second.mkdir()
+    listed = LocalStorage.list
+
+    def refuse(self: LocalStorage, path: str) -> list[Entry]:
+        if path == "checkpoint-200/second":
+            raise PermissionError(13, "Permission denied")
+        return listed(self, path)
+
+    monkeypatch.setattr(LocalStorage, "list", refuse)
     checkpoint = opened(place)
-    checkpoint.run.unlistable.add("checkpoint-200/second")
     assert checkpoint.stands_in("optimizer.pt") == "optimizer.pt.part_aa"
     assert checkpoint.stands_in("second/inner/adapter_config.json") == "second"
     assert checkpoint.stands_in("third/adapter_config.json") is None

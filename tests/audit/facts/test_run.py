@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import audit.facts.run
+import audit.facts.listing
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate, open_run
@@ -143,7 +143,7 @@ def test_a_run_that_cannot_be_listed_is_an_error_of_the_audit(path: str, monkeyp
 def test_a_tree_that_is_too_deep_is_cut_and_said(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     Path(path, "checkpoint-200", "a/b/c/d/e").mkdir(parents=True)
     run = opened(path)
-    assert max(name.count("/") for name in run.checkpoints[1].entries) == audit.facts.run.MAX_DEPTH - 1
+    assert max(name.count("/") for name in run.checkpoints[1].entries) == audit.facts.listing.MAX_DEPTH - 1
     assert run.overfull == {"checkpoint-200"}
 
 
@@ -157,7 +157,7 @@ def test_a_tree_of_the_greatest_depth_is_seen_whole(path: str) -> None:
 
 
 def test_a_tree_that_is_too_full_is_cut_and_said(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit.facts.run, "MAX_ENTRIES", 8)
+    monkeypatch.setattr(audit.facts.listing, "MAX_ENTRIES", 8)
     Path(path, "checkpoint-200", "ninth").write_text("")
     run = opened(path)
     assert [len(checkpoint.entries) for checkpoint in run.checkpoints] == [8, 8, 8]

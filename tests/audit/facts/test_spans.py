@@ -27,7 +27,8 @@ def run(tmp_path: Path) -> str:
 def spans(run: str, file: str) -> list[Span]:
     backends: tuple[Backend, ...] = tuple(load().backends)
     (checkpoint,) = open_run(run, backends).checkpoints
-    return spans_of(checkpoint, checkpoint.files[file])
+    found = checkpoint.files[file]
+    return spans_of(found, checkpoint.holds_weights(found))
 
 
 def test_a_safetensors_file_gives_its_tensors_in_the_order_of_the_file(run: str) -> None:

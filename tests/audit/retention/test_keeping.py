@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import RefusedError
-from audit.facts.completeness import Completeness
+from audit.facts.completeness import CheckpointState, Completeness
 from audit.facts.run import Run
 from audit.retention.keeping import choose
 
@@ -26,12 +26,12 @@ class Fake:
 
 
 def fake_run(states: dict[int, str], best: int | None, arguments: dict[str, Any] | None = None) -> Run:
-    run = SimpleNamespace(path="run", lineages=(), unlistable=set())
+    run = SimpleNamespace(path="run", lineages=(), unlistable=frozenset())
     run.checkpoints = [
         Fake(
             name=f"checkpoint-{step}",
             step=step,
-            completeness=Completeness("incomplete" if state == "incomplete" else "complete"),
+            completeness=Completeness(CheckpointState("incomplete" if state == "incomplete" else "complete")),
             state=None
             if state != "proven"
             else SimpleNamespace(best_model_checkpoint=best and f"run/checkpoint-{best}", best_global_step=best),
@@ -89,7 +89,7 @@ def test_what_is_better_is_as_the_trainer_has_it(metric: str | None, greater: bo
 )
 def test_a_trainer_that_is_at_work_refuses_it(state: str, doing: str) -> None:
     run = fake_run(dict.fromkeys(STEPS, "proven"), None)
-    cast("Any", run.checkpoints[0]).completeness = Completeness(state)
+    cast("Any", run.checkpoints[0]).completeness = Completeness(CheckpointState(state))
 
     with pytest.raises(RefusedError, match=f"checkpoint-100 {doing} .*right now; nothing is removed"):
         choose(run, run.checkpoints[1:], 1)
@@ -97,7 +97,7 @@ def test_a_trainer_that_is_at_work_refuses_it(state: str, doing: str) -> None:
 
 def test_a_checkpoint_that_cannot_be_listed_stays() -> None:
     run = fake_run(dict.fromkeys(STEPS, "proven"), None)
-    run.unlistable.add("checkpoint-100")
+    cast("Any", run).unlistable = frozenset({"checkpoint-100"})
 
     choice = choose(run, run.checkpoints[1:], 1)
 

@@ -282,7 +282,7 @@ def test_a_checkpoint_that_is_a_link_is_no_checkpoint_and_stays(path: str, tmp_p
 
 
 def test_what_changes_while_it_is_judged_refuses_it(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.retention.prune import prune as retention
+    from audit.retention import prune as retention
 
     monkeypatch.setattr(retention, "moved", lambda _: frozenset({"checkpoint-500"}))
 
@@ -382,7 +382,7 @@ def test_a_trash_that_cannot_be_emptied_is_a_note_and_the_next_call_tries_again(
 
 def test_on_a_full_disk_room_is_made_first_and_recorded_afterwards(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from audit.ledger.store import Ledger, LedgerError
-    from audit.retention.prune import prune as retention
+    from audit.retention import prune as retention
 
     append = Ledger.append
 

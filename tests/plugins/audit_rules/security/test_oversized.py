@@ -4,7 +4,7 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 
-import audit.facts.run
+import audit.facts.listing
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
 from audit.testing.runs import make_run
@@ -51,7 +51,7 @@ def test_a_compressed_record_that_explodes_is_refused(checkpoint: Path) -> None:
 
 
 def test_more_entries_than_any_checkpoint_has_are_reported(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit.facts.run, "MAX_ENTRIES", 20)
+    monkeypatch.setattr(audit.facts.listing, "MAX_ENTRIES", 20)
     for number in range(30):
         (checkpoint / f"{number}.txt").touch()
 

@@ -1,0 +1,109 @@
+"""What is in a run, as one value: the entries of its root and of every checkpoint, listed once."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from audit.backend.layout import Backend
+from audit.errors import AuditError
+from audit.storage import DIRECTORY, Entry, Storage
+
+MAX_DEPTH = 4
+"""Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
+
+MAX_ENTRIES = 100_000
+"""Entries of one checkpoint; the largest real ones (FSDP over many hosts) hold a few thousand."""
+
+
+class Inside(NamedTuple):
+    """What is in one checkpoint: its ``entries`` by path relative to it, directories included.
+
+    ``unlistable`` are directories that the operating system does not let us list, relative to the run. ``overfull``:
+    it has more entries or levels than any real checkpoint; the rest was not looked at.
+    """
+
+    entries: Mapping[str, Entry]
+    unlistable: frozenset[str]
+    overfull: bool
+
+
+class Listing(NamedTuple):
+    """One listing of a run.
+
+    ``entries`` are those of its root by name, ``homes`` the step of each checkpoint's directory by name. ``inside``
+    holds what is in each checkpoint; one that was deleted between the two is in ``homes`` only. ``unlistable`` and
+    ``overfull`` are as in :class:`Inside`, the latter with the names of the checkpoints.
+    """
+
+    entries: Mapping[str, Entry]
+    homes: Mapping[str, int]
+    inside: Mapping[str, Mapping[str, Entry]]
+    unlistable: frozenset[str] = frozenset()
+    overfull: frozenset[str] = frozenset()
+
+    @property
+    def by_step(self) -> list[str]:
+        """Names of the checkpoints that are there, by step."""
+        return sorted(self.inside, key=lambda name: (self.homes[name], name))
+
+
+def list_run(path: str, storage: Storage, backend: Backend) -> Listing:
+    """List a run and its checkpoints; ``path`` is for the message. Raises AuditError if the root cannot be listed."""
+    try:
+        entries = {entry.name: entry for entry in storage.list("")}
+    except OSError as error:
+        raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
+    homes = dict(_homes(entries, backend))
+    found = {name: inside for name in homes if (inside := list_checkpoint(storage, name)) is not None}
+    return Listing(
+        entries,
+        homes,
+        {name: inside.entries for name, inside in found.items()},
+        frozenset().union(*(inside.unlistable for inside in found.values())),
+        frozenset(name for name, inside in found.items() if inside.overfull),
+    )
+
+
+def _homes(entries: Mapping[str, Entry], backend: Backend) -> Iterator[tuple[str, int]]:
+    for name, entry in entries.items():
+        step = backend.checkpoint_step(name)
+        if step is not None and entry.kind == DIRECTORY:
+            yield name, step
+
+
+def list_checkpoint(storage: Storage, name: str) -> Inside | None:
+    """List one checkpoint now, None if it is gone."""
+    walk = _Walk(storage, name)
+    return Inside(walk.entries, frozenset(walk.unlistable), walk.overfull) if walk.into(name, 1) else None
+
+
+class _Walk:
+    """Collects what is below one checkpoint's directory."""
+
+    def __init__(self, storage: Storage, checkpoint: str) -> None:
+        self._storage = storage
+        self._skipped = len(checkpoint) + 1
+        self.entries: dict[str, Entry] = {}
+        self.unlistable: set[str] = set()
+        self.overfull = False
+
+    def into(self, path: str, level: int) -> bool:
+        """Add what is below a directory; False if it was deleted meanwhile."""
+        try:
+            found = self._storage.list(path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # the rule files/unreadable reports it: the entry stays, its contents are unknown
+            self.unlistable.add(path)
+            return True
+        for entry in found:
+            if len(self.entries) >= MAX_ENTRIES:
+                self.overfull = True
+                return True
+            self.entries[entry.path[self._skipped :]] = entry
+            if entry.kind != DIRECTORY:
+                continue
+            if level < MAX_DEPTH:
+                self.into(entry.path, level + 1)
+            else:
+                self.overfull = True
+        return True
