@@ -91,8 +91,8 @@ def _checkpoint_fault(path: str) -> str | None:
 
 
 def _run_fault(path: str) -> str | None:
-    from audit.api import consult
     from audit.judging.decision import Limits
+    from audit.judging.guard import consult
     from audit.options import Options
 
     return consult(path, Limits(strict=True), Options(ledger=False)).decision.refusal

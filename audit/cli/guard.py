@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.api import Guarded, consult
+from audit.audit_dir import PINNED
 from audit.cli.options import add_judging, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
 from audit.judging.decision import Decision, Limits
+from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
 from audit.reporters.json import document
-from audit.retention.pins import PINNED
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 where there is none"),

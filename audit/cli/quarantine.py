@@ -3,17 +3,16 @@
 import argparse
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
-from audit.api import examine, open_judged
 from audit.cli.options import add_judging, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
-from audit.facts.run import Run, locate
+from audit.facts.run import locate
+from audit.judging.auditor import Auditor
 from audit.ledger.records import Records, read_records
-from audit.manager import Registry, load
+from audit.manager import load
 from audit.options import Options
 from audit.retention.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
 
@@ -54,8 +53,8 @@ def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace) -> 
     registry = load()
     options = options_of(arguments, registry)
     with Progress(root, quiet=arguments.quiet > 0) as progress:
-        run = _open(root, options, registry, progress)
-        report = examine(run, options.chosen(registry.rules), options, time.perf_counter())
+        known, _ = read_records(root, write=False)
+        run, report = Auditor(options, registry).judge(root, known, progress.advance)
     if report.crashed:
         raise AuditError(f"rule {report.crashed[0].rule} crashed, so nothing is moved; please report this")
     choice = choose(run, report.findings, names, arguments.force)
@@ -89,7 +88,7 @@ def _restore(root: str, names: Sequence[str], arguments: argparse.Namespace) -> 
         for item in items:
             write(f"would restore  {item.place} -> {item.name}\n", None)
         return 0
-    run = _open(root, Options(depth="quick"), load(), None)
+    run = Auditor(Options()).open_quick(root)
     step = max((item.step for item in run.checkpoints if item.complete), default=0)
     records, ledger = read_records(root, write=True)
     try:
@@ -118,11 +117,6 @@ def _list(root: str) -> int:
     for item in items:
         write("  ".join(part for part in (item.place, item.time, item.reason) if part) + "\n", None)
     return 0
-
-
-def _open(root: str, options: Options, registry: Registry, progress: Progress | None) -> Run:
-    records, _ = read_records(root, write=False)
-    return open_judged(root, options, registry, records, progress.advance if progress else None)
 
 
 def _refused(reasons: Mapping[str, str]) -> bool:

@@ -3,12 +3,12 @@
 import argparse
 import sys
 
-from audit.api import verify_run
 from audit.cli.options import add_judging, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
 from audit.facts.run import locate
+from audit.judging.verification import verify_run
 from audit.ledger.store import LedgerError, open_ledger
 from audit.ledger.timeline import Timeline, timeline_of
 from audit.manager import load

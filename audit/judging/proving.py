@@ -5,19 +5,17 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from audit.api import examine, open_judged
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate
-from audit.judging.at_rest import judged_at_rest
+from audit.judging.auditor import Auditor
 from audit.judging.recording import record_observation
 from audit.judging.resume import newest_lineage, provable
-from audit.ledger.records import Records, read_records
+from audit.ledger.records import read_records
 from audit.ledger.seals import Seal, SealedFile
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
-from audit.retention.pins import pins_home
 from audit.storage import DIRECTORY
 
 
@@ -42,16 +40,11 @@ def prove(
     Files of sealed checkpoints that did not change are not read again, unless ``options.cache`` is False. Raises
     AuditError: no such run, one checkpoint in its place, a rule that crashed.
     """
-    started = time.perf_counter()
     root = run_of(path)
-    chosen = proving(options)
-    rules = chosen.chosen(registry.rules)
-    records, ledger = read_records(root, record and chosen.ledger)
+    auditor = Auditor(proving(options), registry)
+    records, ledger = read_records(root, record and options.ledger)
     try:
-        run, report = judged_at_rest(
-            lambda: open_judged(path, chosen, registry, records, progress),
-            lambda run: examine(run, rules, chosen, started),
-        )
+        run, report = auditor.judge(path, records, progress)
         if report.crashed:
             raise AuditError(f"rule {report.crashed[0].rule} crashed, so nothing is proven; please report this")
         report = record_observation(run, report, ledger)
@@ -93,29 +86,15 @@ def newest_proven(proof: Proof, options: Options, registry: Registry) -> Checkpo
     if lineage is None:
         raise RefusedError(f"{run.path}: {len(run.lineages)} histories are mixed here; see audit verify {run.path}")
     own = [item for item in proof.proven if item in lineage or not run.lineages]
-    pinned = _pinned(run, options, registry, own[-1].step if own else -1)
-    if pinned is not None:
-        return pinned
+    beyond = own[-1].step if own else -1
+    judged = Auditor(proving(options), registry).judge_pins(run, beyond)
+    pins = judged.run.checkpoints if judged else ()
+    pinned = [item for item in pins if judged and provable(item, judged.report) and item.step > beyond]
+    if pinned:
+        return pinned[-1]
     if not own:
         raise RefusedError(f"{run.path}: no checkpoint is proven; see audit verify {run.path}")
     return own[-1]
-
-
-def _pinned(run: Run, options: Options, registry: Registry, beyond: int) -> Checkpoint | None:
-    """A pin is verified like any other checkpoint: the directory of the pins is a run of its own."""
-    home = pins_home(locate(run.path)[0])
-    if home is None:
-        return None
-    chosen = proving(options)
-    known = Records(seals=run.records.seals, scans=run.records.scans)
-    if open_judged(home, chosen, registry, known, None).highest <= beyond:
-        return None
-    rules = chosen.chosen(registry.rules)
-    pins, report = judged_at_rest(
-        lambda: open_judged(home, chosen, registry, known, None), lambda pins: examine(pins, rules, chosen, 0.0)
-    )
-    proven = [item for item in pins.checkpoints if provable(item, report) and item.step > beyond]
-    return proven[-1] if proven else None
 
 
 def seal_now(checkpoint: Checkpoint) -> Seal:

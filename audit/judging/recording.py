@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from audit.audit_dir import pinned_names
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -13,7 +14,6 @@ from audit.judging.resume import provable
 from audit.ledger.scans import scan_text, stamp_of
 from audit.ledger.seals import content_of
 from audit.report import Report
-from audit.retention.pins import pinned_names
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger

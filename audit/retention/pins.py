@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Iterator
 
+from audit.audit_dir import PINNED, pinned_names
 from audit.errors import AuditError
 
-PINNED = os.path.join(".audit", "pinned")
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})", re.ASCII)
 
 
@@ -98,24 +98,6 @@ def detach(run: str, checkpoint: str) -> None:
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be copied: {error}") from error
-
-
-def pins_home(run: str) -> str | None:
-    """Return the directory that holds the pins, None where there is none; links are not followed."""
-    home = os.path.join(run, PINNED)
-    for place in (os.path.join(run, ".audit"), home):
-        if os.path.islink(place) or not os.path.isdir(place):
-            return None
-    return home
-
-
-def pinned_names(run: str) -> set[str]:
-    """Return the names of the checkpoints that are pinned. Raises AuditError."""
-    home = pins_home(run)
-    try:
-        return set(os.listdir(home)) if home is not None else set()
-    except OSError as error:
-        raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
 
 
 def _link(source: str, target: str) -> str:

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from audit.api import examine, open_judged
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
+from audit.judging.auditor import Auditor
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
-from audit.ledger.records import Records, read_records
+from audit.ledger.records import read_records
 from audit.ledger.seals import ALGORITHM, Seal
 from audit.manager import Registry, load
 from audit.options import Options
@@ -192,7 +192,7 @@ def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> s
 def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
     """Judge a copy as a run of its own by all rules, and say why it is not proven, None where it is."""
     run, copy = _opened(path, options, plugins)
-    report = examine(run, proving(options).chosen(plugins.rules), proving(options), 0.0)
+    report = Auditor(proving(options), plugins).report(run)
     if provable(copy, report):
         return None
     wrong = [item for item in report.findings if item.checkpoint in (copy.name, None) and item.blocks_resume]
@@ -200,7 +200,7 @@ def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
 
 
 def _opened(path: str, options: Options, plugins: Registry) -> tuple[Run, Checkpoint]:
-    run = open_judged(path, proving(options), plugins, Records(), None)
+    run = Auditor(proving(options), plugins).open(path)
     name = os.path.basename(path)
     found = next((item for item in run.checkpoints if item.name == name), None)
     if found is None:

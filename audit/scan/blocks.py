@@ -9,7 +9,8 @@ import numpy as np
 from blake3 import blake3
 from isal.isal_zlib import crc32
 
-from audit.scan import FileScan, ScanJob, Span, SpanScan, floats, zeros
+from audit.scan import floats, zeros
+from audit.scan.values import FileScan, ScanJob, Span, SpanScan
 from audit.storage import RangeReader
 
 _AHEAD = 8  # a value that begins in a block is read to its end: no value has more bytes

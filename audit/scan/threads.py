@@ -12,8 +12,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from threading import Lock, Thread
 
-from audit.scan import FileScan, ScanJob
 from audit.scan.blocks import Buffer, File
+from audit.scan.values import FileScan, ScanJob
 
 _SMALL = 8 << 20  # bytes: less than this is scanned sooner than a thread starts
 

@@ -7,14 +7,15 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from audit.api import consult, verify
+from audit.api import verify
+from audit.audit_dir import PINNED
 from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.torch_archive import read_torch
 from audit.judging.decision import Decision
+from audit.judging.guard import consult
 from audit.manager import Registry
 from audit.report import Report
-from audit.retention.pins import PINNED
 from audit.storage import LocalStorage
 from audit.training.config import read_train_config
 from audit.training.loop import train

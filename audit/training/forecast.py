@@ -9,13 +9,13 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from audit.api import consult
 from audit.backend.training import LegData, LegRequest, TrainingBackend
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan, Saves
 from audit.findings import Finding, Severity
 from audit.judging.decision import Decision
 from audit.judging.engine import Judgement
+from audit.judging.guard import consult
 from audit.ledger import timeline as batches
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline, timeline_of

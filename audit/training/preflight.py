@@ -3,15 +3,14 @@
 import os
 from typing import Any
 
-from audit.api import open_judged
 from audit.backend.training import LegRequest, TrainingBackend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
 from audit.facts.space import Space, free_at, peak
 from audit.findings import Finding, Outcome, Severity
+from audit.judging.auditor import Auditor
 from audit.judging.engine import Judgement, judge
-from audit.ledger.records import read_records
 from audit.manager import Registry
 from audit.options import Options
 from audit.training.run_state import Say, TrainRefused
@@ -69,7 +68,7 @@ def checkpoint_at(path: str | None, registry: Registry, options: Options) -> Che
     if path is None:
         return None
     home, name = os.path.split(path)
-    run = open_judged(home, options._replace(depth="quick"), registry, read_records(home, False)[0], None)
+    run = Auditor(options, registry).open_quick(home)
     return next((item for item in run.checkpoints if item.name == name), None)
 
 
@@ -88,9 +87,7 @@ def space_of(
     best = bool(arguments.get("load_best_model_at_end") or arguments.get("metric_for_best_model"))
     there = []
     if os.path.isdir(request.run):
-        run = open_judged(
-            request.run, options._replace(depth="quick"), registry, read_records(request.run, False)[0], None
-        )
+        run = Auditor(options, registry).open_quick(request.run)
         there = [(item.complete, Size(item.bytes, len(item.entries) + 1)) for item in run.checkpoints]
     whole = [size for complete, size in there if complete]
     if whole:

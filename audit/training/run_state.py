@@ -5,19 +5,21 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from audit.api import Guarded, consult, open_judged, verify
+from audit.api import verify
+from audit.audit_dir import PINNED
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, open_run
 from audit.facts.series import series
 from audit.findings import Severity
+from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
-from audit.ledger.records import read_records
+from audit.judging.guard import Guarded, consult
 from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
-from audit.retention.pins import PINNED, put_back
+from audit.retention.pins import put_back
 from audit.retention.quarantine import Candidate, isolate
 from audit.retention.trash import empty, place_for
 from audit.training.batch_log import Books
@@ -153,8 +155,7 @@ class Standing:
 
     def opened(self) -> Run:
         """Open the run, for its structure alone."""
-        records, _ = read_records(self.run, False)
-        return open_judged(self.run, self.options._replace(depth="quick"), self._registry, records, None)
+        return Auditor(self.options, self._registry).open_quick(self.run)
 
     def verified(self, step: int) -> tuple[Report, str | None]:
         """Verify the run; return why the checkpoint of ``step`` is not proven, None where it is."""

@@ -4,21 +4,19 @@ Commands that show or choose checkpoints (``list``, ``show``, ``best``, ``export
 quick verification says, and where an earlier one at full depth has sealed a checkpoint. Nothing is recorded.
 """
 
-import time
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from audit.api import examine, open_judged
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run, locate
-from audit.judging.at_rest import judged_at_rest
+from audit.judging.auditor import Auditor
 from audit.judging.resume import resumable
 from audit.ledger.records import read_records
 from audit.ledger.scans import read_since
 from audit.ledger.seals import Seal
-from audit.manager import Registry, load
+from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
 from audit.storage import FILE
@@ -57,14 +55,9 @@ class Inspection(NamedTuple):
 
 def inspect(path: str, options: Options | None = None, *, registry: Registry | None = None) -> Inspection:
     """Open a run, or one checkpoint of it, and judge it by its structure. Raises AuditError: no run, no checkpoint."""
-    plugins = registry or load()
     chosen = (options or Options())._replace(depth="quick", ledger=False, allow_empty=True)
-    rules = chosen.chosen(plugins.rules)
     records, _ = read_records(locate(path)[0], write=False)
-    started = time.perf_counter()
-    run, report = judged_at_rest(
-        lambda: open_judged(path, chosen, plugins, records, None), lambda run: examine(run, rules, chosen, started)
-    )
+    run, report = Auditor(chosen, registry).judge(path, records)
     if not run.judged:
         raise AuditError(f"{path}: no checkpoint-N directory in it")
     return Inspection(run, report, {item.name: standing(item, report) for item in run.judged})

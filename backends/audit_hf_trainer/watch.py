@@ -5,10 +5,11 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from audit.api import Guarded, consult, verify
+from audit.api import verify
 from audit.errors import AuditError
 from audit.findings import Finding, Severity
 from audit.judging.decision import Limits, ResumeRefused
+from audit.judging.guard import Guarded, consult
 from audit.judging.recording import record_start
 from audit.manager import load
 from audit.options import Options

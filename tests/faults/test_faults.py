@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.api import consult, verify
+from audit.api import verify
 from audit.findings import Severity
+from audit.judging.guard import consult
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import Report

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import audit.api
+import audit.judging.auditor
 import audit.judging.engine
 import audit.scan
 from audit.api import guard, verify
@@ -76,7 +76,7 @@ def test_a_checkpoint_that_is_deleted_after_it_was_read_is_not_handed_out(
         shutil.rmtree(run / "checkpoint-300", ignore_errors=True)
         return found
 
-    monkeypatch.setattr(audit.api, "judge", judge)
+    monkeypatch.setattr(audit.judging.auditor, "judge", judge)
 
     assert guard(run) == run / "checkpoint-200"
 

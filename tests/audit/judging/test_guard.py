@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import audit
-from audit.api import Guarded, consult, verify
+from audit.api import verify
 from audit.errors import AuditError
 from audit.judging.decision import Decision, Limits, ResumeRefused
+from audit.judging.guard import Guarded, consult
 from audit.options import Options
 from audit.retention.pins import pin
 from audit.testing.runs import edit_state, make_run

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from audit.api import consult, guard
+from audit.api import guard
 from audit.cli import run as command
 from audit.judging.decision import Limits, ResumeRefused
+from audit.judging.guard import consult
 from audit.manager import load
 from audit.retention.pins import pin
 from audit.testing.runs import make_run

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from audit import api
-from audit.api import Guarded, consult
+from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
+from audit.judging.guard import Guarded, consult
 from audit.judging.memory import KEY
 from audit.ledger.records import read_records
 from audit.options import Options
@@ -34,13 +34,13 @@ def run(tmp_path: Path) -> str:
 def guarded(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Guarded, int]]:
     """``guarded(run)``: what the guard says, and how often the rules were asked for it."""
     calls: list[int] = []
-    examine = api.examine
+    report = Auditor.report
 
     def counted(*arguments: Any) -> Any:
         calls.append(1)
-        return examine(*arguments)
+        return report(*arguments)
 
-    monkeypatch.setattr(api, "examine", counted)
+    monkeypatch.setattr(Auditor, "report", counted)
 
     def call(run: str, options: Options = SETTLED, **limits: Any) -> tuple[Guarded, int]:
         calls.clear()

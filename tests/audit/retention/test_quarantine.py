@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from audit import AuditError, ResumeRefused, Severity, guard, verify
-from audit.api import examine
 from audit.facts.run import Run, open_run
 from audit.findings import Finding
+from audit.judging.auditor import Auditor
 from audit.ledger.records import read_records
 from audit.ledger.store import open_ledger
 from audit.manager import load
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> str:
 def judged(path: str, **options: object) -> tuple[Run, tuple[Finding, ...]]:
     registry = load()
     run = open_run(path, registry.backends, **options)
-    return run, examine(run, registry.rules, Options(), 0.0).findings
+    return run, Auditor(Options(), registry).report(run).findings
 
 
 def move(path: str, *names: str, force: bool = False) -> list[str]:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from audit.api import verify_run
 from audit.facts.series import Point
+from audit.judging.verification import verify_run
 from audit.ledger.timeline import Segment, Timeline
 from audit.options import Options
 from audit.page import Curve, RunCurves

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pytest
 
-from audit.api import consult, verify
+from audit.api import verify
 from audit.findings import Severity
+from audit.judging.guard import consult
 from audit.options import Options
 from audit.report import Report
 from tests.backends.hf_trainer.trained_elsewhere import start

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from audit.api import verify_run
+from audit.judging.verification import verify_run
 from audit.options import Options
 from audit.page import RunCurves
 from audit.testing.runs import edit_state

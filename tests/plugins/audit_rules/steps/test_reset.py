@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.api import consult
 from audit.findings import Outcome, Severity
 from audit.judging.decision import Limits
+from audit.judging.guard import consult
 from audit.ledger.store import open_ledger
 from audit.options import Options
 from audit.testing.judging import check, outcome

@@ -1,0 +1,140 @@
+"""Open a run, judge it while nothing moves, and put the report together: with one set of options and rules."""
+
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from audit.audit_dir import pins_home
+from audit.facts.run import Run, open_run
+from audit.judging.at_rest import judged_at_rest
+from audit.judging.engine import judge
+from audit.judging.resume import resumable, resume_from
+from audit.ledger.records import Records, read_records
+from audit.manager import Registry, load
+from audit.options import Options
+from audit.report import CheckpointSummary, Report
+from audit.storage import DIRECTORY, LocalStorage
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes read since the last call, bytes in all) during a full-depth scan, from several threads."""
+
+
+class Judged(NamedTuple):
+    """An opened run and the report on it."""
+
+    run: Run
+    report: Report
+
+
+class Auditor:
+    """Judges runs by the rules that ``options`` choose; its clock starts when it is made.
+
+    With ``exact``, rules that find a resume possible but not exact block it, too (:attr:`Rule.breaks_exactness`).
+    """
+
+    def __init__(self, options: Options, registry: Registry | None = None, *, exact: bool = False) -> None:
+        self.options = options
+        self.registry = registry or load()
+        chosen = options.chosen(self.registry.rules)
+        self.rules = tuple(
+            rule._replace(blocks_resume=True) if exact and rule.breaks_exactness else rule for rule in chosen
+        )
+        self._started = time.perf_counter()
+
+    def open(self, path: str, records: Records | None = None, progress: Progress | None = None) -> Run:
+        """Open a run as the options ask for, with what its ledger remembers. Raises AuditError."""
+        options = self.options
+        known = records or Records()
+        return open_run(
+            path,
+            [self.registry.backend(options.backend)] if options.backend else self.registry.backends,
+            depth=options.depth,
+            jobs=options.jobs,
+            settle_seconds=options.settle_seconds,
+            progress=progress,
+            records=known if options.cache else known._replace(scans={}),
+        )
+
+    def open_quick(self, path: str) -> Run:
+        """Open a run for its structure alone, with what its ledger remembers; nothing is recorded. Raises AuditError."""
+        quick = Auditor(self.options._replace(depth="quick"), self.registry)
+        return quick.open(path, read_records(path, write=False)[0])
+
+    def judge(
+        self,
+        path: str,
+        records: Records | None = None,
+        progress: Progress | None = None,
+        admit: Callable[[Run], None] | None = None,
+    ) -> Judged:
+        """Open a run and judge it until nothing that the judgement rests on changed meanwhile.
+
+        ``admit`` hears of each opened run before it is judged, and may raise AuditError. Raises AuditError.
+        """
+
+        def judged(run: Run) -> Report:
+            if admit is not None:
+                admit(run)
+            return self.report(run)
+
+        return Judged(*judged_at_rest(lambda: self.open(path, records, progress), judged))
+
+    def judge_pins(self, run: Run, beyond: int) -> Judged | None:
+        """Judge the pinned checkpoints of a run like any others; None if there is none of a step after ``beyond``.
+
+        The pins' directory is a run of its own. Hard links are the files that were sealed, so what is remembered of
+        them holds.
+        """
+        home = pins_home(run.storage.root) if isinstance(run.storage, LocalStorage) else None
+        if home is None:
+            return None
+        known = Records(seals=run.records.seals, scans=run.records.scans)
+        if self.open(home, known).highest <= beyond:
+            return None
+        return self.judge(home, known)
+
+    def report(self, run: Run) -> Report:
+        """Apply the rules to an opened run and put the report together."""
+        findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity)
+        checkpoints = tuple(
+            CheckpointSummary(
+                item.name,
+                item.step,
+                resumable(item, findings),
+                item.optional("seal") is not None,
+                sum(entry.kind != DIRECTORY for entry in item.entries.values()),
+                item.bytes,
+            )
+            for item in run.judged
+        )
+        full = self.options.depth == "full"
+        scanned = sum(scan.bytes_read for scan in (run.optional("scans") or {}).values()) if full else 0
+        read = run.storage.bytes_read if isinstance(run.storage, LocalStorage) else 0
+        return Report(
+            path=run.path,
+            backend=run.backend.name if run.checkpoints else None,
+            latest_step=max((item.step for item in run.judged), default=None),
+            save_total_limit=run.optional("save_total_limit"),
+            resume_from=resume_from(run, findings),
+            checkpoints=checkpoints,
+            findings=findings,
+            outcomes=outcomes,
+            depth=self.options.depth,
+            bytes_read=scanned + read,
+            seconds=self.seconds,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since this auditor was made."""
+        return time.perf_counter() - self._started
+
+
+def anything_to_record(root: str) -> bool:
+    """Whether a verification may leave a record: a directory without checkpoints stays as it is."""
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return False
+    return any(name.startswith("checkpoint-") for name in names) or ".audit" in names

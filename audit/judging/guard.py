@@ -1,0 +1,105 @@
+"""The guard: judge a run, decide what to resume from, record the decision."""
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+from audit.audit_dir import PINNED
+from audit.errors import AuditError
+from audit.facts.run import Run, locate
+from audit.judging.auditor import Auditor, Judged, Progress, anything_to_record
+from audit.judging.decision import Decision, Limits, decide
+from audit.judging.memory import KEY, keep, recall
+from audit.judging.recording import record_decision, record_observation
+from audit.ledger.records import Records, read_records
+from audit.manager import Registry
+from audit.options import Options
+from audit.report import Report
+
+Veto = Callable[[Decision], str | None]
+
+
+class Guarded(NamedTuple):
+    """What the guard decided, and the judgement it rests on."""
+
+    decision: Decision
+    report: Report
+
+
+def consult(
+    path: str,
+    limits: Limits | None = None,
+    options: Options | None = None,
+    *,
+    registry: Registry | None = None,
+    progress: Progress | None = None,
+    veto: Veto | None = None,
+) -> Guarded:
+    """Judge a run and decide what to resume from; see :func:`audit.judging.decision.decide`. Raises AuditError.
+
+    ``veto`` hears the decision before it is recorded, and may say why nothing is to be handed out after all.
+    """
+    limits = limits or Limits()
+    auditor = Auditor((options or Options())._replace(allow_empty=True), registry, exact=limits.exact)
+    if not os.path.lexists(path):
+        empty = Report(path, None, None, None, None, (), (), (), auditor.options.depth, 0, auditor.seconds)
+        return Guarded(_unless(Decision(None, None, True, None, ()), veto), empty)
+    root, only = locate(path)
+    if only:
+        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
+    records, ledger = read_records(root, auditor.options.ledger and anything_to_record(root))
+    try:
+        known = _recalled(path, auditor, records, limits)
+        run, report = known or auditor.judge(path, records, progress)
+        if report.crashed:
+            crash = report.crashed[0]
+            raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
+        decided = _newest(run) if known else decide(run, report.findings, limits)
+        decision = _unless(_or_pinned(decided, run, limits, auditor), veto)
+        report = record_observation(run, report, ledger, prove=not auditor.options.select and not known)
+        if not known:
+            keep(run, auditor.rules, auditor.options, report, ledger)
+        report = record_decision(decision, run, report, ledger)
+    finally:
+        if ledger is not None:
+            ledger.close()
+    return Guarded(decision, report)
+
+
+def _unless(decision: Decision, veto: Veto | None) -> Decision:
+    reason = veto(decision) if veto is not None and decision.refusal is None else None
+    return decision if reason is None else Decision(None, None, False, reason, decision.skipped)
+
+
+def _newest(run: Run) -> Decision:
+    newest = run.checkpoints[-1]
+    return Decision(newest.name, newest.step, False, None, ())
+
+
+def _recalled(path: str, auditor: Auditor, records: Records, limits: Limits) -> Judged | None:
+    """The judgement of before, if nothing of the run has changed since and it had nothing to say."""
+    if limits.lineage is not None or KEY not in records.scans:
+        return None
+    run = auditor.open(path, records)
+    found = recall(run, auditor.rules, auditor.options)
+    return Judged(run, found[0]._replace(seconds=auditor.seconds)) if found else None
+
+
+def _or_pinned(decision: Decision, run: Run, limits: Limits, auditor: Auditor) -> Decision:
+    """Take the pinned checkpoint if it is further on than what the run itself still has; it is verified like any other."""
+    if limits.strict or limits.lineage is not None:
+        return decision
+    judged = auditor.judge_pins(run, beyond=decision.step or 0)
+    if judged is None:
+        return decision
+    pins, report = judged
+    pinned = decide(pins, report.findings, Limits())
+    if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
+        return decision
+    progress = max(
+        [run.records.reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]
+    )
+    behind = progress - (pinned.step or 0)
+    if limits.max_rollback is not None and behind > limits.max_rollback:
+        return decision
+    return pinned._replace(checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped, behind=behind)
