@@ -28,7 +28,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
         (
             "audit/api.py:verify",
             "audit/api.py:guard",
-            "audit/config.py:Options",
+            "audit/options.py:Options",
             "audit/report.py:Report",
             "audit/report.py:CheckpointSummary",
             "audit/findings.py:Finding",
