@@ -9,9 +9,9 @@ program has imported it before.
 
 from typing import TYPE_CHECKING, Any
 
-from audit.version import __version__
+from audit.version import __version__ as __version__
 
-__all__ = ["AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "__version__", "guard", "verify"]
+__all__ = ["AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "guard", "verify"]
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
