@@ -37,9 +37,10 @@ class Leg(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """One checkpoint on the axis; ``reason`` says why it is not resumable, ``saved`` is UTC.
+    """One checkpoint on the axis; ``reason`` says why it is not resumable, or not ``sealed`` any more. ``saved`` is UTC.
 
-    ``state`` is "resumable", "weights only", "broken", "in progress", "incomplete", "being deleted" or "unreadable".
+    ``state`` is "resumable", "weights only", "broken", "unknown" (a rule crashed), "in progress", "incomplete",
+    "being deleted" or "unreadable".
     """
 
     name: str

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.facts.series import Point, series
 from audit.findings import Finding
+from audit.judging.standing import RESUMABLE, SEALED, standing
 from audit.ledger.timeline import Timeline
 from audit.page import Curve, Leg, Mark, Placed, RunCurves
 from audit.report import Report
@@ -33,9 +33,6 @@ NO_CURVE = frozenset(
 )
 TIMINGS = ("_runtime", "_per_second")
 KEY_OF_FAMILY = {"loss": "loss", "learning-rate": "learning_rate"}
-
-RESUMABLE, WEIGHTS_ONLY, BROKEN, UNREADABLE = "resumable", "weights only", "broken", "unreadable"
-WEIGHTS_ONLY_RULE = "files/weights-only"
 
 
 def curves_of(run: Run, report: Report, timeline: Timeline | None = None) -> RunCurves:
@@ -148,25 +145,14 @@ def _legs(seams: Sequence[_Seam], curves: Sequence[Curve], last: int) -> Iterato
 
 def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
     line = overview(checkpoint)
-    summary = next((item for item in report.checkpoints if item.name == checkpoint.name), None)
-    completeness = checkpoint.optional("completeness")
-    if completeness is None:
-        state, reason = UNREADABLE, "the directory cannot be listed"
-    elif completeness.state is not CheckpointState.COMPLETE:
-        state, reason = completeness.state, completeness.reason
-    elif summary is not None and summary.resumable:
-        state, reason = RESUMABLE, ""
-    else:
-        blocking = dict.fromkeys(
-            item.rule for item in report.findings if item.blocks_resume and item.checkpoint in (checkpoint.name, None)
-        )
-        state, reason = WEIGHTS_ONLY if list(blocking) == [WEIGHTS_ONLY_RULE] else BROKEN, ", ".join(blocking)
+    found = standing(checkpoint, report)
+    sealed = found.state == SEALED
     return Mark(
         checkpoint.name,
         checkpoint.step,
-        state,
-        reason,
-        state == RESUMABLE and summary is not None and summary.sealed,  # what is broken is not what was sealed
+        RESUMABLE if sealed else found.state,
+        found.reason,
+        sealed,
         checkpoint.name == report.resume_from,
         line.remark == "best",
         line.epoch if isinstance(line.epoch, int | float) else None,

@@ -11,12 +11,13 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
 from audit.hookspecs import hookimpl
+from audit.judging.standing import Standing
 from audit.manager import load
 from audit.options import Options
 from audit.rules import Rule
 from audit.rules import rule as make_rule
 from audit.testing.runs import make_run
-from audit.views.inspection import Standing, inspect
+from audit.views.inspection import inspect
 
 
 @pytest.fixture

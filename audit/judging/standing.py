@@ -1,0 +1,70 @@
+"""The one word for a checkpoint, given a report: what list, show, best and the page of a run say of it."""
+
+from typing import NamedTuple
+
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import CheckpointState
+from audit.judging.resume import resumable
+from audit.ledger.scans import read_since
+from audit.ledger.seals import Seal
+from audit.report import Report
+from audit.storage import FILE, Entry
+
+SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN = "sealed", "resumable", "weights only", "broken"
+UNREADABLE, UNKNOWN = "unreadable", "unknown"
+WEIGHTS_ONLY_RULE = "files/weights-only"
+
+
+class Standing(NamedTuple):
+    """What is known of a checkpoint; ``reason`` names the rules that block it, or says what else is wrong.
+
+    ``state``: "sealed" (proven at full depth, and no file was touched since it was last read), "resumable" (the report
+    has nothing that blocks it), "weights only", "broken", "unreadable", "unknown" (a rule crashed), or that of its
+    completeness: "in progress", "being deleted", "incomplete".
+    """
+
+    state: str
+    reason: str = ""
+
+
+def standing(checkpoint: Checkpoint, report: Report) -> Standing:
+    """Say what a checkpoint is called, given the report of a verification of any depth."""
+    completeness = checkpoint.optional("completeness")
+    if completeness is None:
+        return Standing(UNREADABLE, "the directory cannot be listed")
+    if completeness.state is not CheckpointState.COMPLETE:
+        return Standing(completeness.state.value, completeness.reason)
+    if not resumable(checkpoint, report.findings):
+        blocking = dict.fromkeys(
+            item.rule for item in report.findings if item.blocks_resume and item.checkpoint in (checkpoint.name, None)
+        )
+        if list(blocking) == [WEIGHTS_ONLY_RULE]:
+            return Standing(WEIGHTS_ONLY)
+        return Standing(BROKEN, ", ".join(blocking))
+    crashed = [item.rule for item in report.crashed if item.checkpoint in (checkpoint.name, None)]
+    if crashed:
+        return Standing(UNKNOWN, f"rule {crashed[0]} crashed")
+    seal = checkpoint.optional("seal")
+    if seal is None:
+        just_now = any(item.sealed for item in report.checkpoints if item.name == checkpoint.name)
+        return Standing(SEALED if just_now else RESUMABLE)
+    if not _as_sealed(checkpoint, seal):
+        return Standing(RESUMABLE, "sealed, but touched since")
+    return Standing(SEALED)
+
+
+def _as_sealed(checkpoint: Checkpoint, seal: Seal) -> bool:
+    """Whether every file is older than the seal, or was read anew since it was touched (a copy has new times)."""
+    return all(
+        path in seal.files and _is_sealed_file(checkpoint, path, entry, seal)
+        for path, entry in checkpoint.entries.items()
+        if entry.kind == FILE and entry.mtime_ns > seal.newest
+    )
+
+
+def _is_sealed_file(checkpoint: Checkpoint, path: str, entry: Entry, seal: Seal) -> bool:
+    sealed = seal.files[path]
+    if checkpoint.run.depth == "full":  # it was read just now
+        scan = (checkpoint.optional("scan") or {}).get(path)
+        return scan is not None and not scan.error and (scan.size, scan.digest) == (sealed.size, sealed.digest)
+    return read_since(entry, sealed, checkpoint.run.records.scans.get((checkpoint.name, path)))
