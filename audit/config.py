@@ -7,8 +7,9 @@ from typing import Any
 
 from audit.errors import ConfigError
 from audit.findings import Severity
-from audit.manager import Registry, did_you_mean
+from audit.manager import Registry
 from audit.options import JOBS, SETTLE_SECONDS, Options
+from audit.text import did_you_mean
 
 
 def find(directory: str = ".") -> str | None:

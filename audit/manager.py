@@ -12,6 +12,7 @@ from audit.backend.training import TrainingBackend
 from audit.errors import AuditError, PluginError
 from audit.report import Report
 from audit.rules import Rule
+from audit.text import did_you_mean
 
 GROUP = "audit"
 
@@ -66,14 +67,6 @@ class Registry(NamedTuple):
         """Tell observers about every checkpoint of a finished report."""
         for checkpoint in report.checkpoints:
             self.plugins.hook.audit_checkpoint_verified(report=report, checkpoint=checkpoint.name)
-
-
-def did_you_mean(name: str, known: list[str]) -> str:
-    """Return ``; did you mean 'x'?`` or an empty string."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
 
 
 def load(extra: Iterable[Any] = ()) -> Registry:

@@ -1,5 +1,7 @@
-"""Values of an audited file as plain ones that JSON has words for, of bounded depth and length."""
+"""How values are written for people and for JSON: sizes, times, the nearest names, values of an audited file."""
 
+import time
+from collections.abc import Iterable
 from typing import Any
 
 _DEPTH = 20
@@ -7,7 +9,7 @@ _TEXT = 10_000
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a copy for output: NaN and infinities as text, other objects as their text, what lies too deep left out."""
+    """Return a copy for output: NaN and infinities as text, other objects as their text, what is nested too deep left out."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -44,3 +46,33 @@ def brief(value: Any, width: int = 60) -> str:
         value = " ".join(brief(item, width) for item in value[: width + 1])
     text = str(plain(value))
     return text if len(text) <= width else f"{text[: width - 3]}..."
+
+
+def human_bytes(count: int) -> str:
+    """Return a size in decimal units, as ``ls --si`` does: 999 B, 1.2 MB."""
+    if count < 1000:
+        return f"{count} B"
+    size = float(count)
+    for unit in ("kB", "MB", "GB", "TB"):
+        size /= 1000
+        if size < 999.95:  # what would be rounded to 1000.0 is 1.0 of the next unit
+            return f"{size:.1f} {unit}"
+    return f"{size / 1000:.1f} PB"
+
+
+def utc_time(seconds: float | None = None, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """Return a Unix time, by default now, in UTC: ``2026-11-21T12:30:00Z`` (ISO 8601), or as ``form`` asks."""
+    return time.strftime(form, time.gmtime(seconds))
+
+
+def local_date() -> str:
+    """Return today's date where the user is: ``2026-11-21``."""
+    return time.strftime("%Y-%m-%d")
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?``, or an empty string if no known name is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, list(known), n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""

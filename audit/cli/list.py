@@ -7,7 +7,7 @@ from audit.cli.options import configured
 from audit.cli.parser import write
 from audit.cli.table import table
 from audit.manager import load
-from audit.reporters.console import human_bytes
+from audit.text import human_bytes
 from audit.views.inspection import inspect
 
 EXAMPLES = (

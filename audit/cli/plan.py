@@ -8,9 +8,10 @@ from typing import Any
 
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
-from audit.facts.space import Space, shown_bytes
+from audit.facts.space import Space
 from audit.findings import Finding
 from audit.manager import load
+from audit.text import human_bytes
 from audit.training.config import read_train_config
 from audit.training.forecast import Forecast, Foreseen, foresee
 
@@ -278,8 +279,8 @@ def _space(forecast: Forecast) -> Iterator[str]:
         return
     kept = f"save_total_limit {space.limit}" if space.limit else "all are kept"
     yield (
-        f"disk: {shown_bytes(space.need.bytes)} at the worst moment ({kept}; one has {shown_bytes(space.one.bytes)}, {space.source}), "
-        f"{shown_bytes(space.free.bytes)} free"
+        f"disk: {human_bytes(space.need.bytes)} at the worst moment ({kept}; one has {human_bytes(space.one.bytes)}, {space.source}), "
+        f"{human_bytes(space.free.bytes)} free"
     )
     if space.free.inodes is not None:
         yield f"files: {space.need.inodes} at the worst moment, room for {space.free.inodes}"

@@ -3,12 +3,11 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.cli.parser import drop_stdout, one_line
-from audit.text import key_text, plain
+from audit.text import key_text, plain, utc_time
 
 Event = Mapping[str, Any]
 
@@ -21,7 +20,7 @@ NARROW = 80
 
 def json_line(event: Event) -> str:
     """Return an event as one line of JSON, in ASCII: what is no finite number is text, what is no plain value its text."""
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+    moment = utc_time()
     return json.dumps({"time": moment, **{key_text(key): plain(event[key]) for key in event if key != "time"}})
 
 

@@ -8,8 +8,8 @@ from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
 from audit.manager import load
-from audit.reporters.console import human_bytes
 from audit.retention.prune import Pruned, prune
+from audit.text import human_bytes
 
 EXAMPLES = (
     ("audit prune current_model/ --keep 3 --dry-run", "what would go, what stays and why"),

@@ -13,7 +13,7 @@ from audit.ledger.store import LedgerError, open_ledger
 from audit.ledger.timeline import Timeline, timeline_of
 from audit.manager import load
 from audit.page import RunCurves
-from audit.reporters.console import human_bytes
+from audit.text import human_bytes
 from audit.views.curves import curves_of
 
 EXAMPLES = (

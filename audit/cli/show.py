@@ -10,8 +10,7 @@ from audit.cli.options import configured
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.manager import load
-from audit.reporters.console import human_bytes
-from audit.text import brief
+from audit.text import brief, human_bytes
 from audit.views.inspection import inspect
 from audit.views.summary import details, path_of
 

@@ -8,9 +8,9 @@ from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
 from audit.manager import load
-from audit.reporters.console import human_bytes
 from audit.retention.copying import WAYS
 from audit.retention.snapshots import snapshot
+from audit.text import human_bytes
 
 EXAMPLES = (
     ("audit snapshot current_model/ snapshots/", "the newest proven checkpoint to snapshots/<today>/checkpoint-N"),

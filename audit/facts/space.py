@@ -75,13 +75,3 @@ def peak(legs: Sequence[int], there: Sequence[Size], one: Size, limit: int | Non
 
 def _plus(used: Size, one: Size, sign: int) -> Size:
     return Size(used.bytes + sign * one.bytes, used.inodes + sign * one.inodes)
-
-
-def shown_bytes(number: int) -> str:
-    """Return bytes as people read them: 1.5 GB (powers of 1000, as disks are sold)."""
-    size, unit = float(number), "bytes"
-    for larger in ("kB", "MB", "GB", "TB", "PB"):
-        if size < 999.5:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.0f} {unit}" if unit == "bytes" or size >= 99.5 else f"{size:.1f} {unit}"

@@ -1,7 +1,6 @@
 """Which checkpoints of a run are proven: what retention and snapshots rest on."""
 
 import os
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
 from audit.storage import DIRECTORY
+from audit.text import utc_time
 
 
 class Proof(NamedTuple):
@@ -104,7 +104,7 @@ def seal_now(checkpoint: Checkpoint) -> Seal:
         if entry.kind != DIRECTORY and (path not in scan or scan[path].error):
             raise AuditError(f"{place_of(checkpoint)}/{path}: could not be read, so it has no digest")
     newest = max((checkpoint.entries[path].mtime_ns for path in scan), default=0)
-    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+    moment = utc_time()
     files = {path: SealedFile(found.size, found.digest) for path, found in scan.items()}
     return Seal(checkpoint.name, checkpoint.step, moment, newest, files)
 

@@ -9,12 +9,12 @@ import json
 import os
 import sqlite3
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from audit.errors import AuditError
+from audit.text import utc_time
 
 DIRECTORY = ".audit"
 FILE = "ledger.db"
@@ -119,7 +119,7 @@ class Ledger:
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
         if len(text) > LONGEST:
             raise LedgerError(f"{self.path}: an entry of {len(text)} bytes is too long")
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+        moment = utc_time()
         last = self._connection.execute("SELECT number, digest FROM rows ORDER BY number DESC LIMIT 1").fetchone()
         number, before = (last[0] + 1, last[1]) if last else (1, "")
         self._connection.execute(

@@ -6,6 +6,7 @@ from audit.findings import Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context
 from audit.report import BROKEN, SOUND, SUSPECT, Report
 from audit.reporters.words import counted, difference, place, printable, resume_line
+from audit.text import human_bytes
 
 VERDICT_STYLE = {SOUND: "bold green", SUSPECT: "bold yellow", BROKEN: "bold red"}
 SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
@@ -101,16 +102,6 @@ def _unjudged(report: Report) -> list[Line]:
         for item in report.outcomes
         if item.outcome is Outcome.NOT_APPLICABLE
     ]
-
-
-def human_bytes(count: int) -> str:
-    """Return a size in decimal units, as ``ls --si`` does: 1.2 MB."""
-    size = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def _colored(lines: list[Line]) -> str:

@@ -13,6 +13,7 @@ import time
 from typing import Any, NamedTuple
 
 from audit.errors import AuditError, RefusedError
+from audit.text import utc_time
 
 LOCK = os.path.join(".audit", "lock")
 PATIENCE_SECONDS = 0.3
@@ -146,7 +147,7 @@ class RunLock:
         return True
 
     def _sign(self, descriptor: int) -> None:
-        since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+        since = utc_time()
         holder = Holder(os.getpid(), _host(), self.what, since)
         if (
             os.fstat(descriptor).st_nlink > 1

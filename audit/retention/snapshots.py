@@ -11,7 +11,6 @@ shared with the run would change with it.
 import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import WAYS, copy_tree, sync
 from audit.storage import DIRECTORY
+from audit.text import local_date
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LEFT = re.compile(r"checkpoint-[0-9]+\.tmp")
@@ -66,7 +66,7 @@ def snapshot(
     that name is there, ``dest`` lies where rotation deletes; AuditError where it cannot be done (full disk).
     """
     chosen, plugins = options or Options(), registry or load()
-    day = today or time.strftime("%Y-%m-%d")
+    day = today or local_date()
     if how not in WAYS:
         raise AuditError(f"--how {how}: is not one of {', '.join(WAYS)}")
     if not _DAY.fullmatch(day):

@@ -14,8 +14,9 @@ from audit.backend.training import TrainingBackend
 from audit.config import find, options_of_table, read
 from audit.errors import AuditError, ConfigError
 from audit.judging.decision import Limits
-from audit.manager import Registry, did_you_mean
+from audit.manager import Registry
 from audit.options import Options
+from audit.text import did_you_mean
 
 KEEP, DELETE = "keep", "delete"
 

@@ -5,7 +5,6 @@ next one follows on it. What could go wrong in the meantime is not foreseen.
 """
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline, timeline_of
 from audit.manager import Registry
 from audit.retention.lock import holder_of
+from audit.text import utc_time
 from audit.training.batch_log import Books
 from audit.training.config import Data, TrainConfig
 from audit.training.inbox import DataFile, settled
@@ -159,7 +159,7 @@ class _Books(Books):
         return [row.content for row in self._kept if row.kind == "batch"]
 
     def record(self, content: Mapping[str, Any]) -> None:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + "Z"
+        moment = utc_time()
         self._kept.append(Row(len(self._kept) + 1, moment, "batch", content))
 
 

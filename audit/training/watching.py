@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from audit.errors import AuditError
+from audit.text import local_date
 from audit.training.inbox import DataFile, InboxGone, waiting
 from audit.training.session import Session
 
@@ -63,7 +64,7 @@ class Watcher:
         """
         from audit.retention.snapshots import snapshot
 
-        session, day = self._session, today or _today()
+        session, day = self._session, today or local_date()
         if self._snapshots is None or self._day == day or self._trained == session.trained:
             return
         if not session.trained_any() or self._taken_before(day):
@@ -111,7 +112,7 @@ class Watcher:
     def _something(self) -> bool:
         """Whether there is anything in the inbox to look at more closely, or no inbox, or a new day."""
         try:
-            return bool(waiting(self._data)) or (self._snapshots is not None and self._day != _today())
+            return bool(waiting(self._data)) or (self._snapshots is not None and self._day != local_date())
         except InboxGone:
             return True
 
@@ -141,7 +142,3 @@ def _looks(inbox: str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if os.path.isdir(inbox):
             raise AuditError(f"{inbox}: cannot be watched: {error}") from error
-
-
-def _today() -> str:
-    return time.strftime("%Y-%m-%d")

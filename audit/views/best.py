@@ -7,7 +7,7 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.series import Point, series
 from audit.judging.standing import BROKEN
-from audit.manager import did_you_mean
+from audit.text import did_you_mean
 from audit.views.inspection import Inspection
 
 MIN, MAX = "min", "max"

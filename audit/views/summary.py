@@ -1,14 +1,13 @@
 """What a checkpoint says of itself, for ``audit list``, ``show`` and ``export``: facts, no judgement."""
 
 import os
-import time
 from math import isfinite
 from typing import Any, NamedTuple
 
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.series import series, tail
 from audit.storage import DIRECTORY
-from audit.text import plain
+from audit.text import plain, utc_time
 
 ARGUMENTS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "save_total_limit", "seed", "fp16", "bf16",
@@ -54,7 +53,7 @@ def overview(checkpoint: Checkpoint) -> Overview:
         layout.kind if layout else None,
         sum(item.kind != DIRECTORY for item in checkpoint.entries.values()),
         checkpoint.bytes,
-        time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.mtime_ns // 1_000_000_000)) if entry else None,
+        utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry else None,
         "best" if best else "",
     )
 

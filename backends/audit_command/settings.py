@@ -84,7 +84,7 @@ def _unknown(settings: Mapping[str, Any], resuming: bool = False) -> dict[str, s
 
 
 def _check_text(key: str, text: str, unknown: Mapping[str, str]) -> None:
-    from audit.manager import did_you_mean
+    from audit.text import did_you_mean
 
     if "\0" in text:
         raise ConfigError(f"{key}: holds a NUL character, which no argument can")

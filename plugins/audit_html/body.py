@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 from audit.findings import Finding, Outcome, Severity
 from audit.page import Leg, Mark, Placed, RunCurves
 from audit.report import BROKEN, SOUND, SUSPECT, Report
-from audit.reporters.console import human_bytes
+from audit.text import human_bytes
 from audit_html.charts import Chart, sentence, short, spaced
 from audit_html.markup import add, node
 

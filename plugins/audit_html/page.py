@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -11,6 +10,7 @@ from xml.etree.ElementTree import Element
 
 from audit.findings import Severity
 from audit.page import Mark, Placed, RunCurves
+from audit.text import utc_time
 from audit.version import __version__
 from audit_html.body import PLURAL, ROWS, article, comparison, place_of, state_class
 from audit_html.charts import charts_of, numbers, share_of
@@ -84,7 +84,7 @@ def _top(runs: Sequence[RunCurves]) -> Element:
         tools.append(node("label", box, "same scales", class_="same"))
     tools.append(node("button", "Theme: automatic", type="button", id="theme"))
     tools.append(node("button", "Print", type="button", id="print"))
-    made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+    made = utc_time(form="%Y-%m-%d %H:%M UTC")
     title = node("div", node("h1", "Checkpoint audit"), node("p", f"{made}, version {__version__}"))
     return node("header", title, tools, class_="top")
 

@@ -1,12 +1,14 @@
 """Values of an audited file become plain ones, whatever they are."""
 
 import json
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from audit.formats.pickle_values import Call, Global
-from audit.text import brief, plain
+from audit.text import brief, did_you_mean, human_bytes, local_date, plain, utc_time
 
 HUGE = 10**5000
 """More digits than Python prints."""
@@ -51,3 +53,39 @@ def test_a_brief_value_fits_on_a_line(value: Any, expected: str) -> None:
 
 def test_a_list_without_end_is_brief() -> None:
     assert len(brief(["word"] * 10**6)) == 60
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_449, "99.4 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB"),
+        (999_999, "1.0 MB"), (1_500_000, "1.5 MB"), (3 * 10**12, "3.0 TB"), (2 * 10**15, "2.0 PB"), (10**19, "10000.0 PB"),
+    ],
+)  # fmt: skip
+def test_sizes_are_shown_as_disks_are_sold(number: int, text: str) -> None:
+    assert human_bytes(number) == text
+
+
+def test_a_moment_is_utc_in_iso_8601(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "XXX+11")
+    time.tzset()
+    try:
+        assert utc_time(1_795_264_200) == "2026-11-21T12:30:00Z"
+        assert utc_time(1_795_264_200, "%Y-%m-%d %H:%M UTC") == "2026-11-21 12:30 UTC"
+        before = int(time.time())
+        now = datetime.fromisoformat(utc_time()).timestamp()
+        assert before <= now <= time.time()
+        behind = [datetime.fromtimestamp(moment - 11 * 3600, UTC).date() for moment in (before, time.time() + 1)]
+        assert local_date() in [str(day) for day in behind]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_near_names_are_offered_and_far_ones_are_not() -> None:
+    assert did_you_mean("console", ("konsole", "json")) == "; did you mean 'konsole'?"
+    assert did_you_mean("jso", {"json", "jsonl"}) in (
+        "; did you mean 'json' or 'jsonl'?",
+        "; did you mean 'jsonl' or 'json'?",
+    )
+    assert did_you_mean("sarif", ["html"]) == ""

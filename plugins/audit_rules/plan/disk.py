@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from audit.facts.plan import Plan
-from audit.facts.space import Space, shown_bytes
+from audit.facts.space import Space
 from audit.findings import Severity, Violation
 from audit.rules import rule
+from audit.text import human_bytes
 
 
 @rule(
@@ -25,8 +26,8 @@ def disk(plan: Plan, space: Space, *, spare: float = 0.02) -> Iterator[Violation
     need, free = space.need, space.free
     if need.bytes * (1 + spare) > free.bytes:
         yield Violation(
-            f"The checkpoints to come need {shown_bytes(need.bytes)}, and {shown_bytes(free.bytes)} are free: {space.saves} will be "
-            f"saved, of {shown_bytes(space.one.bytes)} each ({space.source}), "
+            f"The checkpoints to come need {human_bytes(need.bytes)}, and {human_bytes(free.bytes)} are free: {space.saves} will be "
+            f"saved, of {human_bytes(space.one.bytes)} each ({space.source}), "
             f"{f'and {space.limit} kept' if space.limit else 'and none is deleted'}",
             expected=need.bytes,
             actual=free.bytes,

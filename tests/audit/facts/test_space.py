@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from audit.backend.training import Size
-from audit.facts.space import free_at, peak, shown_bytes
+from audit.facts.space import free_at, peak
 
 ONE = Size(10, 2)
 
@@ -47,21 +47,6 @@ def test_what_is_free_is_asked_of_the_nearest_directory_that_is_there(tmp_path: 
 
     assert free.bytes > 0
     assert free.inodes is None or free.inodes > 0
-
-
-@pytest.mark.parametrize(
-    ("number", "text"),
-    [
-        (0, "0 bytes"),
-        (999, "999 bytes"),
-        (1000, "1.0 kB"),
-        (99_400, "99.4 kB"),
-        (123_456_789, "123 MB"),
-        (2 * 10**15, "2.0 PB"),
-    ],
-)
-def test_bytes_are_shown_as_disks_are_sold(number: int, text: str) -> None:
-    assert shown_bytes(number) == text
 
 
 def test_a_million_million_saves_are_counted_at_once() -> None:

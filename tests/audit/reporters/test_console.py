@@ -4,7 +4,7 @@ import re
 
 from audit.hookspecs import Context
 from audit.report import Report
-from audit.reporters.console import human_bytes, render
+from audit.reporters.console import render
 
 EXPECTED = """\
 current_model: BROKEN  (4 checkpoints, 2 errors, 1 warning, 1 note)
@@ -69,13 +69,3 @@ def test_an_empty_run_says_so(report: Report) -> None:
     empty = report._replace(checkpoints=(), findings=(), outcomes=(), resume_from=None, latest_step=None)
 
     assert "Nothing was trained here yet." in render([empty])
-
-
-def test_sizes_are_decimal() -> None:
-    assert [human_bytes(count) for count in (0, 999, 1000, 1_500_000, 3 * 10**12)] == [
-        "0 B",
-        "999 B",
-        "1.0 kB",
-        "1.5 MB",
-        "3.0 TB",
-    ]

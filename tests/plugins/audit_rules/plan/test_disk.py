@@ -5,7 +5,7 @@ from tests.plugins.audit_rules.plan.conftest import Planned, space
 
 def test_more_bytes_than_are_free_are_an_error(plan: Planned) -> None:
     (finding,) = plan(None, space=space(5_000_000_000, 3_000_000_000))
-    assert "need 5.0 GB, and 3.0 GB are free: 9 will be saved, of 100 bytes each" in finding.message
+    assert "need 5.0 GB, and 3.0 GB are free: 9 will be saved, of 100 B each" in finding.message
     assert (finding.expected, finding.actual) == (5_000_000_000, 3_000_000_000)
 
 
