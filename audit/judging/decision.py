@@ -9,6 +9,7 @@ from typing import NamedTuple
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
+from audit.facts.traces import trace_in
 from audit.findings import Finding
 from audit.judging.resume import newest_lineage, resumable
 from audit.report import Report
@@ -94,7 +95,8 @@ def _trace(run: Run) -> str | None:
         return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training"
     if _quarantined(run):
         return f"every checkpoint is in quarantine; see audit quarantine {run.path} --list"
-    return None
+    found = trace_in(run.storage)
+    return f"there is no checkpoint-N here, but {found}" if found is not None else None
 
 
 def _quarantined(run: Run) -> bool:

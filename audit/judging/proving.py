@@ -7,6 +7,7 @@ from typing import NamedTuple
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate
+from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
 from audit.judging.recording import record_observation
 from audit.judging.resume import newest_lineage, provable
@@ -15,7 +16,7 @@ from audit.ledger.seals import Seal, SealedFile
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
-from audit.storage import DIRECTORY
+from audit.storage import DIRECTORY, LocalStorage
 from audit.text import utc_time
 
 
@@ -67,7 +68,7 @@ def run_of(path: str) -> str:
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
     if ".audit" not in names and not any(name.startswith("checkpoint-") for name in names):
-        raise AuditError(f"{path}: no checkpoint-N directory in it")
+        raise AuditError(no_checkpoint(path, LocalStorage(root)))
     return root
 
 

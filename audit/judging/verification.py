@@ -2,6 +2,7 @@
 
 from audit.errors import AuditError
 from audit.facts.run import Run, locate
+from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor, Judged, Progress, anything_to_record
 from audit.judging.memory import keep
 from audit.judging.recording import record_observation
@@ -35,8 +36,8 @@ def verify_run(
 def _admit(path: str, run: Run, options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
     if not run.checkpoints and not options.allow_empty and not records.reached and not run.homes:
-        raise AuditError(
-            f"{path}: no checkpoint-N directory in it; if nothing was trained here yet, say so with --allow-empty"
-        )
+        problem = no_checkpoint(path, run.storage)
+        advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"
+        raise AuditError(problem + advice)
     if run.checkpoints and not run.judged and not run.only.intersection(run.homes):
         raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")

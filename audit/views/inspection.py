@@ -10,6 +10,7 @@ from typing import NamedTuple
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate
+from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
 from audit.judging.standing import Standing, standing
 from audit.ledger.records import read_records
@@ -39,5 +40,5 @@ def inspect(path: str, options: Options | None = None, *, registry: Registry | N
     records, _ = read_records(locate(path)[0], write=False)
     run, report = Auditor(chosen, registry).judge(path, records)
     if not run.judged:
-        raise AuditError(f"{path}: no checkpoint-N directory in it")
+        raise AuditError(no_checkpoint(path, run.storage))
     return Inspection(run, report, {item.name: standing(item, report) for item in run.judged})

@@ -1,0 +1,191 @@
+"""What shows that something was trained in a run that has no ``checkpoint-N`` of its own.
+
+Many layouts are no checkpoint to Trainer's own search: ``last-checkpoint`` (``hub_strategy="checkpoint"``), the runs of
+a hyper-parameter search, what accelerate, Lightning, DeepSpeed and Megatron write. To call such a directory a fresh
+start would train over finished work.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from audit.formats.damage import Damage
+from audit.formats.trainer_state import read_trainer_state
+from audit.storage import DIRECTORY, FILE, LINK, Entry, Storage
+
+MAX_DEPTH = 5
+"""Directory levels that are searched; a hyper-parameter search and Lightning need three."""
+
+MAX_ENTRIES = 20_000
+"""Entries that are looked at. A fresh output directory has none."""
+
+STATE = "trainer_state.json"
+_FRESH = "give an empty directory, or start over knowingly with --allow-fresh"
+_WEIGHTS = re.compile(
+    r"(adapter_model|pytorch_model|model|diffusion_pytorch_model|pytorch_lora_weights)[^/]*\.(safetensors|bin)"
+    r"|[^/]*\.safetensors"
+)
+_OPTIMIZER = re.compile(r"optimizer(_[0-9]+)?\.(pt|bin)")
+_DEEPSPEED = re.compile(r"global_?step_?[0-9]+")
+
+
+class Trace(NamedTuple):
+    """What was found at ``path`` (relative to the run, "" is the run itself), and what to do about it."""
+
+    path: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        place = self.path or "the run itself"
+        return f"{place} is {self.what}; {self.remedy}"
+
+
+class _Folder(NamedTuple):
+    """One directory: its entries by name, those of its subdirectories not included."""
+
+    path: str
+    entries: Mapping[str, Entry]
+
+    def files(self) -> Iterator[str]:
+        return (name for name, entry in self.entries.items() if entry.kind in (FILE, LINK))
+
+    def has(self, name: str) -> bool:
+        return name in self.entries and self.entries[name].kind in (FILE, LINK)
+
+    def matching(self, pattern: re.Pattern[str], kinds: Iterable[str] = (FILE, LINK)) -> str | None:
+        found = (name for name, entry in self.entries.items() if entry.kind in kinds and pattern.fullmatch(name))
+        return min(found, default=None)
+
+
+def trace_in(storage: Storage) -> Trace | None:
+    """Return what tells best that something was trained here, None if nothing does; checkpoints are not looked for.
+
+    Only names are read, and a trainer state for its step. Directories that begin with a dot are left out. What could
+    not be looked at is no fresh start either.
+    """
+    folders, unread = _folders(storage)
+    for kind in (_trainer, _accelerate, _deepspeed, _megatron, _dcp, _lightning, _root_state, _parts):
+        for folder in folders:
+            found = kind(folder, storage)
+            if found is not None:
+                return found
+    return unread
+
+
+def no_checkpoint(path: str, storage: Storage) -> str:
+    """Say that a run has no checkpoint-N, and what is there instead; ``path`` is the run as the user named it."""
+    found = trace_in(storage)
+    return f"{path}: no checkpoint-N directory in it" + (f", but {found}" if found else "")
+
+
+def _folders(storage: Storage) -> tuple[list[_Folder], Trace | None]:
+    """Walk breadth first, so that what is nearest to the root is found first; and say what could not be looked at."""
+    found: list[_Folder] = []
+    unread: Trace | None = None
+    waiting, left = [("", 1)], MAX_ENTRIES
+    while waiting:
+        path, level = waiting.pop(0)
+        try:
+            entries = storage.list(path)
+        except OSError as error:
+            unread = Trace(path, f"a directory that cannot be listed ({error.strerror or error})", _FRESH)
+            continue
+        if len(entries) > left:
+            return found, Trace(
+                path, f"one of more than {MAX_ENTRIES} files, which is no fresh output directory", _FRESH
+            )
+        left -= len(entries)
+        found.append(_Folder(path, {entry.name: entry for entry in entries}))
+        if level < MAX_DEPTH:
+            below = (entry for entry in entries if entry.kind == DIRECTORY and not entry.name.startswith("."))
+            waiting += [(entry.path, level + 1) for entry in below]
+    return found, unread
+
+
+def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
+    """A directory with a trainer state and something to resume from beside it."""
+    if not folder.path or not folder.has(STATE):
+        return None
+    sharded = any(entry.kind == DIRECTORY for entry in folder.entries.values())
+    if not sharded and all(folder.matching(pattern) is None for pattern in (_OPTIMIZER, _WEIGHTS)):
+        return None
+    step = _step(folder, storage)
+    home, _, name = folder.path.rpartition("/")
+    if re.fullmatch(r"checkpoint-[0-9]+", name):
+        return Trace(folder.path, "a Trainer checkpoint, in a run of its own", f"name that run: {home or '.'}")
+    if step is None:
+        return Trace(folder.path, "a Trainer checkpoint", "rename it to checkpoint-N, where N is its global_step")
+    return Trace(folder.path, f"a Trainer checkpoint of step {step}", f"rename {folder.path} to checkpoint-{step}")
+
+
+def _accelerate(folder: _Folder, storage: Storage) -> Trace | None:
+    if folder.has("random_states_0.pkl") or (folder.has("optimizer.bin") and not folder.has(STATE)):
+        what = "a checkpoint of accelerate (save_state)"
+        return Trace(folder.path, what, "it is not judged here: resume with accelerate's load_state")
+    return None
+
+
+def _deepspeed(folder: _Folder, storage: Storage) -> Trace | None:
+    tag = folder.matching(_DEEPSPEED, (DIRECTORY,))
+    if tag is None and not folder.has("latest"):
+        return None
+    path = _below(folder, tag or "latest")
+    what = "a checkpoint of DeepSpeed, verl or another trainer that names its directories so"
+    return Trace(path, what if tag else "DeepSpeed's note of its latest checkpoint", "it is not judged here")
+
+
+def _megatron(folder: _Folder, storage: Storage) -> Trace | None:
+    tracker = "latest_checkpointed_iteration.txt"
+    if folder.has(tracker):
+        return Trace(_below(folder, tracker), "the tracker file of Megatron, NeMo or verl", "it is not judged here")
+    return None
+
+
+def _dcp(folder: _Folder, storage: Storage) -> Trace | None:
+    if folder.has(".metadata") or any(name.endswith(".distcp") for name in folder.files()):
+        what = "a checkpoint of torch.distributed.checkpoint (FSDP, torchtitan)"
+        return Trace(folder.path, what, "it is not judged here")
+    return None
+
+
+def _lightning(folder: _Folder, storage: Storage) -> Trace | None:
+    found = next((name for name in sorted(folder.entries) if name.endswith(".ckpt")), None)
+    if found is None:
+        return None
+    what = "a checkpoint of PyTorch Lightning or another trainer that writes .ckpt"
+    return Trace(_below(folder, found), what, "it is not judged here")
+
+
+def _root_state(folder: _Folder, storage: Storage) -> Trace | None:
+    if not folder.has(STATE):
+        return None
+    step = _step(folder, storage)
+    reached = f" at step {step}" if step is not None else ""
+    what = f"what save_state() left{reached}" if not folder.path else f"a trainer state{reached}"
+    remedy = "find the checkpoints that belong to it, or start over knowingly with --allow-fresh"
+    return Trace(folder.path, what, remedy)
+
+
+def _parts(folder: _Folder, storage: Storage) -> Trace | None:
+    for pattern, what in ((_OPTIMIZER, "an optimizer state"), (_WEIGHTS, "a file of trained weights")):
+        name = folder.matching(pattern)
+        if name is not None:
+            return Trace(_below(folder, name), what, _FRESH)
+    return None
+
+
+def _step(folder: _Folder, storage: Storage) -> int | None:
+    entry = folder.entries[STATE]
+    if entry.kind != FILE:
+        return None
+    try:
+        with storage.open(entry.path) as source:
+            found = read_trainer_state(source)
+    except OSError:
+        return None
+    return None if isinstance(found, Damage) or found.state is None else found.state.global_step
+
+
+def _below(folder: _Folder, name: str) -> str:
+    return f"{folder.path}/{name}" if folder.path else name
