@@ -1,19 +1,98 @@
-"""``<run>/.audit``: what the audit keeps beside the checkpoints of a run."""
+"""``<run>/.audit``: what the audit keeps beside the checkpoints of a run, by name, and how it is made and written.
+
+The run may be untrusted: a link where one of these is expected could lead writing and deleting anywhere, so links are
+refused, never followed.
+"""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from audit.errors import AuditError
 
-PINNED = os.path.join(".audit", "pinned")
+AUDIT_DIR = ".audit"
+LEDGER = os.path.join(AUDIT_DIR, "ledger.db")
+"""The run's own history, an SQLite file."""
+LOCK = os.path.join(AUDIT_DIR, "lock")
+"""Locked by the process that trains or prunes the run."""
+PINNED = os.path.join(AUDIT_DIR, "pinned")
+"""The newest proven checkpoint, as hard links."""
+QUARANTINE = os.path.join(AUDIT_DIR, "quarantine")
+"""Broken checkpoints that were moved aside."""
+SEALS = os.path.join(AUDIT_DIR, "seals")
+"""Checksum files and signatures."""
+TRASH = os.path.join(AUDIT_DIR, "trash")
+"""Removed checkpoints until they are deleted."""
+TRAINING_LOG = os.path.join(AUDIT_DIR, "training.log")
+"""What the training process prints."""
+RESERVE = os.path.join(AUDIT_DIR, "reserve")
+"""Room for the last rows of the ledger on a full disk."""
+SCRATCH = os.path.join(AUDIT_DIR, "scratch")
+"""Examples of the leg that is being trained."""
+
+
+def link_in_the_way(run: str, place: str) -> str | None:
+    """Return the path of the first part of ``<run>/<place>`` below the run that is a link, None if there is none."""
+    path = run
+    for part in place.split(os.sep):
+        path = os.path.join(path, part)
+        if os.path.islink(path):
+            return path
+    return None
+
+
+def refuse_links(run: str, place: str, consequence: str) -> None:
+    """Raise AuditError, with what does not happen because of it, if a part of ``<run>/<place>`` is a link."""
+    link = link_in_the_way(run, place)
+    if link is not None:
+        raise AuditError(f"{link}: is a link, so {consequence}")
+
+
+def make(run: str, place: str, consequence: str) -> str:
+    """Make the directory ``<run>/<place>`` if need be and return its path. Raises AuditError: a link, a read-only run."""
+    refuse_links(run, place, consequence)
+    home = os.path.join(run, place)
+    try:
+        os.makedirs(home, exist_ok=True)
+    except OSError as error:
+        raise AuditError(f"{home}: cannot be made: {error.strerror or error}") from error
+    return home
+
+
+def free_name(home: str, name: str) -> str:
+    """Return ``name``, or the first of ``name.1``, ``name.2``, ... that is not in ``home`` yet."""
+    found, number = name, 0
+    while os.path.lexists(os.path.join(home, found)):
+        number += 1
+        found = f"{name}.{number}"
+    return found
+
+
+def aside(path: str) -> str:
+    """Return the name beside ``path`` under which this process prepares it."""
+    return f"{path}.{os.getpid()}.tmp"
+
+
+@contextmanager
+def replaced(path: str) -> Iterator[str]:
+    """Give a name to write to; the file takes its place at ``path`` if the body ends well, and is deleted if it does not.
+
+    Raises what the body raises, and OSError.
+    """
+    scratch = aside(path)
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(scratch)
+        raise
 
 
 def pins_home(run: str) -> str | None:
-    """Return the directory that holds the pins, None if there is none; links are not followed."""
+    """Return the directory that holds the pins, None if there is none or a link is in the way."""
     home = os.path.join(run, PINNED)
-    for place in (os.path.join(run, ".audit"), home):
-        if os.path.islink(place) or not os.path.isdir(place):
-            return None
-    return home
+    return home if link_in_the_way(run, PINNED) is None and os.path.isdir(home) else None
 
 
 def pinned_names(run: str) -> set[str]:

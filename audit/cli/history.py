@@ -6,6 +6,7 @@ import os
 from collections.abc import Container, Sequence
 from typing import Any
 
+from audit.audit_dir import LEDGER
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
@@ -42,7 +43,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         write(json.dumps(plain(_document(root, found)), indent=2, allow_nan=False) + "\n", None)
     elif not (found.batches or found.aside or found.redo):
-        known = os.path.lexists(os.path.join(root, ".audit", "ledger.db"))
+        known = os.path.lexists(os.path.join(root, LEDGER))
         why = "its ledger tells of no batch" if known else "it has no ledger"
         write(f"{one_line(arguments.run)}: no batch was trained here by audit train: {why}\n", None)
     else:

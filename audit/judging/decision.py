@@ -6,6 +6,7 @@ It never falls through to step 0: where checkpoints or the ledger show progress 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from audit.audit_dir import QUARANTINE
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -101,7 +102,7 @@ def _trace(run: Run) -> str | None:
 
 def _quarantined(run: Run) -> bool:
     try:
-        return any(entry.name.startswith("checkpoint-") for entry in run.storage.list(".audit/quarantine"))
+        return any(entry.name.startswith("checkpoint-") for entry in run.storage.list(QUARANTINE))
     except OSError:
         return False
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from audit.audit_dir import AUDIT_DIR
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
@@ -73,7 +74,7 @@ def _stamp(run: Run, rules: Sequence[Rule], options: Options) -> str | None:
 
     if run.depth != "full" or run.unlistable or run.overfull:
         return None
-    root = [list(entry._replace(ctime_ns=0)) for name, entry in run.entries.items() if name != ".audit"]
+    root = [list(entry._replace(ctime_ns=0)) for name, entry in run.entries.items() if name != AUDIT_DIR]
     inside = [
         list(entry._replace(ctime_ns=0)) for checkpoint in run.checkpoints for entry in checkpoint.entries.values()
     ]

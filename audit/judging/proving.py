@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from typing import NamedTuple
 
+from audit.audit_dir import AUDIT_DIR
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate
@@ -67,7 +68,7 @@ def run_of(path: str) -> str:
         names = os.listdir(root)
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    if ".audit" not in names and not any(name.startswith("checkpoint-") for name in names):
+    if AUDIT_DIR not in names and not any(name.startswith("checkpoint-") for name in names):
         raise AuditError(no_checkpoint(path, LocalStorage(root)))
     return root
 

@@ -2,6 +2,7 @@
 
 import os
 
+from audit.audit_dir import SEALS, make, replaced
 from audit.errors import AuditError
 from audit.ledger.seals import Seal, checksum_line
 
@@ -13,32 +14,17 @@ def write_checksums(run: str, seal: Seal, algorithm: str) -> str:
     Raises AuditError where it cannot be written.
     """
     suffix = {"blake3": "b3", "sha256": "sha256"}[algorithm]
-    path = os.path.join(seals_home(run), f"{seal.checkpoint}.{suffix}")
+    path = os.path.join(make(run, SEALS, "nothing is written there"), f"{seal.checkpoint}.{suffix}")
     text = ""
     try:
         for name, sealed in sorted(seal.files.items()):
             digest = sealed.digest if algorithm == "blake3" else _sha256(os.path.join(run, seal.checkpoint, name))
             text += checksum_line(digest, f"{seal.checkpoint}/{name}")
-        scratch = f"{path}.{os.getpid()}.tmp"
-        with open(scratch, "x", encoding="utf-8", errors="surrogateescape") as file:
+        with replaced(path) as scratch, open(scratch, "x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
-        os.replace(scratch, path)
     except OSError as error:
         raise AuditError(f"{path}: cannot be written: {error.strerror or error}") from error
     return path
-
-
-def seals_home(run: str) -> str:
-    """Make ``<run>/.audit/seals`` and return its path. Raises AuditError where it cannot be made, or is a link."""
-    home = os.path.join(run, ".audit", "seals")
-    for place in (os.path.dirname(home), home):
-        if os.path.islink(place):
-            raise AuditError(f"{place}: is a link, so nothing is written there")
-    try:
-        os.makedirs(home, exist_ok=True)
-    except OSError as error:
-        raise AuditError(f"{home}: cannot be written: {error.strerror or error}") from error
-    return home
 
 
 def _sha256(path: str) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.audit_dir import AUDIT_DIR
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import FAILED, FINISHED, LEG, STOPPED, Timeline, timeline_of
 
@@ -43,7 +44,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
 
     With ``write`` the ledger is returned open, to be written and closed by the caller.
     """
-    if not os.path.isdir(run) or not (write or os.path.lexists(os.path.join(run, ".audit"))):
+    if not os.path.isdir(run) or not (write or os.path.lexists(os.path.join(run, AUDIT_DIR))):
         return Records(), None
     from audit.ledger.store import LedgerEditedError, LedgerError, LedgerUnwritableError, open_ledger
 

@@ -5,13 +5,12 @@ They need nothing of ours: ``model_signing verify key CHECKPOINT --signature FIL
 us, with no memory map and through no link.
 """
 
-import contextlib
 import os
 from collections.abc import Iterator
 from typing import Any
 
+from audit.audit_dir import SEALS, make, replaced
 from audit.errors import AuditError
-from audit.ledger.checksums import seals_home
 from audit.ledger.seals import Seal
 from audit.storage import DIRECTORY, FILE, LocalStorage
 
@@ -41,19 +40,15 @@ class Signer:
         the checkpoint is not what was sealed, or nothing can be written.
         """
         home = os.path.join(run, seal.checkpoint)
-        path = os.path.join(seals_home(run), f"{seal.checkpoint}.sig")
-        scratch = f"{path}.{os.getpid()}.tmp"
+        path = os.path.join(make(run, SEALS, "nothing is written there"), f"{seal.checkpoint}.sig")
         try:
             digests = _sealed(home, seal, algorithm)
-            self._config.set_hashing_config(_Taken(digests, algorithm)).sign(home, scratch)
-            os.replace(scratch, path)
+            with replaced(path) as scratch:
+                self._config.set_hashing_config(_Taken(digests, algorithm)).sign(home, scratch)
         except UnicodeError as error:
             raise AuditError(f"{home}: has a file name that is no text, and cannot be signed") from error
         except OSError as error:
             raise AuditError(f"{path}: cannot be written: {error.strerror or error}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                os.unlink(scratch)
         return path
 
 
@@ -69,7 +64,7 @@ class Verifier:
 
     def problem(self, run: str, checkpoint: str) -> str | None:
         """Return why the signature of a checkpoint does not hold, or None where it does."""
-        path = os.path.join(run, ".audit", "seals", f"{checkpoint}.sig")
+        path = os.path.join(run, SEALS, f"{checkpoint}.sig")
         if not os.path.lexists(path):
             return "there is no signature"
         home = os.path.join(run, checkpoint)

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from audit.audit_dir import LEDGER
 from audit.errors import AuditError
 from audit.text import utc_time
 
-DIRECTORY = ".audit"
-FILE = "ledger.db"
 VERSION = 1
 LONGEST = 4 << 20
 """Bytes of one row's content; a seal of ten thousand files is below."""
@@ -194,8 +193,8 @@ def open_ledger(run: str, write: bool) -> Ledger | None:
     for reading. Raises LedgerUnwritableError where there is none and none can be made, LedgerError where it is damaged,
     locked, of a newer version, or no ledger of ours.
     """
-    home = os.path.join(run, DIRECTORY)
-    path = os.path.join(home, FILE)
+    path = os.path.join(run, LEDGER)
+    home = os.path.dirname(path)
     exists = _check_place(home, path)
     if write:
         try:

@@ -12,10 +12,10 @@ import stat
 import time
 from typing import Any, NamedTuple
 
+from audit.audit_dir import AUDIT_DIR, LOCK, refuse_links
 from audit.errors import AuditError, RefusedError
 from audit.text import utc_time
 
-LOCK = os.path.join(".audit", "lock")
 PATIENCE_SECONDS = 0.3
 """How long a held lock is tried again: whoever only looks (:func:`holder_of`) has it for an instant."""
 _LONGEST = 4096
@@ -120,8 +120,7 @@ class RunLock:
     def _open(self) -> int:
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
-            if os.path.islink(os.path.dirname(self.path)):
-                raise AuditError(f"{os.path.dirname(self.path)}: is a link, so the run is not locked")
+            refuse_links(self.run, AUDIT_DIR, "the run is not locked")
             # A FIFO in its place would hang without O_NONBLOCK, a link could lead anywhere.
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             descriptor = os.open(self.path, flags, 0o666)
@@ -214,4 +213,4 @@ def _host() -> str:
     return os.uname().nodename
 
 
-__all__ = ["LOCK", "Holder", "RunLock", "holder_of"]
+__all__ = ["Holder", "RunLock", "holder_of"]

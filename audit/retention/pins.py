@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 
-from audit.audit_dir import PINNED, pinned_names
+from audit.audit_dir import AUDIT_DIR, PINNED, aside, pinned_names, refuse_links
 from audit.errors import AuditError
 
 _CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})", re.ASCII)
@@ -25,10 +25,8 @@ def pin(run: str, checkpoint: str) -> str:
     home = os.path.join(run, PINNED)
     target = os.path.join(home, checkpoint)
     source = os.path.join(run, checkpoint)
-    scratch = f"{target}.{os.getpid()}.tmp"
-    for place in (os.path.join(run, ".audit"), home):
-        if os.path.islink(place):
-            raise AuditError(f"{place}: is a link, so nothing is pinned there")
+    scratch = aside(target)
+    refuse_links(run, PINNED, "nothing is pinned there")
     try:
         os.makedirs(home, exist_ok=True)
         if not _same_files(source, target):
@@ -61,7 +59,7 @@ def put_back(run: str, checkpoint: str) -> str:
     import shutil
 
     target = os.path.join(run, checkpoint)
-    scratch = os.path.join(run, ".audit", f"{checkpoint}.{os.getpid()}.tmp")
+    scratch = aside(os.path.join(run, AUDIT_DIR, checkpoint))
     if os.path.lexists(target):
         raise AuditError(f"{target}: is there already, so the pinned one is not put back")
     try:
@@ -83,7 +81,7 @@ def detach(run: str, checkpoint: str) -> None:
     import shutil
 
     target = os.path.join(run, PINNED, checkpoint)
-    scratch = f"{target}.{os.getpid()}.tmp"
+    scratch = aside(target)
     if os.path.islink(target):  # none of ours, and it may lead anywhere
         return
     shared = {inode for _, inode in _inodes(os.path.join(run, checkpoint))}

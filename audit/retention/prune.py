@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
+from audit.audit_dir import TRASH
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -24,7 +25,7 @@ from audit.retention.copying import sync
 from audit.retention.keeping import Choice, Kept, choose
 from audit.retention.lock import RunLock, holder_of
 from audit.retention.quarantine import unchanged
-from audit.retention.trash import TRASH, empty, place_for
+from audit.retention.trash import empty, place_for
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger

@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from audit.audit_dir import QUARANTINE, free_name, make, refuse_links
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
@@ -22,7 +23,6 @@ from audit.storage import LINK
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger
 
-HOME = os.path.join(".audit", "quarantine")
 _PLACE = re.compile(r"(checkpoint-[0-9]+)(?:\.[0-9]+)?")
 
 
@@ -124,7 +124,7 @@ def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") 
                 left.remove(checkpoint)
                 continue
             unchanged(run.path, checkpoint)
-            place = _free(home, checkpoint.name)
+            place = free_name(home, checkpoint.name)
             before = _step_of(left)
             left.remove(checkpoint)
             # What vanished before, unseen, is not to be forgotten because something else is moved now.
@@ -146,8 +146,8 @@ def held(run: str, ledger: "Ledger | None" = None) -> tuple[Held, ...]:
 
     Raises AuditError where a link stands in its place, or where it cannot be listed.
     """
-    home = os.path.join(run, HOME)
-    _no_links(run)
+    home = os.path.join(run, QUARANTINE)
+    refuse_links(run, QUARANTINE, "it is not listed")
     try:
         names = os.listdir(home)
     except FileNotFoundError:
@@ -241,19 +241,7 @@ def unchanged(run: str, checkpoint: Checkpoint) -> None:
 
 def _home(run: str) -> str:
     """Make the quarantine's directory. Raises AuditError: a link in its place, a read-only run."""
-    _no_links(run)
-    home = os.path.join(run, HOME)
-    try:
-        os.makedirs(home, exist_ok=True)
-    except OSError as error:
-        raise AuditError(_cannot(home, error)) from error
-    return home
-
-
-def _no_links(run: str) -> None:
-    for place in (os.path.join(run, ".audit"), os.path.join(run, HOME)):
-        if os.path.islink(place):
-            raise AuditError(f"{place}: is a link, so nothing is moved there")
+    return make(run, QUARANTINE, "nothing is moved there")
 
 
 @contextmanager
@@ -271,14 +259,6 @@ def _alone(home: str) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def _free(home: str, name: str) -> str:
-    place, number = name, 0
-    while os.path.lexists(os.path.join(home, place)):
-        number += 1
-        place = f"{name}.{number}"
-    return place
 
 
 def _cannot(path: str, error: OSError) -> str:
@@ -307,7 +287,7 @@ def _note(ledger: "Ledger | None", action: str, step: int | None, name: str, pla
         return
     from audit.ledger.store import LedgerError
 
-    content = {"action": action, "checkpoint": name, "place": f"{HOME}/{place}", "reason": reason, "step": step}
+    content = {"action": action, "checkpoint": name, "place": f"{QUARANTINE}/{place}", "reason": reason, "step": step}
     try:
         ledger.append("quarantine", content)
     except LedgerError as error:

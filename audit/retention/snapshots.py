@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
+from audit.audit_dir import AUDIT_DIR
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -106,7 +107,7 @@ def _check_place(run: str, dest: str) -> None:
     first = os.path.relpath(real, home).split(os.sep)[0]
     if first.startswith(_ROTATED):
         raise RefusedError(f"{dest}: a trainer's rotation deletes {first}, as its name begins with checkpoint-")
-    if first == ".audit":
+    if first == AUDIT_DIR:
         raise RefusedError(f"{dest}: is where the audit keeps its own records; give another directory")
 
 

@@ -4,9 +4,8 @@ import os
 import shutil
 from errno import ENOSPC
 
+from audit.audit_dir import TRASH, free_name, refuse_links
 from audit.errors import AuditError
-
-TRASH = os.path.join(".audit", "trash")
 
 
 def place_for(root: str, name: str) -> str:
@@ -16,24 +15,14 @@ def place_for(root: str, name: str) -> str:
     Raises AuditError: a link in the trash's place, a read-only run.
     """
     trash = os.path.join(root, TRASH)
-    _no_links(trash)
+    refuse_links(root, TRASH, "nothing is moved there")
     try:
         os.makedirs(trash, exist_ok=True)
     except OSError as error:
         if error.errno == ENOSPC and not os.path.lexists(trash):
             return trash
         raise AuditError(f"{trash}: cannot be made: {error.strerror or error}") from error
-    place, number = os.path.join(trash, name), 0
-    while os.path.lexists(place):
-        number += 1
-        place = os.path.join(trash, f"{name}.{number}")
-    return place
-
-
-def _no_links(trash: str) -> None:
-    for place in (os.path.dirname(trash), trash):
-        if os.path.islink(place):
-            raise AuditError(f"{place}: is a link, so nothing is moved there")
+    return os.path.join(trash, free_name(trash, name))
 
 
 def empty(root: str) -> int:
@@ -41,7 +30,7 @@ def empty(root: str) -> int:
     trash = os.path.join(root, TRASH)
     if not os.path.lexists(trash):
         return 0
-    _no_links(trash)
+    refuse_links(root, TRASH, "it is not emptied")
     try:
         names = sorted(os.listdir(trash))
         for name in names:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from audit.audit_dir import RESERVE
 from audit.errors import AuditError
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline, timeline_of
@@ -13,8 +14,6 @@ from audit.ledger.timeline import Timeline, timeline_of
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger, Row
 
-
-RESERVE = os.path.join(".audit", "reserve")
 ROOM = 128 << 10
 """Bytes that a ledger needs to be opened for writing, its write-ahead log included."""
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.audit_dir import TRAINING_LOG
 from audit.backend.training import LegResult, Tell, TrainingBackend
 from audit.errors import AuditError
 from audit.manager import Registry
@@ -21,9 +22,6 @@ from audit.training.work import Work
 
 if TYPE_CHECKING:
     from audit.training.watching import Watcher
-
-LOG = os.path.join(".audit", "training.log")
-
 
 ITS_SAY = 1.0
 """Seconds before another process ends because process 0 does: a launcher ends all at once, and the reason is to be said."""
@@ -153,7 +151,7 @@ def _wait(session: Session, watcher: "Watcher | None") -> bool:
 
 
 def _in_child(config: TrainConfig, lock: RunLock | None, wishes: Wishes) -> RunLeg:
-    log = None if wishes.show_output else os.path.join(config.run, LOG)
+    log = None if wishes.show_output else os.path.join(config.run, TRAINING_LOG)
     return InChild(lock.fileno() if lock is not None else None, log)
 
 
@@ -178,4 +176,4 @@ def _silent(event: Mapping[str, Any]) -> None:
     """Only the process that decides speaks."""
 
 
-__all__ = ["LOG", "Stopped", "Tell", "TrainRefused", "Wishes", "train"]
+__all__ = ["Stopped", "Tell", "TrainRefused", "Wishes", "train"]

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.audit_dir import SCRATCH, refuse_links
 from audit.backend.signals import STOP, caught
 from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Tell
 from audit.errors import AuditError, ConfigError
@@ -20,7 +21,6 @@ from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-SCRATCH = os.path.join(".audit", "scratch")
 
 
 def train(request: LegRequest, tell: Tell) -> LegResult:
@@ -277,9 +277,7 @@ def _scratch(run: str) -> Iterator[str]:
     In the run, not under /tmp: there it would lie for ever, and often in memory.
     """
     home = os.path.join(run, SCRATCH, os.environ.get("RANK", "0"))
-    for place in (os.path.dirname(os.path.dirname(home)), os.path.dirname(home)):
-        if os.path.islink(place):  # the run may be an enemy's, and the link may lead anywhere
-            raise AuditError(f"{place}: is a link, so nothing is written or cleared there; remove it")
+    refuse_links(run, SCRATCH, "nothing is written or cleared there; remove it")
     shutil.rmtree(home, ignore_errors=True)
     os.makedirs(home)
     try:

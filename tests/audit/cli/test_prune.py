@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from audit.audit_dir import TRASH
 from audit.retention.lock import RunLock
-from audit.retention.trash import TRASH
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]

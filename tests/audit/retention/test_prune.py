@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from audit import guard, verify
+from audit.audit_dir import TRASH
 from audit.errors import AuditError, RefusedError
 from audit.findings import Severity
 from audit.ledger.store import open_ledger
 from audit.manager import load
 from audit.retention.lock import RunLock
 from audit.retention.prune import prune
-from audit.retention.trash import TRASH
 from audit.testing.runs import edit_state, make_run
 
 STEPS = (100, 200, 300, 400, 500)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit import AuditError, ResumeRefused, Severity, guard, verify
+from audit.audit_dir import QUARANTINE
 from audit.facts.run import Run, open_run
 from audit.findings import Finding
 from audit.judging.auditor import Auditor
@@ -17,7 +18,7 @@ from audit.ledger.store import open_ledger
 from audit.manager import load
 from audit.options import Options
 from audit.retention import quarantine as home
-from audit.retention.quarantine import HOME, choose, held, isolate, obstacles, restore, wanted
+from audit.retention.quarantine import choose, held, isolate, obstacles, restore, wanted
 from audit.testing.runs import make_run
 
 
@@ -64,7 +65,7 @@ def snapshot(path: str) -> Mapping[str, tuple[int, int, int]]:
         for name in (*files, ""):
             info = os.lstat(os.path.join(folder, name).rstrip("/"))
             if "checkpoint-" in folder:
-                found[os.path.join(folder, name).replace(HOME + "/", "")] = (
+                found[os.path.join(folder, name).replace(QUARANTINE + "/", "")] = (
                     info.st_ino,
                     info.st_size,
                     info.st_mtime_ns,
@@ -100,7 +101,7 @@ def test_moving_and_restoring_changes_no_byte_no_inode_and_no_time(path: str) ->
 
     assert moved == before
     assert snapshot(path) == before
-    assert os.listdir(os.path.join(path, HOME)) == []
+    assert os.listdir(os.path.join(path, QUARANTINE)) == []
 
 
 def test_a_file_system_that_touches_the_directory_on_a_rename_gets_the_time_set_back(
@@ -213,7 +214,7 @@ def test_a_second_one_of_the_same_name_is_kept_beside_the_first(path: str, tmp_p
     assert back(path, "checkpoint-300.1") == ["checkpoint-300"]
     assert list(snapshot(os.path.join(path, "checkpoint-300")).values()) == list(second)
     assert list(obstacles(path, wanted(path, ()))) == ["checkpoint-300"]
-    assert list(snapshot(os.path.join(path, HOME, "checkpoint-300")).values()) == list(first)
+    assert list(snapshot(os.path.join(path, QUARANTINE, "checkpoint-300")).values()) == list(first)
 
 
 def test_restore_never_writes_over_a_checkpoint(path: str) -> None:
@@ -324,7 +325,7 @@ def test_one_that_rotation_deleted_meanwhile_is_passed_over(path: str) -> None:
     assert list(isolate(run, choice.candidates, None)) == []
 
 
-@pytest.mark.parametrize("place", [".audit", HOME])
+@pytest.mark.parametrize("place", [".audit", QUARANTINE])
 def test_a_link_in_place_of_the_quarantine_is_refused(path: str, tmp_path: Path, place: str) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = Path(path, place)
@@ -350,8 +351,8 @@ def test_a_checkpoint_that_is_a_link_is_refused(path: str, tmp_path: Path) -> No
 
 def test_a_link_in_the_quarantine_is_not_held(path: str, tmp_path: Path) -> None:
     move(path)
-    Path(path, HOME, "checkpoint-400").symlink_to(tmp_path)
-    Path(path, HOME, "notes").mkdir()
+    Path(path, QUARANTINE, "checkpoint-400").symlink_to(tmp_path)
+    Path(path, QUARANTINE, "notes").mkdir()
 
     assert [item.name for item in held(path)] == ["checkpoint-300"]
 
@@ -399,10 +400,10 @@ def test_two_processes_at_once_move_and_restore_each_checkpoint_once(tmp_path: P
 
 
 def test_no_place_is_written_over_whatever_the_order(path: str) -> None:
-    os.makedirs(os.path.join(path, HOME, "checkpoint-300"))
-    os.makedirs(os.path.join(path, HOME, "checkpoint-300.1"))
+    os.makedirs(os.path.join(path, QUARANTINE, "checkpoint-300"))
+    os.makedirs(os.path.join(path, QUARANTINE, "checkpoint-300.1"))
 
     assert move(path) == ["checkpoint-300.2"]
 
     assert [item.place for item in held(path)] == ["checkpoint-300", "checkpoint-300.1", "checkpoint-300.2"]
-    assert os.listdir(os.path.join(path, HOME, "checkpoint-300")) == []
+    assert os.listdir(os.path.join(path, QUARANTINE, "checkpoint-300")) == []

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from audit.audit_dir import TRASH
 from audit.errors import AuditError
-from audit.retention.trash import TRASH, empty, place_for
+from audit.retention.trash import empty, place_for
 
 
 def test_a_second_one_of_the_same_name_gets_a_place_of_its_own(tmp_path: Path) -> None:
