@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from audit.backend.names import is_rotated
 from audit.errors import AuditError
 from audit.facts.file import OTHER, PICKLE, SAFETENSORS, TORCH, File
 from audit.facts.listing import MAX_ENTRIES
@@ -63,9 +64,9 @@ def why_invalid(path: str | os.PathLike[str], specs: Specs | None = None) -> str
     try:
         if not os.path.isdir(place):
             return _file_fault(os.path.realpath(place), specs)
-        if os.path.basename(os.path.abspath(place)).startswith("checkpoint-"):
+        if is_rotated(os.path.basename(os.path.abspath(place))):
             return _checkpoint_fault(place)
-        if any(name.startswith("checkpoint-") for name in os.listdir(place)):
+        if any(map(is_rotated, os.listdir(place))):
             return _run_fault(place)
         return _directory_fault(place)
     except AuditError as error:

@@ -2,13 +2,13 @@
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
+from audit.backend.names import is_checkpoint
 from audit.errors import AuditError
 
 BROKEN_PIPE = 141
@@ -200,7 +200,7 @@ def write(text: str, output: str | None) -> None:
             drop_stdout()
             raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
-    if any(re.fullmatch(r"checkpoint-[0-9]+", part) for part in os.path.realpath(output).split(os.sep)[:-1]):
+    if any(is_checkpoint(part) for part in os.path.realpath(output).split(os.sep)[:-1]):
         raise AuditError(f"--output {output}: lies in a checkpoint, where nothing is written; name another place")
     try:
         with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:

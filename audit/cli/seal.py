@@ -2,9 +2,9 @@
 
 import argparse
 import os
-import re
 
 from audit.api import verify
+from audit.backend.names import is_checkpoint, order
 from audit.cli.options import add_proving, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
@@ -90,8 +90,8 @@ def _check(path: str, public_key: str) -> int:
     verifier = Verifier(public_key)
     run, only = locate(path)
     names = only or sorted(
-        (name for name in os.listdir(run) if re.fullmatch(r"checkpoint-[0-9]+", name)),
-        key=lambda name: (len(name), name),
+        (name for name in os.listdir(run) if is_checkpoint(name)),
+        key=order,
     )
     if not names:
         raise AuditError(f"{path}: no checkpoint-N directory in it")

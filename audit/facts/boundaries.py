@@ -10,12 +10,12 @@ A boundary that is not one does little harm (the rules that use it look for jump
 one that is missed is no longer a known boundary for them.
 """
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.backend.names import step_of_path
 from audit.facts.series import Point, series, tail
 from audit.ledger.timeline import Timeline
 
@@ -126,9 +126,9 @@ def _between(lineage: Sequence["Checkpoint"]) -> Iterator[Boundary]:
     for before, after in pairwise(lineage):
         old, new = before.optional("arguments"), after.optional("arguments")
         if new is not None:
-            resumed = re.search(r"checkpoint-([0-9]{1,18})/?$", str(new.get("resume_from_checkpoint") or ""))
-            if resumed and 0 < int(resumed[1]) < after.step:
-                yield Boundary(int(resumed[1]), "resume_from_checkpoint of the training arguments names it")
+            resumed = step_of_path(str(new.get("resume_from_checkpoint") or ""))
+            if resumed is not None and 0 < resumed < after.step:
+                yield Boundary(resumed, "resume_from_checkpoint of the training arguments names it")
         if old is not None and new is not None and old != new:
             yield Boundary(before.step, f"the training arguments changed: {_changed(old, new)}")
             continue

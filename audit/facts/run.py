@@ -1,12 +1,12 @@
 """The facts of one run: its checkpoints, their lineages, the scan of every byte."""
 
 import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from audit.backend.layout import Backend
+from audit.backend.names import is_checkpoint
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import Clock
@@ -312,14 +312,14 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
     """
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))
-        if re.fullmatch(r"checkpoint-[0-9]+", os.path.basename(path)) and os.path.isdir(home):
+        if is_checkpoint(os.path.basename(path)) and os.path.isdir(home):
             raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
         raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
     if not os.path.isdir(path):
         raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
     whole = os.path.abspath(path)
     name = os.path.basename(whole)
-    if re.fullmatch(r"checkpoint-[0-9]+", name):
+    if is_checkpoint(name):
         return os.path.dirname(whole), (name,)
     return path, ()
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from audit.backend.names import is_checkpoint
 from audit.formats.damage import Damage
 from audit.formats.trainer_state import read_trainer_state
 from audit.storage import DIRECTORY, FILE, LINK, Entry, Storage
@@ -112,7 +113,7 @@ def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
         return None
     step = _step(folder, storage)
     home, _, name = folder.path.rpartition("/")
-    if re.fullmatch(r"checkpoint-[0-9]+", name):
+    if is_checkpoint(name):
         return Trace(folder.path, "a Trainer checkpoint, in a run of its own", f"name that run: {home or '.'}")
     if step is None:
         return Trace(folder.path, "a Trainer checkpoint", "rename it to checkpoint-N, where N is its global_step")

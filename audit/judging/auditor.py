@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR, pins_home
+from audit.backend.names import is_rotated
 from audit.facts.run import Run, open_run
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.engine import judge
@@ -137,4 +138,4 @@ def anything_to_record(root: str) -> bool:
         names = os.listdir(root)
     except OSError:
         return False
-    return any(name.startswith("checkpoint-") for name in names) or AUDIT_DIR in names
+    return any(map(is_rotated, names)) or AUDIT_DIR in names

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import QUARANTINE
+from audit.backend.names import is_left_by_save, is_rotated
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -91,7 +92,7 @@ def _trace(run: Run) -> str | None:
         return f"the ledger saw step {run.records.reached}, but there is no checkpoint any more"
     if run.records.unusable or run.records.edited:
         return f"there is no checkpoint, and the ledger cannot say whether there was one ({run.records.unusable or run.records.edited})"
-    left = sorted(name for name in run.entries if name.startswith(("checkpoint-", "tmp-checkpoint-")))
+    left = sorted(name for name in run.entries if is_left_by_save(name))
     if left:
         return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training"
     if _quarantined(run):
@@ -102,7 +103,7 @@ def _trace(run: Run) -> str | None:
 
 def _quarantined(run: Run) -> bool:
     try:
-        return any(entry.name.startswith("checkpoint-") for entry in run.storage.list(QUARANTINE))
+        return any(is_rotated(entry.name) for entry in run.storage.list(QUARANTINE))
     except OSError:
         return False
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
+from audit.backend.names import is_rotated
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate
@@ -68,7 +69,7 @@ def run_of(path: str) -> str:
         names = os.listdir(root)
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    if AUDIT_DIR not in names and not any(name.startswith("checkpoint-") for name in names):
+    if AUDIT_DIR not in names and not any(map(is_rotated, names)):
         raise AuditError(no_checkpoint(path, LocalStorage(root)))
     return root
 

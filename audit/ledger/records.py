@@ -1,11 +1,11 @@
 """What a run's ledger says when an audit begins: seals, remembered scans, batches, the step that was reached."""
 
 import os
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
+from audit.backend.names import step_of
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import FAILED, FINISHED, LEG, STOPPED, Timeline, timeline_of
 
@@ -183,5 +183,4 @@ def _steps_seen(observation: Mapping[str, Any]) -> set[int]:
 def _steps_of(names: Any) -> set[int]:
     """The steps of checkpoints by their names; what is no name of one is passed over."""
     texts = (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
-    found = (re.fullmatch(r"checkpoint-([0-9]{1,18})", text) for text in texts)
-    return {int(match[1]) for match in found if match is not None}
+    return {step for step in map(step_of, texts) if step is not None}

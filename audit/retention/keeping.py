@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from audit.backend.names import name_of
 from audit.errors import RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
@@ -78,7 +79,7 @@ def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, 
         name = (state.best_model_checkpoint or "").replace("\\", "/").rstrip("/").rpartition("/")[2]
         found[name] = f"the best according to {checkpoint.name}"
         if state.best_global_step:
-            found.setdefault(f"checkpoint-{state.best_global_step}", f"the best step according to {checkpoint.name}")
+            found.setdefault(name_of(state.best_global_step), f"the best step according to {checkpoint.name}")
     if by_metric and (logged := _best_logged(run, newest[-1])) is not None:
         found.setdefault(*logged)
     return found

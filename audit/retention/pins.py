@@ -5,13 +5,11 @@ rotates its last good state away. A pin costs no second copy of the bytes; while
 """
 
 import os
-import re
 from collections.abc import Iterator
 
 from audit.audit_dir import AUDIT_DIR, PINNED, aside, pinned_names, refuse_links
+from audit.backend.names import step_of
 from audit.errors import AuditError
-
-_CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})", re.ASCII)
 
 
 def pin(run: str, checkpoint: str) -> str:
@@ -46,8 +44,8 @@ def pin(run: str, checkpoint: str) -> str:
 def keep_apart(run: str, step: int) -> None:
     """Detach every pin of a step beyond ``step``: a training that goes on from there saves them anew. Raises AuditError."""
     for name in pinned_names(run):
-        found = _CHECKPOINT.fullmatch(name)
-        if found and int(found[1]) > step:
+        found = step_of(name)
+        if found is not None and found > step:
             detach(run, name)
 
 

@@ -6,12 +6,12 @@ counts as a known way back; killed between row and move, the run is simply furth
 """
 
 import os
-import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import QUARANTINE, free_name, make, refuse_links
+from audit.backend.names import order, without_number
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
@@ -22,8 +22,6 @@ from audit.storage import LINK
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger
-
-_PLACE = re.compile(r"(checkpoint-[0-9]+)(?:\.[0-9]+)?")
 
 
 class Candidate(NamedTuple):
@@ -157,11 +155,11 @@ def held(run: str, ledger: "Ledger | None" = None) -> tuple[Held, ...]:
     said = _said(ledger)
     found = []
     for place in names:
-        match = _PLACE.fullmatch(place)
+        name = without_number(place)
         path = os.path.join(home, place)
-        if match and os.path.isdir(path) and not os.path.islink(path):
-            found.append(Held(place, match[1], *said.get(place, ("", ""))))
-    return tuple(sorted(found, key=lambda item: (int(item.name[11:]), item.name, len(item.place), item.place)))
+        if name is not None and os.path.isdir(path) and not os.path.islink(path):
+            found.append(Held(place, name, *said.get(place, ("", ""))))
+    return tuple(sorted(found, key=lambda item: (order(item.name), len(item.place), item.place)))
 
 
 def wanted(run: str, names: Sequence[str]) -> tuple[Held, ...]:

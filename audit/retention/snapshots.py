@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
+from audit.backend.names import is_checkpoint, is_left_by_save
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -31,8 +32,7 @@ from audit.storage import DIRECTORY
 from audit.text import local_date
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_LEFT = re.compile(r"checkpoint-[0-9]+\.tmp")
-_ROTATED = ("checkpoint-", "tmp-checkpoint-")
+_SCRATCH = ".tmp"
 
 
 class Snapshot(NamedTuple):
@@ -97,7 +97,7 @@ def snapshot(
 
 def _check_place(run: str, dest: str) -> None:
     real, home = os.path.realpath(dest), os.path.realpath(run)
-    inside = next((part for part in real.split(os.sep) if re.fullmatch(r"checkpoint-[0-9]+", part)), None)
+    inside = next((part for part in real.split(os.sep) if is_checkpoint(part)), None)
     if inside is not None:
         raise RefusedError(f"{dest}: lies inside {inside}, and nothing is written inside a checkpoint")
     if real == home:
@@ -105,7 +105,7 @@ def _check_place(run: str, dest: str) -> None:
     if os.path.commonpath([real, home]) != home:
         return
     first = os.path.relpath(real, home).split(os.sep)[0]
-    if first.startswith(_ROTATED):
+    if is_left_by_save(first):
         raise RefusedError(f"{dest}: a trainer's rotation deletes {first}, as its name begins with checkpoint-")
     if first == AUDIT_DIR:
         raise RefusedError(f"{dest}: is where the audit keeps its own records; give another directory")
@@ -144,7 +144,7 @@ def _clear(dest: str) -> None:
             if os.path.islink(home) or not os.path.isdir(home):
                 continue
             for name in os.listdir(home):
-                if _LEFT.fullmatch(name):
+                if name.endswith(_SCRATCH) and is_checkpoint(name.removesuffix(_SCRATCH)):
                     shutil.rmtree(os.path.join(home, name))
     except (OSError, shutil.Error) as error:
         raise AuditError(f"{dest}: what an interrupted snapshot left cannot be deleted: {error}") from error
@@ -152,7 +152,7 @@ def _clear(dest: str) -> None:
 
 def _take(checkpoint: Checkpoint, seal: Seal, home: str, how: str, options: Options, plugins: Registry) -> str:
     """Copy aside, judge the copy there, and give it its name last; return the way of copying."""
-    scratch = os.path.join(home, f"{checkpoint.name}.tmp")
+    scratch = os.path.join(home, checkpoint.name + _SCRATCH)
     copy, target = os.path.join(scratch, checkpoint.name), os.path.join(home, checkpoint.name)
     directories = [path for path, entry in checkpoint.entries.items() if entry.kind == DIRECTORY]
     try:

@@ -5,6 +5,7 @@ import shutil
 from errno import ENOSPC
 
 from audit.audit_dir import TRASH, free_name, refuse_links
+from audit.backend.names import is_rotated
 from audit.errors import AuditError
 
 
@@ -42,4 +43,4 @@ def empty(root: str) -> int:
         os.rmdir(trash)
     except (OSError, shutil.Error) as error:
         raise AuditError(f"{trash}: cannot be emptied: {error}; the next call tries again") from error
-    return sum(name.startswith("checkpoint-") for name in names) or int(bool(names))
+    return sum(map(is_rotated, names)) or int(bool(names))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from audit.backend.names import name_of
 from audit.formats.damage import Damage
 from audit.formats.safetensors import read_safetensors
 from audit.formats.torch_archive import read_torch
@@ -54,7 +55,7 @@ def make_run(
 
 def make_checkpoint(plan: Plan, step: int, arguments: dict[str, Any] | None = None) -> str:
     """Write one checkpoint of a run, files in Trainer's order; return its path."""
-    checkpoint = os.path.join(plan.path, f"checkpoint-{step}")
+    checkpoint = os.path.join(plan.path, name_of(step))
     os.makedirs(checkpoint, exist_ok=True)
     files: dict[str, bytes] = _model_files(plan, step)
     files["training_args.bin"] = _arguments(plan, arguments or {})
@@ -124,7 +125,7 @@ def _state(plan: Plan, step: int) -> bytes:
         at = step - step % plan.save_steps
         if at:
             changes.update(best_global_step=at, best_metric=content.eval_loss(at))
-            changes["best_model_checkpoint"] = os.path.join(plan.path, f"checkpoint-{at}")
+            changes["best_model_checkpoint"] = os.path.join(plan.path, name_of(at))
     return trainer_state_text(step, content.history(plan, step), plan.max_steps, **changes)
 
 

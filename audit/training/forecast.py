@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from audit.backend.names import name_of
 from audit.backend.training import LegData, LegRequest, TrainingBackend
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan, Saves
@@ -227,7 +228,7 @@ class _Foresight(Session):
                 break  # what follows begins at a step that is not known
             self._books.record(row_of(found, self.processes))
             self._prove(found.batch, found.file.name, found.begun, last, found.examples)
-            step, checkpoint = last, f"checkpoint-{last}"
+            step, checkpoint = last, name_of(last)
         taken = {work.file.path for work in works}
         later = () if only_first else tuple(item.name for item in self._shelf.waiting() if item.path not in taken)
         return self._forecast(decision, works, later, refusal, resume)

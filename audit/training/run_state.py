@@ -1,12 +1,12 @@
 """Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.api import verify
 from audit.audit_dir import PINNED
+from audit.backend.names import step_written_to
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, open_run
@@ -23,8 +23,6 @@ from audit.retention.pins import put_back
 from audit.retention.quarantine import Candidate, isolate
 from audit.retention.trash import empty, place_for
 from audit.training.batch_log import Books
-
-_CHECKPOINT = re.compile(r"(?:tmp-)?checkpoint-([0-9]{1,18})")
 
 Say = Callable[[Mapping[str, Any]], None]
 
@@ -191,8 +189,8 @@ class Standing:
 
 
 def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:
-    found = _CHECKPOINT.fullmatch(entry.name)
-    return bool(found and int(found[1]) > step and not entry.is_dir(follow_symlinks=False))
+    found = step_written_to(entry.name)
+    return found is not None and found > step and not entry.is_dir(follow_symlinks=False)
 
 
 def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:

@@ -7,9 +7,9 @@ guard hands out. A kill at any moment leaves a state from which the next round g
 
 import math
 import os
-import re
 import time
 
+from audit.backend.names import step_of
 from audit.backend.training import BadData, LegFailed, LegResult, TrainingBackend
 from audit.errors import AuditError, ConfigError
 from audit.judging.proving import proving
@@ -28,7 +28,6 @@ from audit.training.run_state import Say, Standing, TrainRefused
 from audit.training.shelf import Shelf
 from audit.training.work import Work, row_of
 
-NAME = re.compile(r"checkpoint-([0-9]{1,18})")
 KEPT_LOSSES = 200
 
 
@@ -69,7 +68,7 @@ class Session:
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
-        return any(NAME.fullmatch(name) for name in os.listdir(self.config.run))
+        return any(step_of(name) is not None for name in os.listdir(self.config.run))
 
     def next(self) -> Work | None:
         """Return the leg to train now, None where no file waits. Raises TrainRefused, AuditError."""

@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
+from audit.backend.names import is_rotated
 from audit.errors import AuditError
 from audit.text import local_date
 from audit.training.inbox import DataFile, InboxGone, waiting
@@ -85,7 +86,7 @@ class Watcher:
         if self._trained is not None:
             return False
         try:
-            taken = any(name.startswith("checkpoint-") for name in os.listdir(os.path.join(self._snapshots, day)))
+            taken = any(map(is_rotated, os.listdir(os.path.join(self._snapshots, day))))
         except OSError:
             return False
         if taken:

@@ -23,10 +23,6 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
 
-# transformers.trainer_utils._re_checkpoint, but ASCII digits only: Python's int() reads others too, Trainer's own
-# writer never makes them.
-CHECKPOINT = re.compile(r"checkpoint-([0-9]{1,18})", re.ASCII)
-
 SHARD = re.compile(r"(model|pytorch_model)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)", re.ASCII)
 RNG_OF_RANK = re.compile(r"rng_state_([0-9]{1,6})\.pth", re.ASCII)
 

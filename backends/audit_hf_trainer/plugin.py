@@ -5,11 +5,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from audit.backend.layout import Backend, Layout
+from audit.backend.names import step_of
 from audit.backend.training import LegRequest, LegResult, Size, Team, Tell, TrainingBackend
 from audit.hookspecs import hookimpl
 from audit.storage import DIRECTORY, Entry
 from audit_hf_trainer.layout import lay_out
-from audit_hf_trainer.names import ARGUMENTS, CHECKPOINT, STATE
+from audit_hf_trainer.names import ARGUMENTS, STATE
 
 
 class HFTrainer:
@@ -24,8 +25,7 @@ class HFTrainer:
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is the one that Trainer resumes by."""
-        found = CHECKPOINT.fullmatch(name)
-        return int(found[1]) if found else None
+        return step_of(name)
 
     def recognises(self, entries: Mapping[str, Entry]) -> bool:
         """Say whether a run's root holds a checkpoint directory, or the state or arguments that Trainer leaves there."""

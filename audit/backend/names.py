@@ -1,0 +1,74 @@
+"""``checkpoint-N`` <-> N: the name that Trainer gives a checkpoint's directory, and how its rotation recognises one.
+
+``transformers.trainer_utils``: ``PREFIX_CHECKPOINT_DIR`` is the prefix, ``_re_checkpoint`` what a resume finds,
+``rotate_checkpoints`` deletes by the glob ``checkpoint-*``.
+"""
+
+import re
+
+PREFIX = "checkpoint-"
+TEMPORARY_PREFIX = "tmp-checkpoint-"
+"""An older Trainer saved under this name and renamed the directory when it was complete."""
+
+_NAME = re.compile(r"checkpoint-([0-9]+)")
+_LONGEST_STEP = 18
+"""Digits: a step that fits in 63 bits. Longer ones are made up, and SQLite and numpy could not hold them."""
+
+
+def name_of(step: int) -> str:
+    """Return the name of the checkpoint of a step."""
+    return f"{PREFIX}{step}"
+
+
+def step_of(name: str) -> int | None:
+    """Return N of ``checkpoint-N``, else None; ASCII digits only, at most 18."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
+
+
+def step_of_path(path: str) -> int | None:
+    """Return N of a path, of any system, that ends with ``checkpoint-N``, else None."""
+    return step_of(path.replace("\\", "/").rstrip("/").rpartition("/")[2])
+
+
+def step_written_to(name: str) -> int | None:
+    """Return N of a directory that a save of step N writes to, under its own name or the temporary one, else None."""
+    return step_of(name.removeprefix("tmp-") if name.startswith(TEMPORARY_PREFIX) else name)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a directory of this name is meant as a checkpoint: any number of digits.
+
+    For what the user names and for where nothing is written: a directory with a step of 30 digits is still
+    no place for files of somebody else, though no trainer resumes from it.
+    """
+    return _NAME.fullmatch(name) is not None
+
+
+def order(name: str) -> tuple[int, str]:
+    """Return a key that sorts checkpoints by step, of any number of digits; other names come first."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else -1, name
+
+
+def is_rotated(name: str) -> bool:
+    """Whether the rotation of a trainer takes a directory of this name for one of its own and deletes it in its turn.
+
+    Also the sign that something was trained in a directory: ``checkpoint-best`` counts.
+    """
+    return name.startswith(PREFIX)
+
+
+def is_left_by_save(name: str) -> bool:
+    """Whether a save, finished or not, leaves a directory of this name."""
+    return name.startswith((PREFIX, TEMPORARY_PREFIX))
+
+
+def without_number(place: str) -> str | None:
+    """Return the name of a checkpoint that was moved to a free name: ``checkpoint-300`` of ``checkpoint-300.1``.
+
+    None if it is no checkpoint; see :func:`audit.audit_dir.free_name`.
+    """
+    name, dot, number = place.partition(".")
+    fits = is_checkpoint(name) and (not dot or (number.isascii() and number.isdigit()))
+    return name if fits else None
