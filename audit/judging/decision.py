@@ -73,6 +73,8 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
             "name a checkpoint of the one you mean with --lineage",
             (),
         )
+    if limits.strict and (problem := run.records.edited or run.records.lost):
+        return Decision(None, None, False, f"{problem}; --strict does not go by an edited history", ())
     progress = max([run.records.reached, *(item.step for item in run.checkpoints if _counts(item, lineage, run))])
     skipped: list[Skipped] = []
     passed: list[Skipped] = []

@@ -1,7 +1,7 @@
 """The guard: judge a run, decide what to resume from, record the decision."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED
@@ -11,6 +11,7 @@ from audit.judging.auditor import Auditor, Judged, Progress, anything_to_record
 from audit.judging.decision import Decision, Limits, decide
 from audit.judging.memory import KEY, keep, recall
 from audit.judging.recording import record_decision, record_observation
+from audit.judging.resume import crashes
 from audit.ledger.records import Records, read_records
 from audit.manager import Registry
 from audit.options import Options
@@ -51,11 +52,13 @@ def consult(
     try:
         known = _recalled(path, auditor, records, limits)
         run, report = known or auditor.judge(path, records, progress)
-        if report.crashed:
+        decided = _newest(run) if known else decide(run, (*report.findings, *crashes(report)), limits)
+        decision = _or_pinned(decided, run, limits, auditor)
+        if report.crashed and decision.checkpoint is None:
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
-        decided = _newest(run) if known else decide(run, report.findings, limits)
-        decision = _unless(_or_pinned(decided, run, limits, auditor), veto)
+        decision = _unless(decision, veto)
+        report = report._replace(notes=(*report.notes, *_ledger_notes(records)))
         report = record_observation(run, report, ledger, prove=not auditor.options.select and not known)
         if not known:
             keep(run, auditor.rules, auditor.options, report, ledger)
@@ -69,6 +72,13 @@ def consult(
 def _unless(decision: Decision, veto: Veto | None) -> Decision:
     reason = veto(decision) if veto is not None and decision.refusal is None else None
     return decision if reason is None else Decision(None, None, False, reason, decision.skipped)
+
+
+def _ledger_notes(records: Records) -> Iterator[str]:
+    """Say that seals and the steps reached before are not known: the files are then judged by themselves."""
+    problem = records.edited or records.unusable or records.lost
+    if problem:
+        yield f"{problem}; what it says of seals and of the steps reached before is not used"
 
 
 def _newest(run: Run) -> Decision:
@@ -93,7 +103,7 @@ def _or_pinned(decision: Decision, run: Run, limits: Limits, auditor: Auditor) -
     if judged is None:
         return decision
     pins, report = judged
-    pinned = decide(pins, report.findings, Limits())
+    pinned = decide(pins, (*report.findings, *crashes(report)), Limits())
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
         return decision
     progress = max(

@@ -61,11 +61,14 @@ def record_start(run: str, step: int) -> None:
         ledger.close()
 
 
-def seal(checkpoint: Checkpoint, ledger: "Ledger") -> None:
-    """Take the seal of a checkpoint that was read at full depth. Raises LedgerError."""
+def seal(checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False) -> None:
+    """Take the seal of a checkpoint that was read at full depth. Raises LedgerError.
+
+    A ``durable`` one is on the disk when this returns, with all rows before it.
+    """
     scans = {path: scan for path, scan in checkpoint.scan.items() if not scan.error}
     newest = max((checkpoint.entries[path].mtime_ns for path in scans), default=0)
-    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, newest, scans))
+    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, newest, scans), durable)
     remember(checkpoint, ledger)
 
 
@@ -92,12 +95,13 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove:
             "checkpoints": [item.name for item in run.checkpoints],
         },
     )
-    if report.depth == "full" and prove:
-        for checkpoint in run.judged:
-            if not provable(checkpoint, report):
-                continue
-            if checkpoint.optional("seal") is None:
-                seal(checkpoint, ledger)
+    if report.depth == "full" and prove and not run.records.lost:  # a seal now would hide that one is missing
+        proven = [item for item in run.judged if provable(item, report)]
+        new = [item for item in proven if item.optional("seal") is None]
+        for checkpoint in proven:
+            if checkpoint in new:
+                # A pin may follow: after a power failure it must not be there without its seal.
+                seal(checkpoint, ledger, durable=checkpoint is new[-1])
                 sealed.add(checkpoint.name)
             elif any(scan.bytes_read for scan in checkpoint.scan.values()):
                 remember(checkpoint, ledger)

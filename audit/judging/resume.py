@@ -46,9 +46,31 @@ def resume_from(run: Run, findings: Sequence[Finding]) -> str | None:
     return None
 
 
+def crashes(report: Report) -> tuple[Finding, ...]:
+    """Return a finding that blocks for every rule that crashed: what it was to judge is not known to be resumable.
+
+    One over the whole run blocks every checkpoint. The fault is ours, so the message says what to send.
+    """
+    return tuple(
+        Finding(
+            item.rule,
+            Severity.ERROR,
+            item.checkpoint,
+            None,
+            f"a rule of checkpoint-audit crashed on it ({item.reason}); please report this, with the output of "
+            "audit verify --format json",
+            None,
+            None,
+            "Resume from another checkpoint until the rule is repaired.",
+            blocks_resume=True,
+        )
+        for item in report.crashed
+    )
+
+
 def provable(checkpoint: Checkpoint, report: Report) -> bool:
-    """Whether a full-depth verification proved it: resumable, and no error stands against it."""
-    if report.crashed:
+    """Whether a full-depth verification proved it: resumable, no error against it, and every rule could judge it."""
+    if any(item.checkpoint in (checkpoint.name, None) for item in report.crashed):
         return False
     errors = (item for item in report.findings if item.checkpoint == checkpoint.name)
     return resumable(checkpoint, report.findings) and not any(item.severity is Severity.ERROR for item in errors)

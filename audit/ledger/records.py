@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import step_of
+from audit.ledger.losses import lost_rows
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import FAILED, FINISHED, LEG, STOPPED, Timeline, timeline_of
 
@@ -18,7 +19,7 @@ class Records(NamedTuple):
 
     ``batches`` are those of ``audit train``. ``told`` is the step at which the last leg of a training ended early, as far as
     it was heard of, 0 where something was begun since; ``ever`` the highest step of all times, whatever was given up later.
-    ``quarantined`` are the steps of checkpoints that were moved aside.
+    ``lost`` says what shows that rows are missing. ``quarantined`` are the steps of checkpoints that were moved aside.
     ``unusable`` says why the ledger could not be used, ``edited`` that its rows are not what was written, ``unwritable``
     that nothing can be added to it. ``pruned`` holds the steps of checkpoints that somebody asked to remove; ``snapshot``
     says that this is a copy of one checkpoint of another run.
@@ -37,6 +38,7 @@ class Records(NamedTuple):
     told: int = 0
     ever: int = 0
     quarantined: frozenset[int] = frozenset()
+    lost: str | None = None
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
@@ -51,15 +53,18 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
     try:
         ledger = open_ledger(run, write)
     except LedgerUnwritableError as error:
-        return Records(unwritable=str(error)), None  # a read-only run without a ledger is nothing to worry about
+        return Records(
+            unwritable=str(error), lost=lost_rows(run, (), ())
+        ), None  # a read-only run without a ledger is nothing to worry about
     except LedgerError as error:
         return Records(unusable=str(error)), None
     if ledger is None:
-        return Records(), None
+        return Records(lost=lost_rows(run, (), ())), None
     unwritable = f"{ledger.path}: cannot be written" if write and not ledger.writable else None
     try:
         rows = ledger.rows()
-        scans = vouched(rows, ledger.scans())
+        remembered = ledger.scans()
+        scans = vouched(rows, remembered)
     except LedgerEditedError as error:
         ledger.close()
         return Records(edited=str(error)), None
@@ -79,6 +84,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         told=told_by(rows),
         ever=max((_step_in(row.content, "step") or 0 for row in rows if row.kind == "observation"), default=0),
         quarantined=quarantined_by(rows),
+        lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}),
     )
     if not write or not ledger.writable:
         ledger.close()

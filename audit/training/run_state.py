@@ -42,6 +42,9 @@ class Standing:
     def guard(self, timeline: Timeline) -> tuple[int, str | None]:
         """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
         guarded = self._consulted()
+        if guarded.report.crashed:  # our own fault is no reason to give up steps that were trained
+            crash = guarded.report.crashed[0]
+            raise AuditError(f"rule {crash.rule} crashed, so nothing is trained: {crash.reason}; please report this")
         self._known = _of_run(guarded.report)
         decision = guarded.decision
         if decision.refusal is not None and self.clear_torn(timeline, 0):

@@ -52,6 +52,8 @@ class Watch:
         # Nothing is recorded: that a training asked is neither a verification nor a step back.
         guarded = consult(run, Limits(), self._options._replace(ledger=False), registry=self._plugins)
         decision, report = guarded
+        for outcome in report.crashed:
+            LOG.warning("%s: rule %s crashed: %s; please report this", run, outcome.rule, outcome.reason)
         if step == 0 and not decision.fresh and not self._fresh:
             self._guarded = guarded
             if decision.checkpoint is None:

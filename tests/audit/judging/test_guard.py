@@ -11,11 +11,14 @@ import pytest
 import audit
 from audit.api import verify
 from audit.errors import AuditError
+from audit.facts.checkpoint import Checkpoint
 from audit.judging.decision import Decision, Limits, ResumeRefused
 from audit.judging.guard import Guarded, consult
+from audit.manager import load
 from audit.options import Options
 from audit.retention.pins import pin
 from audit.testing.runs import edit_state, make_run
+from tests.audit.seals import execute
 
 SETTLED = Options(settle_seconds=0)
 
@@ -296,8 +299,6 @@ def test_one_checkpoint_instead_of_the_run_is_a_mistake_of_the_caller(run: str) 
 
 
 def test_nothing_is_handed_out_on_the_word_of_a_rule_that_crashed(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.manager import load
-
     registry = load()
     rule = next(rule for rule in registry.rules if rule.id == "files/missing-optimizer")
 
@@ -307,6 +308,45 @@ def test_nothing_is_handed_out_on_the_word_of_a_rule_that_crashed(run: str, monk
     broken = registry._replace(rules=(rule._replace(function=crash),))
     with pytest.raises(AuditError, match="rule files/missing-optimizer crashed, so nothing is handed out"):
         consult(run, registry=broken)
+
+
+def test_the_guard_passes_over_the_checkpoint_that_a_rule_crashed_on(run: str) -> None:
+    registry = load()
+    rule = next(rule for rule in registry.rules if rule.id == "files/missing-optimizer")
+
+    def crash(checkpoint: Checkpoint, *_: object) -> Any:
+        if checkpoint.step == 300:
+            raise KeyError("x")
+        return iter(())
+
+    broken = registry._replace(rules=(rule._replace(function=crash),))
+
+    decision = consult(run, registry=broken).decision
+
+    assert (decision.checkpoint, names(decision)) == ("checkpoint-200", ["checkpoint-300"])
+    assert "a rule of checkpoint-audit crashed on it (KeyError: 'x'" in decision.skipped[0].reason
+    assert (
+        "report this, with the output of audit verify --format json (files/missing-optimizer)"
+        in decision.skipped[0].reason
+    )
+    with pytest.raises(AuditError, match="crashed, so nothing is handed out"):
+        consult(run, Limits(strict=True), registry=broken)
+
+
+@pytest.mark.parametrize("damage", ["edit", "overwrite"])
+def test_a_ledger_that_is_not_used_is_said_and_strict_refuses_an_edited_one(run: str, damage: str) -> None:
+    verify(run, SETTLED)
+    if damage == "edit":
+        execute(run, "DELETE FROM rows WHERE number = 2")
+    else:
+        Path(run, ".audit", "ledger.db").write_bytes(b"garbage")
+
+    decision, report = consult(run, options=SETTLED)
+
+    assert decision.checkpoint == "checkpoint-300"
+    assert any("is not used" in note for note in report.notes)
+    refusal = decided(run, strict=True).refusal
+    assert ("the history was edited" in (refusal or "")) is (damage == "edit")
 
 
 # -- from Python ------------------------------------------------------------------------------------------------

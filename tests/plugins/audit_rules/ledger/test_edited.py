@@ -50,7 +50,7 @@ def test_an_untouched_ledger_is_no_finding(run: str) -> None:
     assert outcome(run, RULE).outcome is Outcome.PASS
 
 
-def test_rows_cut_off_at_the_end_cannot_be_noticed(run: str) -> None:
+def test_rows_cut_off_at_the_end_leave_the_chain_whole(run: str) -> None:
     execute(run, "DELETE FROM rows WHERE number = (SELECT max(number) FROM rows)")
 
     assert check(run, RULE) == []

@@ -1,0 +1,57 @@
+"""Rows that a ledger has lost: cut off at its end, or gone with a ledger that was deleted and begun anew.
+
+The chain of digests shows a row that was changed or taken out of the middle. What was cut off at the end it cannot show;
+what the audit left elsewhere in ``.audit`` can.
+"""
+
+import os
+import re
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from audit.audit_dir import LEDGER, SEALS, pinned_names
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from audit.ledger.store import Row
+
+_SEAL_FILE = re.compile(r"(checkpoint-[0-9]{1,18})\.(b3|sha256|sig)")
+_PIN = re.compile(r"checkpoint-[0-9]{1,18}")
+
+
+def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str]) -> str | None:
+    """Say what shows that rows are missing, None if nothing does.
+
+    ``scanned`` are the names under which scans are remembered: each time a row says so. A pin and a file of checksums or
+    a signature are made only of a checkpoint whose seal is a row.
+    """
+    path = os.path.join(run, LEDGER)
+    sealed = {row.content.get("checkpoint") for row in rows if row.kind == "seal"}
+    remembered = {row.content.get("checkpoint") for row in rows if row.kind == "scans"}
+    for name in sorted(_pins(run) - sealed):
+        return f"{path}: rows are missing: {name} is pinned, but no seal of it is recorded"
+    for name in sorted(_sealed_outside(run) - sealed):
+        return f"{path}: rows are missing: .audit/seals has {name}, but no seal of it is recorded"
+    for name in sorted(set(scanned) - remembered):
+        what = f"a scan of {name}" if name else "a judgement"
+        return f"{path}: rows are missing: {what} is remembered, but no row says so"
+    return None
+
+
+def _pins(run: str) -> set[str]:
+    try:
+        return {name for name in pinned_names(run) if _PIN.fullmatch(name)}
+    except AuditError:
+        return set()
+
+
+def _sealed_outside(run: str) -> set[str]:
+    home = os.path.join(run, SEALS)
+    try:
+        if os.path.islink(home):
+            return set()
+        with os.scandir(home) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+    except OSError:
+        return set()
+    return {found[1] for name in names if (found := _SEAL_FILE.fullmatch(name))}
