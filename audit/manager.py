@@ -53,6 +53,8 @@ class Registry(NamedTuple):
 
     def reporter(self, name: str) -> hookspecs.Reporter:
         """Return the reporter of this format; raises AuditError with the formats there are."""
+        if not self.reporters:
+            raise AuditError("no output format is installed; reinstall checkpoint-audit")
         if name not in self.reporters:
             raise AuditError(f"no format is named '{name}'; there are: {', '.join(self.reporters)}")
         return self.reporters[name]
@@ -70,15 +72,12 @@ class Registry(NamedTuple):
 
 
 def load(extra: Iterable[Any] = ()) -> Registry:
-    """Load the built-in reporters, every installed plugin of the entry-point group, and ``extra`` objects.
+    """Load every installed plugin of the entry-point group, the built-in ones among them, and ``extra`` objects.
 
-    Raises PluginError, naming the plugin, where one cannot be imported or two claim the same name.
+    Raises PluginError, naming the plugin, if one cannot be imported or two claim the same name.
     """
-    from audit.reporters import plugin as reporters
-
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(hookspecs)
-    manager.register(reporters, "reporters")
     for name, module in sorted(_entry_points()):
         try:
             manager.register(_import(module), name)

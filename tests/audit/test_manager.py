@@ -34,6 +34,7 @@ def test_the_built_in_plugins_come_through_entry_points() -> None:
 
     assert [backend.name for backend in registry.backends] == ["hf-trainer"]
     assert {"console", "json"} <= registry.reporters.keys()
+    assert {"hf_trainer", "reporters", "rules"} <= {name for name, _ in registry.plugins.list_name_plugin()}
     assert "files/missing-optimizer" in {rule.id for rule in registry.rules}
 
 
@@ -73,3 +74,9 @@ def test_a_misspelt_hook_is_refused() -> None:
 def test_a_name_with_a_typo_gets_a_suggestion() -> None:
     with pytest.raises(AuditError, match="did you mean 'files/missing-optimizer'"):
         load().rule("files/mising-optimizer")
+
+
+def test_without_the_reporters_entry_point_the_installation_is_named() -> None:
+    stale = load()._replace(reporters={})
+    with pytest.raises(AuditError, match="no output format is installed; reinstall checkpoint-audit"):
+        stale.reporter("console")
