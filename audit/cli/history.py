@@ -11,8 +11,9 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
 from audit.facts.run import locate
+from audit.ledger.events import FINISHED, RETIRED
 from audit.ledger.records import read_records
-from audit.ledger.timeline import FINISHED, RETIRED, Batch, SetAside, Timeline
+from audit.ledger.timeline import Batch, SetAside, Timeline
 from audit.text import plain
 
 EXAMPLES = (
@@ -64,7 +65,7 @@ def _document(run: str, found: Timeline) -> dict[str, Any]:
 def _trained(found: Timeline) -> str:
     if not found.batches:
         return ""
-    given_up = {segment.batch for segment in found.segments if segment.over}
+    given_up = {leg.batch for leg in found.legs if leg.over}
     heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED", "DURATION", "")
     rows = [
         (

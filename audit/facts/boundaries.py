@@ -74,7 +74,7 @@ def boundaries_of(lineage: Sequence["Checkpoint"], batches: Timeline = Timeline(
     if not lineage:
         return ()
     guessed = _guessed(lineage)
-    if not batches.segments:
+    if not batches.legs:
         return guessed
     known = {boundary.step: boundary for boundary in _told(batches)}
     near = 2 * _interval(lineage[-1].history)
@@ -90,13 +90,13 @@ def boundaries_of(lineage: Sequence["Checkpoint"], batches: Timeline = Timeline(
 def _told(batches: Timeline) -> Iterator[Boundary]:
     """Where the legs of the ledger begin; the run's own beginning is none."""
     before = None
-    for segment in batches.segments:
-        new = before is None or before.batch != segment.batch
-        if segment.first_step > 0:
-            counted = segment.examples_per_step is not None
-            reason = f"batch {segment.file} {'begins' if new else 'goes on'}"
-            yield Boundary(segment.first_step, reason, new, counted)
-        before = segment
+    for leg in batches.legs:
+        new = before is None or before.batch != leg.batch
+        if leg.first_step > 0:
+            counted = leg.examples_per_step is not None
+            reason = f"batch {leg.file} {'begins' if new else 'goes on'}"
+            yield Boundary(leg.first_step, reason, new, counted)
+        before = leg
 
 
 def _covered(batches: Timeline, step: int) -> bool:

@@ -13,8 +13,9 @@ from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
 from audit.judging.recording import record_observation
 from audit.judging.resume import newest_lineage, provable
+from audit.ledger.events import SealedFile
 from audit.ledger.records import read_records
-from audit.ledger.seals import Seal, SealedFile
+from audit.ledger.seals import Seal
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report

@@ -11,8 +11,8 @@ from audit.facts.spans import spans_of
 from audit.findings import Severity
 from audit.judging.decision import Decision
 from audit.judging.resume import provable
+from audit.ledger import events
 from audit.ledger.scans import scan_text, stamp_of
-from audit.ledger.seals import content_of
 from audit.report import Report
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def record_decision(decision: Decision, run: Run, report: Report, ledger: "Ledge
         return report
     if any(note.startswith(NOT_RECORDED) for note in report.notes):
         return report  # once is enough: a locked ledger is waited for
-    content = {"checkpoint": decision.checkpoint, "step": decision.step or 0, "fresh": decision.fresh}
-    problem = _try(lambda: ledger.append("guard", content))
+    event = events.GuardDecision(decision.checkpoint, decision.step or 0, decision.fresh)
+    problem = _try(lambda: ledger.append(event))
     return report._replace(notes=(*report.notes, NOT_RECORDED + problem)) if problem else report
 
 
@@ -57,7 +57,7 @@ def record_start(run: str, step: int) -> None:
 
     _, ledger = read_records(run, True)
     if ledger is not None:
-        _try(lambda: ledger.append("start", {"step": step}))
+        _try(lambda: ledger.append(events.Start(step)))
         ledger.close()
 
 
@@ -68,7 +68,8 @@ def seal(checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False) -> Non
     """
     scans = {path: scan for path, scan in checkpoint.scan.items() if not scan.error}
     newest = max((checkpoint.entries[path].mtime_ns for path in scans), default=0)
-    ledger.append("seal", content_of(checkpoint.name, checkpoint.step, newest, scans), durable)
+    files = {path: events.SealedFile(scan.size, scan.digest) for path, scan in scans.items()}
+    ledger.append(events.SealTaken(checkpoint.name, checkpoint.step, newest, files), durable)
     remember(checkpoint, ledger)
 
 
@@ -85,15 +86,14 @@ def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
 
 def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:
     ledger.append(
-        "observation",
-        {
-            "step": max((item.step for item in run.checkpoints if item.complete), default=None),
-            "verdict": report.verdict,
-            "depth": report.depth,
-            "errors": report.count(Severity.ERROR),
-            "warnings": report.count(Severity.WARNING),
-            "checkpoints": [item.name for item in run.checkpoints],
-        },
+        events.Observation(
+            step=max((item.step for item in run.checkpoints if item.complete), default=None),
+            verdict=report.verdict,
+            depth=report.depth,
+            errors=report.count(Severity.ERROR),
+            warnings=report.count(Severity.WARNING),
+            checkpoints=[item.name for item in run.checkpoints],
+        )
     )
     if report.depth == "full" and prove and not run.records.lost:  # a seal now would hide that one is missing
         proven = [item for item in run.judged if provable(item, report)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from audit.audit_dir import LEDGER, SEALS, pinned_names
 from audit.errors import AuditError
+from audit.ledger.events import ScansRemembered, SealTaken
 
 if TYPE_CHECKING:
     from audit.ledger.store import Row
@@ -26,8 +27,8 @@ def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str]) -> st
     a signature are made only of a checkpoint whose seal is a row.
     """
     path = os.path.join(run, LEDGER)
-    sealed = {row.content.get("checkpoint") for row in rows if row.kind == "seal"}
-    remembered = {row.content.get("checkpoint") for row in rows if row.kind == "scans"}
+    sealed = {row.event.checkpoint for row in rows if isinstance(row.event, SealTaken)}
+    remembered = {row.event.checkpoint for row in rows if isinstance(row.event, ScansRemembered)}
     for name in sorted(_pins(run) - sealed):
         return f"{path}: rows are missing: {name} is pinned, but no seal of it is recorded"
     for name in sorted(_sealed_outside(run) - sealed):

@@ -1,14 +1,15 @@
 """What a run's ledger says when an audit begins: seals, remembered scans, batches, the step that was reached."""
 
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import step_of
+from audit.ledger import events
 from audit.ledger.losses import lost_rows
 from audit.ledger.seals import Seal, seals_of
-from audit.ledger.timeline import FAILED, FINISHED, LEG, STOPPED, Timeline, timeline_of
+from audit.ledger.timeline import Timeline, timeline_of
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger, Row
@@ -71,18 +72,18 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
     except LedgerError as error:
         ledger.close()
         return Records(unusable=str(error)), None
-    observed = sum(row.kind == "observation" for row in rows)
+    seen = [row.event for row in rows if isinstance(row.event, events.Observation)]
     records = Records(
         seals=seals_of(rows),
         scans=scans,
         reached=reached_by(rows),
-        observed=observed,
+        observed=len(seen),
         unwritable=unwritable,
         pruned=pruned_of(rows),
-        snapshot=_is_snapshot(rows),
+        snapshot=any(isinstance(row.event, events.SnapshotTaken) for row in rows),
         batches=timeline_of(rows),
         told=told_by(rows),
-        ever=max((_step_in(row.content, "step") or 0 for row in rows if row.kind == "observation"), default=0),
+        ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}),
     )
@@ -98,7 +99,8 @@ def vouched(
     """Return the remembered scans whose digest the chain of rows holds: nobody slips in one of another file."""
     from audit.ledger.store import scans_digest
 
-    told = {row.content.get("checkpoint"): row.content.get("digest") for row in rows if row.kind == "scans"}
+    remembered = (row.event for row in rows if isinstance(row.event, events.ScansRemembered))
+    told = {event.checkpoint: event.digest for event in remembered}
     by_checkpoint: dict[str, dict[str, tuple[str, str]]] = {}
     for (checkpoint, file), scan in scans.items():
         by_checkpoint.setdefault(checkpoint, {})[file] = scan
@@ -108,12 +110,7 @@ def vouched(
 
 def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:
     """Return the steps of the checkpoints that ``audit prune`` removed."""
-    steps = (row.content.get("pruned") for row in rows if row.kind == "pruned")
-    return frozenset(step for step in steps if isinstance(step, int) and not isinstance(step, bool))
-
-
-def _is_snapshot(rows: "tuple[Row, ...]") -> bool:
-    return any(row.kind == "snapshot" for row in rows)
+    return frozenset(row.event.step for row in rows if isinstance(row.event, events.Pruned))
 
 
 def reached_by(rows: "tuple[Row, ...]") -> int:
@@ -125,24 +122,24 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
     as it is there: its step is not reached again by being seen.
     """
     reached = 0
-    seen: Mapping[str, Any] = {}
+    seen = events.Observation(None, "", "", 0, 0, ())
     given_up: set[int] = set()
     for row in rows:
-        if row.kind == "observation":
-            seen = row.content
-            given_up = given_up and given_up & _steps_seen(seen)
-            step = _step_in(seen, "step")
-            if step is not None and step not in given_up:
-                reached = max(reached, step)
+        event = row.event
+        if isinstance(event, events.Observation):
+            seen = event
+            given_up = given_up and given_up & _steps_of(seen.checkpoints)
+            if seen.step is not None and seen.step not in given_up:
+                reached = max(reached, seen.step)
             continue
-        back = _way_back(row)
+        back = _way_back(event)
         if back is not None:
             reached = back
-            whole = _step_in(seen, "step") or 0  # a save beyond it went on while the guard looked
-            left = _steps_seen(seen) if row.kind in ("batch", "start") else ()
-            given_up = {step for step in left if back < step <= whole}
-        elif row.kind == "batch" and row.content.get("event") == FINISHED:
-            reached = max(reached, _step_in(row.content, "last_step") or 0)
+            whole = seen.step or 0  # a save beyond it went on while the guard looked
+            begins = isinstance(event, events.LegBegun | events.Start)
+            given_up = {step for step in _steps_of(seen.checkpoints) if back < step <= whole} if begins else set()
+        elif isinstance(event, events.Finished):
+            reached = max(reached, event.last_step or 0)
     return reached
 
 
@@ -150,11 +147,10 @@ def told_by(rows: "tuple[Row, ...]") -> int:
     """Return the step at which the last leg of a training failed or was stopped, 0 where something was begun since."""
     told = 0
     for row in rows:
-        if _way_back(row) is not None:
+        if _way_back(row.event) is not None:
             told = 0
         elif row.kind == "batch":
-            early = row.content.get("event") in (STOPPED, FAILED)
-            told = (_step_in(row.content, "step") or 0) if early else 0
+            told = (row.event.step or 0) if isinstance(row.event, events.Stopped | events.Failed) else 0
     return told
 
 
@@ -162,31 +158,19 @@ def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
     """Return the steps of checkpoints that were moved into quarantine and not back."""
     found: set[int] = set()
     for row in rows:
-        if row.kind == "quarantine":
-            steps = _steps_of([row.content.get("checkpoint")])
-            found = found | steps if row.content.get("action") == "moved" else found - steps
+        if isinstance(row.event, events.Quarantined):
+            steps = _steps_of([row.event.checkpoint])
+            found = found | steps if row.event.action == "moved" else found - steps
     return frozenset(found)
 
 
-def _way_back(row: "Row") -> int | None:
-    """The step that a row sets anew, None where it sets none."""
-    if row.kind in ("guard", "quarantine", "start"):
-        return _step_in(row.content, "step")
-    if row.kind == "batch" and row.content.get("event") == LEG:
-        return _step_in(row.content, "first_step")
-    return None
+def _way_back(event: events.Event | None) -> int | None:
+    """The step that an event sets anew, None where it sets none."""
+    if isinstance(event, events.GuardDecision | events.Quarantined | events.Start):
+        return event.step
+    return event.first_step if isinstance(event, events.LegBegun) else None
 
 
-def _step_in(content: Mapping[str, Any], key: str) -> int | None:
-    step = content.get(key)
-    return step if isinstance(step, int) and not isinstance(step, bool) and step >= 0 else None
-
-
-def _steps_seen(observation: Mapping[str, Any]) -> set[int]:
-    return _steps_of(observation.get("checkpoints"))
-
-
-def _steps_of(names: Any) -> set[int]:
+def _steps_of(names: Iterable[str]) -> set[int]:
     """The steps of checkpoints by their names; what is no name of one is passed over."""
-    texts = (name for name in names if isinstance(name, str)) if isinstance(names, list) else ()
-    return {step for step in map(step_of, texts) if step is not None}
+    return {step for step in map(step_of, names) if step is not None}

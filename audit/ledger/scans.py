@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from sys import float_info
 from typing import TYPE_CHECKING
 
-from audit.ledger.seals import SealedFile
+from audit.ledger.events import SealedFile
 from audit.scan import FileScan, Span, SpanScan
 
 if TYPE_CHECKING:

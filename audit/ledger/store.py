@@ -11,10 +11,12 @@ import sqlite3
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from audit.audit_dir import LEDGER
 from audit.errors import AuditError
+from audit.ledger.events import Event, ScansRemembered, event_of
 from audit.text import utc_time
 
 VERSION = 1
@@ -42,16 +44,20 @@ _SCHEMA = {
 }
 
 
-class Row(NamedTuple):
-    """One entry; ``time`` is UTC in ISO 8601.
-
-    ``kind`` is observation, start, seal, scans, guard, quarantine, pruned, snapshot or batch.
-    """
-
+class _Row(NamedTuple):
     number: int
     time: str
     kind: str
     content: Mapping[str, Any]
+
+
+class Row(_Row):
+    """One entry; ``time`` is UTC in ISO 8601. ``kind`` and ``content`` are as written; :attr:`event` is what they say."""
+
+    @cached_property
+    def event(self) -> Event | None:
+        """What the row records, read once; None for a row of another shape."""
+        return event_of(self.kind, self.content)
 
 
 class LedgerError(AuditError):
@@ -99,8 +105,8 @@ class Ledger:
                 found.append(Row(number, moment, kind, document))
         return tuple(found)
 
-    def append(self, kind: str, content: Mapping[str, Any], durable: bool = False) -> None:
-        """Add one row. Several processes may do so at once. Raises LedgerError (full disk, read-only).
+    def append(self, event: Event, durable: bool = False) -> None:
+        """Add the row of an event. Several processes may do so at once. Raises LedgerError (full disk, read-only).
 
         A ``durable`` one is on the disk when this returns: it outlives a power failure, too.
         """
@@ -109,12 +115,13 @@ class Ledger:
                 self._connection.execute("PRAGMA synchronous = FULL")
             try:
                 with self._transaction():
-                    self._append(kind, content)
+                    self._append(event)
             finally:
                 if durable:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _append(self, kind: str, content: Mapping[str, Any]) -> None:
+    def _append(self, event: Event) -> None:
+        kind, content = event.row()
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
         if len(text) > LONGEST:
             raise LedgerError(f"{self.path}: an entry of {len(text)} bytes is too long")
@@ -152,7 +159,7 @@ class Ledger:
                 "INSERT INTO scans VALUES (?, ?, ?, ?)",
                 [(checkpoint, file, stamp, text) for file, (stamp, text) in kept.items()],
             )
-            self._append("scans", {"checkpoint": checkpoint, "digest": scans_digest(kept)})
+            self._append(ScansRemembered(checkpoint, scans_digest(kept)))
 
     def forget(self, checkpoints: Iterable[str]) -> None:
         """Drop remembered scans of checkpoints that are gone; the rows stay. Raises LedgerError."""

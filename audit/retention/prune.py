@@ -18,6 +18,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.judging.at_rest import moved
 from audit.judging.proving import Proof, place_of, prove, run_of
+from audit.ledger import events
 from audit.ledger.records import read_records
 from audit.manager import Registry, load
 from audit.options import Options
@@ -167,7 +168,7 @@ def _note(root: str, ledger: "Ledger | None", checkpoint: Checkpoint) -> bool:
             raise AuditError(f"{root}: the ledger cannot be written, so {checkpoint.name} is not removed")
         return False
     try:
-        ledger.append("pruned", {"checkpoint": checkpoint.name, "pruned": checkpoint.step, "bytes": checkpoint.bytes})
+        ledger.append(events.Pruned(checkpoint.name, checkpoint.step, checkpoint.bytes))
     except LedgerError as error:
         if not _is_full(root):
             raise AuditError(f"{error}; so {checkpoint.name} is not removed") from error

@@ -17,6 +17,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding
+from audit.ledger.events import Quarantined
 from audit.ledger.records import reached_by
 from audit.storage import LINK
 
@@ -65,7 +66,7 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
     known = {item.name: item for item in run.checkpoints}
     for name in names:
         if name not in known:
-            raise AuditError(f"{run.path}: {_stranger(run, name)}")
+            raise AuditError(f"{run.path}: {_why_unknown(run, name)}")
     candidates, refused = [], {}
     for checkpoint in reversed(run.checkpoints):
         if names and checkpoint.name not in names:
@@ -100,7 +101,7 @@ def _state(checkpoint: Checkpoint) -> CheckpointState | None:
     return found.state if found is not None else None
 
 
-def _stranger(run: Run, name: str) -> str:
+def _why_unknown(run: Run, name: str) -> str:
     entry = run.entries.get(name)
     if entry is not None and (entry.kind == LINK or entry.target is not None):
         return f"{name} is a link, so it is not moved"
@@ -152,13 +153,13 @@ def held(run: str, ledger: "Ledger | None" = None) -> tuple[Held, ...]:
         return ()
     except OSError as error:
         raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
-    said = _said(ledger)
+    reasons = _reasons(ledger)
     found = []
     for place in names:
         name = without_number(place)
         path = os.path.join(home, place)
         if name is not None and os.path.isdir(path) and not os.path.islink(path):
-            found.append(Held(place, name, *said.get(place, ("", ""))))
+            found.append(Held(place, name, *reasons.get(place, ("", ""))))
     return tuple(sorted(found, key=lambda item: (order(item.name), len(item.place), item.place)))
 
 
@@ -285,14 +286,13 @@ def _note(ledger: "Ledger | None", action: str, step: int | None, name: str, pla
         return
     from audit.ledger.store import LedgerError
 
-    content = {"action": action, "checkpoint": name, "place": f"{QUARANTINE}/{place}", "reason": reason, "step": step}
     try:
-        ledger.append("quarantine", content)
+        ledger.append(Quarantined(action, name, f"{QUARANTINE}/{place}", reason, step))
     except LedgerError as error:
         raise AuditError(f"{error}; so {name} is not moved") from error
 
 
-def _said(ledger: "Ledger | None") -> dict[str, tuple[str, str]]:
+def _reasons(ledger: "Ledger | None") -> dict[str, tuple[str, str]]:
     """Reason and time of the last move to each place."""
     if ledger is None:
         return {}
@@ -304,7 +304,7 @@ def _said(ledger: "Ledger | None") -> dict[str, tuple[str, str]]:
         return {}
     found = {}
     for row in rows:
-        place, reason = row.content.get("place"), row.content.get("reason")
-        if row.kind == "quarantine" and row.content.get("action") == "moved":
-            found[str(place).rpartition("/")[2]] = (str(reason), row.time)
+        event = row.event
+        if isinstance(event, Quarantined) and event.action == "moved":
+            found[event.place.rpartition("/")[2]] = (event.reason, row.time)
     return found

@@ -23,8 +23,9 @@ from audit.facts.run import Run
 from audit.judging.auditor import Auditor
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
+from audit.ledger.events import SealTaken, SnapshotTaken
 from audit.ledger.records import read_records
-from audit.ledger.seals import ALGORITHM, Seal
+from audit.ledger.seals import Seal
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import WAYS, copy_tree, sync
@@ -222,11 +223,9 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
         return (f"not recorded: {records.unusable or records.edited or records.unwritable}",)
     try:
         if how or not records.snapshot:
-            ledger.append("snapshot", {"checkpoint": seal.checkpoint, "from": os.path.abspath(run), "how": how})
+            ledger.append(SnapshotTaken(seal.checkpoint, os.path.abspath(run), how))
         if how or seal.checkpoint not in records.seals:
-            files = {name: [file.size, file.digest] for name, file in sorted(seal.files.items())}
-            content = {"algorithm": ALGORITHM, "checkpoint": seal.checkpoint, "step": seal.step}
-            ledger.append("seal", {**content, "newest": seal.newest, "files": files})
+            ledger.append(SealTaken(seal.checkpoint, seal.step, seal.newest, seal.files))
     except LedgerError as error:
         return (f"not recorded: {error}",)
     finally:

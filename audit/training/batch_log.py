@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audit.audit_dir import RESERVE
 from audit.errors import AuditError
+from audit.ledger.events import BatchEvent
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline, timeline_of
 
@@ -33,9 +34,9 @@ class Books:
         """Return the batches as the ledger tells them."""
         return timeline_of(self._rows())
 
-    def rows(self) -> list[Mapping[str, Any]]:
-        """Return the contents of all batch rows, in order."""
-        return [row.content for row in self._rows() if row.kind == "batch"]
+    def events(self) -> list[BatchEvent]:
+        """Return what all batch rows record, in order."""
+        return [row.event for row in self._rows() if isinstance(row.event, BatchEvent)]
 
     def _rows(self) -> "tuple[Row, ...]":
         from audit.ledger.store import LedgerError, open_ledger
@@ -50,19 +51,19 @@ class Books:
             if ledger is not None:
                 ledger.close()
 
-    def record(self, content: Mapping[str, Any]) -> None:
+    def record(self, event: BatchEvent) -> None:
         """Add a batch row; it is on the disk when this returns."""
         with self.ledger() as ledger:
-            ledger.append("batch", content, durable=True)
+            ledger.append(event, durable=True)
 
-    def try_to_record(self, content: Mapping[str, Any]) -> str | None:
+    def try_to_record(self, event: BatchEvent) -> str | None:
         """Record why training failed; return why that cannot be. A full disk must not hide the reason: it often is the reason."""
         try:
-            self.record(content)
+            self.record(event)
         except AuditError as error:
             try:
                 os.unlink(os.path.join(self._run, RESERVE))
-                self.record(content)
+                self.record(event)
             except (AuditError, OSError):
                 return str(error)
         return None

@@ -2,12 +2,11 @@
 
 import math
 import os
-from typing import Any
 
 from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
 from audit.data.rows import count_rows, inspect
 from audit.errors import AuditError
-from audit.ledger.timeline import Segment, Timeline
+from audit.ledger.timeline import Leg, Timeline
 from audit.training.config import TrainConfig
 from audit.training.inbox import DataFile
 from audit.training.run_state import TrainRefused
@@ -31,15 +30,15 @@ class Drafting:
         digest: str,
         step: int,
         checkpoint: str | None,
-        past: tuple[Segment, int] | None,
+        past: tuple[Leg, int] | None,
     ) -> Work:
         """Work out the leg; ``past`` is what was trained of the file before, and how many examples that were.
 
         Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit, AuditError where the
         ledger tells something else of the file than is in it.
         """
-        config, plan = self._config, past[0].plan if past is not None else {}
-        epochs = _number(plan.get("epochs"), config.data.epochs)
+        config = self._config
+        epochs = past[0].epochs if past is not None else config.data.epochs
         first = past[1] if past is not None else 0
         per_step = self._trainer.examples_per_step(config.settings, self._processes)
         examples = self._count(file, epochs, per_step)
@@ -51,7 +50,7 @@ class Drafting:
                     "so nobody knows which examples were trained; start a new run from the newest checkpoint"
                 )
             examples = told
-        order = plan.get("order") if past is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
+        order = past[0].order if past is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
         last = None
         if per_step is not None and examples is not None:
             last = step + math.ceil((examples - first) / per_step)
@@ -67,7 +66,7 @@ class Drafting:
             horizon=horizon,
             decay_steps=decay_steps,
         )
-        begun = min((item.first_step for item in timeline.segments if item.batch == digest), default=step)
+        begun = min((item.first_step for item in timeline.legs if item.batch == digest), default=step)
         return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs)
 
     def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
@@ -85,9 +84,9 @@ class Drafting:
         config = self._config
         horizon, decay_steps = config.total_steps, None
         if config.decay_steps is not None:
-            asked = timeline.segments[-1].plan if timeline.segments else {}
-            horizon = _number(asked.get("horizon"), None)
-            decay_steps = _number(asked.get("decay_steps"), config.decay_steps)
+            last_leg = timeline.legs[-1] if timeline.legs else None
+            horizon = last_leg.horizon if last_leg is not None else None
+            decay_steps = (last_leg.decay_steps if last_leg is not None else None) or config.decay_steps
             if horizon is None and self._decay and last is not None:
                 horizon = last + self._steps_of_the_others(timeline, file)
                 decay_steps = min(config.decay_steps, horizon - step)
@@ -111,8 +110,3 @@ class Drafting:
                 continue  # it will be set aside
             total += math.ceil((count or 0) / (per_step or 1))
         return total
-
-
-def _number(value: Any, default: Any) -> Any:
-    """A number from the ledger, which may hold anything."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 53 else default

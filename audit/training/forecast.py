@@ -16,7 +16,7 @@ from audit.findings import Finding, Severity
 from audit.judging.decision import Decision
 from audit.judging.engine import Judgement
 from audit.judging.guard import consult
-from audit.ledger import timeline as batches
+from audit.ledger.events import DUPLICATE, FINISHED, REJECTED, BatchEvent, Duplicate, Finished, Rejected, Retired
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline, timeline_of
 from audit.manager import Registry
@@ -29,7 +29,7 @@ from audit.training.preflight import checkpoint_at, judged, plan_of, space_of
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
 from audit.training.shelf import Shelf
-from audit.training.work import Work, row_of
+from audit.training.work import Work, begun
 
 
 class Foreseen(NamedTuple):
@@ -93,7 +93,7 @@ class Forecast(NamedTuple):
     def works(self) -> bool:
         """Whether all of it would be trained, as far as can be foreseen."""
         errors = any(item.severity is Severity.ERROR for item in self.findings)
-        return not (errors or self.refusal or any(item.event == batches.REJECTED for item in self.aside))
+        return not (errors or self.refusal or any(item.event == REJECTED for item in self.aside))
 
 
 def foresee(
@@ -134,8 +134,7 @@ def plan_at(config: TrainConfig, trainer: TrainingBackend, registry: Registry, d
 
 def _as_before(timeline: Timeline) -> int:
     """How many processes trained last, 1 where nobody knows."""
-    known = timeline.segments[-1].plan.get("processes") if timeline.segments else None
-    return known if isinstance(known, int) and known > 0 else 1
+    return timeline.legs[-1].processes if timeline.legs else 1
 
 
 class _Books(Books):
@@ -156,12 +155,11 @@ class _Books(Books):
     def timeline(self) -> Timeline:
         return timeline_of(self._kept)
 
-    def rows(self) -> list[Mapping[str, Any]]:
-        return [row.content for row in self._kept if row.kind == "batch"]
+    def events(self) -> list[BatchEvent]:
+        return [row.event for row in self._kept if isinstance(row.event, BatchEvent)]
 
-    def record(self, content: Mapping[str, Any]) -> None:
-        moment = utc_time()
-        self._kept.append(Row(len(self._kept) + 1, moment, "batch", content))
+    def record(self, event: BatchEvent) -> None:
+        self._kept.append(Row(len(self._kept) + 1, utc_time(), *event.row()))
 
 
 class _Shelf(Shelf):
@@ -226,7 +224,7 @@ class _Foresight(Session):
             last = found.request.last_step
             if last is None or only_first:
                 break  # what follows begins at a step that is not known
-            self._books.record(row_of(found, self.processes))
+            self._books.record(begun(found, self.processes))
             self._prove(found.batch, found.file.name, found.begun, last, found.examples)
             step, checkpoint = last, name_of(last)
         taken = {work.file.path for work in works}
@@ -268,9 +266,8 @@ class _Foresight(Session):
     def _idle(self, decision: Decision, resume: Checkpoint | None) -> Plan:
         """The next leg as far as the configuration alone says it: no file waits."""
         config = self.config
-        last = self._books.timeline().segments[-1:]
-        asked = last[0].plan if last and config.decay_steps is not None else {}
-        horizon, decay_steps = config.total_steps or asked.get("horizon"), asked.get("decay_steps")
+        legs = self._books.timeline().legs
+        last = legs[-1] if legs and config.decay_steps is not None else None
         request = LegRequest(
             run=config.run,
             resume_from=os.path.join(config.run, resume.name) if resume is not None else None,
@@ -280,8 +277,8 @@ class _Foresight(Session):
             data=LegData("", None, config.data.epochs, 0, config.data.options),
             settings=config.settings,
             seed=config.seed,
-            horizon=horizon if isinstance(horizon, int) else None,
-            decay_steps=decay_steps if isinstance(decay_steps, int) else None,
+            horizon=config.total_steps or (last.horizon if last is not None else None),
+            decay_steps=last.decay_steps if last is not None else None,
         )
         per_step = self.trainer.examples_per_step(config.settings, self.processes)
         return Plan(request, self.trainer, resume=resume, sound=resume, per_step=per_step, processes=self.processes)
@@ -307,19 +304,19 @@ class _Foresight(Session):
             self.notes.append(str(event.get("text")))
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
-        content = {"batch": digest, "file": name, "first_step": begun, "last_step": step, "examples": examples}
-        self._books.record({**content, "event": batches.FINISHED, "losses": []})
+        self._books.record(Finished(digest, name, begun, step, examples, f"checkpoint-{step}", (), 0.0))
 
     def _retire(self, timeline: Timeline) -> bool:
-        done = [item for item in timeline.batches if item.state == batches.FINISHED]
+        done = [item for item in timeline.batches if item.state == FINISHED]
         for batch in done:
             file = self._shelf.find(batch, inbox=True)
             if file is not None:
                 self._virtual.gone.add(file.path)
-            self._books.record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file})
+            self._books.record(Retired(batch.digest, batch.file, None))
         return bool(done)
 
-    def _aside(self, file: DataFile, digest: str, event: str, reason: str) -> None:
+    def _aside(self, file: DataFile, row: Rejected | Duplicate) -> None:
         self._virtual.gone.add(file.path)
-        self._books.record({"event": event, "batch": digest, "file": file.name, "reason": reason})
-        self._asides.append(Aside(file.name, event, reason))
+        self._books.record(row)
+        event = REJECTED if isinstance(row, Rejected) else DUPLICATE
+        self._asides.append(Aside(file.name, event, row.reason or ""))

@@ -132,7 +132,7 @@ class Standing:
             for item in run.checkpoints
             if item.step > max(step, run.records.reached)
             and not item.complete
-            and any(segment.first_step < item.step for segment in timeline.segments)
+            and any(leg.first_step < item.step for leg in timeline.legs)
         ]
 
     def finish_rotation(self, step: int) -> None:

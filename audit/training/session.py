@@ -13,9 +13,9 @@ from audit.backend.names import step_of
 from audit.backend.training import BadData, LegFailed, LegResult, TrainingBackend
 from audit.errors import AuditError, ConfigError
 from audit.judging.proving import proving
-from audit.ledger import timeline as batches
+from audit.ledger import events
 from audit.ledger.store import LedgerError
-from audit.ledger.timeline import Batch, Segment, Timeline
+from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
 from audit.retention.pins import keep_apart, pin
 from audit.training.batch_log import Books
@@ -26,7 +26,7 @@ from audit.training.inbox import DataFile, Stillness, retire, set_aside, unchang
 from audit.training.preflight import object_to
 from audit.training.run_state import Say, Standing, TrainRefused
 from audit.training.shelf import Shelf
-from audit.training.work import Work, row_of
+from audit.training.work import Work, begun
 
 KEPT_LOSSES = 200
 
@@ -95,7 +95,7 @@ class Session:
         owner = timeline.owner(step)
         batch = timeline.batch(owner.batch) if owner is not None else None
         if owner is not None and batch is not None:
-            proven = batch.state in (batches.FINISHED, batches.RETIRED) or owner.over
+            proven = batch.state in (events.FINISHED, events.RETIRED) or owner.over
             if not (owner.whole_at(step) if owner.last_step is not None else proven):
                 return self._go_on(timeline, owner, batch, step, checkpoint)
             if not proven:  # the last call was cut off between the save and the record
@@ -111,16 +111,14 @@ class Session:
             return self._drafting.draft(timeline, file, later.digest, step, checkpoint, past)
         return self._from_inbox(timeline, step, checkpoint)
 
-    def _go_on(
-        self, timeline: Timeline, owner: Segment, batch: Batch, step: int, checkpoint: str | None
-    ) -> Work | bool:
+    def _go_on(self, timeline: Timeline, owner: Leg, batch: Batch, step: int, checkpoint: str | None) -> Work | bool:
         """Take up a batch in the middle."""
         file = self._shelf.find(batch)
         if file is None and step > batch.first_step:  # replaced in the inbox while it was trained
             file = self._holding.find(batch.file, batch.digest)
         if file is None and step == batch.first_step and not self._was_finished(batch):
             reason = "was taken away before its first step was trained"
-            self._books.record({"event": batches.REJECTED, "batch": batch.digest, "file": batch.file, "reason": reason})
+            self._books.record(events.Rejected(batch.digest, batch.file, reason))
             self.say({"event": "note", "text": f"{batch.file}: {reason}"})
             return True
         if file is None:
@@ -131,8 +129,8 @@ class Session:
 
     def _was_finished(self, batch: Batch) -> bool:
         """Whether the batch was once trained to its end, before the run went back."""
-        ends = (batches.FINISHED, batches.RETIRED)
-        return any(row.get("event") in ends and row.get("batch") == batch.digest for row in self._books.rows())
+        ended = (row for row in self._books.events() if isinstance(row, events.Finished | events.Retired))
+        return any(row.batch == batch.digest for row in ended)
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
@@ -144,9 +142,10 @@ class Session:
                 self.unsettled = min(wait, self.unsettled or wait)
                 continue
             before = timeline.batch(digest)
-            if before is not None and before.state == batches.RETIRED:
+            if before is not None and before.state == events.RETIRED:
                 steps = f"steps {before.first_step + 1} to {before.step}"
-                self._aside(file, digest, batches.DUPLICATE, f"the same bytes were trained as {before.file}, {steps}")
+                reason = f"the same bytes were trained as {before.file}, {steps}"
+                self._aside(file, events.Duplicate(digest, file.name, reason))
                 return True
             try:
                 return self._drafting.draft(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
@@ -168,7 +167,7 @@ class Session:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
         request = work.request
         keep_apart(request.run, request.first_step)
-        self._books.record(row_of(work, self.processes))
+        self._books.record(begun(work, self.processes))
         self._books.hold_reserve()
         self.say(
             {
@@ -212,8 +211,10 @@ class Session:
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
             _, problem = self._standing.verified(outcome.last_step)
-            row = {"event": batches.STOPPED, "batch": work.batch, "file": work.file.name, "step": outcome.last_step}
-            self._books.record({**row, "signal": outcome.stopped_by, "losses": _thinned(outcome.losses)})
+            losses = _thinned(outcome.losses)
+            self._books.record(
+                events.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
+            )
             stopped = {"event": "stopped", "step": outcome.last_step, "signal": outcome.stopped_by}
             self.say({**stopped, "saved": problem is None, "reason": problem})
             return outcome.stopped_by
@@ -228,8 +229,7 @@ class Session:
         step = work.request.first_step
         reason = "was written to while it was trained; its steps are given up, and what it is now is a new file"
         self._standing.give_up(step)
-        content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name, "step": step}
-        self._books.record({**content, "kind": "changed", "reason": reason})
+        self._books.record(events.Failed(work.batch, work.file.name, step, "changed", reason))
         self.say({"event": "failed", "file": work.file.name, "step": step, "kind": "changed", "reason": reason})
         return outcome.stopped_by if isinstance(outcome, LegResult) else None
 
@@ -241,8 +241,7 @@ class Session:
         if isinstance(error, BadData) and error.row is not None:
             reason = f"row {error.row}: {reason}"
         again = self._failures(work.batch, step)
-        content = {"event": batches.FAILED, "batch": work.batch, "file": work.file.name}
-        row = {**content, "step": step, "kind": kind, "reason": reason}
+        row = events.Failed(work.batch, work.file.name, step, kind, reason)
         problem = self._books.try_to_record(row)
         if problem and self._standing.clear_torn(self._books.timeline(), work.request.first_step):
             problem = self._books.try_to_record(row)  # what was half saved filled the disk
@@ -257,33 +256,31 @@ class Session:
 
     def _failures(self, digest: str, step: int) -> int:
         """How often a batch failed at this step."""
-        failed = (row for row in self._books.rows() if row.get("event") == batches.FAILED)
-        return sum(row.get("batch") == digest and row.get("step") == step for row in failed)
+        failed = (row for row in self._books.events() if isinstance(row, events.Failed))
+        return sum(row.batch == digest and row.step == step for row in failed)
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
         started = time.perf_counter()
         report, problem = self._standing.verified(step)
         checkpoint = next((item for item in report.checkpoints if item.step == step), None)
-        content = {"batch": digest, "file": name, "first_step": begun}
         if problem is not None or checkpoint is None:
             reason = problem or f"there is no checkpoint of step {step}"
             again = "; so it was the last time" if self._failures(digest, step) else ""
-            self._books.record(
-                {**content, "event": batches.FAILED, "step": step, "kind": "not-proven", "reason": reason}
-            )
+            self._books.record(events.Failed(digest, name, step, "not-proven", reason, begun))
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
         losses = self._standing.losses(begun, step)
         self._books.record(
-            {
-                **content,
-                "event": batches.FINISHED,
-                "last_step": step,
-                "examples": examples,
-                "checkpoint": checkpoint.name,
-                "losses": _thinned(losses),
-                "seconds": round(time.perf_counter() - started, 3),
-            }
+            events.Finished(
+                batch=digest,
+                file=name,
+                first_step=begun,
+                last_step=step,
+                examples=examples,
+                checkpoint=checkpoint.name,
+                losses=_thinned(losses),
+                seconds=round(time.perf_counter() - started, 3),
+            )
         )
         try:
             pin(self.config.run, checkpoint.name)
@@ -307,7 +304,7 @@ class Session:
     def _retire(self, timeline: Timeline) -> bool:
         """Move the data of finished batches away; return whether there was one."""
         data = self.config.data
-        done = [item for item in timeline.batches if item.state == batches.FINISHED]
+        done = [item for item in timeline.batches if item.state == events.FINISHED]
         for batch in done:
             file = self._shelf.find(batch, inbox=True) or self._holding.find(batch.file, batch.digest)
             to = None
@@ -315,19 +312,20 @@ class Session:
                 to = retire(file, data)
                 self._holding.release(batch.file, batch.digest)
                 self.say({"event": "retired", "file": file.name, "to": to})
-            self._books.record({"event": batches.RETIRED, "batch": batch.digest, "file": batch.file, "to": to})
+            self._books.record(events.Retired(batch.digest, batch.file, to))
         return bool(done)
 
     def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
         where = f"row {error.row}: " if error.row is not None else ""
         self.set_aside += 1
-        self._aside(file, digest, batches.REJECTED, f"{where}{error.reason}")
+        self._aside(file, events.Rejected(digest, file.name, f"{where}{error.reason}"))
 
-    def _aside(self, file: DataFile, digest: str, event: str, reason: str) -> None:
+    def _aside(self, file: DataFile, row: events.Rejected | events.Duplicate) -> None:
         to = set_aside(file, self.config.data)
-        self._holding.release(file.name, digest)
-        self._books.record({"event": event, "batch": digest, "file": file.name, "reason": reason, "to": to})
-        self.say({"event": event, "file": file.name, "reason": reason, "to": to})
+        self._holding.release(file.name, row.batch)
+        self._books.record(row._replace(to=to))
+        event = events.REJECTED if isinstance(row, events.Rejected) else events.DUPLICATE
+        self.say({"event": event, "file": file.name, "reason": row.reason, "to": to})
 
     def _lost(self, batch: Batch, step: int) -> None:
         """A batch must be trained again from ``step`` on, and its file is gone. Raises TrainRefused unless that is fine."""
@@ -340,12 +338,12 @@ class Session:
                 f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or give it up with --skip-lost"
             )
-        self._books.record({"event": batches.LOST, "batch": batch.digest, "file": batch.file, "step": step})
+        self._books.record(events.Lost(batch.digest, batch.file, step))
         self.say({"event": "note", "text": f"{batch.file}: given up from step {step} on"})
 
 
-def _thinned(losses: tuple[tuple[int, float], ...]) -> list[list[float]]:
+def _thinned(losses: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
     """At most some two hundred, the first and the last among them; what is no number is left to the checkpoint's log."""
     every = max(1, math.ceil(len(losses) / KEPT_LOSSES))
     kept = [*losses[::every], *losses[-1:]] if losses else []
-    return [[step, loss] for step, loss in dict(kept).items() if math.isfinite(loss)]
+    return [(step, loss) for step, loss in dict(kept).items() if math.isfinite(loss)]

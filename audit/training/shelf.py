@@ -1,6 +1,7 @@
 """Data files by what is in them: the file of a batch is known by its digest, whatever it is called now."""
 
-from audit.ledger.timeline import RETIRED, Batch
+from audit.ledger.events import RETIRED
+from audit.ledger.timeline import Batch
 from audit.training.config import Data
 from audit.training.inbox import DataFile, digest_of, rejected, trained, unchanged, waiting
 

@@ -1,11 +1,10 @@
 """The next leg of a batch, and how the ledger holds it."""
 
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from audit.backend.training import LegRequest
-from audit.ledger.timeline import LEG
+from audit.ledger.events import LegBegun
 from audit.training.inbox import DataFile
 
 
@@ -29,24 +28,23 @@ class Work(NamedTuple):
         return text.replace(self.held.path, self.file.path)
 
 
-def row_of(work: Work, processes: int) -> Mapping[str, Any]:
-    """Return the row that says that the leg begins."""
+def begun(work: Work, processes: int) -> LegBegun:
+    """Return the event that the leg begins."""
     request = work.request
-    return {
-        "event": LEG,
-        "batch": work.batch,
-        "file": work.file.name,
-        "bytes": work.file.size,
-        "first_step": request.first_step,
-        "last_step": request.last_step,
-        "first_example": request.data.first,
-        "examples": work.examples,
-        "examples_per_step": work.per_step,
-        "epochs": work.epochs,
-        "order": request.data.order,
-        "seed": request.seed,
-        "horizon": request.horizon,
-        "decay_steps": request.decay_steps,
-        "processes": processes,
-        "resumed_from": os.path.basename(request.resume_from) if request.resume_from else None,
-    }
+    return LegBegun(
+        batch=work.batch,
+        file=work.file.name,
+        bytes=work.file.size,
+        first_step=request.first_step,
+        last_step=request.last_step,
+        first_example=request.data.first,
+        examples=work.examples,
+        examples_per_step=work.per_step,
+        epochs=work.epochs,
+        order=request.data.order,
+        seed=request.seed,
+        horizon=request.horizon,
+        decay_steps=request.decay_steps,
+        processes=processes,
+        resumed_from=os.path.basename(request.resume_from) if request.resume_from else None,
+    )

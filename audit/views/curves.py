@@ -118,7 +118,7 @@ class _Seam(NamedTuple):
 
 def _seams(run: Run, main: "tuple[Checkpoint, ...]", timeline: Timeline) -> list[_Seam]:
     """Where training was resumed: as the ledger tells it, and before its first word as the files show it."""
-    told = {segment.first_step: segment.file for segment in timeline.segments}
+    told = {leg.first_step: leg.file for leg in timeline.legs}
     shown = run.boundaries[run.lineages.index(main)] if main else ()
     seams = [_Seam(item.step, item.reason, None) for item in shown if not told or item.step < min(told)]
     return seams + [_Seam(step, "the ledger has its beginning", file) for step, file in sorted(told.items())]

@@ -1,8 +1,8 @@
-"""Write batch rows into the ledger of a run, as ``audit train`` does."""
+"""Write rows into the ledger of a run: those of ``audit train``, and rows of any shape."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from audit.ledger.store import open_ledger
+from audit.ledger.store import Ledger, open_ledger
 
 
 def tell(run: str, *events: dict[str, Any]) -> str:
@@ -15,8 +15,22 @@ def append(run: str, *rows: tuple[str, dict[str, Any]]) -> None:
     ledger = open_ledger(run, write=True)
     assert ledger is not None
     for kind, content in rows:
-        ledger.append(kind, content)
+        append_any(ledger, kind, content)
     ledger.close()
+
+
+class AnyRow(NamedTuple):
+    """A row of any shape, as a newer version may write it, or somebody who means harm."""
+
+    kind: str
+    content: dict[str, Any]
+
+    def row(self) -> tuple[str, dict[str, Any]]:
+        return self.kind, self.content
+
+
+def append_any(ledger: Ledger, kind: str, content: dict[str, Any]) -> None:
+    ledger.append(AnyRow(kind, content))  # type: ignore[arg-type]
 
 
 def event(name: str, batch: str, **content: Any) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def _finite(history: History) -> list[Point]:
 
 
 def _unseen(points: list[Point], batches: Timeline) -> list[Point]:
-    if not any(segment.plan.get("epochs") not in (None, 1) for segment in batches.segments):
+    if not any(leg.epochs != 1 for leg in batches.legs):
         return points
     return [point for point in points if batches.unseen(point.step)]
 

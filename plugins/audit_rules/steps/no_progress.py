@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from audit.errors import NotApplicable
 from audit.facts.run import Run
 from audit.findings import Severity, Violation
-from audit.ledger.timeline import FAILED, FINISHED, RETIRED
+from audit.ledger.events import FAILED, FINISHED, RETIRED
 from audit.rules import rule
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def no_progress(run: Run, batches: "Timeline") -> Iterator[Violation]:
     last = batches.batches[-1]
     if last.state not in (FINISHED, RETIRED) and not (last.state == FAILED and last.kind == "no-progress"):
         raise NotApplicable(f"the last batch, {last.file}, has not come to its end")
-    if batches.segments[-1].over:
+    if batches.legs[-1].over:
         raise NotApplicable(f"the last batch, {last.file}, was given up knowingly")
     if last.examples == 0:
         raise NotApplicable(f"the last batch, {last.file}, holds no examples")

@@ -10,6 +10,7 @@ import pytest
 
 from audit.hookspecs import hookimpl
 from audit.testing.runs import make_run
+from tests.audit.batch_rows import leg, tell
 from tests.audit.cli.conftest import Ended, one_line
 from tests.audit.cli.test_verify_changes_nothing import snapshot
 
@@ -134,15 +135,8 @@ def test_a_crashed_rule_stands_on_the_page_and_is_exit_code_2(
 
 
 def test_the_ledger_says_which_data_a_batch_was(audit: Audit, tmp_path: Path) -> None:
-    from audit.ledger.store import open_ledger
-
     path = make_run(tmp_path / "run")
-    ledger = open_ledger(path, write=True)
-    assert ledger is not None
-    for file, first in (("one.jsonl", 0), ("two.jsonl", 200)):
-        leg = {"event": "leg", "batch": file, "file": file, "first_step": first, "last_step": first + 100}
-        ledger.append("batch", {**leg, "first_example": 0, "examples": 100, "examples_per_step": 1, "epochs": 1})
-    ledger.close()
+    tell(path, leg("one", 0, 100), leg("two", 200, 300))
 
     page = audit("report", path, "-o", "-").out
 

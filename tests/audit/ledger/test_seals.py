@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.ledger.events import SealedFile, SealTaken
 from audit.ledger.scans import scan_from, scan_text, stamp_of
-from audit.ledger.seals import SealedFile, checksum_line, content_of, seals_of
+from audit.ledger.seals import checksum_line, seals_of
 from audit.ledger.store import Row
 from audit.scan import FileScan, Span, SpanScan
 from audit.storage import FILE, Entry
@@ -32,8 +33,8 @@ SCAN = FileScan(
 
 
 def row(kind: str = "seal", **changes: Any) -> Row:
-    content = {**content_of("checkpoint-1", 1, 99, {"x": SCAN}), **changes}
-    return Row(1, "2026-01-01T00:00:00Z", kind, content)
+    _, content = SealTaken("checkpoint-1", 1, 99, {"x": SealedFile(SCAN.size, SCAN.digest)}).row()
+    return Row(1, "2026-01-01T00:00:00Z", kind, json.loads(json.dumps({**content, **changes})))
 
 
 def test_a_row_is_a_seal() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from audit.ledger.records import read_records
 from audit.ledger.store import Ledger, LedgerEditedError, LedgerError, LedgerUnwritableError, Row, open_ledger
+from tests.audit.batch_rows import append_any
 
 STEPS = (10, 20, 30, 40)
 
@@ -26,7 +27,7 @@ def run(tmp_path: Path) -> str:
     os.mkdir(path)
     ledger = opened(path)
     for step in STEPS:
-        ledger.append("observation", {"step": step})
+        append_any(ledger, "observation", {"step": step})
     ledger.remember("checkpoint-40", {"a.bin": ("stamp", "{}")})
     ledger.close()
     return path
@@ -66,7 +67,7 @@ def test_whatever_a_directory_is_called_its_ledger_lies_in_it(tmp_path: Path, na
     path = tmp_path / name
     path.mkdir()
     ledger = opened(str(path))
-    ledger.append("observation", {"step": 7})
+    append_any(ledger, "observation", {"step": 7})
     ledger.close()
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert sqlite3.connect(file_of(str(path))).execute("SELECT count(*) FROM rows").fetchone() == (1,)
@@ -157,17 +158,18 @@ def test_a_file_whose_name_is_no_text_is_left_out_of_the_remembered_scans(run: s
     ledger = opened(run)
     ledger.remember("checkpoint-40", {"a\udcff": ("stamp", "{}"), "b": ("stamp", "{}")})
     assert set(ledger.scans()) == {("checkpoint-40", "b")}
-    ledger.append("seal", {"files": {"a\udcff": [1, "0"]}})
+    append_any(ledger, "seal", {"files": {"a\udcff": [1, "0"]}})
     assert "a\udcff" in ledger.rows()[-1].content["files"]
     ledger.close()
 
 
 APPEND = """
 import sys
+from audit.ledger.events import Observation
 from audit.ledger.store import open_ledger
 for number in range(50):
     ledger = open_ledger(sys.argv[1], write=True) if number % 10 == 0 else ledger
-    ledger.append("observation", {"step": number, "process": int(sys.argv[2])})
+    ledger.append(Observation(number, sys.argv[2], "full", 0, 0, ()))
     if number % 10 == 9:
         ledger.close()
 """
@@ -184,7 +186,7 @@ def test_eight_processes_write_at_once_into_a_ledger_that_none_has_made_yet(tmp_
     rows = ledger.rows()
     ledger.close()
     for number in range(8):
-        assert [row.content["step"] for row in rows if row.content["process"] == number] == list(range(50))
+        assert [row.content["step"] for row in rows if row.content["verdict"] == str(number)] == list(range(50))
 
 
 def test_a_ledger_of_a_newer_version_is_not_used_and_says_so(run: str) -> None:
@@ -240,7 +242,7 @@ def test_reading_leaves_no_files_behind(run: str) -> None:
 
 def test_what_another_process_has_only_in_its_log_is_read_too(run: str) -> None:
     writer = opened(run)
-    writer.append("observation", {"step": 50})
+    append_any(writer, "observation", {"step": 50})
 
     assert steps(run) == [*STEPS, 50]
     writer.close()
@@ -391,7 +393,7 @@ def test_a_ledger_that_another_process_writes_for_long_is_read_but_not_written(
     assert records.reached == 40
     assert ledger is not None
     with pytest.raises(LedgerError, match="locked"):
-        ledger.append("observation", {"step": 50})
+        append_any(ledger, "observation", {"step": 50})
     ledger.close()
 
 
@@ -423,8 +425,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     run = str(tmp_path_factory.mktemp("whole"))
     ledger = opened(run)
     for step in range(1, 60):
-        ledger.append("observation", {"step": step, "text": "x" * 200})
-    ledger.append("seal", {"checkpoint": "checkpoint-1", "step": 1, "files": {"a": [1, "0" * 64]}, "more": "y" * 9000})
+        append_any(ledger, "observation", {"step": step, "text": "x" * 200})
+    append_any(
+        ledger, "seal", {"checkpoint": "checkpoint-1", "step": 1, "files": {"a": [1, "0" * 64]}, "more": "y" * 9000}
+    )
     ledger.remember("checkpoint-1", {"a": ("stamp", "[" * 6000)})
     rows = ledger.rows()
     ledger.close()
@@ -460,7 +464,7 @@ def test_damage_gives_a_reason_or_true_rows_from_the_first_on_and_never_a_crash(
                 reader.close()
         if ledger is not None:
             with contextlib.suppress(LedgerError):
-                ledger.append("observation", {"step": 60})
+                append_any(ledger, "observation", {"step": 60})
             ledger.close()
 
 
@@ -489,7 +493,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[..., str]]:
 def test_on_a_read_only_file_system_an_existing_ledger_is_read(mount: Callable[..., str]) -> None:
     run = mount()
     ledger = opened(run)
-    ledger.append("observation", {"step": 7})
+    append_any(ledger, "observation", {"step": 7})
     ledger.close()
     assert mounted("-o", "remount,ro", run)
 
@@ -526,7 +530,7 @@ def test_on_a_disk_that_fills_up_nothing_is_lost_and_nothing_half_written(
 ) -> None:
     run = mount("-o", "size=1m")
     ledger = opened(run)
-    ledger.append("observation", {"step": 7})
+    append_any(ledger, "observation", {"step": 7})
     ledger.close()
     fill(run, leave=pages)
 
@@ -537,7 +541,7 @@ def test_on_a_disk_that_fills_up_nothing_is_lost_and_nothing_half_written(
     if again is not None:
         for step in range(8, 40):
             try:
-                again.append("observation", {"step": step, "text": "x" * 3000})
+                append_any(again, "observation", {"step": step, "text": "x" * 3000})
                 written = step
             except LedgerError:
                 break

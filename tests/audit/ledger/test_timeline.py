@@ -116,10 +116,10 @@ class World:
             assert owner is not None
             told = [(owner.batch, number) for number in range(owner.example_at(step), owner.example_at(step + 1))]
             assert told == examples, step
-        for before, after in pairwise(timeline.segments):
+        for before, after in pairwise(timeline.legs):
             stepless = before.last_step == before.first_step and before.batch != after.batch
             assert before.first_step < after.first_step or (stepless and before.first_step == after.first_step)
-        assert {item.batch for item in timeline.segments} == {item.digest for item in timeline.batches}
+        assert {item.batch for item in timeline.legs} == {item.digest for item in timeline.batches}
         assert not {item.digest for item in timeline.batches} & {item.digest for item in timeline.redo}
 
 

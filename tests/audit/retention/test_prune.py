@@ -16,6 +16,7 @@ from audit import guard, verify
 from audit.audit_dir import TRASH
 from audit.errors import AuditError, RefusedError
 from audit.findings import Severity
+from audit.ledger import events
 from audit.ledger.store import open_ledger
 from audit.manager import load
 from audit.retention.lock import RunLock
@@ -386,10 +387,10 @@ def test_on_a_full_disk_room_is_made_first_and_recorded_afterwards(path: str, mo
 
     append = Ledger.append
 
-    def full(self: Ledger, kind: str, content: Any) -> None:
-        if kind == "pruned" and os.path.isdir(os.path.join(path, TRASH)):
+    def full(self: Ledger, event: events.Event) -> None:
+        if isinstance(event, events.Pruned) and os.path.isdir(os.path.join(path, TRASH)):
             raise LedgerError("database or disk is full")
-        append(self, kind, content)
+        append(self, event)
 
     monkeypatch.setattr(Ledger, "append", full)
     monkeypatch.setattr(retention, "_is_full", lambda _: True)
@@ -423,10 +424,10 @@ def test_a_ledger_that_fails_for_another_reason_stops_it(path: str, monkeypatch:
 
     append = Ledger.append
 
-    def locked(self: Ledger, kind: str, content: Any) -> None:
-        if kind == "pruned":
+    def locked(self: Ledger, event: events.Event) -> None:
+        if isinstance(event, events.Pruned):
             raise LedgerError("is locked by another process")
-        append(self, kind, content)
+        append(self, event)
 
     monkeypatch.setattr(Ledger, "append", locked)
 

@@ -8,7 +8,7 @@ import pytest
 
 from audit.facts.series import Point
 from audit.judging.verification import verify_run
-from audit.ledger.timeline import Segment, Timeline
+from audit.ledger.timeline import Leg, Timeline
 from audit.options import Options
 from audit.page import Curve, RunCurves
 from audit.testing.runs import edit_state, make_run
@@ -48,11 +48,11 @@ def test_legs_lie_between_resumes_and_have_the_losses_of_their_ends(tmp_path: Pa
 
 
 def test_what_the_ledger_tells_of_batches_counts_more_than_what_the_files_show(tmp_path: Path) -> None:
-    def segment(file: str, first: int) -> Segment:
-        return Segment(file, file, first, None, 0, None, None, {})
+    def begun(file: str, first: int) -> Leg:
+        return Leg(file, file, first, None, 0, None, None)
 
     path = resumed(tmp_path, [*level(2.0), *level(1.5), *level(1.2)], boundaries=[100, 400])
-    found = shown(path, Timeline((segment("b.jsonl", 200), segment("c.jsonl", 500))))
+    found = shown(path, Timeline((begun("b.jsonl", 200), begun("c.jsonl", 500))))
 
     assert [(leg.first, leg.file) for leg in found.legs] == [
         (1, None), (101, None), (201, "b.jsonl"), (501, "c.jsonl"),

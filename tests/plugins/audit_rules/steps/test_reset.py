@@ -10,7 +10,7 @@ from audit.ledger.store import open_ledger
 from audit.options import Options
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_state, make_run
-from tests.audit.batch_rows import finished, leg, tell
+from tests.audit.batch_rows import append_any, finished, leg, tell
 from tests.audit.seals import verified
 
 RULE = "steps/reset"
@@ -98,7 +98,7 @@ def test_a_fresh_start_that_was_allowed_is_a_known_way_back(run: str) -> None:
 def test_a_quarantine_is_a_known_way_back(run: str) -> None:
     ledger = open_ledger(run, write=True)
     assert ledger is not None
-    ledger.append("quarantine", {"checkpoint": "checkpoint-300", "step": 200})
+    append_any(ledger, "quarantine", {"checkpoint": "checkpoint-300", "step": 200})
     ledger.close()
     remove(run, 300)
 

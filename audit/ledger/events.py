@@ -1,0 +1,508 @@
+"""What the ledger records: one type for each kind of row, with the only place that writes it and the only one that reads it.
+
+``row()`` gives the kind and the JSON content. ``read(content)`` gives the value back, None for content of another shape: the
+ledger comes with the audited run, so a row may hold any JSON. A row is passed over only if it lacks what its kind cannot do
+without; other unreadable values become None, 0, "" or nothing.
+
+Rows of kind "batch" have an ``event``; :mod:`audit.ledger.timeline` replays them. Names here are those of the rows; import
+the module, as ``audit.retention.prune`` has a ``Pruned`` of its own.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from math import isfinite
+from typing import Any, NamedTuple
+
+Content = Mapping[str, Any]
+Written = tuple[str, dict[str, Any]]
+"""The kind of a row, and its content."""
+
+ALGORITHM = "blake3"
+LEG, FINISHED, STOPPED, FAILED = "leg", "finished", "stopped", "failed"
+RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
+
+
+class Observation(NamedTuple):
+    """A verification: the newest complete ``step`` (None if there is none) and the names of the checkpoints it found."""
+
+    step: int | None
+    verdict: str
+    depth: str
+    errors: int
+    warnings: int
+    checkpoints: Sequence[str]
+
+    def row(self) -> Written:
+        return "observation", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "Observation | None":
+        names = content.get("checkpoints")
+        return cls(
+            _step(content.get("step")),
+            _text(content.get("verdict")) or "",
+            _text(content.get("depth")) or "",
+            _integer(content.get("errors")) or 0,
+            _integer(content.get("warnings")) or 0,
+            tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
+        )
+
+
+class Start(NamedTuple):
+    """A training begins at ``step``: what was reached beyond it is given up knowingly."""
+
+    step: int
+
+    def row(self) -> Written:
+        return "start", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "Start | None":
+        step = _step(content.get("step"))
+        return None if step is None else cls(step)
+
+
+class SealedFile(NamedTuple):
+    """Size in bytes and BLAKE3 digest (hexadecimal, as ``b3sum`` prints it) of one file."""
+
+    size: int
+    digest: str
+
+
+class SealTaken(NamedTuple):
+    """The files of a proven checkpoint by relative path; ``newest`` is the youngest mtime among them in nanoseconds.
+
+    ``files`` None takes the seal back; so does a row that names a checkpoint and is unreadable otherwise.
+    """
+
+    checkpoint: str
+    step: int
+    newest: int
+    files: Mapping[str, SealedFile] | None
+
+    def row(self) -> Written:
+        files = dict(sorted(self.files.items())) if self.files is not None else None
+        return "seal", {**self._asdict(), "algorithm": ALGORITHM, "files": files}
+
+    @classmethod
+    def read(cls, content: Content) -> "SealTaken | None":
+        name = content.get("checkpoint")
+        if not isinstance(name, str):
+            return None
+        step, newest = _integer(content.get("step")), _integer(content.get("newest"))
+        files = _sealed(content.get("files"))
+        if step is None or newest is None or files is None:
+            return cls(name, 0, 0, None)
+        return cls(name, step, newest, files)
+
+
+class ScansRemembered(NamedTuple):
+    """The remembered scans of a checkpoint are those with this ``digest``; see :func:`audit.ledger.store.scans_digest`."""
+
+    checkpoint: str
+    digest: str
+
+    def row(self) -> Written:
+        return "scans", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "ScansRemembered | None":
+        name = content.get("checkpoint")
+        return cls(name, _text(content.get("digest")) or "") if isinstance(name, str) else None
+
+
+class GuardDecision(NamedTuple):
+    """What the guard handed out; ``fresh``: it allowed a fresh start, and ``checkpoint`` is None."""
+
+    checkpoint: str | None
+    step: int
+    fresh: bool
+
+    def row(self) -> Written:
+        return "guard", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "GuardDecision | None":
+        step = _step(content.get("step"))
+        return None if step is None else cls(_text(content.get("checkpoint")), step, content.get("fresh") is True)
+
+
+class Quarantined(NamedTuple):
+    """A checkpoint was "moved" to ``place``, "restored" from it, or could not be moved ("failed").
+
+    ``step`` is that of the newest complete checkpoint then in the run; None leaves the step that is known.
+    """
+
+    action: str
+    checkpoint: str
+    place: str
+    reason: str
+    step: int | None
+
+    def row(self) -> Written:
+        return "quarantine", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "Quarantined | None":
+        action, name, place, reason = (
+            _text(content.get(key)) or "" for key in ("action", "checkpoint", "place", "reason")
+        )
+        return cls(action, name, place, reason, _step(content.get("step")))
+
+
+class Pruned(NamedTuple):
+    """``audit prune`` removed a checkpoint; ``bytes`` is the size of its files."""
+
+    checkpoint: str
+    step: int
+    bytes: int
+
+    def row(self) -> Written:
+        return "pruned", {"checkpoint": self.checkpoint, "pruned": self.step, "bytes": self.bytes}
+
+    @classmethod
+    def read(cls, content: Content) -> "Pruned | None":
+        step = _integer(content.get("pruned"))
+        if step is None:
+            return None
+        return cls(_text(content.get("checkpoint")) or "", step, _integer(content.get("bytes")) or 0)
+
+
+class SnapshotTaken(NamedTuple):
+    """This is a copy of one checkpoint of the run ``source``, made by "link", "reflink" or "copy" ("" if it was there)."""
+
+    checkpoint: str
+    source: str
+    how: str
+
+    def row(self) -> Written:
+        return "snapshot", {"checkpoint": self.checkpoint, "from": self.source, "how": self.how}
+
+    @classmethod
+    def read(cls, content: Content) -> "SnapshotTaken | None":
+        name, source, how = (_text(content.get(key)) or "" for key in ("checkpoint", "from", "how"))
+        return cls(name, source, how)
+
+
+# -- batches of audit train ---------------------------------------------------------------------------------------
+
+
+class LegBegun(NamedTuple):
+    """Training begins. ``batch`` is the digest of the data file, ``file`` its name, ``bytes`` its size.
+
+    ``last_step`` is the planned end, None if the backend decides; ``examples`` is rows x epochs, None if they are not
+    counted. What else makes the leg: ``order`` (of the rows), ``seed``, ``horizon`` and ``decay_steps`` of the schedule,
+    ``processes``, and the checkpoint it was ``resumed_from``.
+    """
+
+    batch: str
+    file: str
+    bytes: int
+    first_step: int
+    last_step: int | None
+    first_example: int
+    examples: int | None
+    examples_per_step: int | None
+    epochs: int
+    order: str | None
+    seed: int
+    horizon: int | None
+    decay_steps: int | None
+    processes: int
+    resumed_from: str | None
+
+    def row(self) -> Written:
+        return _batch_row(LEG, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "LegBegun | None":
+        first = _whole(content.get("first_step"))
+        if first is None or not _is_batch(content, LEG):
+            return None
+        return cls(
+            content["batch"],
+            _name(content.get("file")),
+            _whole(content.get("bytes")) or 0,
+            first,
+            _whole(content.get("last_step")),
+            _whole(content.get("first_example")) or 0,
+            _whole(content.get("examples")),
+            _whole(content.get("examples_per_step")) or None,
+            _whole(content.get("epochs")) or 1,
+            _text(content.get("order")),
+            _integer(content.get("seed")) or 0,
+            _whole(content.get("horizon")) or None,
+            _whole(content.get("decay_steps")) or None,
+            _whole(content.get("processes")) or 1,
+            _text(content.get("resumed_from")),
+        )
+
+
+class Finished(NamedTuple):
+    """The batch, begun at ``first_step``, is trained and its last checkpoint proven. ``losses`` are (step, loss), thinned."""
+
+    batch: str
+    file: str
+    first_step: int
+    last_step: int | None
+    examples: int | None
+    checkpoint: str
+    losses: Sequence[tuple[int, float]]
+    seconds: float
+
+    def row(self) -> Written:
+        return _batch_row(FINISHED, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Finished | None":
+        if not _is_batch(content, FINISHED):
+            return None
+        return cls(
+            content["batch"],
+            _name(content.get("file")),
+            _whole(content.get("first_step")) or 0,
+            _whole(content.get("last_step")),
+            _whole(content.get("examples")),
+            _text(content.get("checkpoint")) or "",
+            _losses(content.get("losses")),
+            _number(content.get("seconds")) or 0.0,
+        )
+
+
+class Stopped(NamedTuple):
+    """A ``signal`` ended the leg at ``step``; the data file is still there."""
+
+    batch: str
+    file: str
+    step: int | None
+    signal: int | None
+    losses: Sequence[tuple[int, float]]
+
+    def row(self) -> Written:
+        return _batch_row(STOPPED, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Stopped | None":
+        if not _is_batch(content, STOPPED):
+            return None
+        step, signal = _whole(content.get("step")), _integer(content.get("signal"))
+        return cls(content["batch"], _name(content.get("file")), step, signal, _losses(content.get("losses")))
+
+
+class Failed(NamedTuple):
+    """The leg failed at ``step``; the data file is still there. ``kind``: see :class:`audit.backend.training.LegFailed`.
+
+    ``first_step`` is that of the batch if it was trained to its end, but not proven; the key is absent otherwise.
+    """
+
+    batch: str
+    file: str
+    step: int | None
+    kind: str | None
+    reason: str | None
+    first_step: int | None = None
+
+    def row(self) -> Written:
+        return _batch_row(FAILED, self._asdict(), absent="first_step")
+
+    @classmethod
+    def read(cls, content: Content) -> "Failed | None":
+        if not _is_batch(content, FAILED):
+            return None
+        step, kind, reason = _whole(content.get("step")), _text(content.get("kind")), _text(content.get("reason"))
+        first = _whole(content.get("first_step"))
+        return cls(content["batch"], _name(content.get("file")), step, kind, reason, first)
+
+
+class Retired(NamedTuple):
+    """The data file of a finished batch was moved ``to`` a place, or deleted (None)."""
+
+    batch: str
+    file: str
+    to: str | None
+
+    def row(self) -> Written:
+        return _batch_row(RETIRED, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Retired | None":
+        if not _is_batch(content, RETIRED):
+            return None
+        return cls(content["batch"], _name(content.get("file")), _text(content.get("to")))
+
+
+class Rejected(NamedTuple):
+    """A data file is not trained because of ``reason``, and was moved ``to`` a place; the key is absent if it was gone."""
+
+    batch: str
+    file: str
+    reason: str | None
+    to: str | None = None
+
+    def row(self) -> Written:
+        return _batch_row(REJECTED, self._asdict(), absent="to")
+
+    @classmethod
+    def read(cls, content: Content) -> "Rejected | None":
+        if not _is_batch(content, REJECTED):
+            return None
+        reason, to = _text(content.get("reason")), _text(content.get("to"))
+        return cls(content["batch"], _name(content.get("file")), reason, to)
+
+
+class Duplicate(NamedTuple):
+    """A data file with the bytes of a batch that was trained before, and was moved ``to`` a place."""
+
+    batch: str
+    file: str
+    reason: str | None
+    to: str | None = None
+
+    def row(self) -> Written:
+        return _batch_row(DUPLICATE, self._asdict(), absent="to")
+
+    @classmethod
+    def read(cls, content: Content) -> "Duplicate | None":
+        if not _is_batch(content, DUPLICATE):
+            return None
+        reason, to = _text(content.get("reason")), _text(content.get("to"))
+        return cls(content["batch"], _name(content.get("file")), reason, to)
+
+
+class Lost(NamedTuple):
+    """A step back to ``step`` gave the batch up and its data file is gone; the user said to go on without it."""
+
+    batch: str
+    file: str
+    step: int | None
+
+    def row(self) -> Written:
+        return _batch_row(LOST, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Lost | None":
+        if not _is_batch(content, LOST):
+            return None
+        return cls(content["batch"], _name(content.get("file")), _whole(content.get("step")))
+
+
+BatchEvent = LegBegun | Finished | Stopped | Failed | Retired | Rejected | Duplicate | Lost
+Event = (
+    Observation
+    | Start
+    | SealTaken
+    | ScansRemembered
+    | GuardDecision
+    | Quarantined
+    | Pruned
+    | SnapshotTaken
+    | BatchEvent
+)
+
+_BATCH: Mapping[Any, Callable[[Content], Event | None]] = {
+    LEG: LegBegun.read,
+    FINISHED: Finished.read,
+    STOPPED: Stopped.read,
+    FAILED: Failed.read,
+    RETIRED: Retired.read,
+    REJECTED: Rejected.read,
+    DUPLICATE: Duplicate.read,
+    LOST: Lost.read,
+}
+_OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
+    "observation": Observation.read,
+    "start": Start.read,
+    "seal": SealTaken.read,
+    "scans": ScansRemembered.read,
+    "guard": GuardDecision.read,
+    "quarantine": Quarantined.read,
+    "pruned": Pruned.read,
+    "snapshot": SnapshotTaken.read,
+}
+
+
+def event_of(kind: str, content: Content) -> Event | None:
+    """Return what a row records, None for a row of another shape, of a newer version perhaps."""
+    if kind != "batch":
+        read = _OTHERS.get(kind)
+    else:
+        event = content.get("event")
+        read = _BATCH.get(event) if isinstance(event, str) else None
+    return read(content) if read is not None else None
+
+
+def _batch_row(event: str, content: dict[str, Any], absent: str | None = None) -> Written:
+    """``absent`` names a key that is left out rather than null."""
+    if absent is not None and content[absent] is None:
+        del content[absent]
+    return "batch", {"event": event, **content}
+
+
+# -- JSON of any shape --------------------------------------------------------------------------------------------
+
+
+def _is_batch(content: Content, event: str) -> bool:
+    return content.get("event") == event and isinstance(content.get("batch"), str)
+
+
+def _sealed(value: Any) -> dict[str, SealedFile] | None:
+    if not isinstance(value, dict):
+        return None
+    found = {}
+    for path, entry in value.items():
+        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], int)):
+            return None
+        if not (isinstance(entry[1], str) and len(entry[1]) == 64 and _HEX.issuperset(entry[1])):
+            return None
+        found[path] = SealedFile(entry[0], entry[1])
+    return found
+
+
+_HEX = frozenset("0123456789abcdef")
+
+
+def _losses(value: Any) -> tuple[tuple[int, float], ...]:
+    """Read [step, loss] pairs in the order of their steps; losses that are no finite numbers say nothing."""
+    if not isinstance(value, list):
+        return ()
+    pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
+    found = [
+        (item[0], number) for item in pairs if _whole(item[0]) is not None and (number := _number(item[1])) is not None
+    ]
+    return tuple(sorted(found, key=lambda pair: pair[0]))
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON knows integers of any length
+        return None
+    return number if isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _name(value: Any) -> str:
+    """A file's name, of which no path can be made that leads elsewhere."""
+    name = (_text(value) or "").replace("\0", "").rpartition("/")[2]
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return ""
+    return "" if name in (".", "..") else name
+
+
+def _integer(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _step(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None
