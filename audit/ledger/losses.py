@@ -5,19 +5,18 @@ what the audit left elsewhere in ``.audit`` can.
 """
 
 import os
-import re
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from audit.audit_dir import LEDGER, SEALS, pinned_names
+from audit.backend.names import step_of
 from audit.errors import AuditError
 from audit.ledger.events import ScansRemembered, SealTaken
 
 if TYPE_CHECKING:
     from audit.ledger.store import Row
 
-_SEAL_FILE = re.compile(r"(checkpoint-[0-9]{1,18})\.(b3|sha256|sig)")
-_PIN = re.compile(r"checkpoint-[0-9]{1,18}")
+_SUFFIXES = (".b3", ".sha256", ".sig")
 
 
 def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str]) -> str | None:
@@ -41,7 +40,7 @@ def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str]) -> st
 
 def _pins(run: str) -> set[str]:
     try:
-        return {name for name in pinned_names(run) if _PIN.fullmatch(name)}
+        return {name for name in pinned_names(run) if step_of(name) is not None}
     except AuditError:
         return set()
 
@@ -55,4 +54,5 @@ def _sealed_outside(run: str) -> set[str]:
             names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     except OSError:
         return set()
-    return {found[1] for name in names if (found := _SEAL_FILE.fullmatch(name))}
+    sealed = {name.rpartition(".")[0] for name in names if name.endswith(_SUFFIXES)}
+    return {name for name in sealed if step_of(name) is not None}
