@@ -23,11 +23,16 @@ JSON_QUICK = 1 << 20
 TEXT_LIMIT = 1 << 20
 """Bytes. A longer text is a vocabulary or data, not something that a person or a configuration wrote."""
 
-# The metadata of a sharded state (torch.distributed.checkpoint) is a bare pickle, which torch loads as it is.
 FORMATS = {
-    ".json": JSON, ".safetensors": SAFETENSORS, ".pt": TORCH, ".pth": TORCH, ".bin": TORCH, ".metadata": PICKLE,
-    ".pkl": PICKLE, ".pickle": PICKLE,
+    ".json": JSON, ".safetensors": SAFETENSORS, ".pt": TORCH, ".pth": TORCH, ".bin": TORCH, ".pkl": PICKLE,
+    ".pickle": PICKLE,
 }  # fmt: skip
+
+METADATA = ".metadata"
+"""The metadata of a sharded state (torch.distributed.checkpoint): a bare pickle, which torch loads as it is.
+
+The whole name: ``optimizer.pt.metadata`` below ``.cache/huggingface/`` is three lines of text of huggingface_hub.
+"""
 
 TEXTS = frozenset(
     {".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".env", ".sh", ".py", ".log", ".jinja"}
@@ -49,9 +54,7 @@ class File(Facts):
         self._every_header = every_header
         self.path = path
         self.entry = entry
-        # "._NAME" is what macOS puts beside NAME on a foreign disk: attributes, whatever its ending.
-        ending = path[path.rfind(".") :].lower() if "." in path and not entry.name.startswith("._") else ""
-        self.format = FORMATS.get(ending, OTHER)
+        self.format = PICKLE if entry.name == METADATA else FORMATS.get(_ending(entry.name), OTHER)
 
     @property
     def readable(self) -> bool:
@@ -130,6 +133,11 @@ class File(Facts):
     def archive(self) -> "TorchArchive":
         """The directory and values of a torch file. Raises NotApplicable."""
         return self.value  # type: ignore[no-any-return]
+
+
+def _ending(name: str) -> str:
+    """The last suffix; "._NAME" is what macOS puts beside NAME on a foreign disk: attributes, whatever its ending."""
+    return name[name.rfind(".") :].lower() if "." in name and not name.startswith("._") else ""
 
 
 def _first_bytes(source: RangeReader) -> Damage | None:

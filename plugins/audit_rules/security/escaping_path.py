@@ -73,7 +73,7 @@ def _named_paths(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
         tag = checkpoint.files["latest"].optional("text")
         yield "latest", (tag or b"").decode("utf-8", "replace").strip()
     for path in (*layout.sharded_weights, *layout.sharded_optimizer):
-        if path.endswith(".metadata"):
+        if path.rpartition("/")[2] == ".metadata":
             root = getattr(checkpoint.files[path].optional("value"), "value", None)
             state = root.state if type(root) is Call else None
             stored = state.get("storage_data") if type(state) is dict else None

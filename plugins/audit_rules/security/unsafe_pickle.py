@@ -52,7 +52,7 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
 def _role(path: str, layout: Layout) -> str:
     if path in layout.rng:
         return "rng"
-    if path.endswith(".metadata"):
+    if path.rpartition("/")[2] == ".metadata":
         return "metadata"
     if layout.kind == "deepspeed" and path in (*layout.sharded_weights, *layout.sharded_optimizer):
         return "deepspeed"
