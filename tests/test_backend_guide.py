@@ -126,7 +126,7 @@ def test_the_toy_ends_in_the_same_bytes_however_it_is_cut(legs: Callable[..., Le
     legs(whole, 0, 15)
 
     def stop(event: Any) -> None:
-        if event["step"] == 7:
+        if event.step == 7:
             os.kill(os.getpid(), signal.SIGTERM)
 
     stopped = legs(cut, 0, 15, stop)

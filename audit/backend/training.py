@@ -62,9 +62,34 @@ class LegResult(NamedTuple):
     stopped_by: int | None = None
 
 
-Tell = Callable[[Mapping[str, Any]], None]
-"""Told what happens during a leg: {"event": "step", "step": 7, "loss": 1.5, "learning_rate": 1e-4}, {"event": "phase",
-"text": "loading the model"}. Unknown events are passed over."""
+class Step(NamedTuple):
+    """Step ``step`` is done; told again once it is logged, with what was logged. ``file`` is filled in by `audit train`."""
+
+    step: int
+    loss: float | None = None
+    learning_rate: float | None = None
+    grad_norm: float | None = None
+    eval_loss: float | None = None
+    file: str | None = None
+
+
+class Phase(NamedTuple):
+    """What the backend does before the first step: "loading the model". ``file`` is filled in by `audit train`."""
+
+    text: str
+    file: str | None = None
+
+
+class Note(NamedTuple):
+    """Something worth knowing, in one sentence. ``file``: the data file that it is about; `audit train` fills it in."""
+
+    text: str
+    file: str | None = None
+
+
+Progress = Step | Phase | Note
+Tell = Callable[[Progress], None]
+"""Called by a backend with what happens during a leg."""
 
 
 class BadData(AuditError):

@@ -4,8 +4,6 @@ import argparse
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
-from typing import Any
 
 from audit.api import verify
 from audit.cli.guard import notes
@@ -17,6 +15,7 @@ from audit.manager import load
 from audit.report import SOUND
 from audit.reporters import console
 from audit.training.demo import BATCHES, STEPS, break_copies, train_batches
+from audit.training.events import Event, FileDuplicate, FileRejected, FileRetired
 
 EXAMPLES = (
     ("audit demo", "a minute; needs the extra hf: pip install 'checkpoint-audit[hf]'"),
@@ -46,7 +45,7 @@ def _demonstrate(scratch: str) -> int:
     print(f"Training a tiny LoRA model with Hugging Face Trainer: {BATCHES} batches of {STEPS} steps, offline.\n")
     print("$ audit train train.toml", flush=True)
     with Screen(quiet=False) as screen:
-        run = train_batches(scratch, registry, lambda event: screen.say(_inside(event, scratch)))
+        run = train_batches(scratch, registry, lambda event: screen.show(_inside(event, scratch)))
     report = verify(run, registry=registry)
     failures = int(report.verdict != SOUND)
     print("\n$ audit verify current_model/")
@@ -70,10 +69,11 @@ def _demonstrate(scratch: str) -> int:
     return 0
 
 
-def _inside(event: Mapping[str, Any], scratch: str) -> Mapping[str, Any]:
-    """The event with paths as a user would see them from the working directory."""
-    short = {key: os.path.relpath(event[key], scratch) for key in ("to", "resumed_from") if event.get(key)}
-    return {**event, **short}
+def _inside(event: Event, scratch: str) -> Event:
+    """The event with the path as a user would see it from the working directory."""
+    if isinstance(event, FileRetired | FileRejected | FileDuplicate) and event.to:
+        return event._replace(to=os.path.relpath(event.to, scratch))
+    return event
 
 
 def _another(handed_out: str | None, newest: str | None) -> bool:

@@ -3,41 +3,80 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
+from audit.backend.training import Note, Phase, Step
 from audit.cli.parser import drop_stdout, one_line
-from audit.text import key_text, plain, utc_time
+from audit.text import plain, utc_time
+from audit.training.events import (
+    BatchFailed,
+    BatchFinished,
+    BatchStarted,
+    CheckpointPutBack,
+    CheckpointQuarantined,
+    CheckpointRotated,
+    CheckpointSkipped,
+    CheckpointTorn,
+    Event,
+    FileDuplicate,
+    FileRejected,
+    FileRetired,
+    SnapshotMade,
+    TrainingError,
+    TrainingRefused,
+    TrainingStopped,
+    WaitingForFiles,
+    as_json,
+)
 
-Event = Mapping[str, Any]
-
-
-PATHS = ("to", "path", "inbox")
-"""Values of events that are paths: shown from the current directory on where they lie in it."""
 NARROW = 80
 """Columns: a terminal of less has no room for the time that remains."""
 
 
 def json_line(event: Event) -> str:
-    """Return an event as one line of JSON, in ASCII: what is no finite number is text, what is no plain value its text."""
-    moment = utc_time()
-    return json.dumps({"time": moment, **{key_text(key): plain(event[key]) for key in event if key != "time"}})
+    """Return an event as one line of JSON, in ASCII; numbers that are not finite are text."""
+    return json.dumps({"time": utc_time(), **plain(as_json(event))})
 
 
 def text_of(event: Event) -> str | None:
-    """Return the line for people that an event is worth, None for none. One line, whatever stands in the event."""
-    make = _TEXTS.get(event.get("event"))
-    if make is None:
-        return None
-    shown = {**event, **{key: _short(event[key]) for key in PATHS if isinstance(event.get(key), str)}}
-    try:
-        text = make(shown)
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):  # of another version, perhaps
-        text = json_line(shown)
+    """Return the line for people, None if the event has none. It is one line, whatever a name or a reason contains."""
+    text = _text(event)
     return one_line(text) if text is not None else None
 
 
+def _text(event: Event) -> str | None:
+    match event:
+        case BatchStarted():
+            return _batch(event)
+        case BatchFinished():
+            return _finished(event)
+        case FileRetired():
+            return f"{event.file}: {f'moved to {_short(event.to)}' if event.to else 'deleted'}"
+        case FileRejected() | FileDuplicate():
+            return f"{event.file}: set aside in {_short(event.to)}: {event.reason}"
+        case BatchFailed():  # any other failure is the reason of the refusal that ends the call
+            return f"{event.file}: {event.reason}" if event.kind == "changed" else None
+        case TrainingStopped():
+            return _stopped(event)
+        case (
+            CheckpointSkipped() | CheckpointQuarantined() | CheckpointPutBack() | CheckpointTorn() | CheckpointRotated()
+        ):
+            return _checkpoint(event)
+        case SnapshotMade():
+            return f"snapshot: {_short(event.path)}"
+        case WaitingForFiles():
+            return f"waiting for files in {_short(event.inbox)}"
+        case Note():
+            return f"note: {event.text}"
+        case Step() | Phase():  # shown by the bar
+            return None
+        case TrainingRefused() | TrainingError():  # shown on stderr
+            return None
+    assert_never(event)
+
+
 def _short(path: str) -> str:
+    """A path in the current directory, from there on."""
     here = os.getcwd()
     return os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path
 
@@ -48,7 +87,7 @@ class Lines:
     def __init__(self) -> None:
         self._out = _Out()
 
-    def say(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Print it."""
         self._out.line(json_line(event))
 
@@ -74,21 +113,20 @@ class Screen:
         self._task: Any = None
         self._first = 0
 
-    def say(self, event: Event) -> None:
+    def show(self, event: Event) -> None:
         """Show what is worth a line, or a movement of the bar."""
-        kind = event.get("event")
-        if kind == "step":
+        if isinstance(event, Step):
             self._step(event)
             return
-        if kind == "phase":
-            self._phase(str(event.get("text")))
+        if isinstance(event, Phase):
+            self._phase(event.text)
             return
-        if kind in _ENDS:
+        if isinstance(event, _ENDS):
             self.close()
         text = text_of(event)
-        if text and (not self._quiet or kind in _ALWAYS):
+        if text and (not self._quiet or isinstance(event, _ALWAYS)):
             self._print(text)
-        if kind == "batch" and self._wanted:
+        if isinstance(event, BatchStarted) and self._wanted:
             self._start(event)
 
     def close(self) -> None:
@@ -103,14 +141,13 @@ class Screen:
         else:
             self._out.line(text)
 
-    def _start(self, event: Event) -> None:
+    def _start(self, event: BatchStarted) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.table import Column
 
         self.close()
-        first, last = _whole(event.get("first_step")), _whole(event.get("last_step"))
-        self._first = first or 0
+        self._first = event.first_step
         console = Console(stderr=True)
         columns = [
             TextColumn(
@@ -130,18 +167,16 @@ class Screen:
             *columns, console=console, transient=True, expand=True, redirect_stdout=False, redirect_stderr=False
         )
         self._task = self._bar.add_task(
-            one_line(str(event.get("file"))), total=None if last is None else last - self._first, numbers=""
+            one_line(event.file), total=None if event.last_step is None else event.last_step - self._first, numbers=""
         )
         self._bar.start()
 
-    def _step(self, event: Event) -> None:
-        step = _whole(event.get("step"))
-        if self._bar is None or step is None:
+    def _step(self, event: Step) -> None:
+        if self._bar is None:
             return
-        known = (("loss", "loss {:.4g}"), ("learning_rate", "lr {:.3g}"))
-        values = [(text, _number(event.get(key))) for key, text in known]
-        numbers = "  ".join(text.format(value) for text, value in values if value is not None)
-        self._bar.update(self._task, completed=step - self._first, **({"numbers": numbers} if numbers else {}))
+        known = (("loss {:.4g}", event.loss), ("lr {:.3g}", event.learning_rate))
+        numbers = "  ".join(text.format(value) for text, value in known if value is not None)
+        self._bar.update(self._task, completed=event.step - self._first, **({"numbers": numbers} if numbers else {}))
 
     def _phase(self, text: str) -> None:
         if self._bar is not None:
@@ -168,57 +203,47 @@ class _Out:
             drop_stdout()
 
 
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53 else None
+def _checkpoint(
+    event: CheckpointSkipped | CheckpointQuarantined | CheckpointPutBack | CheckpointTorn | CheckpointRotated,
+) -> str:
+    match event:
+        case CheckpointSkipped():
+            return f"skipped {event.checkpoint}: {event.reason}"
+        case CheckpointQuarantined():
+            return f"{event.checkpoint}: moved to .audit/quarantine/{event.to}: {event.reason}"
+        case CheckpointPutBack():
+            return f"{event.checkpoint}: put back from its pin, .audit/pinned/"
+        case CheckpointTorn():
+            return f"{event.checkpoint}: was not written to its end by the last call; removed"
+        case CheckpointRotated():
+            return f"{event.checkpoint}: deleted, as save_total_limit says; the last call was cut off before"
+    assert_never(event)
 
 
-def _number(value: Any) -> float | None:
-    try:
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-    except OverflowError:
-        return None
-
-
-def _batch(event: Event) -> str:
-    first, last = event["first_step"], event.get("last_step")
+def _batch(event: BatchStarted) -> str:
+    first, last, examples, done = event.first_step, event.last_step, event.examples, event.first_example
     steps = f"steps {first + 1} to {last}" if last is not None else f"from step {first + 1} on"
-    examples, done = event.get("examples"), event.get("first_example")
     count = f"{examples} examples, " if examples is not None and not done else ""
     if done:
         count = f"examples {done + 1} to {examples}, " if examples is not None else f"from example {done + 1} on, "
-    origin = f"after {os.path.basename(event['resumed_from'])}" if event.get("resumed_from") else "from scratch"
-    return f"{event['file']}: {count}{steps}, {origin}"
+    origin = f"after {os.path.basename(event.resumed_from)}" if event.resumed_from else "from scratch"
+    return f"{event.file}: {count}{steps}, {origin}"
 
 
-def _finished(event: Event) -> str:
-    first, last = _number(event.get("first_loss")), _number(event.get("last_loss"))
+def _finished(event: BatchFinished) -> str:
+    first, last = event.first_loss, event.last_loss
     loss = f", loss {first:.4g} -> {last:.4g}" if first is not None and last is not None else ""
-    return f"{event['file']}: trained to step {event['last_step']}{loss}; {event['checkpoint']} is proven and sealed"
+    return f"{event.file}: trained to step {event.last_step}{loss}; {event.checkpoint} is proven and sealed"
 
 
-_TEXTS: Mapping[Any, Callable[[Event], str | None]] = {
-    "batch": _batch,
-    "finished": _finished,
-    "retired": lambda event: f"{event['file']}: {'moved to ' + event['to'] if event.get('to') else 'deleted'}",
-    "rejected": lambda event: f"{event['file']}: set aside in {event['to']}: {event['reason']}",
-    "duplicate": lambda event: f"{event['file']}: set aside in {event['to']}: {event['reason']}",
-    "quarantined": lambda event: f"{event['checkpoint']}: moved to .audit/quarantine/{event['to']}: {event['reason']}",
-    "put-back": lambda event: f"{event['checkpoint']}: put back from its pin, .audit/pinned/",
-    "rotated": lambda event: (
-        f"{event['checkpoint']}: deleted, as save_total_limit says; the last call was cut off before"
-    ),
-    "failed": lambda event: f"{event['file']}: {event['reason']}" if event.get("kind") == "changed" else None,
-    "torn": lambda event: f"{event['checkpoint']}: was not written to its end by the last call; removed",
-    "skipped": lambda event: f"skipped {event['checkpoint']}: {event['reason']}",
-    "stopped": lambda event: (
-        f"stopped at step {event['step']}, saved; the next call goes on there"
-        if event.get("saved")
-        else f"stopped at step {event['step']}, where no checkpoint is proven ({event.get('reason')}); "
-        "the next call goes on from an older one"
-    ),
-    "note": lambda event: f"note: {event['text']}",
-    "snapshot": lambda event: f"snapshot: {event['path']}",
-    "waiting": lambda event: f"waiting for files in {event['inbox']}",
-}
-_ENDS = frozenset({"finished", "stopped", "failed", "rejected"})
-_ALWAYS = frozenset({"rejected", "duplicate", "quarantined", "skipped", "failed", "note"})
+def _stopped(event: TrainingStopped) -> str:
+    if event.saved:
+        return f"stopped at step {event.step}, saved; run the same command to continue"
+    return (
+        f"stopped at step {event.step}, whose checkpoint is not proven ({event.reason}); "
+        "run the same command to continue from an older one"
+    )
+
+
+_ENDS = (BatchFinished, TrainingStopped, BatchFailed, FileRejected)
+_ALWAYS = (FileRejected, FileDuplicate, CheckpointQuarantined, CheckpointSkipped, BatchFailed, Note)

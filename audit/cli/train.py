@@ -10,6 +10,7 @@ from audit.cli.progress_of_training import Lines, Screen
 from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
+from audit.training.events import TrainingError, TrainingRefused
 from audit.training.loop import ITS_SAY, Wishes, train
 from audit.training.run_state import TrainRefused
 
@@ -51,11 +52,11 @@ def call(arguments: argparse.Namespace) -> int:
             registry = load()
             config, trainer = read_train_config(arguments.config, registry)
             begun = True
-            return train(config, trainer, registry, shown.say, wishes)
+            return train(config, trainer, registry, shown.show, wishes)
         except TrainRefused as error:
             shown.close()
             if arguments.log_format == "json":
-                shown.say({"event": "refused", "reason": str(error)})
+                shown.show(TrainingRefused(str(error)))
             else:
                 complain("train", error)
             return 1
@@ -64,7 +65,7 @@ def call(arguments: argparse.Namespace) -> int:
                 time.sleep(ITS_SAY)  # the launcher ends the others as soon as one has ended
                 return 2
             if arguments.log_format == "json":
-                shown.say({"event": "error", "reason": str(error)})
+                shown.show(TrainingError(str(error)))
             raise
 
 

@@ -1,4 +1,4 @@
-"""The other end of :mod:`audit.training.process`: train one leg, tell of it through a pipe."""
+"""The other end of :mod:`audit.training.process`: train one leg and report it through a pipe."""
 
 import gc
 import json
@@ -8,13 +8,14 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from audit.backend.training import BadData, LegData, LegFailed, LegRequest
-from audit.errors import AuditError, ConfigError
+from audit.backend.training import LegData, LegRequest, LegResult, Tell
+from audit.errors import AuditError
 from audit.manager import load
+from audit.training.events import Message, message_line
 
 
 def main(descriptor: int) -> None:
-    """Read the request from standard input, train, and write events to ``descriptor``, one JSON object a line."""
+    """Read the request from standard input, train, and write messages to ``descriptor``, one a line."""
     gc.enable()
     signal.signal(
         signal.SIGINT, signal.SIG_DFL
@@ -23,28 +24,23 @@ def main(descriptor: int) -> None:
     _die_with(document["parent"])
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
 
-        def tell(event: Mapping[str, Any]) -> None:
+        def send(message: Message) -> None:
             try:
-                stream.write(json.dumps(event, default=str) + "\n")
+                stream.write(message_line(message))
                 stream.flush()
             except BrokenPipeError:  # whoever should hear of it is gone: nobody would verify what is trained now
                 os._exit(1)
 
-        tell(_outcome(document, tell))
+        send(_outcome(document, send))
 
 
-def _outcome(document: Mapping[str, Any], tell: Any) -> Mapping[str, Any]:
+def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | AuditError:
     fields = dict(document["request"])
     request = LegRequest(**{**fields, "data": LegData(**fields["data"])})
     try:
-        result = load().trainer(document["backend"]).train(request, tell)
-    except BadData as error:
-        return {"event": "error", "kind": "data", "path": error.path, "row": error.row, "reason": error.reason}
-    except LegFailed as error:
-        return {"event": "error", "kind": "leg", "reason": error.reason, "how": error.kind, "step": error.step}
+        return load().trainer(document["backend"]).train(request, tell)
     except AuditError as error:
-        return {"event": "error", "kind": "config" if isinstance(error, ConfigError) else "audit", "reason": str(error)}
-    return {"event": "result", **result._asdict()}
+        return error
 
 
 def _die_with(parent: int) -> None:

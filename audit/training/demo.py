@@ -18,9 +18,9 @@ from audit.manager import Registry
 from audit.report import Report
 from audit.storage import LocalStorage
 from audit.training.config import read_train_config
+from audit.training.events import Emit
 from audit.training.loop import train
 from audit.training.process import here
-from audit.training.run_state import Say
 
 BATCHES = 3
 STEPS = 40
@@ -65,7 +65,7 @@ class Breakage(NamedTuple):
     decision: Decision
 
 
-def train_batches(home: str, registry: Registry, say: Say) -> str:
+def train_batches(home: str, registry: Registry, emit: Emit) -> str:
     """Drop three data files into ``home/inbox``, train them with ``audit train`` and return the run.
 
     Raises AuditError where a library is missing.
@@ -78,7 +78,7 @@ def train_batches(home: str, registry: Registry, say: Say) -> str:
     with open(path, "w", encoding="utf-8") as file:
         file.write(CONFIG)
     config, trainer = read_train_config(path, registry)
-    train(config, trainer, registry, say, run_leg=here)  # libraries are loaded once, not once a batch
+    train(config, trainer, registry, emit, run_leg=here)  # libraries are loaded once, not once a batch
     return config.run
 
 

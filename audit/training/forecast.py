@@ -5,11 +5,11 @@ next one follows on it. What could go wrong in the meantime is not foreseen.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from audit.backend.names import name_of
-from audit.backend.training import LegData, LegRequest, TrainingBackend
+from audit.backend.training import LegData, LegRequest, Note, TrainingBackend
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan, Saves
 from audit.findings import Finding, Severity
@@ -24,6 +24,7 @@ from audit.retention.lock import holder_of
 from audit.text import utc_time
 from audit.training.batch_log import Books
 from audit.training.config import Data, TrainConfig
+from audit.training.events import Event
 from audit.training.inbox import DataFile, settled
 from audit.training.preflight import checkpoint_at, judged, plan_of, space_of
 from audit.training.run_state import TrainRefused
@@ -191,7 +192,7 @@ class _Foresight(Session):
         settle = config.watch.settle_seconds
         config = config._replace(watch=config.watch._replace(settle_seconds=0.0))
         self._virtual = _Shelf(config.data)
-        super().__init__(config, trainer, registry, self._hear, books=books, shelf=self._virtual, **wishes)
+        super().__init__(config, trainer, registry, self._collect, books=books, shelf=self._virtual, **wishes)
         self.options = config.verify._replace(ledger=False)
         self._decided = decided
         self._asides: list[Aside] = []
@@ -299,9 +300,9 @@ class _Foresight(Session):
             return Decision(None, None, True, None, ())
         return decision
 
-    def _hear(self, event: Mapping[str, Any]) -> None:
-        if event.get("event") == "note":
-            self.notes.append(str(event.get("text")))
+    def _collect(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self.notes.append(event.text)
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         self._books.record(Finished(digest, name, begun, step, examples, f"checkpoint-{step}", (), 0.0))

@@ -3,19 +3,19 @@
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import TRAINING_LOG
-from audit.backend.training import LegResult, Tell, TrainingBackend
+from audit.backend.training import LegResult, Note, Phase, Progress, TrainingBackend
 from audit.errors import AuditError
 from audit.manager import Registry
 from audit.retention.lock import RunLock
 from audit.training.config import TrainConfig
+from audit.training.events import Emit, Event
 from audit.training.inbox import InboxGone
 from audit.training.process import InChild, RunLeg, Stopped, here
-from audit.training.run_state import Say, TrainRefused
 from audit.training.session import Session
 from audit.training.together import Ended, Together
 from audit.training.work import Work
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 ITS_SAY = 1.0
 """Seconds before another process ends because process 0 does: a launcher ends all at once, and the reason is to be said."""
-TOLD = frozenset({"step", "phase", "note"})
-"""What a backend may tell: all else that is said, the audit itself has seen."""
 
 
 class Wishes(NamedTuple):
@@ -46,7 +44,7 @@ def train(
     config: TrainConfig,
     trainer: TrainingBackend,
     registry: Registry,
-    say: Say,
+    emit: Emit,
     wishes: Wishes = Wishes(),  # noqa: B008  a value
     run_leg: RunLeg | None = None,
 ) -> int:
@@ -59,7 +57,7 @@ def train(
         team = Together(found)
         with team.signals():
             try:
-                return _trained(config, trainer, registry, say if team.rank == 0 else _silent, wishes, team, run_leg)
+                return _trained(config, trainer, registry, emit if team.rank == 0 else _silent, wishes, team, run_leg)
             except Ended as end:
                 time.sleep(ITS_SAY)
                 return end.code
@@ -75,19 +73,19 @@ def _trained(
     config: TrainConfig,
     trainer: TrainingBackend,
     registry: Registry,
-    say: Say,
+    emit: Emit,
     wishes: Wishes,
     team: Together,
     run_leg: RunLeg | None,
 ) -> int:
     with _locked(config.run, team) as lock:
         if lock is not None and lock.unprotected is not None:
-            say({"event": "note", "text": lock.unprotected})
+            emit(Note(lock.unprotected))
         session = Session(
             config,
             trainer,
             registry,
-            say,
+            emit,
             processes=team.size,
             decay=wishes.decay,
             skip_lost=wishes.skip_lost,
@@ -112,10 +110,10 @@ def _go(session: Session, team: Together, wishes: Wishes, run_leg: RunLeg) -> in
 
 
 def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditError:
-    def tell(event: Mapping[str, Any]) -> None:
-        if event.get("event") in TOLD:
-            own = {key: work.shown(value) if isinstance(value, str) else value for key, value in event.items()}
-            session.say({**own, "file": work.file.name})
+    def tell(event: Progress) -> None:
+        if isinstance(event, Phase | Note):
+            event = event._replace(text=work.shown(event.text))
+        session.emit(event._replace(file=work.file.name))
 
     try:
         return run_leg(session.trainer, work.request, tell)
@@ -172,8 +170,5 @@ def _locked(run: str, team: Together) -> Iterator[RunLock | None]:
             lock.__exit__(None, None, None)
 
 
-def _silent(event: Mapping[str, Any]) -> None:
-    """Only the process that decides speaks."""
-
-
-__all__ = ["Stopped", "Tell", "TrainRefused", "Wishes", "train"]
+def _silent(event: Event) -> None:
+    """Only the process that decides shows anything."""

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from audit.backend.training import LegRequest, TrainingBackend
+from audit.backend.training import LegRequest, Note, TrainingBackend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
@@ -13,12 +13,13 @@ from audit.judging.auditor import Auditor
 from audit.judging.engine import Judgement, judge
 from audit.manager import Registry
 from audit.options import Options
-from audit.training.run_state import Say, TrainRefused
+from audit.training.events import Emit
+from audit.training.run_state import TrainRefused
 from audit.training.work import Work
 
 
 def object_to(
-    work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, say: Say
+    work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, emit: Emit
 ) -> None:
     """Raise TrainRefused where a rule says that the leg cannot work; its data stays. Warnings are told."""
     resume = checkpoint_at(work.request.resume_from, registry, options)
@@ -29,7 +30,7 @@ def object_to(
         if finding.severity is Severity.ERROR:
             errors.append(finding)
         elif finding.severity is Severity.WARNING:
-            say({"event": "note", "text": said(finding)})
+            emit(Note(said(finding)))
     if errors:
         raise TrainRefused(f"{work.file.name}: {'; '.join(said(item) for item in errors)}")
 

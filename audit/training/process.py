@@ -11,13 +11,14 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any
+from typing import IO
 
 from audit.backend.signals import caught
-from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Tell, TrainingBackend
-from audit.errors import AuditError, ConfigError
+from audit.backend.training import LegFailed, LegRequest, LegResult, Progress, Step, Tell, TrainingBackend
+from audit.errors import AuditError
+from audit.training.events import Message, checked, read_message
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 _TAIL = 4096
@@ -33,7 +34,13 @@ class Stopped(BaseException):
 
 def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
     """Run the leg in this process: where a launcher has started several that belong together."""
-    return trainer.train(request, tell)
+
+    def tell_checked(event: Progress) -> None:
+        known = checked(event)
+        if known is not None:
+            tell(known)
+
+    return trainer.train(request, tell_checked)
 
 
 class InChild:
@@ -71,17 +78,18 @@ class InChild:
             raise LegFailed(f"the training process cannot be started: {error.strerror or error}") from error
         finally:
             os.close(writing)
-        heard: dict[str, Any] = {}
+        end: LegResult | AuditError | None = None
+        step: int | None = None
         words = ""
         try:
             with _passing_on(child) as asked:
                 self._send(child, trainer, request)
-                for event in _events(reading, child):
-                    heard.update({"step": event["step"]} if isinstance(event.get("step"), int) else {})
-                    if event.get("event") in ("result", "error"):
-                        heard["end"] = event
-                    else:
-                        tell(event)
+                for message in _messages(reading, child):
+                    if isinstance(message, LegResult | AuditError):
+                        end = message
+                        continue
+                    step = message.step if isinstance(message, Step) else step
+                    tell(message)
                 code = child.wait()
             words = _last_words(output, start)
         finally:
@@ -89,7 +97,7 @@ class InChild:
             os.close(reading)
             if output is not None:
                 output.close()
-        result = _outcome(code, heard, words)
+        result = _outcome(code, end, step, words)
         # One that came too late for the leg still ends this call.
         return result._replace(stopped_by=result.stopped_by or next(iter(asked), None))
 
@@ -140,8 +148,8 @@ def _end(child: "subprocess.Popen[str]") -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _events(descriptor: int, child: "subprocess.Popen[str]") -> Iterator[Mapping[str, Any]]:
-    """Yield what the child tells until it ends; a worker of it that lives on may keep the pipe open for ever."""
+def _messages(descriptor: int, child: "subprocess.Popen[str]") -> Iterator[Message]:
+    """Yield what the child sends until it ends; one of its workers that lives on may keep the pipe open."""
     import select
 
     rest = b""
@@ -152,21 +160,13 @@ def _events(descriptor: int, child: "subprocess.Popen[str]") -> Iterator[Mapping
             *lines, rest = (rest + block).split(b"\n")
             rest = rest[-_LONGEST_LINE:]
             for line in lines:
-                event = _event(line)
-                if event is not None:
-                    yield event
+                message = read_message(line)
+                if message is not None:
+                    yield message
             if not block:
                 return
         elif ended:
             return
-
-
-def _event(line: bytes) -> Mapping[str, Any] | None:
-    try:
-        event = json.loads(line)
-    except (ValueError, RecursionError):
-        return None  # cut off by the end of the process, or not meant for us
-    return event if isinstance(event, dict) else None
 
 
 @contextmanager
@@ -188,17 +188,12 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
         yield asked
 
 
-def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:
-    end = heard.get("end", {})
-    try:
-        if end.get("event") == "result":
-            losses = tuple((int(step), float(loss)) for step, loss in end["losses"])
-            return LegResult(int(end["first_step"]), int(end["last_step"]), losses, end["stopped_by"])
-        error = _error(end) if end.get("event") == "error" else None
-    except (KeyError, TypeError, ValueError) as wrong:
-        raise LegFailed(f"the training process told a result that cannot be understood: {wrong!r}") from wrong
-    if error is not None:
-        raise error
+def _outcome(code: int, end: LegResult | AuditError | None, step: int | None, words: str) -> LegResult:
+    """Return the result; raise the error that was sent, or else say how the process ended, after which ``step``."""
+    if isinstance(end, LegResult):
+        return end
+    if end is not None:
+        raise end
     if code == -signal.SIGINT:  # these end it only where no step is in progress
         raise KeyboardInterrupt
     if code == -signal.SIGTERM:
@@ -207,16 +202,8 @@ def _outcome(code: int, heard: Mapping[str, Any], words: str) -> LegResult:
     if code < 0:
         name = _SIGNALS.get(-code, f"signal {-code}")
         hint = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
-        raise LegFailed(f"the training process was killed by {name}{hint}{said}", "killed", heard.get("step"))
-    raise LegFailed(f"the training process ended with code {code}, without a result{said}", "exit", heard.get("step"))
-
-
-def _error(end: Mapping[str, Any]) -> AuditError:
-    if end["kind"] == "data":
-        return BadData(end["path"], end["row"], end["reason"])
-    if end["kind"] == "leg":
-        return LegFailed(end["reason"], end["how"], end["step"])
-    return (ConfigError if end["kind"] == "config" else AuditError)(end["reason"])
+        raise LegFailed(f"the training process was killed by {name}{hint}{said}", "killed", step)
+    raise LegFailed(f"the training process ended with code {code}, without a result{said}", "exit", step)
 
 
 def _last_words(log: IO[bytes] | None, start: int) -> str:

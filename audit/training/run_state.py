@@ -1,12 +1,11 @@
 """Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
 
 from audit.api import verify
 from audit.audit_dir import PINNED
 from audit.backend.names import step_written_to
+from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, open_run
@@ -23,8 +22,14 @@ from audit.retention.pins import put_back
 from audit.retention.quarantine import Candidate, isolate
 from audit.retention.trash import empty, place_for
 from audit.training.batch_log import Books
-
-Say = Callable[[Mapping[str, Any]], None]
+from audit.training.events import (
+    CheckpointPutBack,
+    CheckpointQuarantined,
+    CheckpointRotated,
+    CheckpointSkipped,
+    CheckpointTorn,
+    Emit,
+)
 
 
 class TrainRefused(AuditError):
@@ -34,9 +39,11 @@ class TrainRefused(AuditError):
 class Standing:
     """One run, judged by ``options``; ``limits`` are what the guard may hand out."""
 
-    def __init__(self, run: str, options: Options, limits: Limits, registry: Registry, books: Books, say: Say) -> None:
+    def __init__(
+        self, run: str, options: Options, limits: Limits, registry: Registry, books: Books, emit: Emit
+    ) -> None:
         self.run, self.options, self.limits = run, options, limits
-        self._registry, self._books, self._say = registry, books, say
+        self._registry, self._books, self._emit = registry, books, emit
         self._known: frozenset[tuple[str, str | None]] = frozenset()
 
     def guard(self, timeline: Timeline) -> tuple[int, str | None]:
@@ -51,14 +58,14 @@ class Standing:
             return self.guard(timeline)
         if decision.refusal is not None:
             for item in decision.skipped:
-                self._say({"event": "skipped", "checkpoint": item.checkpoint, "reason": item.reason})
+                self._emit(CheckpointSkipped(item.checkpoint, item.reason))
             raise TrainRefused(f"{self.run}: {decision.refusal}")
         if decision.skipped:
             self._clear(timeline, guarded)
         if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
             name = os.path.basename(decision.checkpoint)
             put_back(self.run, name)
-            self._say({"event": "put-back", "checkpoint": name})
+            self._emit(CheckpointPutBack(name))
             return decision.step or 0, name
         return decision.step or 0, decision.checkpoint
 
@@ -76,7 +83,7 @@ class Standing:
             return any_other
         reasons = {item.checkpoint: item.reason for item in exact.decision.skipped}
         name = any_other.decision.checkpoint
-        self._say({"event": "note", "text": f"{name}: goes on, but not bit for bit: {reasons.get(name)}"})
+        self._emit(Note(f"{name}: goes on, but not bit for bit: {reasons.get(name)}"))
         return any_other
 
     def check_way(self, step: int) -> None:
@@ -102,9 +109,7 @@ class Standing:
         if candidates:
             with self._books.ledger() as ledger:
                 for held in isolate(run, candidates, ledger):
-                    self._say(
-                        {"event": "quarantined", "checkpoint": held.name, "to": held.place, "reason": held.reason}
-                    )
+                    self._emit(CheckpointQuarantined(held.name, held.place, held.reason))
 
     def clear_torn(self, timeline: Timeline, step: int) -> bool:
         """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
@@ -115,7 +120,7 @@ class Standing:
         torn = self.torn(timeline, step)
         for item in torn:
             _throw_away(self.run, item.name)
-            self._say({"event": "torn", "checkpoint": item.name})
+            self._emit(CheckpointTorn(item.name))
         return bool(torn)
 
     def give_up(self, step: int) -> None:
@@ -152,7 +157,7 @@ class Standing:
         kept = len(run.checkpoints) - len(older)
         for name in older[: max(0, len(older) - max(0, limit - kept))]:
             _throw_away(self.run, name)
-            self._say({"event": "rotated", "checkpoint": name})
+            self._emit(CheckpointRotated(name))
 
     def opened(self) -> Run:
         """Open the run, for its structure alone."""
@@ -164,7 +169,7 @@ class Standing:
         if report.crashed:
             raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
         for note in report.notes:
-            self._say({"event": "note", "text": note})
+            self._emit(Note(note))
         checkpoint = next((item for item in report.checkpoints if item.step == step), None)
         if checkpoint is None:
             return report, f"there is no checkpoint of step {step}"

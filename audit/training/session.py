@@ -10,10 +10,10 @@ import os
 import time
 
 from audit.backend.names import step_of
-from audit.backend.training import BadData, LegFailed, LegResult, TrainingBackend
+from audit.backend.training import BadData, LegFailed, LegResult, Note, TrainingBackend
 from audit.errors import AuditError, ConfigError
 from audit.judging.proving import proving
-from audit.ledger import events
+from audit.ledger import events as rows
 from audit.ledger.store import LedgerError
 from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
@@ -21,10 +21,20 @@ from audit.retention.pins import keep_apart, pin
 from audit.training.batch_log import Books
 from audit.training.config import TrainConfig
 from audit.training.drafting import Drafting
+from audit.training.events import (
+    BatchFailed,
+    BatchFinished,
+    BatchStarted,
+    Emit,
+    FileDuplicate,
+    FileRejected,
+    FileRetired,
+    TrainingStopped,
+)
 from audit.training.held_file import Holding
 from audit.training.inbox import DataFile, Stillness, retire, set_aside, unchanged
 from audit.training.preflight import object_to
-from audit.training.run_state import Say, Standing, TrainRefused
+from audit.training.run_state import Standing, TrainRefused
 from audit.training.shelf import Shelf
 from audit.training.work import Work, begun
 
@@ -44,7 +54,7 @@ class Session:
         config: TrainConfig,
         trainer: TrainingBackend,
         registry: Registry,
-        say: Say,
+        emit: Emit,
         *,
         processes: int = 1,
         decay: bool = False,
@@ -53,7 +63,7 @@ class Session:
         books: Books | None = None,
         shelf: Shelf | None = None,
     ) -> None:
-        self.config, self.trainer, self.registry, self.say = config, trainer, registry, say
+        self.config, self.trainer, self.registry, self.emit = config, trainer, registry, emit
         self.processes, self.skip_lost = processes, skip_lost
         # The lock keeps other trainings away: what is half-written is so for good.
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
@@ -63,7 +73,7 @@ class Session:
         self._drafting = Drafting(config, trainer, self._shelf, processes, decay)
         self._holding, self.stillness = Holding(config.data.inbox), Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
-        self._standing = Standing(config.run, self.options, limits, registry, self._books, say)
+        self._standing = Standing(config.run, self.options, limits, registry, self._books, emit)
         self.unsettled: float | None = None
 
     def trained_any(self) -> bool:
@@ -83,7 +93,7 @@ class Session:
                 self._holding.release_all()
                 return None
             if isinstance(found, Work):
-                object_to(found, self.trainer, self.registry, self.options, self.processes, self.say)
+                object_to(found, self.trainer, self.registry, self.options, self.processes, self.emit)
                 self._standing.check_way(step)
                 held = self._hold(found)
                 if held is not None:
@@ -95,7 +105,7 @@ class Session:
         owner = timeline.owner(step)
         batch = timeline.batch(owner.batch) if owner is not None else None
         if owner is not None and batch is not None:
-            proven = batch.state in (events.FINISHED, events.RETIRED) or owner.over
+            proven = batch.state in (rows.FINISHED, rows.RETIRED) or owner.over
             if not (owner.whole_at(step) if owner.last_step is not None else proven):
                 return self._go_on(timeline, owner, batch, step, checkpoint)
             if not proven:  # the last call was cut off between the save and the record
@@ -118,8 +128,8 @@ class Session:
             file = self._holding.find(batch.file, batch.digest)
         if file is None and step == batch.first_step and not self._was_finished(batch):
             reason = "was taken away before its first step was trained"
-            self._books.record(events.Rejected(batch.digest, batch.file, reason))
-            self.say({"event": "note", "text": f"{batch.file}: {reason}"})
+            self._books.record(rows.Rejected(batch.digest, batch.file, reason))
+            self.emit(Note(f"{batch.file}: {reason}"))
             return True
         if file is None:
             self._lost(batch, step)
@@ -129,7 +139,7 @@ class Session:
 
     def _was_finished(self, batch: Batch) -> bool:
         """Whether the batch was once trained to its end, before the run went back."""
-        ended = (row for row in self._books.events() if isinstance(row, events.Finished | events.Retired))
+        ended = (row for row in self._books.events() if isinstance(row, rows.Finished | rows.Retired))
         return any(row.batch == batch.digest for row in ended)
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
@@ -142,10 +152,10 @@ class Session:
                 self.unsettled = min(wait, self.unsettled or wait)
                 continue
             before = timeline.batch(digest)
-            if before is not None and before.state == events.RETIRED:
+            if before is not None and before.state == rows.RETIRED:
                 steps = f"steps {before.first_step + 1} to {before.step}"
                 reason = f"the same bytes were trained as {before.file}, {steps}"
-                self._aside(file, events.Duplicate(digest, file.name, reason))
+                self._aside(file, rows.Duplicate(digest, file.name, reason))
                 return True
             try:
                 return self._drafting.draft(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
@@ -169,17 +179,16 @@ class Session:
         keep_apart(request.run, request.first_step)
         self._books.record(begun(work, self.processes))
         self._books.hold_reserve()
-        self.say(
-            {
-                "event": "batch",
-                "file": work.file.name,
-                "first_step": request.first_step,
-                "last_step": request.last_step,
-                "begun": work.begun,
-                "examples": work.examples,
-                "first_example": request.data.first,
-                "resumed_from": request.resume_from,
-            }
+        self.emit(
+            BatchStarted(
+                file=work.file.name,
+                first_step=request.first_step,
+                last_step=request.last_step,
+                begun=work.begun,
+                examples=work.examples,
+                first_example=request.data.first,
+                resumed_from=request.resume_from,
+            )
         )
 
     def conclude(self, work: Work, outcome: LegResult | AuditError) -> int | None:
@@ -212,11 +221,8 @@ class Session:
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
             _, problem = self._standing.verified(outcome.last_step)
             losses = _thinned(outcome.losses)
-            self._books.record(
-                events.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
-            )
-            stopped = {"event": "stopped", "step": outcome.last_step, "signal": outcome.stopped_by}
-            self.say({**stopped, "saved": problem is None, "reason": problem})
+            self._books.record(rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses))
+            self.emit(TrainingStopped(outcome.last_step, outcome.stopped_by, problem is None, problem))
             return outcome.stopped_by
         if not whole:
             text = f"training ended at step {outcome.last_step}, but step {request.last_step} was to be reached"
@@ -229,8 +235,8 @@ class Session:
         step = work.request.first_step
         reason = "was written to while it was trained; its steps are given up, and what it is now is a new file"
         self._standing.give_up(step)
-        self._books.record(events.Failed(work.batch, work.file.name, step, "changed", reason))
-        self.say({"event": "failed", "file": work.file.name, "step": step, "kind": "changed", "reason": reason})
+        self._books.record(rows.Failed(work.batch, work.file.name, step, "changed", reason))
+        self.emit(BatchFailed(work.file.name, step, "changed", reason))
         return outcome.stopped_by if isinstance(outcome, LegResult) else None
 
     def _failed(self, work: Work, error: AuditError) -> AuditError:
@@ -241,11 +247,11 @@ class Session:
         if isinstance(error, BadData) and error.row is not None:
             reason = f"row {error.row}: {reason}"
         again = self._failures(work.batch, step)
-        row = events.Failed(work.batch, work.file.name, step, kind, reason)
+        row = rows.Failed(work.batch, work.file.name, step, kind, reason)
         problem = self._books.try_to_record(row)
         if problem and self._standing.clear_torn(self._books.timeline(), work.request.first_step):
             problem = self._books.try_to_record(row)  # what was half saved filled the disk
-        self.say({"event": "failed", "file": work.file.name, "step": step, "kind": kind, "reason": reason})
+        self.emit(BatchFailed(work.file.name, step, kind, reason))
         text = f"{work.file.name}: failed at step {step}: {reason}"
         if again:
             times = "the second time" if again == 1 else f"{again + 1} times now"
@@ -256,7 +262,7 @@ class Session:
 
     def _failures(self, digest: str, step: int) -> int:
         """How often a batch failed at this step."""
-        failed = (row for row in self._books.events() if isinstance(row, events.Failed))
+        failed = (row for row in self._books.events() if isinstance(row, rows.Failed))
         return sum(row.batch == digest and row.step == step for row in failed)
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
@@ -267,11 +273,11 @@ class Session:
         if problem is not None or checkpoint is None:
             reason = problem or f"there is no checkpoint of step {step}"
             again = "; so it was the last time" if self._failures(digest, step) else ""
-            self._books.record(events.Failed(digest, name, step, "not-proven", reason, begun))
+            self._books.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
         losses = self._standing.losses(begun, step)
         self._books.record(
-            events.Finished(
+            rows.Finished(
                 batch=digest,
                 file=name,
                 first_step=begun,
@@ -285,47 +291,46 @@ class Session:
         try:
             pin(self.config.run, checkpoint.name)
         except AuditError as error:
-            self.say({"event": "note", "text": f"not pinned: {error}"})
+            self.emit(Note(f"not pinned: {error}"))
         self.trained += 1
-        self.say(
-            {
-                "event": "finished",
-                "file": name,
-                "first_step": begun,
-                "last_step": step,
-                "examples": examples,
-                "first_loss": losses[0][1] if losses else None,
-                "last_loss": losses[-1][1] if losses else None,
-                "checkpoint": checkpoint.name,
-                "verdict": report.verdict,
-            }
+        self.emit(
+            BatchFinished(
+                file=name,
+                first_step=begun,
+                last_step=step,
+                examples=examples,
+                first_loss=losses[0][1] if losses else None,
+                last_loss=losses[-1][1] if losses else None,
+                checkpoint=checkpoint.name,
+                verdict=report.verdict,
+            )
         )
 
     def _retire(self, timeline: Timeline) -> bool:
         """Move the data of finished batches away; return whether there was one."""
         data = self.config.data
-        done = [item for item in timeline.batches if item.state == events.FINISHED]
+        done = [item for item in timeline.batches if item.state == rows.FINISHED]
         for batch in done:
             file = self._shelf.find(batch, inbox=True) or self._holding.find(batch.file, batch.digest)
             to = None
             if file is not None:
                 to = retire(file, data)
                 self._holding.release(batch.file, batch.digest)
-                self.say({"event": "retired", "file": file.name, "to": to})
-            self._books.record(events.Retired(batch.digest, batch.file, to))
+                self.emit(FileRetired(file.name, to))
+            self._books.record(rows.Retired(batch.digest, batch.file, to))
         return bool(done)
 
     def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
         where = f"row {error.row}: " if error.row is not None else ""
         self.set_aside += 1
-        self._aside(file, events.Rejected(digest, file.name, f"{where}{error.reason}"))
+        self._aside(file, rows.Rejected(digest, file.name, f"{where}{error.reason}"))
 
-    def _aside(self, file: DataFile, row: events.Rejected | events.Duplicate) -> None:
+    def _aside(self, file: DataFile, row: rows.Rejected | rows.Duplicate) -> None:
         to = set_aside(file, self.config.data)
         self._holding.release(file.name, row.batch)
         self._books.record(row._replace(to=to))
-        event = events.REJECTED if isinstance(row, events.Rejected) else events.DUPLICATE
-        self.say({"event": event, "file": file.name, "reason": row.reason, "to": to})
+        shown = FileRejected if isinstance(row, rows.Rejected) else FileDuplicate
+        self.emit(shown(file.name, row.reason or "", to))
 
     def _lost(self, batch: Batch, step: int) -> None:
         """A batch must be trained again from ``step`` on, and its file is gone. Raises TrainRefused unless that is fine."""
@@ -338,8 +343,8 @@ class Session:
                 f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or give it up with --skip-lost"
             )
-        self._books.record(events.Lost(batch.digest, batch.file, step))
-        self.say({"event": "note", "text": f"{batch.file}: given up from step {step} on"})
+        self._books.record(rows.Lost(batch.digest, batch.file, step))
+        self.emit(Note(f"{batch.file}: given up from step {step} on"))
 
 
 def _thinned(losses: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:

@@ -5,8 +5,10 @@ import time
 from collections.abc import Iterable, Iterator
 
 from audit.backend.names import is_rotated
+from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.text import local_date
+from audit.training.events import SnapshotMade, WaitingForFiles
 from audit.training.inbox import DataFile, InboxGone, waiting
 from audit.training.session import Session
 
@@ -51,7 +53,7 @@ class Watcher:
                 time.sleep(min(*left, LONGEST_REST))
                 continue
             if not told:
-                self._session.say({"event": "waiting", "inbox": self._data.inbox})
+                self._session.emit(WaitingForFiles(self._data.inbox))
                 told = True
             for _ in _looks(self._data.inbox):
                 if self._something():
@@ -74,11 +76,11 @@ class Watcher:
         try:
             made = snapshot(session.config.run, self._snapshots, session.options, registry=session.registry, today=day)
         except AuditError as error:
-            session.say({"event": "note", "text": f"no snapshot: {error}"})
+            session.emit(Note(f"no snapshot: {error}"))
             return
         self._day = day
         if made.made:
-            session.say({"event": "snapshot", "path": made.path, "checkpoint": made.checkpoint})
+            session.emit(SnapshotMade(made.path, made.checkpoint))
 
     def _taken_before(self, day: str) -> bool:
         """Whether an earlier call took the day's snapshot: a daemon that is started again and again is to fill no disk."""
@@ -102,12 +104,12 @@ class Watcher:
             except InboxGone:
                 if not gone:
                     text = f"data.inbox: {self._data.inbox} is not there; waiting until it is"
-                    self._session.say({"event": "note", "text": text})
+                    self._session.emit(Note(text))
                 gone = True
                 time.sleep(LONGEST_REST)
                 continue
             if gone:
-                self._session.say({"event": "note", "text": f"data.inbox: {self._data.inbox} is there again"})
+                self._session.emit(Note(f"data.inbox: {self._data.inbox} is there again"))
             return files
 
     def _something(self) -> bool:
@@ -122,7 +124,7 @@ class Watcher:
             if time.time() - file.stamp[1] / 1e9 > LONG_OPEN + self._settle and file.path not in self._said_open:
                 self._said_open.add(file.path)
                 text = f"{file.name}: a program still has it open for writing; it is trained once that is closed"
-                self._session.say({"event": "note", "text": text})
+                self._session.emit(Note(text))
 
 
 def _looks(inbox: str) -> Iterator[None]:

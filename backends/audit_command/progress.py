@@ -6,7 +6,7 @@ from math import isfinite, prod
 from typing import NamedTuple
 
 from audit.backend.layout import Backend
-from audit.backend.training import Tell
+from audit.backend.training import Step, Tell
 from audit.formats.damage import Damage
 from audit.formats.history import Entry
 from audit.formats.trainer_state import StateDocument, read_trainer_state
@@ -55,9 +55,9 @@ class Progress:
             return
         self._told = found
         for entry in _logged(self._read(found), self.step, found.step):
-            tell({"event": "step", **{key: entry[key] for key in ("step", "loss", "learning_rate") if key in entry}})
+            tell(Step(entry["step"], entry.get("loss"), entry.get("learning_rate")))
         self.step = max(self.step, found.step)
-        tell({"event": "step", "step": found.step})
+        tell(Step(found.step))
 
     def losses(self, saved: Saved) -> tuple[tuple[int, float], ...]:
         """Return the losses that a checkpoint logged during this leg."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from audit.backend.signals import caught
-from audit.backend.training import LegFailed, LegRequest, LegResult, Tell
+from audit.backend.training import LegFailed, LegRequest, LegResult, Note, Phase, Tell
 from audit.errors import ConfigError
 from audit.manager import load
 from audit_command import keeper
@@ -34,7 +34,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     call = call_for(request, os.environ)
     table = request.settings["command"]
     progress = Progress(request.run, request.first_step, load().backends)
-    tell({"event": "phase", "text": f"running {os.path.basename(call.argv[0])}"})
+    tell(Phase(f"running {os.path.basename(call.argv[0])}"))
     with Running(call, table, lambda: progress.look(tell)) as running:
         running.wait()
     saved = progress.newest()
@@ -44,7 +44,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     progress.look(tell)
     if saved is not None:
         for text in _notes(request, progress, saved):
-            tell({"event": "note", "text": f"{request.data.path}: {text}"})
+            tell(Note(f"{request.data.path}: {text}"))
     return LegResult(
         request.first_step,
         saved.step if saved else request.first_step,

@@ -14,7 +14,7 @@ from typing import Any
 
 from audit.audit_dir import SCRATCH, refuse_links
 from audit.backend.signals import STOP, caught
-from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Tell
+from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Phase, Step, Tell
 from audit.errors import AuditError, ConfigError
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
@@ -32,7 +32,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     """
     if "random" in request.settings.get("model", {}):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would ask the hub for a config
-    tell({"event": "phase", "text": "loading the libraries"})
+    tell(Phase("loading the libraries"))
     with _libraries() as (torch, transformers, peft), _quiet(transformers):
         stop = _stop_at(request.last_step, tell, torch, transformers)
         try:
@@ -54,7 +54,7 @@ def _train(
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
     arguments = _arguments(request, torch, transformers)
-    tell({"event": "phase", "text": "reading the data"})
+    tell(Phase("reading the data"))
     tokenizer = _tokenizer(request.settings.get("model", {}), transformers)
     vocabulary, positions = _limits(request.settings.get("model", {}), transformers)
     rows: Any = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
@@ -67,7 +67,7 @@ def _train(
             held_out = examples(data, tokenizer, vocabulary, scratch, positions)
         except BadData as error:  # not the fault of the file that is trained
             raise ConfigError(f"data.eval: {error}") from error
-    tell({"event": "phase", "text": "loading the model"})
+    tell(Phase("loading the model"))
     model = _model(request, transformers)
     if request.settings.get("adapter") is not None:
         model = _adapted(request, model, peft)
@@ -211,7 +211,7 @@ def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
             self.step = state.global_step
-            tell({"event": "step", "step": state.global_step})
+            tell(Step(state.global_step))
             self.signal = _agreed(self.signal, args, torch)
             if state.global_step == last or self.signal is not None:
                 control.should_save = True
@@ -220,8 +220,9 @@ def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **unused: Any) -> None:
             known = ("loss", "learning_rate", "grad_norm", "eval_loss")
-            found = {key: float(logs[key]) for key in known if isinstance((logs or {}).get(key), int | float)}
-            tell({"event": "step", "step": state.global_step, **found})
+            values = ((logs or {}).get(key) for key in known)
+            loss, rate, norm, eval_loss = (float(value) if isinstance(value, int | float) else None for value in values)
+            tell(Step(state.global_step, loss, rate, norm, eval_loss))
 
     return StopAt()
 

@@ -18,54 +18,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audit.cli.progress_of_training import _TEXTS, Screen, json_line, text_of
+from audit.backend.training import Phase, Step
+from audit.cli.progress_of_training import Screen, json_line, text_of
+from audit.training.events import (
+    NAMES,
+    BatchFailed,
+    BatchFinished,
+    BatchStarted,
+    Event,
+    FileRejected,
+    FileRetired,
+    TrainingStopped,
+)
+from tests.audit.training.any_event import any_of
 
-BATCH = {
-    "event": "batch",
-    "file": "a.jsonl",
-    "first_step": 0,
-    "last_step": 40,
-    "begun": 0,
-    "examples": 160,
-    "first_example": 0,
-    "resumed_from": None,
-}
-FINISHED = {
-    "event": "finished",
-    "file": "a.jsonl",
-    "first_step": 0,
-    "last_step": 40,
-    "examples": 160,
-    "first_loss": 4.0861,
-    "last_loss": 3.0,
-    "checkpoint": "checkpoint-40",
-    "verdict": "sound",
-}
-KEYS: tuple[str, ...] = (
-    "file",
-    "to",
-    "path",
-    "inbox",
-    "reason",
-    "text",
-    "step",
-    "loss",
-    "learning_rate",
-    "checkpoint",
-    "kind",
-    "time",
-)
-KEYS += ("first_step", "last_step", "examples", "first_example", "resumed_from", "first_loss", "last_loss", "saved")
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(10**400),
-    lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text() | st.integers(), parts, max_size=3),
-    max_leaves=5,
-)
-EVENTS = st.builds(
-    lambda kind, rest: {**rest, "event": kind},
-    st.sampled_from([*_TEXTS, "step", "phase", "refused", "unheard of"]),
-    st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=5), VALUES),
-)
+BATCH = BatchStarted("a.jsonl", 0, 40, 0, 160, 0, None)
+FINISHED = BatchFinished("a.jsonl", 0, 40, 160, 4.0861, 3.0, "checkpoint-40", "sound")
+EVENTS = st.one_of([any_of(event) for event in NAMES])
 
 
 def strict(text: str) -> Any:
@@ -78,24 +47,24 @@ def strict(text: str) -> Any:
 
 
 @given(EVENTS)
-def test_every_event_is_one_line_of_valid_json(event: dict[str, Any]) -> None:
+def test_every_event_is_one_line_of_valid_json(event: Event) -> None:
     line = json_line(event)
     assert "\n" not in line
     assert line.isascii()
     document = strict(line)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", document["time"])
-    assert document["event"] == event["event"]
+    assert document["event"] == NAMES[type(event)]
 
 
 @given(EVENTS)
-def test_every_event_is_at_most_one_line_that_no_terminal_obeys(event: dict[str, Any]) -> None:
+def test_every_event_is_at_most_one_line_that_no_terminal_obeys(event: Event) -> None:
     text = text_of(event)
     assert text is None or text.isprintable()
 
 
 @given(st.lists(EVENTS, max_size=5))
 @settings(max_examples=25)
-def test_no_event_breaks_the_bar(events: list[dict[str, Any]]) -> None:
+def test_no_event_breaks_the_bar(events: list[Event]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         terminal = io.StringIO()
         terminal.isatty = lambda: True  # type: ignore[method-assign]
@@ -104,21 +73,21 @@ def test_no_event_breaks_the_bar(events: list[dict[str, Any]]) -> None:
         patch.delenv("CI", raising=False)
         patch.setenv("TERM", "xterm")
         with Screen(quiet=False) as screen:
-            screen.say(BATCH)
+            screen.show(BATCH)
             assert screen._bar is not None
             for event in events:
-                screen.say(event)
+                screen.show(event)
 
 
 @pytest.mark.parametrize(("value", "text"), [(math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf")])
 def test_a_loss_that_is_no_number_is_text_in_json(value: float, text: str) -> None:
-    assert strict(json_line({"event": "step", "step": 3, "loss": value}))["loss"] == text
+    assert strict(json_line(Step(3, loss=value)))["loss"] == text
 
 
 def test_a_name_that_is_no_text_stays_valid_json() -> None:
     name = os.fsdecode(b"caf\xe9.jsonl")
-    assert strict(json_line({"event": "rejected", "file": name}))["file"] == name
-    assert text_of({**BATCH, "file": name}) == r"caf\udce9.jsonl: 160 examples, steps 1 to 40, from scratch"
+    assert strict(json_line(FileRejected(name, "", "")))["file"] == name
+    assert text_of(BATCH._replace(file=name)) == r"caf\udce9.jsonl: 160 examples, steps 1 to 40, from scratch"
 
 
 @pytest.mark.parametrize(
@@ -126,23 +95,22 @@ def test_a_name_that_is_no_text_stays_valid_json() -> None:
     [
         (BATCH, "a.jsonl: 160 examples, steps 1 to 40, from scratch"),
         (
-            {**BATCH, "first_step": 8, "first_example": 32, "resumed_from": "/runs/checkpoint-8"},
+            BATCH._replace(first_step=8, first_example=32, resumed_from="/runs/checkpoint-8"),
             "a.jsonl: examples 33 to 160, steps 9 to 40, after checkpoint-8",
         ),
         (
-            {**BATCH, "last_step": None, "examples": None, "first_example": 5},
+            BATCH._replace(last_step=None, examples=None, first_example=5),
             "a.jsonl: from example 6 on, from step 1 on, from scratch",
         ),
         (FINISHED, "a.jsonl: trained to step 40, loss 4.086 -> 3; checkpoint-40 is proven and sealed"),
-        ({**FINISHED, "first_loss": None}, "a.jsonl: trained to step 40; checkpoint-40 is proven and sealed"),
-        ({"event": "retired", "file": "a.jsonl", "to": None}, "a.jsonl: deleted"),
-        ({"event": "stopped", "step": 7, "saved": True}, "stopped at step 7, saved; the next call goes on there"),
-        ({"event": "failed", "file": "a", "kind": "killed", "reason": "the refusal says it"}, None),
-        ({"event": "failed", "file": "a", "kind": "changed", "reason": "was written to"}, "a: was written to"),
-        ({"event": "unheard of"}, None),
+        (FINISHED._replace(first_loss=None), "a.jsonl: trained to step 40; checkpoint-40 is proven and sealed"),
+        (FileRetired("a.jsonl", None), "a.jsonl: deleted"),
+        (TrainingStopped(7, 15, True, None), "stopped at step 7, saved; run the same command to continue"),
+        (BatchFailed("a", 7, "killed", "the refusal says it"), None),
+        (BatchFailed("a", 7, "changed", "was written to"), "a: was written to"),
     ],
 )
-def test_what_is_said(event: dict[str, Any], text: str | None) -> None:
+def test_what_is_said(event: Event, text: str | None) -> None:
     assert text_of(event) == text
 
 
@@ -150,15 +118,15 @@ def test_paths_inside_the_current_directory_begin_there(tmp_path: Path, monkeypa
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     inside, beside = str(tmp_path / "here" / "done" / "a.jsonl"), str(tmp_path / "hereafter" / "a.jsonl")
-    assert text_of({"event": "retired", "file": "a", "to": inside}) == "a: moved to done/a.jsonl"
-    assert text_of({"event": "retired", "file": "a", "to": beside}) == f"a: moved to {beside}"
-    assert strict(json_line({"event": "retired", "to": inside}))["to"] == inside
+    assert text_of(FileRetired("a", inside)) == "a: moved to done/a.jsonl"
+    assert text_of(FileRetired("a", beside)) == f"a: moved to {beside}"
+    assert strict(json_line(FileRetired("a", inside)))["to"] == inside
 
 
 def test_where_it_is_no_terminal_there_are_lines_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with Screen(quiet=False) as screen:
-        for event in (BATCH, {"event": "step", "step": 1, "loss": 2.0}, {"event": "phase", "text": "x"}, FINISHED):
-            screen.say(event)
+        for event in (BATCH, Step(1, loss=2.0), Phase("x"), FINISHED):
+            screen.show(event)
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 2
     assert err == ""
@@ -166,17 +134,18 @@ def test_where_it_is_no_terminal_there_are_lines_alone(capsys: pytest.CaptureFix
 
 def test_quiet_says_what_went_wrong_alone(capsys: pytest.CaptureFixture[str]) -> None:
     with Screen(quiet=True) as screen:
-        for event in (BATCH, FINISHED, {"event": "rejected", "file": "b", "to": "c", "reason": "bad"}):
-            screen.say(event)
+        for event in (BATCH, FINISHED, FileRejected("b", "bad", "c")):
+            screen.show(event)
     assert capsys.readouterr().out == "b: set aside in c: bad\n"
 
 
 PIPED = """
 import os, signal, sys
+from audit.backend.training import Note
 from audit.cli.progress_of_training import Lines, Screen
 shown = {"Lines": Lines, "Screen": lambda: Screen(quiet=False)}[sys.argv[1]]()
 for _ in range(3):
-    shown.say({"event": "note", "text": "x" * 100000})
+    shown.show(Note("x" * 100000))
 os.write(2, b"still here")
 """
 
@@ -197,17 +166,19 @@ def test_where_nobody_reads_any_more_training_goes_on(which: str) -> None:
 FEED = f"""
 import os, time
 from audit.cli.progress_of_training import Screen
+from audit.backend.training import Note, Step
+from audit.training.events import BatchFinished, BatchStarted
 batch, finished = {BATCH!r}, {FINISHED!r}
 name = "a\\x1b]0;owned\\x07 name that is longer than any column should be.jsonl"
 with Screen(quiet=False) as screen:
-    screen.say({{**batch, "file": name}})
+    screen.show(batch._replace(file=name))
     for step in range(1, 30):
-        screen.say({{"event": "step", "step": step, "loss": 2.5, "learning_rate": 0.00012}})
+        screen.show(Step(step, loss=2.5, learning_rate=0.00012))
     time.sleep(0.3)
-    screen.say({{"event": "note", "text": "above the bar"}})
-    screen.say({{"event": "note", "text": "\\x1b[2J" + "long " * 30}})
+    screen.show(Note("above the bar"))
+    screen.show(Note("\\x1b[2J" + "long " * 30))
     time.sleep(0.2)
-    screen.say(finished)
+    screen.show(finished)
 """
 
 

@@ -10,6 +10,7 @@ import pytest
 from audit.hookspecs import hookimpl
 from audit.manager import load
 from audit.training.config import read_train_config
+from audit.training.events import Event, as_json
 from audit.training.loop import Wishes, train
 from audit.training.process import here
 from tests.audit.training.toy import Toy, trained_in, write_rows
@@ -51,7 +52,10 @@ class Shop:
         """One call of ``audit train``; returns the exit code, raises what it raises."""
         self.events = []
         config, trainer = read_train_config(str(self.home / "train.toml"), self.registry)
-        return train(config, trainer, self.registry, self.events.append, Wishes(**wishes), run_leg=here)
+        return train(config, trainer, self.registry, self.emit, Wishes(**wishes), run_leg=here)
+
+    def emit(self, event: Event) -> None:
+        self.events.append(as_json(event))
 
     def said(self, kind: str) -> list[Mapping[str, Any]]:
         return [event for event in self.events if event["event"] == kind]

@@ -6,13 +6,13 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit.backend.training import BadData, LegData, LegFailed, LegRequest, LegResult
+from audit.backend.training import BadData, LegData, LegFailed, LegRequest, LegResult, Phase, Progress, Step, Tell
 from audit.errors import AuditError, ConfigError
 from audit.training import process
 from audit.training.process import InChild
@@ -23,7 +23,7 @@ PLUGIN = """
 import os, signal, sys, time
 from audit.errors import AuditError, ConfigError
 from audit.hookspecs import hookimpl
-from audit.backend.training import BadData, LegFailed, LegResult
+from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Step
 from tests.audit.training.toy import Toy
 
 pipe = int("".join(filter(str.isdigit, sys.orig_argv[-1])))
@@ -59,7 +59,7 @@ def leg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Leg:
 
     def run(
         do: str = "pass",
-        told: Callable[[Mapping[str, Any]], None] = lambda event: None,
+        told: Tell = lambda event: None,
         log: str | None = str(tmp_path / ".audit" / "training.log"),
         **settings: Any,
     ) -> LegResult:
@@ -75,17 +75,18 @@ def log(tmp_path: Path) -> Path:
 
 
 def test_what_a_leg_tells_and_gives_comes_through(leg: Leg) -> None:
-    told: list[Mapping[str, Any]] = []
-    do = "tell({'event': 'phase', 'text': 'caf\\u00e9'}); tell({'event': 'step', 'step': 1, 'loss': float('nan')})"
+    told: list[Progress] = []
+    do = "tell(Phase('caf\\u00e9')); tell(Step(1, loss=float('nan')))"
     assert leg(do, told.append) == LegResult(0, 7, ((7, 1.5),))
-    assert told[0] == {"event": "phase", "text": "café"}
-    assert math.isnan(told[1]["loss"])
+    assert told[0] == Phase("café")
+    assert isinstance(told[1], Step)
+    assert math.isnan(told[1].loss or 0.0)
 
 
-def test_what_has_no_place_in_json_is_told_as_text(leg: Leg) -> None:
-    told: list[Mapping[str, Any]] = []
-    leg("tell({'event': 'step', 'step': 1, 'loss': {1, 2}})", told.append)
-    assert told[0]["loss"] == "{1, 2}"
+def test_what_has_no_place_in_json_is_text_and_no_number(leg: Leg) -> None:
+    told: list[Progress] = []
+    leg("tell(Step(1, loss={1, 2})); tell(Phase(text=Exception('odd')))", told.append)
+    assert told == [Step(1), Phase("odd")]
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_what_a_leg_raises_is_raised(do: str, error: AuditError, leg: Leg) -> No
 )
 def test_what_kills_a_leg_is_said(do: str, kind: str, reason: str, leg: Leg) -> None:
     with pytest.raises(LegFailed, match=reason) as caught:
-        leg(f"tell({{'event': 'step', 'step': 4}}); {do}")
+        leg(f"tell(Step(4)); {do}")
     assert (caught.value.kind, caught.value.step) == (kind, 4)
 
 
@@ -138,12 +139,12 @@ GARBAGE = (
 
 @pytest.mark.parametrize("garbage", GARBAGE, ids=["bytes", "values", "nested", "endless"])
 def test_garbage_in_the_pipe_is_passed_over(garbage: str, leg: Leg) -> None:
-    told: list[Mapping[str, Any]] = []
-    do = f"os.write(pipe, {garbage}); os.write(pipe, b'\\n'); tell({{'event': 'step', 'step': 1}})"
+    told: list[Progress] = []
+    do = f"os.write(pipe, {garbage}); os.write(pipe, b'\\n'); tell(Step(1))"
     if "<<" in garbage:  # more than a pipe holds at once
         do = do.replace(f"os.write(pipe, {garbage})", f"open(pipe, 'wb', closefd=False).write({garbage})")
     assert leg(do, told.append).last_step == 7
-    assert told == [{"event": "step", "step": 1}]
+    assert told == [Step(1)]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_garbage_in_the_pipe_is_passed_over(garbage: str, leg: Leg) -> None:
     ],
 )
 def test_a_result_that_makes_no_sense_is_a_failure(result: str, leg: Leg) -> None:
-    with pytest.raises(LegFailed, match="told a result that cannot be understood"):
+    with pytest.raises(LegFailed, match="sent a result that cannot be understood"):
         leg(f"os.write(pipe, {result.encode()!r} + b'\\n'); os._exit(0)")
 
 
@@ -222,7 +223,7 @@ child = os.fork()
 if not child:
     time.sleep(600)
 open({str(left)!r}, "w").write(str(child))
-tell({{"event": "step", "step": 2}})
+tell(Step(2))
 os.kill(os.getpid(), signal.SIGKILL)
 """
     with pytest.raises(LegFailed, match="SIGKILL"):
@@ -249,20 +250,20 @@ def test_a_signal_is_passed_on_and_the_handlers_are_put_back(number: signal.Sign
     do = f"""
 came = []
 signal.signal({int(number)}, lambda number, frame: came.append(number))
-tell({{"event": "step", "step": 1}})
+tell(Step(1))
 while not came:
     time.sleep(0.01)
-tell({{"event": "phase", "text": str(came)}})
+tell(Phase(str(came)))
 """
-    told: list[Mapping[str, Any]] = []
+    told: list[Progress] = []
 
-    def when(event: Mapping[str, Any]) -> None:
+    def when(event: Progress) -> None:
         told.append(event)
-        if event["event"] == "step":
+        if isinstance(event, Step):
             os.kill(os.getpid(), number)
 
     assert leg(do, when).last_step == 7
-    assert told[-1]["text"] == str([int(number)])
+    assert told[-1] == Phase(str([int(number)]))
     assert {one: signal.getsignal(one) for one in before} == before
 
 
@@ -270,11 +271,12 @@ def test_where_whoever_listens_fails_the_leg_is_ended(leg: Leg, tmp_path: Path) 
     class Enough(BaseException):
         pass
 
-    def when(event: Mapping[str, Any]) -> None:
-        raise Enough(event["pid"])
+    def when(event: Progress) -> None:
+        assert isinstance(event, Phase)
+        raise Enough(int(event.text))
 
     with pytest.raises(Enough) as caught:
-        leg("tell({'event': 'step', 'step': 1, 'pid': os.getpid()}); time.sleep(600)", when)
+        leg("tell(Phase(str(os.getpid()))); time.sleep(600)", when)
     with pytest.raises(ProcessLookupError):
         os.kill(caught.value.args[0], 0)
 

@@ -12,6 +12,7 @@ import pytest
 from audit.errors import AuditError
 from audit.training import inbox, watching
 from audit.training.config import read_train_config
+from audit.training.events import Event
 from audit.training.loop import Wishes, train
 from audit.training.process import here
 from audit.training.run_state import TrainRefused
@@ -36,13 +37,13 @@ class Daemon:
         self.threads: list[threading.Thread] = []
 
     def run(self, when: Callable[[Mapping[str, Any]], None]) -> None:
-        def say(event: Mapping[str, Any]) -> None:
-            self.shop.events.append(event)
-            when(event)
+        def emit(event: Event) -> None:
+            self.shop.emit(event)
+            when(self.shop.events[-1])
 
         config, trainer = read_train_config(str(self.shop.home / "train.toml"), self.shop.registry)
         with pytest.raises(Enough):
-            train(config, trainer, self.shop.registry, say, Wishes(watch=True), run_leg=here)
+            train(config, trainer, self.shop.registry, emit, Wishes(watch=True), run_leg=here)
 
     def meanwhile(self, act: Callable[[], None]) -> None:
         self.threads.append(threading.Thread(target=act, daemon=True))
@@ -277,7 +278,7 @@ def test_a_batch_that_fails_ends_the_daemon_and_stays(make_shop: Make) -> None:
 
 def watcher(shop: Shop) -> tuple[Watcher, Session]:
     config, trainer = read_train_config(str(shop.home / "train.toml"), shop.registry)
-    session = Session(config, trainer, shop.registry, shop.events.append)
+    session = Session(config, trainer, shop.registry, shop.emit)
     return Watcher(session), session
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from audit.backend.training import Alone, BadData, LegFailed, LegRequest, LegResult, Team, Tell
+from audit.backend.training import Alone, BadData, LegFailed, LegRequest, LegResult, Step, Team, Tell
 from audit.data.rows import read_rows
 from audit.testing.run_files import Plan
 from audit.testing.runs import make_checkpoint
@@ -68,7 +68,7 @@ class Toy:
             examples = examples[per_step:]
             step += 1
             losses.append((step, 2.0 / step))
-            tell({"event": "step", "step": step, "loss": 2.0 / step})
+            tell(Step(step, loss=2.0 / step))
             last = step == request.last_step or step == self.stop_after
             if last or step % every == 0:
                 self._save(request, step, done, every, limit)

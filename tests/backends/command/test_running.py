@@ -7,13 +7,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit.backend.training import LegData, LegFailed, LegRequest, LegResult
+from audit.backend.training import LegData, LegFailed, LegRequest, LegResult, Note, Progress, Step
 from audit.errors import AuditError, ConfigError
 from audit_command import keeper, running
 from audit_command.plugin import Command
@@ -27,7 +27,7 @@ class Leg:
 
     def __init__(self, home: Path) -> None:
         self.home, self.run = home, home / "run"
-        self.told: list[Mapping[str, Any]] = []
+        self.told: list[Progress] = []
 
     def request(self, *words: str, resume: int = 0, last: int | None = None, **table: Any) -> LegRequest:
         command = {"argv": [sys.executable, SCRIPT, *words], "cwd": str(self.home), **table}
@@ -150,9 +150,10 @@ class TestWhatIsMadeOfIt:
     def test_steps_are_told_once_and_in_order(self, leg: Leg) -> None:
         leg("save=2", "save=4")
 
-        steps = [event["step"] for event in leg.told if event["event"] == "step" and "loss" in event]
+        logged = [event for event in leg.told if isinstance(event, Step) and event.loss is not None]
+        steps = [event.step for event in logged]
         assert steps == [1, 2, 3, 4]
-        assert all("learning_rate" in event for event in leg.told if "loss" in event)
+        assert all(event.learning_rate is not None for event in logged)
 
     def test_a_checkpoint_is_told_of_while_the_command_still_runs(self, leg: Leg) -> None:
         marked: list[bool] = []
@@ -160,8 +161,8 @@ class TestWhatIsMadeOfIt:
         request = leg.request(*words)
         leg.run.mkdir()
 
-        def tell(event: Mapping[str, Any]) -> None:
-            if event.get("step") == 2 and not marked:
+        def tell(event: Progress) -> None:
+            if isinstance(event, Step) and event.step == 2 and not marked:
                 marked.append(True)
                 os.kill(os.getpid(), signal.SIGTERM)
 
@@ -184,13 +185,13 @@ class TestWhatIsMadeOfIt:
     def test_a_step_that_took_another_number_of_examples_is_noted(self, leg: Leg, asked: int, noted: list[str]) -> None:
         leg("save=2", last=2, examples_per_step=asked)  # training_args.bin says 2
 
-        notes = [event["text"] for event in leg.told if event["event"] == "note"]
+        notes = [event.text for event in leg.told if isinstance(event, Note)]
         assert [text.partition("so examples were trained ")[2] for text in notes] == noted
 
     def test_going_further_than_asked_is_noted(self, leg: Leg) -> None:
         assert leg("save=4", last=2).last_step == 4
 
-        (note,) = (event["text"] for event in leg.told if event["event"] == "note")
+        (note,) = (event.text for event in leg.told if isinstance(event, Note))
         assert "trained to step 4, but was asked for 2 (AUDIT_LAST_STEP)" in note
 
     def test_a_damaged_state_is_left_to_the_verification(self, leg: Leg) -> None:

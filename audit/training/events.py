@@ -1,0 +1,293 @@
+"""What happens during ``audit train``: one type for each event that it shows, and the messages of a leg in a child process.
+
+docs/train.md documents the events as ``--log-format json`` prints them; :func:`as_json` is what makes them JSON. A field with
+a default is left out while it is None, any other is null. A leg in a child process sends its progress through a pipe, and its
+result or error last: one :data:`Message` a line, written by :func:`message_line` and read by :func:`read_message`.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
+from audit.errors import AuditError, ConfigError
+
+
+class BatchStarted(NamedTuple):
+    """A leg begins after ``first_step`` with example ``first_example``, counted from 0; the batch ``begun`` after that step.
+
+    ``last_step`` and ``examples`` are None if they are not known, ``resumed_from`` for a fresh start.
+    """
+
+    file: str
+    first_step: int
+    last_step: int | None
+    begun: int
+    examples: int | None
+    first_example: int
+    resumed_from: str | None
+
+
+class BatchFinished(NamedTuple):
+    """A batch is trained; its ``checkpoint`` is proven, sealed and recorded."""
+
+    file: str
+    first_step: int
+    last_step: int
+    examples: int | None
+    first_loss: float | None
+    last_loss: float | None
+    checkpoint: str
+    verdict: str
+
+
+class FileRetired(NamedTuple):
+    """The data file of a finished batch was moved ``to`` this path; None: it was deleted, or is gone."""
+
+    file: str
+    to: str | None
+
+
+class FileRejected(NamedTuple):
+    """A data file that cannot be trained was moved ``to`` this path."""
+
+    file: str
+    reason: str
+    to: str
+
+
+class FileDuplicate(NamedTuple):
+    """A data file with bytes that were trained before was moved ``to`` this path."""
+
+    file: str
+    reason: str
+    to: str
+
+
+class BatchFailed(NamedTuple):
+    """A leg failed; ``kind`` is that of :class:`audit.backend.training.LegFailed`, "short" or "changed"."""
+
+    file: str
+    step: int
+    kind: str
+    reason: str
+
+
+class TrainingStopped(NamedTuple):
+    """A signal ended the training. ``saved``: the checkpoint of ``step`` is proven; if not, ``reason`` says why."""
+
+    step: int
+    signal: int
+    saved: bool
+    reason: str | None
+
+
+class CheckpointSkipped(NamedTuple):
+    """A checkpoint that cannot be resumed from, in a run where none can."""
+
+    checkpoint: str
+    reason: str
+
+
+class CheckpointQuarantined(NamedTuple):
+    """A broken checkpoint was moved to ``.audit/quarantine/``, under the name ``to``."""
+
+    checkpoint: str
+    to: str
+    reason: str
+
+
+class CheckpointPutBack(NamedTuple):
+    """A checkpoint that was gone or broken was put back from its pin."""
+
+    checkpoint: str
+
+
+class CheckpointTorn(NamedTuple):
+    """A checkpoint that the last call did not finish writing was removed."""
+
+    checkpoint: str
+
+
+class CheckpointRotated(NamedTuple):
+    """A checkpoint beyond save_total_limit was removed; the trainer was killed before it did."""
+
+    checkpoint: str
+
+
+class SnapshotMade(NamedTuple):
+    """The snapshot of the day is in ``path``."""
+
+    path: str
+    checkpoint: str
+
+
+class WaitingForFiles(NamedTuple):
+    """The daemon is idle until a file is in ``inbox``."""
+
+    inbox: str
+
+
+class TrainingRefused(NamedTuple):
+    """The last event of a call that ends with exit code 1 before its end."""
+
+    reason: str
+
+
+class TrainingError(NamedTuple):
+    """The last event of a call that ends with exit code 2."""
+
+    reason: str
+
+
+Event = (
+    BatchStarted
+    | Phase
+    | Step
+    | BatchFinished
+    | FileRetired
+    | FileRejected
+    | FileDuplicate
+    | BatchFailed
+    | TrainingStopped
+    | CheckpointSkipped
+    | CheckpointQuarantined
+    | CheckpointPutBack
+    | CheckpointTorn
+    | CheckpointRotated
+    | SnapshotMade
+    | WaitingForFiles
+    | Note
+    | TrainingRefused
+    | TrainingError
+)
+Emit = Callable[[Event], None]
+"""Called with each event of a call of ``audit train``."""
+
+NAMES: Mapping[type[Event], str] = {
+    BatchStarted: "batch",
+    Phase: "phase",
+    Step: "step",
+    BatchFinished: "finished",
+    FileRetired: "retired",
+    FileRejected: "rejected",
+    FileDuplicate: "duplicate",
+    BatchFailed: "failed",
+    TrainingStopped: "stopped",
+    CheckpointSkipped: "skipped",
+    CheckpointQuarantined: "quarantined",
+    CheckpointPutBack: "put-back",
+    CheckpointTorn: "torn",
+    CheckpointRotated: "rotated",
+    SnapshotMade: "snapshot",
+    WaitingForFiles: "waiting",
+    Note: "note",
+    TrainingRefused: "refused",
+    TrainingError: "error",
+}
+"""What the JSON calls each event."""
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """Return an event as the JSON object of docs/train.md, without its time. Raises TypeError if it is no event."""
+    name = NAMES.get(type(event))
+    if name is None:
+        raise TypeError(f"{type(event).__name__} is no event of audit train; a backend tells a Step, a Phase or a Note")
+    fields = event._asdict()
+    return {"event": name} | {
+        key: value for key, value in fields.items() if value is not None or key not in event._field_defaults
+    }
+
+
+# -- messages of a leg in a child process ------------------------------------------------------------------------------
+
+Message = Progress | LegResult | AuditError
+RESULT, ERROR = "result", "error"
+
+
+def message_line(message: Message) -> str:
+    """Return a message as one line of JSON, its line end included. Raises TypeError for anything else."""
+    return json.dumps(_document(message), default=str) + "\n"
+
+
+def read_message(line: bytes) -> Message | None:
+    """Return the message in one line of the pipe; None for anything else, such as a line that was cut off.
+
+    A result or an error of another shape is a LegFailed.
+    """
+    try:
+        document = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    try:
+        if document.get("event") == RESULT:
+            return _result(document)
+        if document.get("event") == ERROR:
+            return _error(document)
+    except (ArithmeticError, KeyError, TypeError, ValueError) as wrong:
+        return LegFailed(f"the training process sent a result that cannot be understood: {wrong!r}")
+    return _progress(document)
+
+
+def checked(event: Progress) -> Progress | None:
+    """Return what a backend in this process tells, as if it came through the pipe; None if its values are of other types.
+
+    Raises TypeError for what is neither a Step nor a Phase nor a Note.
+    """
+    return _progress(as_json(event))
+
+
+def _document(message: Message) -> Mapping[str, Any]:
+    if isinstance(message, LegResult):
+        return {"event": RESULT, **message._asdict()}
+    if isinstance(message, BadData):
+        return {"event": ERROR, "kind": "data", "path": message.path, "row": message.row, "reason": message.reason}
+    if isinstance(message, LegFailed):
+        return {"event": ERROR, "kind": "leg", "reason": message.reason, "how": message.kind, "step": message.step}
+    if isinstance(message, AuditError):
+        kind = "config" if isinstance(message, ConfigError) else "audit"
+        return {"event": ERROR, "kind": kind, "reason": str(message)}
+    return as_json(message)
+
+
+def _progress(document: Mapping[str, Any]) -> Progress | None:
+    event, step, text = document.get("event"), document.get("step"), document.get("text")
+    if event == NAMES[Step] and isinstance(step, int) and not isinstance(step, bool) and abs(step) < 1 << 53:
+        logged = (_number(document.get(key)) for key in ("loss", "learning_rate", "grad_norm", "eval_loss"))
+        loss, learning_rate, grad_norm, eval_loss = logged
+        return Step(step, loss, learning_rate, grad_norm, eval_loss)
+    if event == NAMES[Phase] and isinstance(text, str):
+        return Phase(text)
+    if event == NAMES[Note] and isinstance(text, str):
+        return Note(text)
+    return None
+
+
+def _result(document: Mapping[str, Any]) -> LegResult:
+    losses = tuple((int(step), float(loss)) for step, loss in document["losses"])
+    return LegResult(int(document["first_step"]), int(document["last_step"]), losses, _maybe(document["stopped_by"]))
+
+
+def _error(document: Mapping[str, Any]) -> AuditError:
+    if document["kind"] == "data":
+        return BadData(str(document["path"]), _maybe(document["row"]), str(document["reason"]))
+    if document["kind"] == "leg":
+        return LegFailed(str(document["reason"]), str(document["how"]), _maybe(document["step"]))
+    return (ConfigError if document["kind"] == "config" else AuditError)(str(document["reason"]))
+
+
+def _maybe(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _number(value: Any) -> float | None:
+    """A number as it is; None for anything else, and for an integer that no float can hold."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return None
+    try:
+        float(value)
+    except OverflowError:
+        return None
+    return value
