@@ -62,7 +62,9 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
     """
     if not run.checkpoints:
         trace = _trace(run)
-        return _refused(trace, (), limits, run.records.reached) if trace else Decision(None, None, True, None, ())
+        return (
+            _refused(trace, (), limits, run.records.highest_reached) if trace else Decision(None, None, True, None, ())
+        )
     lineage = _lineage(run, findings, limits)
     if lineage is None:
         return Decision(
@@ -75,7 +77,9 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
         )
     if limits.strict and (problem := run.records.edited or run.records.lost):
         return Decision(None, None, False, f"{problem}; --strict does not go by an edited history", ())
-    progress = max([run.records.reached, *(item.step for item in run.checkpoints if _counts(item, lineage, run))])
+    progress = max(
+        [run.records.highest_reached, *(item.step for item in run.checkpoints if _counts(item, lineage, run))]
+    )
     skipped: list[Skipped] = []
     passed: list[Skipped] = []
     for checkpoint in reversed(run.checkpoints):
@@ -90,8 +94,8 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
 
 def _trace(run: Run) -> str | None:
     """Say what shows that something was trained in a run without checkpoints, None where nothing does."""
-    if run.records.reached:
-        return f"the ledger saw step {run.records.reached}, but there is no checkpoint any more"
+    if run.records.highest_reached:
+        return f"the ledger saw step {run.records.highest_reached}, but there is no checkpoint any more"
     if run.records.unusable or run.records.edited:
         return f"there is no checkpoint, and the ledger cannot say whether there was one ({run.records.unusable or run.records.edited})"
     left = sorted(name for name in run.entries if is_left_by_save(name))

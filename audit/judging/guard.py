@@ -107,7 +107,7 @@ def _or_pinned(decision: Decision, run: Run, limits: Limits, auditor: Auditor) -
     if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
         return decision
     progress = max(
-        [run.records.reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]
+        [run.records.highest_reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]
     )
     behind = progress - (pinned.step or 0)
     if limits.max_rollback is not None and behind > limits.max_rollback:

@@ -48,7 +48,7 @@ def recall(run: Run, rules: Sequence[Rule], options: Options) -> tuple[Report, C
         return None
     newest = run.checkpoints[-1]
     seals = run.records.seals
-    if run.records.reached > newest.step or any(item.name not in seals for item in run.checkpoints):
+    if run.records.highest_reached > newest.step or any(item.name not in seals for item in run.checkpoints):
         return None
     report = _report(text) if stamp == _stamp(run, rules, options) else None
     return (report._replace(path=run.path), newest) if report and report.resume_from == newest.name else None

@@ -41,7 +41,7 @@ def record_observation(run: Run, report: Report, ledger: "Ledger | None", prove:
 
 def record_decision(decision: Decision, run: Run, report: Report, ledger: "Ledger | None") -> Report:
     """Add what the guard handed out: a step that the run may go back to without having lost anything unseen."""
-    started_over = decision.fresh and bool(report.checkpoints or run.records.reached)
+    started_over = decision.fresh and bool(report.checkpoints or run.records.highest_reached)
     if ledger is None or not (decision.checkpoint or started_over):
         return report
     if any(note.startswith(NOT_RECORDED) for note in report.notes):

@@ -35,7 +35,7 @@ def verify_run(
 
 def _admit(path: str, run: Run, options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
-    if not run.checkpoints and not options.allow_empty and not records.reached and not run.homes:
+    if not run.checkpoints and not options.allow_empty and not records.highest_reached and not run.homes:
         problem = no_checkpoint(path, run.storage)
         advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"
         raise AuditError(problem + advice)

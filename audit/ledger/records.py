@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 
 class Records(NamedTuple):
-    """``seals`` by checkpoint, ``scans`` as (stamp, text) by (checkpoint, file), ``reached`` the highest step seen.
+    """What the ledger records of a run.
 
-    ``batches`` are those of ``audit train``. ``told`` is the step at which the last leg of a training ended early, as far as
-    it was heard of, 0 where something was begun since; ``ever`` the highest step of all times, whatever was given up later.
-    ``lost`` says what shows that rows are missing. ``quarantined`` are the steps of checkpoints that were moved aside.
-    ``unusable`` says why the ledger could not be used, ``edited`` that its rows are not what was written, ``unwritable``
-    that nothing can be added to it. ``pruned`` holds the steps of checkpoints that somebody asked to remove; ``snapshot``
-    says that this is a copy of one checkpoint of another run.
+    * ``seals`` by checkpoint; ``scans``: (stamp, text) by (checkpoint, file); ``batches`` of ``audit train``.
+    * ``highest_reached``: the step that the run is at least at, after the last known way back; ``highest_ever``: the
+      highest step that any verification saw; ``ended_early_at``: the step at which the last leg failed or was stopped,
+      0 if something was begun since. ``observed`` counts verifications.
+    * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
+    * ``snapshot``: this is a copy of one checkpoint of another run.
+    * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
+      written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
     """
 
     seals: Mapping[str, Seal] = {}
     scans: Mapping[tuple[str, str], tuple[str, str]] = {}
-    reached: int = 0
+    highest_reached: int = 0
     observed: int = 0
     unusable: str | None = None
     edited: str | None = None
@@ -36,8 +38,8 @@ class Records(NamedTuple):
     pruned: frozenset[int] = frozenset()
     snapshot: bool = False
     batches: Timeline = Timeline()
-    told: int = 0
-    ever: int = 0
+    ended_early_at: int = 0
+    highest_ever: int = 0
     quarantined: frozenset[int] = frozenset()
     lost: str | None = None
 
@@ -76,14 +78,14 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
     records = Records(
         seals=seals_of(rows),
         scans=scans,
-        reached=reached_by(rows),
+        highest_reached=reached_by(rows),
         observed=len(seen),
         unwritable=unwritable,
         pruned=pruned_of(rows),
         snapshot=any(isinstance(row.event, events.SnapshotTaken) for row in rows),
         batches=timeline_of(rows),
-        told=told_by(rows),
-        ever=max((event.step or 0 for event in seen), default=0),
+        ended_early_at=ended_early_by(rows),
+        highest_ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}),
     )
@@ -143,15 +145,15 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
     return reached
 
 
-def told_by(rows: "tuple[Row, ...]") -> int:
+def ended_early_by(rows: "tuple[Row, ...]") -> int:
     """Return the step at which the last leg of a training failed or was stopped, 0 where something was begun since."""
-    told = 0
+    step = 0
     for row in rows:
         if _way_back(row.event) is not None:
-            told = 0
+            step = 0
         elif row.kind == "batch":
-            told = (row.event.step or 0) if isinstance(row.event, events.Stopped | events.Failed) else 0
-    return told
+            step = (row.event.step or 0) if isinstance(row.event, events.Stopped | events.Failed) else 0
+    return step
 
 
 def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:

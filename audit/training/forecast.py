@@ -295,7 +295,7 @@ class _Foresight(Session):
             return decision
         run = self._standing.opened()
         torn = {item.name for item in self._standing.torn(self._books.timeline(), 0)}
-        if torn and torn >= {item.name for item in run.checkpoints} and not run.records.reached:
+        if torn and torn >= {item.name for item in run.checkpoints} and not run.records.highest_reached:
             self.notes.append(f"{', '.join(sorted(torn))}: not saved to the end, would be removed")
             return Decision(None, None, True, None, ())
         return decision

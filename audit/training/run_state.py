@@ -135,7 +135,7 @@ class Standing:
         return [
             item
             for item in run.checkpoints
-            if item.step > max(step, run.records.reached)
+            if item.step > max(step, run.records.highest_reached)
             and not item.complete
             and any(leg.first_step < item.step for leg in timeline.legs)
         ]

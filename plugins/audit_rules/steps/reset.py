@@ -26,7 +26,7 @@ def reset(run: Run) -> Iterator[Violation]:
     """
     if not run.records.observed and not run.records.batches.batches:
         raise NotApplicable("the ledger has no earlier verification of this run, and no batch")
-    reached = run.records.reached
+    reached = run.records.highest_reached
     # One that is there but broken or cut off has its own finding; it is not behind.
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=None)
     if newest is None:

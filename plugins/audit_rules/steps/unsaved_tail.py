@@ -28,17 +28,17 @@ def unsaved_tail(run: Run) -> Iterator[Violation]:
     where it belongs to another history; and strategies that mean to save nothing or the best alone.
     """
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=0)
-    told = run.records.told
-    if told > newest:
+    ended = run.records.ended_early_at
+    if ended > newest:
         yield Violation(
-            f"Steps {newest + 1} to {told} were trained and not saved: the last leg ended early at step {told}, and the newest "
+            f"Steps {newest + 1} to {ended} were trained and not saved: the last leg ended early at step {ended}, and the newest "
             f"checkpoint is of step {newest}",
-            expected=told,
+            expected=ended,
             actual=newest,
-            step=told,
+            step=ended,
         )
         return
-    if told:
+    if ended:
         return
     if not run.checkpoints:
         raise NotApplicable("there is no checkpoint, and the ledger tells of no leg that ended early")
@@ -70,6 +70,6 @@ def _left_behind(run: Run, newest: Checkpoint) -> int:
     state, history = run.root_state.state, run.root_state.history
     if state is None or history is None or not len(newest.history) or history.base is not newest.history:
         raise NotApplicable("the trainer state in the run's root does not continue the newest checkpoint")
-    if run.records.ever >= state.global_step:
+    if run.records.highest_ever >= state.global_step:
         raise NotApplicable(f"a checkpoint of step {state.global_step} or later had been there")
     return state.global_step

@@ -114,7 +114,7 @@ def test_a_row_that_was_changed_taken_out_or_put_in_is_noticed(run: str, stateme
         ledger.rows()
     ledger.close()
     records, none = read_records(run, write=True)
-    assert (records.reached, records.unusable, none) == (0, None, None)
+    assert (records.highest_reached, records.unusable, none) == (0, None, None)
     assert records.edited
 
 
@@ -135,7 +135,7 @@ def test_a_remembered_scan_that_the_chain_does_not_vouch_for_is_not_believed(run
     execute(run, "UPDATE scans SET content = '[]'")
 
     records, _ = read_records(run, write=False)
-    assert (records.scans, records.edited, records.reached) == ({}, None, 40)
+    assert (records.scans, records.edited, records.highest_reached) == ({}, None, 40)
 
 
 def test_a_remembered_scan_put_in_by_hand_is_not_believed(run: str) -> None:
@@ -390,7 +390,7 @@ def test_a_ledger_that_another_process_writes_for_long_is_read_but_not_written(
     hold("BEGIN IMMEDIATE")
 
     records, ledger = read_records(run, write=True)
-    assert records.reached == 40
+    assert records.highest_reached == 40
     assert ledger is not None
     with pytest.raises(LedgerError, match="locked"):
         append_any(ledger, "observation", {"step": 50})
@@ -499,7 +499,7 @@ def test_on_a_read_only_file_system_an_existing_ledger_is_read(mount: Callable[.
 
     records, none = read_records(run, write=True)
 
-    assert (records.reached, records.unusable, none) == (7, None, None)
+    assert (records.highest_reached, records.unusable, none) == (7, None, None)
     assert "cannot be written" in (records.unwritable or "")
     assert steps(run) == [7]
 
@@ -536,7 +536,7 @@ def test_on_a_disk_that_fills_up_nothing_is_lost_and_nothing_half_written(
 
     records, again = read_records(run, write=True)
     assert (records.unusable, records.edited) == (None, None)
-    assert records.reached == 7
+    assert records.highest_reached == 7
     written = 7
     if again is not None:
         for step in range(8, 40):

@@ -127,7 +127,7 @@ def test_the_ledger_holds_what_was_moved_why_and_where_the_run_is_then(path: str
     (row,) = rows(path)
     assert (row["action"], row["checkpoint"], row["step"]) == ("moved", "checkpoint-300", 200)
     assert "files/missing-optimizer" in str(row["reason"])
-    assert read_records(path, write=False)[0].reached == 200
+    assert read_records(path, write=False)[0].highest_reached == 200
 
 
 def test_every_broken_one_is_chosen_also_behind_the_newest_that_is_good(path: str) -> None:
@@ -248,7 +248,7 @@ def test_a_step_that_was_lost_before_is_not_forgotten_by_a_quarantine(path: str)
 
     assert move(path) == ["checkpoint-200"]
 
-    assert read_records(path, write=False)[0].reached == 300
+    assert read_records(path, write=False)[0].highest_reached == 300
     assert "steps/reset" in {item.rule for item in verify(path).findings}
 
 
@@ -287,7 +287,7 @@ def test_killed_between_the_row_and_the_rename_nothing_is_lost(path: str, monkey
     assert held(path) == ()
     report = verify(path)
     assert {item.rule for item in report.findings} == {"files/missing-optimizer"}
-    assert read_records(path, write=False)[0].reached == 300
+    assert read_records(path, write=False)[0].highest_reached == 300
     assert move(path) == ["checkpoint-300"]
 
 
@@ -302,7 +302,7 @@ def test_a_rename_that_fails_leaves_the_step_where_it_was(path: str, monkeypatch
         with pytest.raises(AuditError, match="cross-device"):
             move(path)
 
-    assert read_records(path, write=False)[0].reached == 300
+    assert read_records(path, write=False)[0].highest_reached == 300
     assert os.path.isdir(os.path.join(path, "checkpoint-300"))
 
 
