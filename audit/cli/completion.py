@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from audit.cli.registered import Registered, fill_in, names_of
+
 DIRECTORIES = frozenset({"RUN", "CHECKPOINT", "A", "B", "DIR"})
 FILES = frozenset({"FILE", "PEM", "CONFIG"})
 """By metavar: what a shell completes from the file system."""
@@ -17,31 +19,15 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
 
 
 def _name_choices(parser: argparse.ArgumentParser, shtab: Any) -> None:
-    """Say of each argument what it is; only the script sees that, the parser is thrown away."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to walk a parser
+    """Tell shtab what each argument is; the parser is thrown away afterwards."""
+    fill_in(parser)
+    for action in parser._actions:  # noqa: SLF001  argparse has no other way to walk a parser
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
             for command in action.choices.values():
                 _name_choices(command, shtab)
+        elif isinstance(action, Registered):
+            action.choices = names_of(action.of)
         elif action.metavar in DIRECTORIES:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
         elif action.metavar in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]
-        elif action.dest in ("rule", "family", "backend") and action.choices is None:
-            action.choices = _known(action.dest)
-        elif action.dest == "format" and action.choices is None:
-            action.choices = _known("page" if action.default == "html" else action.dest)
-
-
-def _known(kind: str) -> list[str]:
-    from audit.manager import load
-
-    registry = load()
-    if kind == "backend":
-        return [backend.name for backend in registry.backends]
-    if kind == "format":
-        return list(registry.reporters)
-    if kind == "page":
-        return list(registry.pages)
-    if kind == "family":
-        return sorted({rule.family for rule in registry.rules})
-    return [rule.id for rule in registry.rules]

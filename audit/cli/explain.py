@@ -3,6 +3,7 @@
 import argparse
 import json
 
+from audit.cli.registered import RULES, Registered
 from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import ANY
@@ -14,7 +15,13 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("rule", metavar="RULE", help="id of the rule, as in a finding: files/missing-optimizer")
+    parser.add_argument(
+        "rule",
+        action=Registered,
+        of=RULES,
+        metavar="RULE",
+        help="id of the rule, as in a finding: files/missing-optimizer",
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.audit_dir import PINNED
-from audit.cli.options import add_judging, laid_over, options_of
+from audit.cli.options import add_shared, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
 from audit.judging.decision import Decision, Limits
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lineage", metavar="CHECKPOINT", help="with several histories: the one of this checkpoint")
     parser.add_argument("--exact", action="store_true", help="only one from which training goes on bit for bit")
     parser.add_argument("--format", choices=("console", "json"), default="console")
-    add_judging(parser)
+    add_shared(parser, "guard", quiet="no progress bar")
 
 
 def call(arguments: argparse.Namespace) -> int:

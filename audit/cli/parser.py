@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from audit.backend.names import is_checkpoint
+from audit.cli.registered import fill_in
 from audit.errors import AuditError
 
 BROKEN_PIPE = 141
@@ -49,6 +50,11 @@ class Parser(argparse.ArgumentParser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._mixing = False
+
+    def format_help(self) -> str:
+        """Return the help, with the names that the installed plugins bring."""
+        fill_in(self)
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from audit.cli.options import add_proving, options_of
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep the best by the logged metric, too; what the trainer recorded as best stays in any case",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
-    add_proving(parser)
+    add_shared(parser, "prune", quiet="print nothing but errors")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from audit.cli.options import add_judging, options_of
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--list", action="store_true", help="what lies in quarantine, since when and why")
     parser.add_argument("--force", action="store_true", help="also a sound one that is named, also the last one")
     parser.add_argument("--dry-run", action="store_true", help="say what would be moved, and move nothing")
-    add_judging(parser)
+    add_shared(parser, "quarantine", quiet="no progress bar")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from audit.cli.options import add_judging, options_of
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
+from audit.cli.registered import PAGES, Registered
 from audit.errors import AuditError
 from audit.facts.run import locate
 from audit.judging.verification import verify_run
@@ -29,9 +30,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N; several stand side by side"
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where the page goes; - is stdout")
-    parser.add_argument("--format", default="html", metavar="FORMAT", help="html (default), or what a plugin brings")
-    parser.add_argument("--allow-empty", action="store_true", help="a run without any checkpoint is expected")
-    add_judging(parser, quiet="print nothing about the page")
+    parser.add_argument(
+        "--format", action=Registered, of=PAGES, default="html", metavar="FORMAT", help="page format: {names}"
+    )
+    add_shared(parser, "report", quiet="print nothing but errors")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from audit.cli.parser import write
+from audit.cli.registered import FAMILIES, Registered
 from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import Rule
@@ -19,7 +20,7 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("family", nargs="?", metavar="FAMILY", help="only this family")
+    parser.add_argument("family", action=Registered, of=FAMILIES, nargs="?", metavar="FAMILY", help="only this family")
     parser.add_argument("--format", choices=("console", "json"), default="console")
 
 

@@ -5,7 +5,7 @@ import os
 
 from audit.api import verify
 from audit.backend.names import is_checkpoint, order
-from audit.cli.options import add_proving, options_of
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
@@ -40,7 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--sign-key", metavar="PEM", help="also sign, with this elliptic-curve private key")
     keys.add_argument("--verify-key", metavar="PEM", help="only check the signatures, with this public key")
-    add_proving(parser)
+    add_shared(parser, "seal", quiet="print nothing but errors")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from audit.cli.options import add_proving, options_of
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="auto (default): reflink where the file system has them, else copy; link: a hard link, which changes with "
         "the run when a trainer saves the same step again",
     )
-    add_proving(parser)
+    add_shared(parser, "snapshot", quiet="print nothing but errors")
 
 
 def call(arguments: argparse.Namespace) -> int:

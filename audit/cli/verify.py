@@ -4,9 +4,10 @@ import argparse
 import sys
 
 from audit.api import verify
-from audit.cli.options import add_options, options_of
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import complain, use_color, write
 from audit.cli.progress import Progress
+from audit.cli.registered import FORMATS, Registered
 from audit.errors import AuditError
 from audit.hookspecs import Context, Unaudited
 from audit.manager import load
@@ -35,7 +36,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N"
     )
-    add_options(parser)
+    parser.add_argument(
+        "--format", action=Registered, of=FORMATS, default="console", metavar="FORMAT", help="report format: {names}"
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE instead of stdout")
+    add_shared(parser, "verify", quiet="print only the verdict")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="also list the rules that did not apply")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Annotations of GitHub Actions: workflow commands, which the runner reads from the output of a step.
+"""Annotations of GitHub Actions: workflow commands that the runner reads from a step's output.
 
 Source: docs.github.com, "Workflow commands for GitHub Actions"; what must be escaped is in ``command.ts`` of
 @actions/core, and how it is read back in ``ActionCommand.cs`` of actions/runner. Every line is a command of ours, and

@@ -1,4 +1,4 @@
-"""The JSON report, version 1: a frozen shape of its own, described by ``audit/schemas/report-1.json``."""
+"""The JSON report, version 1, as described by ``audit/schemas/report-1.json``."""
 
 import json
 from collections.abc import Sequence
