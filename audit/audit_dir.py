@@ -55,6 +55,9 @@ def make(run: str, place: str, consequence: str) -> str:
     try:
         os.makedirs(home, exist_ok=True)
     except OSError as error:
+        for part in (os.path.join(run, AUDIT_DIR), home):
+            if os.path.lexists(part) and not os.path.isdir(part):
+                raise AuditError(f"{part}: is not a directory, so {consequence}; move it away") from error
         raise AuditError(f"{home}: cannot be made: {error.strerror or error}") from error
     return home
 

@@ -7,6 +7,7 @@ never changes anything in it.
 
 import os
 import stat
+from errno import EINVAL, ELOOP, ENOTDIR
 from typing import NamedTuple, Protocol
 
 FILE, DIRECTORY, LINK, SPECIAL = "file", "directory", "link", "special"
@@ -146,21 +147,25 @@ class LocalStorage:
         """Bytes handed out by ``read``; the scan counts its own."""
 
     def list(self, path: str) -> list[Entry]:
-        with os.scandir(os.path.join(self.root, path) if path else self.root) as found:
-            return sorted(entry for item in found if (entry := self._entry(path, item)) is not None)
+        handle = self._beneath(path, os.O_DIRECTORY)
+        try:
+            with os.scandir(handle) as found:
+                return sorted(entry for item in found if (entry := self._entry(path, item, handle)) is not None)
+        finally:
+            os.close(handle)
 
-    def _entry(self, parent: str, item: os.DirEntry[str]) -> Entry | None:
+    def _entry(self, parent: str, item: os.DirEntry[str], handle: int) -> Entry | None:
         """Return the entry, None where it was deleted meanwhile: a trainer rotates while we look."""
         path = f"{parent}/{item.name}" if parent else item.name
         target, escapes = None, False
         try:
             info = item.stat(follow_symlinks=False)
             if stat.S_ISLNK(info.st_mode):
-                target = os.readlink(item.path)
+                target = os.readlink(item.name, dir_fd=handle)
         except FileNotFoundError:
             return None
         if target is not None:
-            kind, info, escapes = self._follow(path, item.path, info)
+            kind, info, escapes = self._follow(path, info)
         else:
             kind = _kind(info.st_mode)
         return Entry(
@@ -175,28 +180,61 @@ class LocalStorage:
             info.st_blocks * 512,
         )
 
-    def _follow(self, path: str, full: str, info: os.stat_result) -> tuple[str, os.stat_result, bool]:
-        """Follow a link only where it stays inside the first component of its own path (one checkpoint)."""
-        home = os.path.join(self._real, path.partition("/")[0] if "/" in path else "")
-        real = os.path.realpath(full)
-        if os.path.commonpath([home, real]) != home.rstrip("/"):
+    def _follow(self, path: str, info: os.stat_result) -> tuple[str, os.stat_result, bool]:
+        """Follow a link only if it stays inside the first component of its own path (one checkpoint)."""
+        inside = self._inside(path)
+        if inside is None:
             return LINK, info, True
         try:
-            followed = os.stat(full)
-        except OSError:  # a loop, or a target that is not there
+            followed = os.stat(os.path.join(self._real, inside), follow_symlinks=False)
+        except OSError:  # a target that is not there
             return LINK, info, False
-        if stat.S_ISDIR(followed.st_mode):
+        if stat.S_ISDIR(followed.st_mode) or stat.S_ISLNK(followed.st_mode):  # the latter: a loop
             return LINK, info, False
         return _kind(followed.st_mode), followed, False
 
     def open(self, path: str) -> ContextReader:
         # O_NONBLOCK: opening a FIFO that nobody writes to must not hang the audit.
-        descriptor = os.open(os.path.join(self.root, path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            descriptor = self._beneath(path, os.O_NONBLOCK)
+        except OSError as error:
+            inside = self._inside(path) if error.errno in (ELOOP, ENOTDIR) else None
+            if inside is None:
+                raise
+            descriptor = self._beneath(inside, os.O_NONBLOCK)
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode):
             os.close(descriptor)
             raise OSError(f"not a regular file: {path}")
         return _FileReader(descriptor, info.st_size, self)
+
+    def _inside(self, path: str) -> str | None:
+        """Return where a link of a checkpoint really is, relative to the run; None if that is not in its checkpoint."""
+        home = os.path.join(self._real, path.partition("/")[0] if "/" in path else "")
+        real = os.path.realpath(os.path.join(self._real, path))
+        if os.path.commonpath([home, real]) != home.rstrip("/"):
+            return None
+        return os.path.relpath(real, self._real)
+
+    def _beneath(self, path: str, flags: int) -> int:
+        """Open a path below the run, each directory by the handle of the one above. Raises OSError.
+
+        No link is followed on the way: one that took the place of a file or directory since the run was listed could
+        lead anywhere.
+        """
+        parts = path.split("/") if path else []
+        if not {"", ".", ".."}.isdisjoint(parts):
+            raise OSError(EINVAL, "leads out of the run")
+        handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for number, part in enumerate(parts, 1):
+                own = flags if number == len(parts) else os.O_DIRECTORY
+                above, handle = handle, os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | own, dir_fd=handle)
+                os.close(above)
+        except OSError:
+            os.close(handle)
+            raise
+        return handle
 
 
 def _kind(mode: int) -> str:

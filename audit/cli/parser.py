@@ -74,6 +74,7 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         parser.print_help()
         return 2
     try:
+        _check_directory()
         code: int = parsed.call(parsed)
         sys.stdout.flush()
         return code
@@ -103,6 +104,14 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _check_directory() -> None:
+    """Raise AuditError if the working directory was deleted: no relative path means anything then."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise AuditError("the working directory was deleted; change to one that exists") from error
 
 
 def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:

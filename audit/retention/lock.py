@@ -125,6 +125,9 @@ class RunLock:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
             descriptor = os.open(self.path, flags, 0o666)
         except OSError as error:
+            home = os.path.dirname(self.path)
+            if os.path.lexists(home) and not os.path.isdir(home):
+                raise AuditError(f"{home}: is not a directory, so the run is not locked; move it away") from error
             reason = "is a link" if error.errno == errno.ELOOP else error.strerror or str(error)
             raise AuditError(f"{self.path}: cannot be locked: {reason}") from error
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

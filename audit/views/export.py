@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ COLUMNS = 200
 
 FIRST = ("lineage", "checkpoint", "step", "epoch")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_LINE_ENDS = re.compile("\r\n?")
 
 
 def as_json(found: Inspection) -> str:
@@ -92,6 +94,8 @@ def _cell(value: Any) -> Any:
     value = plain(value)
     if isinstance(value, dict | list):
         return json.dumps(value)
-    if isinstance(value, str) and value.startswith(_FORMULA) and value not in ("-inf", "-"):
-        return f"'{value}"
+    if isinstance(value, str):
+        formula = value.startswith(_FORMULA) and value not in ("-inf", "-")
+        text = _LINE_ENDS.sub("\n", value)  # csv does not quote a bare CR, and in a spreadsheet it begins a new row
+        return f"'{text}" if formula else text
     return value

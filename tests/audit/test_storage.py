@@ -76,6 +76,62 @@ def test_a_loop_and_a_dangling_link_are_links(run: Path) -> None:
     assert entry(run, "dangling") == (LINK, False)
 
 
+def test_a_link_that_took_the_place_of_a_file_since_the_listing_is_not_followed(run: Path) -> None:
+    storage = LocalStorage(str(run))
+    assert [item.kind for item in storage.list("checkpoint-1") if item.name == "a.json"] == [FILE]
+    (run / "checkpoint-1" / "a.json").unlink()
+    (run / "checkpoint-1" / "a.json").symlink_to("/etc/hostname")
+
+    with pytest.raises(OSError, match="symbolic links"):
+        storage.open("checkpoint-1/a.json")
+
+
+def test_a_link_that_took_the_place_of_a_directory_is_neither_listed_nor_opened(run: Path, tmp_path: Path) -> None:
+    storage = LocalStorage(str(run))
+    (run / "checkpoint-1").rename(tmp_path / "elsewhere")
+    (run / "checkpoint-1").symlink_to(tmp_path / "elsewhere")
+
+    for look in (storage.list, storage.open):
+        with pytest.raises(OSError, match=r"(?i)symbolic links|not a directory"):
+            look("checkpoint-1" if look == storage.list else "checkpoint-1/a.json")
+
+
+@pytest.mark.parametrize("path", ["../outside", "checkpoint-1/../../outside", "/etc/hostname"])
+def test_a_path_that_leads_out_is_not_opened(run: Path, tmp_path: Path, path: str) -> None:
+    (tmp_path / "outside").write_text("x")
+
+    with pytest.raises(OSError, match="leads out of the run"):
+        LocalStorage(str(run)).open(path)
+
+
+def test_a_link_inside_the_checkpoint_is_opened_where_it_leads(run: Path) -> None:
+    (run / "checkpoint-1" / "inner").mkdir()
+    (run / "checkpoint-1" / "inner" / "link").symlink_to("../a.json")
+
+    with LocalStorage(str(run)).open("checkpoint-1/inner/link") as file:
+        assert file.read(0, 100) == (run / "checkpoint-1" / "a.json").read_bytes()
+
+
+def test_the_run_itself_may_be_a_link(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to(run)
+
+    with LocalStorage(str(tmp_path / "current")).open("checkpoint-1/a.json") as file:
+        assert file.size
+
+
+def test_no_handle_is_left_open(run: Path) -> None:
+    storage = LocalStorage(str(run))
+    before = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0
+    for _ in range(20):
+        storage.list("checkpoint-1")
+        with storage.open("checkpoint-1/a.json"):
+            pass
+        with pytest.raises(OSError, match="No such file"):
+            storage.open("checkpoint-1/nothing")
+
+    assert not before or len(os.listdir("/proc/self/fd")) == before
+
+
 def test_a_fifo_is_special_and_opening_it_does_not_hang(run: Path) -> None:
     os.mkfifo(run / "checkpoint-1" / "fifo")
 

@@ -93,6 +93,17 @@ def test_a_log_of_a_thousand_different_keys_has_a_bounded_number_of_columns(audi
     assert (table[999]["loss"], json.loads(table[999]["others"])) == ("1.0", {"key-1000": 1000})
 
 
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\n"])
+def test_text_with_a_line_end_of_any_kind_stays_one_cell(audit: Audit, run: str, end: str) -> None:
+    edit_state(f"{run}/checkpoint-300", log_history=[{"step": 1, "epoch": 1, "loss": 1.0, "note": f"a{end}=b"}])
+
+    text = audit("export", f"{run}/checkpoint-300", "--format", "csv").out
+
+    assert "\r" not in text
+    assert '"a\n=b"' in text
+    assert rows(audit, f"{run}/checkpoint-300")[0]["note"] == "a\n=b"
+
+
 def test_keys_that_are_named_like_our_columns_are_kept(audit: Audit, run: str) -> None:
     entry = {"step": 1, "checkpoint": "theirs", "lineage": 7, "others": 5}
     edit_state(f"{run}/checkpoint-300", log_history=[entry])

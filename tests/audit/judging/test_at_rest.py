@@ -138,7 +138,7 @@ def test_a_file_that_is_gone_before_it_is_looked_at_is_not_listed(run: Path) -> 
         entry = next(found)
         os.unlink(entry.path)
 
-    assert LocalStorage(str(run))._entry("checkpoint-100", entry) is None
+    assert LocalStorage(str(run))._entry("checkpoint-100", entry, -1) is None
 
 
 def half_deleted(tmp_path: Path, limit: int, lost: str) -> Path:

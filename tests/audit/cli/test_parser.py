@@ -1,0 +1,38 @@
+"""What all commands share: one line for what cannot be done, whatever the place that they are called from."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.audit.cli.conftest import Ended, one_line
+
+Audit = Callable[..., Ended]
+
+
+@pytest.mark.parametrize(
+    "words", [("verify", "run"), ("guard", "run"), ("list", "run"), ("rules",), ("plan", "x.toml")]
+)
+def test_a_deleted_working_directory_is_said_in_one_line(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    try:
+        ended = audit(*words)
+    finally:
+        os.chdir(tmp_path)
+
+    assert "the working directory was deleted; change to one that exists" in one_line(ended)
+
+
+@pytest.mark.parametrize("words", [("prune", "--keep", "1"), ("seal",), ("quarantine", "checkpoint-300", "--force")])
+def test_a_fifo_in_the_place_of_the_records_is_said_in_one_line(audit: Audit, run: str, words: tuple[str, ...]) -> None:
+    os.mkfifo(f"{run}/.audit")
+
+    ended = audit(words[0], run, *words[1:])
+
+    assert f"{run}/.audit: is not a directory, so " in one_line(ended)
