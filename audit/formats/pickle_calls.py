@@ -13,6 +13,15 @@ from audit.formats.pickle_values import (
     StorageRef,
     TensorRef,
 )
+from audit.formats.torch_loader import (
+    takes_attributes,
+    takes_call,
+    takes_gradient,
+    takes_hooks,
+    takes_key,
+    takes_shape,
+)
+from audit.formats.torch_names import TORCH_NAMES, plain_name
 
 KEY_TYPES = frozenset({str, bytes, int, float, bool, type(None), Global, Call})
 _LONGEST_KEY = 64
@@ -27,9 +36,13 @@ MOST_WORK = 8_000_000
 
 
 class Machine:
-    """State of one interpretation; ``work`` counts operations towards the limit."""
+    """State of one interpretation; ``work`` counts operations towards the limit.
 
-    __slots__ = ("data", "marks", "memo", "names", "stack", "storages", "tensors", "work")
+    ``refusal`` says why ``torch.load(weights_only=True)`` refuses the pickle, empty if it does not; names are not judged.
+    ``typed`` are the lists and dictionaries that are really sets and ordered dictionaries, by their id.
+    """
+
+    __slots__ = ("data", "marks", "memo", "names", "refusal", "stack", "storages", "tensors", "typed", "work")
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -39,12 +52,23 @@ class Machine:
         self.names: dict[str, Global] = {}
         self.storages: dict[str, StorageRef] = {}
         self.tensors: list[TensorRef] = []
+        self.typed: dict[int, Any] = {}
+        self.refusal = ""
         self.work = 0
+
+    def refuse(self, reason: str) -> None:
+        """Note why torch refuses to load this, unless there is a reason already."""
+        self.refusal = self.refusal or reason
 
 
 def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
     """Set ``items`` (key, value, key, value ...) in a dictionary or note them on a Call."""
     if type(target) is Call:
+        if plain_name(target.function) != "collections.Counter":
+            machine.refuse(f"sets items of {target.function}")
+        else:
+            for key in items[::2]:
+                check_key(machine, key)
         target.items.extend(zip(items[::2], items[1::2], strict=False))
         return
     if type(target) is not dict or len(items) % 2:
@@ -59,23 +83,33 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
                 machine.work += 1 + (len(target) // 64 if len(target) > _FREE_ENTRIES else 0)
                 if machine.work > MOST_WORK:  # here, too: one instruction may set millions of items
                     raise Refused(f"is a pickle of more than {MOST_WORK} instructions", Kind.OVERSIZED)
-                check_key(key)
+                check_key(machine, key)
             previous = key
         target[key] = next(pairs)
 
 
-def check_key(key: Any) -> None:
+def check_key(machine: Machine, key: Any) -> None:
     """Raise Refused unless ``key`` may be hashed: its hash must not run through an unbounded structure."""
     if type(key) is tuple and len(key) <= _LONGEST_KEY:
         for part in key:
             inside = part if type(part) is tuple and len(part) <= _LONGEST_KEY else (part,)
             if not all(map(_is_plain, inside)):
                 break
+            for item in inside:
+                if type(item) is Call:
+                    _refuse_key(machine, item)
         else:
             return
     elif _is_plain(key):
+        if type(key) is Call:
+            _refuse_key(machine, key)
         return
     raise Refused("is not a sound pickle: a dictionary has a key that is neither text nor a number")
+
+
+def _refuse_key(machine: Machine, key: Call) -> None:
+    if not takes_key(key):
+        machine.refuse(f"has {key.function} as the key of a dictionary")
 
 
 def _is_plain(key: Any) -> bool:
@@ -87,38 +121,54 @@ def persistent(machine: Machine, pid: Any) -> Any:
     if type(pid) is tuple and len(pid) >= 5 and pid[0] == "storage" and type(pid[1]) is Global:
         dtype = STORAGE_DTYPES.get(pid[1].name.rpartition(".")[2])
         if dtype and type(pid[2]) is str and type(pid[4]) is int and 0 <= pid[4] < _LARGEST:
+            if len(pid) != 5 or type(pid[3]) is not str:
+                machine.refuse("names a storage in another way than torch does")
             ref = StorageRef(dtype, pid[2], pid[4])
             known = machine.storages.get(pid[2])
-            if known is None or known.numel * ITEM_SIZES[known.dtype] < ref.numel * ITEM_SIZES[dtype]:
-                machine.storages[pid[2]] = ref
+            if known is not None and known.numel:
+                return known  # torch loads a storage once, as it is named first
+            if known is not None and ref.numel:
+                machine.refuse("names one storage with two sizes")
+            machine.storages[pid[2]] = ref
             return ref
         raise Refused("is not a sound torch file: a storage of unknown type or size")
+    machine.refuse("refers to an object outside the file that is no storage")
     return Call("persistent_id", (pid,))
 
 
-def call(machine: Machine, function: Any, args: Any) -> Any:
-    """Return what ``function(*args)`` stands for."""
+def call(machine: Machine, function: Any, args: Any, new: bool = False) -> Any:
+    """Return what ``function(*args)`` stands for; ``new``: what ``function.__new__(function, *args)`` stands for."""
     if type(args) is not tuple:
         raise Refused("is not a sound pickle: the arguments of a call are not a tuple")
     if type(function) is Global:
         name = function.name
         handler = _HANDLERS.get(name)
         if handler is not None:
+            if new and not takes_call(name, args, True):
+                machine.refuse(f"makes {name} in a way that torch does not")
             result = handler(machine, args)
             if result is not None:
                 return result
+        if handler is not None or not takes_call(name, args, new):
+            machine.refuse(f"calls {name} with arguments that it does not take")
         return Call(name, args)
     if type(function) is Call:
+        machine.refuse(f"calls what {function.function} gives")
         # A method or attribute that another call would give: only the innermost name is known.
         inner = function.function
         return Call(inner if inner.endswith("()") else f"{inner}()", args)
     raise Refused("is not a sound pickle: it calls something that is not a function")
 
 
-def build(target: Any, state: Any) -> None:
+def build(machine: Machine, target: Any, state: Any) -> None:
     """Give ``state`` to what a call stands for; containers and tensors ignore it (``_metadata`` of a state dict)."""
     if type(target) is Call:
+        name = plain_name(target.function)
+        if name in TORCH_NAMES and not (name == "collections.Counter" and type(state) is dict):
+            machine.refuse(f"gives attributes to {target.function}")
         target.state = state
+    elif type(target) is not dict or id(target) not in machine.typed or type(state) is not dict:
+        machine.refuse("gives attributes to an object that has none")
 
 
 def _tensor(
@@ -137,35 +187,72 @@ def _tensor(
     else:
         numel = numel * ITEM_SIZES[storage.dtype] // ITEM_SIZES[dtype]
     ref = TensorRef(dtype, shape, stride, storage.key, offset, numel)
+    if not takes_shape(ref):
+        machine.refuse("has a tensor of more elements than can be counted")
     machine.tensors.append(ref)
     return ref
 
 
 def _rebuild_tensor(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
-    return _tensor(machine, args[0], args[1], args[2], args[3]) if len(args) >= 4 else None
+    if len(args) != 4:
+        return None
+    return _tensor(machine, args[0], args[1], args[2], args[3])
+
+
+def _rebuild_tensor_v2(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
+    if len(args) < 4:
+        return None
+    ref = _tensor(machine, args[0], args[1], args[2], args[3])
+    if ref is not None and (
+        not 6 <= len(args) <= 7 or not takes_gradient(ref.dtype, args[4]) or not takes_hooks(args[5])
+    ):
+        machine.refuse("has a tensor that is not written as torch does")
+    if len(args) == 7 and not _is_metadata(args[6]):
+        machine.refuse("has a tensor that is not written as torch does")
+    return ref
+
+
+def _is_metadata(value: Any) -> bool:
+    return value is None or (type(value) is dict and all(type(key) is str for key in value))
 
 
 def _rebuild_tensor_v3(machine: Machine, args: tuple[Any, ...]) -> TensorRef | None:
     if len(args) < 7 or type(args[6]) is not Global:
         return None
     dtype = TORCH_DTYPES.get(args[6].name.removeprefix("torch."))
+    if len(args) > 8 or not takes_gradient(dtype or "", args[4]) or not takes_hooks(args[5]):
+        machine.refuse("has a tensor that is not written as torch does")
     return _tensor(machine, args[0], args[1], args[2], args[3], dtype) if dtype else None
 
 
-def _rebuild_parameter(machine: Machine, args: tuple[Any, ...]) -> Any:
-    return args[0] if args and type(args[0]) is TensorRef else None
+def _rebuild_parameter(machine: Machine, args: tuple[Any, ...], count: int = 3) -> Any:
+    if not args or type(args[0]) is not TensorRef:
+        return None
+    if len(args) != count or not takes_gradient(args[0].dtype, args[1]) or not takes_hooks(args[2]):
+        machine.refuse("has a parameter that is not written as torch does")
+    return args[0]
+
+
+def _rebuild_parameter_with_state(machine: Machine, args: tuple[Any, ...]) -> Any:
+    if len(args) == 4 and not takes_attributes(args[3]):
+        machine.refuse("has a parameter that is not written as torch does")
+    return _rebuild_parameter(machine, args, 4)
 
 
 def _rebuild_from_type(machine: Machine, args: tuple[Any, ...]) -> Any:
     # (function, type, arguments, state): a tensor with Python attributes, or a subclass of Tensor.
-    if len(args) >= 3 and type(args[0]) is Global and type(args[2]) is tuple and args[0].name in _TENSORS:
+    if len(args) == 4 and type(args[0]) is Global and type(args[2]) is tuple and args[0].name in _TENSORS:
+        if type(args[1]) is not Global or not takes_attributes(args[3]):
+            machine.refuse("has a tensor that is not written as torch does")
         return _TENSORS[args[0].name](machine, args[2])
     return None
 
 
 def _dictionary(machine: Machine, args: tuple[Any, ...]) -> Any:
     if not args:
-        return {}
+        made: dict[Any, Any] = {}
+        machine.typed[id(made)] = made
+        return made
     pairs = args[-1]
     if len(args) != 1 or type(pairs) is not list:
         return None
@@ -177,6 +264,7 @@ def _dictionary(machine: Machine, args: tuple[Any, ...]) -> Any:
         flat += pair
     result: dict[Any, Any] = {}
     set_items(machine, result, flat)
+    machine.typed[id(result)] = result
     return result
 
 
@@ -185,10 +273,16 @@ def _defaultdict(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def _members(machine: Machine, args: tuple[Any, ...]) -> Any:
-    # The list itself, not a copy: a pickle may ask for a million sets of one long list.
-    if not args:
-        return []
-    return args[0] if len(args) == 1 and type(args[0]) is list else None
+    if len(args) > 1 or (args and type(args[0]) is not list):
+        return None
+    members = list(args[0]) if args else []
+    machine.work += len(members)  # a pickle may ask for a million sets of one long list
+    if machine.work > MOST_WORK:
+        raise Refused(f"is a pickle of more than {MOST_WORK} instructions", Kind.OVERSIZED)
+    for member in members:
+        check_key(machine, member)
+    machine.typed[id(members)] = members
+    return members
 
 
 def _encode(machine: Machine, args: tuple[Any, ...]) -> Any:
@@ -206,15 +300,19 @@ def _empty_bytes(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 
 def _size(machine: Machine, args: tuple[Any, ...]) -> Any:
-    return args[0] if len(args) == 1 and type(args[0]) is tuple else None
+    if len(args) != 1 or type(args[0]) is not tuple:
+        return None
+    if not takes_call("torch.Size", args, False):
+        machine.refuse("has a size that is no tuple of numbers")
+    return args[0]
 
 
 _TENSORS: dict[str, Any] = {
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor_v2,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter_with_state,
 }
 _HANDLERS: dict[str, Any] = {
     **_TENSORS,

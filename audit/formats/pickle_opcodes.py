@@ -7,16 +7,19 @@ from typing import Any
 from audit.formats.damage import Kind
 from audit.formats.pickle_calls import Machine, build, call, check_key, set_items
 from audit.formats.pickle_values import Call, Global, Refused
+from audit.formats.torch_loader import KNOWN_INSTRUCTIONS
 
 LONGEST_NAME = 512
 _LONGEST_INTEGER = 1024
+_PROTOCOL_4 = 0x8C
+"""The first instruction of protocol 4."""
 _LAST_MEMO = (1 << 32) - 1
 _F64 = Struct(">d").unpack_from
 _U32 = Struct("<I").unpack_from
 _U64 = Struct("<Q").unpack_from
 _LENGTHS = {  # opcode: (bytes of the length, what follows)
     ord("C"): (1, "bytes"), ord("B"): (4, "bytes"), 0x8E: (8, "bytes"), 0x96: (8, "bytearray"),
-    ord("U"): (1, "latin"), ord("T"): (4, "latin"), 0x8D: (8, "text"),
+    ord("U"): (1, "string"), ord("T"): (4, "string"), 0x8D: (8, "text"), 0x8C: (1, "text"),
 }  # fmt: skip
 _REFUSED = {
     ord("P"): "names an object outside the file by a text id",
@@ -44,6 +47,14 @@ def line(data: bytes, position: int, limit: int = 1 << 20) -> tuple[bytes, int]:
     if end < 0:
         raise Refused("is not a sound pickle: a line of text in it does not end")
     return data[position:end], end + 1
+
+
+def not_torchs(op: int) -> str:
+    """Return why torch refuses an instruction of :func:`rare`; empty if it does it."""
+    if op in KNOWN_INSTRUCTIONS:
+        return ""
+    later = ", of pickle protocol 4 or later; torch.save writes protocol 2" if op >= _PROTOCOL_4 else ""
+    return f"uses the instruction 0x{op:02x}{later}"
 
 
 def rare(machine: Machine, op: int, position: int) -> int:
@@ -106,10 +117,17 @@ def _counted(machine: Machine, op: int, position: int) -> int:
         raise IndexError
     raw = data[start:end]
     if kind == "text":
-        machine.stack.append(str(raw, "utf-8", "replace"))
+        machine.stack.append(text(raw))
+    elif kind == "string":
+        machine.stack.append(str(raw, "utf-8"))
     else:
-        machine.stack.append(str(raw, "latin-1") if kind == "latin" else raw)
+        machine.stack.append(raw)
     return end
+
+
+def text(raw: bytes) -> str:
+    """Return UTF-8 text as a pickle holds it; what has no place in any text, half a surrogate pair, becomes "?"."""
+    return str(raw, "utf-8", "surrogatepass").encode("utf-8", "replace").decode()
 
 
 def _pop_mark(machine: Machine) -> list[Any]:
@@ -129,10 +147,10 @@ def _integer(text: bytes) -> int | bool:
     return text == b"01" if text in (b"00", b"01") else int(text)
 
 
-def _string(text: bytes) -> str:
-    if len(text) < 2 or text[:1] != text[-1:] or text[:1] not in b"\"'":
+def _string(quoted: bytes) -> str:
+    if len(quoted) < 2 or quoted[:1] != quoted[-1:] or quoted[:1] not in b"\"'":
         raise Refused("is not a sound pickle: a string without quotes")
-    return str(escape_decode(text[1:-1])[0], "latin-1")
+    return str(escape_decode(quoted[1:-1])[0], "utf-8")
 
 
 _TEXT: dict[int, Any] = {
@@ -155,6 +173,21 @@ def _duplicate(machine: Machine) -> None:
     machine.stack.append(machine.stack[-1])
 
 
+def _empty_set(machine: Machine) -> None:
+    made: list[Any] = []
+    machine.typed[id(made)] = made
+    machine.stack.append(made)
+
+
+def _name_from_stack(machine: Machine) -> None:
+    name = machine.stack.pop()
+    machine.stack[-1] = name_global(machine, machine.stack[-1], name)
+
+
+def _memoize(machine: Machine) -> None:
+    machine.memo[len(machine.memo)] = machine.stack[-1]
+
+
 def _list(machine: Machine) -> None:
     items = _pop_mark(machine)
     machine.stack.append(items)
@@ -173,7 +206,7 @@ def _add_items(machine: Machine) -> None:
     if type(target) is not list:
         raise Refused("is not a sound pickle: it adds to something that is not a set")
     for item in items:
-        check_key(item)
+        check_key(machine, item)
     target.extend(items)
 
 
@@ -193,7 +226,7 @@ def _newobj_ex(machine: Machine) -> None:
 
 def _build(machine: Machine) -> None:
     state = machine.stack.pop()
-    build(machine.stack[-1], state)
+    build(machine, machine.stack[-1], state)
 
 
 _STRUCTURE: dict[int, Any] = {
@@ -204,8 +237,10 @@ _STRUCTURE: dict[int, Any] = {
     ord("d"): _dict,
     ord("o"): _obj,
     ord("b"): _build,
-    0x8F: lambda machine: machine.stack.append([]),
+    0x8F: _empty_set,
     0x90: _add_items,
     0x91: _list,
     0x92: _newobj_ex,
+    0x93: _name_from_stack,
+    0x94: _memoize,
 }

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from audit.formats.damage import Damage, Kind
 from audit.formats.pickle_calls import MOST_WORK, Machine, call, persistent, set_items
 from audit.formats.pickle_names import is_dangerous
-from audit.formats.pickle_opcodes import line, name_global, rare
+from audit.formats.pickle_opcodes import line, name_global, not_torchs, rare, text
 from audit.formats.pickle_values import Call, Global, Refused, StorageRef, TensorRef
 
 __all__ = ["Call", "Global", "Pickle", "StorageRef", "TensorRef", "load_pickle"]
@@ -26,12 +26,15 @@ class Pickle(NamedTuple):
     """A pickle's ``value``, and every class and function that it names, in order. The value may hold cycles.
 
     ``storages`` (by key) and ``tensors`` are those that came up anywhere in it, so that nothing need search the value.
+    ``refusal`` says why ``torch.load(weights_only=True)`` refuses it ("it appends to a set"), empty if it does not; the
+    names are not judged here.
     """
 
     value: Any
     names: tuple[str, ...]
     storages: dict[str, StorageRef]
     tensors: tuple[TensorRef, ...]
+    refusal: str
 
 
 def load_pickle(data: bytes, trailing: bool = False) -> Pickle | Damage:
@@ -53,7 +56,7 @@ def load_pickle(data: bytes, trailing: bool = False) -> Pickle | Damage:
         return _damage(machine, "is not a sound pickle: a number in it cannot be read")
     if end != len(data) and not trailing:
         return _damage(machine, f"holds {len(data) - end} bytes after the end of its pickle")
-    return Pickle(machine.stack[-1], tuple(machine.names), machine.storages, tuple(machine.tensors))
+    return Pickle(machine.stack[-1], tuple(machine.names), machine.storages, tuple(machine.tensors), machine.refusal)
 
 
 def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Damage:
@@ -93,7 +96,10 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
             end = position + 4 + _U32(data, position)[0]
             if end > size:
                 raise IndexError
-            stack.append(str(data[position + 4 : end], "utf-8", "replace"))
+            try:
+                stack.append(str(data[position + 4 : end], "utf-8"))
+            except UnicodeDecodeError:
+                stack.append(text(data[position + 4 : end]))
             position = end
         elif op == 116:  # t TUPLE
             made = tuple(stack)
@@ -128,14 +134,6 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
             items = stack
             stack = marks.pop()
             set_items(machine, stack[-1], items)
-        elif op == 148:  # MEMOIZE
-            memo[len(memo)] = stack[-1]
-        elif op == 140:  # SHORT_BINUNICODE
-            end = position + 1 + data[position]
-            if end > size:
-                raise IndexError
-            stack.append(str(data[position + 1 : end], "utf-8", "replace"))
-            position = end
         elif op == 78:  # N NONE
             stack.append(None)
         elif op == 136:  # NEWTRUE
@@ -149,10 +147,10 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
         elif op == 101:  # e APPENDS
             items = stack
             stack = marks.pop()
-            _extend(stack[-1], items)
+            _extend(machine, stack[-1], items)
         elif op == 97:  # a APPEND
             last = stack.pop()
-            _extend(stack[-1], [last])
+            _extend(machine, stack[-1], [last])
         elif op == 135:  # TUPLE3
             last = stack.pop()
             middle = stack.pop()
@@ -161,16 +159,14 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
             module, position = line(data, position)
             name, position = line(data, position)
             stack.append(name_global(machine, module.decode(), name.decode()))
-        elif op == 147:  # STACK_GLOBAL
-            name_text = stack.pop()
-            stack[-1] = name_global(machine, stack[-1], name_text)
         elif op == 129:  # NEWOBJ
             args = stack.pop()
-            stack[-1] = call(machine, stack[-1], args)
+            stack[-1] = call(machine, stack[-1], args, True)
         elif op == 46:  # . STOP
             machine.stack = [stack[-1]]
             return position
         else:
+            machine.refuse(not_torchs(op))
             machine.stack = stack
             position = rare(machine, op, position)
             stack = machine.stack
@@ -179,10 +175,13 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
             raise Refused(f"is a pickle of more than {MAX_OPCODES} instructions", Kind.OVERSIZED)
 
 
-def _extend(target: Any, items: list[Any]) -> None:
+def _extend(machine: Machine, target: Any, items: list[Any]) -> None:
     if type(target) is list:
+        if id(target) in machine.typed:
+            machine.refuse("appends to a set")
         target.extend(items)
     elif type(target) is Call:
+        machine.refuse(f"appends to {target.function}")
         target.items.extend(items)
     else:
         raise Refused("is not a sound pickle: it appends to something that is not a list")

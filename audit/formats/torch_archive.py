@@ -1,5 +1,6 @@
 """Read what ``torch.save`` wrote (the zip format of torch 1.6 and later) without torch and without executing it."""
 
+import re
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -19,6 +20,21 @@ _LEGACY = (
     "is in torch's format from before version 1.6, which cannot be read without executing it; "
     "load and save it again with a current torch"
 )
+_OLDEST, _NEWEST = 1, 10
+"""Versions of the archive that torch 2.13 reads: kMinSupportedFileFormatVersion to kMaxSupportedFileFormatVersion."""
+_VERSION = re.compile(rb"[ \t-\r]*\+?(\d{1,19})")  # what std::stoull takes for a number; anything may follow
+_SMALL = 64
+_READ_BY_NAME = frozenset(
+    {
+        "data.pkl",
+        "version",
+        ".data/version",
+        "byteorder",
+        ".format_version",
+        ".storage_alignment",
+        ".data/serialization_id",
+    }
+)
 _NUMBERS = {
     "F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "BOOL": "?",
     "U16": "H", "U32": "I", "U64": "Q",
@@ -31,7 +47,8 @@ class TorchArchive(NamedTuple):
     ``records`` are keyed by their name below ``root`` (``data/0``, ``data.pkl``); a Record's own name has the root.
     ``names`` are the classes and functions that the pickle names. ``refs`` are all tensors in it, ``dtypes`` the
     element type of every storage by key. ``crc_written`` is False where torch was told to compute no CRC
-    (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing.
+    (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing. ``refusal`` is that of
+    :class:`~audit.formats.pickles.Pickle`.
     """
 
     value: Any
@@ -42,6 +59,7 @@ class TorchArchive(NamedTuple):
     crc_written: bool
     refs: tuple[TensorRef, ...]
     dtypes: dict[str, str]
+    refusal: str
 
 
 def read_torch(reader: RangeReader, strict: bool = False) -> TorchArchive | Damage:
@@ -81,18 +99,62 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
     if isinstance(pickle, Damage):
         return pickle
     _check(pickle, records)
-    order = records.get("byteorder")
-    byteorder = "big" if order and order.size == 3 and reader.read(order.offset, 3) == b"big" else "little"
     return TorchArchive(
         pickle.value,
         pickle.names,
         records,
         root,
-        byteorder,
+        _byteorder(reader, records),
         any(record.crc for record in records.values()),
         pickle.tensors,
         {key: ref.dtype for key, ref in pickle.storages.items()},
+        pickle.refusal,
     )
+
+
+def _byteorder(reader: RangeReader, records: dict[str, Record]) -> str:
+    """Return "little" or "big"; raise Refused for an archive whose small records torch does not take."""
+    if "constants.pkl" in records:
+        raise Refused("is not a sound torch archive: it has a record constants.pkl, so torch takes it for TorchScript")
+    for name in records:
+        if name.lower() in _READ_BY_NAME and name not in _READ_BY_NAME:
+            raise Refused(f"is not a sound torch archive: it has a record {name} instead of {name.lower()}")
+    version = _small(reader, records, ".data/version" if ".data/version" in records else "version")
+    number = _VERSION.match(version or b"")
+    if number is None or not _OLDEST <= int(number[1]) <= _NEWEST:
+        raise Refused(
+            "is not a torch archive: it has no record version"
+            if version is None
+            else f"is an archive of version {_shown(version)}; torch reads versions {_OLDEST} to {_NEWEST}"
+        )
+    alignment = _small(reader, records, ".storage_alignment")
+    if alignment is not None and not _is_integer(alignment):
+        raise Refused(f"is not a sound torch archive: its .storage_alignment is {_shown(alignment)}, not a number")
+    try:
+        str(_small(reader, records, ".data/serialization_id") or b"", "utf-8")
+    except UnicodeDecodeError:
+        raise Refused("is not a sound torch archive: its serialization_id is no text") from None
+    order = _small(reader, records, "byteorder")
+    if order not in (None, b"little", b"big"):
+        raise Refused(f"is not a sound torch archive: its byteorder is {_shown(order or b'')}, not little or big")
+    return "big" if order == b"big" else "little"
+
+
+def _small(reader: RangeReader, records: dict[str, Record], name: str) -> bytes | None:
+    record = records.get(name)
+    return None if record is None else reader.read(record.offset, min(record.size, _SMALL))
+
+
+def _is_integer(raw: bytes) -> bool:
+    try:
+        int(raw)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(raw: bytes) -> str:
+    return ascii(str(raw[:20], "latin-1"))
 
 
 def _check(pickle: Pickle, records: dict[str, Record]) -> None:
@@ -101,7 +163,7 @@ def _check(pickle: Pickle, records: dict[str, Record]) -> None:
         if record is None:
             raise Refused(f"is not a sound torch archive: the storage data/{key} that its pickle names is missing")
         needed = storage.numel * ITEM_SIZES[storage.dtype]
-        if record.size < needed:
+        if record.size != needed:
             raise Refused(f"is not a sound torch archive: storage data/{key} has {record.size} of {needed} bytes")
     for ref in pickle.tensors:
         if ref.extent > ref.numel:

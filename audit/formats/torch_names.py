@@ -12,10 +12,10 @@ _DTYPES = words(
     "bits1x8 bits2x4 bits4x2 qint8 qint32 quint8 quint4x2 quint2x4 per_tensor_affine per_tensor_symmetric "
     "per_channel_affine per_channel_symmetric per_channel_affine_float_qparams Size Tensor device"
 )
-_ELEMENTS = words(
-    "BFloat16 Bool Byte Char ComplexDouble ComplexFloat Double Float Half Int Long QInt32 QInt8 QUInt2x4 QUInt4x2 "
-    "QUInt8 Short"
-)
+_SPARSE = words("BFloat16 Byte Char Double Float Half Int Long Short")
+_PLAIN = _SPARSE | {"Bool"}
+_COMPLEX = _PLAIN | words("ComplexDouble ComplexFloat")
+_QUANTISED = words("QInt32 QInt8 QUInt2x4 QUInt4x2 QUInt8")
 _REBUILDERS = words(
     "_rebuild_device_tensor_from_cpu_tensor _rebuild_device_tensor_from_numpy _rebuild_meta_tensor_no_storage "
     "_rebuild_nested_tensor _rebuild_parameter _rebuild_parameter_with_state _rebuild_qtensor _rebuild_sparse_tensor "
@@ -27,11 +27,12 @@ TORCH_NAMES = frozenset(
         "_codecs.encode", "builtins.bytearray", "builtins.complex", "builtins.set", "collections.Counter",
         "collections.OrderedDict", "torch._tensor._rebuild_from_type_v2", "torch.nn.parameter.Parameter",
         "torch.serialization._get_layout", "torch.storage.TypedStorage", "torch.storage.UntypedStorage",
-        "torch.storage._LegacyStorage",
         *(f"torch.{name}" for name in _DTYPES),
         *(f"torch.{sign}int{bits}" for sign in ("", "u") for bits in range(1, 8)),
-        *(f"torch.{place}{kind}Storage" for place in ("", "cuda.") for kind in _ELEMENTS),
-        *(f"torch.{place}{kind}Tensor" for place in ("", "cuda.", "sparse.", "cuda.sparse.") for kind in _ELEMENTS),
+        *(f"torch.{place}{kind}Storage" for place in ("", "cuda.") for kind in _COMPLEX),
+        *(f"torch.{kind}Storage" for kind in _QUANTISED),
+        *(f"torch.{place}{kind}Tensor" for place in ("", "cuda.") for kind in _PLAIN),
+        *(f"torch.{place}{kind}Tensor" for place in ("sparse.", "cuda.sparse.") for kind in _SPARSE),
         *(f"torch._utils.{name}" for name in _REBUILDERS),
     ]
 )  # fmt: skip

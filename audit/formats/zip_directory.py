@@ -19,7 +19,10 @@ _LOCAL = Struct("<4s5H3I2H").unpack_from  # 30 bytes
 _TAIL = 22 + 20 + 56
 _MAX_RECORDS = 2_000_000
 _MAX_DIRECTORY = 512 << 20
-_ENCRYPTED = 1
+_DIRECTORY = 0x10  # torch gives whatever is in memory for a record that is marked as one
+_HARMLESS_FLAGS = (
+    0x80E  # sizes after the payload, names in UTF-8, how hard it was compressed; others change how it is read
+)
 
 
 class Record(NamedTuple):
@@ -57,10 +60,12 @@ def read_directory(reader: RangeReader, strict: bool = False) -> dict[str, Recor
         raise Refused("is not a sound archive: its end record announces a comment that is not there")
     end = size - 22
     if len(tail) == _TAIL and tail[56:60] == b"PK\x06\x07":
-        _, _, end64, _ = _LOCATOR(tail, 56)
+        _, _, end64, disks = _LOCATOR(tail, 56)
         if end64 != tail_at or tail[:4] != b"PK\x06\x06":
             raise Refused("is not a sound archive: bytes before its 64-bit end record are missing or were added")
-        _, _, _, _, disk, disk0, here, count, length, start = _END64(tail, 0)
+        _, rest, _, _, disk, disk0, here, count, length, start = _END64(tail, 0)
+        if rest != 56 - 12 or disks != 1:
+            raise Refused("is not a sound archive: its 64-bit end record is damaged")
         end = end64
     if disk or disk0 or here != count:
         raise Refused("is not a sound archive: it claims to continue in another file")
@@ -106,16 +111,22 @@ def _entries(directory: bytes, count: int, limit: int) -> list[_Entry]:
         if 0xFFFFFFFF in (size, packed, header):
             extra = directory[after_name : after_name + extra_length]
             size, packed, header = _wide(extra, size, packed, header)
-        name = str(raw_name, "utf-8", "replace")
+        try:
+            name = str(raw_name, "utf-8")
+        except UnicodeDecodeError:
+            name = "\n"
         if not name.isprintable():
             raise Refused("is not a sound archive: a record has a name that cannot be printed")
-        if flags & _ENCRYPTED:
-            raise Refused(f"is not a sound archive: record {name} is encrypted")
+        if flags & ~_HARMLESS_FLAGS or entry[13]:
+            raise Refused(f"is not a sound archive: record {name} is encrypted or continues in another file")
+        if entry[15] & _DIRECTORY:
+            raise Refused(f"is not a sound archive: record {name} is marked as a directory")
         if method != 0 or packed != size:
             _compressed(name, packed, size)
-        if raw_name in names:
+        folded = raw_name.lower()  # torch does not tell capitals from small letters
+        if folded in names:
             raise Refused(f"is not a sound archive: it has two records named {name}")
-        names.add(raw_name)
+        names.add(folded)
         if header + 30 + name_length + size > limit:
             raise Refused(f"is not a sound archive: record {name} reaches past its directory")
         records.append(_Entry(name, raw_name, header, size, crc))
@@ -177,6 +188,6 @@ def _locate(reader: RangeReader, entry: _Entry) -> int:
     if len(head) < 30 or head[:4] != b"PK\x03\x04":
         raise Refused(f"is not a sound archive: the header of record {entry.name} is damaged")
     _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL(head, 0)
-    if method or flags & _ENCRYPTED or name_length != len(entry.raw) or head[30:] != entry.raw:
+    if method or flags & ~_HARMLESS_FLAGS or name_length != len(entry.raw) or head[30:] != entry.raw:
         raise Refused(f"is not a sound archive: the header of record {entry.name} contradicts the directory")
     return int(entry.header + 30 + name_length + extra_length)

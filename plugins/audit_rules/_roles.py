@@ -12,3 +12,14 @@ def read_by_resume(layout: Layout) -> frozenset[str]:
     adapters = [path for adapter in layout.adapters for path in (adapter.config, adapter.weights)]
     several = (layout.weights, layout.shadowing, layout.rng, layout.sharded_weights, layout.sharded_optimizer)
     return frozenset(path for path in (*single, *adapters, *(path for group in several for path in group)) if path)
+
+
+def loaded_as(path: str, layout: Layout) -> str:
+    """Return how a torch file is loaded, for :func:`audit.formats.torch_names.refused_in_torch_file`."""
+    if path in layout.rng:
+        return "rng"
+    if path.rpartition("/")[2] == ".metadata":
+        return "metadata"
+    if layout.kind == "deepspeed" and path in (*layout.sharded_weights, *layout.sharded_optimizer):
+        return "deepspeed"
+    return ""

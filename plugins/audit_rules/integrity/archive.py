@@ -9,6 +9,7 @@ from audit.facts.spans import spans_of
 from audit.findings import Severity, Violation
 from audit.formats.torch_names import refused_in_torch_file
 from audit.rules import rule
+from audit_rules._roles import loaded_as, read_by_resume
 from audit_rules.integrity._shared import malformed, report
 
 
@@ -23,13 +24,16 @@ def archive(checkpoint: Checkpoint) -> Iterator[Violation]:
     ``torch.save`` writes a zip archive and with each record its CRC32. ``torch.load`` does not compare it: with torch
     2.13 an ``optimizer.pt`` with a flipped bit loads without a word and training goes on from wrong moments. Here the
     CRC of every record is computed at full depth. A cut file has no zip directory; a file of another kind in its place
-    (another program's pickle, a checkpoint of torch before 1.6) is malformed, too.
+    (another program's pickle, a checkpoint of torch before 1.6) is malformed, too. So is what
+    ``torch.load(weights_only=True)`` of torch 2.13 refuses: instructions of pickle protocol 4, a record ``version`` or
+    ``byteorder`` that it does not know.
 
     Archives written with ``torch.serialization.set_crc32_options(False)`` carry zeros for every CRC: they are unsealed,
     nothing can be said about their bytes, and where nothing else is wrong the outcome says so. Resuming does not read
     ``training_args.bin``: damage to it is an error that does not block.
     """
     damaged = {path: f"{path} {damage.message}" for path, (_, damage) in malformed(checkpoint, TORCH, PICKLE).items()}
+    damaged.update(_refused(checkpoint))
     damaged.update(_strangers(checkpoint))
     for path, message in damaged.items():
         yield from report(checkpoint, path, message)
@@ -53,6 +57,19 @@ def _archives(checkpoint: Checkpoint) -> dict[str, File]:
         for path, file in checkpoint.files.items()
         if file.format == TORCH and file.readable and hasattr(file.optional("value"), "crc_written")
     }
+
+
+def _refused(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return the archives that a resume cannot load, with the reason; names are for security/unsafe-pickle."""
+    layout = checkpoint.layout
+    found = {}
+    for path in read_by_resume(layout):
+        role = loaded_as(path, layout)
+        if role in ("", "rng") and path in checkpoint.files and _is_readable(checkpoint.files[path], role):
+            reason = getattr(checkpoint.files[path].value, "refusal", "")
+            if reason:
+                found[path] = f"{path} cannot be loaded by a resume (weights_only): its pickle {reason}"
+    return found
 
 
 def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
@@ -79,7 +96,7 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _is_readable(file: File, role: str) -> bool:
     """Say whether a file is a sound archive; one that is no state because it is an attack has its finding already."""
-    value = file.optional("value") if file.readable else None
+    value = file.optional("value") if file.readable and file.format == TORCH else None
     return value is not None and not any(refused_in_torch_file(name, role) for name in value.names)
 
 

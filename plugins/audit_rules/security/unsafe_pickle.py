@@ -10,7 +10,7 @@ from audit.formats.damage import Kind
 from audit.formats.pickle_names import is_dangerous
 from audit.formats.torch_names import refused_in_torch_file
 from audit.rules import rule
-from audit_rules._roles import read_by_resume
+from audit_rules._roles import loaded_as, read_by_resume
 from audit_rules.security._names import unknown_in_arguments
 
 
@@ -42,21 +42,11 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             continue
         names = getattr(file.optional("value"), "names", ())
         if path in owned:
-            found = [name for name in names if refused_in_torch_file(name, _role(path, layout))]
+            found = [name for name in names if refused_in_torch_file(name, loaded_as(path, layout))]
         else:
             found = [name for name in names if is_dangerous(name) and unknown_in_arguments(name)]
         if found:
             yield Violation(_message(path, found), file=path, actual=", ".join(found[:10]))
-
-
-def _role(path: str, layout: Layout) -> str:
-    if path in layout.rng:
-        return "rng"
-    if path.rpartition("/")[2] == ".metadata":
-        return "metadata"
-    if layout.kind == "deepspeed" and path in (*layout.sharded_weights, *layout.sharded_optimizer):
-        return "deepspeed"
-    return ""
 
 
 def _message(path: str, names: list[str]) -> str:

@@ -8,7 +8,7 @@ from audit.formats.torch_archive import TorchArchive, read_torch
 from audit.storage import BytesReader
 from audit.testing.judging import check, outcome
 from audit.testing.runs import make_run
-from audit.testing.torch_files import Made, torch_archive_bytes, zip_bytes
+from audit.testing.torch_files import Made, rebuild, torch_archive_bytes, zip_bytes
 
 RULE = "integrity/archive"
 
@@ -157,3 +157,58 @@ def test_a_state_in_place_of_the_training_arguments_does_not_block(checkpoint: P
 
     assert (finding.file, finding.blocks_resume) == ("training_args.bin", False)
     assert "holds no training arguments" in finding.message
+
+
+def records_changed(path: Path, **changes: bytes | None) -> None:
+    """Write the archive again with right CRCs, records changed or left out."""
+    data = path.read_bytes()
+    archive = read_torch(BytesReader(data))
+    assert isinstance(archive, TorchArchive)
+    records = {name: data[record.offset :][: record.size] for name, record in archive.records.items()}
+    kept = {**records, **changes}
+    path.write_bytes(zip_bytes({f"{archive.root}/{name}": body for name, body in kept.items() if body is not None}))
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+@pytest.mark.parametrize(
+    ("record", "content", "words"),
+    [
+        ("version", None, "it has no record version"),
+        ("version", b"", "is an archive of version ''"),
+        ("version", b"999", "torch reads versions 1 to 10"),
+        ("byteorder", b"middle", "its byteorder is 'middle'"),
+        ("byteorder", b"", "its byteorder is ''"),
+        (".storage_alignment", b"many", "not a number"),
+        ("constants.pkl", b"\x80\x02N.", "torch takes it for TorchScript"),
+    ],
+)
+def test_an_archive_that_torch_refuses_blocks(
+    checkpoint: Path, name: str, record: str, content: bytes | None, words: str
+) -> None:
+    records_changed(checkpoint / name, **{record: content})
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert words in finding.message
+    assert (finding.file, finding.severity, finding.blocks_resume) == (name, Severity.ERROR, True)
+
+
+@pytest.mark.parametrize("protocol", [0, 4, 5])
+def test_a_pickle_protocol_that_torch_cannot_load_blocks(checkpoint: Path, protocol: int) -> None:
+    value = {"base_lrs": [1e-4, 1e-4], "last_epoch": 200, "_step_count": 201, "lr_lambdas": [{}, {}], "more": 70000}
+    (checkpoint / "scheduler.pt").write_bytes(torch_archive_bytes(value, "scheduler", protocol=protocol))
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert "cannot be loaded by a resume (weights_only): its pickle uses the instruction 0x" in finding.message
+    assert (finding.file, finding.blocks_resume) == ("scheduler.pt", True)
+
+
+def test_training_arguments_may_be_of_any_protocol(checkpoint: Path) -> None:
+    path = checkpoint / "training_args.bin"
+    archive = read_torch(BytesReader(path.read_bytes()))
+    assert isinstance(archive, TorchArchive)
+    value = rebuild(BytesReader(path.read_bytes()), archive, archive.value)
+    path.write_bytes(torch_archive_bytes(value, "training_args", protocol=4))
+
+    assert check(run_of(checkpoint), RULE) == []
