@@ -246,6 +246,16 @@ class Checkpoint(Facts):
             raise NotApplicable(f"{self.run.backend.state_file} has the wrong shape")
         return document.state
 
+    @property
+    def best_recorded(self) -> str | None:
+        """Name of the directory that the trainer recorded as the best checkpoint, None if there is none or no state.
+
+        Only the last part of ``best_model_checkpoint``, a path on any system: trees get moved.
+        """
+        state: TrainerState | None = self.optional("state")
+        path = (state.best_model_checkpoint if state is not None else None) or ""
+        return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
+
     @fact
     def history(self) -> "History":
         """``log_history``: all entries, and those that the previous checkpoint of the lineage did not have."""

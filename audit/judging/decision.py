@@ -13,7 +13,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.facts.traces import trace_in
 from audit.findings import Finding
-from audit.judging.resume import newest_lineage, resumable
+from audit.judging.resume import newest_lineage, why_not
 from audit.report import Report
 
 
@@ -155,20 +155,6 @@ def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress
     if limits.allow_fresh:
         return Decision(None, None, True, None, skipped, progress)
     return Decision(None, None, False, reason, skipped)
-
-
-def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequence[Checkpoint], run: Run) -> str | None:
-    """Return why a checkpoint is not handed out, or None where it may be."""
-    own = [item for item in findings if item.checkpoint == checkpoint.name and item.blocks_resume]
-    if own:
-        worst = max(own, key=lambda item: item.severity.rank)
-        return f"{worst.message} ({worst.rule})"
-    if not resumable(checkpoint, findings):
-        general = next((item for item in findings if item.checkpoint is None and item.blocks_resume), None)
-        return f"{general.message} ({general.rule})" if general else "was not written to its end"
-    if run.lineages and checkpoint not in lineage:
-        return "belongs to another history in the same directory, or its history cannot be read (history/forked)"
-    return None
 
 
 class ResumeRefused(Exception):

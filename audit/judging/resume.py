@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding, Severity
 from audit.report import Report
@@ -13,6 +14,29 @@ def resumable(checkpoint: Checkpoint, findings: Sequence[Finding]) -> bool:
     return checkpoint.complete and not any(
         finding.blocks_resume and finding.checkpoint in (checkpoint.name, None) for finding in findings
     )
+
+
+def fault(checkpoint: Checkpoint, findings: Sequence[Finding]) -> str | None:
+    """Return why a checkpoint by itself cannot be resumed from, None if it can, is being written, or is unknown."""
+    found = checkpoint.optional("completeness")
+    incomplete = found is not None and found.state is CheckpointState.INCOMPLETE
+    return _worst(checkpoint.name, findings) or ("was not written to its end" if incomplete else None)
+
+
+def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequence[Checkpoint], run: Run) -> str | None:
+    """Return why a checkpoint of ``run`` is not handed out, None if it may be; ``lineage`` is the one that goes on."""
+    if not resumable(checkpoint, findings):
+        return _worst(checkpoint.name, findings) or _worst(None, findings) or "was not written to its end"
+    if run.lineages and checkpoint not in lineage:
+        return "belongs to another history in the same directory, or its history cannot be read (history/forked)"
+    return None
+
+
+def _worst(checkpoint: str | None, findings: Sequence[Finding]) -> str | None:
+    """The worst finding against one checkpoint, None: against the run as a whole, that blocks resuming."""
+    own = [item for item in findings if item.checkpoint == checkpoint and item.blocks_resume]
+    worst = max(own, key=lambda item: item.severity.rank, default=None)
+    return f"{worst.message} ({worst.rule})" if worst is not None else None
 
 
 def newest_lineage(run: Run, findings: Sequence[Finding]) -> tuple[Checkpoint, ...] | None:

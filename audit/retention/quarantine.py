@@ -17,6 +17,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding
+from audit.judging.resume import fault
 from audit.ledger.events import Quarantined
 from audit.ledger.records import reached_by
 from audit.storage import LINK
@@ -71,7 +72,8 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
     for checkpoint in reversed(run.checkpoints):
         if names and checkpoint.name not in names:
             continue
-        if _state(checkpoint) is CheckpointState.IN_PROGRESS:
+        found = checkpoint.optional("completeness")
+        if found is not None and found.state is CheckpointState.IN_PROGRESS:
             if names:
                 refused[checkpoint.name] = "is being written right now"
             continue
@@ -85,20 +87,6 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
     if candidates and len(candidates) == len(run.checkpoints) and not force:
         refused[candidates[-1].checkpoint.name] = LAST
     return Choice(tuple(candidates), refused)
-
-
-def fault(checkpoint: Checkpoint, findings: Sequence[Finding]) -> str | None:
-    """Return why a checkpoint by itself cannot be resumed from, None where it can, is being written, or is unknown."""
-    own = [item for item in findings if item.checkpoint == checkpoint.name and item.blocks_resume]
-    if own:
-        worst = max(own, key=lambda item: item.severity.rank)
-        return f"{worst.message} ({worst.rule})"
-    return "it was not written to its end" if _state(checkpoint) is CheckpointState.INCOMPLETE else None
-
-
-def _state(checkpoint: Checkpoint) -> CheckpointState | None:
-    found = checkpoint.optional("completeness")
-    return found.state if found is not None else None
 
 
 def _why_unknown(run: Run, name: str) -> str:

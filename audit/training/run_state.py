@@ -151,9 +151,7 @@ class Standing:
         limit = run.optional("save_total_limit")
         if newest is None or not limit:
             return
-        state = newest.optional("state")
-        best = os.path.basename((state.best_model_checkpoint or "") if state is not None else "")
-        older = [item.name for item in run.checkpoints if item.step < step and item.name != best]
+        older = [item.name for item in run.checkpoints if item.step < step and item.name != newest.best_recorded]
         kept = len(run.checkpoints) - len(older)
         for name in older[: max(0, len(older) - max(0, limit - kept))]:
             _throw_away(self.run, name)

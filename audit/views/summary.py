@@ -40,10 +40,9 @@ def overview(checkpoint: Checkpoint) -> Overview:
     """Collect one line about a checkpoint from what can be read."""
     state = checkpoint.optional("state")
     newest = checkpoint.run.optional("newest")
-    known = newest.optional("state") if newest else None
     layout = checkpoint.optional("layout")
     entry = checkpoint.entries.get(checkpoint.run.backend.state_file)
-    best = known is not None and known.best_model_checkpoint and _last(known.best_model_checkpoint) == checkpoint.name
+    best = newest is not None and newest.best_recorded == checkpoint.name
     return Overview(
         checkpoint.name,
         state.global_step if state else None,
@@ -120,7 +119,3 @@ def path_of(given: str, checkpoint: Checkpoint) -> str:
     if os.path.basename(os.path.abspath(given)) == checkpoint.name:
         return given
     return os.path.join(given, checkpoint.name)
-
-
-def _last(path: str) -> str:
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -3,6 +3,8 @@
 import re
 
 from audit.facts.checkpoint import Checkpoint
+from audit.formats.damage import Damage
+from audit.formats.safetensors import ShardIndex, read_index
 
 _SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})(\.safetensors|\.bin)", re.ASCII)
 
@@ -13,15 +15,13 @@ def group(name: str) -> tuple[str, int, str] | None:
     return (found[1], int(found[3]), found[4]) if found else None
 
 
-def weight_map(checkpoint: Checkpoint, index: str) -> dict[str, str]:
-    """Return the index's map from tensor to file. Raises NotApplicable where the index could not be read."""
-    document = checkpoint.file(index, "shard index").value
-    found = document.get("weight_map") if isinstance(document, dict) else None
-    if not isinstance(found, dict):
-        return {}
-    return {name: file for name, file in found.items() if isinstance(file, str)}
+def shard_index(checkpoint: Checkpoint, index: str) -> ShardIndex | Damage:
+    """Return the index of sharded weights. Raises NotApplicable if its file could not be read."""
+    return read_index(checkpoint.file(index, "shard index").value)
 
 
 def indexed_files(checkpoint: Checkpoint, index: str) -> set[str]:
     """Return the plain file names in the index; paths that lead elsewhere are security/escaping-path."""
-    return {file for file in weight_map(checkpoint, index).values() if "/" not in file and file not in ("", "..", ".")}
+    found = shard_index(checkpoint, index)
+    files = () if isinstance(found, Damage) else found.weight_map.values()
+    return {file for file in files if "/" not in file and file not in ("", "..", ".")}

@@ -6,8 +6,9 @@ from audit.backend.layout import Layout
 from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.findings import Severity, Violation
+from audit.formats.damage import Damage
 from audit.rules import rule
-from audit_rules.files._shards import group, indexed_files, weight_map
+from audit_rules.files._shards import group, indexed_files, shard_index
 
 
 @rule(
@@ -25,11 +26,11 @@ def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Vio
     """
     if layout.shard_index is None:
         raise NotApplicable("the weights are not sharded")
-    document = checkpoint.file(layout.shard_index, "shard index").value
-    if not isinstance(document, dict) or not isinstance(document.get("weight_map"), dict):
-        yield Violation(f"{layout.shard_index} has no weight_map: it is no shard index", file=layout.shard_index)
+    index = shard_index(checkpoint, layout.shard_index)
+    if isinstance(index, Damage):
+        yield Violation(f"{layout.shard_index} {index.message}: it is no shard index", file=layout.shard_index)
         return
-    mapped = weight_map(checkpoint, layout.shard_index)
+    mapped = index.weight_map
     if not mapped and not layout.weights:
         yield Violation(
             f"{layout.shard_index} names no tensor, and there is no shard: there are no weights",

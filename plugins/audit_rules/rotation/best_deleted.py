@@ -33,7 +33,7 @@ def best_deleted(run: Run, newest: Checkpoint) -> Iterator[Violation]:
     best = newest.state.best_model_checkpoint
     if not best:
         raise NotApplicable("no best checkpoint is recorded")
-    name = last_part(best)
+    name = newest.best_recorded or ""
     if run.backend.checkpoint_step(name) is None:
         raise NotApplicable(f"the best checkpoint has a name of its own: {name}")
     if name in run.entries:

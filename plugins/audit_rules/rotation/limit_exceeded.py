@@ -8,7 +8,7 @@ from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
 from audit.storage import FILE
-from audit_rules.rotation._shared import last_part, one_history, parent, plain
+from audit_rules.rotation._shared import one_history, parent, plain
 
 
 @rule(
@@ -34,7 +34,7 @@ def limit_exceeded(run: Run, newest: Checkpoint, save_total_limit: int) -> Itera
         allowed = 2
     if len(whole) > allowed:
         extra = " and the best one is kept beside it" if allowed > save_total_limit else ""
-        surplus = ", ".join(checkpoint.name for checkpoint in whole if checkpoint.name != last_part(best or ""))
+        surplus = ", ".join(checkpoint.name for checkpoint in whole if checkpoint.name != newest.best_recorded)
         yield Violation(
             f"{len(whole)} checkpoints are here, but save_total_limit is {save_total_limit}{extra}; "
             f"the oldest of {surplus} should have been deleted",
@@ -58,7 +58,7 @@ def _is_whole(checkpoint: Checkpoint) -> bool:
 
 def _is_newest(newest: Checkpoint, best: str) -> bool:
     """Say whether the best is the newest one to Trainer, which compares the texts of their paths."""
-    if last_part(best) != newest.name:
+    if newest.best_recorded != newest.name:
         return False
     written = (newest.optional("arguments") or {}).get("output_dir")
     return not isinstance(written, str) or parent(best) == plain(written)

@@ -7,7 +7,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit_rules.rotation._shared import is_broken, last_part, one_history
+from audit_rules.rotation._shared import is_broken, one_history
 
 
 @rule(
@@ -31,7 +31,7 @@ def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator
     sound = [checkpoint for checkpoint in everything if not is_broken(checkpoint)]
     if not sound:
         raise NotApplicable("no checkpoint can be resumed from as it is")
-    best = last_part(getattr(newest.optional("state"), "best_model_checkpoint", None) or "")
+    best = newest.best_recorded
     protected = sum(checkpoint.name == best for checkpoint in everything)
     surplus = len(everything) + 1 - max(save_total_limit, 1 + protected)
     victims = [checkpoint for checkpoint in everything if checkpoint.name != best][: max(0, surplus)]

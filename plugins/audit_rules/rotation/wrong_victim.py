@@ -39,7 +39,7 @@ def wrong_victim(
     slack = int(slack_seconds * 1e9)
     saves = [save for checkpoint in run.checkpoints if (save := _save(checkpoint))]
     if all(one.state_ns <= two.state_ns for one, two in pairwise(saves)):
-        yield from _touched(run, saves, best, slack)
+        yield from _touched(run, saves, newest.best_recorded, slack)
     written = (newest.optional("arguments") or {}).get("output_dir")
     searching = newest.optional("state_document")
     if not best or not isinstance(written, str) or (searching and searching.document.get("is_hyper_param_search")):
@@ -75,21 +75,21 @@ def _save(checkpoint: Checkpoint) -> _Save | None:
     return _Save(checkpoint, checkpoint.run.entry_of(checkpoint.name).mtime_ns, state, max([*times, state]))
 
 
-def _touched(run: Run, saves: list[_Save], best: str, slack: int) -> Iterator[Violation]:
+def _touched(run: Run, saves: list[_Save], best: str | None, slack: int) -> Iterator[Violation]:
     if not saves:
         raise NotApplicable("no checkpoint is whole")
     own_time = [save for save in saves if save.directory_ns <= save.saved_ns + slack]
     for save in saves:
         name = save.checkpoint.name
         late = save.directory_ns - save.saved_ns
-        if late <= slack or name == last_part(best):
+        if late <= slack or name == best:
             continue
         younger = [
             other
             for other in own_time
             if other.checkpoint.step > save.checkpoint.step
             and other.directory_ns < save.directory_ns
-            and other.checkpoint.name != last_part(best)
+            and other.checkpoint.name != best
         ]
         if younger:
             victim = min(younger, key=lambda other: other.directory_ns).checkpoint.name

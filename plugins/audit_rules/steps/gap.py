@@ -33,7 +33,7 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
     """
     if run.records.snapshot:
         raise NotApplicable("a snapshot holds single checkpoints")
-    best = {_best(checkpoint) for checkpoint in run.checkpoints}
+    best = {checkpoint.best_recorded for checkpoint in run.checkpoints}
     # A broken checkpoint is in no lineage, but it is there, so its step is not missing.
     present = {checkpoint.step for checkpoint in run.checkpoints}
     # One that was renamed is there as well, under the step of its state.
@@ -67,12 +67,6 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
             )
     if not judged:
         raise NotApplicable("no two checkpoints of one history were saved every so many steps")
-
-
-def _best(checkpoint: Checkpoint) -> str | None:
-    state: TrainerState | None = checkpoint.optional("state")
-    path = state.best_model_checkpoint if state is not None else None
-    return path.replace("\\", "/").rstrip("/").rpartition("/")[2] if path else None
 
 
 def _interval(before: Checkpoint, after: Checkpoint) -> int | None:

@@ -47,6 +47,4 @@ def only_the_best_is_left(run: Run) -> bool:
     whole = [checkpoint for checkpoint in run.checkpoints if checkpoint.complete]
     if len(whole) != 1 or run.optional("save_total_limit") != 1:
         return False
-    state = whole[0].optional("state")
-    best = state.best_model_checkpoint if state is not None else None
-    return best is not None and best.replace("\\", "/").rstrip("/").rpartition("/")[2] == whole[0].name
+    return whole[0].best_recorded == whole[0].name

@@ -14,7 +14,7 @@ from audit.facts.run import Run, open_run
 from audit.formats.damage import Kind
 from audit.manager import load
 from audit.storage import Entry, LocalStorage
-from audit.testing.runs import make_run
+from audit.testing.runs import edit_state, make_run
 
 SENTINEL = "checkpoint-is-incomplete.txt"
 SECOND = 1_000_000_000
@@ -176,3 +176,27 @@ def test_size_counts_files_and_not_what_links_lead_to(place: Path) -> None:
     (place / "out").symlink_to("/etc/passwd")
     (place / "ten").write_bytes(bytes(10))
     assert opened(place).bytes == before + 10
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/data/run/checkpoint-100", "checkpoint-100"),
+        ("run/checkpoint-100/", "checkpoint-100"),
+        ("C:\\run\\checkpoint-100\\", "checkpoint-100"),
+        ("checkpoint-100", "checkpoint-100"),
+        ("", None),
+        ("/", None),
+        (None, None),
+    ],
+)
+def test_the_best_that_is_recorded_is_the_last_part_of_a_path(place: Path, path: str | None, name: str | None) -> None:
+    edit_state(place, best_model_checkpoint=path)
+
+    assert opened(place).best_recorded == name
+
+
+def test_without_a_readable_state_no_best_is_recorded(place: Path) -> None:
+    (place / STATE).write_text("[]")
+
+    assert opened(place).best_recorded is None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from audit.errors import RefusedError
 from audit.facts.completeness import CheckpointState, Completeness
 from audit.facts.run import Run
-from audit.retention.keeping import choose
+from audit.retention.prune import choose
 
 STEPS = (100, 200, 300, 400, 500)
 
@@ -32,9 +32,8 @@ def fake_run(states: dict[int, str], best: int | None, arguments: dict[str, Any]
             name=f"checkpoint-{step}",
             step=step,
             completeness=Completeness(CheckpointState("incomplete" if state == "incomplete" else "complete")),
-            state=None
-            if state != "proven"
-            else SimpleNamespace(best_model_checkpoint=best and f"run/checkpoint-{best}", best_global_step=best),
+            state=None if state != "proven" else SimpleNamespace(best_global_step=best),
+            best_recorded=f"checkpoint-{best}" if best and state == "proven" else None,
             arguments=arguments,
         )
         for step, state in sorted(states.items())
