@@ -401,24 +401,43 @@ class Checkpoint(Facts):
         """Whether the trainer wrote this step again, as it does after going back to an earlier checkpoint.
 
         Then every file is younger than all that were sealed, and the trainer state, which holds the log, is another
-        one. Damage and edits leave most files as they were; a copy has new times, but the same state. Where the ledger says
-        that a leg began before this step since, the state may be the same to the bit: it was trained again.
+        one. Damage and edits leave most files as they were; a copy has new times, but the same state. If the ledger says
+        that a leg began before this step since, the state may be the same to the bit: it was trained again. In a run
+        whose legs are recorded nothing else trains: without such a leg it was trained elsewhere and copied over.
         """
         entries = [self.entries[path] for path in seal.files if path in self.entries]
         if not entries or any(entry.mtime_ns <= seal.newest for entry in entries):
             return False
         if seal.passed:
             return True
+        return not self.run.records.batches.legs and self._other_state(seal)
+
+    @property
+    def state_replaced(self) -> bool:
+        """Whether its trainer state is not the sealed one: its log then says nothing of the run that was sealed.
+
+        By the size, and by the digest of a file that is younger than the seal.
+        """
+        seal = self.optional("seal")
+        entry = self.entries.get(self.run.backend.state_file)
+        sealed = seal.files.get(self.run.backend.state_file) if seal is not None else None
+        if seal is None or sealed is None or entry is None:
+            return False
+        return entry.size != sealed.size or (entry.mtime_ns > seal.newest and self._other_state(seal))
+
+    def _other_state(self, seal: "Seal") -> bool:
+        """Whether the trainer state was read and is not the sealed one."""
         state = self.run.backend.state_file
         if state not in seal.files or state not in self.entries:
             return False
-        if self.entries[state].size != seal.files[state].size:
+        sealed = seal.files[state]
+        if self.entries[state].size != sealed.size:
             return True
         scan = (self.optional("scan") or {}).get(state)
         if scan is not None:
-            return not scan.error and scan.digest != seal.files[state].digest
+            return not scan.error and scan.digest != sealed.digest
         digest = self.optional("files") and self.files[state].optional("digest")
-        return digest is not None and digest != seal.files[state].digest
+        return digest is not None and digest != sealed.digest
 
     # -- neighbours ---------------------------------------------------------------------------------------------
 

@@ -170,7 +170,8 @@ class Run(Facts):
         """Checkpoints grouped by history, each group by step: in a sound run there is one group.
 
         Groups come in the order of their last step; checkpoints without a readable history are in none, nor is one
-        whose state is of another step than its name says (steps/directory-mismatch). See :mod:`audit.facts.lineage`.
+        whose state is of another step than its name says (steps/directory-mismatch), or is not the one that was sealed
+        (integrity/seal-broken). See :mod:`audit.facts.lineage`.
         """
         return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
 
@@ -302,7 +303,9 @@ class Run(Facts):
 
 def _of_its_step(checkpoint: Checkpoint) -> bool:
     state = checkpoint.optional("state")
-    return checkpoint.optional("history") is not None and (state is None or state.global_step == checkpoint.step)
+    if checkpoint.optional("history") is None or (state is not None and state.global_step != checkpoint.step):
+        return False
+    return not checkpoint.state_replaced
 
 
 def locate(path: str) -> tuple[str, tuple[str, ...]]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.ledger.events import LegBegun, SealedFile, SealTaken
+from audit.ledger.events import LegBegun, SealedFile, SealTaken, Start
 
 if TYPE_CHECKING:
     from audit.ledger.store import Row
@@ -33,8 +33,9 @@ def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
     first = None  # the lowest step at which a leg began later on
     for row in reversed(tuple(rows)):
         event = row.event
-        if isinstance(event, LegBegun):
-            first = event.first_step if first is None else min(first, event.first_step)
+        begun = event.first_step if isinstance(event, LegBegun) else event.step if isinstance(event, Start) else None
+        if begun is not None:
+            first = begun if first is None else min(first, begun)
         elif isinstance(event, SealTaken) and event.checkpoint not in found:
             found[event.checkpoint] = _seal(event, row.time, first)
     return {name: seal for name, seal in reversed(found.items()) if seal is not None}

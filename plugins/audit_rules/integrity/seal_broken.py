@@ -21,9 +21,10 @@ def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
     the ledger. Nothing else can see a flipped bit in weights, moments exchanged between parameters of one shape, or
     layers exchanged inside a file: all of them load without complaint and train on.
 
-    At quick depth only sizes and names are compared. At full depth a file whose size, mtime and inode are those of the
+    At quick depth only sizes and names are compared, and the digest of a trainer state that is younger than the seal. At full depth a file whose size, mtime and inode are those of the
     sealing is not read again (``--no-cache`` reads all: rot on the disk changes no time). A checkpoint that the trainer
-    saved anew, after going back to an earlier one, is not judged by its old seal. Where another rule says what is wrong
+    saved anew, after going back to an earlier one, is not judged by its old seal; in a run of `audit train` only if the
+    ledger has a leg that went back: what was trained elsewhere and copied over a sealed checkpoint is found. Where another rule says what is wrong
     with the same file, that is enough.
     """
     scan = checkpoint.optional("scan") or {}
@@ -44,6 +45,11 @@ def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
                 file=path,
                 expected=sealed.digest[:16],
                 actual=scan[path].digest[:16],
+            )
+        elif path not in scan and path == checkpoint.run.backend.state_file and checkpoint.state_replaced:
+            yield Violation(
+                f"{path} was changed after it was sealed on {_day(seal)}: the checkpoint is not the one that was proven",
+                file=path,
             )
 
 

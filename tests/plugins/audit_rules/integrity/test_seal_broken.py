@@ -1,12 +1,15 @@
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audit.findings import Outcome
 from audit.testing.judging import outcome
 from audit.testing.runs import edit_state, make_run
+from tests.audit.batch_rows import append, finished, leg, tell
 from tests.audit.seals import WEIGHTS, broken_seals, flip, save_anew, sealed, verified
 
 
@@ -117,3 +120,48 @@ def test_a_hard_link_changes_nothing(run: str) -> None:
     report = verified(run)
 
     assert (broken_seals(report), report.resume_from) == ([], "checkpoint-300")
+
+
+# -- a run of `audit train`: what was trained elsewhere and copied over ------------------------------------------------
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> str:
+    """A run whose ledger has the legs that trained it, sealed after them."""
+    run = make_run(tmp_path / "trained")
+    tell(run, leg("a", 0, 100), finished("a", 0, 100), leg("b", 100, 300), finished("b", 100, 300))
+    assert sealed(verified(run)) == [100, 200, 300]
+    return run
+
+
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_a_checkpoint_trained_elsewhere_and_copied_over_a_sealed_one_is_found(trained: str, depth: str) -> None:
+    save_anew(trained, 300, seed=1, later=10)
+
+    report = verified(trained, depth=depth)
+
+    assert {(item.rule, item.checkpoint) for item in report.findings} == {("integrity/seal-broken", "checkpoint-300")}
+    assert report.resume_from == "checkpoint-200"
+
+
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_the_sealed_side_is_right_where_the_foreign_one_continues_an_older_checkpoint(trained: str, depth: str) -> None:
+    save_anew(trained, 300, seed=1, later=10)
+    # The foreign training began at the genuine checkpoint-100, so that the genuine checkpoint-200 looks left behind.
+    old = json.loads(Path(trained, "checkpoint-100", "trainer_state.json").read_text())["log_history"]
+    edit_state(f"{trained}/checkpoint-300", log_history=lambda log: [*old, *log[len(old) :]])
+
+    report = verified(trained, depth=depth)
+
+    assert {(item.rule, item.checkpoint) for item in report.findings} == {("integrity/seal-broken", "checkpoint-300")}
+    assert report.resume_from == "checkpoint-200"
+
+
+@pytest.mark.parametrize("begun", [("batch", leg("c", 200, 300)), ("start", {"step": 200})])
+def test_a_leg_that_went_back_excuses_a_step_that_was_saved_anew(
+    trained: str, begun: tuple[str, dict[str, Any]]
+) -> None:
+    append(trained, begun)
+    save_anew(trained, 300, seed=1, later=10)
+
+    assert broken_seals(verified(trained)) == []
