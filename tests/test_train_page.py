@@ -130,9 +130,9 @@ def test_every_event_has_the_fields_of_the_table(tmp_path: Path) -> None:
     def shop(name: str, **parts: str) -> Shop:
         return Shop(tmp_path / name, **parts)
 
-    def train(here: Shop, **wishes: Any) -> None:
+    def train(here: Shop, **options: Any) -> None:
         with contextlib.suppress(TrainRefused, Kill):
-            here.train(**wishes)
+            here.train(**options)
         seen.extend(here.events)
 
     one = shop("one", more='snapshots = "snapshots"')

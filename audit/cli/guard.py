@@ -99,9 +99,9 @@ class _Trains:
     def veto(self, decision: Decision) -> str | None:
         """Say what speaks against resuming from it as planned."""
         from audit.findings import Severity
-        from audit.training.forecast import plan_at
+        from audit.training.forecast import forecast_next_leg
 
-        found = plan_at(self._config, self._trainer, self._registry, decision)
+        found = forecast_next_leg(self._config, self._trainer, self._registry, decision)
         said = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]
         self.told += [f"{severity.value}: {text}" for severity, text in said if severity is not Severity.ERROR]
         self.told += [f"note: {note}" for note in found.notes]

@@ -13,7 +13,7 @@ from audit.findings import Finding
 from audit.manager import load
 from audit.text import human_bytes
 from audit.training.config import read_train_config
-from audit.training.forecast import Forecast, Foreseen, foresee
+from audit.training.forecast import Forecast, PlannedLeg, forecast
 
 EXAMPLES = (
     ("audit plan train.toml", "steps, checkpoints and disk space of what waits; exit code 1 where it would not work"),
@@ -44,7 +44,7 @@ def call(arguments: argparse.Namespace) -> int:
     registry = load()
     config, trainer = read_train_config(arguments.config, registry)
     world = os.environ.get("WORLD_SIZE", "")
-    forecast = foresee(
+    found = forecast(
         config,
         trainer,
         registry,
@@ -54,11 +54,11 @@ def call(arguments: argparse.Namespace) -> int:
         allow_fresh=arguments.allow_fresh,
     )
     if arguments.format == "json":
-        text = json.dumps(document(forecast), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(document(found), indent=2, allow_nan=False) + "\n"
     else:
-        text = "".join(f"{line}\n" for line in _lines(forecast, arguments.quiet > 0))
+        text = "".join(f"{line}\n" for line in _lines(found, arguments.quiet > 0))
     write(text, None)
-    return 0 if forecast.works else 1
+    return 0 if found.works else 1
 
 
 def document(forecast: Forecast) -> Mapping[str, Any]:
@@ -107,7 +107,7 @@ def document(forecast: Forecast) -> Mapping[str, Any]:
     }
 
 
-def _file(leg: Foreseen) -> Mapping[str, Any]:
+def _file(leg: PlannedLeg) -> Mapping[str, Any]:
     request = leg.work.request
     return {
         "file": leg.work.file.name,
@@ -251,7 +251,7 @@ def _or_dash(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _saves(leg: Foreseen) -> str:
+def _saves(leg: PlannedLeg) -> str:
     if leg.saves.number is None:
         return "-"
     return f"{leg.saves.number}" if leg.saves.certain else f"up to {leg.saves.number}"

@@ -11,7 +11,7 @@ from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.events import TrainingError, TrainingRefused
-from audit.training.loop import ITS_SAY, Wishes, train
+from audit.training.loop import GRACE_SECONDS, TrainOptions, train
 from audit.training.run_state import TrainRefused
 
 EXAMPLES = (
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Train; 0 all trained and proven, 1 a batch failed or was set aside, 130 or 143 after a signal."""
     gc.enable()  # a daemon lives for weeks
-    wishes = Wishes(
+    options = TrainOptions(
         watch=arguments.watch,
         decay=arguments.decay,
         skip_lost=arguments.skip_lost,
@@ -52,7 +52,7 @@ def call(arguments: argparse.Namespace) -> int:
             registry = load()
             config, trainer = read_train_config(arguments.config, registry)
             begun = True
-            return train(config, trainer, registry, shown.show, wishes)
+            return train(config, trainer, registry, shown.show, options)
         except TrainRefused as error:
             shown.close()
             if arguments.log_format == "json":
@@ -62,7 +62,7 @@ def call(arguments: argparse.Namespace) -> int:
             return 1
         except AuditError as error:
             if not begun and _follows():
-                time.sleep(ITS_SAY)  # the launcher ends the others as soon as one has ended
+                time.sleep(GRACE_SECONDS)  # the launcher ends the others as soon as one has ended
                 return 2
             if arguments.log_format == "json":
                 shown.show(TrainingError(str(error)))

@@ -1,4 +1,4 @@
-"""The books of a continuous training: the batch rows of the run's ledger."""
+"""What a continuous training records: the batch rows of the run's ledger."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ ROOM = 128 << 10
 UNUSABLE = "the ledger cannot be used, and it alone knows which examples were trained"
 
 
-class Books:
+class BatchLog:
     """What was trained, by the ledger of ``run``. Everything raises LedgerError where that cannot be used.
 
     Reading needs no room. For the last words on a full disk there is a reserve: a file that is then deleted.

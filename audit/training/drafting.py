@@ -2,25 +2,66 @@
 
 import math
 import os
+from typing import NamedTuple
 
 from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
 from audit.data.rows import count_rows, inspect
 from audit.errors import AuditError
+from audit.ledger.events import LegBegun
 from audit.ledger.timeline import Leg, Timeline
 from audit.training.config import TrainConfig
-from audit.training.inbox import DataFile
+from audit.training.data_files import DataFile, DataFiles
 from audit.training.run_state import TrainRefused
-from audit.training.shelf import Shelf
-from audit.training.work import Work
+
+
+class Work(NamedTuple):
+    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not.
+
+    ``file`` is the data file where the user put it, ``held`` the same one under the name that the leg reads it by.
+    """
+
+    request: LegRequest
+    batch: str
+    file: DataFile
+    held: DataFile
+    begun: int
+    examples: int | None
+    per_step: int | None
+    epochs: int
+
+    def shown(self, text: str) -> str:
+        """Return what a backend said, with the name of the data file that the user knows."""
+        return text.replace(self.held.path, self.file.path)
+
+    def row(self, processes: int) -> LegBegun:
+        """Return what the ledger records when the leg begins, trained by so many ``processes``."""
+        request = self.request
+        return LegBegun(
+            batch=self.batch,
+            file=self.file.name,
+            bytes=self.file.size,
+            first_step=request.first_step,
+            last_step=request.last_step,
+            first_example=request.data.first,
+            examples=self.examples,
+            examples_per_step=self.per_step,
+            epochs=self.epochs,
+            order=request.data.order,
+            seed=request.seed,
+            horizon=request.horizon,
+            decay_steps=request.decay_steps,
+            processes=processes,
+            resumed_from=os.path.basename(request.resume_from) if request.resume_from else None,
+        )
 
 
 class Drafting:
     """Works out legs by one configuration; ``decay``: the files that wait now are the last ones."""
 
     def __init__(
-        self, config: TrainConfig, trainer: TrainingBackend, shelf: Shelf, processes: int, decay: bool
+        self, config: TrainConfig, trainer: TrainingBackend, files: DataFiles, processes: int, decay: bool
     ) -> None:
-        self._config, self._trainer, self._shelf = config, trainer, shelf
+        self._config, self._trainer, self._files = config, trainer, files
         self._processes, self._decay = processes, decay
 
     def draft(
@@ -101,8 +142,8 @@ class Drafting:
         """How many steps the other files that wait will take."""
         per_step = self._trainer.examples_per_step(self._config.settings, self._processes)
         total = 0
-        for other in self._shelf.waiting():
-            if other.path == file.path or timeline.batch(self._shelf.digest(other)) is not None:
+        for other in self._files.waiting():
+            if other.path == file.path or timeline.batch(self._files.digest(other)) is not None:
                 continue
             try:
                 count = self._count(other, self._config.data.epochs, per_step)

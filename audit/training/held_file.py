@@ -11,18 +11,18 @@ import re
 from contextlib import suppress
 
 from audit.errors import AuditError
-from audit.training.inbox import DataFile, digest_of, seen, unchanged
+from audit.training.data_files import DataFile, digest_of, seen, unchanged
 
 PREFIX = ".held-"
 
 
-class Holding:
+class HeldFiles:
     """The held files of one inbox; their names carry the beginning of their digest."""
 
     def __init__(self, inbox: str) -> None:
         self._inbox = inbox
 
-    def take(self, file: DataFile, digest: str) -> DataFile | None:
+    def hold(self, file: DataFile, digest: str) -> DataFile | None:
         """Hold a file that lies in the inbox; return what to train from, None where it is another file by now."""
         if os.path.dirname(file.path) != self._inbox or os.path.basename(file.path).startswith(PREFIX):
             return file if unchanged(file) else None

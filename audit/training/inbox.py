@@ -1,57 +1,19 @@
-"""Data files: which of them are whole, what is in them, and where they go."""
+"""When a data file in the inbox is complete, and where it goes after the training."""
 
 import errno
-import fnmatch
 import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import NamedTuple
 
 from audit.errors import AuditError
 from audit.retention.copying import sync
 from audit.training.config import DELETE, Data
-
-UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
-"""Ends of names under which programs write what is not whole yet."""
-
+from audit.training.data_files import DataFile
 
 LOCAL = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
 """File systems on which Linux knows who has a file open."""
-
-
-class InboxGone(AuditError):
-    """The inbox is not there: never made, or its disk is not mounted just now."""
-
-
-class DataFile(NamedTuple):
-    """One file: ``stamp`` is (size, mtime_ns, inode), by which it is seen whether it changed."""
-
-    path: str
-    name: str
-    stamp: tuple[int, int, int]
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.stamp[0]
-
-
-def waiting(data: Data) -> tuple[DataFile, ...]:
-    """Return the files of the inbox in the order of their names. Raises InboxGone, AuditError where it cannot be listed."""
-    return tuple(sorted(_files(data.inbox, data.patterns, True), key=lambda file: file.name))
-
-
-def trained(data: Data) -> tuple[DataFile, ...]:
-    """Return the files that lie in ``done``."""
-    return tuple(sorted(_files(data.done, ("*",), False), key=lambda file: file.name))
-
-
-def rejected(data: Data) -> tuple[DataFile, ...]:
-    """Return the files that were set aside."""
-    return tuple(sorted(_files(data.rejected, ("*",), False), key=lambda file: file.name))
 
 
 class Stillness:
@@ -120,56 +82,6 @@ def _local(device: int) -> bool:
     except (OSError, IndexError):
         return False
     return any(kind in LOCAL for kind in found)
-
-
-def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFile]:
-    try:
-        entries = list(os.scandir(home))
-    except FileNotFoundError as error:
-        if must:
-            raise InboxGone(f"data.inbox: {home} is not there; make the directory, or correct the path") from error
-        return
-    except OSError as error:
-        raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
-    for entry in entries:
-        if entry.name.startswith((".", "_")) or entry.name.endswith(UNFINISHED):
-            continue
-        if not any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
-            continue
-        try:
-            info = entry.stat()
-        except OSError:
-            continue  # gone meanwhile, or a link that leads nowhere
-        if stat.S_ISREG(info.st_mode):
-            yield DataFile(entry.path, entry.name, (info.st_size, info.st_mtime_ns, info.st_ino))
-
-
-def seen(path: str, name: str) -> DataFile | None:
-    """Return the file that lies there now, None where there is none."""
-    try:
-        info = os.stat(path)
-    except OSError:
-        return None
-    return DataFile(path, name, (info.st_size, info.st_mtime_ns, info.st_ino))
-
-
-def unchanged(file: DataFile) -> bool:
-    """Whether the file is still the one that was looked at."""
-    return seen(file.path, file.name) == file
-
-
-def digest_of(file: DataFile) -> str:
-    """Return the BLAKE3 digest of the file's bytes. Raises AuditError where it cannot be read."""
-    from blake3 import blake3
-
-    hasher = blake3()
-    try:
-        with open(file.path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                hasher.update(block)
-    except OSError as error:
-        raise AuditError(f"{file.path}: cannot be read: {error.strerror or error}") from error
-    return hasher.hexdigest()
 
 
 def retire(file: DataFile, data: Data) -> str | None:

@@ -13,21 +13,21 @@ from audit.errors import AuditError
 from audit.manager import Registry
 from audit.retention.lock import RunLock
 from audit.training.config import TrainConfig
+from audit.training.data_files import InboxGone
+from audit.training.drafting import Work
 from audit.training.events import Emit, Event
-from audit.training.inbox import InboxGone
 from audit.training.process import InChild, RunLeg, Stopped, here
 from audit.training.session import Session
 from audit.training.together import Ended, Together
-from audit.training.work import Work
 
 if TYPE_CHECKING:
     from audit.training.watching import Watcher
 
-ITS_SAY = 1.0
+GRACE_SECONDS = 1.0
 """Seconds before another process ends because process 0 does: a launcher ends all at once, and the reason is to be said."""
 
 
-class Wishes(NamedTuple):
+class TrainOptions(NamedTuple):
     """What one call of ``audit train`` asks for; see :class:`audit.training.session.Session` for the others.
 
     ``watch``: go on as a daemon. ``show_output``: what the training prints goes to the terminal, not into a log file.
@@ -45,7 +45,7 @@ def train(
     trainer: TrainingBackend,
     registry: Registry,
     emit: Emit,
-    wishes: Wishes = Wishes(),  # noqa: B008  a value
+    options: TrainOptions = TrainOptions(),  # noqa: B008  a value
     run_leg: RunLeg | None = None,
 ) -> int:
     """Train every batch that waits; return the exit code: 0, 1 where a file was set aside, 130 or 143 after a signal.
@@ -57,9 +57,9 @@ def train(
         team = Together(found)
         with team.signals():
             try:
-                return _trained(config, trainer, registry, emit if team.rank == 0 else _silent, wishes, team, run_leg)
+                return _trained(config, trainer, registry, emit if team.rank == 0 else _silent, options, team, run_leg)
             except Ended as end:
-                time.sleep(ITS_SAY)
+                time.sleep(GRACE_SECONDS)
                 return end.code
             except Stopped:
                 return 128 + signal.SIGTERM
@@ -74,7 +74,7 @@ def _trained(
     trainer: TrainingBackend,
     registry: Registry,
     emit: Emit,
-    wishes: Wishes,
+    options: TrainOptions,
     team: Together,
     run_leg: RunLeg | None,
 ) -> int:
@@ -87,17 +87,17 @@ def _trained(
             registry,
             emit,
             processes=team.size,
-            decay=wishes.decay,
-            skip_lost=wishes.skip_lost,
-            allow_fresh=wishes.allow_fresh,
+            decay=options.decay,
+            skip_lost=options.skip_lost,
+            allow_fresh=options.allow_fresh,
         )
         if run_leg is None:
-            run_leg = here if team.size > 1 else _in_child(config, lock, wishes)
-        return _go(session, team, wishes, run_leg)
+            run_leg = here if team.size > 1 else _in_child(config, lock, options)
+        return _go(session, team, options, run_leg)
 
 
-def _go(session: Session, team: Together, wishes: Wishes, run_leg: RunLeg) -> int:
-    watcher = _watcher(session) if wishes.watch and team.rank == 0 else None
+def _go(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg) -> int:
+    watcher = _watcher(session) if options.watch and team.rank == 0 else None
     while True:
         work = team.share(lambda: _next(session, watcher))
         if work is not None:
@@ -148,8 +148,8 @@ def _wait(session: Session, watcher: "Watcher | None") -> bool:
     return True
 
 
-def _in_child(config: TrainConfig, lock: RunLock | None, wishes: Wishes) -> RunLeg:
-    log = None if wishes.show_output else os.path.join(config.run, TRAINING_LOG)
+def _in_child(config: TrainConfig, lock: RunLock | None, options: TrainOptions) -> RunLeg:
+    log = None if options.show_output else os.path.join(config.run, TRAINING_LOG)
     return InChild(lock.fileno() if lock is not None else None, log)
 
 

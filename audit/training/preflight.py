@@ -13,12 +13,12 @@ from audit.judging.auditor import Auditor
 from audit.judging.engine import Judgement, judge
 from audit.manager import Registry
 from audit.options import Options
+from audit.training.drafting import Work
 from audit.training.events import Emit
 from audit.training.run_state import TrainRefused
-from audit.training.work import Work
 
 
-def object_to(
+def refuse_or_warn(
     work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, emit: Emit
 ) -> None:
     """Raise TrainRefused where a rule says that the leg cannot work; its data stays. Warnings are told."""

@@ -21,7 +21,7 @@ from audit.report import Report
 from audit.retention.pins import put_back
 from audit.retention.quarantine import Candidate, isolate
 from audit.retention.trash import empty, place_for
-from audit.training.batch_log import Books
+from audit.training.batch_log import BatchLog
 from audit.training.events import (
     CheckpointPutBack,
     CheckpointQuarantined,
@@ -36,14 +36,14 @@ class TrainRefused(AuditError):
     """A batch was not trained, or not proven; its data is still there. Exit code 1."""
 
 
-class Standing:
+class RunState:
     """One run, judged by ``options``; ``limits`` are what the guard may hand out."""
 
     def __init__(
-        self, run: str, options: Options, limits: Limits, registry: Registry, books: Books, emit: Emit
+        self, run: str, options: Options, limits: Limits, registry: Registry, batch_log: BatchLog, emit: Emit
     ) -> None:
         self.run, self.options, self.limits = run, options, limits
-        self._registry, self._books, self._emit = registry, books, emit
+        self._registry, self._batch_log, self._emit = registry, batch_log, emit
         self._known: frozenset[tuple[str, str | None]] = frozenset()
 
     def guard(self, timeline: Timeline) -> tuple[int, str | None]:
@@ -107,7 +107,7 @@ class Standing:
         reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
         candidates = [Candidate(item, reasons[item.name]) for item in run.checkpoints if item.name in reasons]
         if candidates:
-            with self._books.ledger() as ledger:
+            with self._batch_log.ledger() as ledger:
                 for held in isolate(run, candidates, ledger):
                     self._emit(CheckpointQuarantined(held.name, held.place, held.reason))
 

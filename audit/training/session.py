@@ -18,9 +18,10 @@ from audit.ledger.store import LedgerError
 from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
 from audit.retention.pins import keep_apart, pin
-from audit.training.batch_log import Books
+from audit.training.batch_log import BatchLog
 from audit.training.config import TrainConfig
-from audit.training.drafting import Drafting
+from audit.training.data_files import DataFile, DataFiles, unchanged
+from audit.training.drafting import Drafting, Work
 from audit.training.events import (
     BatchFailed,
     BatchFinished,
@@ -31,12 +32,10 @@ from audit.training.events import (
     FileRetired,
     TrainingStopped,
 )
-from audit.training.held_file import Holding
-from audit.training.inbox import DataFile, Stillness, retire, set_aside, unchanged
-from audit.training.preflight import object_to
-from audit.training.run_state import Standing, TrainRefused
-from audit.training.shelf import Shelf
-from audit.training.work import Work, begun
+from audit.training.held_file import HeldFiles
+from audit.training.inbox import Stillness, retire, set_aside
+from audit.training.preflight import refuse_or_warn
+from audit.training.run_state import RunState, TrainRefused
 
 KEPT_LOSSES = 200
 
@@ -46,7 +45,7 @@ class Session:
 
     ``processes`` train together. ``decay``: the files that wait now are the last ones, the rate may fall at their end.
     ``skip_lost``: go on where a step back gave up batches whose files are gone. ``allow_fresh``: start over where nothing
-    can be resumed. ``books`` and ``shelf`` stand for those of the run and of its data where a session only looks ahead.
+    can be resumed. ``batch_log`` and ``files`` replace those of the run and of its data in a dry run.
     """
 
     def __init__(
@@ -60,8 +59,8 @@ class Session:
         decay: bool = False,
         skip_lost: bool = False,
         allow_fresh: bool = False,
-        books: Books | None = None,
-        shelf: Shelf | None = None,
+        batch_log: BatchLog | None = None,
+        files: DataFiles | None = None,
     ) -> None:
         self.config, self.trainer, self.registry, self.emit = config, trainer, registry, emit
         self.processes, self.skip_lost = processes, skip_lost
@@ -69,11 +68,11 @@ class Session:
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self.set_aside = 0
         self.trained = 0
-        self._books, self._shelf = books or Books(config.run), shelf or Shelf(config.data)
-        self._drafting = Drafting(config, trainer, self._shelf, processes, decay)
-        self._holding, self.stillness = Holding(config.data.inbox), Stillness(config.watch.settle_seconds)
+        self._batch_log, self._files = batch_log or BatchLog(config.run), files or DataFiles(config.data)
+        self._drafting = Drafting(config, trainer, self._files, processes, decay)
+        self._held_files, self.stillness = HeldFiles(config.data.inbox), Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
-        self._standing = Standing(config.run, self.options, limits, registry, self._books, emit)
+        self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
         self.unsettled: float | None = None
 
     def trained_any(self) -> bool:
@@ -84,17 +83,17 @@ class Session:
         """Return the leg to train now, None where no file waits. Raises TrainRefused, AuditError."""
         os.makedirs(self.config.run, exist_ok=True)
         while True:
-            timeline = self._books.timeline()
+            timeline = self._batch_log.timeline()
             if self._retire(timeline):
                 continue
-            step, checkpoint = self._standing.guard(timeline)
+            step, checkpoint = self._run_state.guard(timeline)
             found = self._choose(timeline, step, checkpoint)
             if found is None:
-                self._holding.release_all()
+                self._held_files.release_all()
                 return None
             if isinstance(found, Work):
-                object_to(found, self.trainer, self.registry, self.options, self.processes, self.emit)
-                self._standing.check_way(step)
+                refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, self.emit)
+                self._run_state.check_way(step)
                 held = self._hold(found)
                 if held is not None:
                     self._begin(held)
@@ -110,10 +109,10 @@ class Session:
                 return self._go_on(timeline, owner, batch, step, checkpoint)
             if not proven:  # the last call was cut off between the save and the record
                 self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
-                self._standing.finish_rotation(step)
+                self._run_state.finish_rotation(step)
                 return True
         for later in timeline.beyond(step):
-            file = self._shelf.find(later)
+            file = self._files.find(later)
             if file is None:
                 self._lost(later, step)
                 return True
@@ -123,12 +122,12 @@ class Session:
 
     def _go_on(self, timeline: Timeline, owner: Leg, batch: Batch, step: int, checkpoint: str | None) -> Work | bool:
         """Take up a batch in the middle."""
-        file = self._shelf.find(batch)
+        file = self._files.find(batch)
         if file is None and step > batch.first_step:  # replaced in the inbox while it was trained
-            file = self._holding.find(batch.file, batch.digest)
+            file = self._held_files.find(batch.file, batch.digest)
         if file is None and step == batch.first_step and not self._was_finished(batch):
             reason = "was taken away before its first step was trained"
-            self._books.record(rows.Rejected(batch.digest, batch.file, reason))
+            self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
             self.emit(Note(f"{batch.file}: {reason}"))
             return True
         if file is None:
@@ -139,14 +138,14 @@ class Session:
 
     def _was_finished(self, batch: Batch) -> bool:
         """Whether the batch was once trained to its end, before the run went back."""
-        ended = (row for row in self._books.events() if isinstance(row, rows.Finished | rows.Retired))
+        ended = (row for row in self._batch_log.events() if isinstance(row, rows.Finished | rows.Retired))
         return any(row.batch == batch.digest for row in ended)
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
-        for file in self._shelf.waiting():
+        for file in self._files.waiting():
             wait = self.stillness.left(file)
-            digest = self._shelf.digest(file) if not wait else ""
+            digest = self._files.digest(file) if not wait else ""
             if not digest:
                 wait = wait or self.config.watch.settle_seconds or 0.1
                 self.unsettled = min(wait, self.unsettled or wait)
@@ -167,7 +166,7 @@ class Session:
 
     def _hold(self, work: Work) -> Work | None:
         """Let the leg read a file that stays what it is; None where it is another one by now."""
-        held = self._holding.take(work.file, work.batch)
+        held = self._held_files.hold(work.file, work.batch)
         if held is None:
             return None
         data = work.request.data._replace(path=held.path)
@@ -177,8 +176,8 @@ class Session:
         """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
         request = work.request
         keep_apart(request.run, request.first_step)
-        self._books.record(begun(work, self.processes))
-        self._books.hold_reserve()
+        self._batch_log.record(work.row(self.processes))
+        self._batch_log.hold_reserve()
         self.emit(
             BatchStarted(
                 file=work.file.name,
@@ -203,7 +202,7 @@ class Session:
             raise TrainRefused(f"{text}; nothing is lost: the next call goes on with what was saved") from error
         finally:
             if unchanged(work.file):  # the second name is needed where the first leads to another file now
-                self._holding.release(work.file.name, work.batch)
+                self._held_files.release(work.file.name, work.batch)
 
     def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         request = work.request
@@ -219,9 +218,11 @@ class Session:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            _, problem = self._standing.verified(outcome.last_step)
+            _, problem = self._run_state.verified(outcome.last_step)
             losses = _thinned(outcome.losses)
-            self._books.record(rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses))
+            self._batch_log.record(
+                rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
+            )
             self.emit(TrainingStopped(outcome.last_step, outcome.stopped_by, problem is None, problem))
             return outcome.stopped_by
         if not whole:
@@ -234,8 +235,8 @@ class Session:
         """Somebody wrote into the file while it was trained, so nobody knows what was: give up the steps of the leg."""
         step = work.request.first_step
         reason = "was written to while it was trained; its steps are given up, and what it is now is a new file"
-        self._standing.give_up(step)
-        self._books.record(rows.Failed(work.batch, work.file.name, step, "changed", reason))
+        self._run_state.give_up(step)
+        self._batch_log.record(rows.Failed(work.batch, work.file.name, step, "changed", reason))
         self.emit(BatchFailed(work.file.name, step, "changed", reason))
         return outcome.stopped_by if isinstance(outcome, LegResult) else None
 
@@ -248,9 +249,9 @@ class Session:
             reason = f"row {error.row}: {reason}"
         again = self._failures(work.batch, step)
         row = rows.Failed(work.batch, work.file.name, step, kind, reason)
-        problem = self._books.try_to_record(row)
-        if problem and self._standing.clear_torn(self._books.timeline(), work.request.first_step):
-            problem = self._books.try_to_record(row)  # what was half saved filled the disk
+        problem = self._batch_log.try_to_record(row)
+        if problem and self._run_state.clear_torn(self._batch_log.timeline(), work.request.first_step):
+            problem = self._batch_log.try_to_record(row)  # what was half saved filled the disk
         self.emit(BatchFailed(work.file.name, step, kind, reason))
         text = f"{work.file.name}: failed at step {step}: {reason}"
         if again:
@@ -262,21 +263,21 @@ class Session:
 
     def _failures(self, digest: str, step: int) -> int:
         """How often a batch failed at this step."""
-        failed = (row for row in self._books.events() if isinstance(row, rows.Failed))
+        failed = (row for row in self._batch_log.events() if isinstance(row, rows.Failed))
         return sum(row.batch == digest and row.step == step for row in failed)
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
         started = time.perf_counter()
-        report, problem = self._standing.verified(step)
+        report, problem = self._run_state.verified(step)
         checkpoint = next((item for item in report.checkpoints if item.step == step), None)
         if problem is not None or checkpoint is None:
             reason = problem or f"there is no checkpoint of step {step}"
             again = "; so it was the last time" if self._failures(digest, step) else ""
-            self._books.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
+            self._batch_log.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
-        losses = self._standing.losses(begun, step)
-        self._books.record(
+        losses = self._run_state.losses(begun, step)
+        self._batch_log.record(
             rows.Finished(
                 batch=digest,
                 file=name,
@@ -311,13 +312,13 @@ class Session:
         data = self.config.data
         done = [item for item in timeline.batches if item.state == rows.FINISHED]
         for batch in done:
-            file = self._shelf.find(batch, inbox=True) or self._holding.find(batch.file, batch.digest)
+            file = self._files.find(batch, inbox=True) or self._held_files.find(batch.file, batch.digest)
             to = None
             if file is not None:
                 to = retire(file, data)
-                self._holding.release(batch.file, batch.digest)
+                self._held_files.release(batch.file, batch.digest)
                 self.emit(FileRetired(file.name, to))
-            self._books.record(rows.Retired(batch.digest, batch.file, to))
+            self._batch_log.record(rows.Retired(batch.digest, batch.file, to))
         return bool(done)
 
     def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
@@ -327,8 +328,8 @@ class Session:
 
     def _aside(self, file: DataFile, row: rows.Rejected | rows.Duplicate) -> None:
         to = set_aside(file, self.config.data)
-        self._holding.release(file.name, row.batch)
-        self._books.record(row._replace(to=to))
+        self._held_files.release(file.name, row.batch)
+        self._batch_log.record(row._replace(to=to))
         shown = FileRejected if isinstance(row, rows.Rejected) else FileDuplicate
         self.emit(shown(file.name, row.reason or "", to))
 
@@ -343,7 +344,7 @@ class Session:
                 f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or give it up with --skip-lost"
             )
-        self._books.record(rows.Lost(batch.digest, batch.file, step))
+        self._batch_log.record(rows.Lost(batch.digest, batch.file, step))
         self.emit(Note(f"{batch.file}: given up from step {step} on"))
 
 

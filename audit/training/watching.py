@@ -8,8 +8,8 @@ from audit.backend.names import is_rotated
 from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.text import local_date
+from audit.training.data_files import DataFile, InboxGone, waiting
 from audit.training.events import SnapshotMade, WaitingForFiles
-from audit.training.inbox import DataFile, InboxGone, waiting
 from audit.training.session import Session
 
 LONGEST_REST = 1.0

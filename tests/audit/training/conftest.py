@@ -11,7 +11,7 @@ from audit.hookspecs import hookimpl
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.events import Event, as_json
-from audit.training.loop import Wishes, train
+from audit.training.loop import TrainOptions, train
 from audit.training.process import here
 from tests.audit.training.toy import Toy, trained_in, write_rows
 
@@ -48,11 +48,11 @@ class Shop:
     def drop(self, name: str, examples: list[int]) -> Path:
         return write_rows(self.inbox / name, examples)
 
-    def train(self, **wishes: Any) -> int:
+    def train(self, **options: Any) -> int:
         """One call of ``audit train``; returns the exit code, raises what it raises."""
         self.events = []
         config, trainer = read_train_config(str(self.home / "train.toml"), self.registry)
-        return train(config, trainer, self.registry, self.emit, Wishes(**wishes), run_leg=here)
+        return train(config, trainer, self.registry, self.emit, TrainOptions(**options), run_leg=here)
 
     def emit(self, event: Event) -> None:
         self.events.append(as_json(event))

@@ -10,7 +10,7 @@ import pytest
 from audit.facts.space import Free
 from audit.findings import Severity
 from audit.training.config import read_train_config
-from audit.training.forecast import Forecast, foresee, plan_at
+from audit.training.forecast import Forecast, forecast, forecast_next_leg
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import Kill
@@ -18,9 +18,9 @@ from tests.audit.training.toy import Kill
 Make = Callable[..., Shop]
 
 
-def plan(shop: Shop, **wishes: Any) -> Forecast:
+def plan(shop: Shop, **options: Any) -> Forecast:
     config, trainer = read_train_config(str(shop.home / "train.toml"), shop.registry)
-    return foresee(config, trainer, shop.registry, **wishes)
+    return forecast(config, trainer, shop.registry, **options)
 
 
 def legs(forecast: Forecast) -> list[tuple[str, int, int | None]]:
@@ -245,7 +245,7 @@ def test_a_warning_is_told_and_training_goes_on(shop: Shop) -> None:
 def test_the_plan_of_the_next_leg_from_what_the_guard_decided(changed: Shop) -> None:
     config, trainer = read_train_config(str(changed.home / "train.toml"), changed.registry)
 
-    found = plan_at(config, trainer, changed.registry, plan(changed).decision)
+    found = forecast_next_leg(config, trainer, changed.registry, plan(changed).decision)
 
     assert len(found.legs) == 1
     assert [item.rule for item in found.findings] == ["plan/adapter-changed"]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from audit.api import verify
-from audit.training.held_file import PREFIX, Holding
-from audit.training.inbox import DataFile, digest_of, seen
+from audit.training.data_files import DataFile, digest_of, seen
+from audit.training.held_file import PREFIX, HeldFiles
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import Kill, write_rows
 
@@ -167,24 +167,24 @@ def test_a_file_that_changed_since_it_was_looked_at_is_not_held(tmp_path: Path) 
     file = file_of(write_rows(tmp_path / "a.jsonl", [1]))
     digest = digest_of(file)
     write_rows(tmp_path / "b", [2]).rename(tmp_path / "a.jsonl")
-    assert Holding(str(tmp_path)).take(file, digest) is None
+    assert HeldFiles(str(tmp_path)).hold(file, digest) is None
     assert os.listdir(tmp_path) == ["a.jsonl"]
 
 
 def test_what_a_killed_call_held_is_found_by_its_bytes_alone(tmp_path: Path) -> None:
     file = file_of(write_rows(tmp_path / "a.jsonl", [1]))
-    digest, holding = digest_of(file), Holding(str(tmp_path))
-    held = holding.take(file, digest)
+    digest, files = digest_of(file), HeldFiles(str(tmp_path))
+    held = files.hold(file, digest)
     assert held is not None
     assert held.name == "a.jsonl"
-    assert holding.find("a.jsonl", digest) == held
-    assert holding.take(file, digest) == held  # left by a kill: taken again
+    assert files.find("a.jsonl", digest) == held
+    assert files.hold(file, digest) == held  # left by a kill: taken again
 
     Path(held.path).write_text("another")
-    assert holding.find("a.jsonl", digest) is None
+    assert files.find("a.jsonl", digest) is None
 
 
 def test_a_file_of_done_needs_no_second_name(tmp_path: Path) -> None:
     (tmp_path / "done").mkdir()
     file = file_of(write_rows(tmp_path / "done" / "a.jsonl", [1]))
-    assert Holding(str(tmp_path / "inbox")).take(file, digest_of(file)) == file
+    assert HeldFiles(str(tmp_path / "inbox")).hold(file, digest_of(file)) == file

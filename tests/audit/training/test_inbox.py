@@ -16,20 +16,8 @@ import pytest
 from audit.errors import AuditError
 from audit.training import inbox
 from audit.training.config import Data
-from audit.training.inbox import (
-    DataFile,
-    InboxGone,
-    Stillness,
-    being_written,
-    digest_of,
-    retire,
-    seen,
-    set_aside,
-    settled,
-    trained,
-    unchanged,
-    waiting,
-)
+from audit.training.data_files import DataFile, InboxGone, digest_of, seen, trained, unchanged, waiting
+from audit.training.inbox import Stillness, being_written, retire, set_aside, settled
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError
-from audit.training import inbox, watching
+from audit.training import data_files, watching
 from audit.training.config import read_train_config
 from audit.training.events import Event
-from audit.training.loop import Wishes, train
+from audit.training.loop import TrainOptions, train
 from audit.training.process import here
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
@@ -43,7 +43,7 @@ class Daemon:
 
         config, trainer = read_train_config(str(self.shop.home / "train.toml"), self.shop.registry)
         with pytest.raises(Enough):
-            train(config, trainer, self.shop.registry, emit, Wishes(watch=True), run_leg=here)
+            train(config, trainer, self.shop.registry, emit, TrainOptions(watch=True), run_leg=here)
 
     def meanwhile(self, act: Callable[[], None]) -> None:
         self.threads.append(threading.Thread(target=act, daemon=True))
@@ -233,7 +233,7 @@ def test_an_idle_daemon_neither_judges_the_run_nor_speaks(
 ) -> None:
     shop.drop("a.jsonl", [1])
     rounds, looks = [0], [0]
-    first, scan = Session.next, inbox.waiting
+    first, scan = Session.next, data_files.waiting
 
     def count_rounds(self: Session) -> Any:
         rounds[0] += 1

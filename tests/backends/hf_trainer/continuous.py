@@ -140,7 +140,7 @@ class Continuous:
 
         from audit.manager import load
         from audit.training.config import read_train_config
-        from audit.training.loop import Wishes, train
+        from audit.training.loop import TrainOptions, train
         from audit.training.process import here
 
         other = Continuous(home)
@@ -152,7 +152,7 @@ class Continuous:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            assert train(config, trainer, registry, lambda event: None, Wishes(decay=decay), run_leg=here) == 0
+            assert train(config, trainer, registry, lambda event: None, TrainOptions(decay=decay), run_leg=here) == 0
         finally:
             torch.set_num_threads(threads)
         return other

@@ -1,0 +1,192 @@
+"""A session of ``audit train`` that only looks: which legs it would train, which files it would set aside.
+
+Nothing is recorded, moved or made, and nothing is trained. Each leg counts as trained, and the next one follows on it.
+"""
+
+import os
+from typing import Any, NamedTuple
+
+from audit.backend.names import name_of
+from audit.backend.training import Note, TrainingBackend
+from audit.judging.decision import Decision
+from audit.judging.guard import consult
+from audit.ledger.events import DUPLICATE, FINISHED, REJECTED, BatchEvent, Duplicate, Finished, Rejected, Retired
+from audit.ledger.store import Row
+from audit.ledger.timeline import Timeline, timeline_of
+from audit.manager import Registry
+from audit.retention.lock import holder_of
+from audit.text import utc_time
+from audit.training.batch_log import BatchLog
+from audit.training.config import Data, TrainConfig
+from audit.training.data_files import DataFile, DataFiles
+from audit.training.drafting import Work
+from audit.training.events import Event
+from audit.training.inbox import settled
+from audit.training.run_state import TrainRefused
+from audit.training.session import Session
+
+
+class Aside(NamedTuple):
+    """A file that would not be trained: ``event`` is "rejected" or "duplicate"."""
+
+    file: str
+    event: str
+    reason: str
+
+
+class Outlook(NamedTuple):
+    """The legs to come, in order. ``refusal``: why no leg, or no further leg, would be trained; ``later``: files after that."""
+
+    decision: Decision
+    works: tuple[Work, ...]
+    later: tuple[str, ...]
+    aside: tuple[Aside, ...]
+    refusal: str | None
+    notes: tuple[str, ...]
+    timeline: Timeline
+    """What the ledger would then record."""
+
+
+class PlannedLog(BatchLog):
+    """The batch rows of the ledger as it is, and rows that are added in memory alone."""
+
+    def __init__(self, run: str) -> None:
+        super().__init__(run)
+        from audit.ledger.store import open_ledger
+
+        ledger = open_ledger(run, False) if os.path.isdir(run) else None
+        self._kept: list[Row] = []
+        if ledger is not None:
+            try:
+                self._kept = list(ledger.rows())
+            finally:
+                ledger.close()
+
+    def timeline(self) -> Timeline:
+        return timeline_of(self._kept)
+
+    def events(self) -> list[BatchEvent]:
+        return [row.event for row in self._kept if isinstance(row.event, BatchEvent)]
+
+    def record(self, event: BatchEvent) -> None:
+        self._kept.append(Row(len(self._kept) + 1, utc_time(), *event.row()))
+
+    @property
+    def processes(self) -> int:
+        """How many processes trained the last leg; 1 if there is none."""
+        legs = self.timeline().legs
+        return legs[-1].processes if legs else 1
+
+
+class _PlannedFiles(DataFiles):
+    """The files that would be left: without those that would be moved away."""
+
+    def __init__(self, data: Data) -> None:
+        super().__init__(data)
+        self.gone: set[str] = set()
+
+    def waiting(self) -> tuple[DataFile, ...]:
+        return tuple(file for file in super().waiting() if file.path not in self.gone)
+
+
+class DryRun(Session):
+    """One dry run; ``decided``: what the guard decided, if it was asked before."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        trainer: TrainingBackend,
+        registry: Registry,
+        batch_log: PlannedLog,
+        *,
+        decided: Decision | None = None,
+        **options: Any,
+    ) -> None:
+        settle = config.watch.settle_seconds
+        config = config._replace(watch=config.watch._replace(settle_seconds=0.0))
+        self._planned_files = _PlannedFiles(config.data)
+        super().__init__(
+            config, trainer, registry, self._collect, batch_log=batch_log, files=self._planned_files, **options
+        )
+        self.options = config.verify._replace(ledger=False)
+        self._decided = decided
+        self._asides: list[Aside] = []
+        fresh = [file.name for file in self._files.waiting() if settled(file, settle)]
+        self._notes = [f"{name} changed a moment ago; it is planned as it is now" for name in fresh]
+
+    def look(self, only_first: bool = False) -> Outlook:
+        """Return what would be trained. Raises AuditError."""
+        decision = self._decided or self._consulted()
+        step = decision.step or 0
+        checkpoint = os.path.basename(decision.checkpoint) if decision.checkpoint else None
+        refusal = f"{self.config.run}: {decision.refusal}" if decision.refusal is not None else None
+        works: list[Work] = []
+        while refusal is None:
+            timeline = self._batch_log.timeline()
+            if self._retire(timeline):
+                continue
+            try:
+                found = self._choose(timeline, step, checkpoint)
+            except TrainRefused as error:
+                refusal = str(error)
+                break
+            if found is None:
+                break
+            if not isinstance(found, Work):
+                continue
+            works.append(found)
+            last = found.request.last_step
+            if last is None or only_first:
+                break  # what follows begins at a step that is not known
+            self._batch_log.record(found.row(self.processes))
+            self._prove(found.batch, found.file.name, found.begun, last, found.examples)
+            step, checkpoint = last, name_of(last)
+        taken = {work.file.path for work in works}
+        later = () if only_first else tuple(item.name for item in self._files.waiting() if item.path not in taken)
+        return Outlook(
+            decision,
+            tuple(works),
+            later,
+            tuple(self._asides),
+            refusal,
+            tuple(self._notes),
+            self._batch_log.timeline(),
+        )
+
+    def _consulted(self) -> Decision:
+        """Return what the guard would decide; a checkpoint that a leg of ours did not finish writing would be removed."""
+        config = self.config
+        holder = holder_of(config.run)
+        if holder is not None:
+            self._notes.append(f"{config.run} {holder}; what that has done by then is not planned again")
+        decision = consult(config.run, self._run_state.limits, self.options, registry=self.registry).decision
+        if decision.refusal is None or not os.path.isdir(config.run):
+            return decision
+        run = self._run_state.opened()
+        torn = {item.name for item in self._run_state.torn(self._batch_log.timeline(), 0)}
+        if torn and torn >= {item.name for item in run.checkpoints} and not run.records.highest_reached:
+            self._notes.append(f"{', '.join(sorted(torn))}: not saved to the end, would be removed")
+            return Decision(None, None, True, None, ())
+        return decision
+
+    def _collect(self, event: Event) -> None:
+        if isinstance(event, Note):
+            self._notes.append(event.text)
+
+    def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
+        self._batch_log.record(Finished(digest, name, begun, step, examples, name_of(step), (), 0.0))
+
+    def _retire(self, timeline: Timeline) -> bool:
+        done = [item for item in timeline.batches if item.state == FINISHED]
+        for batch in done:
+            file = self._files.find(batch, inbox=True)
+            if file is not None:
+                self._planned_files.gone.add(file.path)
+            self._batch_log.record(Retired(batch.digest, batch.file, None))
+        return bool(done)
+
+    def _aside(self, file: DataFile, row: Rejected | Duplicate) -> None:
+        self._planned_files.gone.add(file.path)
+        self._batch_log.record(row)
+        event = REJECTED if isinstance(row, Rejected) else DUPLICATE
+        self._asides.append(Aside(file.name, event, row.reason or ""))
