@@ -1,7 +1,9 @@
-"""How values are written for people and for JSON: sizes, times, the nearest names, values of an audited file."""
+"""How values are written for people and for JSON: sizes, times, the nearest names, values of an audited file, no secrets."""
 
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any
 
 _DEPTH = 20
@@ -9,7 +11,10 @@ _TEXT = 10_000
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a copy for output: NaN and infinities as text, other objects as their text, what is nested too deep left out."""
+    """Return a copy for output: NaN and infinities as text, other objects as their text, what is nested too deep left out.
+
+    Tokens and keys are cut to their first four characters: all values of an audited file that are shown pass here.
+    """
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -17,21 +22,21 @@ def plain(value: Any, depth: int = 0) -> Any:
     if isinstance(value, float):
         return value if float("-inf") < value < float("inf") else str(value)
     if isinstance(value, str):
-        return value if len(value) <= _TEXT else f"{value[:_TEXT]}... ({len(value)} characters)"
+        return veiled(value if len(value) <= _TEXT else f"{value[:_TEXT]}... ({len(value)} characters)")
     if isinstance(value, dict | list | tuple):
         if depth >= _DEPTH:
             return "..."
         if isinstance(value, dict):
-            return {key_text(key): plain(item, depth + 1) for key, item in value.items()}
+            return {key_text(key): plain(_veiled_value(key, item), depth + 1) for key, item in value.items()}
         return [plain(item, depth + 1) for item in value]
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
-    return str(value)[:_TEXT]
+    return veiled(str(value)[:_TEXT])
 
 
 def key_text(key: Any) -> str:
     """Return the key of a dictionary as text."""
-    return key[:_TEXT] if isinstance(key, str) else str(plain(key))
+    return veiled(key[:_TEXT]) if isinstance(key, str) else str(plain(key))
 
 
 def brief(value: Any, width: int = 60) -> str:
@@ -76,3 +81,82 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
     close = get_close_matches(name, list(known), n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+
+
+# -- secrets ---------------------------------------------------------------------------------------------------------
+
+_STARTS = (
+    b"hf_", b"api_org_", b"sk-", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_", b"glpat-", b"AKIA",
+    b"ASIA", b"AIza", b"xox", b"PRIVATE KEY-----", b"_KEY", b"_TOKEN", b"_SECRET",
+)  # fmt: skip
+"""One of these is in every text with a credential: a quick look before the slow one."""
+
+_CREDENTIALS = rb"""(?<![A-Za-z0-9_\-+.])(?P<secret>
+        hf_[A-Za-z0-9]{20,64}
+      | api_org_[A-Za-z0-9]{20,64}
+      | sk-(?:proj-|ant-|or-|svcacct-)?[A-Za-z0-9_\-]{20,200}
+      | gh[opusr]_[A-Za-z0-9]{30,100}
+      | github_pat_[A-Za-z0-9_]{22,120}
+      | glpat-[A-Za-z0-9_\-]{20,64}
+      | (?:AKIA|ASIA)[0-9A-Z]{16}
+      | AIza[0-9A-Za-z_\-]{35}
+      | xox[baprs]-[0-9A-Za-z\-]{10,100}
+      | (?:[A-Z]{2,20}_){1,8}(?:KEY|TOKEN|SECRET)["']?\s{0,3}[:=]\s{0,3}["']?(?P<value>[A-Za-z0-9_\-/+]{32,200})
+    )(?![A-Za-z0-9_\-])
+    | (?P<key>-----BEGIN\ (?:[A-Z]{2,10}\ )?PRIVATE\ KEY-----)"""
+
+_PLACEHOLDER = r"<.*>|\$.*|\*+|[xX.]+|hf_[xX.*]+|true|false|none|null"
+
+_SECRET_KEY = re.compile(
+    r"(.*_)?(hub_token|access_token|auth_token|api_?key|secret(_key)?|password|passwd)", re.IGNORECASE
+)
+"""Keys whose value is never shown, whatever it looks like; ``eos_token`` and its kind are words of a tokenizer."""
+
+
+@cache
+def _pattern() -> re.Pattern[bytes]:
+    """Compile at first use: it takes longer than most runs take to be looked through."""
+    return re.compile(_CREDENTIALS, re.VERBOSE)
+
+
+def credentials(text: bytes) -> Iterator[str]:
+    """Return what in a text looks like a token or a key, each once. Never print more of it than ``hint`` gives."""
+    if not any(start in text for start in _STARTS):
+        return
+    seen = set()
+    for match in _pattern().finditer(text):
+        found = (match["value"] or match["secret"] or match["key"]).decode("ascii", "replace")
+        if found not in seen and (match["key"] or _is_random(found)):
+            seen.add(found)
+            yield found
+
+
+def is_placeholder(text: str) -> bool:
+    """Say whether a text stands for a token without being one: ``<HUB_TOKEN>``, ``$HF_TOKEN``."""
+    return len(text) < 8 or re.fullmatch(_PLACEHOLDER, text, re.IGNORECASE) is not None
+
+
+def hint(secret: str) -> str:
+    """Return what may be shown of a secret: its first four characters."""
+    return f"{secret[:4]}..."
+
+
+def _is_random(text: str) -> bool:
+    """Say whether a text has the mixture of a random one: a word such as ``sk-learn-compatible-estimator`` has not."""
+    body = re.sub(r"^(hf_|api_org_|sk-(proj-|ant-|or-|svcacct-)?|gh[a-z]*_(pat_)?|glpat-|xox.-)", "", text)
+    kinds = sum(bool(re.search(part, body)) for part in ("[a-z]", "[A-Z]", "[0-9]"))
+    return kinds >= 2 and len(set(body)) >= 8
+
+
+def veiled(text: str) -> str:
+    """Return a text for output, with what looks like a token or a key cut to its first four characters."""
+    for secret in credentials(text.encode("utf-8", "surrogatepass")):
+        text = text.replace(secret, hint(secret))
+    return text
+
+
+def _veiled_value(key: Any, value: Any) -> Any:
+    """The value under a key: a text under a name for secrets is one, unless it only stands for it."""
+    if isinstance(value, str) and isinstance(key, str) and not is_placeholder(value) and _SECRET_KEY.fullmatch(key):
+        return hint(value)
+    return value

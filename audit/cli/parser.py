@@ -189,8 +189,9 @@ def _sentence(text: str) -> str:
 def one_line(text: str) -> str:
     """Return text for a terminal: no line ends, no control characters."""
     from audit.reporters.words import printable
+    from audit.text import veiled
 
-    return printable(" ".join(text.splitlines()))
+    return printable(veiled(" ".join(text.splitlines())))
 
 
 def use_color(stream: object) -> bool:

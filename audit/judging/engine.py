@@ -7,8 +7,9 @@ from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
 from audit.facts.run import Run
-from audit.findings import Finding, Outcome, RuleOutcome, Severity, Violation
+from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
 from audit.rules import ANY, Rule
+from audit.text import veiled
 
 
 class Judgement(NamedTuple):
@@ -133,13 +134,18 @@ def _finding(rule: Rule, item: Violation, checkpoint: str | None, override: Seve
         override or item.severity or rule.severity,
         item.checkpoint or checkpoint,
         item.file,
-        item.message,
-        item.expected,
-        item.actual,
+        veiled(item.message),
+        _shown(item.expected),
+        _shown(item.actual),
         item.remedy or rule.remedy,
         rule.blocks_resume if item.blocks_resume is None else item.blocks_resume,
         item.step if item.step is not None and item.step >= 0 else None,  # a log may hold any integer
     )
+
+
+def _shown(value: Evidence) -> Evidence:
+    """Evidence of the audited file, which every format prints: without tokens and keys."""
+    return veiled(value) if isinstance(value, str) else value
 
 
 def _causes_first(rules: Sequence[Rule]) -> list[Rule]:

@@ -30,6 +30,29 @@ def test_every_value_has_a_plain_one(number: int) -> None:
     json.dumps(plain(value), allow_nan=False)
 
 
+TOKEN = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (TOKEN, "hf_a..."),
+        (f"as {TOKEN}, twice: {TOKEN}", "as hf_a..., twice: hf_a..."),
+        ({"hub_token": "my own words"}, {"hub_token": "my o..."}),
+        ({"deep": [{"api_key": "0123456789"}]}, {"deep": [{"api_key": "0123..."}]}),
+        (
+            {"hub_token": "<HUB_TOKEN>", "eos_token": "<|endoftext|>"},
+            {"hub_token": "<HUB_TOKEN>", "eos_token": "<|endoftext|>"},
+        ),
+        ({TOKEN: 1}, {"hf_a...": 1}),
+        ("sk-learn-compatible-estimator", "sk-learn-compatible-estimator"),
+        ("\udc80 hf_", "\udc80 hf_"),
+    ],
+)
+def test_tokens_and_keys_are_never_written_whole(value: Any, expected: Any) -> None:
+    assert plain(value) == expected
+
+
 def test_depth_and_length_are_bounded() -> None:
     deep: Any = []
     for _ in range(5000):

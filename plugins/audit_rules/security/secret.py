@@ -7,7 +7,8 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.findings import Severity, Violation
 from audit.rules import rule
-from audit_rules.security._secrets import credentials, hint, is_placeholder, is_vocabulary, texts
+from audit.text import credentials, hint, is_placeholder
+from audit_rules.security._secrets import is_vocabulary, texts
 
 
 @rule(
