@@ -15,7 +15,7 @@ from audit.text import did_you_mean
 def find(directory: str = ".") -> str | None:
     """Return the nearest ``audit.toml``, or ``pyproject.toml`` with a ``[tool.audit]`` table, upwards from here.
 
-    The audited run is not searched: whoever can write a checkpoint must not be able to switch rules off.
+    The audited run is not searched: whoever can write a checkpoint must not be able to disable rules.
     """
     here = os.path.abspath(directory)
     while True:
@@ -53,7 +53,7 @@ def read(path: str, registry: Registry) -> Options:
 
 
 def options_of_table(table: Mapping[str, Any], registry: Registry, path: str, key: str = "") -> Options:
-    """Make options of a table; ``key`` is where it stands in the file. Raises ConfigError."""
+    """Make options of a table; ``key`` is its place in the file. Raises ConfigError."""
     where = f"{path}: {key}" if key else path
     _check_shape(where, table)
     options = Options(
@@ -77,7 +77,7 @@ def severity_or_never(text: str) -> Severity | None:
 
 
 def check_names(options: Options, registry: Registry, where: str) -> None:
-    """Refuse names of rules, families and thresholds that do not exist: a typo must not switch a rule off."""
+    """Refuse names of rules, families and thresholds that do not exist: a typo must not disable a rule."""
     ids = [rule.id for rule in registry.rules]
     families = sorted({rule.family for rule in registry.rules})
     for key, names in (("select", options.select), ("ignore", options.ignore)):
@@ -95,11 +95,13 @@ def check_names(options: Options, registry: Registry, where: str) -> None:
         for threshold, value in thresholds.items():
             if threshold not in allowed:
                 known = ", ".join(sorted(allowed)) or "none"
-                raise ConfigError(f"{where}: rules.{name}: no threshold '{threshold}'; there are: {known}")
+                raise ConfigError(f"{where}: rules.{name}: no threshold is named '{threshold}'; available: {known}")
             default = allowed[threshold]
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (number if isinstance(default, int | float) else isinstance(value, type(default))):
-                raise ConfigError(f"{where}: rules.{name}.{threshold}: {value!r} must be like its default {default!r}")
+                raise ConfigError(
+                    f"{where}: rules.{name}.{threshold}: {value!r} is not of the type of the default {default!r}"
+                )
 
 
 def _check_shape(path: str, table: Any) -> None:

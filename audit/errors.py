@@ -9,11 +9,11 @@ class AuditError(Exception):
 
 
 class ConfigError(AuditError):
-    """A configuration file or a command-line value that means nothing."""
+    """A configuration file or a command-line value is not valid."""
 
 
 class RefusedError(AuditError):
-    """What was asked for would do harm now, so nothing was done: one line for the user, exit code 1."""
+    """The request would do harm now, so nothing was done: one line for the user, exit code 1."""
 
 
 class PluginError(AuditError):
@@ -21,8 +21,8 @@ class PluginError(AuditError):
 
 
 class NotApplicable(Exception):
-    """A rule has nothing to judge here: a fact it needs does not exist or could not be read.
+    """A rule cannot be applied here: a fact it needs does not exist or could not be read.
 
-    Raised by facts (``checkpoint.optimizer`` where the file is damaged) and by rules; the engine turns it
+    Raised by facts (``checkpoint.optimizer`` if the file is damaged) and by rules; the engine turns it
     into the outcome "not applicable" with the reason. It is never shown as an error.
     """

@@ -18,7 +18,7 @@ GROUP = "audit"
 
 
 class Registry(NamedTuple):
-    """Everything that the plugins brought, sorted by name."""
+    """Everything that the plugins provide, sorted by name."""
 
     rules: tuple[Rule, ...]
     backends: tuple[Backend, ...]
@@ -42,31 +42,31 @@ class Registry(NamedTuple):
         raise AuditError(f"no backend is named '{name}'{did_you_mean(name, [b.name for b in self.backends])}")
 
     def trainer(self, name: str) -> TrainingBackend:
-        """Return the training backend of this name; raises AuditError with those that there are."""
+        """Return the training backend of this name; raises AuditError with the available ones."""
         for candidate in self.trainers:
             if candidate.name == name:
                 return candidate
         names = [trainer.name for trainer in self.trainers]
         raise AuditError(
-            f"no backend that trains is named '{name}'; there are: {', '.join(names)}{did_you_mean(name, names)}"
+            f"no training backend is named '{name}'; available: {', '.join(names)}{did_you_mean(name, names)}"
         )
 
     def reporter(self, name: str) -> hookspecs.Reporter:
-        """Return the reporter of this format; raises AuditError with the formats there are."""
+        """Return the reporter of this format; raises AuditError with the available formats."""
         if not self.reporters:
             raise AuditError("no output format is installed; reinstall checkpoint-audit")
         if name not in self.reporters:
-            raise AuditError(f"no format is named '{name}'; there are: {', '.join(self.reporters)}")
+            raise AuditError(f"no format is named '{name}'; available: {', '.join(self.reporters)}")
         return self.reporters[name]
 
     def page(self, name: str) -> hookspecs.Page:
-        """Return what renders a page of this format; raises AuditError with the formats there are."""
+        """Return the renderer of this page format; raises AuditError with the available formats."""
         if name not in self.pages:
-            raise AuditError(f"no page is of format '{name}'; there are: {', '.join(self.pages) or 'none'}")
+            raise AuditError(f"no page format is named '{name}'; available: {', '.join(self.pages) or 'none'}")
         return self.pages[name]
 
     def verified(self, report: Report) -> None:
-        """Tell observers about every checkpoint of a finished report."""
+        """Notify observers of every checkpoint of a finished report."""
         for checkpoint in report.checkpoints:
             self.plugins.hook.audit_checkpoint_verified(report=report, checkpoint=checkpoint.name)
 
@@ -96,15 +96,15 @@ def load(extra: Iterable[Any] = ()) -> Registry:
     trainers = [trainer for found in manager.hook.audit_training_backends() for trainer in found]
     pages: dict[str, hookspecs.Page] = {}
     for brought in manager.hook.audit_pages():
-        _refuse_twins("page", [*pages, *brought])
+        _refuse_duplicates("page", [*pages, *brought])
         pages.update(brought)
     named: dict[str, hookspecs.Reporter] = {}
     for found in manager.hook.audit_reporters():
-        _refuse_twins("reporter", [*named, *found])
+        _refuse_duplicates("reporter", [*named, *found])
         named.update(found)
-    _refuse_twins("rule", [rule.id for rule in rules])
-    _refuse_twins("backend", [backend.name for backend in backends])
-    _refuse_twins("training backend", [trainer.name for trainer in trainers])
+    _refuse_duplicates("rule", [rule.id for rule in rules])
+    _refuse_duplicates("backend", [backend.name for backend in backends])
+    _refuse_duplicates("training backend", [trainer.name for trainer in trainers])
     return Registry(
         tuple(sorted(rules, key=lambda rule: rule.id)),
         tuple(sorted(backends, key=lambda backend: backend.name)),
@@ -161,9 +161,9 @@ def _group_of(path: str) -> set[tuple[str, str]]:
     return found
 
 
-def _refuse_twins(what: str, names: list[str]) -> None:
+def _refuse_duplicates(what: str, names: list[str]) -> None:
     seen: set[str] = set()
     for name in names:
         if name in seen:
-            raise PluginError(f"two plugins bring a {what} named '{name}'; uninstall one of them")
+            raise PluginError(f"two plugins provide a {what} named '{name}'; uninstall one of them")
         seen.add(name)

@@ -4,7 +4,7 @@ import argparse
 
 from audit.manager import load
 
-EXAMPLES = (("audit backends", "name and title of each, and whether it reads checkpoints, trains, or both"),)
+EXAMPLES = (("audit backends", "name and title of each backend, and whether it reads checkpoints, trains, or both"),)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

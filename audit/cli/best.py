@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-from audit.cli.options import configured
+from audit.cli.options import RUN, configured
 from audit.cli.parser import one_line, write
 from audit.manager import load
 from audit.text import plain
@@ -14,24 +14,28 @@ from audit.views.inspection import inspect
 
 EXAMPLES = (
     ("audit best current_model/", "by metric_for_best_model of the run, or by eval_loss"),
-    ("audit best current_model/ --metric eval_accuracy", "by another metric that was logged"),
-    ("audit best current_model/ --metric my_score --mode max", "by one whose name does not tell what is better"),
-    ("audit best current_model/ --format json", "with the value of every checkpoint"),
+    ("audit best current_model/ --metric eval_accuracy", "by another logged metric"),
+    ("audit best current_model/ --metric my_score --mode max", "by a metric whose name does not tell which is better"),
+    ("audit best current_model/ --format json", "with the value at every checkpoint, as JSON"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
+    parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument(
-        "--metric", metavar="NAME", help="as it is logged (default: metric_for_best_model or eval_loss)"
+        "--metric", metavar="NAME", help="name in the log (default: metric_for_best_model or eval_loss)"
     )
-    parser.add_argument("--mode", choices=("min", "max"), help="which is better (default: as the run or the name says)")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
+    parser.add_argument(
+        "--mode", choices=("min", "max"), help="whether lower or higher is better (default: from the run or the name)"
+    )
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print the path alone on stdout, what was assumed and passed over on stderr; 1 where no checkpoint has a value."""
+    """Print the path alone on stdout, what was assumed and skipped on stderr; 1 if no checkpoint has a value."""
     registry = load()
     found = inspect(arguments.run, configured(registry), registry=registry)
     choice = choose(found, arguments.metric, arguments.mode)
@@ -42,12 +46,12 @@ def call(arguments: argparse.Namespace) -> int:
         document["candidates"] = [item._asdict() for item in choice.candidates]
         write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n", None)
     elif path is not None:
-        sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may be of any bytes: they are given as they are
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
     for note in choice.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
     if best is None:
         print(
-            f"none: {one_line(arguments.run)}: no checkpoint here has a value of {one_line(choice.metric)}",
+            f"none: {one_line(arguments.run)}: no checkpoint has a value for {one_line(choice.metric)}",
             file=sys.stderr,
         )
         return 1

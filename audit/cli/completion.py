@@ -1,4 +1,4 @@
-"""The script behind ``audit --print-completion``: commands, options, and what may stand in their place."""
+"""The script behind ``audit --print-completion``: commands, options and their values."""
 
 import argparse
 from typing import Any

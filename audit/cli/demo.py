@@ -18,14 +18,16 @@ from audit.training.demo import BATCHES, STEPS, break_copies, train_batches
 from audit.training.events import Event, FileDuplicate, FileRejected, FileRetired
 
 EXAMPLES = (
-    ("audit demo", "a minute; needs the extra hf: pip install 'checkpoint-audit[hf]'"),
-    ("audit demo --keep demo/", "leave the runs in demo/, to try the other commands on"),
+    ("audit demo", "takes about a minute; needs pip install 'checkpoint-audit[hf]'"),
+    ("audit demo --keep demo/", "keep the runs in demo/ to try other commands on"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--keep", metavar="DIR", help="work in this new directory and leave everything there")
+    parser.add_argument(
+        "--keep", metavar="DIR", help="work in DIR, which must not exist yet, and keep everything there"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -63,9 +65,11 @@ def _demonstrate(scratch: str) -> int:
             breakage.report.verdict != SOUND and _another(breakage.decision.checkpoint, report.resume_from)
         )
     if failures:
-        print(f"{failures} step(s) of this demonstration did not end as they should; please report this.")
+        print(
+            f"{failures} step{'s' if failures != 1 else ''} of this demo did not end as expected; please report this."
+        )
         return 1
-    print("The sound run was called sound; every broken checkpoint was found and refused, a sound one handed out.")
+    print("The sound run was called sound; every broken checkpoint was found and refused, and a sound one handed out.")
     return 0
 
 

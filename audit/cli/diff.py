@@ -1,4 +1,4 @@
-"""``audit diff A B``: two checkpoints side by side; 0 the same, 1 different, 2 trouble, as diff(1) has it."""
+"""``audit diff A B``: two checkpoints side by side; 0 the same, 1 different, 2 trouble, as in diff(1)."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from audit.cli.options import CHECKPOINT_OR_RUN
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.manager import load
@@ -17,9 +18,9 @@ from audit.views.tensors import TensorChange
 EXAMPLES = (
     ("audit diff current_model/checkpoint-200 current_model/checkpoint-300", "what 100 steps changed, and by how much"),
     ("audit diff runs/a runs/b", "the newest checkpoints of two runs"),
-    ("audit diff current_model/checkpoint-300 backup/checkpoint-300 -q", "the exit code alone: is the copy the same?"),
+    ("audit diff current_model/checkpoint-300 backup/checkpoint-300 -q", "only the exit code: is the copy the same?"),
     ("audit diff runs/a runs/b --all", "every tensor, however many"),
-    ("audit diff runs/a runs/b --format json", "all of it, for programs"),
+    ("audit diff runs/a runs/b --format json", "everything, as JSON"),
 )
 SHOWN = 20
 """Tensors and values of a section that are shown; --all shows every one."""
@@ -30,15 +31,19 @@ LONG = 1000
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("a", metavar="A", help="a checkpoint-N directory, or a run: its newest one")
-    parser.add_argument("b", metavar="B", help="the other one, perhaps of another run")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
-    parser.add_argument("--all", action="store_true", help=f"show every difference, not the first {SHOWN} of a kind")
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing on stdout")
+    parser.add_argument("a", metavar="A", help=CHECKPOINT_OR_RUN)
+    parser.add_argument("b", metavar="B", help="the other checkpoint or run")
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
+    parser.add_argument(
+        "--all", action="store_true", help=f"show every difference, not only the first {SHOWN} of each kind"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing; only set the exit code")
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print what is different in B; 0 where every file is the same, 1 where not, 2 where something could not be read."""
+    """Print what differs in B; 0 if every file is the same, 1 if not, 2 if something could not be read."""
     backends = load().backends
     a, b = open_checkpoint(arguments.a, backends), open_checkpoint(arguments.b, backends)
     found = compare(a, b)._replace(a=path_of(arguments.a, a), b=path_of(arguments.b, b))
@@ -48,7 +53,7 @@ def call(arguments: argparse.Namespace) -> int:
     for trouble in found.troubles[:SHOWN]:
         print(f"audit diff: {one_line(trouble)}", file=sys.stderr)
     if len(found.troubles) > SHOWN:
-        print(f"audit diff: and {len(found.troubles) - SHOWN} more of the kind", file=sys.stderr)
+        print(f"audit diff: and {len(found.troubles) - SHOWN} more", file=sys.stderr)
     return 2 if found.troubles else int(not found.same)
 
 
@@ -88,7 +93,7 @@ def _console(found: Comparison, limit: int | None) -> str:
 
 
 def _change(a: Any, b: Any) -> tuple[str, str, str]:
-    """Old and new value in few characters, in more where those do not show the difference."""
+    """Old and new value, short unless that hides the difference."""
     one, two = brief(a), brief(b)
     return (one, "->", two) if one != two else (str(a)[:LONG], "->", str(b)[:LONG])
 
@@ -97,7 +102,7 @@ def _tensors(found: Comparison, limit: int | None) -> str:
     counts = [f"{sum(item.kind == kind for item in found.tensors)} {word}" for kind, word in KINDS]
     text = f"tensors: {', '.join(counts)}, {found.same_tensors} the same\n"
     if found.sharded:
-        text += "  weights that lie in pieces (FSDP, DeepSpeed) are compared as files alone\n"
+        text += "  sharded weights (FSDP, DeepSpeed) are compared only as files\n"
     rows = sorted(found.tensors, key=_by_size)[:limit]
     if not rows:
         return text
@@ -121,7 +126,7 @@ def _tensors(found: Comparison, limit: int | None) -> str:
 
 KINDS = (
     ("changed", "changed"),
-    ("dtype", "of another type"),
+    ("dtype", "of another dtype"),
     ("shape", "of another shape"),
     ("added", "added"),
     ("removed", "removed"),
@@ -129,7 +134,7 @@ KINDS = (
 
 
 def _by_size(item: TensorChange) -> tuple[Any, ...]:
-    """Those that are not there or of another shape first, then by how much they changed."""
+    """Missing ones and those of another shape first, then by how much they changed."""
     return item.max_abs is not None, -(item.relative_l2 or 0.0), item.name
 
 

@@ -9,7 +9,7 @@ from audit.manager import load
 from audit.rules import ANY
 
 EXAMPLES = (
-    ("audit explain files/missing-optimizer", "what the rule checks, why it matters, what to do, its thresholds"),
+    ("audit explain files/missing-optimizer", "what the rule checks, why it matters, what to do, and its thresholds"),
 )
 
 
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action=Registered,
         of=RULES,
         metavar="RULE",
-        help="id of the rule, as in a finding: files/missing-optimizer",
+        help="id of the rule as shown in a finding: files/missing-optimizer",
     )
 
 
@@ -38,9 +38,9 @@ def call(arguments: argparse.Namespace) -> int:
             "any rule that blocks this checkpoint or names the file" if cause == ANY else cause
             for cause in rule.explained_by
         ]
-        print(f"\nNot reported where the cause is already named by: {', '.join(causes)}")
+        print(f"\nNot reported if the cause is already named by: {', '.join(causes)}")
     if rule.options:
         print(f'\nThresholds, in [tool.audit.rules."{rule.id}"]:')
         for name, default in sorted(rule.options.items()):
-            print(f"  {name} = {json.dumps(default)}")  # as TOML has it
+            print(f"  {name} = {json.dumps(default)}")  # as in TOML
     return 0

@@ -2,7 +2,7 @@
 
 import argparse
 
-from audit.cli.options import configured
+from audit.cli.options import RUN_OR_CHECKPOINT, configured
 from audit.cli.parser import write
 from audit.errors import AuditError
 from audit.manager import load
@@ -11,23 +11,23 @@ from audit.views.inspection import inspect
 
 EXAMPLES = (
     ("audit export current_model/ -o run.json", "checkpoints and the whole log as JSON"),
-    ("audit export current_model/ --format csv -o log.csv", "the log, one row for each entry"),
-    ("audit export current_model/ --format csv --table checkpoints", "the checkpoints, one row each"),
+    ("audit export current_model/ --format csv -o log.csv", "the log, one row per entry"),
+    ("audit export current_model/ --format csv --table checkpoints", "the checkpoints, one row per checkpoint"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N")
-    parser.add_argument("--format", choices=("json", "csv"), default="json")
-    parser.add_argument("--table", choices=("log", "checkpoints"), help="what a CSV file holds (default: log)")
-    parser.add_argument("-o", "--output", metavar="FILE", help="write there instead of to stdout")
+    parser.add_argument("run", metavar="RUN", help=RUN_OR_CHECKPOINT)
+    parser.add_argument("--format", choices=("json", "csv"), default="json", help="output format (default: json)")
+    parser.add_argument("--table", choices=("log", "checkpoints"), help="contents of the CSV file (default: log)")
+    parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of stdout")
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Write what the files say."""
     if arguments.table and arguments.format != "csv":
-        raise AuditError("--table chooses what a CSV file holds; JSON holds both, so leave it out or add --format csv")
+        raise AuditError("--table applies to CSV only: JSON contains both tables; remove it, or add --format csv")
     registry = load()
     found = inspect(arguments.run, configured(registry), registry=registry)
     if arguments.format == "json":

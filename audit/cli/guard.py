@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.audit_dir import PINNED
-from audit.cli.options import add_shared, laid_over, options_of
+from audit.cli.options import RUN, add_shared, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
 from audit.judging.decision import Decision, Limits
@@ -17,28 +17,37 @@ from audit.manager import Registry, load
 from audit.reporters.json import document
 
 EXAMPLES = (
-    ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 where there is none"),
-    ("audit guard current_model/ --strict", "the newest checkpoint or none"),
-    ("audit guard current_model/ --max-rollback 500", "go back by 500 steps at most"),
-    ("audit guard current_model/ --config train.toml", "refuse also where the planned training does not fit it"),
-    ("audit guard current_model/ --format json", "the decision and the report it rests on, for programs"),
+    ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 if there is none"),
+    ("audit guard current_model/ --strict", "accept only the newest checkpoint"),
+    ("audit guard current_model/ --max-rollback 500", "go back at most 500 steps"),
+    (
+        "audit guard current_model/ --config train.toml",
+        "also refuse if the planned training does not fit the checkpoint",
+    ),
+    ("audit guard current_model/ --format json", "print the decision and the report behind it as JSON"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N; it may not exist yet")
-    parser.add_argument("--strict", action="store_true", help="the newest checkpoint or none")
-    parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
-    parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back by more than this")
-    parser.add_argument("--lineage", metavar="CHECKPOINT", help="with several histories: the one of this checkpoint")
-    parser.add_argument("--exact", action="store_true", help="only one from which training goes on bit for bit")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
-    add_shared(parser, "guard", quiet="no progress bar")
+    parser.add_argument("run", metavar="RUN", help=f"{RUN}; need not exist yet")
+    parser.add_argument("--strict", action="store_true", help="accept only the newest checkpoint")
+    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
+    parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back more than STEPS steps")
+    parser.add_argument(
+        "--lineage", metavar="CHECKPOINT", help="if the run has several histories, use that of CHECKPOINT"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="accept only a checkpoint from which training continues bit for bit"
+    )
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
+    add_shared(parser, "guard", quiet="show no progress bar")
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print the checkpoint's path alone on stdout, the reasons on stderr; 1 where nothing may be resumed from."""
+    """Print the checkpoint's path alone on stdout, the reasons on stderr; 1 if there is none."""
     registry = load()
     limits = Limits(arguments.strict, arguments.max_rollback, arguments.allow_fresh, arguments.lineage, arguments.exact)
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
@@ -60,7 +69,7 @@ def call(arguments: argparse.Namespace) -> int:
         write(json.dumps(_document(arguments.run, guarded), indent=2, allow_nan=False) + "\n", None)
     elif decision.checkpoint is not None:
         path = _path(arguments.run, decision.checkpoint)
-        sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may be of any bytes: they are given as they are
+        sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
     _explain(arguments.run, guarded, arguments.allow_fresh)
     return int(decision.refusal is not None)
 
@@ -74,7 +83,7 @@ def _trains(config: str | None) -> bool:
 
 
 class _Trains:
-    """A configuration of `audit train` says how to judge, and the next leg is judged, too."""
+    """A configuration of `audit train` given to the guard: it says how to judge, and the next leg is judged too."""
 
     def __init__(self, arguments: argparse.Namespace, registry: Registry) -> None:
         from audit.training.config import read_train_config
@@ -82,13 +91,15 @@ class _Trains:
         config, self._trainer = read_train_config(arguments.config, registry)
         self.told: list[str] = []
         if os.path.realpath(config.run) != os.path.realpath(arguments.run):
-            self.told.append(f"note: {arguments.config} trains {config.run}, not this run; it is judged as if it did")
+            self.told.append(
+                f"note: {arguments.config} trains {config.run}; this run is checked as if it were that one"
+            )
         self._registry = registry
         self.options = laid_over(config.verify, arguments, registry)
         self._config = config._replace(run=os.path.abspath(arguments.run), verify=self.options)
 
     def limits(self, asked: Limits) -> Limits:
-        """What the table [guard] says, where the command line does not say more."""
+        """Return the limits of the table [guard], made stricter by the command line."""
         table = self._config.guard
         return asked._replace(
             strict=asked.strict or table.strict,
@@ -97,7 +108,7 @@ class _Trains:
         )
 
     def veto(self, decision: Decision) -> str | None:
-        """Say what speaks against resuming from it as planned."""
+        """Return why the planned training may not resume from it, None if it may."""
         from audit.findings import Severity
         from audit.training.forecast import forecast_next_leg
 
@@ -118,15 +129,21 @@ def _explain(run: str, guarded: Guarded, allowed: bool) -> None:
     if decision.refusal is not None:
         _say(f"refused: {run}: {decision.refusal}")
     elif decision.fresh:
-        _say(f"start fresh: {'starting over was allowed' if allowed else 'nothing was trained here'}")
+        _say(f"start fresh: {'--allow-fresh was given' if allowed else 'nothing has been trained here'}")
 
 
 def notes(decision: Decision) -> Iterator[str]:
-    """What is to be known of what is handed out."""
+    """What the user should know about the checkpoint that is handed out."""
     if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
-        yield "handed out is the pin of that checkpoint: the files that were proven, held outside of the rotation"
+        yield f"using the pinned copy of {os.path.basename(decision.checkpoint)}"
     if decision.behind:
-        yield f"{decision.behind} steps that were reached before are given up"
+        yield rollback(decision)
+
+
+def rollback(decision: Decision) -> str:
+    """Return how far a resume goes back: ``rolls back 20 steps, 60 -> 40``."""
+    step = decision.step or 0
+    return f"rolls back {decision.behind} step{'s' if decision.behind != 1 else ''}, {step + decision.behind} -> {step}"
 
 
 def _say(text: str) -> None:

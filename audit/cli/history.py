@@ -1,4 +1,4 @@
-"""``audit history RUN``: the batches of a continuous training, as the ledger tells them."""
+"""``audit history RUN``: the batches of a continuous training, as the ledger records them."""
 
 import argparse
 import json
@@ -19,9 +19,9 @@ from audit.text import plain
 EXAMPLES = (
     (
         "audit history current_model/",
-        "each batch: steps, examples, loss, how often it was taken up; what was set aside",
+        "steps, examples, loss and number of legs of each batch, and the files set aside",
     ),
-    ("audit history current_model/ --format json", "the same for programs, with the losses"),
+    ("audit history current_model/ --format json", "the same as JSON, with the losses"),
 )
 LONGEST = 60
 """Characters of a file's name or a reason in the table."""
@@ -29,24 +29,26 @@ LONGEST = 60
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory that audit train trains in")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
+    parser.add_argument("run", metavar="RUN", help="output directory of audit train")
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print what the ledger says; nothing is judged and nothing written."""
+    """Print what the ledger records; nothing is judged or written."""
     root, _ = locate(arguments.run)
     records, _ = read_records(root, write=False)
     problem = records.unusable or records.edited
     if problem:
-        raise AuditError(f"the history cannot be told: {problem}")
+        raise AuditError(f"the history cannot be read: {problem}")
     found = records.batches
     if arguments.format == "json":
         write(json.dumps(plain(_document(root, found)), indent=2, allow_nan=False) + "\n", None)
     elif not (found.batches or found.aside or found.redo):
         known = os.path.lexists(os.path.join(root, LEDGER))
-        why = "its ledger tells of no batch" if known else "it has no ledger"
-        write(f"{one_line(arguments.run)}: no batch was trained here by audit train: {why}\n", None)
+        why = "its ledger records none" if known else "it has no ledger"
+        write(f"{one_line(arguments.run)}: audit train has trained no batch here: {why}\n", None)
     else:
         write("\n".join(part for part in (_trained(found), _again(found.redo), _aside(found.aside)) if part), None)
     return 0
@@ -65,13 +67,13 @@ def _document(run: str, found: Timeline) -> dict[str, Any]:
 def _trained(found: Timeline) -> str:
     if not found.batches:
         return ""
-    given_up = {leg.batch for leg in found.legs if leg.over}
+    rolled_back = {leg.batch for leg in found.legs if leg.over}
     heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED", "DURATION", "")
     rows = [
         (
             number,
             _short(item.file),
-            "given up" if item.digest in given_up else item.state,
+            "rolled back" if item.digest in rolled_back else item.state,
             _steps(item),
             item.examples,
             item.epochs,
@@ -83,11 +85,11 @@ def _trained(found: Timeline) -> str:
         )
         for number, item in enumerate(found.batches, 1)
     ]
-    return table(heads, rows) + _total(found.batches, given_up)
+    return table(heads, rows) + _total(found.batches, rolled_back)
 
 
-def _total(batches: Sequence[Batch], given_up: Container[str]) -> str:
-    done = [item for item in batches if item.state in (FINISHED, RETIRED) and item.digest not in given_up]
+def _total(batches: Sequence[Batch], rolled_back: Container[str]) -> str:
+    done = [item for item in batches if item.state in (FINISHED, RETIRED) and item.digest not in rolled_back]
     steps = max((item.step for item in batches), default=0)
     text = f"{len(batches)} batch{'es' if len(batches) != 1 else ''}, {len(done)} trained to the end, step {steps}"
     if done and all(item.examples is not None for item in done):
@@ -99,7 +101,7 @@ def _again(redo: Sequence[Batch]) -> str:
     if not redo:
         return ""
     rows = [(_short(item.file), f"was steps {item.first_step + 1}-{item.step}", item.legs) for item in redo]
-    return "given up when the run went back, to be trained again:\n" + table(("FILE", "STEPS", "LEGS"), rows)
+    return "rolled back, to be trained again:\n" + table(("FILE", "STEPS", "LEGS"), rows)
 
 
 def _aside(aside: Sequence[SetAside]) -> str:
@@ -109,11 +111,11 @@ def _aside(aside: Sequence[SetAside]) -> str:
         (_short(item.file), item.event, _time(item.time), _short(item.to or "-"), _short(item.reason, 3 * LONGEST))
         for item in aside
     ]
-    return "not trained:\n" + table(("FILE", "STATE", "WHEN", "LIES IN", "REASON"), rows)
+    return "not trained:\n" + table(("FILE", "STATE", "WHEN", "MOVED TO", "REASON"), rows)
 
 
 def _steps(batch: Batch) -> str:
-    """Steps that were done, counted from 1, and where the batch is to end."""
+    """Steps that were trained, counted from 1, and the last one of the batch."""
     done = f"{batch.first_step + 1}-{batch.step}" if batch.step > batch.first_step else "none"
     last = batch.last_step
     return done if last is None or last <= batch.step else f"{done} of {last}"

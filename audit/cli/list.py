@@ -3,7 +3,7 @@
 import argparse
 import json
 
-from audit.cli.options import configured
+from audit.cli.options import RUN, configured
 from audit.cli.parser import write
 from audit.cli.table import table
 from audit.manager import load
@@ -12,14 +12,16 @@ from audit.views.inspection import inspect
 
 EXAMPLES = (
     ("audit list current_model/", "step, loss, learning rate, size, date and state of each checkpoint, and the total"),
-    ("audit list current_model/ --format json", "the same for programs"),
+    ("audit list current_model/ --format json", "the same as JSON"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:

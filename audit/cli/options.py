@@ -19,6 +19,12 @@ PROVING = ("seal", "snapshot", "prune")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
+RUN = "output directory of a trainer, which holds checkpoint-N directories"
+RUN_OR_CHECKPOINT = f"{RUN}; or one checkpoint-N"
+CHECKPOINT_OR_RUN = "a checkpoint-N directory; or a run, for its newest one"
+"""Help of the positional arguments."""
+
+
 class Shared(NamedTuple):
     """An option: its flag, the ``commands`` that take it, and what ``add_argument`` is told beside that.
 

@@ -17,7 +17,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 class Formatter(argparse.HelpFormatter):
-    """argparse's, made for every argument that is added: its own way to the width imports shutil, 2 ms of a start-up."""
+    """argparse's, made for every argument that is added; its own way to the width imports shutil, 2 ms of a start-up."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         super().__init__(prog, **{"width": _columns() - 2, **options})
@@ -28,7 +28,7 @@ class ExamplesFormatter(argparse.RawDescriptionHelpFormatter, Formatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a usage error is one line, and options may stand anywhere among the names."""
+    """argparse, but a usage error is one line, and options may come anywhere among the names."""
 
     _mixing = False
 
@@ -36,9 +36,9 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"formatter_class": Formatter, **options})
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
-        """Take ``audit quarantine RUN --dry-run NAME``, too: argparse itself stops looking for names at the first option.
+        """Take ``audit quarantine RUN --dry-run NAME`` too: argparse stops looking for names at the first option.
 
-        What it has against that, ``parse_known_intermixed_args``, calls this method in turn, knows no subcommands, and
+        Its remedy, ``parse_known_intermixed_args``, calls this method in turn, does not support subcommands, and
         forgets what ``--`` means (CPython 3.11).
         """
         taking_all = {argparse.PARSER, argparse.REMAINDER}
@@ -61,9 +61,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
-    """Parse, import the one command that was asked for, run it; every error that we mean is one line and exit 2."""
+    """Parse, import the one command that was asked for, run it; every expected error is one line and exit code 2."""
     wanted = next((argument for argument in arguments if argument in commands), "")
-    asked = {wanted: commands[wanted]} if wanted and wanted == arguments[0] else commands  # others only to name them
+    asked = {wanted: commands[wanted]} if wanted and wanted == arguments[0] else commands  # the others only by name
     parser = build(asked, {wanted})
     parsed = parser.parse_args(list(arguments))
     if parsed.version:
@@ -82,7 +82,7 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         complain(parsed.command, error)
         return 2
     except MemoryError:
-        print(f"audit {parsed.command}: out of memory; audit fewer runs at once, or with --jobs 1", file=sys.stderr)
+        print(f"audit {parsed.command}: out of memory; audit fewer runs at once, or use --jobs 1", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -90,11 +90,11 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     except BrokenPipeError:  # the reader of a pipe went away: `audit rules | head`
         drop_stdout()
         return BROKEN_PIPE
-    except OSError as error:  # what the audit reads is handled where it is read; this is our own output
+    except OSError as error:  # reading has its own errors; this is our output
         drop_stdout()
         print(f"audit {parsed.command}: cannot write: {error.strerror or error}", file=sys.stderr)
         return 2
-    except Exception as error:  # our own fault; still one line, the traceback on request
+    except Exception as error:  # a bug of ours: one line, the traceback on request
         if os.environ.get("AUDIT_TRACEBACK"):
             raise
         name = f"{type(error).__name__}: {error}"
@@ -115,15 +115,15 @@ def _check_directory() -> None:
 
 
 def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
-    """Return the parser of all commands, in which the ``wanted`` ones alone know their arguments.
+    """Return the parser of all commands, of which only the ``wanted`` ones have their arguments.
 
     A command's module is imported for its arguments, and only one of them is called.
     """
     parser = Parser(
         prog="audit",
-        description="Know whether a training run's checkpoints can be trusted.",
-        epilog="Exit codes: 0 nothing found, 1 violations, 2 the audit could not be done. "
-        "Each command has examples: audit COMMAND --help.",
+        description="Check whether the checkpoints of a training run can be trusted.",
+        epilog="Exit codes: 0 success, 1 violations or refused, 2 the audit could not be done. "
+        "For examples of a command: audit COMMAND --help.",
     )
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     parser.add_argument("--print-completion", choices=SHELLS, help="print a script that completes commands and options")
@@ -140,7 +140,7 @@ def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
 
 
 def _columns() -> int:
-    """The width of the terminal as ``shutil.get_terminal_size`` has it."""
+    """The width of the terminal, as ``shutil.get_terminal_size`` finds it."""
     named = os.environ.get("COLUMNS", "")
     if named.isascii() and named.isdigit() and int(named) > 0:
         return int(named)
@@ -151,7 +151,7 @@ def _columns() -> int:
 
 
 def _examples(examples: Sequence[tuple[str, str]]) -> str | None:
-    """The end of a command's help: its ``EXAMPLES``, each a line for the shell and what it does."""
+    """The end of a command's help: its ``EXAMPLES``, each a command line and what it does."""
     if not examples:
         return None
     return "examples:\n" + "".join(f"  {line}\n      {meaning}\n" for line, meaning in examples)
@@ -172,12 +172,12 @@ def _version(_: argparse.Namespace) -> int:
 
 
 def complain(command: str, error: AuditError) -> None:
-    """Say in one line on stderr why something could not be done."""
+    """Print in one line on stderr why something could not be done."""
     print(f"audit {command}: {one_line(str(error))}", file=sys.stderr)
 
 
 def drop_stdout() -> None:
-    """Send what is still to be written nowhere: Python would complain about it once more when it exits."""
+    """Discard what is still to be written: Python would report the error again when it exits."""
     if sys.stdout is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -203,10 +203,10 @@ def use_color(stream: object) -> bool:
 
 
 def write(text: str, output: str | None) -> None:
-    """Print, or write to ``--output FILE``. Raises AuditError where the file cannot be written."""
+    """Print, or write to ``--output FILE``. Raises AuditError if the file cannot be written."""
     if output is None:
         if sys.stdout is None:
-            raise AuditError("there is no standard output to write to; name a file with --output")
+            raise AuditError("standard output is closed; name a file with --output")
         try:
             sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
             sys.stdout.flush()
@@ -217,7 +217,9 @@ def write(text: str, output: str | None) -> None:
             raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
     if any(is_checkpoint(part) for part in os.path.realpath(output).split(os.sep)[:-1]):
-        raise AuditError(f"--output {output}: lies in a checkpoint, where nothing is written; name another place")
+        raise AuditError(
+            f"--output {output}: is inside a checkpoint, and nothing is written there; choose another place"
+        )
     try:
         with open(output, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.cli.guard import rollback
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.facts.space import Space
@@ -16,31 +17,42 @@ from audit.training.config import read_train_config
 from audit.training.forecast import Forecast, PlannedLeg, forecast
 
 EXAMPLES = (
-    ("audit plan train.toml", "steps, checkpoints and disk space of what waits; exit code 1 where it would not work"),
-    ("audit plan train.toml --processes 8", "as torchrun --nproc-per-node 8 -m audit train would train it"),
-    ("audit plan train.toml --decay", "with the end of the schedule at the end of these files"),
-    ("audit plan train.toml --format json", "for programs"),
+    (
+        "audit plan train.toml",
+        "steps, checkpoints and disk space for the waiting files; exit code 1 if it would not work",
+    ),
+    ("audit plan train.toml --processes 8", "plan for torchrun --nproc-per-node 8 -m audit train"),
+    ("audit plan train.toml --decay", "plan with the learning-rate schedule ending with these files"),
+    ("audit plan train.toml --format json", "print the plan as JSON"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG", help="TOML file of audit train")
+    parser.add_argument("config", metavar="CONFIG", help="TOML file, as for audit train")
     parser.add_argument(
         "--processes",
         type=_count,
         metavar="N",
-        help="how many train together (default: WORLD_SIZE, as last time, or 1)",
+        help="number of training processes (default: WORLD_SIZE, the number of the last training, or 1)",
     )
-    parser.add_argument("--decay", action="store_true", help="the waiting files are the last ones, as with audit train")
-    parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
-    parser.add_argument("--skip-lost", action="store_true", help="after a step back: go on without files that are gone")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
-    parser.add_argument("-q", "--quiet", action="count", default=0, help="only what speaks against it")
+    parser.add_argument(
+        "--decay",
+        action="store_true",
+        help="the waiting files are the last ones: end the learning-rate schedule with them",
+    )
+    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
+    parser.add_argument(
+        "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
+    )
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="print only problems")
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print the plan; 0 it would work, 1 it would not. Nothing is recorded and nothing trained."""
+    """Print the plan; 0 if it would work, 1 if not. Nothing is recorded or trained."""
     registry = load()
     config, trainer = read_train_config(arguments.config, registry)
     world = os.environ.get("WORLD_SIZE", "")
@@ -198,7 +210,7 @@ def _what(forecast: Forecast) -> Iterator[str]:
         yield one_line(f"    {item.checkpoint} cannot be resumed from: {item.reason}")
     if forecast.refusal is None or forecast.legs:
         begins = "starts fresh" if forecast.checkpoint is None else f"resumes from {forecast.checkpoint}"
-        behind = f", {forecast.decision.behind} steps behind what was reached" if forecast.decision.behind else ""
+        behind = f", {rollback(forecast.decision)}" if forecast.decision.behind else ""
         yield one_line(f"{begins}{behind}{_middle(forecast)}")
     if forecast.legs:
         yield ""
@@ -207,7 +219,7 @@ def _what(forecast: Forecast) -> Iterator[str]:
         yield from _schedule(forecast)
         yield from _space(forecast)
     elif forecast.refusal is None:
-        yield f"no file waits in {config.data.inbox}"
+        yield f"no file is waiting in {config.data.inbox}"
 
 
 def _team(forecast: Forecast) -> str:
@@ -241,7 +253,7 @@ def _table(forecast: Forecast) -> Iterator[str]:
     totals = _totals(forecast)
     if len(rows) > 1:
         rows.append(
-            ("in all", None, None, totals["examples"], None, totals["steps"], "", _or_dash(totals["checkpoints"]))
+            ("total", None, None, totals["examples"], None, totals["steps"], "", _or_dash(totals["checkpoints"]))
         )
     heads = ("file", "rows", "epochs", "examples", "steps/epoch", "steps", "from..to", "checkpoints")
     yield from table(heads, rows).splitlines()
@@ -275,15 +287,15 @@ def _schedule(forecast: Forecast) -> Iterator[str]:
 def _space(forecast: Forecast) -> Iterator[str]:
     space = forecast.plan.optional("space")
     if space is None:
-        yield "disk: not known, for want of the size of a checkpoint or of their number"
+        yield "disk: unknown, as the size or the number of checkpoints is not known"
         return
-    kept = f"save_total_limit {space.limit}" if space.limit else "all are kept"
+    kept = f"save_total_limit {space.limit}" if space.limit else "all kept"
     yield (
-        f"disk: {human_bytes(space.need.bytes)} at the worst moment ({kept}; one has {human_bytes(space.one.bytes)}, {space.source}), "
+        f"disk: {human_bytes(space.need.bytes)} at peak ({kept}; one checkpoint is {human_bytes(space.one.bytes)}, {space.source}), "
         f"{human_bytes(space.free.bytes)} free"
     )
     if space.free.inodes is not None:
-        yield f"files: {space.need.inodes} at the worst moment, room for {space.free.inodes}"
+        yield f"files: {space.need.inodes} at peak, {space.free.inodes} free"
 
 
 def _folded(findings: tuple[Finding, ...]) -> Iterator[tuple[Finding, int]]:

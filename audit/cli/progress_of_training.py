@@ -1,4 +1,4 @@
-"""What ``audit train`` shows: lines, one bar per batch on a terminal, or one JSON object a line."""
+"""What ``audit train`` shows: lines, one bar per batch on a terminal, or one JSON object per line."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from audit.training.events import (
 )
 
 NARROW = 80
-"""Columns: a terminal of less has no room for the time that remains."""
+"""Columns: a narrower terminal has no room for the remaining time."""
 
 
 def json_line(event: Event) -> str:
@@ -76,13 +76,13 @@ def _text(event: Event) -> str | None:
 
 
 def _short(path: str) -> str:
-    """A path in the current directory, from there on."""
+    """A path below the current directory, relative to it."""
     here = os.getcwd()
     return os.path.relpath(path, here) if path.startswith(here.rstrip(os.sep) + os.sep) else path
 
 
 class Lines:
-    """One JSON object a line on stdout, with the time in UTC."""
+    """One JSON object per line on stdout, with the time in UTC."""
 
     def __init__(self) -> None:
         self._out = _Out()
@@ -190,7 +190,7 @@ class Screen:
 
 
 class _Out:
-    """Lines on stdout. Where nobody reads them any more, or the disk they go to is full, training goes on without."""
+    """Lines on stdout. If nobody reads them any more, or the disk they go to is full, training continues without."""
 
     def line(self, text: str) -> None:
         if sys.stdout is None:
@@ -212,11 +212,11 @@ def _checkpoint(
         case CheckpointQuarantined():
             return f"{event.checkpoint}: moved to .audit/quarantine/{event.to}: {event.reason}"
         case CheckpointPutBack():
-            return f"{event.checkpoint}: put back from its pin, .audit/pinned/"
+            return f"{event.checkpoint}: restored from its pin in .audit/pinned/"
         case CheckpointTorn():
-            return f"{event.checkpoint}: was not written to its end by the last call; removed"
+            return f"{event.checkpoint}: incomplete, as the last call was interrupted while saving it; removed"
         case CheckpointRotated():
-            return f"{event.checkpoint}: deleted, as save_total_limit says; the last call was cut off before"
+            return f"{event.checkpoint}: deleted, as save_total_limit requires; the last call was interrupted before it did"
     assert_never(event)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from audit.cli.options import add_shared, options_of
+from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
@@ -12,29 +12,29 @@ from audit.retention.prune import Pruned, prune
 from audit.text import human_bytes
 
 EXAMPLES = (
-    ("audit prune current_model/ --keep 3 --dry-run", "what would go, what stays and why"),
+    ("audit prune current_model/ --keep 3 --dry-run", "show what would be removed, what would be kept and why"),
     ("audit prune current_model/ --keep 3", "keep the three newest proven checkpoints, and the recorded best"),
-    ("audit prune current_model/ --keep 3 --keep-best", "also the best by the logged metric"),
+    ("audit prune current_model/ --keep 3 --keep-best", "also keep the best by the logged metric"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
+    parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument(
-        "--keep", type=_count, required=True, metavar="N", help="how many of the newest proven checkpoints stay"
+        "--keep", type=_count, required=True, metavar="N", help="number of newest proven checkpoints to keep"
     )
     parser.add_argument(
         "--keep-best",
         action="store_true",
-        help="keep the best by the logged metric, too; what the trainer recorded as best stays in any case",
+        help="also keep the best by the logged metric; the best that the trainer recorded is always kept",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would be removed, and remove nothing")
+    parser.add_argument("--dry-run", action="store_true", help="show what would be removed without removing it")
     add_shared(parser, "prune", quiet="print nothing but errors")
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Remove, and say what went and what stays; 1 where it was refused, and then nothing was removed."""
+    """Remove, and print what was removed and kept; 1 if it was refused, and then nothing was removed."""
     registry = load()
     options = options_of(arguments, registry)
     try:
@@ -61,7 +61,7 @@ def call(arguments: argparse.Namespace) -> int:
 def _text(found: Pruned, dry_run: bool) -> str:
     text = ""
     if found.cleared:
-        text += f"cleared  {found.cleared} that an interrupted call had left in .audit/trash\n"
+        text += f"cleared  .audit/trash: {found.cleared} left by an interrupted call\n"
     for item in found.removed:
         broken = "" if item.proven else ", not proven"
         verb = "would remove" if dry_run else "removed"
@@ -74,5 +74,7 @@ def _text(found: Pruned, dry_run: bool) -> str:
 def _count(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on: the last proven checkpoint always stays")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of at least 1: the last proven checkpoint is always kept"
+        )
     return number

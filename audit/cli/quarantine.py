@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
-from audit.cli.options import add_shared, options_of
+from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
@@ -17,27 +17,31 @@ from audit.options import Options
 from audit.retention.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
 
 EXAMPLES = (
-    ("audit quarantine current_model/ --dry-run", "which checkpoints are broken and would be moved"),
+    ("audit quarantine current_model/ --dry-run", "show which checkpoints are broken and would be moved"),
     ("audit quarantine current_model/", "move them to current_model/.audit/quarantine/"),
-    ("audit quarantine current_model/ --list", "what lies there"),
+    ("audit quarantine current_model/ --list", "list what is in quarantine"),
     ("audit quarantine current_model/ --restore checkpoint-300", "move one back"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N")
-    parser.add_argument("checkpoints", nargs="*", metavar="CHECKPOINT", help="names (default: every broken one)")
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument(
+        "checkpoints", nargs="*", metavar="CHECKPOINT", help="names of checkpoints (default: every broken one)"
+    )
     what = parser.add_mutually_exclusive_group()
-    what.add_argument("--restore", action="store_true", help="move back what was moved: these names, or all of it")
-    what.add_argument("--list", action="store_true", help="what lies in quarantine, since when and why")
-    parser.add_argument("--force", action="store_true", help="also a sound one that is named, also the last one")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be moved, and move nothing")
-    add_shared(parser, "quarantine", quiet="no progress bar")
+    what.add_argument("--restore", action="store_true", help="move checkpoints back: those named, or all")
+    what.add_argument("--list", action="store_true", help="list what is in quarantine, since when and why")
+    parser.add_argument(
+        "--force", action="store_true", help="also move the named checkpoints that are sound, and the last one"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would be moved without moving it")
+    add_shared(parser, "quarantine", quiet="show no progress bar")
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Move, and say what was moved where; 1 where something was refused, and then nothing is moved."""
+    """Move, and print what was moved where; 1 if something was refused, and then nothing is moved."""
     root, only = locate(arguments.run)
     if only:
         raise AuditError(f"{arguments.run}: is one checkpoint; give the run, then the checkpoint's name")

@@ -40,7 +40,7 @@ def _listed(action: Registered) -> str:
     try:
         names = names_of(action.of)
     except AuditError:
-        return "a name that a plugin brings"  # the command itself says which plugin cannot be loaded
+        return "a name that a plugin provides"  # the command itself says which plugin cannot be loaded
     return ", ".join(f"{name} (default)" if name == action.default else name for name in names)
 
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from audit.cli.options import add_shared, options_of
+from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.cli.registered import PAGES, Registered
@@ -18,18 +18,16 @@ from audit.text import human_bytes
 from audit.views.curves import curves_of
 
 EXAMPLES = (
-    ("audit report current_model/ -o report.html", "curves and findings of a run, in one file"),
-    ("audit report runs/a runs/b -o both.html", "side by side, on the same scales"),
-    ("audit report current_model/ -o - | ssh host 'cat > report.html'", "somewhere else"),
+    ("audit report current_model/ -o report.html", "write the curves and findings of a run to one file"),
+    ("audit report runs/a runs/b -o both.html", "show two runs side by side, on the same scales"),
+    ("audit report current_model/ -o - | ssh host 'cat > report.html'", "write the page to another machine"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N; several stand side by side"
-    )
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="where the page goes; - is stdout")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN}; several are shown side by side")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="write the page to FILE; - is stdout")
     parser.add_argument(
         "--format", action=Registered, of=PAGES, default="html", metavar="FORMAT", help="page format: {names}"
     )
@@ -37,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Write the page; 0 whatever it says, 2 where a run could not be audited or a rule crashed."""
+    """Write the page; 0 whatever it says, 2 if a run could not be audited or a rule crashed."""
     registry = load()
     render = registry.page(arguments.format)
     options = options_of(arguments, registry)
@@ -65,7 +63,7 @@ def call(arguments: argparse.Namespace) -> int:
 
 
 def _timeline(path: str) -> Timeline:
-    """The batches that the run's ledger tells of; a ledger that cannot be read has its finding already."""
+    """The batches in the run's ledger; one that cannot be read has its finding already."""
     try:
         ledger = open_ledger(locate(path)[0], write=False)
         if ledger is None:

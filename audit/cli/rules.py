@@ -13,15 +13,19 @@ from audit.text import plain
 
 EXAMPLES = (
     ("audit rules", "id, severity, whether a finding blocks resuming, and what is wrong"),
-    ("audit rules optimizer", "those of one family"),
-    ("audit rules --format json", "with documentation, remedy and thresholds, for programs"),
+    ("audit rules optimizer", "the rules of one family"),
+    ("audit rules --format json", "with documentation, remedy and thresholds, as JSON"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("family", action=Registered, of=FAMILIES, nargs="?", metavar="FAMILY", help="only this family")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
+    parser.add_argument(
+        "family", action=Registered, of=FAMILIES, nargs="?", metavar="FAMILY", help="list only the rules of this family"
+    )
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -30,7 +34,7 @@ def call(arguments: argparse.Namespace) -> int:
     rules = [rule for rule in known if arguments.family in (None, rule.family)]
     if not rules:
         families = ", ".join(sorted({rule.family for rule in known}))
-        raise AuditError(f"no family is named '{arguments.family}'; there are: {families}")
+        raise AuditError(f"no family is named '{arguments.family}'; available: {families}")
     if arguments.format == "json":
         write(json.dumps([_document(rule) for rule in rules], indent=2, allow_nan=False) + "\n", None)
         return 0

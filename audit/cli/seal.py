@@ -1,11 +1,11 @@
-"""``audit seal RUN``: take digests now, write them as files that stock tools check, and sign them."""
+"""``audit seal RUN``: take digests, write them as files that standard tools check, and sign them."""
 
 import argparse
 import os
 
 from audit.api import verify
 from audit.backend.names import is_checkpoint, order
-from audit.cli.options import add_shared, options_of
+from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
@@ -18,28 +18,28 @@ from audit.manager import load
 TOOLS = {"blake3": "b3sum", "sha256": "sha256sum"}
 
 EXAMPLES = (
-    ("audit seal current_model/", "verify, and write digests of what is sound for b3sum --check"),
-    ("audit seal current_model/checkpoint-300 --algorithm sha256", "one checkpoint, for sha256sum --check"),
-    ("audit seal current_model/ --sign-key private.pem", "and sign it"),
+    ("audit seal current_model/", "verify, then write digests of the sound checkpoints for b3sum --check"),
+    ("audit seal current_model/checkpoint-300 --algorithm sha256", "seal one checkpoint, for sha256sum --check"),
+    ("audit seal current_model/ --sign-key private.pem", "also sign the digests"),
     (
         "audit seal current_model/ --verify-key public.pem",
-        "check the signatures; nothing in the run is trusted but the key",
+        "verify the signatures, trusting nothing but the key",
     ),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N")
+    parser.add_argument("run", metavar="RUN", help=RUN_OR_CHECKPOINT)
     parser.add_argument(
         "--algorithm",
         choices=tuple(TOOLS),
-        help="of the checksum file and the signature (default: blake3; with --sign-key sha256, "
-        "the one that the command model_signing verifies)",
+        help="digest of the checksum file and the signature (default: blake3; with --sign-key sha256, "
+        "which the command model_signing can verify)",
     )
     keys = parser.add_mutually_exclusive_group()
-    keys.add_argument("--sign-key", metavar="PEM", help="also sign, with this elliptic-curve private key")
-    keys.add_argument("--verify-key", metavar="PEM", help="only check the signatures, with this public key")
+    keys.add_argument("--sign-key", metavar="PEM", help="also sign with this elliptic-curve private key")
+    keys.add_argument("--verify-key", metavar="PEM", help="only verify the signatures with this public key")
     add_shared(parser, "seal", quiet="print nothing but errors")
 
 
@@ -56,7 +56,7 @@ def call(arguments: argparse.Namespace) -> int:
     registry = load()
     options = proving(options_of(arguments, registry))._replace(ledger=True)
     if signer:
-        options = options._replace(cache=False)  # what is signed has been read now; the ledger's word is not enough
+        options = options._replace(cache=False)  # what is signed must have been read now, not remembered by the ledger
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         report = verify(arguments.run, options, registry=registry, progress=progress.advance)
     if not report.checkpoints:
@@ -84,7 +84,7 @@ def call(arguments: argparse.Namespace) -> int:
 
 
 def _check(path: str, public_key: str) -> int:
-    """Check the signature of every checkpoint, by rereading all of it; 1 where one does not hold or is not there."""
+    """Check the signature of every checkpoint against all its bytes; 1 if one is invalid or missing."""
     from audit.ledger.signatures import Verifier
 
     verifier = Verifier(public_key)
@@ -99,5 +99,5 @@ def _check(path: str, public_key: str) -> int:
     for name in names:
         problem = verifier.problem(run, name)
         failed += problem is not None
-        write(f"not proven  {name}: {problem}\n" if problem else f"holds       {name}\n", None)
+        write(f"not proven  {name}: {problem}\n" if problem else f"valid       {name}\n", None)
     return int(failed > 0)

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from audit.cli.options import configured
+from audit.cli.options import CHECKPOINT_OR_RUN, configured
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.manager import load
@@ -17,7 +17,7 @@ from audit.views.summary import details, path_of
 EXAMPLES = (
     ("audit show current_model/checkpoint-300", "step, losses, learning rate, optimizer, adapter and files"),
     ("audit show current_model/", "the newest checkpoint of a run"),
-    ("audit show current_model/checkpoint-300 --format json", "all of it, for programs"),
+    ("audit show current_model/checkpoint-300 --format json", "everything, as JSON"),
 )
 FILES = 20
 """Files that are shown, the largest: what is said of a checkpoint fits on one screen."""
@@ -27,8 +27,10 @@ GLUE = "\N{NO-BREAK SPACE}"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="a checkpoint-N directory, or a run: its newest one")
-    parser.add_argument("--format", choices=("console", "json"), default="console")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT_OR_RUN)
+    parser.add_argument(
+        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -15,23 +15,34 @@ from audit.training.loop import GRACE_SECONDS, TrainOptions, train
 from audit.training.run_state import TrainRefused
 
 EXAMPLES = (
-    ("audit train train.toml", "train what waits in the inbox, then end"),
-    ("audit train train.toml --watch", "go on as a daemon"),
-    ("audit train train.toml --decay", "these are the last files: let the rate fall (warmup_stable_decay)"),
+    ("audit train train.toml", "train the files in the inbox, then exit"),
+    ("audit train train.toml --watch", "keep running as a daemon"),
+    ("audit train train.toml --decay", "the files are the last ones: decay the learning rate (warmup_stable_decay)"),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("config", metavar="CONFIG", help="TOML file: run, data, model, arguments")
-    parser.add_argument("--watch", action="store_true", help="go on as a daemon: train each file that is dropped")
-    parser.add_argument("--decay", action="store_true", help="the waiting files are the last ones: end the schedule")
-    parser.add_argument("--allow-fresh", action="store_true", help="if nothing is resumable, start over at step 0")
-    parser.add_argument("--skip-lost", action="store_true", help="after a step back: go on without files that are gone")
-    parser.add_argument("--log-format", choices=("console", "json"), default="console", help="json: one object a line")
-    parser.add_argument("-q", "--quiet", action="count", default=0, help="only what went wrong")
+    parser.add_argument("config", metavar="CONFIG", help="TOML file that describes run, data, model and arguments")
+    parser.add_argument("--watch", action="store_true", help="keep running as a daemon and train each new file")
     parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="what the training prints, instead of a progress bar"
+        "--decay",
+        action="store_true",
+        help="the waiting files are the last ones: end the learning-rate schedule with them",
+    )
+    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
+    parser.add_argument(
+        "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("console", "json"),
+        default="console",
+        help="json: one object per line (default: console)",
+    )
+    parser.add_argument("-q", "--quiet", action="count", default=0, help="print only what went wrong")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="show what the training prints instead of a progress bar"
     )
 
 

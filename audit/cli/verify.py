@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from audit.api import verify
-from audit.cli.options import add_shared, options_of
+from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
 from audit.cli.parser import complain, use_color, write
 from audit.cli.progress import Progress
 from audit.cli.registered import FORMATS, Registered
@@ -16,26 +16,24 @@ from audit.report import Report
 EXAMPLES = (
     (
         "audit verify current_model/",
-        "judge a run by every rule, reading every byte; exit code 1 where something is wrong",
+        "apply every rule and read every byte; exit code 1 if something is wrong",
     ),
-    ("audit verify current_model/checkpoint-300", "one checkpoint, with the others as its neighbours"),
-    ("audit verify runs/a runs/b --depth quick", "several runs, by their structure alone"),
+    ("audit verify current_model/checkpoint-300", "check one checkpoint, with its neighbours as context"),
+    ("audit verify runs/a runs/b --depth quick", "check several runs without reading the weights"),
     (
         "audit verify current_model/ --format json --output report.json",
-        "for programs; docs/ci.md has the other formats",
+        "write the report as JSON; docs/ci.md has formats for CI",
     ),
     (
         "audit verify current_model/ --ignore security/secret --fail-on warning",
-        "without one rule, and warnings fail, too",
+        "skip one rule, and fail on warnings too",
     ),
 )
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "runs", nargs="+", metavar="RUN", help="output directory with checkpoint-N, or one checkpoint-N"
-    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=RUN_OR_CHECKPOINT)
     parser.add_argument(
         "--format", action=Registered, of=FORMATS, default="console", metavar="FORMAT", help="report format: {names}"
     )
@@ -47,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Verify every run; 2 if one could not be audited or a rule crashed, 1 for violations, else 0.
 
-    A run that cannot be audited does not keep back the reports of the others.
+    A run that cannot be audited does not withhold the reports of the others.
     """
     registry = load()
     reporter = registry.reporter(arguments.format)

@@ -1,11 +1,11 @@
 """Annotations of GitHub Actions: workflow commands that the runner reads from a step's output.
 
 Source: docs.github.com, "Workflow commands for GitHub Actions"; what must be escaped is in ``command.ts`` of
-@actions/core, and how it is read back in ``ActionCommand.cs`` of actions/runner. Every line is a command of ours, and
-what comes from the run stands in it escaped: a line of its own, or ``::`` at its start, would be obeyed by the runner.
+@actions/core, and how it is read back in ``ActionCommand.cs`` of actions/runner. Every line is a command of ours;
+what comes from the run is escaped in it, as the runner would execute a line of its own that begins with ``::``.
 
-The summary of a job is a file (``GITHUB_STEP_SUMMARY``) and not output, so it is no business of a reporter; docs/ci.md
-has the line that appends a report to it.
+The summary of a job is a file (``GITHUB_STEP_SUMMARY``), not output, so no reporter writes it; docs/ci.md has the line
+that appends a report to it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ VERDICTS = {BROKEN: "error", SUSPECT: "warning", SOUND: "notice"}
 
 
 def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
-    """Return one line for the verdict on each run, then one for each finding. Quiet: the verdicts alone.
+    """Return one line for the verdict on each run, then one for each finding. Quiet: only the verdicts.
 
     GitHub shows ten errors, ten warnings and ten notices of a step; the verdict comes first so that it is among them.
     """
@@ -56,7 +56,7 @@ def _finding(report: Report, finding: Finding) -> str:
 
 
 def _command(name: str, *lines: str, **properties: str) -> str:
-    """Return ``::name key=value::text``; the lines of the text are ours, and reach the annotation as lines."""
+    """Return ``::name key=value::text``; the lines of the text reach the annotation as lines."""
     pairs = ",".join(f"{key}={_property(value)}" for key, value in properties.items())
     text = _data("\n".join(printable(line) for line in lines if line))
     return f"::{name}{' ' if pairs else ''}{pairs}::{text}"

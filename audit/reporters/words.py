@@ -1,4 +1,4 @@
-"""What several formats say in the same words, and how the audited run is kept from saying more than that."""
+"""What several formats say in the same words, and how text from the audited run is made harmless."""
 
 import os
 
@@ -10,11 +10,11 @@ WORDS = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INF
 
 
 def printable(text: str) -> str:
-    r"""Return text in which every character can be seen, and that no log obeys: names come from the audited run.
+    r"""Return text with every character visible and nothing that a log executes: names come from the audited run.
 
-    Line ends, escape sequences, marks that turn the direction of writing and bytes that are no UTF-8 become ``\n``,
-    ``\x1b``, ``\u202e``, ``\udcff``. The runner of GitHub Actions takes ``##[command]`` for an order wherever it stands
-    in a line (actions/runner, ``ActionCommand.TryParse``), that of Azure Pipelines ``##vso[command]`` too: the bracket
+    Line ends, escape sequences, marks that change the direction of writing, and bytes that are not UTF-8 become ``\n``,
+    ``\x1b``, ``\u202e``, ``\udcff``. The runner of GitHub Actions takes ``##[command]`` anywhere in a line
+    for a command (actions/runner, ``ActionCommand.TryParse``), that of Azure Pipelines ``##vso[command]`` too: the bracket
     becomes ``\x5b``.
     """
     seen = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -30,12 +30,12 @@ def counted(report: Report) -> str:
 
 
 def place(finding: Finding) -> str:
-    """Return where a finding lies: ``checkpoint-300/optimizer.pt``, or ``the run``."""
+    """Return where a finding is: ``checkpoint-300/optimizer.pt``, or ``the run``."""
     return "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run"
 
 
 def difference(finding: Finding) -> str:
-    """Return ``expected 3, found nothing``, or an empty string where a finding compares nothing."""
+    """Return ``expected 3, found nothing``, or an empty string if a finding compares nothing."""
     if finding.expected is None and finding.actual is None:
         return ""
     return f"expected {_show(finding.expected)}, found {_show(finding.actual)}"
@@ -46,23 +46,23 @@ def _show(value: object) -> str:
 
 
 def resume_line(report: Report) -> str:
-    """Return the sentence on what may be resumed from."""
+    """Return the sentence on what to resume from."""
     if not report.checkpoints:
-        return "Nothing was trained here yet."
+        return "Nothing has been trained here yet."
     if report.resume_from:
         return f"Resume from {report.resume_from}."
-    return "No checkpoint here can be resumed from."
+    return "No checkpoint can be resumed from."
 
 
 def why(item: Unaudited) -> str:
-    """Return why a run could not be audited, with its name, which most reasons begin with."""
+    """Return why a run could not be audited, beginning with its path."""
     return item.reason if item.reason.startswith(item.path) else f"{item.path}: {item.reason}"
 
 
 def path_from_here(path: str) -> str:
-    """Return the path as it is seen from the current directory; absolute where it leads out of it.
+    """Return the path as it is seen from the current directory; absolute if it leads out of it.
 
-    That is how services name files: by their path in the checkout, in which the audit runs. Links are not followed, a
+    Services name files so: by their path in the checkout in which the audit runs. Links are not followed: a
     checkout may be reached through one.
     """
     relative = os.path.relpath(path)
@@ -72,8 +72,8 @@ def path_from_here(path: str) -> str:
 def location(report: Report, finding: Finding) -> tuple[str, bool]:
     """Return the path of what a finding is about, from the current directory, and whether it is a directory.
 
-    The name of a file may come from another file of the run: where it leads out of the checkpoint, the checkpoint is
-    named instead, so that no alert points at a file of somebody else.
+    The name of a file may come from another file of the run: if it leads out of the checkpoint, the checkpoint is
+    named instead, so that no alert points at a file outside the run.
     """
     home = os.path.normpath(os.path.join(report.path, finding.checkpoint or ""))
     path = os.path.normpath(os.path.join(home, finding.file or ""))

@@ -76,9 +76,9 @@ def _verdict(here: str, run: RunCurves) -> Element:
     if report.resume_from:
         advice = node("p", "Resume from ", node("strong", report.resume_from), ".", class_="advice")
     elif report.checkpoints:
-        advice = node("p", node("strong", "No checkpoint here can be resumed from."), class_="advice")
+        advice = node("p", node("strong", "No checkpoint can be resumed from."), class_="advice")
     else:
-        advice = node("p", "Nothing was trained here yet.", class_="advice")
+        advice = node("p", "Nothing has been trained here yet.", class_="advice")
     head = node(
         "header",
         node("h2", report.path, id=f"{here}-name"),

@@ -44,7 +44,7 @@ def lines_of(finding: Finding) -> list[str]:
 
 def resume_line(report: Report) -> str:
     """Say what may be resumed from."""
-    return f"Resume from {report.resume_from}." if report.resume_from else "No checkpoint here can be resumed from."
+    return f"Resume from {report.resume_from}." if report.resume_from else "No checkpoint can be resumed from."
 
 
 def in_one_line(finding: Finding) -> str:

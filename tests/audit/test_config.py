@@ -51,7 +51,7 @@ def test_pyproject_holds_the_same_in_its_table(tmp_path: Path, registry: Registr
         ('select = ["file"]', "no rule or family is named 'file'; did you mean 'files'"),
         ('ignore = ["files/leftovers"]', "did you mean 'files/leftover'"),
         ('[severity]\n"files/nothing" = "info"', "severity: no rule is named 'files/nothing'"),
-        ('[rules."files/leftover"]\nlimit = 3', "no threshold 'limit'; there are: none"),
+        ('[rules."files/leftover"]\nlimit = 3', "no threshold is named 'limit'; available: none"),
         ("depth = ", "is not valid TOML"),
     ],
 )

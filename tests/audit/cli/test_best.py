@@ -136,7 +136,7 @@ def test_without_a_value_in_any_checkpoint_nothing_is_printed(audit: Audit, run:
     log(run, {100: float("nan"), 200: float("nan"), 300: float("nan")})
     ended = audit("best", run, "--metric", "eval_score", "--mode", "min")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.splitlines()[-1] == f"none: {run}: no checkpoint here has a value of eval_score"
+    assert ended.err.splitlines()[-1] == f"none: {run}: no checkpoint has a value for eval_score"
 
 
 def test_a_metric_that_was_never_logged_is_one_line_with_those_that_were(audit: Audit, run: str) -> None:

@@ -49,7 +49,7 @@ def test_the_checkpoints_are_a_table_of_their_own(audit: Audit, run: str) -> Non
     assert [(row["name"], row["files"], row["kind"]) for row in table] == [
         (f"checkpoint-{n}", "8", "adapter") for n in (100, 200, 300)
     ]
-    assert "--table chooses what a CSV file holds" in one_line(audit("export", run, "--table", "log"))
+    assert "--table applies to CSV only" in one_line(audit("export", run, "--table", "log"))
 
 
 def test_every_history_of_a_run_is_there(audit: Audit, tmp_path: Path) -> None:
@@ -123,6 +123,6 @@ def test_it_is_written_to_a_file_but_never_into_a_checkpoint(audit: Audit, run: 
     ended = audit("export", run, "-o", "run.json")
     assert (ended.code, ended.out, ended.err) == (0, "", "")
     assert json.loads(Path("run.json").read_text())["schema_version"] == 1
-    assert "lies in a checkpoint" in one_line(audit("export", run, "-o", f"{run}/checkpoint-300/run.json"))
+    assert "is inside a checkpoint" in one_line(audit("export", run, "-o", f"{run}/checkpoint-300/run.json"))
     assert not Path(run, "checkpoint-300", "run.json").exists()
     assert "cannot be written" in one_line(audit("export", run, "-o", "nowhere/run.json"))

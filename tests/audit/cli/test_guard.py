@@ -39,7 +39,7 @@ def test_what_was_skipped_is_named_on_stderr(audit: Audit, broken: str) -> None:
     skipped, behind = ended.err.splitlines()
     assert skipped.startswith("skipped checkpoint-300: ")
     assert skipped.endswith("(files/missing-optimizer)")
-    assert behind == "note: 100 steps that were reached before are given up"
+    assert behind == "note: rolls back 100 steps, 300 -> 200"
 
 
 def test_a_pin_that_is_handed_out_is_said_to_be_one(audit: Audit, run: str) -> None:
@@ -50,9 +50,7 @@ def test_a_pin_that_is_handed_out_is_said_to_be_one(audit: Audit, run: str) -> N
     ended = audit("guard", run)
 
     assert (ended.code, ended.out) == (0, f"{run}/.audit/pinned/checkpoint-300\n")
-    assert ended.err.splitlines()[1:] == [
-        "note: handed out is the pin of that checkpoint: the files that were proven, held outside of the rotation"
-    ]
+    assert ended.err.splitlines()[1:] == ["note: using the pinned copy of checkpoint-300"]
 
 
 @pytest.mark.parametrize("limits", [["--strict"], ["--max-rollback", "99"]])
@@ -64,9 +62,9 @@ def test_a_refusal_is_exit_1_and_stdout_stays_empty(audit: Audit, broken: str, l
 
 
 def test_nothing_trained_is_exit_0_and_empty_stdout(audit: Audit, tmp_path: Path) -> None:
-    assert audit("guard", str(tmp_path / "new")) == (0, "", "start fresh: nothing was trained here\n")
+    assert audit("guard", str(tmp_path / "new")) == (0, "", "start fresh: nothing has been trained here\n")
     (tmp_path / "empty").mkdir()
-    assert audit("guard", str(tmp_path / "empty")) == (0, "", "start fresh: nothing was trained here\n")
+    assert audit("guard", str(tmp_path / "empty")) == (0, "", "start fresh: nothing has been trained here\n")
     assert os.listdir(tmp_path / "empty") == []
     assert not (tmp_path / "new").exists()
 
@@ -82,7 +80,7 @@ def test_starting_over_has_to_be_allowed(audit: Audit, run: str) -> None:
     assert audit("guard", run, "--allow-fresh") == (
         0,
         "",
-        "note: 300 steps that were reached before are given up\nstart fresh: starting over was allowed\n",
+        "note: rolls back 300 steps, 300 -> 0\nstart fresh: --allow-fresh was given\n",
     )
 
 

@@ -47,7 +47,7 @@ def test_batches_that_a_step_back_gave_up_are_named(audit: Audit, run: str) -> N
     out = audit("history", run).out
 
     assert out.splitlines()[1].split()[2:6] == ["training", "1-50", "of", "100"]
-    given_up = out.partition("given up when the run went back, to be trained again:\n")[2]
+    given_up = out.partition("rolled back, to be trained again:\n")[2]
     assert [line.split()[0] for line in given_up.splitlines()[1:3]] == ["tuesday.jsonl", "wednesday.jsonl"]
 
 
@@ -56,7 +56,7 @@ def test_a_batch_whose_file_was_lost_in_the_middle_is_named_so(audit: Audit, run
 
     lines = audit("history", run).out.splitlines()
 
-    assert lines[3].split()[2:5] == ["given", "up", "201-240"]
+    assert lines[3].split()[2:5] == ["rolled", "back", "201-240"]
     assert lines[4].startswith("3 batches, 2 trained to the end, step 240")
 
 
@@ -74,11 +74,11 @@ def test_for_programs_it_is_json_with_the_losses(audit: Audit, run: str) -> None
 def test_a_run_without_a_ledger_and_one_without_batches_are_one_line(audit: Audit, run: str) -> None:
     ended = audit("history", run)
     assert (ended.code, ended.err) == (0, "")
-    assert ended.out == f"{run}: no batch was trained here by audit train: it has no ledger\n"
+    assert ended.out == f"{run}: audit train has trained no batch here: it has no ledger\n"
     assert json.loads(audit("history", run, "--format", "json").out)["batches"] == []
 
     append(run, ("guard", {"step": 0}))
-    assert audit("history", run).out.endswith("its ledger tells of no batch\n")
+    assert audit("history", run).out.endswith("its ledger records none\n")
 
 
 def test_it_writes_nothing(audit: Audit, run: str) -> None:

@@ -114,7 +114,7 @@ def test_steps_that_are_not_known_are_dashes(home: Path, capsys: pytest.CaptureF
 
     out = capsys.readouterr().out
     assert "1..-" in out
-    assert "disk: not known" in out
+    assert "disk: unknown" in out
 
 
 @pytest.mark.parametrize("text", ["run = 1", "no TOML", 'run = "r"\n[data]\ninbox = "i"\nnew = 1\nbackend = "command"'])
@@ -138,7 +138,7 @@ def test_an_inbox_that_is_not_there_is_2(home: Path, capsys: pytest.CaptureFixtu
 
 def test_rules_for_plans_cannot_judge_a_run(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert audit(["verify", make_run(home / "run"), "--select", "plan"]) == 2
-    assert "judge plans" in capsys.readouterr().err
+    assert "check plans" in capsys.readouterr().err
 
 
 # -- audit guard --config ---------------------------------------------------------------------------------------------
@@ -195,7 +195,7 @@ def test_the_configuration_of_another_run_is_said(home: Path, capsys: pytest.Cap
     assert audit(["guard", run, "--config", configure(home)]) == 0
     shown = capsys.readouterr()
     assert shown.out == f"{run}/checkpoint-300\n"
-    assert "not this run" in shown.err
+    assert "this run is checked as if it were that one" in shown.err
 
 
 def test_any_other_configuration_is_that_of_a_verification(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

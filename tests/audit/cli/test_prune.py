@@ -42,7 +42,7 @@ def test_a_broken_one_is_named_as_such(audit: Audit, run: str) -> None:
 def test_what_an_interrupted_call_left_is_said_to_be_cleared(audit: Audit, run: str) -> None:
     os.makedirs(os.path.join(run, TRASH))
     os.rename(os.path.join(run, "checkpoint-100"), os.path.join(run, TRASH, "checkpoint-100"))
-    assert audit("prune", run, "--keep", "2").out.startswith("cleared  1 that an interrupted call had left")
+    assert audit("prune", run, "--keep", "2").out.startswith("cleared  .audit/trash: 1 left by an interrupted call")
 
 
 def test_a_run_that_is_being_trained_is_refused_in_one_line(audit: Audit, run: str) -> None:
@@ -56,7 +56,7 @@ def test_a_run_that_is_being_trained_is_refused_in_one_line(audit: Audit, run: s
 
 @pytest.mark.parametrize("count", ["0", "-1", "x", "", "1.5", "²", "99999999999"])
 def test_a_count_that_is_none_is_a_usage_error(audit: Audit, run: str, count: str) -> None:
-    assert "is not a number from 1 on" in one_line(audit("prune", run, f"--keep={count}"))
+    assert "is not a number of at least 1" in one_line(audit("prune", run, f"--keep={count}"))
     assert len(names(run)) == 3
 
 

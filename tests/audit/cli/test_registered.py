@@ -57,7 +57,7 @@ def test_the_help_is_there_where_a_plugin_cannot_be_loaded(audit: Audit, monkeyp
 
     monkeypatch.setattr(manager, "load", broken)
     assert audit("verify", "--help").code == 0
-    assert option(audit, "verify", "--format").endswith("a name that a plugin brings")
+    assert option(audit, "verify", "--format").endswith("a name that a plugin provides")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

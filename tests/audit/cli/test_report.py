@@ -56,10 +56,10 @@ def test_a_run_that_is_not_there_does_not_keep_back_the_others(audit: Audit, run
         (("missing", "-o", "page.html"), "missing: no such run"),
         (("missing", "elsewhere", "-o", "page.html"), "no such run"),
         (("RUN",), "-o/--output"),
-        (("RUN", "-o", "RUN/checkpoint-300/page.html"), "lies in a checkpoint"),
-        (("RUN", "-o", "link/page.html"), "lies in a checkpoint"),
+        (("RUN", "-o", "RUN/checkpoint-300/page.html"), "is inside a checkpoint"),
+        (("RUN", "-o", "link/page.html"), "is inside a checkpoint"),
         (("RUN", "-o", "no/such/page.html"), "cannot be written"),
-        (("RUN", "-o", "page.html", "--format", "pdf"), "there are: html"),
+        (("RUN", "-o", "page.html", "--format", "pdf"), "available: html"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_nothing_is_written(
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_is_said_and_nothing_is_written(
 
 
 def test_no_command_writes_its_output_into_a_checkpoint(audit: Audit, run: str) -> None:
-    assert "lies in a checkpoint" in one_line(audit("verify", run, "--output", f"{run}/checkpoint-100/report.txt"))
+    assert "is inside a checkpoint" in one_line(audit("verify", run, "--output", f"{run}/checkpoint-100/report.txt"))
 
 
 def test_a_page_changes_nothing_in_the_run(audit: Audit, broken: str) -> None:
@@ -100,7 +100,7 @@ def test_a_run_in_which_nothing_was_trained_is_shown_if_that_is_expected(audit: 
     ended = audit("report", str(tmp_path / "empty"), "--allow-empty", "-o", "page.html")
 
     assert ended.code == 0
-    assert "Nothing was trained here yet." in Path("page.html").read_text(encoding="utf-8")
+    assert "Nothing has been trained here yet." in Path("page.html").read_text(encoding="utf-8")
 
 
 def test_a_plugin_brings_a_page_of_its_own(audit: Audit, run: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def test_a_snapshot_is_made_once_a_day_and_can_be_verified(audit: Audit, run: st
     place = f"{dest}/{os.listdir(dest)[0]}/checkpoint-300"
     assert first.out.startswith(f"snapshot  {place}  (copy, ")
     assert (first.code, first.err, second.code, second.err) == (0, "", 0, "")
-    assert second.out in (f"snapshot  {place}  (was there already, verified again)\n", first.out)  # midnight
+    assert second.out in (f"snapshot  {place}  (already there, verified again)\n", first.out)  # midnight
     assert audit("verify", os.path.dirname(place)).code == 0
     assert abs(time.time() - time.mktime(time.strptime(os.listdir(dest)[0], "%Y-%m-%d"))) < 2 * 86400
 

@@ -98,7 +98,7 @@ def test_an_empty_directory_is_no_run_unless_that_is_expected(audit: Audit, tmp_
     assert "no checkpoint-N directory in it" in one_line(audit("verify", empty))
     expected = audit("verify", empty, "--allow-empty")
     assert (expected.code, expected.err) == (0, "")
-    assert "Nothing was trained here yet." in expected.out
+    assert "Nothing has been trained here yet." in expected.out
 
 
 def test_an_empty_run_fits_the_schema(audit: Audit, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_an_empty_run_fits_the_schema(audit: Audit, tmp_path: Path) -> None:
     [
         (["--select", "files/missing-optimiser"], "did you mean 'files/missing-optimizer'"),
         (["--ignore", "fils"], "no rule or family is named 'fils'; did you mean 'files'"),
-        (["--format", "yaml"], "no format is named 'yaml'; there are: console, github, json, junit, sarif"),
+        (["--format", "yaml"], "no format is named 'yaml'; available: console, github, json, junit, sarif"),
         (["--backend", "hf-trainr"], "no backend is named 'hf-trainr'; did you mean 'hf-trainer'"),
         (["--config", "/nowhere/audit.toml"], "/nowhere/audit.toml: cannot be read: No such file or directory"),
         (["--output", "/nowhere/report"], "--output /nowhere/report: cannot be written"),

@@ -83,7 +83,7 @@ def test_our_own_check_agrees(run: Path, keys: Keys, algorithm: str, capfd: pyte
     capfd.readouterr()
 
     assert command(["seal", str(run), "--verify-key", str(keys[1])]) == 0
-    assert capfd.readouterr().out == "holds       checkpoint-100\nholds       checkpoint-200\n"
+    assert capfd.readouterr().out == "valid       checkpoint-100\nvalid       checkpoint-200\n"
 
 
 def flip(home: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_changed_checkpoint_is_not_accepted(
 
     assert command(["seal", str(run), "--verify-key", str(keys[1])]) == 1
     out = capfd.readouterr().out
-    assert "holds       checkpoint-100\n" in out
+    assert "valid       checkpoint-100\n" in out
     assert "not proven  checkpoint-200: " in out
     assert model_signing(run, keys[1]).returncode == 1
 

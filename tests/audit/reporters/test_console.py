@@ -68,4 +68,4 @@ def test_names_from_the_run_cannot_write_to_the_terminal(report: Report) -> None
 def test_an_empty_run_says_so(report: Report) -> None:
     empty = report._replace(checkpoints=(), findings=(), outcomes=(), resume_from=None, latest_step=None)
 
-    assert "Nothing was trained here yet." in render([empty])
+    assert "Nothing has been trained here yet." in render([empty])

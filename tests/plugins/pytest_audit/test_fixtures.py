@@ -86,7 +86,7 @@ USES = "def test_it(resumable_checkpoint):\n    pass\n"
         ("", "no run is named: use --audit RUN or *"),
         ("audit_runs = nowhere", "*nowhere: no such run*"),
         ("audit_runs = current_model other", "several runs are named (current_model, other); override *"),
-        ("audit_runs = lost", "*lost: No checkpoint here can be resumed from."),
+        ("audit_runs = lost", "*lost: No checkpoint can be resumed from."),
         ("audit_runs = current_model\naudit_select = fles", "*no rule or family is named 'fles'*"),
     ],
 )
