@@ -49,7 +49,7 @@ def refuse_links(run: str, place: str, consequence: str) -> None:
 
 
 def make(run: str, place: str, consequence: str) -> str:
-    """Make the directory ``<run>/<place>`` if need be and return its path. Raises AuditError: a link, a read-only run."""
+    """Make the directory ``<run>/<place>`` if missing; return its path. Raises AuditError: a link, a read-only run."""
     refuse_links(run, place, consequence)
     home = os.path.join(run, place)
     try:
@@ -78,7 +78,7 @@ def aside(path: str) -> str:
 
 @contextmanager
 def replaced(path: str) -> Iterator[str]:
-    """Give a name to write to; the file takes its place at ``path`` if the body ends well, and is deleted if it does not.
+    """Give a name to write to; the file replaces the one at ``path`` if the body succeeds, and is deleted if it fails.
 
     Raises what the body raises, and OSError.
     """

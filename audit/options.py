@@ -11,7 +11,7 @@ SETTLE_SECONDS = 60.0
 """A checkpoint without its last file is "in progress" while a file in it is younger than this."""
 
 JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-"""Threads that read files, unless told otherwise: more than eight wait for the memory."""
+"""Threads that read files by default: more than eight wait for the memory."""
 
 
 class Options(NamedTuple):

@@ -1,4 +1,4 @@
-"""How values are written for people and for JSON: sizes, times, the nearest names, values of an audited file, no secrets."""
+"""How values are written for people and for JSON: sizes, times, near names, values of an audited file, no secrets."""
 
 import re
 import time
@@ -11,7 +11,7 @@ _TEXT = 10_000
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Return a copy for output: NaN and infinities as text, other objects as their text, what is nested too deep left out.
+    """Return a copy for output: NaN and infinities as text, other objects as their text, deep nesting cut off.
 
     Tokens and keys are cut to their first four characters: all values of an audited file that are shown pass here.
     """
@@ -132,7 +132,7 @@ def credentials(text: bytes) -> Iterator[str]:
 
 
 def is_placeholder(text: str) -> bool:
-    """Say whether a text stands for a token without being one: ``<HUB_TOKEN>``, ``$HF_TOKEN``."""
+    """Return whether a text is a placeholder for a token: ``<HUB_TOKEN>``, ``$HF_TOKEN``."""
     return len(text) < 8 or re.fullmatch(_PLACEHOLDER, text, re.IGNORECASE) is not None
 
 
@@ -156,7 +156,7 @@ def veiled(text: str) -> str:
 
 
 def _veiled_value(key: Any, value: Any) -> Any:
-    """The value under a key: a text under a name for secrets is one, unless it only stands for it."""
+    """The value under a key: a text under a name for secrets is one, unless it is a placeholder."""
     if isinstance(value, str) and isinstance(key, str) and not is_placeholder(value) and _SECRET_KEY.fullmatch(key):
         return hint(value)
     return value

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Write what the files say."""
+    """Write what the files contain."""
     if arguments.table and arguments.format != "csv":
         raise AuditError("--table applies to CSV only: JSON contains both tables; remove it, or add --format csv")
     registry = load()

@@ -62,7 +62,7 @@ def call(arguments: argparse.Namespace) -> int:
             veto=trains.veto if trains else None,
         )
     if trains is not None:
-        for text in trains.told:
+        for text in trains.lines:
             _say(text)
     decision = guarded.decision
     if arguments.format == "json":
@@ -89,9 +89,9 @@ class _Trains:
         from audit.training.config import read_train_config
 
         config, self._trainer = read_train_config(arguments.config, registry)
-        self.told: list[str] = []
+        self.lines: list[str] = []
         if os.path.realpath(config.run) != os.path.realpath(arguments.run):
-            self.told.append(
+            self.lines.append(
                 f"note: {arguments.config} trains {config.run}; this run is checked as if it were that one"
             )
         self._registry = registry
@@ -113,10 +113,10 @@ class _Trains:
         from audit.training.forecast import forecast_next_leg
 
         found = forecast_next_leg(self._config, self._trainer, self._registry, decision)
-        said = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]
-        self.told += [f"{severity.value}: {text}" for severity, text in said if severity is not Severity.ERROR]
-        self.told += [f"note: {note}" for note in found.notes]
-        errors = [text for severity, text in said if severity is Severity.ERROR]
+        texts = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]
+        self.lines += [f"{severity.value}: {text}" for severity, text in texts if severity is not Severity.ERROR]
+        self.lines += [f"note: {note}" for note in found.notes]
+        errors = [text for severity, text in texts if severity is Severity.ERROR]
         return "; ".join([*errors, *([found.refusal] if found.refusal else [])]) or None
 
 

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print what the files say, and the state as far as it shows without reading weights (that is `audit verify`)."""
+    """Print what the files contain, and the state as far as it shows without reading weights."""
     registry = load()
     found = inspect(arguments.run, configured(registry), registry=registry)
     rows = [found.overview(checkpoint) for checkpoint in found.run.judged]

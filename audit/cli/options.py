@@ -26,9 +26,9 @@ CHECKPOINT_OR_RUN = "a checkpoint-N directory; or a run, for its newest one"
 
 
 class Shared(NamedTuple):
-    """An option: its flag, the ``commands`` that take it, and what ``add_argument`` is told beside that.
+    """An option: its flag, the ``commands`` that take it, and further arguments of ``add_argument``.
 
-    ``field`` of Options gets ``convert(value, options)``; an option that was not given leaves the configuration's value.
+    ``field`` of Options gets ``convert(value, options)``; an option that is not given leaves the configuration's value.
     """
 
     flag: str

@@ -17,7 +17,7 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 
 class Formatter(argparse.HelpFormatter):
-    """argparse's, made for every argument that is added; its own way to the width imports shutil, 2 ms of a start-up."""
+    """argparse's formatter, made for every argument: its own way to the width imports shutil, 2 ms of a start-up."""
 
     def __init__(self, prog: str, **options: Any) -> None:
         super().__init__(prog, **{"width": _columns() - 2, **options})

@@ -13,7 +13,7 @@ FORMATS, PAGES, BACKENDS, RULES, FAMILIES = "formats", "pages", "backends", "rul
 
 
 class Registered(argparse.Action):
-    """Stores its value. ``of`` says whose names it takes; ``{names}`` in the help becomes a list of them."""
+    """Stores its value. ``of`` is the kind of names it takes; ``{names}`` in the help becomes a list of them."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, *, of: str, **options: Any) -> None:
         super().__init__(option_strings, dest, **options)

@@ -20,7 +20,7 @@ EXAMPLES = (
     ("audit show current_model/checkpoint-300 --format json", "everything, as JSON"),
 )
 FILES = 20
-"""Files that are shown, the largest: what is said of a checkpoint fits on one screen."""
+"""Files that are shown, the largest: the output fits on one screen."""
 GLUE = "\N{NO-BREAK SPACE}"
 """Between a name and its value: no line ends there."""
 
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print what the files of one checkpoint say, and its state without reading weights (that is `audit verify`)."""
+    """Print what the files of one checkpoint contain, and its state as far as it shows without reading weights."""
     registry = load()
     found = inspect(arguments.checkpoint, configured(registry), registry=registry)
     checkpoint = found.run.judged[-1]

@@ -81,5 +81,5 @@ def call(arguments: argparse.Namespace) -> int:
 
 
 def _follows() -> bool:
-    """Whether a launcher started this as one of several on this machine, and another one finds the same and says so."""
+    """Whether a launcher started several processes on this machine and another one of them prints the same error."""
     return os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"

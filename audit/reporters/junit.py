@@ -2,8 +2,8 @@
 
 There is no standard; this is what ``junit-10.xsd`` of Jenkins' xUnit plugin allows, in the elements that all readers
 know. A run is a suite of the rules about the run as a whole, and each of its checkpoints is a suite. A rule on a
-checkpoint is a test case: it failed where a finding reaches ``--fail-on``, so that this page and the exit code say the same;
-what lies below stands in the output of a case that passed. Not applicable is skipped, a crashed rule is an error.
+checkpoint is a test case: it failed if a finding reaches ``--fail-on``, so that this page and the exit code agree;
+other findings are in the output of a case that passed. Not applicable is skipped, a crashed rule is an error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ class _Case(NamedTuple):
 
 
 class _Suite(NamedTuple):
-    """``seconds`` is None where the time is not known of its own; ``properties`` are shown beside the cases."""
+    """``seconds`` is None if the suite has no time of its own; ``properties`` are shown beside the cases."""
 
     name: str
     cases: list[_Case]
@@ -74,8 +74,8 @@ def _suites(report: Report, fail_on: Severity | None) -> Iterator[_Suite]:
 def _by_outcome(report: Report) -> dict[tuple[str, str | None], tuple[RuleOutcome, list[Finding]]]:
     """Put each finding to the outcome that it belongs to, by rule and checkpoint.
 
-    A rule about the run may name a checkpoint: its finding belongs to the one outcome of that rule. A finding that no
-    outcome speaks of becomes one: it must not be lost.
+    A rule about the run may name a checkpoint: its finding belongs to the one outcome of that rule. A finding without
+    an outcome becomes one: it must not be lost.
     """
     found: dict[tuple[str, str | None], tuple[RuleOutcome, list[Finding]]] = {
         (item.rule, item.checkpoint): (item, []) for item in report.outcomes
@@ -126,7 +126,7 @@ def _element(suite: _Suite) -> Iterator[str]:
 
 
 def _test(case: _Case) -> Iterator[str]:
-    # Jenkins takes what stands before the last dot of the class for the package, so checkpoints are grouped by run.
+    # Jenkins takes what is before the last dot of the class for the package, so checkpoints are grouped by run.
     start = f"    <testcase{_attributes(classname=case.suite.strip('./').replace('/', '.'), name=case.name)}"
     if case.outcome == "pass" and not case.text:
         yield f"{start}/>"

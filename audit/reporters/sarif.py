@@ -2,7 +2,7 @@
 
 Source: OASIS, "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", and what GitHub asks beyond it,
 docs.github.com, "SARIF support for code scanning". One run of SARIF is one run of training. What passed is not a
-result: GitHub shows every result as an alert, whatever its kind. Which rules ran stands in the driver's list.
+result: GitHub shows every result as an alert, whatever its kind. The driver lists the rules that ran.
 """
 
 import json
@@ -62,10 +62,10 @@ def _driver() -> dict[str, Any]:
 
 
 def _lost(item: Unaudited) -> dict[str, Any]:
-    """A run that could not be audited: one result that says so, under a name that no rule has.
+    """A run that could not be audited: one result with the reason, under a name that no rule has.
 
-    Without results readers stumble (GitHub asks for them, sarif-tools crashes), and an empty list would tell them that
-    nothing was found.
+    Readers need results (GitHub requires them, sarif-tools crashes without), and an empty list would mean that nothing
+    was found.
     """
     path = path_from_here(item.path)
     uri, base = _uri(path, True)
@@ -100,7 +100,7 @@ def _fingerprints(identity: str) -> dict[str, str]:
 
 
 def _descriptor(name: str, rule: Rule | None) -> dict[str, Any]:
-    """A rule in the driver's list. Where a report names a rule that is not installed here, its name is all."""
+    """A rule in the driver's list. Of a rule that is not installed here only the name is known."""
     if rule is None:
         return {"id": name}
     text = rule.documentation.replace("``", "`")
@@ -172,20 +172,20 @@ def _notification(text: str, level: str) -> dict[str, Any]:
 
 
 def _message(*lines: str) -> str:
-    """Return a message that says these lines and no more: ``](`` would make a link (section 3.11.6), even in plain text."""
+    """Return a message of exactly these lines: ``](`` would make a link (section 3.11.6), even in plain text."""
     return _braces("\n".join(printable(line) for line in lines if line)).replace("](", "\\](")
 
 
 def _braces(text: str) -> str:
-    """Double the braces: single ones stand around the number of an argument (section 3.11.5 of the specification)."""
+    """Double the braces: single ones enclose the number of an argument (section 3.11.5 of the specification)."""
     return text.replace("{", "{{").replace("}", "}}")
 
 
 def _uri(path: str, directory: bool) -> tuple[str, dict[str, str]]:
-    """Return the URI of a path, and what it is relative to. Bytes that are no UTF-8 are encoded as they are."""
+    """Return the URI of a path, and what it is relative to. Bytes that are not UTF-8 are encoded as they are."""
     try:
         raw = path.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte: a name from a JSON file, no file has it
+    except UnicodeEncodeError:  # a surrogate that is no byte: a name from a JSON file, which no file has
         raw = printable(path).encode()
     encoded = quote(raw) + ("/" if directory and path != "/" else "")
     return (f"file://{encoded}", {}) if path.startswith("/") else (encoded, {"uriBaseId": BASE})

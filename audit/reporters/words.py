@@ -14,8 +14,8 @@ def printable(text: str) -> str:
 
     Line ends, escape sequences, marks that change the direction of writing, and bytes that are not UTF-8 become ``\n``,
     ``\x1b``, ``\u202e``, ``\udcff``. The runner of GitHub Actions takes ``##[command]`` anywhere in a line
-    for a command (actions/runner, ``ActionCommand.TryParse``), that of Azure Pipelines ``##vso[command]`` too: the bracket
-    becomes ``\x5b``.
+    for a command (actions/runner, ``ActionCommand.TryParse``), that of Azure Pipelines ``##vso[command]`` too: the
+    bracket becomes ``\x5b``.
     """
     seen = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     return seen.replace("##[", "##\\x5b").replace("##vso[", "##vso\\x5b") if "##" in seen else seen

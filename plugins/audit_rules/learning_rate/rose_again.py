@@ -15,7 +15,7 @@ _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
 
 @rule(
     Severity.ERROR,
-    remedy="Declare the horizon of all batches at once, or use a constant schedule; then go back to before that step.",
+    remedy="Set max_steps to the total of all batches before the first one, or use a constant schedule; then go back to before that step.",
     explained_by=("history/not-ascending", "history/beyond-step"),
 )
 def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[Violation]:
