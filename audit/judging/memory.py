@@ -30,7 +30,7 @@ def keep(run: Run, rules: Sequence[Rule], options: Options, report: Report, ledg
     """Remember a judgement that has nothing to say. It is a matter of speed only: what cannot be written is let go."""
     from audit.ledger.store import LedgerError
 
-    if ledger is None or report.notes or not _says_nothing(run, report):
+    if ledger is None or report.notes or not _says_nothing(run, rules, report):
         return
     stamp = _stamp(run, rules, options)
     if stamp is None or run.records.scans.get(KEY, ("",))[0] == stamp:
@@ -54,7 +54,9 @@ def recall(run: Run, rules: Sequence[Rule], options: Options) -> tuple[Report, C
     return (report._replace(path=run.path), newest) if report and report.resume_from == newest.name else None
 
 
-def _says_nothing(run: Run, report: Report) -> bool:
+def _says_nothing(run: Run, rules: Sequence[Rule], report: Report) -> bool:
+    """Whether there is nothing to act on, whether or not the resume has to be exact."""
+    inexact = {rule.id for rule in rules if rule.breaks_exactness}
     return (
         report.depth == "full"
         and not report.crashed
@@ -63,6 +65,7 @@ def _says_nothing(run: Run, report: Report) -> bool:
         and [item.name for item in report.checkpoints] == [item.name for item in run.checkpoints]
         and all(item.sealed and item.resumable for item in report.checkpoints)
         and all(item.severity is Severity.INFO and not item.blocks_resume for item in report.findings)
+        and not any(item.rule in inexact for item in report.findings)
         and all(item.complete for item in run.checkpoints)
         and not run.unsettled
     )
@@ -79,7 +82,11 @@ def _stamp(run: Run, rules: Sequence[Rule], options: Options) -> str | None:
         list(entry._replace(ctime_ns=0)) for checkpoint in run.checkpoints for entry in checkpoint.entries.values()
     ]
     files = {rule.function.__code__.co_filename for rule in rules}
-    judges = [[rule.id, rule.severity, rule.blocks_resume, rule.scope, rule.explained_by] for rule in rules]
+    # A judgement without a finding of a rule that breaks exactness is the same with and without ``exact``.
+    judges = [
+        [rule.id, rule.severity, rule.blocks_resume and not rule.breaks_exactness, rule.scope, rule.explained_by]
+        for rule in rules
+    ]
     wanted = [{name: dict(options.rules[name]) for name in sorted(options.rules)}, dict(options.severity)]
     whole = [
         [__version__, os.path.abspath(run.path), run.backend.name, root, inside, judges],

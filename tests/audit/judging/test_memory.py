@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from audit.findings import Severity
 from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
 from audit.judging.guard import Guarded, consult
@@ -127,7 +128,6 @@ def test_other_rules_or_thresholds_judge_anew(run: str, guarded: Any) -> None:
         SETTLED._replace(cache=False),
     ):
         assert guarded(run, options)[1] == 1, options
-    assert guarded(run, exact=True)[1] == 1
     assert guarded(run, lineage="checkpoint-200")[1] == 1
 
 
@@ -135,6 +135,24 @@ def test_limits_that_the_newest_keeps_need_no_new_judgement(run: str, guarded: A
     answer, calls = guarded(run, strict=True, max_rollback=0)
 
     assert (answer.decision.checkpoint, calls) == ("checkpoint-300", 0)
+
+
+def test_an_exact_resume_is_answered_by_the_same_judgement(run: str, guarded: Any) -> None:
+    answer, calls = guarded(run, exact=True)
+
+    assert (answer.decision.checkpoint, calls) == ("checkpoint-300", 0)
+    assert guarded(run)[1] == 0
+
+
+def test_what_would_block_an_exact_resume_is_judged_each_time(tmp_path: Path, guarded: Any) -> None:
+    options, run = SETTLED._replace(severity={"files/missing-rng-state": Severity.INFO}), make_run(tmp_path / "run")
+    os.unlink(f"{run}/checkpoint-300/rng_state.pth")
+
+    for _ in range(2):
+        answer, calls = guarded(run, options)
+        assert (answer.decision.checkpoint, calls) == ("checkpoint-300", 1)
+        answer, calls = guarded(run, options, exact=True)
+        assert (answer.decision.checkpoint, calls) == ("checkpoint-200", 1)
 
 
 def test_a_run_of_which_something_is_to_be_said_is_judged_each_time(run: str, guarded: Any) -> None:
