@@ -1,8 +1,8 @@
-"""The seam between the audit and where a run lies: list, stat, read a range.
+"""The seam between the audit and where a run is stored: list, stat, read a range.
 
-Everything that the audit learns about a run comes through a :class:`Storage`, so a run in object storage needs
-one more class and no other change. Paths are relative to the run, with ``/``; a storage never leaves the run and
-never changes anything in it.
+Everything that the audit learns about a run comes through a :class:`Storage`, so a run in object storage needs one more
+class and no other change. Paths are relative to the run, with ``/``; a storage never leaves the run and never changes
+anything in it.
 """
 
 import os
@@ -25,11 +25,11 @@ class Entry(NamedTuple):
     target: str | None = None
     escapes: bool = False
     allocated: int | None = None
-    """Bytes that the file takes up, where the storage knows: a file of holes claims more than it holds."""
+    """Bytes that the file takes up, if the storage knows: a sparse file takes less than its size."""
 
     @property
     def sparse(self) -> bool:
-        """Whether next to nothing of a huge file is there: no trainer writes that, and reading it takes for ever.
+        """Whether a huge file is nearly all holes: no trainer writes that, and reading it takes too long.
 
         File systems that compress shrink weights and moments by less than a tenth of this.
         """
@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 class RangeReader(Protocol):
-    """An open file that is read by ranges; a range past the end comes back short."""
+    """An open file that is read by ranges; a range past the end is returned short."""
 
     size: int
 
@@ -56,7 +56,7 @@ class RangeReader(Protocol):
 
 
 class Storage(Protocol):
-    """Where a run lies."""
+    """Where a run is stored."""
 
     def list(self, path: str) -> list[Entry]:
         """Return the entries of directory ``path`` (``""`` is the run), sorted by name. Raises OSError."""
@@ -98,7 +98,7 @@ class BytesReader:
 
 
 class _FileReader:
-    """A RangeReader over a file descriptor. Reads, never maps: a file cut under a map would kill the process."""
+    """A RangeReader over a file descriptor, without a memory map: truncating a mapped file would kill the process."""
 
     def __init__(self, descriptor: int, size: int, storage: "LocalStorage") -> None:
         self._descriptor = descriptor
@@ -138,13 +138,13 @@ class _FileReader:
 
 
 class LocalStorage:
-    """A run in a directory of this machine."""
+    """A run in a local directory."""
 
     def __init__(self, root: str) -> None:
         self.root = root
         self._real = os.path.realpath(root)
         self.bytes_read = 0
-        """Bytes handed out by ``read``; the scan counts its own."""
+        """Bytes returned by ``read``; the scan counts its own."""
 
     def list(self, path: str) -> list[Entry]:
         handle = self._beneath(path, os.O_DIRECTORY)
@@ -155,7 +155,7 @@ class LocalStorage:
             os.close(handle)
 
     def _entry(self, parent: str, item: os.DirEntry[str], handle: int) -> Entry | None:
-        """Return the entry, None where it was deleted meanwhile: a trainer rotates while we look."""
+        """Return the entry, None if it was deleted meanwhile, as by a trainer's rotation."""
         path = f"{parent}/{item.name}" if parent else item.name
         target, escapes = None, False
         try:
@@ -181,7 +181,7 @@ class LocalStorage:
         )
 
     def _follow(self, path: str, info: os.stat_result) -> tuple[str, os.stat_result, bool]:
-        """Follow a link only if it stays inside the first component of its own path (one checkpoint)."""
+        """Follow a link only if its target is inside the first component of its own path (one checkpoint)."""
         inside = self._inside(path)
         if inside is None:
             return LINK, info, True

@@ -1,14 +1,14 @@
-"""The audit as a function of the shape that frameworks with a hook before loading expect: path in, bool out.
+"""The audit as a function that frameworks call before they load a checkpoint: path in, bool out.
 
-MosaicML Composer calls what the environment variable ``CHECKPOINT_VALIDATION_FUNCTION`` names (``module.function``)
-before it loads a file, and raises ValueError where the answer is not true (``composer/utils/checkpoint.py``,
-``_ensure_valid_checkpoint``): older versions with the path alone, newer ones with the path and the parts of a sharded
-file that they are going to read, as a list of (offset, length) in bytes, or None.
+MosaicML Composer calls the function that ``CHECKPOINT_VALIDATION_FUNCTION`` names (``module.function``) before it loads
+a file, and raises ValueError if the result is false (``composer/utils/checkpoint.py``, ``_ensure_valid_checkpoint``).
+Older versions pass the path alone, newer ones also the parts of a sharded file that they will read, as a list of
+(offset, length) in bytes, or None.
 
     export CHECKPOINT_VALIDATION_FUNCTION=audit.validation.validate_checkpoint
 
 A ``checkpoint-N`` of Trainer is judged by all rules. Of a single file only its format, its safety and its bytes can be
-judged: whether it is the right file at the right step is known to nobody but the framework.
+judged; whether it is the right file for the step only the framework knows.
 """
 
 import os
@@ -37,11 +37,11 @@ _CLASSES = ("composer", "torchmetrics")
 _SHARDED = ".distcp"
 
 _STATISTICS = ("mask", "metric", "callback")
-"""Parts of names of tensors that may be infinite: an attention mask, the best value so far before there is one."""
+"""Parts of names of tensors that may be infinite: an attention mask, the best value of a metric at its start."""
 
 
 def validate_checkpoint(checkpoint_filepath: str | os.PathLike[str], specs: Specs | None = None) -> bool:
-    """Say whether a checkpoint may be loaded; why not is logged as an error by the logger ``audit``.
+    """Return whether a checkpoint may be loaded; if not, the reason is logged as an error by the logger ``audit``.
 
     See :func:`why_invalid`. Nothing is executed, and nothing is written, not even into the ledger.
     """
@@ -54,11 +54,11 @@ def validate_checkpoint(checkpoint_filepath: str | os.PathLike[str], specs: Spec
 
 
 def why_invalid(path: str | os.PathLike[str], specs: Specs | None = None) -> str | None:
-    """Return why a checkpoint must not be loaded, None where nothing speaks against it.
+    """Return why a checkpoint must not be loaded, None if it is valid.
 
     ``path`` is a ``checkpoint-N`` (all rules), a run (its newest checkpoint must be resumable), another directory (each
-    file in it) or a file, which may be a link. ``specs`` restricts a file to parts, as (offset, length) in bytes, each
-    an archive of its own in a file of ``torch.distributed.checkpoint``.
+    file in it) or a file, which may be a link. ``specs`` restricts a file to parts, as (offset, length) in bytes; in a
+    file of ``torch.distributed.checkpoint`` each part is an archive.
     """
     place = os.fspath(path)
     try:
@@ -106,20 +106,20 @@ def _directory_fault(path: str) -> str | None:
             found += 1
             file = os.path.join(folder, name)
             if found > MAX_ENTRIES:
-                return f"holds more than {MAX_ENTRIES} files"
+                return f"has more than {MAX_ENTRIES} files"
             if os.path.islink(file):
-                return f"{os.path.relpath(file, path)} is a link, and may lead anywhere"
+                return f"{os.path.relpath(file, path)} is a link, which may lead anywhere"
             fault = _file_fault(file, None, lenient=True)
             if fault:
                 return f"{os.path.relpath(file, path)} {fault}"
-    return None if found else "holds no file"
+    return None if found else "has no file"
 
 
 # -- one file -----------------------------------------------------------------------------------------------------
 
 
 def _file_fault(path: str, specs: Specs | None, lenient: bool = False) -> str | None:
-    """Return what is wrong with one file. With ``lenient`` a file of no known format is let pass if it can be read."""
+    """Return what is wrong with one file; with ``lenient`` a file of unknown format is valid if it can be read."""
     info = os.stat(path)
     folder, name = os.path.split(path)
     storage = LocalStorage(folder)
@@ -128,7 +128,7 @@ def _file_fault(path: str, specs: Specs | None, lenient: bool = False) -> str | 
     if specs is None and name.endswith(_SHARDED):
         specs = _parts_of(storage, folder, name)
         if specs is None:
-            return "is made of parts, and .metadata beside it does not say which"
+            return "has parts, but .metadata beside it does not list them"
     if specs is not None:
         return _parts_fault(file, specs)
     if not info.st_size:
@@ -139,7 +139,7 @@ def _file_fault(path: str, specs: Specs | None, lenient: bool = False) -> str | 
     if isinstance(content, Damage):
         return content.message
     if file.format == OTHER and not lenient:
-        return "is of no format that is read, so nothing can be said about it"
+        return "has an unknown format, so it cannot be checked"
     unsafe = _unsafe(getattr(content, "names", ()), name)
     if unsafe:
         return unsafe
@@ -152,7 +152,7 @@ def _file_fault(path: str, specs: Specs | None, lenient: bool = False) -> str | 
 
 
 def _parts_of(storage: LocalStorage, folder: str, name: str) -> Specs | None:
-    """Return the parts of a file of ``torch.distributed.checkpoint`` from the metadata that lies beside it."""
+    """Return the parts of a file of ``torch.distributed.checkpoint`` from the metadata beside it."""
     from audit.formats.pickle_values import Call
 
     try:
@@ -186,10 +186,10 @@ def _parts_fault(file: File, specs: Specs) -> str | None:
         for offset, length in dict.fromkeys((int(first), int(second)) for first, second in specs):
             label = f"the part at {offset}"
             if offset < 0 or length < 0 or offset + length > source.size:
-                return f"is shorter than it should be: {source.size} bytes, and a part ends at {offset + length}"
+                return f"is truncated: {source.size} bytes, but a part ends at {offset + length}"
             part = _Part(source, offset, length)
             if part.read(0, 4) != b"PK\3\4":
-                continue  # bare bytes of a tensor: nothing in them says what they should be
+                continue  # plain bytes of a tensor: nothing in them can be checked
             found = read_torch(part, True)
             fault = found.message if isinstance(found, Damage) else _unsafe(found.names, file.path)
             if fault:
@@ -267,7 +267,7 @@ def _scanned(
 
 
 def _names(archive: "TorchArchive") -> dict[str, list[str]]:
-    """Return under which names the tensors stand that lie in each record."""
+    """Return the names of the tensors in each record."""
     from audit.formats.pickle_values import TensorRef
 
     found: dict[str, list[str]] = {}
@@ -278,7 +278,7 @@ def _names(archive: "TorchArchive") -> dict[str, list[str]]:
 
 
 def _walk(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield every tensor, and every call once, with the name under which it stands; a pickle may hold cycles."""
+    """Yield every tensor, and every call once, with its name; a pickle may contain cycles."""
     from audit.formats.pickle_values import Call, TensorRef
 
     seen: set[int] = set()
@@ -300,7 +300,7 @@ def _walk(value: Any) -> Iterator[tuple[str, Any]]:
             inner = list(enumerate(item))
         elif isinstance(item, Call):
             inner = [(item.function, part) for part in (item.args, item.state, item.items)]
-        # Names grow with the depth only; a long one is of no use to anybody.
+        # Names grow with the depth; the end of a long one is enough.
         left.extend((f"{name}.{key}"[-200:].lstrip("."), part) for key, part in reversed(inner))
 
 
@@ -319,7 +319,7 @@ def _unsafe(names: Sequence[str], file: str) -> str | None:
         if file == "training_args.bin" and not is_dangerous(plain):
             continue  # Trainer puts it beside a finished model; nothing that loads the model reads it
         if refused_in_torch_file(name, role):
-            return f"names {name}, which has no place in a checkpoint"
+            return f"names {name}, which does not belong in a checkpoint"
     return None
 
 

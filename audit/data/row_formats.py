@@ -12,25 +12,25 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     PROMPT_COMPLETION: ("prompt", "completion"),
     INPUT_IDS: ("input_ids",),
 }
-"""The keys that a row of each format has. Further keys are passed over, but for ``labels`` and ``tools``."""
+"""The keys that a row of each format has. Other keys are ignored, except ``labels`` and ``tools``."""
 
 IGNORED = -100
-"""The label of a token that is not learned."""
+"""The label of a token that is not trained on."""
 
 
 def format_of(row: Mapping[str, Any]) -> str | None:
-    """Return the one format whose keys the row has, None where none or several fit."""
+    """Return the one format whose keys the row has, None if none or several fit."""
     fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
     return fitting[0] if len(fitting) == 1 else None
 
 
 def no_format(row: Mapping[str, Any], found: str | None, wanted: str | None) -> str:
-    """Say why a row is in no format, or not in the one of the rows before it."""
+    """Return why a row is in no format, or not in that of the rows before it."""
     if found is not None and wanted is not None:
         return f"has {'/'.join(FORMATS[found])}, the rows before have {'/'.join(FORMATS[wanted])}"
     fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
     if fitting:
-        return f"has the keys of {' and '.join(fitting)}; say in data.format which is meant"
+        return f"has the keys of {' and '.join(fitting)}; set data.format to one of them"
     return f"has {_keys(row)}; a row needs text, or messages, or prompt and completion, or input_ids"
 
 
@@ -39,7 +39,7 @@ def _keys(row: Mapping[str, Any]) -> str:
 
 
 def wrong(row: Mapping[str, Any], format: str) -> str | None:
-    """Return what is wrong with a row of this format, None for a good one."""
+    """Return what is wrong with a row of this format, None if it is valid."""
     for key in FORMATS[format]:
         if key not in row:
             return f"has no {key}, which rows of the format {format} need; it has {_keys(row)}"
@@ -61,7 +61,9 @@ def _wrong_text(key: str, value: Any) -> str | None:
         return f"{key} is {kind_of(value)}; it must be a string"
     if not value:
         return f"{key} is empty"
-    return None if value.isascii() or _is_unicode(value) else f"{key} holds half of a surrogate pair, which is no text"
+    return (
+        None if value.isascii() or _is_unicode(value) else f"{key} contains half of a surrogate pair, which is not text"
+    )
 
 
 def _wrong_messages(key: str, value: Any) -> str | None:
@@ -100,11 +102,13 @@ def _wrong_ids(row: Mapping[str, Any]) -> str | None:
     if reason is not None or "labels" not in row:
         return reason
     labels = row["labels"]
-    reason = _wrong_numbers("labels", labels, IGNORED, "labels are token ids, or -100 for what is not learned")
+    reason = _wrong_numbers(
+        "labels", labels, IGNORED, "labels are token ids, or -100 for tokens that are not trained on"
+    )
     if reason is not None:
         return reason
     if len(labels) != len(ids):
-        return f"has {len(ids)} input_ids and {len(labels)} labels; there must be as many"
+        return f"has {len(ids)} input_ids and {len(labels)} labels; their numbers must be equal"
     return None
 
 
@@ -115,7 +119,7 @@ def _wrong_numbers(key: str, value: Any, least: int, allowed: str) -> str | None
         return f"{key} is empty"
     # type(), not isinstance: true and false are integers to Python
     if set(map(type, value)) == {int} and min(value) >= 0 and max(value) < 1 << 31:
-        return None  # nearly always, and soon seen
+        return None  # nearly always, and quickly checked
     for index, number in enumerate(value):
         if type(number) is not int or not least <= number < 1 << 31 or least < number < 0:
             return f"{key}[{index}] is {_short(number)}; {allowed}"
@@ -131,7 +135,7 @@ def _is_unicode(value: str) -> bool:
 
 
 def kind_of(value: Any) -> str:
-    """Name the type of a value as JSON has it."""
+    """Return the name of a value's type in JSON."""
     kinds = {
         bytes: "bytes",
         str: "a string",

@@ -1,6 +1,6 @@
 """The rows of a data file: JSON Lines or Parquet, one example a row, in one of four formats (docs/data.md).
 
-A file is gone through as a stream, one line or one record batch at a time, so that its size does not matter.
+A file is read as a stream, one line or one record batch at a time, so its size does not matter.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
 
 LINE_LIMIT = 16 << 20
-"""Bytes of one line. The longest novels have 4 MB; JSON of this size takes some hundred MB of memory at the worst."""
+"""Bytes of one line. The longest novels have 4 MB; JSON of this size takes at worst some hundred MB of memory."""
 
 COLUMNS = ("text", "messages", "tools", "prompt", "completion", "input_ids", "labels")
 BATCH_BYTES = 8 << 20
@@ -23,32 +23,32 @@ BATCH_ROWS = 1024
 
 
 class Rows(NamedTuple):
-    """What a data file holds: how many rows, and in which format."""
+    """How many rows a data file has, and in which format."""
 
-    count: int  # type: ignore[assignment]  # nobody looks for values in it
+    count: int  # type: ignore[assignment]  # tuple.count is not needed
     format: str
 
 
 def inspect(path: str, format: str = AUTO) -> Rows:
-    """Go through the whole file once and check every row. Raises BadData for the first bad one."""
+    """Read the whole file once and check every row. Raises BadData for the first bad one."""
     count, found = 0, format
-    for count, (_, _, found) in enumerate(checked_rows(path, format), 1):  # noqa: B007  the last ones are the answer
+    for count, (_, _, found) in enumerate(checked_rows(path, format), 1):  # noqa: B007  the last ones are the result
         pass
     return Rows(count, found)
 
 
 def count_rows(path: str) -> int:
-    """Return how many rows a file holds, whatever is in them. Raises BadData for one that cannot be read, or without rows."""
+    """Return how many rows a file has, whatever is in them. Raises BadData if it cannot be read or has none."""
     count = sum(1 for _ in read_rows(path, columns=None))
     if not count:
-        raise BadData(path, None, "holds no rows; one example a row is needed")
+        raise BadData(path, None, "has no rows; one example per row is needed")
     return count
 
 
 def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[str, Any], str]]:
-    """Yield the number, the row and the format of each row; "auto" is what the first one has.
+    """Yield the number, the row and the format of each row; "auto" is the format of the first one.
 
-    Raises BadData for the first row that is not in it, and for a file without rows.
+    Raises BadData for the first row that is not in that format, and for a file without rows.
     """
     wanted = None if format == AUTO else format
     empty = True
@@ -65,14 +65,14 @@ def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[s
         yield number, row, wanted
         empty = False
     if empty:
-        raise BadData(path, None, "holds no rows; one example a row is needed")
+        raise BadData(path, None, "has no rows; one example per row is needed")
 
 
 def read_rows(path: str, columns: Collection[str] | None = COLUMNS) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield each row with its number: for JSON Lines that of the line, counted from 1. What is null is left out.
+    """Yield each row with its number, without its null values; in JSON Lines the number is that of the line, from 1.
 
-    Of a Parquet file only ``columns`` are read, None for all. The file is Parquet if it begins like one or its name ends in ``.parquet``. Raises BadData, AuditError where
-    pyarrow is needed and not installed.
+    Of a Parquet file only ``columns`` are read, None for all. The file is Parquet if it begins like one or its name
+    ends in ``.parquet``. Raises BadData, and AuditError if pyarrow is needed and not installed.
     """
     with _opened(path) as file:
         beginning = file.read(64)
@@ -87,7 +87,7 @@ def read_rows(path: str, columns: Collection[str] | None = COLUMNS) -> Iterator[
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[IO[bytes]]:
-    """Open a regular file. A link is refused: what it leads to may change, and moving it away would move the link."""
+    """Open a regular file. A link is refused: its target may change, and moving it away would move only the link."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -104,15 +104,15 @@ def _opened(path: str) -> Iterator[IO[bytes]]:
 
 
 def _no_data(beginning: bytes) -> str | None:
-    """Tell what is often found in place of a data file."""
+    """Return what is wrong with a file that is not data: what is often found in its place."""
     if beginning.startswith(b"version https://git-lfs"):
-        return "is the placeholder of git-lfs: the data themselves were not fetched (git lfs pull)"
+        return "is a git-lfs placeholder: the data was not fetched (git lfs pull)"
     if beginning.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")):
         return "is compressed; unpack it first"
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16 text; JSON Lines are UTF-8"
     if beginning and not beginning.strip(b"\0"):
-        return "begins with zeros, as a file does that was being written when the machine went down"
+        return "begins with zeros, as a file does if the machine crashed while it was written"
     return None
 
 
@@ -145,18 +145,20 @@ def _parsed(path: str, number: int, line: bytes) -> Mapping[str, Any]:
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadData(path, number, _no_json(line, error)) from error
     if not isinstance(row, dict):
-        raise BadData(path, number, f"is {kind_of(row)}; each line is one JSON object, one example")
+        raise BadData(path, number, f"is {kind_of(row)}; each line must be one JSON object, one example")
     return row
 
 
 def _no_json(line: bytes, error: Exception) -> str:
-    """Say why a line was refused, where it is only known that it was."""
+    """Return why a line was refused; the parser that refused it does not say."""
     import json
 
     if line.startswith(b"\0"):
-        return "begins with zeros, as a file does that was being written when the machine went down"
+        return "begins with zeros, as a file does if the machine crashed while it was written"
     if line in (b"[", b"{"):
-        return "is not JSON by itself: each line is one whole object (JSON Lines, not one list or an indented document)"
+        return (
+            "is not JSON by itself: each line must be one whole object (JSON Lines, not a list or an indented document)"
+        )
     constants: list[str] = []
     try:
         json.loads(line.decode(), parse_constant=constants.append)
@@ -164,17 +166,17 @@ def _no_json(line: bytes, error: Exception) -> str:
         return f"is not UTF-8 text: byte {fault.start + 1} of the line is not"
     except json.JSONDecodeError as fault:
         if fault.pos >= len(fault.doc) or fault.msg.startswith("Unterminated string"):
-            return f"is cut: its JSON ends within a value, at column {len(fault.doc)}"
+            return f"is truncated: its JSON ends within a value, at column {len(fault.doc)}"
         return f"is not JSON: {fault.msg} at column {fault.colno}"
     except (RecursionError, ValueError):
         pass
     if isinstance(error, RecursionError):
-        return "is JSON nested more deeply than any real row"
+        return "is nested too deeply"
     if constants:
-        return f"is not JSON: {constants[0]} is no value there"
+        return f"is not JSON: {constants[0]} is not a JSON value"
     if "out of range" in str(error):
         return "has a number that is too large"
-    return "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is no text"
+    return "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is not text"
 
 
 def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -187,12 +189,12 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
         ) from error
     number = 0
     try:
-        # Not buffered ahead: a row group may be the whole file.
+        # Without read-ahead: a row group may be the whole file.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         names = [name for name in table.schema_arrow.names if columns is None or name in columns]
         if not names and columns is not None:
             found = ", ".join(table.schema_arrow.names[:8]) or "none"
-            raise BadData(path, None, f"has none of the columns {', '.join(columns)}; it has: {found}")
+            raise BadData(path, None, f"has none of the columns {', '.join(columns)}; it has {found}")
         width = sum(table.metadata.row_group(index).total_byte_size for index in range(table.num_row_groups))
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(table.metadata.num_rows, 1) // max(width, 1)))
         for batch in table.iter_batches(rows, columns=names, use_threads=False):
@@ -201,7 +203,7 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
                 number += 1
                 yield number, row
         if number != table.metadata.num_rows:
-            raise BadData(path, None, f"holds {number} rows, and its footer says {table.metadata.num_rows}")
+            raise BadData(path, None, f"has {number} rows, but its footer says {table.metadata.num_rows}")
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError, LookupError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(path, None, f"is no sound Parquet file, after row {number}: {reason[:200]}") from error
+        raise BadData(path, None, f"is not a valid Parquet file, after row {number}: {reason[:200]}") from error

@@ -8,10 +8,10 @@ from audit.ledger.seals import Seal, checksum_line
 
 
 def write_checksums(run: str, seal: Seal, algorithm: str) -> str:
-    """Write ``<run>/.audit/seals/<checkpoint>.<suffix>`` and return its path; paths in it lead from the run.
+    """Write ``<run>/.audit/seals/<checkpoint>.<suffix>`` and return its path; paths in it are relative to the run.
 
     SHA-256 digests are taken now, of files whose BLAKE3 digest the seal holds and the caller has just checked.
-    Raises AuditError where it cannot be written.
+    Raises AuditError if it cannot be written.
     """
     suffix = {"blake3": "b3", "sha256": "sha256"}[algorithm]
     path = os.path.join(make(run, SEALS, "nothing is written there"), f"{seal.checkpoint}.{suffix}")

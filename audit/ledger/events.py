@@ -1,11 +1,11 @@
-"""What the ledger records: one type for each kind of row, with the only place that writes it and the only one that reads it.
+"""What the ledger records: one type for each kind of row, which alone writes and reads it.
 
-``row()`` gives the kind and the JSON content. ``read(content)`` gives the value back, None for content of another shape: the
-ledger comes with the audited run, so a row may hold any JSON. A row is passed over only if it lacks what its kind cannot do
-without; other unreadable values become None, 0, "" or nothing.
+``row()`` returns the kind and the JSON content. ``read(content)`` returns the value, None for content of another shape:
+the ledger is untrusted, so a row may contain any JSON. A row is passed over only if it lacks what its kind requires;
+any other unreadable value becomes None, 0 or empty.
 
-Rows of kind "batch" have an ``event``; :mod:`audit.ledger.timeline` replays them. Names here are those of the rows; import
-the module, as ``audit.retention.prune`` has a ``Pruned`` of its own.
+Rows of kind "batch" have an ``event``; :mod:`audit.ledger.timeline` replays them. Import the module where a name is
+taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 """
 
 import os
@@ -23,7 +23,7 @@ RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 
 
 class Observation(NamedTuple):
-    """A verification: the newest complete ``step`` (None if there is none) and the names of the checkpoints it found."""
+    """A verification: the newest complete ``step``, None if there is none, and the names of all checkpoints."""
 
     step: int | None
     verdict: str
@@ -49,7 +49,7 @@ class Observation(NamedTuple):
 
 
 class Start(NamedTuple):
-    """A training begins at ``step``: what was reached beyond it is given up knowingly."""
+    """A training begins at ``step``: later steps are given up deliberately."""
 
     step: int
 
@@ -72,7 +72,7 @@ class SealedFile(NamedTuple):
 class SealTaken(NamedTuple):
     """The files of a proven checkpoint by relative path; ``newest`` is the youngest mtime among them in nanoseconds.
 
-    ``files`` None takes the seal back; so does a row that names a checkpoint and is unreadable otherwise.
+    ``files`` None revokes the seal; so does a row that names a checkpoint and is otherwise unreadable.
     """
 
     checkpoint: str
@@ -97,7 +97,7 @@ class SealTaken(NamedTuple):
 
 
 class ScansRemembered(NamedTuple):
-    """The remembered scans of a checkpoint are those with this ``digest``; see :func:`audit.ledger.store.scans_digest`."""
+    """The ``digest`` of a checkpoint's remembered scans; see :func:`audit.ledger.store.scans_digest`."""
 
     checkpoint: str
     digest: str
@@ -130,7 +130,7 @@ class GuardDecision(NamedTuple):
 class Quarantined(NamedTuple):
     """A checkpoint was "moved" to ``place``, "restored" from it, or could not be moved ("failed").
 
-    ``step`` is that of the newest complete checkpoint then in the run; None leaves the step that is known.
+    ``step`` is that of the newest complete checkpoint then in the run; None leaves the known step unchanged.
     """
 
     action: str
@@ -169,7 +169,7 @@ class Pruned(NamedTuple):
 
 
 class SnapshotTaken(NamedTuple):
-    """This is a copy of one checkpoint of the run ``source``, made by "link", "reflink" or "copy" ("" if it was there)."""
+    """This run is a copy of one checkpoint of ``source``, made by "link", "reflink" or "copy", "" if it was there."""
 
     checkpoint: str
     source: str
@@ -188,11 +188,11 @@ class SnapshotTaken(NamedTuple):
 
 
 class LegBegun(NamedTuple):
-    """Training begins. ``batch`` is the digest of the data file, ``file`` its name, ``bytes`` its size.
+    """A leg begins. ``batch`` is the digest of the data file, ``file`` its name, ``bytes`` its size.
 
     ``last_step`` is the planned end, None if the backend decides; ``examples`` is rows x epochs, None if they are not
-    counted. What else makes the leg: ``order`` (of the rows), ``seed``, ``horizon`` and ``decay_steps`` of the schedule,
-    ``processes``, and the checkpoint it was ``resumed_from``.
+    counted. ``order`` is that of the rows, ``horizon`` and ``decay_steps`` are those of the schedule, ``resumed_from``
+    is the checkpoint.
     """
 
     batch: str
@@ -239,7 +239,7 @@ class LegBegun(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """The batch, begun at ``first_step``, is trained and its last checkpoint proven. ``losses`` are (step, loss), thinned."""
+    """A batch, begun after ``first_step``, is trained and its last checkpoint proven; ``losses`` are (step, loss)."""
 
     batch: str
     file: str
@@ -270,7 +270,7 @@ class Finished(NamedTuple):
 
 
 class Stopped(NamedTuple):
-    """A ``signal`` ended the leg at ``step``; the data file is still there."""
+    """A ``signal`` ended the leg after ``step``; the data file is still there."""
 
     batch: str
     file: str
@@ -290,9 +290,10 @@ class Stopped(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """The leg failed at ``step``; the data file is still there. ``kind``: see :class:`audit.backend.training.LegFailed`.
+    """The leg failed after ``step``; the data file is still there.
 
-    ``first_step`` is that of the batch if it was trained to its end, but not proven; the key is absent otherwise.
+    ``kind``: see :class:`audit.backend.training.LegFailed`. ``first_step`` is that of the batch if it was trained to
+    its end and not proven; the key is absent otherwise.
     """
 
     batch: str
@@ -315,7 +316,7 @@ class Failed(NamedTuple):
 
 
 class Retired(NamedTuple):
-    """The data file of a finished batch was moved ``to`` a place, or deleted (None)."""
+    """The data file of a finished batch was moved ``to`` this path, None if it was deleted."""
 
     batch: str
     file: str
@@ -332,7 +333,7 @@ class Retired(NamedTuple):
 
 
 class Rejected(NamedTuple):
-    """A data file is not trained because of ``reason``, and was moved ``to`` a place; the key is absent if it was gone."""
+    """A data file is not trained because of ``reason``; the key ``to`` is absent if the file was gone."""
 
     batch: str
     file: str
@@ -351,7 +352,7 @@ class Rejected(NamedTuple):
 
 
 class Duplicate(NamedTuple):
-    """A data file with the bytes of a batch that was trained before, and was moved ``to`` a place."""
+    """A data file has the bytes of a batch that was trained before, and was moved ``to`` this path."""
 
     batch: str
     file: str
@@ -370,7 +371,7 @@ class Duplicate(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """A step back to ``step`` gave the batch up and its data file is gone; the user said to go on without it."""
+    """The run went back to ``step``, and the batch is given up because its data file is gone (``--skip-lost``)."""
 
     batch: str
     file: str
@@ -422,7 +423,7 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
 
 
 def event_of(kind: str, content: Content) -> Event | None:
-    """Return what a row records, None for a row of another shape, of a newer version perhaps."""
+    """Return what a row records, None for a row of another shape, perhaps of a newer version."""
     if kind != "batch":
         read = _OTHERS.get(kind)
     else:
@@ -432,7 +433,7 @@ def event_of(kind: str, content: Content) -> Event | None:
 
 
 def _batch_row(event: str, content: dict[str, Any], absent: str | None = None) -> Written:
-    """``absent`` names a key that is left out rather than null."""
+    """``absent`` is a key to leave out instead of writing null."""
     if absent is not None and content[absent] is None:
         del content[absent]
     return "batch", {"event": event, **content}
@@ -462,7 +463,7 @@ _HEX = frozenset("0123456789abcdef")
 
 
 def _losses(value: Any) -> tuple[tuple[int, float], ...]:
-    """Read [step, loss] pairs in the order of their steps; losses that are no finite numbers say nothing."""
+    """Read [step, loss] pairs in the order of their steps; losses that are not finite numbers are left out."""
     if not isinstance(value, list):
         return ()
     pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
@@ -477,7 +478,7 @@ def _number(value: Any) -> float | None:
         return None
     try:
         number = float(value)
-    except OverflowError:  # JSON knows integers of any length
+    except OverflowError:  # JSON has integers of any length
         return None
     return number if isfinite(number) else None
 
@@ -487,7 +488,7 @@ def _text(value: Any) -> str | None:
 
 
 def _name(value: Any) -> str:
-    """A file's name, of which no path can be made that leads elsewhere."""
+    """A file's name without any directory, so that no path made of it leads elsewhere."""
     name = (_text(value) or "").replace("\0", "").rpartition("/")[2]
     try:
         os.fsencode(name)

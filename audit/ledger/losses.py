@@ -1,7 +1,7 @@
-"""Rows that a ledger has lost: cut off at its end, or gone with a ledger that was deleted and begun anew.
+"""Rows that a ledger has lost: cut off at its end, or gone with a ledger that was deleted and begun again.
 
-The chain of digests shows a row that was changed or taken out of the middle. What was cut off at the end it cannot show;
-what the audit left elsewhere in ``.audit`` can.
+The chain of digests shows a row that was changed, or removed from the middle. It cannot show rows that were cut off at
+the end; what else is in ``.audit`` can.
 """
 
 import os
@@ -20,10 +20,10 @@ _SUFFIXES = (".b3", ".sha256", ".sig")
 
 
 def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str]) -> str | None:
-    """Say what shows that rows are missing, None if nothing does.
+    """Return what shows that rows are missing, None if nothing does.
 
-    ``scanned`` are the names under which scans are remembered: each time a row says so. A pin and a file of checksums or
-    a signature are made only of a checkpoint whose seal is a row.
+    ``scanned`` are the names under which scans are remembered: each has a row. A pin, a checksum file and a signature
+    are made only of a checkpoint whose seal is a row.
     """
     path = os.path.join(run, LEDGER)
     sealed = {row.event.checkpoint for row in rows if isinstance(row.event, SealTaken)}

@@ -1,4 +1,4 @@
-"""What a run's ledger says when an audit begins: seals, remembered scans, batches, the step that was reached."""
+"""What a run's ledger records when an audit begins: seals, remembered scans, batches, the highest step."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -98,15 +98,15 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
 def vouched(
     rows: "tuple[Row, ...]", scans: Mapping[tuple[str, str], tuple[str, str]]
 ) -> Mapping[tuple[str, str], tuple[str, str]]:
-    """Return the remembered scans whose digest the chain of rows holds: nobody slips in one of another file."""
+    """Return the remembered scans whose digest is in a row, so that no scan of another file is slipped in."""
     from audit.ledger.store import scans_digest
 
     remembered = (row.event for row in rows if isinstance(row.event, events.ScansRemembered))
-    told = {event.checkpoint: event.digest for event in remembered}
+    digests = {event.checkpoint: event.digest for event in remembered}
     by_checkpoint: dict[str, dict[str, tuple[str, str]]] = {}
     for (checkpoint, file), scan in scans.items():
         by_checkpoint.setdefault(checkpoint, {})[file] = scan
-    kept = {name for name, held in by_checkpoint.items() if name in told and told[name] == scans_digest(held)}
+    kept = {name for name, held in by_checkpoint.items() if digests.get(name) == scans_digest(held)}
     return {key: scan for key, scan in scans.items() if key[0] in kept}
 
 
@@ -118,10 +118,9 @@ def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:
 def reached_by(rows: "tuple[Row, ...]") -> int:
     """Return the step that the run is known to have reached.
 
-    An observation raises it, and so does a batch that was finished. What the guard handed out, or that it allowed a fresh
-    start, or a quarantine that somebody asked for, or where a training said that it begins, is a known way back: it sets the
-    step anew. Once a training has begun there, a checkpoint that lies beyond it is of the history that was given up, as long
-    as it is there: its step is not reached again by being seen.
+    An observation and a finished batch raise it. A known way back sets it: what the guard handed out or a fresh start
+    that it allowed, a quarantine, the beginning of a training. Once a training has begun there, later checkpoints are
+    of the history that was given up: seeing one of them again does not raise the step.
     """
     reached = 0
     seen = events.Observation(None, "", "", 0, 0, ())
@@ -146,7 +145,7 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
 
 
 def ended_early_by(rows: "tuple[Row, ...]") -> int:
-    """Return the step at which the last leg of a training failed or was stopped, 0 where something was begun since."""
+    """Return the step at which the last leg failed or was stopped, 0 if something was begun since."""
     step = 0
     for row in rows:
         if _way_back(row.event) is not None:
@@ -167,12 +166,12 @@ def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
 
 
 def _way_back(event: events.Event | None) -> int | None:
-    """The step that an event sets anew, None where it sets none."""
+    """The step that an event sets, None if it sets none."""
     if isinstance(event, events.GuardDecision | events.Quarantined | events.Start):
         return event.step
     return event.first_step if isinstance(event, events.LegBegun) else None
 
 
 def _steps_of(names: Iterable[str]) -> set[int]:
-    """The steps of checkpoints by their names; what is no name of one is passed over."""
+    """The steps of checkpoints by their names; other names are passed over."""
     return {step for step in map(step_of, names) if step is not None}

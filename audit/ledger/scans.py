@@ -1,4 +1,4 @@
-"""Scans that the ledger remembers, so that a file that did not change since is not read again."""
+"""Scans that the ledger remembers, so that an unchanged file is not read again."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
-    """Return what must be unchanged for a remembered scan to hold: size, mtime, inode, and what was looked for.
+    """Return what must be unchanged for a remembered scan to be valid: size, mtime, inode, and the spans.
 
     Not the ctime: a hard link of the file (a pin, a snapshot) changes it.
     """
@@ -27,7 +27,7 @@ def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
 
 
 def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] | None) -> bool:
-    """Whether the file as it lies there was read after it was touched, and is still what was sealed."""
+    """Whether the file was read after it was last touched, and is still what was sealed."""
     if remembered is None or not remembered[0].startswith(_of_file(entry)):
         return False
     try:
@@ -47,7 +47,7 @@ def scan_text(scan: FileScan) -> str:
 
 
 def scan_from(text: str, asked: Sequence[Span]) -> FileScan | None:
-    """Return the remembered scan, with nothing read for it; None for text of another shape, or of other spans."""
+    """Return the remembered scan, None for text of another shape or a scan of other spans."""
     try:
         digest, size, spans = json.loads(text)
         found = {name: SpanScan(*values) for name, values in spans.items()}

@@ -16,7 +16,7 @@ class Seal(NamedTuple):
     """The files of one checkpoint by path relative to it, as they were at ``time`` (UTC, ISO 8601).
 
     ``newest`` is the youngest mtime among them in nanoseconds, by the clock of the file system. ``passed``: a leg of
-    `audit train` began before this step since, so that it may have been saved anew.
+    `audit train` has begun before this step since, so the step may have been saved again.
     """
 
     checkpoint: str
@@ -28,7 +28,7 @@ class Seal(NamedTuple):
 
 
 def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
-    """Return the newest seal of every checkpoint; a newer row may take it back."""
+    """Return the newest seal of every checkpoint, unless a newer row revoked it."""
     found: dict[str, Seal | None] = {}
     first = None  # the lowest step at which a leg began later on
     for row in reversed(tuple(rows)):

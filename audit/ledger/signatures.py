@@ -1,8 +1,9 @@
 """Signatures over a seal, in the bundle format of model_signing, so that people outside can check it.
 
-They need nothing of ours: ``model_signing verify key CHECKPOINT --signature FILE --public_key KEY``. The library (extra
-``signing``) is imported where it is used. It is asked for signing, verifying and its file format; the files are read by
-us, with no memory map and through no link.
+They do not need this package: ``model_signing verify key CHECKPOINT --signature FILE --public_key KEY``.
+
+The library (extra ``signing``) is imported where it is used. It signs, verifies and defines the file format; the files
+are read here, without a memory map and without following links.
 """
 
 import os
@@ -15,18 +16,18 @@ from audit.ledger.seals import Seal
 from audit.storage import DIRECTORY, FILE, LocalStorage
 
 NOT_SIGNED = frozenset({".git", ".gitattributes", ".github", ".gitignore"})
-"""Left out by model_signing, too, where they lie at the top (model_signing 1.1.1, hashing.py)."""
+"""Left out by model_signing, too, at the top of the directory (model_signing 1.1.1, hashing.py)."""
 
 _BLOCK = 1 << 20
 _LARGEST = 64 << 20
-"""Bytes; a bundle has about 150 for each file."""
+"""Bytes; a bundle has about 150 per file."""
 
 
 class Signer:
     """Signs seals with an elliptic-curve private key (PEM: P-256, P-384 or P-521)."""
 
     def __init__(self, private_key: str) -> None:
-        """Load the key. Raises AuditError where it is none, or the library is missing."""
+        """Load the key. Raises AuditError if it is not a key, or the library is missing."""
         library = _library()
         self._config = _with_key(
             private_key, lambda: library.signing.Config().use_elliptic_key_signer(private_key=private_key)
@@ -36,8 +37,8 @@ class Signer:
         """Write ``<run>/.audit/seals/<checkpoint>.sig`` and return its path.
 
         ``blake3`` signs the digests of the seal. ``sha256``, the only one that the command ``model_signing`` verifies,
-        reads the files once more and checks at the same time that they are the sealed ones. Raises AuditError where
-        the checkpoint is not what was sealed, or nothing can be written.
+        reads the files once more and checks at the same time that they are the sealed ones. Raises AuditError if the
+        checkpoint is not what was sealed, or nothing can be written.
         """
         home = os.path.join(run, seal.checkpoint)
         path = os.path.join(make(run, SEALS, "nothing is written there"), f"{seal.checkpoint}.sig")
@@ -46,24 +47,24 @@ class Signer:
             with replaced(path) as scratch:
                 self._config.set_hashing_config(_Taken(digests, algorithm)).sign(home, scratch)
         except UnicodeError as error:
-            raise AuditError(f"{home}: has a file name that is no text, and cannot be signed") from error
+            raise AuditError(f"{home}: has a file name that is not valid text, and cannot be signed") from error
         except OSError as error:
             raise AuditError(f"{path}: cannot be written: {error.strerror or error}") from error
         return path
 
 
 class Verifier:
-    """Checks signatures with the public key (PEM). Trusts nothing that lies in the run: every byte is read."""
+    """Checks signatures with the public key (PEM). Trusts nothing in the run: every byte is read."""
 
     def __init__(self, public_key: str) -> None:
-        """Load the key. Raises AuditError where it is none, or the library is missing."""
+        """Load the key. Raises AuditError if it is not a key, or the library is missing."""
         library = _library()
         self._config = _with_key(
             public_key, lambda: library.verifying.Config().use_elliptic_key_verifier(public_key=public_key)
         )
 
     def problem(self, run: str, checkpoint: str) -> str | None:
-        """Return why the signature of a checkpoint does not hold, or None where it does."""
+        """Return why the signature of a checkpoint is not valid, None if it is valid."""
         path = os.path.join(run, SEALS, f"{checkpoint}.sig")
         if not os.path.lexists(path):
             return "there is no signature"
@@ -73,13 +74,13 @@ class Verifier:
             self._config.set_hashing_config(_Taken(_digests(home, algorithm), algorithm)).verify(home, path)
         except OSError as error:
             return f"cannot be read: {error.strerror or error}"
-        except Exception as error:  # the signature comes from an enemy: whatever is wrong with it, it does not hold
-            return " ".join((str(error) or "the signature is not one of this key").split())
+        except Exception as error:  # untrusted: whatever is wrong with it, it is not valid
+            return " ".join((str(error) or "the signature was not made with this key").split())
         return None
 
 
 class _Taken:
-    """Stands where model_signing has its hashing configuration: the digests (hexadecimal, by path) are taken already."""
+    """In place of model_signing's hashing configuration: digests (hexadecimal, by path) that were taken already."""
 
     def __init__(self, digests: dict[str, str], algorithm: str) -> None:
         self._digests = digests
@@ -105,7 +106,7 @@ class _Taken:
         return manifest.Manifest(os.path.basename(model_path), items, form)
 
     def add_ignored_paths(self, *, model_path: Any, paths: Any) -> None:
-        """What a signature asks to leave out is not left out."""
+        """A signature cannot exclude files."""
 
 
 def _library() -> Any:
@@ -124,22 +125,22 @@ def _with_key(path: str, load: Any) -> Any:
     except OSError as error:
         raise AuditError(f"{path}: cannot be read: {error.strerror or error}") from error
     except TypeError as error:  # cryptography: a password was not given
-        raise AuditError(f"{path}: the key has a password; give one without") from error
+        raise AuditError(f"{path}: the key has a password; use one without") from error
     except Exception as error:  # not PEM, not elliptic, another curve
-        raise AuditError(f"{path}: is no key on the curve P-256, P-384 or P-521 in PEM") from error
+        raise AuditError(f"{path}: is not a PEM key on the curve P-256, P-384 or P-521") from error
 
 
 def _sealed(home: str, seal: Seal, algorithm: str) -> dict[str, str]:
-    """Return the digests to sign. Raises AuditError where the files are not those of the seal."""
+    """Return the digests to sign. Raises AuditError if the files are not those of the seal."""
     listed = {path for path, _ in _files(home)}
     if other := sorted(listed ^ seal.files.keys()):
-        raise AuditError(f"{home}/{other[0]}: is not as it was sealed, so the checkpoint is not signed")
+        raise AuditError(f"{home}/{other[0]}: is not what was sealed, so the checkpoint is not signed")
     if algorithm == "blake3":
         return {path: file.digest for path, file in seal.files.items()}
     both = _read(home, algorithm, "blake3")
     for path, file in seal.files.items():
         if both[path][1] != file.digest:
-            raise AuditError(f"{home}/{path}: is not as it was sealed, so the checkpoint is not signed")
+            raise AuditError(f"{home}/{path}: is not what was sealed, so the checkpoint is not signed")
     return {path: digests[0] for path, digests in both.items()}
 
 
@@ -148,7 +149,7 @@ def _digests(home: str, algorithm: str) -> dict[str, str]:
 
 
 def _read(home: str, *algorithms: str) -> dict[str, list[str]]:
-    """Return the digests of every file of a directory, all of them from one reading."""
+    """Return the digests of every file of a directory; each file is read once."""
     storage = LocalStorage(home)
     found = {}
     for path, size in _files(home):
@@ -186,18 +187,18 @@ def _files(home: str) -> Iterator[tuple[str, int]]:
             elif entry.kind == FILE and entry.target is None:
                 yield entry.path, entry.size
             else:
-                raise AuditError(f"{home}/{entry.path}: is a link or no regular file, and a signature is over files")
+                raise AuditError(f"{home}/{entry.path}: is a link or not a regular file, and only files can be signed")
 
 
 def _algorithm(path: str) -> str:
-    """Return the algorithm that a bundle says its digests are of; who verifies it relies on nothing else from here."""
+    """Return the algorithm of a bundle's digests, as it says; nothing else of it is trusted."""
     import json
     from base64 import b64decode
 
     folder, name = os.path.split(path)
     with LocalStorage(folder).open(name) as reader:
         if reader.size > _LARGEST:
-            raise ValueError("the signature is too large to be one")
+            raise ValueError("the signature is too large")
         text = reader.read(0, reader.size)
     try:
         payload = json.loads(b64decode(json.loads(text)["dsseEnvelope"]["payload"]))
@@ -205,5 +206,5 @@ def _algorithm(path: str) -> str:
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ValueError("the signature is damaged") from error
     if algorithm not in ("blake3", "sha256"):
-        raise ValueError("the signature is over digests of another kind than blake3 and sha256")
+        raise ValueError("the signature uses neither blake3 nor sha256")
     return str(algorithm)

@@ -1,8 +1,8 @@
 """The run's own history, ``<run>/.audit/ledger.db``: observations, seals, what the guard handed out.
 
-An SQLite file that any tool can look into. Rows are only ever added; each carries the digest of the one before, so a
-row that was changed or taken out is noticed. The file comes from the audited run, thus perhaps from an enemy: it must
-have exactly our tables, links are not followed, and nothing in it is executed.
+An SQLite file that any tool can open. Rows are only added; each has the digest of the one before, so a row that was
+changed or removed is noticed. The file comes with the audited run and is untrusted: it must have exactly these tables,
+links are not followed, and nothing in it is executed.
 """
 
 import json
@@ -27,10 +27,10 @@ MOST = 200_000
 LARGEST = 256 << 20
 """Bytes of the file with its side files, and of all text that is read from it."""
 WAIT_SECONDS = 3.0
-"""How long another process that holds the file is waited for; one entry takes it milliseconds."""
+"""How long to wait for another process that has the file locked; a row takes it milliseconds."""
 SIDE_FILES = ("-wal", "-shm", "-journal")
 _SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
-"""A journal that ends so names another file, which SQLite deletes after the recovery; ours never does."""
+"""A journal with this end names another file, which SQLite deletes after the recovery; ours never does."""
 
 _SCHEMA = {
     "rows": (
@@ -52,7 +52,7 @@ class _Row(NamedTuple):
 
 
 class Row(_Row):
-    """One entry; ``time`` is UTC in ISO 8601. ``kind`` and ``content`` are as written; :attr:`event` is what they say."""
+    """One entry as it was written; ``time`` is UTC in ISO 8601. :attr:`event` is what it records."""
 
     @cached_property
     def event(self) -> Event | None:
@@ -61,7 +61,7 @@ class Row(_Row):
 
 
 class LedgerError(AuditError):
-    """The ledger cannot be used: the message says why. Verification goes on without it."""
+    """The ledger cannot be used; the message says why. Verification goes on without it."""
 
 
 class LedgerEditedError(LedgerError):
@@ -81,7 +81,7 @@ class Ledger:
         self.writable = writable
 
     def rows(self) -> tuple[Row, ...]:
-        """Return all rows in order. Raises LedgerError where a row was changed, added by hand or taken out."""
+        """Return all rows in order. Raises LedgerError if a row was changed, added by hand or removed."""
         found = []
         before = ""
         total = 0
@@ -97,18 +97,18 @@ class Ledger:
                     raise LedgerEditedError(f"{self.path}: row {place} is not what was written: the history was edited")
                 total += len(content)
                 if place > MOST or total > LARGEST:
-                    raise LedgerError(f"{self.path}: is larger than any ledger of a run; move it away")
+                    raise LedgerError(f"{self.path}: is larger than a ledger can be; move it away")
                 before = digest
                 document = json.loads(content)
                 if not isinstance(document, dict):
-                    raise LedgerError(f"{self.path}: row {place} holds no object")
+                    raise LedgerError(f"{self.path}: row {place} is not a JSON object")
                 found.append(Row(number, moment, kind, document))
         return tuple(found)
 
     def append(self, event: Event, durable: bool = False) -> None:
         """Add the row of an event. Several processes may do so at once. Raises LedgerError (full disk, read-only).
 
-        A ``durable`` one is on the disk when this returns: it outlives a power failure, too.
+        A ``durable`` one is on the disk when this returns, so it survives a power failure.
         """
         with self._errors():
             if durable:
@@ -143,14 +143,14 @@ class Ledger:
                     continue
                 total += len(row[3])
                 if total > LARGEST:
-                    raise LedgerError(f"{self.path}: is larger than any ledger of a run; move it away")
+                    raise LedgerError(f"{self.path}: is larger than a ledger can be; move it away")
                 found[row[0], row[1]] = (row[2], row[3])
         return found
 
     def remember(self, checkpoint: str, scans: Mapping[str, tuple[str, str]]) -> None:
         """Replace the remembered scans of one checkpoint by (stamp, JSON text) by file. Raises LedgerError.
 
-        A row takes their digest into the chain; see :func:`scans_digest`.
+        A row adds their digest to the chain; see :func:`scans_digest`.
         """
         kept = {file: scan for file, scan in scans.items() if _is_utf8(file)}  # others are read each time
         with self._errors(), self._transaction():
@@ -181,7 +181,7 @@ class Ledger:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:  # SQLite has ended it by itself where the disk is full
+            if self._connection.in_transaction:  # SQLite ended it itself if the disk is full
                 self._connection.execute("ROLLBACK")
             raise
 
@@ -194,11 +194,11 @@ class Ledger:
 
 
 def open_ledger(run: str, write: bool) -> Ledger | None:
-    """Open a run's ledger; None where there is none and none may be made.
+    """Open a run's ledger; None if there is none and ``write`` is false.
 
-    With ``write`` it is made if need be; where that is not possible (read-only, full disk) an existing one is opened
-    for reading. Raises LedgerUnwritableError where there is none and none can be made, LedgerError where it is damaged,
-    locked, of a newer version, or no ledger of ours.
+    With ``write`` it is made if need be; an existing one that cannot be written (read-only, full disk) is opened for
+    reading. Raises LedgerUnwritableError if there is none and none can be made, LedgerError if it is damaged, locked,
+    of a newer version, or not a ledger of the audit.
     """
     path = os.path.join(run, LEDGER)
     home = os.path.dirname(path)
@@ -214,7 +214,7 @@ def open_ledger(run: str, write: bool) -> Ledger | None:
     if not exists:
         return None
     try:
-        # Reading by the rules of the write-ahead log makes side files, if only to join the log: not where there is none.
+        # Joining a write-ahead log makes side files, so that is done only if there is one.
         mode = "ro" if any(_size(path + suffix) for suffix in ("-wal", "-journal")) else "ro&immutable=1"
         return _checked(_connect(path, mode), path, writable=False)
     except sqlite3.Error as error:
@@ -228,9 +228,10 @@ def _refuse_locked(path: str, error: Exception) -> None:
 
 
 def _check_place(home: str, path: str) -> bool:
-    """Say whether the ledger is there and holds anything.
+    """Return whether the ledger exists and is not empty.
 
-    A link in its place is refused, it could lead anywhere; so is a FIFO, which would hang, and whatever is too large.
+    Raises LedgerError for a link in its place, which could lead anywhere, for a FIFO, which would hang, and for a file
+    that is too large.
     """
     total = 0
     for place in (home, path, *(path + suffix for suffix in SIDE_FILES)):
@@ -246,18 +247,18 @@ def _check_place(home: str, path: str) -> bool:
             raise LedgerError(f"{place}: is not a {'directory' if place == home else 'file'}, so it is not used")
         total += 0 if place == home else info.st_size
     if total > LARGEST:
-        raise LedgerError(f"{path}: is larger than any ledger of a run; move it away")
+        raise LedgerError(f"{path}: is larger than a ledger can be; move it away")
     if _part(f"{path}-journal", -16)[8:] == _SUPER_JOURNAL:
         raise LedgerError(f"{path}-journal: names another file, so the ledger is not used")
     if not _size(path):
         return False
-    if _part(path, 0) != b"SQLite format 3\0":  # a file of a few bytes would be taken for an empty database
-        raise LedgerError(f"{path}: file is not a database")
+    if _part(path, 0) != b"SQLite format 3\0":  # SQLite takes a file of a few bytes for an empty database
+        raise LedgerError(f"{path}: is not an SQLite database")
     return True
 
 
 def _part(path: str, offset: int) -> bytes:
-    """Sixteen bytes of a file, from its end if ``offset`` is negative; less where there are not so many."""
+    """Sixteen bytes of a file, from its end if ``offset`` is negative; fewer if it is shorter."""
     try:
         with open(path, "rb") as file:
             file.seek(offset, os.SEEK_END if offset < 0 else os.SEEK_SET)
@@ -278,7 +279,7 @@ def _size(path: str) -> int:
 
 
 _PLAIN = frozenset("/-._~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-"""What stands for itself in a URI (RFC 3986); urllib.parse knows it, too, and takes a hundredth of a start-up to import."""
+"""What a URI has unescaped (RFC 3986); importing urllib.parse for it would cost a hundredth of the start-up time."""
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
@@ -289,7 +290,7 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
         isolation_level=None,
         timeout=WAIT_SECONDS,
     )
-    # Damaged pages can claim a text of any length, and lead in circles.
+    # Damaged pages can claim a text of any length, and refer to each other in circles.
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST + (1 << 20))
     connection.set_progress_handler(_Patience(), 10_000)
     try:
@@ -303,7 +304,7 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
 
 
 class _Patience:
-    """Ends a statement that goes on for ever: a whole ledger of the largest size takes a few thousand calls."""
+    """Ends a statement that would never end: reading a ledger of the largest size takes a few thousand calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -314,13 +315,13 @@ class _Patience:
 
 
 def _checked(connection: sqlite3.Connection, path: str, writable: bool) -> Ledger | None:
-    """Make the tables of a new file, refuse a file with other ones; None for one that is still empty."""
+    """Make the tables of a new file, refuse a file with other tables; None if it is still empty."""
     try:
         version, tables = _shape(connection)
         if writable and version == 0 and not tables:
             _create(connection)
             version, tables = _shape(connection)
-    except sqlite3.OperationalError:  # locked, read-only, full: the caller may try it otherwise
+    except sqlite3.OperationalError:  # locked, read-only, full: the caller may try another way
         connection.close()
         raise
     except sqlite3.DatabaseError as error:
@@ -331,13 +332,13 @@ def _checked(connection: sqlite3.Connection, path: str, writable: bool) -> Ledge
         return None
     if version != VERSION or tables != _SCHEMA:
         connection.close()
-        newer = f"is of version {version}, newer than this audit's {VERSION}; upgrade checkpoint-audit"
-        raise LedgerError(f"{path}: {newer if version > VERSION else 'is not a ledger of this audit'}")
+        newer = f"has version {version}, but this audit reads only version {VERSION}; upgrade checkpoint-audit"
+        raise LedgerError(f"{path}: {newer if version > VERSION else 'is not a ledger of the audit'}")
     return Ledger(connection, path, writable)
 
 
 def _shape(connection: sqlite3.Connection) -> tuple[int, dict[str, str]]:
-    """Version and tables, seen at one moment: another process may be making them."""
+    """Version and tables at one moment: another process may be making them."""
     connection.execute("BEGIN")
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -349,7 +350,7 @@ def _shape(connection: sqlite3.Connection) -> tuple[int, dict[str, str]]:
 
 
 def _create(connection: sqlite3.Connection) -> None:
-    # Readers and writers then do not wait for each other; a network file system refuses, and stays with a journal.
+    # Readers and writers then do not wait for each other; on a network file system the journal stays.
     try:
         connection.execute("PRAGMA journal_mode = WAL")
     except sqlite3.OperationalError as error:  # another process is making the same ledger
@@ -369,7 +370,7 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def scans_digest(scans: Mapping[str, tuple[str, str]]) -> str:
-    """Digest of one checkpoint's remembered scans, (stamp, text) by file: those are believed that the chain vouches for."""
+    """Digest of one checkpoint's remembered scans, (stamp, text) by file; a scan is trusted if a row has its digest."""
     return _hash([[file, *scans[file]] for file in sorted(scans)])
 
 

@@ -1,11 +1,11 @@
-"""The batches of a run, as its ledger tells them: which example was trained in which step.
+"""The batches of a run, as its ledger records them: which example was trained in which step.
 
-A run may go back: the guard hands out an older checkpoint. The leg that follows then says what holds from its first step
-on, so the rows are replayed in their order, each leg cutting off what reached beyond its beginning. A batch that is rejected
-in its first leg was never begun, unless the next leg begins at a later step: then it was trained up to there.
+A run may go back: the guard hands out an older checkpoint. So the rows are replayed in order, and each leg cuts off
+what was trained beyond its first step before. A batch that is rejected in its first leg was never begun, unless the
+next leg begins at a later step: then it was trained up to there.
 
-The ledger comes with the audited run: rows of any shape must do no harm, and a hundred thousand of them take no longer
-than their reading.
+The ledger is untrusted: rows of any shape must do no harm, and replaying a hundred thousand of them must take no longer
+than reading them.
 """
 
 from bisect import bisect_left, bisect_right
@@ -36,11 +36,11 @@ if TYPE_CHECKING:
 
 
 class Leg(NamedTuple):
-    """Steps of one batch in one go: after ``first_step`` come the examples from ``first_example`` on.
+    """Steps of one batch that were trained in one go: ``first_step`` is followed by ``first_example``.
 
-    ``last_step`` is where the batch was planned to end, or has ended; None where the backend decides and it has not.
-    ``over``: nothing more of the batch will be trained: it was rejected, or its data file is lost. ``epochs``, ``order``,
-    ``horizon``, ``decay_steps`` and ``processes`` as in :class:`audit.ledger.events.LegBegun`.
+    ``last_step`` is where the batch was planned to end, or has ended; None if the backend decides and it has not ended.
+    ``over``: nothing more of the batch will be trained, as it was rejected or its data file is lost. The others are as
+    in :class:`audit.ledger.events.LegBegun`.
     """
 
     batch: str
@@ -58,24 +58,24 @@ class Leg(NamedTuple):
     over: bool = False
 
     def example_at(self, step: int) -> int:
-        """How many examples of the batch were trained once ``step`` was done."""
+        """Return how many examples of the batch were trained after ``step``."""
         if self.examples_per_step is None:  # not counted: the batch is done when its planned end is
             return self.first_example
         done = self.first_example + (step - self.first_step) * self.examples_per_step
         return done if self.examples is None else min(done, self.examples)
 
     def whole_at(self, step: int) -> bool:
-        """Whether nothing of the batch is left once ``step`` was done; never before it is known how long it is."""
+        """Whether the batch is complete after ``step``; false as long as its end is not known."""
         return self.over or (self.last_step is not None and step >= self.last_step)
 
 
 class Batch(NamedTuple):
-    """One data file and what became of it. Steps are those of the history that holds; ``time`` is UTC in ISO 8601.
+    """One data file and what became of it. Steps are those of the current history; times are UTC in ISO 8601.
 
-    ``state`` is one of training, stopped, failed, finished, retired, rejected, lost; ``step`` is the newest step known of
-    it, ``legs`` how often it was taken up. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is that
-    of the last one (see :class:`audit.backend.training.LegFailed`). ``seconds`` from the beginning to the end of each leg, but for those
-    that were killed; ``to``: where the data file went.
+    ``state`` is training, stopped, failed, finished, retired, rejected or lost; ``step`` is its newest known step,
+    ``legs`` the number of its legs. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is that of
+    the last one (see :class:`audit.backend.training.LegFailed`). ``seconds`` is the sum over all legs that were not
+    killed; ``to`` is where the data file went.
     """
 
     digest: str
@@ -99,7 +99,7 @@ class Batch(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """A data file that was not trained: a row of it is bad, it was trained before, or it is gone (``event``)."""
+    """A data file that was not trained; ``event`` is rejected (bad data), duplicate (trained before) or lost (gone)."""
 
     file: str
     digest: str
@@ -110,9 +110,9 @@ class SetAside(NamedTuple):
 
 
 class Timeline(NamedTuple):
-    """``legs`` in the order of their steps; ``batches`` in the order of their first ones; ``aside``: not trained.
+    """``legs`` in the order of their steps; ``batches`` in the order of their first legs; ``aside``: not trained.
 
-    ``redo`` are batches whose steps were given up when the run went back, in the order in which they come again.
+    ``redo`` are batches whose steps were given up when the run went back, in the order in which they are trained again.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -121,15 +121,15 @@ class Timeline(NamedTuple):
     redo: tuple[Batch, ...] = ()
 
     def owner(self, step: int) -> Leg | None:
-        """Return the leg whose batch goes on after ``step``, None where nothing was begun there.
+        """Return the leg whose batch goes on after ``step``, None if there is none.
 
-        A batch that is whole at ``step``, but not yet retired, is still returned where no other begins.
+        A batch that is complete at ``step`` is returned until another one begins.
         """
         index = bisect_right(self.legs, step, key=lambda leg: leg.first_step)
         return self.legs[index - 1] if index else None
 
     def beyond(self, step: int) -> tuple[Batch, ...]:
-        """Return the batches that come after the owner of ``step``: those given up before, and those begun later."""
+        """Return the batches that follow the owner of ``step``: those begun later, and those given up."""
         owner = self.owner(step)
         later = dict.fromkeys(leg.batch for leg in self.legs if leg.first_step > step)
         known = {item.digest: item for item in self.batches}
@@ -143,7 +143,7 @@ class Timeline(NamedTuple):
         return index < len(self.legs) and self.legs[index].first_step < after
 
     def unseen(self, step: int) -> bool:
-        """Whether ``step`` trained examples that no step before had: it lies in a batch's first go through its file."""
+        """Whether ``step`` trained examples that no step before had: it is in the first epoch of its batch."""
         owner = self.owner(step - 1)
         if owner is None or owner.examples is None or owner.examples_per_step is None:
             return True
@@ -153,7 +153,7 @@ class Timeline(NamedTuple):
     def trained(self, digest: str, step: int) -> tuple[Leg, int] | None:
         """Return the last leg of a batch up to ``step``, and how many of its examples were trained by then.
 
-        None where nothing of it was. Another batch may have followed on it unfinished: it was given up, its file gone.
+        None if none were. Another batch may have followed before it was complete, if its file was gone.
         """
         end = step
         for leg in reversed(self.legs):
@@ -170,7 +170,7 @@ class Timeline(NamedTuple):
 
 
 def timeline_of(rows: "Iterable[Row]") -> Timeline:
-    """Replay the ledger's batch rows. Rows of another shape, of a newer version perhaps, are passed over."""
+    """Replay the ledger's batch rows. Rows of another shape, perhaps of a newer version, are passed over."""
     replay = _Replay()
     for row in rows:
         if isinstance(row.event, BatchEvent):
@@ -179,21 +179,21 @@ def timeline_of(rows: "Iterable[Row]") -> Timeline:
 
 
 class _Replay:
-    """What holds after the rows so far."""
+    """The state after the rows so far."""
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
         self.batches: dict[str, Batch] = {}
         self.losses: dict[str, list[tuple[int, float]]] = {}
         self.held: dict[str, int] = {}
-        """Legs of each batch."""
+        """Number of legs of each batch."""
         self.redo: dict[str, None] = {}
-        """Batches to come again; the last one comes first."""
+        """Batches to train again; the last one is trained first."""
         self.over: set[str] = set()
         self.dropped: Leg | None = None
         """The only leg of a batch that was rejected just now."""
         self.since: dict[str, str] = {}
-        """When the leg began that goes on."""
+        """When the current leg of each batch began."""
         self.aside: list[SetAside] = []
 
     def timeline(self) -> Timeline:
@@ -278,13 +278,13 @@ class _Replay:
         )
 
     def _replaced(self, item: Leg, new: Leg) -> bool:
-        """Whether a leg does not hold any more; a batch without a single step holds where the next one begins."""
+        """Whether a new leg replaces an earlier one; a batch without a single step stays at the step of the next."""
         if item.first_step != new.first_step:
             return item.first_step > new.first_step
         return item.batch == new.batch or not item.whole_at(new.first_step)
 
     def _cut_short(self, digest: str, step: int) -> None:
-        """Another batch begins at ``step``, where this one may not have been at its end: it was given up."""
+        """Another batch begins at ``step``: if this one was not complete there, it was given up."""
         batch = self.batches[digest]
         last = batch.last_step if batch.last_step is None else min(batch.last_step, step)
         self.batches[digest] = batch._replace(step=min(batch.step, step), last_step=last)

@@ -14,11 +14,11 @@ _BLOCK = 1 << 20
 
 
 def copy_tree(source: str, target: str, files: Sequence[str], directories: Iterable[str], how: str) -> str:
-    """Make ``target`` with copies of these ``files`` of ``source`` (relative paths), and return the way that was taken.
+    """Make ``target`` with copies of ``files`` of ``source`` (relative paths), and return how they were copied.
 
     ``how`` is "link", "reflink", "copy", or "auto": reflinks where the file system has them, else bytes. Links inside
-    ``source`` become files. Times and modes are those of the originals, and all of it is on the disk when this returns.
-    Raises AuditError, and leaves what was made so far.
+    ``source`` become files. Times and modes are those of the originals, and all is on the disk when this returns.
+    Raises AuditError and leaves what was made so far.
     """
     way = how
     try:
@@ -68,7 +68,7 @@ def _clone(old: int, new: int, way: str) -> str:
 
 
 def _refuse_without_space(source: str, target: str, files: Sequence[str]) -> None:
-    """Raise OSError before the disk is full rather than after: a training may need what is left of it."""
+    """Raise OSError before the disk is full: a training may need the rest."""
     needed = sum(os.stat(os.path.join(source, name)).st_size for name in files[1:])
     about = os.statvfs(target)
     if about.f_bavail * about.f_frsize < needed:
@@ -76,13 +76,13 @@ def _refuse_without_space(source: str, target: str, files: Sequence[str]) -> Non
 
 
 def _finish(source: str, target: str) -> None:
-    """Give a directory the time of the original, which rotation goes by, and bring it to the disk."""
+    """Give a directory the time of the original, by which rotation sorts, and flush it to the disk."""
     shutil.copystat(source, target)
     sync(target)
 
 
 def sync(path: str) -> None:
-    """Bring a file's bytes, or a directory's names, to the disk. Raises OSError."""
+    """Flush a file's bytes, or a directory's names, to the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         os.fsync(descriptor)
@@ -94,7 +94,7 @@ def _reason(error: OSError, how: str) -> str:
     if error.errno == errno.ENOSPC:
         return "no space left on device"
     if how == "link" and error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
-        return f"hard links lead to no other file system ({error.strerror}); use --how copy"
+        return f"hard links are not possible there ({error.strerror}); use --how copy"
     if how == "reflink":
         return f"reflinks are not possible there ({error.strerror}); use --how copy"
     return error.strerror or str(error)

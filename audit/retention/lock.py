@@ -1,8 +1,8 @@
 """One process at a time trains or prunes a run: an advisory lock on ``<run>/.audit/lock``.
 
-The operating system holds the lock (``flock``) and lets go of it when the last process that has the file open ends,
-however it ends; so there is no stale lock to clear by hand. What stands in the file (JSON: ``pid``, ``host``, ``what``,
-``since``) is for the message alone. The file itself is never removed: two processes could then lock two files.
+The operating system holds the lock (``flock``) and releases it when the last process that has the file open ends,
+however it ends, so there is no stale lock to clear by hand. The content of the file (JSON: ``pid``, ``host``, ``what``,
+``since``) is only for the message. The file is never removed: two processes could then lock two files.
 """
 
 import errno
@@ -17,13 +17,13 @@ from audit.errors import AuditError, RefusedError
 from audit.text import utc_time
 
 PATIENCE_SECONDS = 0.3
-"""How long a held lock is tried again: whoever only looks (:func:`holder_of`) has it for an instant."""
+"""How long a held lock is tried again: :func:`holder_of` holds it for an instant."""
 _LONGEST = 4096
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 class Holder(NamedTuple):
-    """Who holds a lock, as far as the file says: ``pid`` is 0 and the others empty where it says nothing."""
+    """Who holds a lock, according to the file; ``pid`` is 0 and the others are empty if it does not say."""
 
     pid: int = 0
     host: str = ""
@@ -40,17 +40,17 @@ class Holder(NamedTuple):
         if self.pid == os.getpid():
             return f"is being {what} by this process since {self.since}"
         if not _alive(self.pid):
-            return f"was being {what} by process {self.pid} since {self.since}; that is gone, but a child of it is not"
+            return f"was being {what} by process {self.pid} since {self.since}; that process is gone, but a child of it is not"
         return f"is being {what} by process {self.pid} since {self.since}"
 
 
 class RunLock:
     """Hold ``<run>/.audit/lock`` in a ``with`` statement; ``what`` is what is done to the run: "trained", "pruned".
 
-    Entering never waits for another holder: it raises RefusedError, which names that one. It raises another AuditError
-    where the lock cannot be made (read-only, full disk, a link in its place). The run's directory is made if need be.
+    Entering does not wait for another holder: it raises RefusedError, which names the holder, or another AuditError if
+    the lock cannot be made (read-only, full disk, a link in its place). The run's directory is made if need be.
 
-    Where the file system has no locks (some cluster file systems), the body runs all the same, and ``unprotected`` says
+    If the file system has no locks (some cluster file systems), the body runs nevertheless, and ``unprotected`` says
     why: the caller should tell the user.
     """
 
@@ -92,12 +92,12 @@ class RunLock:
             return
         try:
             if not self._shared:
-                # Forked workers have the descriptor, too, so that closing it alone would not let go.
+                # Forked workers have the descriptor, too, so closing it alone would not release the lock.
                 if os.fstat(descriptor).st_nlink == 1:
                     os.ftruncate(descriptor, 0)
                 flock(descriptor, LOCK_UN)
         except OSError:
-            pass  # closing lets go as well
+            pass  # closing releases it as well
         finally:
             os.close(descriptor)
 
@@ -107,10 +107,10 @@ class RunLock:
         return self._descriptor >= 0
 
     def fileno(self) -> int:
-        """Return the descriptor for a child that keeps the lock as long as it lives, even if this process is killed.
+        """Return the descriptor for a child that keeps the lock until it ends, even if this process is killed.
 
-        Give it to ``subprocess.Popen(pass_fds=[lock.fileno()])``, or make it inheritable before an ``exec``. From then on
-        leaving the ``with`` statement closes the file here, and the lock ends with the last process that has it open.
+        Give it to ``subprocess.Popen(pass_fds=[lock.fileno()])``, or make it inheritable before an ``exec``. From then
+        on, leaving the ``with`` statement closes the file here; the lock ends with the last process that has it open.
         """
         if self._descriptor < 0:
             raise ValueError("the lock is not held")
@@ -153,17 +153,17 @@ class RunLock:
         holder = Holder(os.getpid(), _host(), self.what, since)
         if (
             os.fstat(descriptor).st_nlink > 1
-        ):  # its other name may be anything of the user's; the lock holds all the same
+        ):  # its other name may be any file of the user; the lock is held nevertheless
             return
         try:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps(holder._asdict()).encode("ascii") + b"\n", 0)
         except OSError:
-            pass  # a full disk: the lock holds, the message of others is poorer
+            pass  # a full disk: the lock is held, the message says less
 
 
 def holder_of(run: str) -> Holder | None:
-    """Say who trains or prunes a run right now, None where nobody does. Changes nothing, needs no write access."""
+    """Return who trains or prunes a run right now, None if nobody does. Changes nothing, needs no write access."""
     from fcntl import LOCK_NB, LOCK_SH, flock
 
     try:
@@ -182,7 +182,7 @@ def holder_of(run: str) -> Holder | None:
 
 
 def _read(descriptor: int) -> Holder:
-    """Read what the holder wrote; the file may be anybody's, so only its shape is believed."""
+    """Read what the holder wrote; the file is untrusted, so its shape is checked."""
     try:
         found: Any = json.loads(os.pread(descriptor, _LONGEST, 0))
         pid, texts = found["pid"], [found[name] for name in ("host", "what", "since")]

@@ -1,7 +1,7 @@
-"""Pins: the newest proven checkpoint, held by hard links where rotation does not reach it.
+"""Pins: the newest proven checkpoint, kept as hard links where rotation does not reach it.
 
-Trainer's rotation deletes the oldest directories without looking at what the newer ones hold, so a run that saves NaN
-rotates its last good state away. A pin costs no second copy of the bytes; while the original is there both are one.
+Trainer's rotation deletes the oldest directories without checking the newer ones, so a run that saves NaN rotates its
+last good state away. A pin takes no extra space as long as the original is there.
 """
 
 import os
@@ -13,10 +13,10 @@ from audit.errors import AuditError
 
 
 def pin(run: str, checkpoint: str) -> str:
-    """Pin ``checkpoint`` (a name) and let go of every other pin; return the path of the pinned copy.
+    """Pin ``checkpoint`` (a name) and remove every other pin; return the path of the pinned copy.
 
-    Hard links change the ctime of the files and nothing else. Raises AuditError where the file system has none, or
-    where the checkpoint disappears meanwhile; an older pin then stays.
+    Hard links change the ctime of the files and nothing else. Raises AuditError if the file system has no hard links,
+    or the checkpoint disappears meanwhile; an older pin then stays.
     """
     import shutil  # only where a pin is made: every verification imports this module
 
@@ -42,7 +42,10 @@ def pin(run: str, checkpoint: str) -> str:
 
 
 def keep_apart(run: str, step: int) -> None:
-    """Detach every pin of a step beyond ``step``: a training that goes on from there saves them anew. Raises AuditError."""
+    """Detach every pin beyond ``step``: a training that goes on from there saves those steps again.
+
+    Raises AuditError.
+    """
     for name in pinned_names(run):
         found = step_of(name)
         if found is not None and found > step:
@@ -52,14 +55,14 @@ def keep_apart(run: str, step: int) -> None:
 def put_back(run: str, checkpoint: str) -> str:
     """Link a pinned checkpoint back into its run, where a trainer and its rotation find it; return its path there.
 
-    Raises AuditError where one of that name is there, or where it cannot be made.
+    Raises AuditError if a checkpoint of that name exists, or if it cannot be made.
     """
     import shutil
 
     target = os.path.join(run, checkpoint)
     scratch = aside(os.path.join(run, AUDIT_DIR, checkpoint))
     if os.path.lexists(target):
-        raise AuditError(f"{target}: is there already, so the pinned one is not put back")
+        raise AuditError(f"{target}: already exists, so the pinned one is not put back")
     try:
         shutil.copytree(os.path.join(run, PINNED, checkpoint), scratch, copy_function=_link, symlinks=True)
         os.utime(scratch)  # rotation goes by the time of the directory, and this is the newest one now
@@ -71,10 +74,10 @@ def put_back(run: str, checkpoint: str) -> str:
 
 
 def detach(run: str, checkpoint: str) -> None:
-    """Give a pin bytes of its own where it shares them with the run's checkpoint; raises AuditError.
+    """Give a pin bytes of its own if it shares them with the run's checkpoint. Raises AuditError.
 
     Needed before a trainer saves that step again: it opens the old files and writes into them, so the pin would change
-    with them, and be torn where that save is cut off.
+    with them, and be damaged if that save is interrupted.
     """
     import shutil
 

@@ -1,10 +1,11 @@
 """Prune: remove old checkpoints, and never the ones that matter.
 
-The newest N proven checkpoints stay, everything newer than the oldest of them, and the best; what is older goes, proven or
-not. So nothing is removed where fewer than N are proven, and the last proven checkpoint never is.
+The newest N proven checkpoints stay, everything newer than the oldest of them, and the best. What is older is removed,
+proven or not. So nothing is removed if fewer than N are proven, and never the last proven checkpoint.
 
-Each goes in three steps: a row in the ledger, a rename to ``.audit/trash/``, and, when all are there, deletion. However
-this is interrupted, a checkpoint is whole in its place or out of every trainer's sight; the next call empties the trash.
+Removing takes three steps: a row in the ledger, a rename to ``.audit/trash/``, and, when all are there, deletion.
+However this is interrupted, a checkpoint is complete in its place or where no trainer sees it; the next call empties
+the trash.
 """
 
 import os
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from audit.ledger.store import Ledger
 
 _FULL = 1 << 20
-"""Free bytes below which a disk counts as full: a ledger that cannot be written is no reason then not to make room."""
+"""Free bytes below which a disk counts as full: then a ledger that cannot be written does not stop the removing."""
 
 
 class Kept(NamedTuple):
@@ -45,14 +46,14 @@ class Kept(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What stays and what goes, both by step."""
+    """What stays and what is removed, both by step."""
 
     kept: tuple[Kept, ...]
     removed: tuple[Checkpoint, ...]
 
 
 class Removed(NamedTuple):
-    """A checkpoint that goes; ``bytes`` is the size of its files, ``proven`` whether it could have been resumed from."""
+    """A removed checkpoint; ``bytes`` is the size of its files, ``proven``: it could have been resumed from."""
 
     checkpoint: str
     bytes: int
@@ -60,7 +61,7 @@ class Removed(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """What was done, or in a dry run would be: ``cleared`` counts what an interrupted call had left in the trash."""
+    """What was done, or would be in a dry run; ``cleared`` counts what an interrupted call had left in the trash."""
 
     kept: tuple[Kept, ...]
     removed: tuple[Removed, ...]
@@ -81,10 +82,9 @@ def prune(
 ) -> Pruned:
     """Judge a run at full depth, then remove all but the ``keep`` newest proven checkpoints and the best.
 
-    ``keep_best`` keeps also the best by the logged metric, where the trainer recorded none. The run's lock is held
-    meanwhile; a caller who has it already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is
-    being trained, or :func:`choose` refuses, or the ledger cannot be trusted or written; AuditError where it cannot be
-    done.
+    ``keep_best`` also keeps the best by the logged metric. The run's lock is held meanwhile; a caller who holds it
+    already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is being trained, :func:`choose`
+    refuses, or the ledger cannot be trusted or written. Raises AuditError if it cannot be done.
     """
     root = run_of(path)
     chosen, plugins = options or Options(), registry or load()
@@ -116,9 +116,9 @@ def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
 
 
 def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = False) -> Choice:
-    """Choose what goes: older than the ``keep``-th newest of the ``proven``, and not the best.
+    """Choose what to remove: older than the ``keep``-th newest of the ``proven``, and not the best.
 
-    Raises RefusedError: a checkpoint is being written or rotated away, or several histories lie side by side, so that
+    Raises RefusedError if a checkpoint is being written or rotated away, or if several histories are mixed, so that
     "older" has no meaning; ValueError for ``keep`` below 1.
     """
     if keep < 1:
@@ -132,8 +132,8 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
             raise RefusedError(f"{run.path}: {checkpoint.name} {doing} right now; nothing is removed")
     if len(run.lineages) > 1:
         raise RefusedError(
-            f"{run.path}: {len(run.lineages)} histories lie side by side, so nothing says which checkpoints are the old "
-            f"ones; nothing is removed. See audit verify {run.path}, and audit quarantine"
+            f"{run.path}: {len(run.lineages)} histories are mixed here, so it is not known which checkpoints are "
+            f"old; nothing is removed. See audit verify {run.path}, and audit quarantine"
         )
     newest = sorted(proven, key=lambda item: item.step)[-keep:]
     best = _best(run, newest, keep_best and bool(newest))
@@ -156,9 +156,9 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
 
 
 def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, str]:
-    """Return the names of the best checkpoints, each with what says so.
+    """Return the names of the best checkpoints, each with the reason.
 
-    Every state that stays is asked: a resume from it brings back what it recorded.
+    Every state that stays counts: a resume from it brings back what it recorded.
     """
     first = newest[0].step if newest else 0
     found: dict[str, str] = {}
@@ -196,7 +196,7 @@ def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
 
 
 def _check_ledger(run: Run) -> None:
-    """Raise RefusedError where what is removed could not be recorded: that would look like a loss afterwards."""
+    """Raise RefusedError if the removal could not be recorded: it would look like a loss afterwards."""
     records = run.records
     problem = records.unusable or records.edited
     if problem is None and records.unwritable is not None and not _is_full(run.path):
@@ -206,9 +206,9 @@ def _check_ledger(run: Run) -> None:
 
 
 def _make_sure(proof: Proof, choice: Choice) -> None:
-    """Bring what stays to the disk before the rest goes: a trainer does not, and the power may fail right after.
+    """Flush what stays to the disk before the rest is removed: a trainer does not, and the power may fail right after.
 
-    Raises RefusedError where a checkpoint changed while it was judged: somebody trains here without the lock.
+    Raises RefusedError if a checkpoint changed while it was judged: somebody trains here without the lock.
     """
     for checkpoint in proof.proven:
         if checkpoint in choice.removed:
@@ -220,7 +220,7 @@ def _make_sure(proof: Proof, choice: Choice) -> None:
             sync(home)
         except OSError as error:
             raise RefusedError(
-                f"{home}: cannot be brought to the disk ({error.strerror}); nothing is removed"
+                f"{home}: cannot be flushed to the disk ({error.strerror}); nothing is removed"
             ) from error
     if changed := moved(proof.run):
         names = ", ".join(sorted(changed))
@@ -256,7 +256,7 @@ def _remove(root: str, run: Run, choice: Choice) -> list[str]:
 
 
 def _note(root: str, ledger: "Ledger | None", checkpoint: Checkpoint) -> bool:
-    """Record that a checkpoint goes; False where the disk is too full for that. Raises AuditError."""
+    """Record that a checkpoint is removed; False if the disk is too full for that. Raises AuditError."""
     from audit.ledger.store import LedgerError
 
     if ledger is None:
@@ -273,7 +273,7 @@ def _note(root: str, ledger: "Ledger | None", checkpoint: Checkpoint) -> bool:
 
 
 def _note_later(root: str, checkpoints: Sequence[Checkpoint]) -> list[str]:
-    """Record what there was no room for before."""
+    """Record what could not be recorded while the disk was full."""
     if not checkpoints:
         return []
     _, ledger = read_records(root, write=True)

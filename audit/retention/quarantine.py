@@ -1,8 +1,8 @@
 """Quarantine: move broken checkpoints aside, so that a trainer's own search for the newest one finds a good one.
 
-A checkpoint is renamed inside its run, to ``.audit/quarantine/``: nothing is copied, no byte and no time stamp of it
-changes, and it can be moved back. The ledger gets a row before every move, so that the step at which the run then is
-counts as a known way back; killed between row and move, the run is simply further on than the row says.
+A checkpoint is renamed inside its run, to ``.audit/quarantine/``: nothing is copied, no byte and no time stamp changes,
+and it can be moved back. The ledger gets a row before every move, so that the step of the run after the move counts as
+a known way back. After a kill between row and move, the run is further on than the row says, which does no harm.
 """
 
 import os
@@ -36,8 +36,8 @@ class Candidate(NamedTuple):
 class Held(NamedTuple):
     """One entry of the quarantine: ``place`` is its name there, ``name`` the checkpoint's own.
 
-    ``place`` has a suffix (``checkpoint-300.1``) where one of that name was there already. ``reason`` and ``time``
-    (UTC, ISO 8601) are what the ledger says, empty where it cannot.
+    ``place`` has a suffix (``checkpoint-300.1``) if that name was taken. ``reason`` and ``time`` (UTC, ISO 8601) are
+    from the ledger, empty if it does not have them.
     """
 
     place: str
@@ -47,22 +47,22 @@ class Held(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """What may be moved, and what may not: reasons by name. Where anything is refused nothing should be moved."""
+    """What may be moved, and what may not: reasons by name. If anything is refused, nothing should be moved."""
 
     candidates: tuple[Candidate, ...]
     refused: Mapping[str, str]
 
 
-SOUND = "is sound; --force moves it all the same"
-LAST = "no checkpoint would be left, and a trainer would start over at step 0; --force moves it all the same"
+SOUND = "is sound; --force moves it nevertheless"
+LAST = "no checkpoint would be left, and a trainer would start over at step 0; --force moves it nevertheless"
 
 
 def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), force: bool = False) -> Choice:
     """Choose what to move, the newest first: the broken ones among ``names``, or every broken one.
 
-    A finding against the run as a whole breaks no single checkpoint. One that is being written right now is never
-    chosen. ``force`` takes sound ones that are named, and the last one. Raises AuditError for a name that is no
-    checkpoint of the run.
+    A finding against the run as a whole breaks no single checkpoint. A checkpoint that is being written right now is
+    never chosen. ``force`` also takes sound ones that are named, and the last one. Raises AuditError for a name that is
+    not a checkpoint of the run.
     """
     known = {item.name: item for item in run.checkpoints}
     for name in names:
@@ -81,7 +81,7 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
         if reason is not None:
             candidates.append(Candidate(checkpoint, reason))
         elif names and force:
-            candidates.append(Candidate(checkpoint, "it is sound; somebody asked for it"))
+            candidates.append(Candidate(checkpoint, "is sound; moved on request"))
         elif names:
             refused[checkpoint.name] = SOUND
     if candidates and len(candidates) == len(run.checkpoints) and not force:
@@ -97,10 +97,10 @@ def _why_unknown(run: Run, name: str) -> str:
 
 
 def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") -> Generator[Held, None, None]:
-    """Move candidates one after the other, and yield where each one lies now.
+    """Move candidates one after the other, and yield where each one is now.
 
-    One that is gone meanwhile (another process moved it, rotation deleted it) is passed over. Raises AuditError where
-    one cannot be moved, or is not what was judged any more; what was moved before stays moved.
+    One that is gone meanwhile (another process moved it, rotation deleted it) is passed over. Raises AuditError if one
+    cannot be moved or has changed since it was judged; what was moved before stays moved.
     """
     home = _home(run.path)
     left = list(run.checkpoints)
@@ -114,7 +114,7 @@ def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") 
             place = free_name(home, checkpoint.name)
             before = _step_of(left)
             left.remove(checkpoint)
-            # What vanished before, unseen, is not to be forgotten because something else is moved now.
+            # A checkpoint that vanished before must not be forgotten because another one is moved now.
             lost = ledger is not None and _reached(ledger) > highest
             step = None if lost else _step_of(left)
             _note(ledger, "moved", step, checkpoint.name, place, reason)
@@ -129,9 +129,9 @@ def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") 
 
 
 def held(run: str, ledger: "Ledger | None" = None) -> tuple[Held, ...]:
-    """Return what lies in a run's quarantine, by step; with an open ledger, also why and since when.
+    """Return what is in a run's quarantine, by step; with an open ledger, also why and since when.
 
-    Raises AuditError where a link stands in its place, or where it cannot be listed.
+    Raises AuditError if it is a link or cannot be listed.
     """
     home = os.path.join(run, QUARANTINE)
     refuse_links(run, QUARANTINE, "it is not listed")
@@ -162,12 +162,12 @@ def wanted(run: str, names: Sequence[str]) -> tuple[Held, ...]:
 
 
 def obstacles(run: str, items: Sequence[Held]) -> Mapping[str, str]:
-    """Return why some of the entries cannot go back, by place: nothing is ever written over."""
+    """Return why some of the entries cannot be moved back, by place: nothing is overwritten."""
     found = {}
     for item in items:
         rivals = [other.place for other in items if other.name == item.name]
         if os.path.lexists(os.path.join(run, item.name)):
-            found[item.place] = f"{item.name} is there already"
+            found[item.place] = f"{item.name} already exists"
         elif len(rivals) > 1:
             found[item.place] = f"{' and '.join(rivals)} are both {item.name}: name one"
     return found
@@ -176,7 +176,7 @@ def obstacles(run: str, items: Sequence[Held]) -> Mapping[str, str]:
 def restore(run: str, items: Sequence[Held], ledger: "Ledger | None", step: int) -> Generator[Held, None, None]:
     """Move entries back into the run, and yield each; ``step`` is that of the newest complete checkpoint in the run.
 
-    Raises AuditError where one cannot be moved, or where one of that name appeared meanwhile.
+    Raises AuditError if one cannot be moved, or a checkpoint of that name appeared meanwhile.
     """
     home = _home(run)
     for item in items:
@@ -185,9 +185,9 @@ def restore(run: str, items: Sequence[Held], ledger: "Ledger | None", step: int)
             if not os.path.lexists(source):
                 continue  # another process was faster
             if os.path.lexists(target):
-                raise AuditError(f"{target}: is there already, so {item.place} stays in quarantine")
+                raise AuditError(f"{target}: already exists, so {item.place} stays in quarantine")
             reached = _reached(ledger) if ledger is not None else 0
-            # The next verification sees what it is worth; until then the run is at least where it was.
+            # The next verification judges it; until then the run is at least where it was.
             _note(ledger, "restored", max(step, reached), item.name, item.place, "")
             try:
                 _rename(source, target)
@@ -205,10 +205,7 @@ def _rename(source: str, target: str) -> None:
 
 
 def unchanged(run: str, checkpoint: Checkpoint) -> None:
-    """Raise AuditError where a file is not what was judged: a trainer may have saved the step anew meanwhile.
-
-    Said of a checkpoint that is to be moved out of a run's way.
-    """
+    """Raise AuditError if a checkpoint is not what was judged: a trainer may have saved the step again meanwhile."""
     root = os.path.join(run, checkpoint.name)
     if os.path.islink(root):
         raise AuditError(f"{root}: is a link, so it is not moved")
@@ -233,7 +230,7 @@ def _home(run: str) -> str:
 
 @contextmanager
 def _alone(home: str) -> Iterator[None]:
-    """Keep other processes that move something in the same quarantine waiting."""
+    """Make other processes wait that use the same quarantine."""
     from fcntl import LOCK_EX, flock
 
     try:
@@ -256,7 +253,7 @@ def _cannot(path: str, error: OSError) -> str:
 
 
 def _step_of(checkpoints: Sequence[Checkpoint]) -> int | None:
-    """The step that the run is at; None, which leaves the known one, where no complete checkpoint is left."""
+    """The step that the run is at; None, which leaves the known one, if no complete checkpoint is left."""
     return max((item.step for item in checkpoints if item.complete), default=None)
 
 

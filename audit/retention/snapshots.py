@@ -1,10 +1,10 @@
 """Snapshots: the newest proven checkpoint, copied to a dated directory that no trainer touches.
 
-``DEST/2026-11-21/checkpoint-300`` is a run of its own, with the seal in its own ledger, so that ``audit verify`` tells at
-any time whether it is still what was proven. Nothing that lies in DEST is ever replaced or deleted, apart from what an
-interrupted call left: a directory ``checkpoint-300.tmp``.
+``DEST/2026-11-21/checkpoint-300`` is in a run of its own, with the seal in its own ledger, so ``audit verify`` shows at
+any time whether it is still what was proven. Nothing in DEST is replaced or deleted, except what an interrupted call
+left: a directory ``checkpoint-300.tmp``.
 
-The default way is never a hard link: Trainer writes into the old files where it saves a step again, and a file that is
+By default no hard links are made: Trainer writes into the old files when it saves a step again, and a file that is
 shared with the run would change with it.
 """
 
@@ -37,9 +37,9 @@ _SCRATCH = ".tmp"
 
 
 class Snapshot(NamedTuple):
-    """A proven copy: ``path`` of its directory, ``checkpoint`` its name, ``how`` it was made ("link", "reflink", "copy").
+    """A proven copy: ``path`` of its directory, ``checkpoint`` its name, ``how`` it was made: link, reflink or copy.
 
-    ``made`` is False where the same was there already (``how`` is empty then). ``notes`` say what could not be recorded.
+    ``made`` is False, and ``how`` empty, if the same copy existed already. ``notes`` say what could not be recorded.
     """
 
     path: str
@@ -63,9 +63,9 @@ def snapshot(
 ) -> Snapshot:
     """Copy the newest proven checkpoint of ``run`` to ``dest/YYYY-MM-DD/`` and verify the copy.
 
-    ``today`` is that date, by default the local one. A second call finds the same copy there, reads it again and is done;
-    a newer checkpoint of the same day stands beside it. Raises RefusedError: nothing is proven, another checkpoint of
-    that name is there, ``dest`` lies where rotation deletes; AuditError where it cannot be done (full disk).
+    ``today`` is that date, by default the local one. A second call finds the same copy and verifies it again; a newer
+    checkpoint of the same day is put beside it. Raises RefusedError if nothing is proven, another checkpoint of that
+    name exists, or rotation deletes in ``dest``; AuditError if it cannot be done (full disk).
     """
     chosen, plugins = options or Options(), registry or load()
     day = today or local_date()
@@ -88,7 +88,7 @@ def snapshot(
             taken = _take(checkpoint, seal, home, how, chosen, plugins)
         elif problem := _difference(target, seal, chosen, plugins):
             raise RefusedError(
-                f"{target}: is there already and is not what is proven now ({problem}); nothing is written over: "
+                f"{target}: already exists and is not what is proven now ({problem}); nothing is overwritten: "
                 "move it away, or give each run a DEST of its own"
             )
         notes = _record(root, home, seal, taken)
@@ -100,9 +100,9 @@ def _check_place(run: str, dest: str) -> None:
     real, home = os.path.realpath(dest), os.path.realpath(run)
     inside = next((part for part in real.split(os.sep) if is_checkpoint(part)), None)
     if inside is not None:
-        raise RefusedError(f"{dest}: lies inside {inside}, and nothing is written inside a checkpoint")
+        raise RefusedError(f"{dest}: is inside {inside}, and nothing is written inside a checkpoint")
     if real == home:
-        raise RefusedError(f"{dest}: is the run itself; give a directory of its own")
+        raise RefusedError(f"{dest}: is the run itself; give another directory")
     if os.path.commonpath([real, home]) != home:
         return
     first = os.path.relpath(real, home).split(os.sep)[0]
@@ -114,7 +114,7 @@ def _check_place(run: str, dest: str) -> None:
 
 @contextmanager
 def _alone(dest: str, home: str) -> Iterator[None]:
-    """Make the directories and keep other snapshots to the same place waiting; no empty directory is left."""
+    """Make the directories and make other snapshots to the same place wait; no empty directory is left."""
     from fcntl import LOCK_EX, flock
 
     new = not os.path.lexists(dest)
@@ -129,7 +129,7 @@ def _alone(dest: str, home: str) -> Iterator[None]:
         os.makedirs(home, exist_ok=True)
         yield
     finally:
-        with suppress(OSError):  # there is something in it, as there should be
+        with suppress(OSError):  # not empty, as it should be
             os.rmdir(home)
             if new:
                 os.rmdir(dest)
@@ -152,7 +152,7 @@ def _clear(dest: str) -> None:
 
 
 def _take(checkpoint: Checkpoint, seal: Seal, home: str, how: str, options: Options, plugins: Registry) -> str:
-    """Copy aside, judge the copy there, and give it its name last; return the way of copying."""
+    """Copy under a temporary name, judge the copy, then rename it; return how it was copied."""
     scratch = os.path.join(home, checkpoint.name + _SCRATCH)
     copy, target = os.path.join(scratch, checkpoint.name), os.path.join(home, checkpoint.name)
     directories = [path for path, entry in checkpoint.entries.items() if entry.kind == DIRECTORY]
@@ -175,24 +175,24 @@ def _take(checkpoint: Checkpoint, seal: Seal, home: str, how: str, options: Opti
 
 
 def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> str | None:
-    """Read a copy and say how it differs from the seal, None where it does not."""
+    """Read a copy and return how it differs from the seal, None if it does not."""
     if os.path.islink(path) or not os.path.isdir(path):
-        return "it is no directory"
+        return "it is not a directory"
     _, copy = _opened(path, options, plugins)
     there = {name for name, entry in copy.entries.items() if entry.kind != DIRECTORY}
     for name in sorted(there ^ seal.files.keys()):
-        return f"{name} is {'not there' if name in seal.files else 'one file more'}"
+        return f"{name} is {'missing' if name in seal.files else 'one file too many'}"
     scan = copy.optional("scan") or {}
     for name, sealed in seal.files.items():
         if copy.entries[name].size != sealed.size or (name in scan and scan[name].digest != sealed.digest):
-            return f"{name} is another one"
+            return f"{name} is different"
         if name not in scan or scan[name].error:
             return f"{name} cannot be read"
     return None
 
 
 def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
-    """Judge a copy as a run of its own by all rules, and say why it is not proven, None where it is."""
+    """Judge a copy as a run of its own by all rules, and return why it is not proven, None if it is."""
     run, copy = _opened(path, options, plugins)
     report = Auditor(proving(options), plugins).report(run)
     if provable(copy, report):

@@ -1,4 +1,4 @@
-"""``<run>/.audit/trash``: what was removed lies here until it is deleted, out of the sight of every trainer."""
+"""``<run>/.audit/trash``: removed checkpoints until they are deleted, where no trainer looks for them."""
 
 import os
 import shutil
@@ -12,7 +12,7 @@ from audit.errors import AuditError
 def place_for(root: str, name: str) -> str:
     """Return where a checkpoint goes: a free name in the trash, which is made.
 
-    Where the disk is too full for one more directory, the checkpoint itself becomes the trash.
+    If the disk is too full for one more directory, the checkpoint itself becomes the trash.
     Raises AuditError: a link in the trash's place, a read-only run.
     """
     trash = os.path.join(root, TRASH)
@@ -27,7 +27,7 @@ def place_for(root: str, name: str) -> str:
 
 
 def empty(root: str) -> int:
-    """Delete what lies in the trash; return how many checkpoints that were. Raises AuditError."""
+    """Delete what is in the trash; return how many checkpoints that were. Raises AuditError."""
     trash = os.path.join(root, TRASH)
     if not os.path.lexists(trash):
         return 0

@@ -73,7 +73,7 @@ def test_a_name_among_options_is_not_lost(audit: Audit, broken: str) -> None:
     ended = audit("quarantine", broken, "--dry-run", "checkpoint-200")
 
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == "refused  checkpoint-200: is sound; --force moves it all the same\n"
+    assert ended.err == "refused  checkpoint-200: is sound; --force moves it nevertheless\n"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_sound_one_among_those_named_stops_all(audit: Audit, broken: str) -> N
     ended = audit("quarantine", broken, "checkpoint-300", "checkpoint-200")
 
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == "refused  checkpoint-200: is sound; --force moves it all the same\n"
+    assert ended.err == "refused  checkpoint-200: is sound; --force moves it nevertheless\n"
     assert len(names(broken)) == 3
     assert audit("quarantine", broken, "checkpoint-300", "checkpoint-200", "--force").code == 0
     assert names(broken) == ["checkpoint-100"]
@@ -116,7 +116,7 @@ def test_restoring_over_a_checkpoint_is_refused(audit: Audit, broken: str) -> No
 
     ended = audit("quarantine", broken, "--restore", "checkpoint-300")
 
-    assert ended == Ended(1, "", "refused  checkpoint-300: checkpoint-300 is there already\n")
+    assert ended == Ended(1, "", "refused  checkpoint-300: checkpoint-300 already exists\n")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def reason(path: str, format: str = "auto") -> str:
         ('{"Text": "a"}', "has 'Text'; a row needs text, or messages"),
         ('{"prompt": "a"}', "has 'prompt'; a row needs text, or messages"),
         ('{"text": null}', "has no key with a value"),
-        ('{"text": "a", "input_ids": [1]}', "has the keys of text and input_ids; say in data.format which is meant"),
+        ('{"text": "a", "input_ids": [1]}', "has the keys of text and input_ids; set data.format to one of them"),
         ('{"text": 5}', "text is a number; it must be a string"),
         ('{"text": ["a"]}', "text is a list; it must be a string"),
         ('{"text": ""}', "text is empty"),
@@ -55,7 +55,7 @@ def reason(path: str, format: str = "auto") -> str:
         ('{"input_ids": [true]}', "input_ids[0] is true; token ids are whole numbers from 0"),
         ('{"input_ids": [1, "2"]}', "input_ids[1] is '2'; token ids are whole numbers from 0"),
         ('{"input_ids": [2147483648]}', "input_ids[0] is 2147483648; token ids are whole numbers from 0"),
-        ('{"input_ids": [1, 2], "labels": [1]}', "has 2 input_ids and 1 labels; there must be as many"),
+        ('{"input_ids": [1, 2], "labels": [1]}', "has 2 input_ids and 1 labels; their numbers must be equal"),
         ('{"input_ids": [1, 2], "labels": [1, -1]}', "labels[1] is -1; labels are token ids, or -100"),
     ],
 )
@@ -113,7 +113,7 @@ def test_the_format_is_the_one_whose_keys_are_all_there(row: dict[str, Any], for
 
 
 def test_half_of_a_surrogate_pair_is_no_text() -> None:
-    assert wrong({"text": "\ud800"}, TEXT) == "text holds half of a surrogate pair, which is no text"
+    assert wrong({"text": "\ud800"}, TEXT) == "text contains half of a surrogate pair, which is not text"
     assert wrong({"text": "\U0001f600"}, TEXT) is None
 
 

@@ -117,20 +117,20 @@ def without_null(value: Any) -> Any:
     ("line", "expected"),
     [
         ("hello", "is not JSON: Expecting value at column 1"),
-        ('{"text": "a"', "is cut: its JSON ends within a value, at column 12"),
-        ('{"text": "a', "is cut: its JSON ends within a value, at column 11"),
+        ('{"text": "a"', "is truncated: its JSON ends within a value, at column 12"),
+        ('{"text": "a', "is truncated: its JSON ends within a value, at column 11"),
         ('{"text": "a"} {"text": "b"}', "is not JSON: Extra data at column 15"),
-        ('{"text": NaN}', "is not JSON: NaN is no value there"),
-        ('{"text": "a", "score": -Infinity}', "is not JSON: -Infinity is no value there"),
+        ('{"text": NaN}', "is not JSON: NaN is not a JSON value"),
+        ('{"text": "a", "score": -Infinity}', "is not JSON: -Infinity is not a JSON value"),
         ('{"text": "a", "score": 1e999}', "has a number that is too large"),
-        ('{"text": "\\ud800"}', "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is no text"),
-        ('{"text": ' + "[" * 100_000, "is JSON nested more deeply than any real row"),
-        ("[", "each line is one whole object (JSON Lines, not one list or an indented document)"),
-        ("{", "each line is one whole object (JSON Lines, not one list or an indented document)"),
-        ('["a"]', "is a list; each line is one JSON object"),
-        ('"a"', "is a string; each line is one JSON object"),
-        ("7", "is a number; each line is one JSON object"),
-        ("null", "is null; each line is one JSON object"),
+        ('{"text": "\\ud800"}', "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is not text"),
+        ('{"text": ' + "[" * 100_000, "is nested too deeply"),
+        ("[", "each line must be one whole object (JSON Lines, not a list or an indented document)"),
+        ("{", "each line must be one whole object (JSON Lines, not a list or an indented document)"),
+        ('["a"]', "is a list; each line must be one JSON object"),
+        ('"a"', "is a string; each line must be one JSON object"),
+        ("7", "is a number; each line must be one JSON object"),
+        ("null", "is null; each line must be one JSON object"),
     ],
 )
 def test_a_bad_row_is_named_with_what_is_allowed(line: str, expected: str, tmp_path: Path) -> None:
@@ -150,15 +150,15 @@ def test_the_last_row_of_a_long_file_is_looked_at(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"", "None: holds no rows"),
-        (b"\n \r\n\t\n", "None: holds no rows"),
-        (b"\xef\xbb\xbf", "None: holds no rows"),
-        (b"\0" * 5000, "None: begins with zeros, as a file does that was being written"),
-        (b'{"text": "a"}\n' + b"\0" * 5000, "2: begins with zeros, as a file does that was being written"),
+        (b"", "None: has no rows"),
+        (b"\n \r\n\t\n", "None: has no rows"),
+        (b"\xef\xbb\xbf", "None: has no rows"),
+        (b"\0" * 5000, "None: begins with zeros, as a file does if the machine crashed"),
+        (b'{"text": "a"}\n' + b"\0" * 5000, "2: begins with zeros, as a file does if the machine crashed"),
         (b'{"text": "a"}\n{"text": "\xff"}\n', "2: is not UTF-8 text: byte 11 of the line is not"),
         ('{"text": "a"}'.encode("utf-16"), "None: is UTF-16 text; JSON Lines are UTF-8"),
         (b"\x1f\x8b\x08\0", "None: is compressed; unpack it first"),
-        (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "None: is the placeholder of git-lfs"),
+        (b"version https://git-lfs.github.com/spec/v1\noid 1\n", "None: is a git-lfs placeholder"),
     ],
 )
 def test_what_often_lies_in_place_of_a_data_file_is_said_by_name(content: bytes, expected: str, tmp_path: Path) -> None:
@@ -310,7 +310,7 @@ def test_a_parquet_file_that_was_cut_is_said_to_be_unsound(
     path = tmp_path / "a.parquet"
     path.write_bytes(parquet_files["text"][:length])
 
-    assert reason(path).startswith("None: is no sound Parquet file, after row 0: ")
+    assert reason(path).startswith("None: is not a valid Parquet file, after row 0: ")
 
 
 def test_parquet_is_known_by_its_first_bytes_too(parquet_files: dict[str, bytes], tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_parquet_is_known_by_its_first_bytes_too(parquet_files: dict[str, bytes]
         ({"input_ids": [[1.0, float("nan")]]}, "1: input_ids[0] is 1.0; token ids are whole numbers from 0"),
         ({"text": ["a", None], "input_ids": [None, [1, 2]]}, "2: has input_ids, the rows before have text"),
         ({"Text": ["a"]}, "None: has none of the columns text, messages, tools, prompt, completion, input_ids, labels"),
-        ({"text": []}, "None: holds no rows"),
+        ({"text": []}, "None: has no rows"),
     ],
 )
 def test_a_bad_row_of_a_parquet_file_is_named(columns: dict[str, list[Any]], expected: str, tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_without_pyarrow_the_extra_to_install_is_named(tmp_path: Path, monkeypat
 def test_rows_that_are_somebody_elses_business_are_counted_all_the_same(tmp_path: Path) -> None:
     assert count_rows(write(tmp_path / "alpaca.jsonl", {"instruction": "Add.", "output": "4"}, {"x": 1})) == 2
     (tmp_path / "empty.jsonl").write_text("\n")
-    with pytest.raises(BadData, match="holds no rows"):
+    with pytest.raises(BadData, match="has no rows"):
         count_rows(str(tmp_path / "empty.jsonl"))
 
 

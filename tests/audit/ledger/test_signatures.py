@@ -210,7 +210,7 @@ def test_a_name_that_is_no_text_is_not_signed(run: Path, keys: Keys, capfd: pyte
         file.write(b"menu")
 
     assert command(["seal", str(run), "--sign-key", str(keys[0])]) == 2
-    assert "has a file name that is no text" in capfd.readouterr().err
+    assert "has a file name that is not valid text" in capfd.readouterr().err
     assert not signature(run).exists()
 
 

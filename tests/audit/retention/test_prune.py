@@ -226,7 +226,7 @@ def test_two_histories_side_by_side_are_refused(tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", (100, 200, 300), learning_rate=5e-3, seed=7)
     shutil.copytree(os.path.join(other, "checkpoint-300"), os.path.join(path, "checkpoint-300"))
 
-    with pytest.raises(RefusedError, match="2 histories lie side by side"):
+    with pytest.raises(RefusedError, match="2 histories are mixed here"):
         prune(path, 1)
 
     assert steps(path) == [100, 200, 300]
@@ -299,7 +299,7 @@ def test_what_stays_is_brought_to_the_disk_before_anything_goes(path: str, monke
 
     monkeypatch.setattr(os, "fsync", broken_disk)
 
-    with pytest.raises(RefusedError, match=r"cannot be brought to the disk \(Input/output error\); nothing is removed"):
+    with pytest.raises(RefusedError, match=r"cannot be flushed to the disk \(Input/output error\); nothing is removed"):
         prune(path, 1)
 
     assert steps(path) == list(STEPS)

@@ -204,7 +204,7 @@ def test_another_one_of_that_name_is_refused_and_not_written_over(path: str, des
         home.write_text("x")
     before = contents(dest)
 
-    with pytest.raises(RefusedError, match="is there already and is not what is proven now"):
+    with pytest.raises(RefusedError, match="already exists and is not what is proven now"):
         snapshot(path, dest, today=DAY)
 
     assert contents(dest) == before
@@ -275,7 +275,7 @@ def test_hard_links_to_another_file_system_are_one_clear_line(
         raise OSError(18, "Invalid cross-device link")
 
     monkeypatch.setattr(os, "link", far)
-    with pytest.raises(AuditError, match=r"lead to no other file system .*; use --how copy"):
+    with pytest.raises(AuditError, match=r"hard links are not possible there .*; use --how copy"):
         snapshot(path, dest, how="link")
     assert not os.path.exists(dest)
 
@@ -355,9 +355,7 @@ def test_a_copy_that_is_not_what_was_proven_is_deleted(path: str, dest: str, mon
         return way
 
     monkeypatch.setattr("audit.retention.snapshots.copy_tree", careless)
-    with pytest.raises(
-        AuditError, match=r"the copy is not what was proven \(adapter_model.safetensors is another one\)"
-    ):
+    with pytest.raises(AuditError, match=r"the copy is not what was proven \(adapter_model.safetensors is different\)"):
         snapshot(path, dest)
     assert not os.path.exists(dest)
 

@@ -35,7 +35,7 @@ def test_a_ledger_of_a_newer_version_is_named_so(run: str) -> None:
 
     (finding,) = check(run, RULE)
 
-    assert "is of version 7, newer than this audit's 1; upgrade checkpoint-audit" in finding.message
+    assert "has version 7, but this audit reads only version 1; upgrade checkpoint-audit" in finding.message
 
 
 def test_a_link_in_its_place_is_not_followed(run: str, tmp_path: Path) -> None:
