@@ -31,6 +31,16 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
 """Words after the flag, and the value of the field that they make."""
 
 
+def given(option: Shared) -> tuple[list[str], Any]:
+    """The words and the value of an option; of one that is not in the table above, what its conversion makes."""
+    if option.field in GIVEN:
+        return GIVEN[option.field]
+    if option.argument.get("action") == "store_true":
+        return [], option.convert(True, Options())
+    word = str(next(iter(option.argument.get("choices", ["3"]))))
+    return [word], option.convert(option.argument.get("type", str)(word), Options())
+
+
 def parsed(command: str, *words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     import_module(f"audit.cli.{command}").configure(parser)
@@ -43,7 +53,7 @@ def test_an_option_reaches_its_field_from_every_command_it_is_given_to(
     monkeypatch: pytest.MonkeyPatch, command: str, option: Shared
 ) -> None:
     monkeypatch.setattr(shared, "SHARED", [item._replace(commands=COMMANDS) for item in SHARED])
-    words, value = GIVEN[option.field]
+    words, value = given(option)
 
     found = laid_over(Options(), parsed(command, option.flag, *words), REGISTRY)
 
@@ -90,7 +100,7 @@ def test_a_command_takes_the_options_that_name_it_and_no_other(command: str) -> 
             assert hasattr(parsed(command), option.dest)
         else:
             with pytest.raises(SystemExit):
-                parsed(command, option.flag, *GIVEN[option.field][0])
+                parsed(command, option.flag, *given(option)[0])
 
 
 def test_rules_that_are_selected_and_ignored_leave_nothing(audit: Callable[..., Ended], run: str) -> None:

@@ -112,7 +112,7 @@ def test_an_empty_run_fits_the_schema(audit: Audit, tmp_path: Path) -> None:
     [
         (["--select", "files/missing-optimiser"], "did you mean 'files/missing-optimizer'"),
         (["--ignore", "fils"], "no rule or family is named 'fils'; did you mean 'files'"),
-        (["--format", "yaml"], "no format is named 'yaml'; available: console, github, json, junit, sarif"),
+        (["--format", "yaml"], f"no format is named 'yaml'; available: {', '.join(load().reporters)}"),
         (["--backend", "hf-trainr"], "no backend is named 'hf-trainr'; did you mean 'hf-trainer'"),
         (["--config", "/nowhere/audit.toml"], "/nowhere/audit.toml: cannot be read: No such file or directory"),
         (["--output", "/nowhere/report"], "--output /nowhere/report: cannot be written"),
