@@ -14,6 +14,11 @@ _OTHERS = (
 )
 """Keys that no scheduler has together, and whose they are. Which keys a custom scheduler has nobody knows."""
 
+_GREEDY = frozenset(
+    {"_init_lrs", "smooth", "window_size", "num_good_epochs", "warmup_counter", "max_lrs", "reset_start"}
+)
+"""Keys of a GreedyLR of transformers that ReduceLROnPlateau does not have."""
+
 
 class SchedulerState(NamedTuple):
     """A learning-rate scheduler's state dict; None where the scheduler keeps no such value.
@@ -89,10 +94,10 @@ def read_scaler(reader: RangeReader) -> ScalerState | Damage:
 def _kind(values: dict[Any, Any]) -> str:
     if "lr_lambdas" in values:
         return "lambda"
+    if len(_GREEDY & values.keys()) > 1:
+        return "greedy"
     if "mode" in values and "num_bad_epochs" in values:
         return "plateau"
-    if "_init_lrs" in values and "smooth" in values:
-        return "greedy"
     return "sequential" if "_schedulers" in values else "other"
 
 

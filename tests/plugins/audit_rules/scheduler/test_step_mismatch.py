@@ -28,7 +28,9 @@ def lag(run: str, step: int, updates: int) -> None:
 
 
 def plateau(values: dict[str, Any]) -> dict[str, Any]:
-    return {"mode": "min", "num_bad_epochs": 0, "last_epoch": 3, "_last_lr": values["_last_lr"], "best": 1.0}
+    counts = {"last_epoch": 3, "num_bad_epochs": 0, "cooldown": 0, "cooldown_counter": 0, "patience": 10}
+    limits = {"factor": 0.1, "threshold": 1e-4, "threshold_mode": "rel", "eps": 1e-8, "min_lrs": [0, 0]}
+    return {"mode": "min", "best": 1.0, "_last_lr": values["_last_lr"], **counts, **limits}
 
 
 @pytest.mark.parametrize("at", [299, 308, 100])

@@ -1,0 +1,92 @@
+"""scheduler/unusable."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.backend.layout import Layout
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.schedules import factor, warmups
+from audit.facts.series import tail
+from audit.findings import Severity, Violation
+from audit.rules import rule
+
+if TYPE_CHECKING:
+    from audit.formats.scheduler import SchedulerState
+
+_LOGGED = 20
+"""Logged rates that show whether the run follows the schedule of its arguments."""
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Restore scheduler.pt from a copy, or resume from an older checkpoint.",
+    explained_by=("scheduler/step-mismatch", "optimizer/parameter-mismatch"),
+)
+def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState") -> Iterator[Violation]:
+    """The scheduler's state lacks what the scheduler needs to go on.
+
+    ``load_state_dict`` of torch checks nothing. Without ``lr_lambdas``, with ``last_epoch`` None or with one base rate for
+    two parameter groups the resume crashes; without ``last_epoch`` the schedule starts again in silence; with NaN the
+    learning rate is NaN or 0 for the rest of the run. Each need was found with torch 2.13 and transformers 5.23 by loading
+    a state without it and stepping on.
+
+    Judged are LambdaLR (all schedules of Trainer but two), ReduceLROnPlateau and GreedyLR; of a scheduler of another class
+    only what every scheduler of torch needs. A state without the keys of any class has lost them if the other checkpoints
+    of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of the arguments.
+    """
+    from audit.formats.scheduler_needs import unusable as find
+
+    optimizer = checkpoint.optional("optimizer")
+    groups = len(optimizer.groups) if optimizer is not None else None
+    wrong = find(scheduler, _kind(checkpoint, scheduler), groups)
+    if wrong:
+        yield Violation(f"{layout.scheduler} {wrong}: a resume cannot go on with it", file=layout.scheduler)
+
+
+def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
+    """The kind of scheduler that will load the state."""
+    from audit.formats.scheduler_needs import BASE_KEYS, kind_of_type
+
+    if scheduler.kind != "other" or any(isinstance(key, str) and key not in BASE_KEYS for key in scheduler.values):
+        return scheduler.kind
+    arguments = checkpoint.optional("arguments") or {}
+    expected = kind_of_type(arguments.get("lr_scheduler_type"))
+    others = {
+        found.kind
+        for lineage in checkpoint.run.lineages
+        if checkpoint in lineage
+        for other in lineage
+        if other is not checkpoint and (found := other.optional("scheduler")) is not None
+    }
+    if others:
+        return expected if expected in others else scheduler.kind
+    return scheduler.kind if _deviates(checkpoint, arguments) else expected
+
+
+def _deviates(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> bool:
+    """Whether the logged rates show that the program has a scheduler of its own."""
+    state, history = checkpoint.optional("state"), checkpoint.optional("history")
+    kind, base = arguments.get("lr_scheduler_type"), arguments.get("learning_rate")
+    options = arguments.get("lr_scheduler_kwargs") or {}
+    if state is None or history is None or not state.max_steps or not isinstance(base, int | float) or not base > 0:
+        return False
+    if not isinstance(kind, str) or not isinstance(options, dict):
+        return False
+    points = [point for point in tail(history, "learning_rate", _LOGGED) if point.step > 0]
+    shares = [
+        [
+            share
+            for warmup in warmups(arguments, state.max_steps)
+            for step in (point.step - 1, point.step)  # since 4.51 the rate that a step used is logged
+            if (share := factor(kind, step, warmup, state.max_steps, options, base)) is not None
+        ]
+        for point in points
+    ]
+    if len(points) < 2 or not all(shares):
+        return False
+    fits = sum(
+        any(abs(base * share - point.value) <= 1e-6 * base for share in found)
+        for point, found in zip(points, shares, strict=True)
+    )
+    return fits < 2 or fits < len(points) - 1
