@@ -11,7 +11,7 @@ class Kind(str, Enum):
     EMPTY = "empty"  # files/empty-file
     PLACEHOLDER = "placeholder"  # files/placeholder: a git-lfs pointer and the like
     MALFORMED = "malformed"  # integrity/json, integrity/safetensors, integrity/archive, by the file's format
-    OVERSIZED = "oversized"  # security/oversized: more than any real file, reading it is refused
+    OVERSIZED = "oversized"  # security/oversized: more than any real file, so it is not read
     UNSAFE = "unsafe"  # security/unsafe-pickle
 
 

@@ -17,8 +17,8 @@ class RawHistory(NamedTuple):
 class History:
     """Entries of ``log_history``: those of ``base`` (an earlier checkpoint's whole history), then its ``own``.
 
-    ``base`` is set only where the entries are really the same, so a base is proof of a common past.
-    ``problems`` say which entries have no step.
+    ``base`` is set only if the entries are the same, so a base proves a common past. ``problems`` say which entries
+    have no step.
     """
 
     __slots__ = ("_length", "base", "base_count", "kept", "own", "problems", "raw")
@@ -37,7 +37,7 @@ class History:
         self.problems = problems
         self._length = self.base_count + len(own)
         self.kept: dict[str, Any] = {}
-        """What was worked out of the entries, by name, so that many rules share one walk (audit.facts.series)."""
+        """What was computed from the entries, by name, so that many rules share one pass (audit.facts.series)."""
 
     def __len__(self) -> int:
         return self._length

@@ -1,4 +1,4 @@
-"""What every reader asks first: is there anything, is it a placeholder, is it too much to read."""
+"""What every reader checks first: an empty file, a placeholder, a file that is too large to read."""
 
 from audit.formats.damage import Damage, Kind
 from audit.storage import RangeReader
@@ -19,8 +19,8 @@ def read_whole(reader: RangeReader, limit: int) -> bytes | Damage:
     """Return the bytes of a file of at most ``limit`` bytes."""
     if reader.size > limit:
         head = placeholder(reader.read(0, len(LFS)), reader.size)
-        return head or Damage(Kind.OVERSIZED, f"has {reader.size} bytes, more than any real one ({limit})")
+        return head or Damage(Kind.OVERSIZED, f"has {reader.size} bytes, more than the limit of {limit}")
     data = reader.read(0, reader.size)
     if len(data) < reader.size:
-        return Damage(Kind.MALFORMED, f"became shorter while it was read: {len(data)} of {reader.size} bytes are there")
+        return Damage(Kind.MALFORMED, f"became shorter while it was read: {len(data)} of {reader.size} bytes")
     return placeholder(data, len(data)) or data

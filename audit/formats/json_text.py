@@ -1,4 +1,4 @@
-"""Read JSON as Python's ``json`` writes it: the bare tokens NaN and Infinity are legal."""
+"""Read JSON as Python's ``json`` writes it: the tokens NaN and Infinity are valid."""
 
 from json import JSONDecodeError, loads
 from typing import Any
@@ -17,21 +17,21 @@ def read_json(reader: RangeReader, limit: int = DEFAULT_LIMIT) -> Any | Damage:
 
 
 def parse_json(data: bytes) -> Any | Damage:
-    """Return the document that ``data`` holds as UTF-8 text."""
+    """Return the document in ``data``, which is UTF-8 text."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return Damage(Kind.MALFORMED, f"is not UTF-8 text: byte {error.start} is not", error.start)
     if not data.strip(b"\0 \t\r\n"):
-        return Damage(Kind.MALFORMED, "is not JSON: it holds only blanks or zeros", 0)
+        return Damage(Kind.MALFORMED, "is not JSON: it has only blanks or zeros", 0)
     try:
         return loads(text)
     except JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         if error.pos >= len(text.rstrip()):
-            return Damage(Kind.MALFORMED, f"is cut: its JSON ends at {where}", error.pos)
+            return Damage(Kind.MALFORMED, f"is truncated: its JSON ends at {where}", error.pos)
         return Damage(Kind.MALFORMED, f"is not JSON: {error.msg} at {where}", error.pos)
     except RecursionError:
-        return Damage(Kind.OVERSIZED, "is JSON nested more deeply than any real file")
+        return Damage(Kind.OVERSIZED, "is JSON that is nested too deeply")
     except ValueError:
         return Damage(Kind.OVERSIZED, "is JSON with a number of thousands of digits")

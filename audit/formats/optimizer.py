@@ -14,7 +14,7 @@ class OptimizerState(NamedTuple):
     """``groups`` as saved, each with a list ``params`` of indices; ``state`` by index: TensorRefs and scalars.
 
     ``kind``: adam, adafactor, sgd, sgd-momentum, 8bit, schedule-free, layer-wise, other. ``steps`` are the counts of
-    updates, one for each parameter that has one (schedule-free: one for each group). Shapes and records: ``archive``.
+    updates, one for each parameter that has one (schedule-free: one for each group). ``archive`` has the shapes.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class OptimizerState(NamedTuple):
 
 
 def read_optimizer(reader: RangeReader, known: TorchArchive | None = None) -> OptimizerState | Damage:
-    """Read an optimizer's state dict; ``known`` is its archive where that has been read already."""
+    """Read an optimizer's state dict; ``known`` is its archive if that has been read already."""
     archive = known if known is not None else read_torch(reader)
     if isinstance(archive, Damage):
         return archive
@@ -42,10 +42,12 @@ def read_optimizer(reader: RangeReader, known: TorchArchive | None = None) -> Op
         if type(group) is not dict or type(group.get("params")) is not list:
             return Damage(Kind.MALFORMED, f"is not an optimizer's state: group {position} has no list of parameters")
         if not all(type(index) in (int, str) for index in group["params"]):
-            return Damage(Kind.MALFORMED, f"is not an optimizer's state: group {position} names no parameters")
+            return Damage(
+                Kind.MALFORMED, f"is not an optimizer's state: group {position} has parameters without a name"
+            )
     state: dict[Any, dict[Any, Any]] = value["state"]
     if not all(type(entry) is dict for entry in state.values()):
-        return Damage(Kind.MALFORMED, "is not an optimizer's state: the state of a parameter is no dictionary")
+        return Damage(Kind.MALFORMED, "is not an optimizer's state: the state of a parameter is not a dictionary")
     kind = _kind(groups, state)
     return OptimizerState(kind, groups, state, _steps(reader, archive, kind, groups, state), archive)
 

@@ -29,16 +29,16 @@ _DIMENSIONS = 64
 _LARGEST = 1 << 62
 _FREE_ENTRIES = 1024
 _MODULUS = (1 << 61) - 1
-"""From here on the hash of a number is not the number itself: millions of numbers may have one hash."""
+"""From this value on the hash of a number is not the number: millions of numbers may have the same hash."""
 
 MOST_WORK = 8_000_000
-"""Instructions, or what takes as long as one."""
+"""Limit, in instructions or what takes as long as one."""
 
 
 class Machine:
     """State of one interpretation; ``work`` counts operations towards the limit.
 
-    ``refusal`` says why ``torch.load(weights_only=True)`` refuses the pickle, empty if it does not; names are not judged.
+    ``refusal``: why ``torch.load(weights_only=True)`` refuses the pickle, empty if it does not; names are not judged.
     ``typed`` are the lists and dictionaries that are really sets and ordered dictionaries, by their id.
     """
 
@@ -72,7 +72,7 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
         target.items.extend(zip(items[::2], items[1::2], strict=False))
         return
     if type(target) is not dict or len(items) % 2:
-        raise Refused("is not a sound pickle: it sets items of something that is not a dictionary")
+        raise Refused("is not a valid pickle: it sets items of something that is not a dictionary")
     pairs = iter(items)
     previous: Any = None
     for key in pairs:
@@ -81,7 +81,7 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
             # Keys that count up (parameter indices) cannot; the others are charged for the table's size.
             if type(key) is not int or (key != len(target) and previous != key - 1):
                 machine.work += 1 + (len(target) // 64 if len(target) > _FREE_ENTRIES else 0)
-                if machine.work > MOST_WORK:  # here, too: one instruction may set millions of items
+                if machine.work > MOST_WORK:  # also here: one instruction may set millions of items
                     raise Refused(f"is a pickle of more than {MOST_WORK} instructions", Kind.OVERSIZED)
                 check_key(machine, key)
             previous = key
@@ -89,7 +89,7 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
 
 
 def check_key(machine: Machine, key: Any) -> None:
-    """Raise Refused unless ``key`` may be hashed: its hash must not run through an unbounded structure."""
+    """Raise Refused unless ``key`` may be hashed: hashing it must not walk an unbounded structure."""
     if type(key) is tuple and len(key) <= _LONGEST_KEY:
         for part in key:
             inside = part if type(part) is tuple and len(part) <= _LONGEST_KEY else (part,)
@@ -104,7 +104,7 @@ def check_key(machine: Machine, key: Any) -> None:
         if type(key) is Call:
             _refuse_key(machine, key)
         return
-    raise Refused("is not a sound pickle: a dictionary has a key that is neither text nor a number")
+    raise Refused("is not a valid pickle: a dictionary has a key that is neither text nor a number")
 
 
 def _refuse_key(machine: Machine, key: Call) -> None:
@@ -117,29 +117,29 @@ def _is_plain(key: Any) -> bool:
 
 
 def persistent(machine: Machine, pid: Any) -> Any:
-    """Return what stands for a persistent id: a StorageRef for torch's, a Call for any other."""
+    """Return the value of a persistent id: a StorageRef for torch's, a Call for any other."""
     if type(pid) is tuple and len(pid) >= 5 and pid[0] == "storage" and type(pid[1]) is Global:
         dtype = STORAGE_DTYPES.get(pid[1].name.rpartition(".")[2])
         if dtype and type(pid[2]) is str and type(pid[4]) is int and 0 <= pid[4] < _LARGEST:
             if len(pid) != 5 or type(pid[3]) is not str:
-                machine.refuse("names a storage in another way than torch does")
+                machine.refuse("names a storage not as torch does")
             ref = StorageRef(dtype, pid[2], pid[4])
             known = machine.storages.get(pid[2])
             if known is not None and known.numel:
-                return known  # torch loads a storage once, as it is named first
+                return known  # torch loads a storage once, as first named
             if known is not None and ref.numel:
                 machine.refuse("names one storage with two sizes")
             machine.storages[pid[2]] = ref
             return ref
-        raise Refused("is not a sound torch file: a storage of unknown type or size")
-    machine.refuse("refers to an object outside the file that is no storage")
+        raise Refused("is not a valid torch file: a storage of unknown type or size")
+    machine.refuse("refers to an object outside the file that is not a storage")
     return Call("persistent_id", (pid,))
 
 
 def call(machine: Machine, function: Any, args: Any, new: bool = False) -> Any:
-    """Return what ``function(*args)`` stands for; ``new``: what ``function.__new__(function, *args)`` stands for."""
+    """Return the value of ``function(*args)``, or with ``new`` of ``function.__new__(function, *args)``."""
     if type(args) is not tuple:
-        raise Refused("is not a sound pickle: the arguments of a call are not a tuple")
+        raise Refused("is not a valid pickle: the arguments of a call are not a tuple")
     if type(function) is Global:
         name = function.name
         handler = _HANDLERS.get(name)
@@ -153,15 +153,15 @@ def call(machine: Machine, function: Any, args: Any, new: bool = False) -> Any:
             machine.refuse(f"calls {name} with arguments that it does not take")
         return Call(name, args)
     if type(function) is Call:
-        machine.refuse(f"calls what {function.function} gives")
-        # A method or attribute that another call would give: only the innermost name is known.
+        machine.refuse(f"calls the result of {function.function}")
+        # A method or attribute of another call's result: only the innermost name is known.
         inner = function.function
         return Call(inner if inner.endswith("()") else f"{inner}()", args)
-    raise Refused("is not a sound pickle: it calls something that is not a function")
+    raise Refused("is not a valid pickle: it calls something that is not a function")
 
 
 def build(machine: Machine, target: Any, state: Any) -> None:
-    """Give ``state`` to what a call stands for; containers and tensors ignore it (``_metadata`` of a state dict)."""
+    """Set ``state`` on the value of a call; containers and tensors ignore it (``_metadata`` of a state dict)."""
     if type(target) is Call:
         name = plain_name(target.function)
         if name in TORCH_NAMES and not (name == "collections.Counter" and type(state) is dict):
@@ -175,12 +175,12 @@ def _tensor(
     machine: Machine, storage: Any, offset: Any, shape: Any, stride: Any, dtype: str | None = None
 ) -> TensorRef | None:
     if type(storage) is not StorageRef:
-        return None  # a storage that is itself the result of a call: left as the call it is
+        return None  # a storage that is the result of a call stays a Call
     if type(shape) is not tuple or type(stride) is not tuple or len(shape) != len(stride) or len(shape) > _DIMENSIONS:
-        raise Refused("is not a sound torch file: a tensor has a shape that is no tuple of numbers")
+        raise Refused("is not a valid torch file: the shape of a tensor is not a tuple of numbers")
     for number in (offset, *shape, *stride):
         if type(number) is not int or not 0 <= number < _LARGEST:
-            raise Refused("is not a sound torch file: a tensor has a shape that is no tuple of numbers")
+            raise Refused("is not a valid torch file: the shape of a tensor is not a tuple of numbers")
     numel = storage.numel
     if dtype is None:
         dtype = storage.dtype
@@ -291,7 +291,7 @@ def _encode(machine: Machine, args: tuple[Any, ...]) -> Any:
         try:
             return args[0].encode("latin-1")
         except UnicodeEncodeError:
-            raise Refused("is not a sound pickle: bytes that are not written as latin-1") from None
+            raise Refused("is not a valid pickle: bytes are not written as latin-1") from None
     return None
 
 
@@ -303,7 +303,7 @@ def _size(machine: Machine, args: tuple[Any, ...]) -> Any:
     if len(args) != 1 or type(args[0]) is not tuple:
         return None
     if not takes_call("torch.Size", args, False):
-        machine.refuse("has a size that is no tuple of numbers")
+        machine.refuse("has a size that is not a tuple of numbers")
     return args[0]
 
 

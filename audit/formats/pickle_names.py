@@ -1,6 +1,6 @@
 """Which names in a pickle are known to be harmless, and which run code.
 
-Only for files that cannot be read in full; where a file can, the rule ``security/unsafe-pickle`` judges its names.
+Only for files that cannot be read in full; the names of others are judged by the rule ``security/unsafe-pickle``.
 """
 
 _HARMLESS_ROOTS = frozenset({"torch", "collections", "numpy", "_codecs", "transformers", "accelerate", "peft", "trl"})
@@ -20,7 +20,7 @@ _DANGEROUS_BUILTINS = frozenset(
 
 
 def is_dangerous(name: str) -> bool:
-    """Tell whether ``name`` is of a module or a builtin that runs code, starts a process or opens a connection."""
+    """Return whether ``name`` is of a module or a builtin that runs code, starts a process or opens a connection."""
     root, _, rest = name.partition(".")
     if root in ("builtins", "__builtin__"):
         return rest in _DANGEROUS_BUILTINS
@@ -28,7 +28,7 @@ def is_dangerous(name: str) -> bool:
 
 
 def is_harmless(name: str) -> bool:
-    """Tell whether ``name`` belongs to the libraries that write checkpoints, or is a plain container."""
+    """Return whether ``name`` belongs to the libraries that write checkpoints, or is a plain container."""
     root, _, rest = name.partition(".")
     if root in ("builtins", "__builtin__"):
         return rest in ("set", "frozenset", "list", "dict", "tuple", "int", "float", "str", "bytes", "bool")

@@ -1,4 +1,4 @@
-"""The opcodes of a pickle that torch files rarely or never hold; the frequent ones are in ``pickles``."""
+"""The opcodes of a pickle that are rare in torch files; the frequent ones are in ``pickles``."""
 
 from codecs import escape_decode
 from struct import Struct
@@ -29,14 +29,14 @@ _REFUSED = {
 
 
 def name_global(machine: Machine, module: Any, name: Any) -> Global:
-    """Note that the pickle names ``module.name``; raise Refused where these are no names."""
+    """Note that the pickle names ``module.name``; raise Refused if these are not names."""
     if type(module) is not str or type(name) is not str or len(module) > LONGEST_NAME or len(name) > LONGEST_NAME:
-        raise Refused("is not a sound pickle: it names a class by something that is not a name")
+        raise Refused("is not a valid pickle: it names a class by something that is not a name")
     full = f"{module}.{name}"
     found = machine.names.get(full)
     if found is None:
         if not full.isprintable():
-            raise Refused("is not a sound pickle: it names a class by something that is not a name")
+            raise Refused("is not a valid pickle: it names a class by something that is not a name")
         found = machine.names[full] = Global(full)
     return found
 
@@ -45,12 +45,12 @@ def line(data: bytes, position: int, limit: int = 1 << 20) -> tuple[bytes, int]:
     """Return the bytes up to the next newline and the position after it."""
     end = data.find(b"\n", position, position + limit)
     if end < 0:
-        raise Refused("is not a sound pickle: a line of text in it does not end")
+        raise Refused("is not a valid pickle: a line of text has no end")
     return data[position:end], end + 1
 
 
 def not_torchs(op: int) -> str:
-    """Return why torch refuses an instruction of :func:`rare`; empty if it does it."""
+    """Return why torch refuses an instruction of :func:`rare`, empty if it does not."""
     if op in KNOWN_INSTRUCTIONS:
         return ""
     later = ", of pickle protocol 4 or later; torch.save writes protocol 2" if op >= _PROTOCOL_4 else ""
@@ -58,7 +58,7 @@ def not_torchs(op: int) -> str:
 
 
 def rare(machine: Machine, op: int, position: int) -> int:
-    """Do one opcode whose arguments start at ``position``; return the position of the next opcode."""
+    """Execute one opcode whose arguments start at ``position``; return the position of the next opcode."""
     data = machine.data
     stack = machine.stack
     if op in _LENGTHS:
@@ -76,7 +76,7 @@ def rare(machine: Machine, op: int, position: int) -> int:
         length = data[position] if op == 0x8A else _U32(data, position)[0]
         position += width
         if length > _LONGEST_INTEGER:
-            raise Refused(f"holds an integer of {length} bytes", Kind.OVERSIZED)
+            raise Refused(f"has an integer of {length} bytes", Kind.OVERSIZED)
         if position + length > len(data):
             raise IndexError
         stack.append(int.from_bytes(data[position : position + length], "little", signed=True))
@@ -126,7 +126,7 @@ def _counted(machine: Machine, op: int, position: int) -> int:
 
 
 def text(raw: bytes) -> str:
-    """Return UTF-8 text as a pickle holds it; what has no place in any text, half a surrogate pair, becomes "?"."""
+    """Return UTF-8 text of a pickle; half of a surrogate pair, which is not text, becomes "?"."""
     return str(raw, "utf-8", "surrogatepass").encode("utf-8", "replace").decode()
 
 
@@ -138,8 +138,8 @@ def _pop_mark(machine: Machine) -> list[Any]:
 
 def _memo_number(text: bytes) -> int:
     number = int(text)
-    if not 0 <= number <= _LAST_MEMO:  # of larger ones, millions may have one hash
-        raise Refused("is not a sound pickle: it numbers an object that it stores beyond all others")
+    if not 0 <= number <= _LAST_MEMO:  # millions of larger numbers may have the same hash
+        raise Refused("is not a valid pickle: it stores an object under a number that is too large")
     return number
 
 
@@ -149,7 +149,7 @@ def _integer(text: bytes) -> int | bool:
 
 def _string(quoted: bytes) -> str:
     if len(quoted) < 2 or quoted[:1] != quoted[-1:] or quoted[:1] not in b"\"'":
-        raise Refused("is not a sound pickle: a string without quotes")
+        raise Refused("is not a valid pickle: a string without quotes")
     return str(escape_decode(quoted[1:-1])[0], "utf-8")
 
 
@@ -204,7 +204,7 @@ def _add_items(machine: Machine) -> None:
     items = _pop_mark(machine)
     target = machine.stack[-1]
     if type(target) is not list:
-        raise Refused("is not a sound pickle: it adds to something that is not a set")
+        raise Refused("is not a valid pickle: it adds to something that is not a set")
     for item in items:
         check_key(machine, item)
     target.extend(items)

@@ -1,4 +1,4 @@
-"""What a pickle holds once it is read without executing it: names, calls that were not made, tensors."""
+"""What is in a pickle that was read without executing it: names, calls that were not made, tensors."""
 
 from math import prod
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ class Global(NamedTuple):
 
 
 class StorageRef(NamedTuple):
-    """A torch storage kept beside the pickle: record ``data/{key}`` with ``numel`` elements of ``dtype``."""
+    """A torch storage beside the pickle: record ``data/{key}`` with ``numel`` elements of ``dtype``."""
 
     dtype: str
     key: str
@@ -43,7 +43,7 @@ class StorageRef(NamedTuple):
 
 
 class TensorRef(NamedTuple):
-    """A tensor whose elements lie in the record of ``storage``; ``offset``, ``stride``, ``numel`` count elements.
+    """A tensor whose elements are in the record of ``storage``; ``offset``, ``stride``, ``numel`` count elements.
 
     ``numel`` belongs to the whole storage, which several tensors may share; ``elements`` is the tensor's own.
     """
@@ -69,9 +69,9 @@ class TensorRef(NamedTuple):
 
 
 class Call:
-    """A call that the pickle asks for and that was not made: ``function(*args)``, then ``state`` and ``items``.
+    """A call in the pickle that was not made: ``function(*args)``, then ``state`` and ``items``.
 
-    ``items`` holds what was appended, or pairs that were set. Compares by identity: a pickle may hold cycles.
+    ``items`` is what was appended, or pairs that were set. Compares by identity: a pickle may contain cycles.
     """
 
     __slots__ = ("args", "function", "items", "state")
@@ -87,7 +87,7 @@ class Call:
 
 
 class Refused(Exception):
-    """Inside the readers only: turned into a Damage before it leaves."""
+    """Only inside the readers, which return a Damage instead."""
 
     def __init__(self, message: str, kind: Kind = Kind.MALFORMED) -> None:
         super().__init__(message)

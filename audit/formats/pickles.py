@@ -1,7 +1,7 @@
 """Read a pickle without executing it: nothing is imported, nothing is called, memory and time are bounded.
 
-Not built on ``pickle.Unpickler``: that one allocates whatever a memo index says, hashes tuples nested without end,
-and cannot hand back a class that it is not to import. The frequent opcodes of torch files come first.
+Not built on ``pickle.Unpickler``, which allocates whatever a memo index says, hashes tuples nested to any depth, and
+cannot return a class without importing it. The frequent opcodes of torch files come first.
 """
 
 from struct import Struct
@@ -23,9 +23,9 @@ _U32 = Struct("<I").unpack_from
 
 
 class Pickle(NamedTuple):
-    """A pickle's ``value``, and every class and function that it names, in order. The value may hold cycles.
+    """A pickle's ``value``, and every class and function that it names, in order. The value may contain cycles.
 
-    ``storages`` (by key) and ``tensors`` are those that came up anywhere in it, so that nothing need search the value.
+    ``storages`` (by key) and ``tensors`` are all that are anywhere in it, so the value need not be searched.
     ``refusal`` says why ``torch.load(weights_only=True)`` refuses it ("it appends to a set"), empty if it does not; the
     names are not judged here.
     """
@@ -38,37 +38,37 @@ class Pickle(NamedTuple):
 
 
 def load_pickle(data: bytes, trailing: bool = False) -> Pickle | Damage:
-    """Read one pickle of protocol 0 to 5; ``trailing`` permits bytes after its end."""
+    """Read one pickle of protocol 0 to 5; ``trailing`` allows bytes after its end."""
     if len(data) > MAX_BYTES:
-        return Damage(Kind.OVERSIZED, f"holds a pickle of {len(data)} bytes, more than any checkpoint needs")
+        return Damage(Kind.OVERSIZED, f"has a pickle of {len(data)} bytes, more than any checkpoint needs")
     machine = Machine(data)
     try:
         end = _run(machine)
     except Refused as refused:
         return _damage(machine, refused.message, refused.kind)
     except (IndexError, StructError):
-        return _damage(machine, "is not a sound pickle: it ends early or takes what it never put")
+        return _damage(machine, "is not a valid pickle: it ends early or pops from an empty stack")
     except KeyError:
-        return _damage(machine, "is not a sound pickle: it refers to an object that it never stored")
+        return _damage(machine, "is not a valid pickle: it refers to an object that it never stored")
     except UnicodeDecodeError:
-        return _damage(machine, "is not a sound pickle: text in it is not UTF-8")
+        return _damage(machine, "is not a valid pickle: its text is not UTF-8")
     except (ValueError, OverflowError):
-        return _damage(machine, "is not a sound pickle: a number in it cannot be read")
+        return _damage(machine, "is not a valid pickle: a number cannot be read")
     if end != len(data) and not trailing:
-        return _damage(machine, f"holds {len(data) - end} bytes after the end of its pickle")
+        return _damage(machine, f"has {len(data) - end} bytes after the end of its pickle")
     return Pickle(machine.stack[-1], tuple(machine.names), machine.storages, tuple(machine.tensors), machine.refusal)
 
 
 def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Damage:
-    """A damaged pickle runs up to the damage: name what it would have run."""
+    """A damaged pickle is executed up to the damage: name what it would have run."""
     for name in machine.names:
         if is_dangerous(name):
-            return Damage(Kind.UNSAFE, f"names {name}, which runs code as soon as it is loaded, and {message}")
+            return Damage(Kind.UNSAFE, f"names {name}, which runs code when it is loaded, and {message}")
     return Damage(kind, message)
 
 
 def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opcode costs 3 times as much
-    """Interpret until STOP, leave the value on top of the stack, return the position after STOP."""
+    """Interpret until STOP, leave the value on top of the stack, and return the position after STOP."""
     data, memo, marks = machine.data, machine.memo, machine.marks
     stack = machine.stack
     size = len(data)
@@ -184,4 +184,4 @@ def _extend(machine: Machine, target: Any, items: list[Any]) -> None:
         machine.refuse(f"appends to {target.function}")
         target.items.extend(items)
     else:
-        raise Refused("is not a sound pickle: it appends to something that is not a list")
+        raise Refused("is not a valid pickle: it appends to something that is not a list")

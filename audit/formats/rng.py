@@ -1,4 +1,4 @@
-"""Read ``rng_state.pth`` and ``rng_state_{rank}.pth`` and check the structure of the states in it."""
+"""Read ``rng_state.pth`` and ``rng_state_{rank}.pth`` and check the structure of their states."""
 
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ _CPU_BYTES = (5056, 5048)  # torch's CPU generator; the shorter form lacks the c
 
 
 class RngState(NamedTuple):
-    """Which generators a file holds (``python``, ``numpy``, ``cpu``, ``cuda`` ...) and what is wrong with them.
+    """Which generators a file has (``python``, ``numpy``, ``cpu``, ``cuda`` ...) and what is wrong with them.
 
     Each of ``problems`` completes the sentence "FILE ...". ``cuda_devices`` counts the GPU states.
     """
@@ -35,9 +35,9 @@ def read_rng(reader: RangeReader) -> RngState | Damage:
         return archive
     values = archive.value
     if type(values) is not dict:
-        return Damage(Kind.MALFORMED, "holds no states of random generators: it is no dictionary")
+        return Damage(Kind.MALFORMED, "has no states of random generators: it is not a dictionary")
     problems = [
-        f"holds no sound state of the {label} generator: {problem}"
+        f"has no valid state of the {label} generator: {problem}"
         for label, key, check in (("Python", "python", _python), ("numpy", "numpy", _numpy), ("torch CPU", "cpu", _cpu))
         if (problem := check(values[key]) if key in values else "it is missing")
     ]
@@ -45,7 +45,7 @@ def read_rng(reader: RangeReader) -> RngState | Damage:
     devices: list[Any] = list(cuda) if type(cuda) in (list, tuple) else [] if cuda is None else [cuda]
     for device in devices:
         if type(device) is not TensorRef or device.dtype != "U8" or len(device.shape) != 1:
-            problems.append("holds no sound state of a CUDA generator: it is no tensor of bytes")
+            problems.append("has no valid state of a CUDA generator: it is not a tensor of bytes")
             break
     generators = tuple(key for key in values if type(key) is str)
     return RngState(generators, len(devices), tuple(problems), archive)
@@ -54,30 +54,30 @@ def read_rng(reader: RangeReader) -> RngState | Damage:
 def _python(state: Any) -> str | None:
     # random.getstate(): (version, 624 words and the position, next normal number)
     if type(state) is not tuple or len(state) != 3:
-        return "it is no tuple of 3"
+        return "it is not a tuple of 3"
     version, words, normal = state
     if version != 3:
         return "its version is not 3"
     if type(words) is not tuple or len(words) != _WORDS + 1 or not all(type(word) is int for word in words):
         return "it does not have 625 integers"
     if not all(0 <= word < 1 << 32 for word in words) or words[_WORDS] > _WORDS:
-        return "a number in it is out of range"
+        return "a number is out of range"
     if not any(words[:_WORDS]):
         return "it is all zeros"
     if normal is not None and type(normal) is not float:
-        return "its cached number is no number"
+        return "its cached number is not a number"
     return None
 
 
 def _numpy(state: Any) -> str | None:
     # numpy.random.get_state(): (name, array of 624 words, position, has a normal number, that number)
     if type(state) is not tuple or len(state) != 5:
-        return "it is no tuple of 5"
+        return "it is not a tuple of 5"
     name, words, position, _, _ = state
     if name != "MT19937":
-        return "it is of another kind than MT19937"
+        return "it is not of kind MT19937"
     if type(words) is not Call or type(words.state) is not tuple or len(words.state) != 5:
-        return "its words are no array"
+        return "its words are not an array"
     shape, raw = words.state[1], words.state[4]
     if shape != (_WORDS,) or type(raw) is not bytes or len(raw) != 4 * _WORDS:
         return "it does not have 624 words"
@@ -90,7 +90,7 @@ def _numpy(state: Any) -> str | None:
 
 def _cpu(state: Any) -> str | None:
     if type(state) is not TensorRef or state.dtype != "U8" or len(state.shape) != 1:
-        return "it is no tensor of bytes"
+        return "it is not a tensor of bytes"
     if state.shape[0] not in _CPU_BYTES:
         return f"it has {state.shape[0]} bytes instead of {_CPU_BYTES[0]}"
     return None

@@ -26,7 +26,7 @@ class Safetensors(NamedTuple):
 
 
 class ShardIndex(NamedTuple):
-    """``*.index.json`` of sharded weights: tensor name to file name; ``total_size`` in bytes where it is stated."""
+    """``*.index.json`` of sharded weights: tensor name to file name; ``total_size`` in bytes if it is stated."""
 
     weight_map: dict[str, str]
     total_size: int | None
@@ -55,7 +55,7 @@ def read_safetensors(reader: RangeReader) -> Safetensors | Damage:
 def _read(reader: RangeReader, head: bytes) -> Safetensors:
     size = reader.size
     if size < 8:
-        raise Refused(f"is cut: {size} bytes are no safetensors file")
+        raise Refused(f"is truncated: {size} bytes are too few for a safetensors file")
     length = int.from_bytes(head[:8], "little")
     if length > MAX_HEADER:
         if head[8:9] != b"{":
@@ -64,7 +64,7 @@ def _read(reader: RangeReader, head: bytes) -> Safetensors:
     if head[8:9] != b"{":
         raise Refused("is not a safetensors file")
     if 8 + length > size:
-        raise Refused(f"is cut: {size} of at least {8 + length} bytes are there")
+        raise Refused(f"is truncated: {size} of at least {8 + length} bytes")
     raw = reader.read(8, length)
     if len(raw) < length:
         raise Refused("became shorter while it was read")
@@ -83,9 +83,9 @@ def _read(reader: RangeReader, head: bytes) -> Safetensors:
             )
         end += tensor.nbytes
     if size < end:
-        raise Refused(f"is cut: {size} of {end} bytes are there")
+        raise Refused(f"is truncated: {size} of {end} bytes")
     if size > end:
-        raise Refused(f"holds {size - end} bytes after its last tensor: {size} bytes instead of {end}")
+        raise Refused(f"has {size - end} bytes after its last tensor: {size} bytes instead of {end}")
     return Safetensors({tensor.name: tensor for tensor in found}, metadata)
 
 
@@ -102,7 +102,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _tensor(name: str, entry: Any, base: int) -> Tensor:
     if not name.isprintable():
-        raise Refused("has a header in which a tensor's name cannot be printed")
+        raise Refused("has a header in which the name of a tensor cannot be printed")
     if type(entry) is not dict:
         raise Refused(f"has a header in which tensor {name} is not described")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")

@@ -21,7 +21,7 @@ _GREEDY = frozenset(
 
 
 class SchedulerState(NamedTuple):
-    """A learning-rate scheduler's state dict; None where the scheduler keeps no such value.
+    """A learning-rate scheduler's state dict; None if the scheduler has no such value.
 
     ``kind``: lambda (LambdaLR: every schedule of transformers), plateau, greedy, sequential, other; an empty
     dictionary (custom trainers) is ``other``. ``values`` is everything as saved and may hold cycles.
@@ -37,7 +37,7 @@ class SchedulerState(NamedTuple):
 
 
 class ScalerState(NamedTuple):
-    """State of a torch GradScaler; None where a value is missing or no number."""
+    """State of a torch GradScaler; None if a value is missing or not a number."""
 
     scale: float | None
     growth_factor: float | None
@@ -55,7 +55,7 @@ def read_scheduler(reader: RangeReader) -> SchedulerState | Damage:
         return archive
     values = archive.value
     if type(values) is not dict:
-        return Damage(Kind.MALFORMED, "is not a scheduler's state: it is no dictionary")
+        return Damage(Kind.MALFORMED, "is not a scheduler's state: it is not a dictionary")
     for marks, what in _OTHERS:
         if marks <= values.keys():
             return Damage(Kind.MALFORMED, f"is not a scheduler's state: it is that of {what}")
@@ -77,7 +77,7 @@ def read_scaler(reader: RangeReader) -> ScalerState | Damage:
         return archive
     values = archive.value
     if type(values) is not dict:
-        return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it is no dictionary")
+        return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it is not a dictionary")
     if values and "scale" not in values:  # a scaler that was switched off saves an empty dictionary
         return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it has no scale")
     return ScalerState(

@@ -1,8 +1,8 @@
-"""Take a trainer state apart at its log history, which is nearly all of a large one.
+"""Split a trainer state at its log history, which is nearly all of a large one.
 
-A run with 200 checkpoints holds its history 200 times. Trainer writes with an indent of 2 and sorted keys, so the
-raw bytes of an earlier history are the beginning of a later one: a digest shows that, and only the rest is parsed.
-Nothing is believed from the layout alone; where anything does not fit, the caller parses the whole file.
+A run with 200 checkpoints has its history 200 times. Trainer writes with an indent of 2 and sorted keys, so the raw
+bytes of an earlier history are the beginning of a later one: a digest shows that, and only the rest is parsed. The
+layout alone proves nothing; if anything does not fit, the caller parses the whole file.
 """
 
 import json
@@ -18,7 +18,7 @@ _LARGE = 1 << 20
 
 
 class Parts(NamedTuple):
-    """A state taken apart: the document without its history, and the entries after those of ``base``."""
+    """A split state: the document without its history, and the entries after those of ``base``."""
 
     document: dict[str, Any]
     entries: list[Entry]
@@ -27,7 +27,7 @@ class Parts(NamedTuple):
 
 
 def split(data: bytes, known: Sequence[History]) -> Parts | None:
-    """Return the parts, or None where the file is not laid out as Trainer writes it."""
+    """Return the parts, None if the file is not laid out as Trainer writes it."""
     marker = data.find(_OPEN)
     if marker < 0:
         return None
@@ -101,7 +101,7 @@ def _entries(raw: bytes, extends: bool) -> list[Entry] | None:
 
 
 def _fast(text: bytes) -> Any:
-    """Parse with msgspec where it is there; None where it is not, or for NaN, which only ``json`` reads."""
+    """Parse with msgspec; None if it is not installed, or for NaN, which only ``json`` reads."""
     try:
         from msgspec import DecodeError
         from msgspec.json import decode

@@ -1,4 +1,4 @@
-"""Where a tensor lies in a file."""
+"""Where a tensor is in a file."""
 
 from typing import NamedTuple
 

@@ -46,7 +46,7 @@ class TorchArchive(NamedTuple):
 
     ``records`` are keyed by their name below ``root`` (``data/0``, ``data.pkl``); a Record's own name has the root.
     ``names`` are the classes and functions that the pickle names. ``refs`` are all tensors in it, ``dtypes`` the
-    element type of every storage by key. ``crc_written`` is False where torch was told to compute no CRC
+    element type of every storage by key. ``crc_written`` is False if torch was told to compute no CRC
     (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing. ``refusal`` is that of
     :class:`~audit.formats.pickles.Pickle`.
     """
@@ -91,7 +91,7 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
         records[name[len(root) + 1 :]] = record
     main = records["data.pkl"]
     if main.size > MAX_BYTES:
-        raise Refused(f"holds a pickle of {main.size} bytes, more than any checkpoint needs", Kind.OVERSIZED)
+        raise Refused(f"has a pickle of {main.size} bytes, more than any checkpoint needs", Kind.OVERSIZED)
     data = reader.read(main.offset, main.size)
     if len(data) < main.size:
         raise Refused("became shorter while it was read")
@@ -113,30 +113,30 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
 
 
 def _byteorder(reader: RangeReader, records: dict[str, Record]) -> str:
-    """Return "little" or "big"; raise Refused for an archive whose small records torch does not take."""
+    """Return "little" or "big"; raise Refused for an archive whose small records torch does not accept."""
     if "constants.pkl" in records:
-        raise Refused("is not a sound torch archive: it has a record constants.pkl, so torch takes it for TorchScript")
+        raise Refused("is not a valid torch archive: it has a record constants.pkl, so torch reads it as TorchScript")
     for name in records:
         if name.lower() in _READ_BY_NAME and name not in _READ_BY_NAME:
-            raise Refused(f"is not a sound torch archive: it has a record {name} instead of {name.lower()}")
+            raise Refused(f"is not a valid torch archive: it has a record {name} instead of {name.lower()}")
     version = _small(reader, records, ".data/version" if ".data/version" in records else "version")
     number = _VERSION.match(version or b"")
     if number is None or not _OLDEST <= int(number[1]) <= _NEWEST:
         raise Refused(
             "is not a torch archive: it has no record version"
             if version is None
-            else f"is an archive of version {_shown(version)}; torch reads versions {_OLDEST} to {_NEWEST}"
+            else f"has the archive version {_shown(version)}; torch reads versions {_OLDEST} to {_NEWEST}"
         )
     alignment = _small(reader, records, ".storage_alignment")
     if alignment is not None and not _is_integer(alignment):
-        raise Refused(f"is not a sound torch archive: its .storage_alignment is {_shown(alignment)}, not a number")
+        raise Refused(f"is not a valid torch archive: its .storage_alignment is {_shown(alignment)}, not a number")
     try:
         str(_small(reader, records, ".data/serialization_id") or b"", "utf-8")
     except UnicodeDecodeError:
-        raise Refused("is not a sound torch archive: its serialization_id is no text") from None
+        raise Refused("is not a valid torch archive: its serialization_id is not text") from None
     order = _small(reader, records, "byteorder")
     if order not in (None, b"little", b"big"):
-        raise Refused(f"is not a sound torch archive: its byteorder is {_shown(order or b'')}, not little or big")
+        raise Refused(f"is not a valid torch archive: its byteorder is {_shown(order or b'')}, not little or big")
     return "big" if order == b"big" else "little"
 
 
@@ -161,14 +161,14 @@ def _check(pickle: Pickle, records: dict[str, Record]) -> None:
     for key, storage in pickle.storages.items():
         record = records.get(f"data/{key}")
         if record is None:
-            raise Refused(f"is not a sound torch archive: the storage data/{key} that its pickle names is missing")
+            raise Refused(f"is not a valid torch archive: the storage data/{key} that its pickle names is missing")
         needed = storage.numel * ITEM_SIZES[storage.dtype]
         if record.size != needed:
-            raise Refused(f"is not a sound torch archive: storage data/{key} has {record.size} of {needed} bytes")
+            raise Refused(f"is not a valid torch archive: storage data/{key} has {record.size} of {needed} bytes")
     for ref in pickle.tensors:
         if ref.extent > ref.numel:
             raise Refused(
-                f"is not a sound torch archive: a tensor of shape {list(ref.shape)} reaches past its storage"
+                f"is not a valid torch archive: a tensor of shape {list(ref.shape)} extends past its storage"
                 f" data/{ref.storage} of {ref.numel} elements"
             )
 
@@ -190,7 +190,7 @@ def _no_archive(reader: RangeReader, head: bytes) -> Damage:
 
 
 def scalar(reader: RangeReader, archive: TorchArchive, ref: TensorRef) -> float | int | None:
-    """Return the value of a tensor of one element; None where it has more or a type that is no plain number."""
+    """Return the value of a tensor of one element; None if it has more, or a type that is not a plain number."""
     record = archive.records.get(f"data/{ref.storage}")
     if ref.elements != 1 or record is None:
         return None
@@ -214,7 +214,7 @@ def storages(archive: TorchArchive) -> dict[str, tuple[str, Record]]:
 
 
 def tensors(archive: TorchArchive) -> dict[str, Tensor]:
-    """Return the tensors of a flat state dict of weights by name; nothing where the root object is none."""
+    """Return the tensors of a flat state dict of weights by name; none if the root object is not one."""
     found: dict[str, Tensor] = {}
     if type(archive.value) is not dict:
         return found

@@ -1,6 +1,6 @@
-"""What ``torch.load(weights_only=True)`` takes, beyond the names of :mod:`audit.formats.torch_names`.
+"""What ``torch.load(weights_only=True)`` accepts, beyond the names of :mod:`audit.formats.torch_names`.
 
-Written after ``torch/_weights_only_unpickler.py`` and ``torch/_utils.py`` of torch 2.13 and held to them by
+Follows ``torch/_weights_only_unpickler.py`` and ``torch/_utils.py`` of torch 2.13; the two are compared by
 tests/audit/formats/test_held_to_torch.py. A call that torch permits by its name still fails with the wrong arguments.
 """
 
@@ -12,7 +12,7 @@ from audit.formats.pickle_values import ITEM_SIZES, Call, Global, TensorRef
 from audit.formats.torch_names import TORCH_NAMES, plain_name
 
 KNOWN_INSTRUCTIONS = frozenset(b"GUb\x80\x8a\x8f")
-"""Of the instructions that :func:`audit.formats.pickle_opcodes.rare` does, those that torch does, too."""
+"""Of the instructions of :func:`audit.formats.pickle_opcodes.rare`, those that torch knows, too."""
 
 _DEVICES = frozenset(
     {
@@ -46,7 +46,7 @@ _ARITIES = {
 def takes_call(name: str, args: tuple[Any, ...], new: bool) -> bool:
     """Whether torch can call the function ``name`` with ``args``, or with ``new`` make an object of the class.
 
-    True for a name that torch does not permit by itself: who reports that judges the name.
+    True for a name that torch does not permit: that is judged elsewhere.
     """
     name = plain_name(name)
     if name not in TORCH_NAMES:
@@ -61,13 +61,13 @@ def takes_call(name: str, args: tuple[Any, ...], new: bool) -> bool:
 
 
 def takes_key(key: Call) -> bool:
-    """Whether a Call can be a key: what torch would make of it can be hashed."""
+    """Whether a Call can be a key: torch's object can be hashed."""
     name = plain_name(key.function)
     return name in _HASHABLE_CALLS or name not in TORCH_NAMES
 
 
 def takes_gradient(dtype: str, wanted: Any) -> bool:
-    """Whether ``wanted`` is a sound ``requires_grad`` of a tensor of this type."""
+    """Whether ``wanted`` is a valid ``requires_grad`` of a tensor of this type."""
     return wanted is False or (wanted is True and dtype in _WITH_GRADIENT)
 
 
@@ -77,7 +77,7 @@ def takes_shape(ref: TensorRef) -> bool:
 
 
 def takes_hooks(hooks: Any) -> bool:
-    """Whether ``hooks`` are sound ``_backward_hooks``: none are ever saved."""
+    """Whether ``hooks`` are valid ``_backward_hooks``: hooks are never saved."""
     return hooks is None or type(hooks) is dict
 
 
@@ -143,7 +143,7 @@ def _is_sparse(args: tuple[Any, ...]) -> bool:
 
 
 def _is_typed(args: tuple[Any, ...]) -> bool:
-    # The function to call, the type of what it gives, the function's arguments, attributes.
+    # The function to call, the type of its result, the function's arguments, attributes.
     if len(args) != 4 or type(args[0]) is not Global or type(args[1]) is not Global or type(args[2]) is not tuple:
         return False
     if not plain_name(args[0].name).startswith("torch._utils._rebuild_") and args[0].name in TORCH_NAMES:

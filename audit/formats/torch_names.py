@@ -1,4 +1,4 @@
-"""Which names a file that torch loads may hold: a list of what sound files hold, not of known attacks."""
+"""Which names may be in a file that torch loads: a list of what is in valid files, not of known attacks."""
 
 
 def words(text: str) -> frozenset[str]:
@@ -36,7 +36,7 @@ TORCH_NAMES = frozenset(
         *(f"torch._utils.{name}" for name in _REBUILDERS),
     ]
 )  # fmt: skip
-"""What ``torch.load(weights_only=True)`` takes without being told to: torch 2.13, ``_get_allowed_globals``."""
+"""What ``torch.load(weights_only=True)`` accepts by default: torch 2.13, ``_get_allowed_globals``."""
 
 NUMPY_NAMES = frozenset(
     [
@@ -57,7 +57,7 @@ _REGISTERED = frozenset(
         "torch.nested._internal.nested_tensor._rebuild_njt",
     ]
 )  # fmt: skip
-"""What parts of torch register as safe by ``add_safe_globals`` when they are imported."""
+"""What parts of torch register with ``add_safe_globals`` when they are imported."""
 
 _METADATA_NAMES = frozenset(
     [
@@ -71,7 +71,7 @@ _DEEPSPEED_FUNCTIONS = frozenset({"deepspeed.utils.tensor_fragment.fragment_addr
 
 
 def plain_name(name: str) -> str:
-    """Return a name as Python 3 spells it: torch saves with protocol 2, which writes the modules of Python 2."""
+    """Return a name as in Python 3: torch saves with protocol 2, which writes module names of Python 2."""
     for old, new in (("__builtin__.", "builtins."), ("copy_reg.", "copyreg.")):
         if name.startswith(old):
             return new + name[len(old) :]
@@ -79,11 +79,11 @@ def plain_name(name: str) -> str:
 
 
 def refused_in_torch_file(name: str, role: str) -> bool:
-    """Say whether a resume refuses to load a file in which ``name`` stands.
+    """Return whether a resume refuses to load a file that names ``name``.
 
     ``role`` is "rng", "deepspeed", "metadata" (of a sharded state) or "" for all other files. Optimizers of torchao
-    register their tensor classes themselves; DeepSpeed loads its own states with everything permitted, so its own
-    classes are no attack.
+    register their tensor classes themselves; DeepSpeed loads its own states with everything allowed, so its own classes
+    are not an attack.
     """
     name = plain_name(name)
     if name in TORCH_NAMES or name in _REGISTERED:
@@ -103,6 +103,6 @@ def refused_in_torch_file(name: str, role: str) -> bool:
 
 
 def is_class(parts: list[str]) -> bool:
-    """Say whether the last part is written like a class: ``LossScaler``, ``_StridedShard``."""
+    """Return whether the last part is written like a class: ``LossScaler``, ``_StridedShard``."""
     last = parts[-1].lstrip("_")
     return last[:1].isupper()

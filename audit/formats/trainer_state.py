@@ -24,11 +24,11 @@ KNOWN_KEYS = frozenset(
         "episode",  # PPO of TRL
     }
 )  # fmt: skip
-"""Keys that some version of transformers or TRL writes; a Trainer refuses to load a state with any other."""
+"""Keys that some version of transformers or TRL writes; Trainer refuses to load a state with any other."""
 
 
 class TrainerState(NamedTuple):
-    """The values of a sound trainer state; None where the version that wrote it had no such key, or for null."""
+    """The values of a valid trainer state; None if the version that wrote it had no such key, or for null."""
 
     global_step: int
     max_steps: int | None
@@ -45,10 +45,10 @@ class TrainerState(NamedTuple):
 
 
 class StateDocument(NamedTuple):
-    """A file that is JSON: its ``document`` without the log history, and what of it makes sense.
+    """A file that is JSON: its ``document`` without the log history, and what could be read from it.
 
-    ``state`` is None where ``problems`` stand against it; ``history`` is None where log_history is no list of objects.
-    Each problem is a plain sentence about the file's content.
+    ``state`` is None if there are ``problems``, ``history`` is None if log_history is not a list of objects. Each
+    problem is a sentence about the file's content.
     """
 
     document: dict[str, Any]
@@ -59,7 +59,7 @@ class StateDocument(NamedTuple):
 
 
 def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> StateDocument | Damage:
-    """Read a state; where one of the ``known`` histories is how its log begins, only the rest is parsed."""
+    """Read a state; if its log begins with one of the ``known`` histories, only the rest is parsed."""
     data = read_whole(reader, MAX_BYTES)
     if isinstance(data, Damage):
         return data
@@ -87,7 +87,7 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
 def _longest(
     base: History | None, entries: list[Entry], known: Sequence[History]
 ) -> tuple[History | None, list[Entry]]:
-    """Look for a longer base among the histories whose bytes cannot tell: other layout, other order of keys."""
+    """Look for a longer base among the histories that bytes cannot show: other layout, other order of keys."""
     count = len(base) if base is not None else 0
     longer = [history for history in known if len(history) > count and (base is None or history.raw is None)]
     if not longer:
@@ -107,7 +107,7 @@ def _longest(
 
 
 def _shortest(base: History | None, known: Sequence[History]) -> History | None:
-    """Every history begins with an empty one: a run that saves before it first logs is still one run."""
+    """Every history begins with an empty one: a run that saves before its first log entry is still one run."""
     return base if base is not None else next((history for history in known if not len(history)), None)
 
 

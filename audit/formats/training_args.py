@@ -24,8 +24,8 @@ _OTHERS = (
 class TrainingArguments(NamedTuple):
     """Fields by name. Enums are their value (``"steps"``), devices text (``"cuda:0"``), nested objects dictionaries.
 
-    ``num_processes`` is added from ``distributed_state``. ``class_name`` is empty where the file is JSON text,
-    as LLaMA-Factory wrote it in 2023. ``names`` are the classes that the pickle names.
+    ``num_processes`` is added from ``distributed_state``. ``class_name`` is empty if the file is JSON text, as
+    LLaMA-Factory wrote it in 2023. ``names`` are the classes that the pickle names.
     """
 
     class_name: str
@@ -52,10 +52,10 @@ def read_training_args(reader: RangeReader) -> TrainingArguments | Damage:
         fields, class_name = _plain(root, 0, budget), ""
     if type(fields) is not dict or not all(type(name) is str for name in fields):
         if type(root) is not Call:
-            return Damage(Kind.MALFORMED, "holds no training arguments")
+            return Damage(Kind.MALFORMED, "has no training arguments")
         fields = {}
     if type(root) is dict and any(marks <= root.keys() for marks in _OTHERS):
-        return Damage(Kind.MALFORMED, "holds no training arguments, but what belongs into another file")
+        return Damage(Kind.MALFORMED, "has no training arguments, but the content of another file")
     distributed = fields.get("distributed_state")
     if type(distributed) is dict and "num_processes" not in fields:
         fields["num_processes"] = distributed.get("num_processes")
@@ -71,7 +71,7 @@ def _state(call: Call) -> Any:
 
 
 def _plain(value: Any, depth: int, budget: list[int]) -> Any:
-    """Return a copy of plain values; what lies deeper than any real arguments is cut off as None."""
+    """Return a copy of plain values; what is nested deeper than any real arguments becomes None."""
     budget[0] -= 1
     if depth > _DEPTH or budget[0] < 0:
         return None

@@ -1,7 +1,7 @@
 """The directory of a zip archive as torch writes it: stored records, none compressed, none hidden.
 
-``zipfile`` is not used: it is slow to import, accepts archives with bytes before and after them, with two records
-of one name and with records that lie inside each other, and reads each of them in another way than torch does.
+``zipfile`` is not used: it is slow to import, accepts archives with bytes before and after them, with two records of
+one name and with nested records, and reads each of them differently from torch.
 """
 
 from struct import Struct
@@ -19,14 +19,14 @@ _LOCAL = Struct("<4s5H3I2H").unpack_from  # 30 bytes
 _TAIL = 22 + 20 + 56
 _MAX_RECORDS = 2_000_000
 _MAX_DIRECTORY = 512 << 20
-_DIRECTORY = 0x10  # torch gives whatever is in memory for a record that is marked as one
+_DIRECTORY = 0x10  # torch returns uninitialised memory for a record that is marked as one
 _HARMLESS_FLAGS = (
     0x80E  # sizes after the payload, names in UTF-8, how hard it was compressed; others change how it is read
 )
 
 
 class Record(NamedTuple):
-    """One record: ``offset`` and ``size`` of its payload in the file, ``crc`` as the directory states it."""
+    """One record: ``offset`` and ``size`` of its payload in the file, ``crc`` according to the directory."""
 
     name: str
     offset: int
@@ -45,35 +45,35 @@ class _Entry(NamedTuple):
 def read_directory(reader: RangeReader, strict: bool = False) -> dict[str, Record]:
     """Return the records by name, in the order of the file. Raises Refused.
 
-    A record's own header is read where its payload is not where torch puts it (the next multiple of 64), and
-    with ``strict`` always.
+    A record's own header is read if its payload is not where torch puts it (the next multiple of 64), and with
+    ``strict`` always.
     """
     size = reader.size
     if size < 22:
-        raise Refused(f"is cut: {size} bytes are no zip archive")
+        raise Refused(f"is truncated: {size} bytes are too few for a zip archive")
     tail_at = max(0, size - _TAIL)
     tail = reader.read(tail_at, _TAIL)
     if tail[-22:-18] != b"PK\x05\x06":
         raise Refused(_no_end(reader, size, tail))
     _, disk, disk0, here, count, length, start, comment = _END(tail, len(tail) - 22)
     if comment:
-        raise Refused("is not a sound archive: its end record announces a comment that is not there")
+        raise Refused("is not a valid archive: its end record announces a comment that is missing")
     end = size - 22
     if len(tail) == _TAIL and tail[56:60] == b"PK\x06\x07":
         _, _, end64, disks = _LOCATOR(tail, 56)
         if end64 != tail_at or tail[:4] != b"PK\x06\x06":
-            raise Refused("is not a sound archive: bytes before its 64-bit end record are missing or were added")
+            raise Refused("is not a valid archive: bytes before its 64-bit end record are missing or were added")
         _, rest, _, _, disk, disk0, here, count, length, start = _END64(tail, 0)
         if rest != 56 - 12 or disks != 1:
-            raise Refused("is not a sound archive: its 64-bit end record is damaged")
+            raise Refused("is not a valid archive: its 64-bit end record is damaged")
         end = end64
     if disk or disk0 or here != count:
-        raise Refused("is not a sound archive: it claims to continue in another file")
+        raise Refused("is not a valid archive: it claims to continue in another file")
     if count > _MAX_RECORDS or length > _MAX_DIRECTORY:
         raise Refused(f"has a directory of {count} records", Kind.OVERSIZED)
     if start + length != end:
         raise Refused(
-            f"is not a sound archive: its directory should end at byte {end} and ends at {start + length}"
+            f"is not a valid archive: its directory should end at byte {end} and ends at {start + length}"
             + ("; bytes before it are missing" if start + length > end else "")
         )
     directory = reader.read(start, length)
@@ -86,10 +86,10 @@ def _no_end(reader: RangeReader, size: int, tail: bytes) -> str:
     block = reader.read(max(0, size - (1 << 16)), 1 << 16)
     at = block.rfind(b"PK\x05\x06")
     if at >= 0 and len(block) - at > 22:
-        return f"holds {len(block) - at - 22} bytes after the end of its archive"
+        return f"has {len(block) - at - 22} bytes after the end of its archive"
     if reader.read(0, 4) == b"PK\x03\x04":
         zeros = "; its last bytes are zeros" if not tail.strip(b"\0") else ""
-        return f"is cut: after {size} bytes the directory of the archive has not come{zeros}"
+        return f"is truncated: it ends after {size} bytes, without the zip directory{zeros}"
     return "is not a torch archive"
 
 
@@ -99,14 +99,14 @@ def _entries(directory: bytes, count: int, limit: int) -> list[_Entry]:
     position = 0
     for _ in range(count):
         if position + 46 > len(directory):
-            raise Refused("is not a sound archive: its directory is shorter than it says")
+            raise Refused("is not a valid archive: its directory is shorter than it says")
         entry = _ENTRY(directory, position)
         flags, method, crc, packed, size = entry[3], entry[4], entry[7], entry[8], entry[9]
         name_length, extra_length, header = entry[10], entry[11], entry[16]
         after_name = position + 46 + name_length
         position = after_name + extra_length + entry[12]
         if entry[0] != b"PK\x01\x02" or position > len(directory):
-            raise Refused("is not a sound archive: its directory is damaged")
+            raise Refused("is not a valid archive: its directory is damaged")
         raw_name = directory[after_name - name_length : after_name]
         if 0xFFFFFFFF in (size, packed, header):
             extra = directory[after_name : after_name + extra_length]
@@ -116,22 +116,22 @@ def _entries(directory: bytes, count: int, limit: int) -> list[_Entry]:
         except UnicodeDecodeError:
             name = "\n"
         if not name.isprintable():
-            raise Refused("is not a sound archive: a record has a name that cannot be printed")
+            raise Refused("is not a valid archive: a record has a name that cannot be printed")
         if flags & ~_HARMLESS_FLAGS or entry[13]:
-            raise Refused(f"is not a sound archive: record {name} is encrypted or continues in another file")
+            raise Refused(f"is not a valid archive: record {name} is encrypted or continues in another file")
         if entry[15] & _DIRECTORY:
-            raise Refused(f"is not a sound archive: record {name} is marked as a directory")
+            raise Refused(f"is not a valid archive: record {name} is marked as a directory")
         if method != 0 or packed != size:
             _compressed(name, packed, size)
-        folded = raw_name.lower()  # torch does not tell capitals from small letters
+        folded = raw_name.lower()  # torch ignores case
         if folded in names:
-            raise Refused(f"is not a sound archive: it has two records named {name}")
+            raise Refused(f"is not a valid archive: it has two records named {name}")
         names.add(folded)
         if header + 30 + name_length + size > limit:
-            raise Refused(f"is not a sound archive: record {name} reaches past its directory")
+            raise Refused(f"is not a valid archive: record {name} extends past the directory")
         records.append(_Entry(name, raw_name, header, size, crc))
     if position != len(directory):
-        raise Refused("is not a sound archive: its directory is longer than it says")
+        raise Refused("is not a valid archive: its directory is longer than it says")
     records.sort(key=_header)
     return records
 
@@ -150,20 +150,20 @@ def _records(reader: RangeReader, entries: list[_Entry], end: int, strict: bool)
             offset = _locate(reader, entry)
         if offset + entry.size > following:
             other = entries[position + 1].name if position + 1 < len(entries) else "the directory"
-            raise Refused(f"is not a sound archive: records {entry.name} and {other} overlap")
+            raise Refused(f"is not a valid archive: records {entry.name} and {other} overlap")
         records[entry.name] = Record(entry.name, offset, entry.size, entry.crc)
     return records
 
 
 def _compressed(name: str, packed: int, size: int) -> None:
     if size > 1 << 20 and size > 100 * packed:
-        message = f"holds record {name} that would grow from {packed} to {size} bytes; torch never compresses"
+        message = f"has record {name}, which would grow from {packed} to {size} bytes; torch never compresses"
         raise Refused(message, Kind.OVERSIZED)
     raise Refused(f"is not a torch archive: record {name} is compressed, and torch never compresses")
 
 
 def _wide(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, int]:
-    """Return the 64-bit values: the extra field of type 1 holds, in this order, those that did not fit."""
+    """Return the 64-bit values: the extra field of type 1 has, in this order, those that did not fit."""
     position = 0
     while position + 4 <= len(extra):
         kind = extra[position] | extra[position + 1] << 8
@@ -174,7 +174,7 @@ def _wide(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, 
             for value in (size, packed, header):
                 if value == 0xFFFFFFFF:
                     if len(body) < 8:
-                        raise Refused("is not a sound archive: a 64-bit size is missing in its directory")
+                        raise Refused("is not a valid archive: a 64-bit size is missing in its directory")
                     value = int.from_bytes(body[:8], "little")
                     body = body[8:]
                 values.append(value)
@@ -186,8 +186,8 @@ def _wide(extra: bytes, size: int, packed: int, header: int) -> tuple[int, int, 
 def _locate(reader: RangeReader, entry: _Entry) -> int:
     head = reader.read(entry.header, 30 + len(entry.raw))
     if len(head) < 30 or head[:4] != b"PK\x03\x04":
-        raise Refused(f"is not a sound archive: the header of record {entry.name} is damaged")
+        raise Refused(f"is not a valid archive: the header of record {entry.name} is damaged")
     _, _, flags, method, _, _, _, _, _, name_length, extra_length = _LOCAL(head, 0)
     if method or flags & ~_HARMLESS_FLAGS or name_length != len(entry.raw) or head[30:] != entry.raw:
-        raise Refused(f"is not a sound archive: the header of record {entry.name} contradicts the directory")
+        raise Refused(f"is not a valid archive: the header of record {entry.name} contradicts the directory")
     return int(entry.header + 30 + name_length + extra_length)

@@ -27,14 +27,14 @@ class Buffer:
 
 
 class _Part:
-    """What is known of one span so far. Spans are many (thousands), so no more than it needs."""
+    """What is known of one span so far. There are thousands of spans, so it is small."""
 
     __slots__ = ("at", "crc", "longest", "negative", "nonfinite", "open", "open_at", "peak", "values")
 
     def __init__(self) -> None:
         self.nonfinite = self.negative = False
         self.peak = self.crc = self.values = 0
-        self.longest = self.at = 0  # longest run of zeros that is closed, and its offset
+        self.longest = self.at = 0  # longest run of zeros that has ended, and its offset
         self.open = self.open_at = 0  # the run that reaches the end of what was seen
 
 
@@ -114,10 +114,10 @@ class File:
     def _process(self, index: int, buffer: Buffer) -> int:
         start = index * self.block
         left = self.job.size - start
-        # One byte past the end is asked for, to notice a file that grew.
+        # One byte past the end is read, to notice a file that grew.
         got = self._open().read_into(start, buffer.view[: min(self.block + _AHEAD, left + 1)])
         if got < min(self.block + _AHEAD, left):
-            self._fail(f"was cut while being read: {start + got} of {self.job.size} bytes")
+            self._fail(f"was truncated while being read: {start + got} of {self.job.size} bytes")
             return 0
         if got > left:
             self._fail(f"grew while being read: more than {self.job.size} bytes")
@@ -160,7 +160,7 @@ class File:
             form = self._forms[i]
             if form is None:
                 continue
-            # Blocks begin at multiples of 8, so values lie at the same phase in the block as in the file.
+            # Blocks begin at multiples of 8, so values have the same phase in the block as in the file.
             size = form.itemsize
             phase = self._starts[i] % size
             first = max((self._starts[i] - start) // size, 0)
@@ -178,7 +178,7 @@ class File:
         return found
 
     def _zeros(self, buffer: Buffer, start: int, length: int, spans: range) -> list[tuple[int, int, zeros.Runs]]:
-        """Return the parts of the block that hold a long run of zeros, or the begin or end of one."""
+        """Return the parts of the block with a long run of zeros, or the beginning or end of one."""
         if not self._every or not spans:
             return []
         hits = zeros.candidates(buffer.words[: length // 8], self._every)
@@ -200,7 +200,7 @@ class File:
 
 
 def _apart(spans: Sequence[Span]) -> list[Span]:
-    """Return the spans that hold bytes, by offset, without those that overlap one before them."""
+    """Return the spans that are not empty, by offset, without those that overlap one before them."""
     kept = []
     end = 0
     for span in sorted(spans, key=lambda span: span.offset):

@@ -1,4 +1,4 @@
-"""How far two tensors lie apart, read block by block: which elements differ, the largest difference, the relative norm."""
+"""How two tensors differ, read block by block: how many elements, the largest difference, the relative norm."""
 
 from functools import cache
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ from audit.scan.floats import to_float
 from audit.storage import RangeReader
 
 ELEMENTS = 1 << 18
-"""Elements that are looked at at a time: 2 MiB as float64, which stay in the second-level cache's reach."""
+"""Elements that are compared at a time: 2 MiB as float64, which fit into the second-level cache."""
 
 BYTES = 1 << 20
 
@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Part(NamedTuple):
-    """Where a tensor lies: ``dtype`` a safetensors code, its elements one after the other from ``offset``."""
+    """Where a tensor is: ``dtype`` is a safetensors code, the elements follow each other from ``offset``."""
 
     reader: RangeReader
     dtype: str
@@ -33,11 +33,11 @@ class Part(NamedTuple):
 
 
 class Distance(NamedTuple):
-    """How two tensors of one shape differ; the numbers are None for types that no number stands for.
+    """How two tensors of one shape differ; the numbers are None for types without numeric values.
 
-    ``changed`` elements are not the same (bit for bit where both have one type), ``nonfinite`` of them are a NaN or an
-    infinity on one side and take no part in the other two. ``max_abs`` is the largest ``|b - a|``; ``relative_l2`` is the
-    norm of ``b - a`` over that of ``a``, None where all of ``a`` is zero.
+    ``changed`` elements are not the same (bit for bit if both have one type), ``nonfinite`` of them are a NaN or an
+    infinity on one side and are left out of the other two. ``max_abs`` is the largest ``|b - a|``; ``relative_l2`` is
+    the norm of ``b - a`` over that of ``a``, None if ``a`` is all zero.
     """
 
     changed: int | None
@@ -47,7 +47,7 @@ class Distance(NamedTuple):
 
 
 def same_bytes(first: RangeReader, second: RangeReader, start: int, other: int, length: int) -> bool:
-    """Say whether ``length`` bytes from ``start`` and from ``other`` are the same. Raises OSError where one is cut."""
+    """Return whether ``length`` bytes from ``start`` and ``other`` are the same. Raises OSError if one is truncated."""
     done = 0
     while done < length:
         count = min(BYTES, length - done)
@@ -58,7 +58,10 @@ def same_bytes(first: RangeReader, second: RangeReader, start: int, other: int, 
 
 
 def distance(first: Part, second: Part, elements: int) -> Distance | None:
-    """Return how two tensors of ``elements`` elements differ, None where they do not. Raises OSError where one is cut."""
+    """Return how two tensors of ``elements`` elements differ, None if they do not.
+
+    Raises OSError if one is truncated.
+    """
     one_type = first.dtype == second.dtype
     if one_type and same_bytes(first.reader, second.reader, first.offset, second.offset, first.nbytes):
         return None

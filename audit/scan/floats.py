@@ -1,8 +1,8 @@
 """Non-finite values, sign and largest magnitude of floating-point values, from two integer maxima.
 
 Read as a signed integer, the largest of the non-negative floats is the largest integer; read as an unsigned one, the
-negative float of largest magnitude is. Both maxima run at the speed of memory and together they decide, exactly,
-whether there is a NaN or an infinity: these have the largest magnitudes of all.
+negative float of largest magnitude is. Both maxima run at the speed of memory, and together they show exactly whether
+there is a NaN or an infinity: these have the largest magnitudes of all.
 """
 
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ Bytes = npt.NDArray[np.uint8]
 
 
 class Format(NamedTuple):
-    """A floating-point format, its magnitudes as bit patterns: first one that is not finite, first NaN."""
+    """A floating-point format and, as bit patterns, its first magnitude that is not finite and its first NaN."""
 
     itemsize: int
     nonfinite: int
@@ -45,13 +45,13 @@ class Views(NamedTuple):
 
 
 def views(data: Bytes, itemsize: int) -> Views:
-    """Return ``data`` as integers of ``itemsize`` bytes, without the bytes at its end that fill none."""
+    """Return ``data`` as integers of ``itemsize`` bytes, without an incomplete one at its end."""
     whole = data[: len(data) // itemsize * itemsize]
     return Views(whole.view(f"<i{itemsize}"), whole.view(f"<u{itemsize}"))
 
 
 class Extent(NamedTuple):
-    """What the values of a part amount to: ``peak`` is the bit pattern of the largest finite magnitude."""
+    """Summary of the values of a part; ``peak`` is the bit pattern of the largest finite magnitude."""
 
     nonfinite: bool
     negative: bool
@@ -68,7 +68,7 @@ def extents(data: Views, form: Format, bounds: list[int]) -> list[Extent]:
         highest = [int(np.maximum.reduce(data.signed[first:end]))]
         lowest = [int(np.maximum.reduce(data.unsigned[first:end]))]
     else:
-        # One call for all parts; what lies between two of them is reduced as well and left out ([::2]).
+        # One call for all parts; what is between two of them is reduced as well and left out ([::2]).
         end = bounds[-1]
         edges = bounds[:-1]
         highest = np.maximum.reduceat(data.signed[:end], edges)[::2].tolist()
@@ -84,7 +84,7 @@ def extents(data: Views, form: Format, bounds: list[int]) -> list[Extent]:
 
 
 def _exact(values: npt.NDArray[Any], form: Format) -> Extent:
-    """The extent of values of which some are not finite, and hide the others from the maxima."""
+    """The extent of values if some are not finite and hide the others from the maxima."""
     magnitudes = values & values.dtype.type(form.sign - 1)
     negative = (values > form.sign) & (magnitudes < form.nan)
     finite = magnitudes[magnitudes < form.nonfinite]

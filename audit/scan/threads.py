@@ -1,13 +1,13 @@
-"""The threads of a scan: each takes the largest file that nobody has; when none is left, it helps with one.
+"""The threads of a scan: each takes the largest file that no other has; when none is left, it helps with one.
 
-Two threads on one file read and check different blocks at once and take turns in hashing, which is less than half
-of the work, so one huge file keeps two threads busy.
+Two threads on one file read and check different blocks at once and take turns in hashing, which is less than half of
+the work, so one huge file keeps two threads busy.
 """
 
 import os
 from collections.abc import Callable, Hashable, Sequence
 
-# numpy's BLAS starts a pool of threads on import; nothing here computes with it, and not starting it saves 15 ms.
+# numpy's BLAS starts a pool of threads on import, which is not needed here; not starting it saves 15 ms.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from threading import Lock, Thread
@@ -15,7 +15,7 @@ from threading import Lock, Thread
 from audit.scan.blocks import Buffer, File
 from audit.scan.values import FileScan, ScanJob
 
-_SMALL = 8 << 20  # bytes: less than this is scanned sooner than a thread starts
+_SMALL = 8 << 20  # bytes: less than this is scanned faster than a thread starts
 
 
 class Pool:
@@ -46,7 +46,7 @@ class Pool:
         return {file.job.key: file.result() for file in self._files}
 
     def _work(self) -> None:
-        """Scan blocks until none is left; what a scan raises is kept, and ends all threads."""
+        """Scan blocks until none is left; an exception is kept and ends all threads."""
         try:
             buffer = Buffer(self._block)
             file: File | None = None
@@ -60,7 +60,7 @@ class Pool:
             self._raised.append(error)
 
     def _claim(self, current: File | None) -> tuple[File, int] | None:
-        """Take the next block of the current file, else of a file of one's own, else of the one with most left."""
+        """Take the next block of the current file, else of a new one, else of the one with the most blocks left."""
         with self._lock:
             if self._raised:
                 return None

@@ -1,4 +1,4 @@
-"""What a scan is asked and what it answers: spans of files, and what was found in them."""
+"""Input and output of a scan: spans of files, and what was found in them."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
@@ -7,11 +7,11 @@ from audit.storage import ContextReader
 
 
 class Span(NamedTuple):
-    """A part of a file to look at: ``length`` bytes from ``offset``, the values of one tensor or one record.
+    """A part of a file to scan: ``length`` bytes from ``offset``, the values of one tensor or one record.
 
-    ``dtype`` is a safetensors code; None, or a code that is no floating-point type, leaves the values alone (as the
-    values of a big-endian archive must be). ``crc`` is the CRC32 that is expected, None computes none. ``zero_run`` is
-    the shortest run of zero bytes to report, at least 16; 0 looks for none.
+    ``dtype`` is a safetensors code; with None, or a code that is not a floating-point type, values are not checked
+    (those of a big-endian archive must not be). ``crc`` is the expected CRC32, None computes none. ``zero_run`` is the
+    shortest run of zero bytes to report, at least 16; 0 reports none.
     """
 
     name: str
@@ -23,7 +23,7 @@ class Span(NamedTuple):
 
 
 class SpanScan(NamedTuple):
-    """What was found in a span; ``crc`` is the computed one, None where none was expected.
+    """What was found in a span; ``crc`` is the computed one, None if none was expected.
 
     ``nonfinite``: a NaN or an infinity; ``negative``: a value below -0.0; ``all_zero``: nothing but zeros;
     ``peak``: the largest finite magnitude. ``zero_run``: bytes of the longest run of zero bytes if that is at least the
@@ -44,7 +44,7 @@ class SpanScan(NamedTuple):
 class FileScan(NamedTuple):
     """What was found in a file. ``error`` completes the sentence "FILE ..."; the digest is then empty.
 
-    ``digest`` is the BLAKE3 of all bytes in hexadecimal, as ``b3sum`` prints it; empty, too, where none was asked for.
+    ``digest`` is the BLAKE3 of all bytes in hexadecimal, as ``b3sum`` prints it, also empty if none was requested.
     """
 
     digest: str
@@ -57,7 +57,7 @@ class FileScan(NamedTuple):
 class ScanJob(NamedTuple):
     """A file to scan: ``size`` in bytes as it was listed, ``spans`` with unique names.
 
-    A span that overlaps another one that begins before it is not looked at, and comes back incomplete.
+    A span that overlaps another one that begins before it is not scanned, and is returned incomplete.
     ``open`` is called once; the reader's ``read_into`` is called from several threads at once. Without ``digest`` the
     file is not hashed, which is half of the work.
     """

@@ -1,7 +1,7 @@
-"""Runs of zero bytes: what a hole in a file, a lost page or a filled-up disk leaves behind.
+"""Runs of zero bytes, as a hole in a file, a lost page or a full disk leaves them.
 
-A run of n bytes holds a whole aligned word within any n - 15 bytes of it, so looking at one word in every n / 2 bytes
-misses none; only where such a word is zero is the neighbourhood searched.
+A run of n bytes has a whole aligned word within any n - 15 bytes of it, so checking one word in every n / 2 bytes
+misses none; only if such a word is zero is the neighbourhood searched.
 """
 
 from typing import NamedTuple
@@ -12,11 +12,11 @@ import numpy.typing as npt
 from audit.scan.floats import Bytes
 
 SHORTEST = 16
-"""Shorter runs are not looked for: they need not hold a whole aligned word."""
+"""Shorter runs are not reported: they need not contain a whole aligned word."""
 
 
 class Runs(NamedTuple):
-    """Zero bytes of a part: at its start, at its end, and the longest run within with its place (the first of equals)."""
+    """Zero bytes of a part: at its start and end, and the longest run in it with its offset (the first of equals)."""
 
     lead: int
     trail: int
@@ -28,7 +28,7 @@ NONE = Runs(0, 0, 0, 0)
 
 
 def stride(shortest: int) -> int:
-    """Return how many words apart samples may lie so that no run of ``shortest`` bytes is missed."""
+    """Return how many words apart samples may be so that no run of ``shortest`` bytes is missed."""
     return max(1, min(shortest // 2, shortest - 15) // 8)
 
 
@@ -42,7 +42,7 @@ def candidates(words: npt.NDArray[np.uint64], every: int) -> list[int]:
 
 
 def edges(part: memoryview, reach: int) -> Runs:
-    """Return the zero bytes at start and end of ``part``; past ``reach`` bytes they are not counted further."""
+    """Return the zero bytes at start and end of ``part``; they are counted up to ``reach`` bytes."""
     if part[0] and part[-1]:  # nearly always
         return NONE
     head, tail = bytes(part[:reach]), bytes(part[-reach:])
@@ -76,7 +76,7 @@ def search(part: Bytes, shortest: int) -> Runs:
 
 
 def _lead(part: Bytes) -> int:
-    """The zero bytes at the start of a part that is not all zero, looked for in growing steps."""
+    """The zero bytes at the start of a part that is not all zero, found in growing steps."""
     reach = 4096
     while not part[:reach].any():
         reach *= 8

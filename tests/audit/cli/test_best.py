@@ -114,7 +114,7 @@ def test_a_checkpoint_whose_weights_are_broken_or_gone_is_passed_over(audit: Aud
     os.unlink(f"{evaluated}/checkpoint-200/adapter_model.safetensors")
     ended = audit("best", evaluated)
     assert ended.out == f"{evaluated}/checkpoint-100\n"
-    assert "passed over checkpoint-300: adapter_model.safetensors is cut" in ended.err
+    assert "passed over checkpoint-300: adapter_model.safetensors is truncated" in ended.err
     assert "passed over checkpoint-200: its weights are not all there" in ended.err
 
 

@@ -123,7 +123,7 @@ def test_a_damaged_file_is_trouble_and_the_rest_is_compared(audit: Audit, pair: 
     edit_arguments(pair[1], learning_rate=0.5)
     ended = audit("diff", *pair)
     assert ended.code == 2
-    assert ended.err.startswith(f"audit diff: B: {ADAPTER} is cut: 500 of at least ")
+    assert ended.err.startswith(f"audit diff: B: {ADAPTER} is truncated: 500 of at least ")
     assert ended.err.count("\n") == 1
     assert "learning_rate" in ended.out
     assert "0 removed" in ended.out

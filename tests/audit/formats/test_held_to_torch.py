@@ -28,22 +28,22 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 STRICTER = {
-    r"^is not a sound archive|^holds \d+ bytes after the end of its archive|^is cut|^is not a torch archive": (
+    r"^is not a valid archive|^has \d+ bytes after the end of its archive|^is truncated|^is not a torch archive": (
         "The archive is not laid out as torch writes it: bytes before, between or after, a header that contradicts the "
         "directory, flags and compression that torch never writes. miniz reads past these; other programs read something else."
     ),
-    r"^is not a sound torch archive: it has a record [A-Z.]": "miniz finds records without regard to capitals; nobody writes them.",
-    r"^is not a sound torch archive: the storage data/": "A storage name that only differs in capitals.",
-    r"^is not a sound torch archive: a tensor of shape": "An empty tensor at an offset past its storage: nothing is read, but nobody writes it.",
-    r"^holds \d+ bytes after the end of its pickle": "torch stops at STOP and never looks at the rest.",
+    r"^is not a valid torch archive: it has a record [A-Z.]": "miniz finds records without regard to capitals; nobody writes them.",
+    r"^is not a valid torch archive: the storage data/": "A storage name that only differs in capitals.",
+    r"^is not a valid torch archive: a tensor of shape": "An empty tensor at an offset past its storage: nothing is read, but nobody writes it.",
+    r"^has \d+ bytes after the end of its pickle": "torch stops at STOP and never looks at the rest.",
     r"^is a pickle of the unknown protocol": "torch warns of any protocol but 2 and reads on; Python's pickle refuses these.",
-    r"^is not a sound pickle: a dictionary has a key": "Keys that need be hashed at length, and tensors: hashing is bounded here.",
-    r"^is not a sound pickle: the arguments of a call": "torch unpacks lists, too; a pickler only ever writes tuples.",
-    r"^is not a sound torch file: a tensor has a shape": "torch takes lists and booleans for sizes; it never writes them.",
-    r"^is not a sound torch file: a storage of unknown": "torch takes any object for the name of a storage; it writes text.",
-    r"^is not a sound pickle: it (sets items|appends)": "On objects that no checkpoint has.",
-    r"^is a pickle that|^is not a sound pickle: it names": "Instructions that reach outside, and names that are no names.",
-    r"^holds an integer of": "No number in a checkpoint is that long; hundreds of digits break whoever computes with them.",
+    r"^is not a valid pickle: a dictionary has a key": "Keys that need be hashed at length, and tensors: hashing is bounded here.",
+    r"^is not a valid pickle: the arguments of a call": "torch unpacks lists, too; a pickler only ever writes tuples.",
+    r"^is not a valid torch file: the shape of a tensor": "torch takes lists and booleans for sizes; it never writes them.",
+    r"^is not a valid torch file: a storage of unknown": "torch takes any object for the name of a storage; it writes text.",
+    r"^is not a valid pickle: it (sets items|appends)": "On objects that no checkpoint has.",
+    r"^is a pickle that|^is not a valid pickle: it names": "Instructions that reach outside, and names that are no names.",
+    r"^has an integer of": "No number in a checkpoint is that long; hundreds of digits break whoever computes with them.",
     r"^(has a (tensor|parameter)|names a storage|has a size|makes|calls|gives attributes|names one storage|refers to)": (
         "Calls with arguments that happen to work. Only the shapes that torch writes are known to be right."
     ),

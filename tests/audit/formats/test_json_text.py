@@ -46,13 +46,13 @@ def test_the_bare_words_of_python_are_numbers() -> None:
     [
         (b"", Kind.EMPTY, "is empty"),
         (b"\0" * 50, Kind.MALFORMED, "only blanks or zeros"),
-        (b'{"a": 1,\n "b": ', Kind.MALFORMED, "is cut: its JSON ends at line 2, column 7"),
+        (b'{"a": 1,\n "b": ', Kind.MALFORMED, "is truncated: its JSON ends at line 2, column 7"),
         (b'{"a": 1,\n b: 2}', Kind.MALFORMED, "at line 2, column 2"),
         (b"{} {}", Kind.MALFORMED, "Extra data"),
         (b'"\xff"', Kind.MALFORMED, "not UTF-8"),
         (b"[" * 200_000, Kind.OVERSIZED, "nested"),
         (b"9" * 5000, Kind.OVERSIZED, "thousands of digits"),
-        (b"[" + b" " * (1 << 20) + b"]", Kind.OVERSIZED, "more than any real one"),
+        (b"[" + b" " * (1 << 20) + b"]", Kind.OVERSIZED, "more than the limit of"),
         (b"version https://git-lfs.github.com/spec/v1\n", Kind.PLACEHOLDER, "git-lfs"),
     ],
 )

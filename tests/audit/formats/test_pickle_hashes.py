@@ -40,4 +40,4 @@ def test_numbers_of_stored_objects_are_not_longer_than_any_pickler_writes_them()
     for instruction in (b"p", b"g"):
         found = load_pickle(b"N" + instruction + str(MODULUS).encode() + b"\n.")
         assert isinstance(found, Damage)
-        assert "numbers an object" in found.message
+        assert "stores an object under a number" in found.message

@@ -74,7 +74,7 @@ def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[st
 @pytest.mark.parametrize(
     ("data", "kind", "words"),
     [
-        (SOUND[:-5], Kind.MALFORMED, f"is cut: {len(SOUND) - 5} of {len(SOUND)} bytes are there"),
+        (SOUND[:-5], Kind.MALFORMED, f"is truncated: {len(SOUND) - 5} of {len(SOUND)} bytes"),
         (SOUND + b"abc", Kind.MALFORMED, "3 bytes after its last tensor"),
         (b"version https://git-lfs.github.com/spec/v1\n", Kind.PLACEHOLDER, "git-lfs"),
         ((1 << 40).to_bytes(8, "little") + b"{}", Kind.OVERSIZED, "declares a header"),

@@ -111,7 +111,7 @@ def test_random_bytes_are_damaged(raw: Any) -> None:
         (b"", Kind.EMPTY, "is empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid x", Kind.PLACEHOLDER, "git-lfs"),
         (bytes(500), Kind.MALFORMED, "begins with zeros"),
-        (SOUND[:-100] + bytes(100), Kind.MALFORMED, "is cut"),
+        (SOUND[:-100] + bytes(100), Kind.MALFORMED, "is truncated"),
         (SOUND + b"tail", Kind.MALFORMED, "4 bytes after the end"),
         (SOUND[:64] + SOUND[128:], Kind.MALFORMED, "are missing or were added"),
         (b"hello world", Kind.MALFORMED, "is not a torch archive"),
@@ -182,7 +182,7 @@ def test_a_storage_that_is_missing_or_short_is_named() -> None:
 
 def test_a_tensor_must_lie_inside_its_storage() -> None:
     data = storage_call((200, 2), "0", 2)
-    assert "reaches past its storage" in damage(zip_bytes({"a/data.pkl": data, "a/data/0": bytes(8)})).message
+    assert "extends past its storage" in damage(zip_bytes({"a/data.pkl": data, "a/data/0": bytes(8)})).message
 
 
 def test_objects_of_unknown_classes_are_read_by_name() -> None:

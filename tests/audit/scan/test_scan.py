@@ -224,7 +224,7 @@ def test_a_file_cut_while_it_is_read_gives_an_error_and_incomplete_spans(size: i
     spans = [Span("first", 0, 1), Span("last", size - 1, 1)] if size > 1 else [Span("last", 0, 1)]
     found = scan_files([ScanJob("file", lambda: reader, size, spans)], block=block)["file"]
     assert found.error is not None
-    assert re.fullmatch(rf"was cut while being read: \d+ of {size} bytes", found.error)
+    assert re.fullmatch(rf"was truncated while being read: \d+ of {size} bytes", found.error)
     assert (found.digest, found.spans["last"].complete, reader.closed) == ("", False, 1)
     assert found.bytes_read <= keep
 
@@ -233,7 +233,7 @@ def test_a_file_cut_in_the_middle_keeps_what_was_read_before() -> None:
     reader = Changing(bytes([0, 0, 192, 127]) * 64, 128, lambda data: data[:130])
     spans = [Span("read", 0, 64, "F32", 0), Span("lost", 64, 100, "F32", 0)]
     found = scan_files([ScanJob("file", lambda: reader, 256, spans)], block=64)["file"]
-    assert found.error == "was cut while being read: 130 of 256 bytes"
+    assert found.error == "was truncated while being read: 130 of 256 bytes"
     assert (found.spans["read"].complete, found.spans["read"].nonfinite) == (True, True)
     assert found.spans["read"].crc == zlib.crc32(reader.data[:64])
     assert not found.spans["lost"].complete

@@ -136,7 +136,7 @@ def test_a_file_of_nobody_is_a_warning_and_a_bin_of_nobody_is_nothing(checkpoint
         ("scheduler.pt", "scaler.pt", "is not a scheduler's state: it is that of a gradient scaler"),
         ("scaler.pt", "scheduler.pt", "is not a gradient scaler's state: it has no scale"),
         ("optimizer.pt", "scheduler.pt", "is not an optimizer's state"),
-        ("rng_state.pth", "optimizer.pt", "holds no sound state of the Python generator: it is missing"),
+        ("rng_state.pth", "optimizer.pt", "has no valid state of the Python generator: it is missing"),
     ],
 )
 def test_a_sound_file_of_another_role_in_its_place_blocks(tmp_path: Path, name: str, other: str, part: str) -> None:
@@ -156,7 +156,7 @@ def test_a_state_in_place_of_the_training_arguments_does_not_block(checkpoint: P
     (finding,) = check(run_of(checkpoint), RULE)
 
     assert (finding.file, finding.blocks_resume) == ("training_args.bin", False)
-    assert "holds no training arguments" in finding.message
+    assert "has no training arguments" in finding.message
 
 
 def records_changed(path: Path, **changes: bytes | None) -> None:
@@ -174,12 +174,12 @@ def records_changed(path: Path, **changes: bytes | None) -> None:
     ("record", "content", "words"),
     [
         ("version", None, "it has no record version"),
-        ("version", b"", "is an archive of version ''"),
+        ("version", b"", "has the archive version ''"),
         ("version", b"999", "torch reads versions 1 to 10"),
         ("byteorder", b"middle", "its byteorder is 'middle'"),
         ("byteorder", b"", "its byteorder is ''"),
         (".storage_alignment", b"many", "not a number"),
-        ("constants.pkl", b"\x80\x02N.", "torch takes it for TorchScript"),
+        ("constants.pkl", b"\x80\x02N.", "torch reads it as TorchScript"),
     ],
 )
 def test_an_archive_that_torch_refuses_blocks(
