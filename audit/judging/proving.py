@@ -55,7 +55,7 @@ def prove(
     finally:
         if ledger is not None:
             ledger.close()
-    return Proof(run, report, tuple(item for item in run.checkpoints if provable(item, report)))
+    return Proof(run, report, tuple(provable(run.checkpoints, report)))
 
 
 def run_of(path: str) -> str:
@@ -93,7 +93,7 @@ def newest_proven(proof: Proof, options: Options, registry: Registry) -> Checkpo
     beyond = own[-1].step if own else -1
     judged = Auditor(proving(options), registry).judge_pins(run, beyond)
     pins = judged.run.checkpoints if judged else ()
-    pinned = [item for item in pins if judged and provable(item, judged.report) and item.step > beyond]
+    pinned = [item for item in provable(pins, judged.report) if item.step > beyond] if judged else []
     if pinned:
         return pinned[-1]
     if not own:

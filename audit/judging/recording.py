@@ -96,7 +96,7 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove:
         )
     )
     if report.depth == "full" and prove and not run.records.lost:  # a seal now would hide that one is missing
-        proven = [item for item in run.judged if provable(item, report)]
+        proven = provable(run.judged, report)
         new = [item for item in proven if item.optional("seal") is None]
         for checkpoint in proven:
             if checkpoint in new:

@@ -1,6 +1,6 @@
 """Which checkpoint may be resumed from, given the findings."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
@@ -92,9 +92,12 @@ def crashes(report: Report) -> tuple[Finding, ...]:
     )
 
 
-def provable(checkpoint: Checkpoint, report: Report) -> bool:
-    """Whether a full-depth verification proved it: resumable, no error against it, and every rule could judge it."""
-    if any(item.checkpoint in (checkpoint.name, None) for item in report.crashed):
-        return False
-    errors = (item for item in report.findings if item.checkpoint == checkpoint.name)
-    return resumable(checkpoint, report.findings) and not any(item.severity is Severity.ERROR for item in errors)
+def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoint]:
+    """Return those that a full-depth verification proved: resumable, no error against them, every rule could judge them."""
+    unknown = {item.checkpoint for item in report.crashed}
+    faulty = {item.checkpoint for item in report.findings if item.severity is Severity.ERROR}
+    return [
+        item
+        for item in checkpoints
+        if None not in unknown and item.name not in unknown | faulty and resumable(item, report.findings)
+    ]

@@ -195,7 +195,7 @@ def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
     """Judge a copy as a run of its own by all rules, and return why it is not proven, None if it is."""
     run, copy = _opened(path, options, plugins)
     report = Auditor(proving(options), plugins).report(run)
-    if provable(copy, report):
+    if provable([copy], report):
         return None
     wrong = [item for item in report.findings if item.checkpoint in (copy.name, None) and item.blocks_resume]
     return f"{wrong[0].message} ({wrong[0].rule})" if wrong else "it is not sound by itself"

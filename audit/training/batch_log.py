@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from audit.audit_dir import RESERVE
 from audit.errors import AuditError
 from audit.ledger.events import BatchEvent
-from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline, timeline_of
 
 if TYPE_CHECKING:
@@ -83,16 +82,24 @@ class BatchLog:
     @contextmanager
     def ledger(self) -> Iterator["Ledger"]:
         """Open the run's ledger for writing. Raises LedgerError."""
-        from audit.ledger.store import LedgerError
+        from audit.ledger.store import LedgerError, LedgerUnwritableError, open_ledger
 
-        records, ledger = read_records(self._run, True)
-        problem = records.unusable or records.edited or records.unwritable
-        if records.unwritable and shutil.disk_usage(self._run).free < ROOM:
-            problem = f"{records.unwritable}: the disk is full"
-        if ledger is None or problem:
+        problem, writable, ledger = f"{self._run}: is not a directory", True, None
+        try:
+            ledger = open_ledger(self._run, True) if os.path.isdir(self._run) else None
+            if ledger is not None:
+                ledger.rows()  # nothing is added to a history that was edited
+                problem, writable = f"{ledger.path}: cannot be written", ledger.writable
+        except LedgerError as error:
+            problem, writable = str(error), not isinstance(error, LedgerUnwritableError)
             if ledger is not None:
                 ledger.close()
-            raise LedgerError(f"{UNUSABLE}: {problem}")
+            ledger = None
+        if ledger is None or not writable:
+            if ledger is not None:
+                ledger.close()
+            full = not writable and shutil.disk_usage(self._run).free < ROOM
+            raise LedgerError(f"{UNUSABLE}: {problem}{': the disk is full' if full else ''}")
         try:
             yield ledger
         finally:

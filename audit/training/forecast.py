@@ -17,7 +17,7 @@ from audit.manager import Registry
 from audit.training.config import TrainConfig
 from audit.training.drafting import Work
 from audit.training.dry_run import Aside, DryRun, Outlook, PlannedLog
-from audit.training.preflight import checkpoint_at, judged, plan_of, space_of
+from audit.training.preflight import checkpoint_in, judged, opened, plan_of, space_of
 
 
 class PlannedLeg(NamedTuple):
@@ -116,15 +116,17 @@ def forecast_next_leg(
 def _judged(dry_run: DryRun, outlook: Outlook) -> Forecast:
     """Apply the rules to each leg, to the next one as far as it is known if no file waits."""
     decision, options, trainer, registry = outlook.decision, dry_run.options, dry_run.trainer, dry_run.registry
-    resume_from = os.path.join(dry_run.config.run, decision.checkpoint) if decision.checkpoint else None
-    resume = checkpoint_at(resume_from, registry, options)
+    run = home = opened(dry_run.config.run, registry, options)
+    if decision.checkpoint is not None and os.path.dirname(decision.checkpoint):  # it is a pin
+        home = opened(os.path.join(dry_run.config.run, os.path.dirname(decision.checkpoint)), registry, options)
+    resume = checkpoint_in(home, decision.checkpoint)
     plans: list[Plan] = []
     for work in outlook.works:
         every = plans[0].every if plans else None
         plans.append(plan_of(work, trainer, dry_run.processes, resume if not plans else None, every))
     first = plans[0] if plans else _idle(dry_run, outlook, resume)
     if plans:
-        first.ask_space(lambda: space_of(plans, outlook.works[0].request, trainer, registry, options))
+        first.ask_space(lambda: space_of(plans, outlook.works[0].request, trainer, run))
     judgements: tuple[Judgement, ...] = ()
     if outlook.refusal is None or plans:
         judgements = tuple(judged(plan, registry, options) for plan in plans or [first])

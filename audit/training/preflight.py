@@ -7,6 +7,7 @@ from audit.backend.training import LegRequest, Note, TrainingBackend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
+from audit.facts.run import Run
 from audit.facts.space import Space, free_at, peak
 from audit.findings import Finding, Outcome, Severity
 from audit.judging.auditor import Auditor
@@ -22,9 +23,10 @@ def refuse_or_warn(
     work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, emit: Emit
 ) -> None:
     """Raise TrainRefused where a rule says that the leg cannot work; its data stays. Warnings are told."""
-    resume = checkpoint_at(work.request.resume_from, registry, options)
+    run = opened(work.request.run, registry, options)
+    resume = checkpoint_in(run, work.request.resume_from)
     plan = plan_of(work, trainer, processes, resume)
-    plan.ask_space(lambda: space_of([plan], work.request, trainer, registry, options))
+    plan.ask_space(lambda: space_of([plan], work.request, trainer, run))
     errors = []
     for finding in judged(plan, registry, options).findings:
         if finding.severity is Severity.ERROR:
@@ -64,19 +66,20 @@ def plan_of(work: Work, trainer: TrainingBackend, processes: int, resume: Checkp
     )
 
 
-def checkpoint_at(path: str | None, registry: Registry, options: Options) -> Checkpoint | None:
-    """Open one checkpoint of a run or of its pins, for its structure alone. None for a fresh start."""
-    if path is None:
+def opened(path: str, registry: Registry, options: Options) -> Run | None:
+    """Open a run, or the directory of its pins, for its structure alone; None if it is not there yet."""
+    return Auditor(options, registry).open_quick(path) if os.path.isdir(path) else None
+
+
+def checkpoint_in(run: Run | None, path: str | None) -> Checkpoint | None:
+    """Return the checkpoint of this path, None for a fresh start."""
+    if run is None or path is None:
         return None
-    home, name = os.path.split(path)
-    run = Auditor(options, registry).open_quick(home)
-    return next((item for item in run.checkpoints if item.name == name), None)
+    return next((item for item in run.checkpoints if item.name == os.path.basename(path)), None)
 
 
-def space_of(
-    plans: list[Plan], request: LegRequest, trainer: TrainingBackend, registry: Registry, options: Options
-) -> Space | None:
-    """Return what these legs need on the run's volume, None where that is not known."""
+def space_of(plans: list[Plan], request: LegRequest, trainer: TrainingBackend, run: Run | None) -> Space | None:
+    """Return what these legs need on the volume of ``run``, None if that is not known."""
     from audit.backend.training import Size
 
     saves = [plan.saves.number for plan in plans]
@@ -86,10 +89,8 @@ def space_of(
     limit = arguments.get("save_total_limit")
     limit = limit if isinstance(limit, int) and limit > 0 else None
     best = bool(arguments.get("load_best_model_at_end") or arguments.get("metric_for_best_model"))
-    there = []
-    if os.path.isdir(request.run):
-        run = Auditor(options, registry).open_quick(request.run)
-        there = [(item.complete, Size(item.bytes, len(item.entries) + 1)) for item in run.checkpoints]
+    saved = run.checkpoints if run is not None else ()
+    there = [(item.complete, Size(item.bytes, len(item.entries) + 1)) for item in saved]
     whole = [size for complete, size in there if complete]
     if whole:
         one, source = whole[-1], "as large as the newest one"

@@ -1,19 +1,20 @@
 """Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
 
 import os
+from typing import NamedTuple
 
-from audit.api import verify
 from audit.audit_dir import PINNED
 from audit.backend.names import step_written_to
 from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run, open_run
+from audit.facts.run import Run
 from audit.facts.series import series
 from audit.findings import Severity
 from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
 from audit.judging.guard import Guarded, consult
+from audit.judging.verification import verify_run
 from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
@@ -34,6 +35,28 @@ from audit.training.events import (
 
 class TrainRefused(AuditError):
     """A batch was not trained, or not proven; its data is still there. Exit code 1."""
+
+
+class Verified(NamedTuple):
+    """A verification after a leg. ``problem``: why the checkpoint of ``step`` is not proven, None if it is."""
+
+    run: Run
+    report: Report
+    step: int
+    problem: str | None
+
+    @property
+    def checkpoint(self) -> str | None:
+        """The name of the checkpoint of ``step``, None if there is none."""
+        return next((item.name for item in self.report.checkpoints if item.step == self.step), None)
+
+    def losses(self, begun: int) -> tuple[tuple[int, float], ...]:
+        """Return the losses that the checkpoint logged of the steps after ``begun``."""
+        history = next((item.optional("history") for item in self.run.checkpoints if item.step == self.step), None)
+        if history is None:
+            return ()
+        points = series(history, "loss")
+        return tuple((point.step, point.value) for point in points if begun < point.step <= self.step)
 
 
 class RunState:
@@ -161,37 +184,27 @@ class RunState:
         """Open the run, for its structure alone."""
         return Auditor(self.options, self._registry).open_quick(self.run)
 
-    def verified(self, step: int) -> tuple[Report, str | None]:
-        """Verify the run; return why the checkpoint of ``step`` is not proven, None where it is."""
-        report = verify(self.run, self.options._replace(allow_empty=True), registry=self._registry)
+    def verify(self, step: int) -> Verified:
+        """Verify the run, seal what is proven, and say whether the checkpoint of ``step`` is. Raises AuditError."""
+        run, report = verify_run(self.run, self.options._replace(allow_empty=True), registry=self._registry)
         if report.crashed:
             raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
         for note in report.notes:
             self._emit(Note(note))
+        return Verified(run, report, step, self._why_not_proven(report, step))
+
+    def _why_not_proven(self, report: Report, step: int) -> str | None:
         checkpoint = next((item for item in report.checkpoints if item.step == step), None)
         if checkpoint is None:
-            return report, f"there is no checkpoint of step {step}"
+            return f"there is no checkpoint of step {step}"
         for item in report.findings:
             mine = item.checkpoint == checkpoint.name
             new = item.checkpoint is None and (item.rule, item.file) not in self._known
             if item.severity is Severity.ERROR and (mine or new):
-                return report, f"{item.message} ({item.rule})"
-        if not checkpoint.resumable or not checkpoint.sealed:
-            why = f"; {report.notes[-1]}" if report.notes else ""
-            return (
-                report,
-                f"{checkpoint.name} is not resumable" if not checkpoint.resumable else f"it was not sealed{why}",
-            )
-        return report, None
-
-    def losses(self, begun: int, step: int) -> tuple[tuple[int, float], ...]:
-        """Return what was logged of steps after ``begun`` up to ``step``."""
-        run = open_run(self.run, self._registry.backends, depth="quick")
-        history = next((item.optional("history") for item in run.checkpoints if item.step == step), None)
-        if history is None:
-            return ()
-        points = series(history, "loss")
-        return tuple((point.step, point.value) for point in points if begun < point.step <= step)
+                return f"{item.message} ({item.rule})"
+        if not checkpoint.resumable:
+            return f"{checkpoint.name} is not resumable"
+        return None if checkpoint.sealed else f"it was not sealed{f'; {report.notes[-1]}' if report.notes else ''}"
 
 
 def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:

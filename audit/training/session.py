@@ -218,7 +218,7 @@ class Session:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            _, problem = self._run_state.verified(outcome.last_step)
+            problem = self._run_state.verify(outcome.last_step).problem
             losses = _thinned(outcome.losses)
             self._batch_log.record(
                 rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
@@ -269,14 +269,14 @@ class Session:
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
         started = time.perf_counter()
-        report, problem = self._run_state.verified(step)
-        checkpoint = next((item for item in report.checkpoints if item.step == step), None)
-        if problem is not None or checkpoint is None:
-            reason = problem or f"there is no checkpoint of step {step}"
+        verified = self._run_state.verify(step)
+        checkpoint, reason = verified.checkpoint, verified.problem
+        if reason is not None or checkpoint is None:
+            reason = reason or f"there is no checkpoint of step {step}"
             again = "; so it was the last time" if self._failures(digest, step) else ""
             self._batch_log.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
-        losses = self._run_state.losses(begun, step)
+        losses = verified.losses(begun)
         self._batch_log.record(
             rows.Finished(
                 batch=digest,
@@ -284,13 +284,13 @@ class Session:
                 first_step=begun,
                 last_step=step,
                 examples=examples,
-                checkpoint=checkpoint.name,
+                checkpoint=checkpoint,
                 losses=_thinned(losses),
                 seconds=round(time.perf_counter() - started, 3),
             )
         )
         try:
-            pin(self.config.run, checkpoint.name)
+            pin(self.config.run, checkpoint)
         except AuditError as error:
             self.emit(Note(f"not pinned: {error}"))
         self.trained += 1
@@ -302,8 +302,8 @@ class Session:
                 examples=examples,
                 first_loss=losses[0][1] if losses else None,
                 last_loss=losses[-1][1] if losses else None,
-                checkpoint=checkpoint.name,
-                verdict=report.verdict,
+                checkpoint=checkpoint,
+                verdict=verified.report.verdict,
             )
         )
 
