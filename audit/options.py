@@ -15,7 +15,10 @@ JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 
 
 class Options(NamedTuple):
-    """How to verify. ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never."""
+    """How to verify. ``scrub`` is the share (0 to 1) of sealed, unchanged bytes that is read again.
+
+    ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never.
+    """
 
     depth: str = "full"
     select: tuple[str, ...] = ()
@@ -27,6 +30,7 @@ class Options(NamedTuple):
     ledger: bool = True
     cache: bool = True
     backend: str | None = None
+    scrub: float = 0.0
     severity: Mapping[str, Severity] = {}
     rules: Mapping[str, Mapping[str, Any]] = {}
 

@@ -1,5 +1,6 @@
 """How values are written for people and for JSON: sizes, times, near names, values of an audited file, no secrets."""
 
+import calendar
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -68,6 +69,14 @@ def human_bytes(count: int) -> str:
 def utc_time(seconds: float | None = None, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
     """Return a Unix time, by default now, in UTC: ``2026-11-21T12:30:00Z`` (ISO 8601), or as ``form`` asks."""
     return time.strftime(form, time.gmtime(seconds))
+
+
+def unix_time(text: str) -> float | None:
+    """Return the Unix time of what :func:`utc_time` wrote, None for any other text."""
+    try:
+        return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+    except (ValueError, OverflowError):
+        return None
 
 
 def local_date() -> str:

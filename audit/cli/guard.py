@@ -11,7 +11,7 @@ from audit.audit_dir import PINNED
 from audit.cli.options import RUN, add_shared, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
-from audit.judging.decision import Decision, Limits
+from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
 from audit.reporters.json import document
@@ -41,6 +41,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--exact", action="store_true", help="accept only a checkpoint from which training continues bit for bit"
     )
     parser.add_argument(
+        "--max-age",
+        type=_days,
+        default=MAX_AGE_DAYS,
+        metavar="DAYS",
+        help=f"reread the checkpoint if it was last read more than DAYS days ago (default: {MAX_AGE_DAYS:g})",
+    )
+    parser.add_argument(
         "--format", choices=("console", "json"), default="console", help="output format (default: console)"
     )
     add_shared(parser, "guard", quiet="show no progress bar")
@@ -49,7 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def call(arguments: argparse.Namespace) -> int:
     """Print the checkpoint's path alone on stdout, the reasons on stderr; 1 if there is none."""
     registry = load()
-    limits = Limits(arguments.strict, arguments.max_rollback, arguments.allow_fresh, arguments.lineage, arguments.exact)
+    limits = Limits(
+        arguments.strict,
+        arguments.max_rollback,
+        arguments.allow_fresh,
+        arguments.lineage,
+        arguments.exact,
+        arguments.max_age,
+    )
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
     options = trains.options if trains else options_of(arguments, registry)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
@@ -167,6 +181,16 @@ def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
 
 def _path(run: str, checkpoint: str) -> str:
     return os.path.join(run, checkpoint)
+
+
+def _days(text: str) -> float:
+    try:
+        days = float(text)
+    except ValueError:
+        days = -1.0
+    if not 0 <= days < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
+    return days
 
 
 def _steps(text: str) -> int:

@@ -51,6 +51,17 @@ def _names(values: list[str], _: Options) -> tuple[str, ...]:
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
+def _share(text: str) -> float:
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share like 10%")
+    return share
+
+
 def _positive(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
     if not 1 <= number <= 256:
@@ -129,6 +140,17 @@ SHARED = (
         JUDGING + PROVING,
         lambda *_: False,
         {"action": "store_true", "help": "reread sealed files even if they have not changed"},
+    ),
+    Shared(
+        "--scrub",
+        "scrub",
+        ("verify",),
+        _as_given,
+        {
+            "type": _share,
+            "metavar": "SHARE",
+            "help": "reread this share of sealed, unchanged files, such as 10%%; those read longest ago come first",
+        },
     ),
 )
 

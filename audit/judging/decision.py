@@ -39,6 +39,10 @@ class Decision(NamedTuple):
     behind: int = 0
 
 
+MAX_AGE_DAYS = 7.0
+"""A checkpoint is not handed out on the word of digests that were taken longer ago than this."""
+
+
 class Limits(NamedTuple):
     """What the user asks of the guard.
 
@@ -46,6 +50,7 @@ class Limits(NamedTuple):
     what the ledger saw. ``allow_fresh``: if nothing is resumable, start over. ``lineage``: the name of a checkpoint
     that says which of several histories is meant. ``exact``: only a checkpoint from which training goes on bit for bit,
     so that findings block which otherwise only warn of that (:attr:`audit.rules.Rule.breaks_exactness`).
+    ``max_age_days``: every byte of what is handed out was read within so many days, or is read now; None: never again.
     """
 
     strict: bool = False
@@ -53,6 +58,7 @@ class Limits(NamedTuple):
     allow_fresh: bool = False
     lineage: str | None = None
     exact: bool = False
+    max_age_days: float | None = MAX_AGE_DAYS
 
 
 def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:

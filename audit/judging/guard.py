@@ -13,6 +13,7 @@ from audit.judging.memory import KEY, keep, recall
 from audit.judging.recording import record_decision, record_observation
 from audit.judging.resume import crashes
 from audit.ledger.records import Records, read_records
+from audit.ledger.rereading import is_stale, without_scans
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
@@ -50,10 +51,7 @@ def consult(
         raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
     records, ledger = read_records(root, auditor.options.ledger and anything_to_record(root))
     try:
-        known = _recalled(path, auditor, records, limits)
-        run, report = known or auditor.judge(path, records, progress)
-        decided = _newest(run) if known else decide(run, (*report.findings, *crashes(report)), limits)
-        decision = _or_pinned(decided, run, limits, auditor)
+        known, run, report, decision = _decided(path, auditor, records, limits, progress)
         if report.crashed and decision.checkpoint is None:
             crash = report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
@@ -67,6 +65,31 @@ def consult(
         if ledger is not None:
             ledger.close()
     return Guarded(decision, report)
+
+
+class _Decided(NamedTuple):
+    """A decision and what it rests on; ``known``: on a judgement that was remembered."""
+
+    known: bool
+    run: Run
+    report: Report
+    decision: Decision
+
+
+def _decided(path: str, auditor: Auditor, records: Records, limits: Limits, progress: Progress | None) -> _Decided:
+    """Judge and decide; again if what would be handed out was last read too long ago, then with every byte of it."""
+    reread: frozenset[str] = frozenset()
+    while True:
+        fresh = without_scans(records, reread)
+        known = _recalled(path, auditor, fresh, limits)
+        run, report = known or auditor.judge(path, fresh, progress)
+        decided = _newest(run) if known else decide(run, (*report.findings, *crashes(report)), limits)
+        decision = _or_pinned(decided, run, limits, auditor)
+        name = os.path.basename(decision.checkpoint or "")
+        used = auditor.options.depth == "full" and auditor.options.cache
+        if not used or name in reread or not is_stale(records, name, limits.max_age_days):
+            return _Decided(known is not None, run, report, decision)
+        reread |= {name}
 
 
 def _unless(decision: Decision, veto: Veto | None) -> Decision:

@@ -1,7 +1,7 @@
 """A judgement that still holds: of a run in which nothing has changed since it was judged, by the same rules.
 
 Only the guard makes use of it, and only of one that has nothing to say: every checkpoint sealed, the newest to be resumed
-from. What counts as unchanged is what counts for a single file (size, mtime, inode), for all entries of the run. The
+from. What counts as unchanged is what counts for a single file (size, times, inode), for all entries of the run. The
 ledger's chain vouches for the text; see :func:`audit.ledger.records.vouched`.
 """
 
@@ -77,10 +77,8 @@ def _stamp(run: Run, rules: Sequence[Rule], options: Options) -> str | None:
 
     if run.depth != "full" or run.unlistable or run.overfull:
         return None
-    root = [list(entry._replace(ctime_ns=0)) for name, entry in run.entries.items() if name != AUDIT_DIR]
-    inside = [
-        list(entry._replace(ctime_ns=0)) for checkpoint in run.checkpoints for entry in checkpoint.entries.values()
-    ]
+    root = [list(entry) for name, entry in run.entries.items() if name != AUDIT_DIR]
+    inside = [list(entry) for checkpoint in run.checkpoints for entry in checkpoint.entries.values()]
     files = {rule.function.__code__.co_filename for rule in rules}
     # A judgement without a finding of a rule that breaks exactness is the same with and without ``exact``.
     judges = [

@@ -14,6 +14,7 @@ from audit.judging.resume import provable
 from audit.ledger import events
 from audit.ledger.scans import scan_text, stamp_of
 from audit.report import Report
+from audit.text import utc_time
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger
@@ -76,12 +77,14 @@ def seal(checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False) -> Non
 def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
     """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again."""
     kept = {}
+    whole = all(scan.bytes_read or not scan.size for scan in checkpoint.scan.values())
+    before = checkpoint.run.records.last_read.get(checkpoint.name)
     for path, scan in checkpoint.scan.items():
         if scan.error:
             continue
         file = checkpoint.files[path]
         kept[path] = (stamp_of(file.entry, spans_of(file, checkpoint.holds_weights(file))), scan_text(scan))
-    ledger.remember(checkpoint.name, kept)
+    ledger.remember(checkpoint.name, kept, utc_time() if whole or before is None else utc_time(before))
 
 
 def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:

@@ -7,6 +7,7 @@ from audit.judging.auditor import Auditor, Judged, Progress, anything_to_record
 from audit.judging.memory import keep
 from audit.judging.recording import record_observation
 from audit.ledger.records import Records, read_records
+from audit.ledger.rereading import due_for_scrub, without_scans
 from audit.manager import Registry
 from audit.options import Options
 
@@ -22,8 +23,9 @@ def verify_run(
     auditor = Auditor(options or Options(), registry)
     root, _ = locate(path)
     records, ledger = read_records(root, auditor.options.ledger and anything_to_record(root))
+    known = without_scans(records, due_for_scrub(records, auditor.options.scrub))
     try:
-        run, report = auditor.judge(path, records, progress, lambda run: _admit(path, run, auditor.options, records))
+        run, report = auditor.judge(path, known, progress, lambda run: _admit(path, run, auditor.options, records))
         report = record_observation(run, report, ledger, prove=not auditor.options.select)
         keep(run, auditor.rules, auditor.options, report, ledger)
     finally:

@@ -97,18 +97,25 @@ class SealTaken(NamedTuple):
 
 
 class ScansRemembered(NamedTuple):
-    """The ``digest`` of a checkpoint's remembered scans; see :func:`audit.ledger.store.scans_digest`."""
+    """The ``digest`` of a checkpoint's remembered scans; see :func:`audit.ledger.store.scans_digest`.
+
+    ``read_at``: when all of its files had been read, UTC in ISO 8601; None in rows of older versions: the row's own time.
+    """
 
     checkpoint: str
     digest: str
+    read_at: str | None = None
 
     def row(self) -> Written:
-        return "scans", self._asdict()
+        content = {"checkpoint": self.checkpoint, "digest": self.digest}
+        return "scans", content if self.read_at is None else {**content, "read": self.read_at}
 
     @classmethod
     def read(cls, content: Content) -> "ScansRemembered | None":
         name = content.get("checkpoint")
-        return cls(name, _text(content.get("digest")) or "") if isinstance(name, str) else None
+        if not isinstance(name, str):
+            return None
+        return cls(name, _text(content.get("digest")) or "", _text(content.get("read")))
 
 
 class GuardDecision(NamedTuple):

@@ -10,6 +10,7 @@ from audit.ledger import events
 from audit.ledger.losses import lost_rows
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import Timeline, timeline_of
+from audit.text import unix_time
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger, Row
@@ -23,6 +24,7 @@ class Records(NamedTuple):
       highest step that any verification saw; ``ended_early_at``: the step at which the last leg failed or was stopped,
       0 if something was begun since. ``observed`` counts verifications.
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
+    * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
       written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
@@ -42,6 +44,7 @@ class Records(NamedTuple):
     highest_ever: int = 0
     quarantined: frozenset[int] = frozenset()
     lost: str | None = None
+    last_read: Mapping[str, float] = {}
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
@@ -87,6 +90,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         ended_early_at=ended_early_by(rows),
         highest_ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
+        last_read=last_read_by(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}),
     )
     if not write or not ledger.writable:
@@ -108,6 +112,17 @@ def vouched(
         by_checkpoint.setdefault(checkpoint, {})[file] = scan
     kept = {name for name, held in by_checkpoint.items() if digests.get(name) == scans_digest(held)}
     return {key: scan for key, scan in scans.items() if key[0] in kept}
+
+
+def last_read_by(rows: "tuple[Row, ...]") -> Mapping[str, float]:
+    """Return when all files of each checkpoint with remembered scans had been read, in Unix seconds."""
+    found: dict[str, float] = {}
+    for row in rows:
+        if isinstance(row.event, events.ScansRemembered):
+            moment = unix_time(row.event.read_at or row.time)
+            if moment is not None:
+                found[row.event.checkpoint] = moment
+    return found
 
 
 def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:

@@ -16,9 +16,10 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 
 def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
-    """Return what must be unchanged for a remembered scan to be valid: size, mtime, inode, and the spans.
+    """Return what must be unchanged for a remembered scan to be valid: size, times, inode, and the spans.
 
-    Not the ctime: a hard link of the file (a pin, a snapshot) changes it.
+    The ctime, too: a program that changes a byte and puts the mtime back cannot put that back. A hard link changes it as
+    well; who makes one says so with :func:`linked`.
     """
     from blake3 import blake3
 
@@ -38,7 +39,17 @@ def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] |
 
 
 def _of_file(entry: "Entry") -> str:
-    return f"1:{entry.size}:{entry.mtime_ns}:{entry.inode}:"
+    return f"2:{entry.size}:{entry.mtime_ns}:{entry.ctime_ns}:{entry.inode}:"
+
+
+def linked(stamp: str, before: "Entry", after: "Entry") -> str:
+    """Return the stamp of a file whose ctime was changed, between these two looks, by making or deleting a hard link.
+
+    Any other change, or a file that was not as it was read even before, leaves the stamp as it is: it holds no longer.
+    """
+    same = before._replace(ctime_ns=0, allocated=None) == after._replace(ctime_ns=0, allocated=None)
+    known = _of_file(before)
+    return _of_file(after) + stamp.removeprefix(known) if same and stamp.startswith(known) else stamp
 
 
 def scan_text(scan: FileScan) -> str:

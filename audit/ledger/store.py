@@ -9,7 +9,7 @@ import json
 import os
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -147,19 +147,46 @@ class Ledger:
                 found[row[0], row[1]] = (row[2], row[3])
         return found
 
-    def remember(self, checkpoint: str, scans: Mapping[str, tuple[str, str]]) -> None:
+    def remember(self, checkpoint: str, scans: Mapping[str, tuple[str, str]], read_at: str | None = None) -> None:
         """Replace the remembered scans of one checkpoint by (stamp, JSON text) by file. Raises LedgerError.
 
-        A row adds their digest to the chain; see :func:`scans_digest`.
+        A row adds their digest to the chain; see :func:`scans_digest`. ``read_at``: when all of it had been read.
         """
         kept = {file: scan for file, scan in scans.items() if _is_utf8(file)}  # others are read each time
         with self._errors(), self._transaction():
-            self._connection.execute("DELETE FROM scans WHERE checkpoint = ?", (checkpoint,))
-            self._connection.executemany(
-                "INSERT INTO scans VALUES (?, ?, ?, ?)",
-                [(checkpoint, file, stamp, text) for file, (stamp, text) in kept.items()],
-            )
-            self._append(ScansRemembered(checkpoint, scans_digest(kept)))
+            self._put_scans(checkpoint, kept, read_at)
+
+    def restamp(self, checkpoint: str, renew: Callable[[str, str], str]) -> None:
+        """Give the remembered scans of a checkpoint other stamps: ``renew(file, stamp)``. Raises LedgerError.
+
+        Scans that the newest row about them does not vouch for stay as they are, and so are not believed.
+        """
+        with self._errors(), self._transaction():
+            query = "SELECT file, stamp, content FROM scans WHERE checkpoint = ?"
+            held = {file: (stamp, text) for file, stamp, text in self._connection.execute(query, (checkpoint,))}
+            row = self._newest_scans(checkpoint)
+            if row is None or row.digest != scans_digest(held):
+                return
+            new = {file: (renew(file, stamp), text) for file, (stamp, text) in held.items()}
+            if new != held:
+                self._put_scans(checkpoint, new, row.read_at)
+
+    def _newest_scans(self, checkpoint: str) -> ScansRemembered | None:
+        query = "SELECT time, content FROM rows WHERE kind = 'scans' ORDER BY number DESC LIMIT ?"
+        for moment, content in self._connection.execute(query, (MOST,)):
+            document = json.loads(content)
+            event = ScansRemembered.read(document) if isinstance(document, dict) else None
+            if event is not None and event.checkpoint == checkpoint:
+                return event._replace(read_at=event.read_at or moment)
+        return None
+
+    def _put_scans(self, checkpoint: str, scans: Mapping[str, tuple[str, str]], read_at: str | None) -> None:
+        self._connection.execute("DELETE FROM scans WHERE checkpoint = ?", (checkpoint,))
+        self._connection.executemany(
+            "INSERT INTO scans VALUES (?, ?, ?, ?)",
+            [(checkpoint, file, stamp, text) for file, (stamp, text) in scans.items()],
+        )
+        self._append(ScansRemembered(checkpoint, scans_digest(scans), read_at))
 
     def forget(self, checkpoints: Iterable[str]) -> None:
         """Drop remembered scans of checkpoints that are gone; the rows stay. Raises LedgerError."""

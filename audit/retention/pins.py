@@ -5,11 +5,14 @@ last good state away. A pin takes no extra space as long as the original is ther
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-from audit.audit_dir import AUDIT_DIR, PINNED, aside, pinned_names, refuse_links
+from audit.audit_dir import AUDIT_DIR, LEDGER, PINNED, aside, pinned_names, refuse_links
 from audit.backend.names import step_of
 from audit.errors import AuditError
+from audit.facts.listing import list_checkpoint
+from audit.storage import Entry, LocalStorage
 
 
 def pin(run: str, checkpoint: str) -> str:
@@ -27,18 +30,58 @@ def pin(run: str, checkpoint: str) -> str:
     refuse_links(run, PINNED, "nothing is pinned there")
     try:
         os.makedirs(home, exist_ok=True)
-        if not _same_files(source, target):
-            shutil.copytree(source, scratch, copy_function=_link, symlinks=True)
-            if os.path.isdir(target):
-                shutil.rmtree(target)
-            os.rename(scratch, target)
-        for name in os.listdir(home):
-            if name != checkpoint:
-                shutil.rmtree(os.path.join(home, name), ignore_errors=True)
+        with known_links(run, {checkpoint, *pinned_names(run)}):
+            if not _same_files(source, target):
+                shutil.copytree(source, scratch, copy_function=_link, symlinks=True)
+                if os.path.isdir(target):
+                    shutil.rmtree(target)
+                os.rename(scratch, target)
+            for name in os.listdir(home):
+                if name != checkpoint:
+                    shutil.rmtree(os.path.join(home, name), ignore_errors=True)
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be pinned: {error}") from error
     return target
+
+
+@contextmanager
+def known_links(run: str, checkpoints: Iterable[str]) -> Iterator[None]:
+    """Make or delete hard links of files of these checkpoints in the body: what was read of them still holds afterwards.
+
+    A link changes the ctime of a file, by which a change of its bytes would be known. It is a matter of speed only: what
+    cannot be written into the ledger is read again.
+    """
+    from audit.ledger.scans import linked
+    from audit.ledger.store import LedgerError, open_ledger
+
+    before = {name: _entries(run, name) for name in checkpoints}
+    yield
+    try:
+        ledger = open_ledger(run, write=True) if os.path.lexists(os.path.join(run, LEDGER)) else None
+    except LedgerError:
+        return
+    if ledger is None:
+        return
+    try:
+        for name, old in before.items():
+            new = _entries(run, name)
+            ledger.restamp(
+                name,
+                lambda file, stamp, old=old, new=new: (  # type: ignore[misc]
+                    linked(stamp, old[file], new[file]) if file in old and file in new else stamp
+                ),
+            )
+    except LedgerError:
+        return
+    finally:
+        ledger.close()
+
+
+def _entries(run: str, checkpoint: str) -> Mapping[str, Entry]:
+    """The entries of a checkpoint by path relative to it; nothing if it is not there."""
+    found = list_checkpoint(LocalStorage(run), checkpoint)
+    return found.entries if found is not None else {}
 
 
 def keep_apart(run: str, step: int) -> None:

@@ -52,8 +52,8 @@ def test_a_link_to_the_run_itself_is_the_users_choice(run: Path) -> None:
 
 def test_what_cannot_be_made_is_said_with_the_reason(run: Path) -> None:
     (run / AUDIT_DIR).write_text("a file")
-    with pytest.raises(AuditError, match="cannot be made: Not a directory"):
-        make(str(run), SEALS, "")
+    with pytest.raises(AuditError, match=r"\.audit: is not a directory, so nothing is written; move it away"):
+        make(str(run), SEALS, "nothing is written")
 
 
 def test_a_free_name_is_the_first_that_is_not_taken_even_by_a_link_to_nowhere(run: Path) -> None:

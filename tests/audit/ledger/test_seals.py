@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.ledger.events import SealedFile, SealTaken
-from audit.ledger.scans import scan_from, scan_text, stamp_of
+from audit.ledger.scans import linked, scan_from, scan_text, stamp_of
 from audit.ledger.seals import checksum_line, seals_of
 from audit.ledger.store import Row
 from audit.scan import FileScan, Span, SpanScan
@@ -105,9 +105,20 @@ def test_the_stamp_changes_with_all_that_matters_and_with_nothing_else() -> None
     entry = Entry("checkpoint-1/x", FILE, 16, 1, 2, 3)
     stamp = stamp_of(entry, SPANS)
 
-    assert stamp_of(entry._replace(ctime_ns=99), SPANS) == stamp
-    others = [entry._replace(size=17), entry._replace(mtime_ns=9), entry._replace(inode=9)]
-    assert len({stamp, *(stamp_of(other, SPANS) for other in others), stamp_of(entry, SPANS[:1])}) == 5
+    assert stamp_of(entry._replace(allocated=512), SPANS) == stamp
+    times = [entry._replace(mtime_ns=9), entry._replace(ctime_ns=9)]
+    others = [entry._replace(size=17), entry._replace(inode=9), *times]
+    assert len({stamp, *(stamp_of(other, SPANS) for other in others), stamp_of(entry, SPANS[:1])}) == 6
+
+
+def test_a_hard_link_moves_the_stamp_of_what_was_known_before_it_and_of_nothing_else() -> None:
+    before = Entry("checkpoint-1/x", FILE, 16, 1, 2, 3)
+    after = before._replace(ctime_ns=9)
+    stamp = stamp_of(before, SPANS)
+
+    assert linked(stamp, before, after) == stamp_of(after, SPANS)
+    assert linked(stamp, before, after._replace(mtime_ns=9)) == stamp  # written to meanwhile
+    assert linked(stamp, before._replace(ctime_ns=5), after) == stamp  # not as it was read, even before the link
 
 
 @pytest.mark.parametrize(
