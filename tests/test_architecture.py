@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("backends", "plugins")
 HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers"}
 SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "pyarrow", "rich"}
+FACE = "audit.plugin"
 MAY_BE_HEAVY = ("training", "callback")
 MAY_LOAD_NUMPY = ("audit.scan",)
 
@@ -69,6 +70,8 @@ def _wrong(module: str, item: Import, layers: dict[str, int], rooms: set[str]) -
         return "heavy libraries belong in the training or callback module of a backend"
     if target in SLOW_TO_LOAD and item.at_load and not _may_load(module, target):
         return "imported inside the function that needs it, start-up stays fast"
+    if target == "audit" and home in rooms and ".".join(item.name.split(".")[:2]) != FACE:
+        return f"of the core, plugins import {FACE} alone"
     if target == "pluggy" and module not in ("audit.manager", "audit.hookspecs"):
         return "the manager alone calls pluggy"
     if target == home == "audit":
@@ -187,6 +190,10 @@ def test_both_rooms_have_packages() -> None:
         ("audit.judging.engine", "import audit_rules", "the core knows no room"),
         ("audit.judging.engine", "def f():\n    from audit_rules.files import x", "the core knows no room"),
         ("audit_rules.a", "import audit_hf_trainer.layout", "rooms do not know each other"),
+        ("audit_rules.a", "from audit.rules import rule", "audit.plugin alone"),
+        ("audit_rules.a", "import audit", "audit.plugin alone"),
+        ("audit_hf_trainer.callback", "def f():\n    from audit import verify", "audit.plugin alone"),
+        ("audit_hf_trainer.callback", "if TYPE_CHECKING:\n    from audit.report import Report", "audit.plugin alone"),
         ("audit.errors", "from audit.judging.engine import judge", "'judging' is above 'errors'"),
         ("audit.errors", "def f():\n    from audit import judging", "'judging' is above 'errors'"),
         (
@@ -225,7 +232,8 @@ def test_a_forbidden_import_is_seen(module: str, source: str, reason: str) -> No
         ("audit.judging.engine", "if TYPE_CHECKING:\n    import numpy"),
         ("audit.scan", "import numpy as np"),
         ("audit.manager", "import pluggy"),
-        ("audit_rules.a", "from audit.rules import rule\nfrom audit_rules.b import helper"),
+        ("audit_rules.a", "from audit.plugin import rule\nfrom audit_rules.b import helper"),
+        ("audit_hf_trainer.plugin", "def f():\n    from audit import plugin"),
         ("audit_hf_trainer.training.leg", "import torch, numpy"),
         ("audit_hf_trainer.callback", "from transformers import TrainerCallback"),
     ],

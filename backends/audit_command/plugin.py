@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from audit.backend.training import Alone, LegRequest, LegResult, Team, Tell, TrainingBackend
-from audit.errors import AuditError
-from audit.hookspecs import hookimpl
+from audit.plugin import Alone, AuditError, LegRequest, LegResult, Team, Tell, TrainingBackend, hookimpl
 
 
 class Command:

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from math import isfinite, prod
 from typing import NamedTuple
 
-from audit.backend.layout import Backend
-from audit.backend.training import Step, Tell
-from audit.formats.damage import Damage
-from audit.formats.history import Entry
-from audit.formats.trainer_state import StateDocument, read_trainer_state
-from audit.formats.training_args import read_training_args
-from audit.storage import LocalStorage
+from audit.plugin import (
+    Backend,
+    Damage,
+    LocalStorage,
+    LogEntry,
+    StateDocument,
+    Step,
+    Tell,
+    read_trainer_state,
+    read_training_args,
+)
 
 _Stamp = tuple[int, int, int]
 
@@ -113,7 +117,7 @@ class Progress:
         return None if isinstance(document, Damage) else document
 
 
-def _logged(document: StateDocument | None, after: int, until: int) -> list[Entry]:
+def _logged(document: StateDocument | None, after: int, until: int) -> list[LogEntry]:
     """Return the entries of the log that have a loss, from the step after ``after`` on."""
     if document is None or document.history is None or document.history.problems:
         return []

@@ -10,10 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from audit.backend.signals import caught
-from audit.backend.training import LegFailed, LegRequest, LegResult, Note, Phase, Tell
-from audit.errors import ConfigError
-from audit.manager import load
+from audit.plugin import ConfigError, LegFailed, LegRequest, LegResult, Note, Phase, Tell, catch_signals, load_plugins
 from audit_command import keeper
 from audit_command.progress import Progress, Saved
 from audit_command.settings import STOP_SECONDS, Call, call_for
@@ -33,7 +30,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     """
     call = call_for(request, os.environ)
     table = request.settings["command"]
-    progress = Progress(request.run, request.first_step, load().backends)
+    progress = Progress(request.run, request.first_step, load_plugins().backends)
     tell(Phase(f"running {os.path.basename(call.argv[0])}"))
     with Running(call, table, lambda: progress.look(tell)) as running:
         running.wait()
@@ -221,7 +218,7 @@ class Running:
 @contextmanager
 def _signals(stop: Any) -> Iterator[None]:
     """Call ``stop`` for SIGINT and SIGTERM; only the main thread can, in another one nobody asks to stop."""
-    with caught(lambda number, _: stop(number)):
+    with catch_signals(lambda number, _: stop(number)):
         yield
 
 

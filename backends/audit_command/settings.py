@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from audit.backend.training import LegRequest
-from audit.errors import ConfigError
+from audit.plugin import ConfigError, LegRequest
 
 STOP_SECONDS = 60.0
 PREFIX = "AUDIT_"
@@ -84,7 +83,7 @@ def _unknown(settings: Mapping[str, Any], resuming: bool = False) -> dict[str, s
 
 
 def _check_text(key: str, text: str, unknown: Mapping[str, str]) -> None:
-    from audit.text import did_you_mean
+    from audit.plugin import did_you_mean
 
     if "\0" in text:
         raise ConfigError(f"{key}: holds a NUL character, which no argument can")

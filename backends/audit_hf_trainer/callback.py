@@ -8,8 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from audit.backend.names import name_of
-from audit.errors import AuditError
+from audit.plugin import AuditError, checkpoint_name
 from audit_hf_trainer.watch import Watch
 
 STOP, WARN, REFUSE, ALLOW = "stop", "warn", "refuse", "allow"
@@ -61,7 +60,7 @@ class AuditCallback(TrainerCallback):
         _wait_for_all(args)  # the other processes write their random states when they get there
         found = None
         if args.process_index == 0 and not state.is_hyper_param_search:
-            found = self._watch.saved(args.output_dir, name_of(state.global_step))
+            found = self._watch.saved(args.output_dir, checkpoint_name(state.global_step))
         found = _from_first(found, args)
         if found is not None and self.on_violation == STOP:
             self._violation = self._violation or found

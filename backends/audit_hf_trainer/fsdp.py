@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from audit.backend.layout import Layout
+from audit.plugin import Layout
 from audit_hf_trainer.names import ARGUMENTS, Files
 from audit_hf_trainer.owing import launched_as
 

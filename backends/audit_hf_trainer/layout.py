@@ -7,9 +7,7 @@ Facts: transformers 5.23 ``Trainer._save_checkpoint``, ``_load_from_checkpoint``
 from collections.abc import Mapping
 from typing import Any
 
-from audit.backend.layout import AdapterFiles, Layout
-from audit.backend.names import step_of
-from audit.storage import Entry
+from audit.plugin import AdapterFiles, Entry, Layout, checkpoint_step
 from audit_hf_trainer import deepspeed, fsdp
 from audit_hf_trainer.names import (
     ADAPTER,
@@ -102,7 +100,7 @@ def _weights(files: Files) -> Layout:
 def _adapters(files: Files) -> tuple[AdapterFiles, ...]:
     """Find adapters at the root (PEFT's name for it is "default") and one level down."""
     found = []
-    for directory in ("", *(name for name in files.directories() if step_of(name) is None)):
+    for directory in ("", *(name for name in files.directories() if checkpoint_step(name) is None)):
         config = files.only(_inside(directory, ADAPTER_CONFIG))
         weights = files.first(*(_inside(directory, name) for name in ADAPTER))
         if config or weights:

@@ -7,7 +7,7 @@ accelerate/utils/constants.py, deepspeed/runtime/engine.py.
 import re
 from collections.abc import Mapping
 
-from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry
+from audit.plugin import DIRECTORY, FILE, LINK, SPECIAL, Entry
 
 STATE = "trainer_state.json"
 ARGUMENTS = "training_args.bin"

@@ -4,11 +4,20 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from audit.backend.layout import Backend, Layout
-from audit.backend.names import step_of
-from audit.backend.training import LegRequest, LegResult, Size, Team, Tell, TrainingBackend
-from audit.hookspecs import hookimpl
-from audit.storage import DIRECTORY, Entry
+from audit.plugin import (
+    DIRECTORY,
+    Backend,
+    Entry,
+    Layout,
+    LegRequest,
+    LegResult,
+    Size,
+    Team,
+    Tell,
+    TrainingBackend,
+    checkpoint_step,
+    hookimpl,
+)
 from audit_hf_trainer.layout import lay_out
 from audit_hf_trainer.names import ARGUMENTS, STATE
 
@@ -25,7 +34,7 @@ class HFTrainer:
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is the one that Trainer resumes by."""
-        return step_of(name)
+        return checkpoint_step(name)
 
     def recognises(self, entries: Mapping[str, Entry]) -> bool:
         """Say whether a run's root holds a checkpoint directory, or the state or arguments that Trainer leaves there."""

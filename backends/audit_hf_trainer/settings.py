@@ -7,8 +7,7 @@ with the place where the same thing is said.
 from collections.abc import Mapping
 from typing import Any
 
-from audit.backend.training import LegRequest
-from audit.errors import ConfigError
+from audit.plugin import ConfigError, LegRequest
 
 _LEG = "audit train sets it, for each leg"
 REFUSED: Mapping[str, str] = {

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from audit.errors import AuditError
+from audit.plugin import AuditError
 
 
 def schema() -> Mapping[str, Mapping[str, Any]]:

@@ -5,19 +5,24 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from audit.api import verify
-from audit.errors import AuditError
-from audit.findings import Finding, Severity
-from audit.judging.decision import Limits, ResumeRefused
-from audit.judging.guard import Guarded, consult
-from audit.judging.recording import record_start
-from audit.manager import load
-from audit.options import Options
-from audit.retention.pins import keep_apart, pin
+from audit.plugin import (
+    AuditError,
+    Finding,
+    Guarded,
+    GuardLimits,
+    Options,
+    ResumeRefused,
+    Severity,
+    consult_guard,
+    detach_pins,
+    load_plugins,
+    pin_checkpoint,
+    record_start,
+    verify,
+)
 
 if TYPE_CHECKING:
-    from audit.manager import Registry
-    from audit.report import Report
+    from audit.plugin import Registry, Report
 
 LOG = logging.getLogger("audit")
 
@@ -46,11 +51,11 @@ class Watch:
             return self._could_not(f"{run} could not be verified before training", error)
 
     def _begin(self, run: str, step: int, last: int) -> str | None:
-        self._plugins = load()
+        self._plugins = load_plugins()
         if not os.path.isdir(run):
             return None
         # Nothing is recorded: that a training asked is neither a verification nor a step back.
-        guarded = consult(run, Limits(), self._options._replace(ledger=False), registry=self._plugins)
+        guarded = consult_guard(run, GuardLimits(), self._options._replace(ledger=False), registry=self._plugins)
         decision, report = guarded
         for outcome in report.crashed:
             LOG.warning("%s: rule %s crashed: %s; please report this", run, outcome.rule, outcome.reason)
@@ -74,7 +79,7 @@ class Watch:
             record_start(run, step)
         if self._pin:
             # Trainer writes into the files of before; one that is at its end saves its last step again.
-            keep_apart(run, step if step < last else -1)
+            detach_pins(run, step if step < last else -1)
         return None
 
     def saved(self, run: str, checkpoint: str) -> str | None:
@@ -84,13 +89,13 @@ class Watch:
             if not os.path.isdir(os.path.join(run, checkpoint)):
                 LOG.warning("%s/%s is not there after the save, so it was not verified", run, checkpoint)
                 return None
-            report = verify(run, self._options, registry=self._plugins or load())
+            report = verify(run, self._options, registry=self._plugins or load_plugins())
             wrong = self._told(run, report, checkpoint)
             for outcome in report.crashed:
                 LOG.warning("rule %s crashed: %s; please report this", outcome.rule, outcome.reason)
             proven = any(item.name == checkpoint and item.resumable and item.sealed for item in report.checkpoints)
             if not wrong and proven and self._pin:
-                pin(run, checkpoint)
+                pin_checkpoint(run, checkpoint)
             if not wrong:
                 words = "verified, sealed" if proven else "verified"
                 LOG.info("%s/%s: %s in %.3f s", run, checkpoint, words, time.perf_counter() - begin)

@@ -4,10 +4,20 @@ from collections.abc import Sequence
 from math import isfinite
 from xml.etree.ElementTree import Element
 
-from audit.findings import Finding, Outcome, Severity
-from audit.page import Leg, Mark, Placed, RunCurves
-from audit.report import BROKEN, SOUND, SUSPECT, Report
-from audit.text import human_bytes
+from audit.plugin import (
+    BROKEN,
+    SOUND,
+    SUSPECT,
+    Finding,
+    Leg,
+    Mark,
+    Outcome,
+    Placed,
+    Report,
+    RunCurves,
+    Severity,
+    human_bytes,
+)
 from audit_html.charts import Chart, sentence, short, spaced
 from audit_html.markup import add, node
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
-from audit.facts.series import Bucket, Point, thin
-from audit.page import Curve, RunCurves
+from audit.plugin import Bucket, Curve, Point, RunCurves, thin
 from audit_html.markup import printable
 
 BUCKETS = 40_000

@@ -8,10 +8,7 @@ from hashlib import sha256
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from audit.findings import Severity
-from audit.page import Mark, Placed, RunCurves
-from audit.text import utc_time
-from audit.version import __version__
+from audit.plugin import Mark, Placed, RunCurves, Severity, __version__, utc_time
 from audit_html.body import PLURAL, ROWS, article, comparison, place_of, state_class
 from audit_html.charts import charts_of, numbers, share_of
 from audit_html.markup import add, html, node, printable, raw

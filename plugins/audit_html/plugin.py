@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from audit.hookspecs import Page, hookimpl
+from audit.plugin import Page, hookimpl
 
 if TYPE_CHECKING:
-    from audit.page import RunCurves
+    from audit.plugin import RunCurves
 
 
 def _html(runs: "Sequence[RunCurves]") -> str:

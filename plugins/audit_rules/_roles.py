@@ -1,6 +1,6 @@
 """Which files of a checkpoint a resume reads; used by the rules over bytes and malice."""
 
-from audit.backend.layout import Layout
+from audit.plugin import Layout
 
 
 def read_by_resume(layout: Layout) -> frozenset[str]:

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from audit.facts.checkpoint import Checkpoint
+from audit.plugin import Checkpoint
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
+    from audit.plugin import OptimizerState
 
 OVERFLOWS = 32
 """Steps. More than a gradient scaler skips in a row: it halves 65536 at each until the gradients fit."""

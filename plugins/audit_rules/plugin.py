@@ -6,9 +6,7 @@ A rule file is ``<family>/<name>.py`` with a rule of the same name in it; a new 
 import os
 from importlib import import_module
 
-from audit.errors import PluginError
-from audit.hookspecs import hookimpl
-from audit.rules import Rule
+from audit.plugin import PluginError, Rule, hookimpl
 
 
 @hookimpl

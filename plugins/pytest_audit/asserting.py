@@ -3,14 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from audit.api import verify
-from audit.config import check_names
-from audit.errors import ConfigError
-from audit.findings import Severity
-from audit.manager import Registry, load
-from audit.options import Options
-from audit.report import Report
-from audit.rules import Rule
+from audit.plugin import ConfigError, Options, Registry, Report, Rule, Severity, check_names, load_plugins, verify
 from pytest_audit.text import lines_of, printable, resume_line
 
 
@@ -44,7 +37,7 @@ def assert_sound(
 def _verified(path: str, depth: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> Report:
     if depth not in {"quick", "full"}:
         raise ConfigError(f"assert_sound: depth: {depth!r} is neither quick nor full")
-    registry = load()
+    registry = load_plugins()
     options = Options(depth=depth, select=select, ignore=ignore, ledger=False)
     judging_rules(options, registry, "assert_sound")
     return verify(path, options, registry=registry)

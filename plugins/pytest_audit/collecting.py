@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.errors import AuditError
+from audit.plugin import AuditError
 from pytest_audit.items import AuditRule, AuditRun
 from pytest_audit.judging import audit_of
 from pytest_audit.targets import Target, targets_of

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.errors import AuditError
-from audit.report import Report
+from audit.plugin import AuditError, Report
 from pytest_audit.collecting import targets
 from pytest_audit.judging import audit_of
 from pytest_audit.text import for_pytest, resume_line

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 
-from audit.errors import AuditError
-from audit.findings import Finding, Outcome, Severity
-from audit.rules import Rule
+from audit.plugin import AuditError, Finding, Outcome, Rule, Severity
 from pytest_audit.judging import Audit
 from pytest_audit.targets import Target
 from pytest_audit.text import AuditWarning, NotJudged, Violated, for_pytest, in_one_line, lines_of, printable, violated

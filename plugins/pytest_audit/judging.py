@@ -6,14 +6,21 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from audit.api import verify
-from audit.config import find, read
-from audit.errors import AuditError, ConfigError
-from audit.facts.run import open_run
-from audit.findings import Finding, RuleOutcome, Severity
-from audit.manager import Registry, load
-from audit.options import Options
-from audit.report import Report
+from audit.plugin import (
+    AuditError,
+    ConfigError,
+    Finding,
+    Options,
+    Registry,
+    Report,
+    RuleOutcome,
+    Severity,
+    find_config,
+    load_plugins,
+    open_run,
+    read_config,
+    verify,
+)
 from pytest_audit.asserting import judging_rules
 
 Place = tuple[str, str | None]
@@ -37,7 +44,7 @@ class Audit:
     """The audit of one pytest session. Raises ConfigError where the options mean nothing."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.registry: Registry = load()
+        self.registry: Registry = load_plugins()
         self.options, self.warnings_fail = _options(config, self.registry)
         self.rules = judging_rules(self.options, self.registry, "pytest options")
         self._judged: dict[str, Judged | AuditError] = {}
@@ -96,8 +103,8 @@ def _options(config: pytest.Config, registry: Registry) -> tuple[Options, bool]:
 
     given = asked("config")
     home = config.inipath.parent if config.inipath and not config.getoption("audit_config") else None
-    path = os.path.join(home or config.invocation_params.dir, given) if given else find(str(config.rootpath))
-    options = read(path, registry) if path else Options()
+    path = os.path.join(home or config.invocation_params.dir, given) if given else find_config(str(config.rootpath))
+    options = read_config(path, registry) if path else Options()
     depth, warnings = asked("depth"), asked("warnings")
     for name, value, allowed in (("depth", depth, ("quick", "full")), ("warnings", warnings, ("fail", "warn"))):
         if value and value not in allowed:

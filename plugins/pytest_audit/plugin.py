@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from audit.report import Report
+    from audit.plugin import Report
 
 OPTIONS = (
     ("select", "RULES", "only these rules or families, by comma"),

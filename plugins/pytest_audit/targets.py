@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from audit.facts.run import locate
+from audit.plugin import locate
 
 _ITEM = re.compile(r"(?P<path>.+)::(?P<rule>[^/:]+/[^/:]+)")
 

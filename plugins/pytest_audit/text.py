@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from audit.findings import Evidence, Finding
-from audit.report import Report
+from audit.plugin import Evidence, Finding, Report
 
 
 class AuditWarning(UserWarning):

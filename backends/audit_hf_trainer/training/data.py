@@ -10,10 +10,20 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.backend.training import BadData, LegData, LegFailed
-from audit.data.row_formats import AUTO, IGNORED, INPUT_IDS, MESSAGES, PROMPT_COMPLETION, TEXT
-from audit.data.rows import checked_rows
-from audit.errors import AuditError, ConfigError
+from audit.plugin import (
+    AUTO,
+    IGNORED,
+    INPUT_IDS,
+    MESSAGES,
+    PROMPT_COMPLETION,
+    TEXT,
+    AuditError,
+    BadData,
+    ConfigError,
+    LegData,
+    LegFailed,
+    checked_rows,
+)
 from audit_hf_trainer.training.tokens import COMPLETION, Writer, given, given_labels, refusal
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from audit.errors import AuditError
+from audit.plugin import AuditError
 from audit_hf_trainer.settings import MODEL, REFUSED, REFUSED_OF_ADAPTER
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}

@@ -12,10 +12,21 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.audit_dir import SCRATCH, refuse_links
-from audit.backend.signals import STOP, caught
-from audit.backend.training import BadData, LegFailed, LegRequest, LegResult, Phase, Step, Tell
-from audit.errors import AuditError, ConfigError
+from audit.plugin import (
+    SCRATCH,
+    STOP,
+    AuditError,
+    BadData,
+    ConfigError,
+    LegFailed,
+    LegRequest,
+    LegResult,
+    Phase,
+    Step,
+    Tell,
+    catch_signals,
+    refuse_links,
+)
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
 from audit_hf_trainer.training.team import on_cpu
@@ -304,7 +315,7 @@ def _signals(stop: Any) -> Iterator[None]:
             return
         stop.signal = number
 
-    with caught(note):
+    with catch_signals(note):
         yield
 
 

@@ -5,8 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from audit.backend.training import Size
-from audit.errors import ConfigError
+from audit.plugin import ConfigError, Size
 from audit_hf_trainer.settings import TINY_MODEL
 
 OVERHEAD = 64 << 10

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from audit.backend.training import Alone, BadData, LegFailed, Team
-from audit.errors import AuditError
+from audit.plugin import Alone, AuditError, BadData, LegFailed, Team
 
 T = TypeVar("T")
 # What process 0 does meanwhile takes as long as it takes: it verifies gigabytes, or waits for the next file.

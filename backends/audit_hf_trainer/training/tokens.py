@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audit.data.row_formats import IGNORED
-from audit.errors import ConfigError
+from audit.plugin import IGNORED, ConfigError
 
 COMPLETION, ALL = "completion", "all"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Adapter
+from audit.plugin import Adapter
 from audit_rules.adapter._shared import Module, is_plain, matches
 
 

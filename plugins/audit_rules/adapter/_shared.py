@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from audit.facts.checkpoint import Adapter
-from audit.formats.tensors import Tensor
+from audit.plugin import Adapter, Tensor
 
 PREFIX = "base_model.model."
 _PART = re.compile(

@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Adapter, Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Adapter, Checkpoint, NotApplicable, Severity, Violation, rule
 
 IDENTITY = (
     "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "target_parameters", "exclude_modules",

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Adapter, Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Adapter, Checkpoint, NotApplicable, Severity, Violation, rule
 from audit_rules.adapter._ranks import wrong_ranks
 from audit_rules.adapter._shared import Module, is_plain, matches, modules, names_of
 

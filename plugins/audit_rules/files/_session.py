@@ -1,6 +1,6 @@
 """What the rules about files share: the checkpoints that one training session wrote."""
 
-from audit.facts.checkpoint import Checkpoint
+from audit.plugin import Checkpoint
 
 
 def same_session(checkpoint: Checkpoint) -> list[Checkpoint]:

@@ -2,9 +2,7 @@
 
 import re
 
-from audit.facts.checkpoint import Checkpoint
-from audit.formats.damage import Damage
-from audit.formats.safetensors import ShardIndex, read_index
+from audit.plugin import Checkpoint, Damage, ShardIndex, read_shard_index
 
 _SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})(\.safetensors|\.bin)", re.ASCII)
 
@@ -17,7 +15,7 @@ def group(name: str) -> tuple[str, int, str] | None:
 
 def shard_index(checkpoint: Checkpoint, index: str) -> ShardIndex | Damage:
     """Return the index of sharded weights. Raises NotApplicable if its file could not be read."""
-    return read_index(checkpoint.file(index, "shard index").value)
+    return read_shard_index(checkpoint.file(index, "shard index").value)
 
 
 def indexed_files(checkpoint: Checkpoint, index: str) -> set[str]:

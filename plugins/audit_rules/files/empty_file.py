@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import OTHER, File
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import OTHER, Checkpoint, File, Severity, Violation, rule
 from audit_rules._roles import read_by_resume
 from audit_rules.integrity._shared import WRITTEN_BESIDE
 

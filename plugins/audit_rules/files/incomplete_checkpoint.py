@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.completeness import CheckpointState, Completeness
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.storage import DIRECTORY
+from audit.plugin import DIRECTORY, Checkpoint, CheckpointState, Completeness, Severity, Violation, rule
 
 
 @rule(

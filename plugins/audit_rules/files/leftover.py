@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.storage import DIRECTORY, FILE
+from audit.plugin import DIRECTORY, FILE, Run, Severity, Violation, rule
 
 
 @rule(

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.backend.layout import Layout
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 
 
 @rule(

@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.backend.layout import Layout
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import PLACEHOLDER_SUFFIXES
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import PLACEHOLDER_SUFFIXES, Checkpoint, Layout, Severity, Violation, rule
 
 
 @rule(

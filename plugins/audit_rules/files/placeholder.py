@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import PLACEHOLDER_SUFFIXES, File
-from audit.findings import Severity, Violation
-from audit.formats.damage import Kind
-from audit.rules import rule
+from audit.plugin import PLACEHOLDER_SUFFIXES, Checkpoint, DamageKind, File, Severity, Violation, rule
 
 
 @rule(
@@ -21,7 +17,7 @@ def placeholder(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[V
     ``model.safetensors.part_aa``. No loader reads any of them.
     """
     for file, damage in checkpoint.damages:
-        if damage.kind is Kind.PLACEHOLDER:
+        if damage.kind is DamageKind.PLACEHOLDER:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     for path in files:
         for suffix in PLACEHOLDER_SUFFIXES:

@@ -2,12 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.formats.damage import Damage
-from audit.rules import rule
+from audit.plugin import Checkpoint, Damage, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules.files._shards import group, indexed_files, shard_index
 
 

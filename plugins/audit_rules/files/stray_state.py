@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.storage import FILE
+from audit.plugin import FILE, Run, Severity, Violation, rule
 
 STRAYS = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "optimizer.bin")
 

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.formats.damage import Kind
-from audit.rules import rule
+from audit.plugin import Checkpoint, DamageKind, Severity, Violation, rule
 
 
 @rule(
@@ -27,7 +24,7 @@ def unreadable(checkpoint: Checkpoint) -> Iterator[Violation]:
     known = set()
     for file, damage in checkpoint.damages:
         known.add(file.path)
-        if damage.kind is Kind.UNREADABLE:
+        if damage.kind is DamageKind.UNREADABLE:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     for path, scan in (checkpoint.optional("scan") or {}).items():
         if scan.error and path not in known:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.series import step_of
+from audit.plugin import Checkpoint, step_of
 
 if TYPE_CHECKING:
-    from audit.formats.history import History
+    from audit.plugin import History
 
 Lineage = Sequence[Checkpoint]
 

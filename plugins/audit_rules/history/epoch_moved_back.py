@@ -4,14 +4,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.series import fresh_series, tail
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, fresh_series, rule, tail
 
 if TYPE_CHECKING:
-    from audit.formats.history import History
+    from audit.plugin import History
 
 
 @rule(

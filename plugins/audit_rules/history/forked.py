@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
 from audit_rules.history._forks import Lineage, Odd, Parting, ages, lost_entries, odd_one, parting
 
 

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.formats.history import History
+    from audit.plugin import History
 
 _NUMBERS = frozenset({int, float})
 _OWN = frozenset({"loss", "learning_rate", "grad_norm", "epoch", "num_tokens", "num_input_tokens_seen", "total_flos"})

@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.series import step_of
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Severity, Violation, rule, step_of
 
 if TYPE_CHECKING:
-    from audit.formats.history import History
+    from audit.plugin import History
 
 
 @rule(

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import File
-from audit.findings import Severity, Violation
-from audit.formats.damage import Damage, Kind
+from audit.plugin import Checkpoint, Damage, DamageKind, File, Severity, Violation
 from audit_rules._roles import read_by_resume
 
 # Written by transformers, tokenizers and PEFT for people who load the model; a resume reads none of them.
@@ -26,7 +23,7 @@ def malformed(checkpoint: Checkpoint, *forms: str) -> dict[str, tuple[File, Dama
     return {
         file.path: (file, damage)
         for file, damage in checkpoint.damages
-        if damage.kind is Kind.MALFORMED and file.format in forms
+        if damage.kind is DamageKind.MALFORMED and file.format in forms
     }
 
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import PICKLE, TORCH, File
-from audit.facts.spans import spans_of
-from audit.findings import Severity, Violation
-from audit.formats.torch_names import refused_in_torch_file
-from audit.rules import rule
+from audit.plugin import (
+    PICKLE,
+    TORCH,
+    Checkpoint,
+    File,
+    NotApplicable,
+    Severity,
+    Violation,
+    refused_in_torch_file,
+    rule,
+    spans_of,
+)
 from audit_rules._roles import loaded_as, read_by_resume
 from audit_rules.integrity._shared import malformed, report
 

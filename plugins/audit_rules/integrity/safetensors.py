@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import SAFETENSORS
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import SAFETENSORS, Checkpoint, Severity, Violation, rule
 from audit_rules.integrity._shared import malformed, report
 
 

@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.ledger.seals import Seal
-from audit.rules import ANY, rule
+from audit.plugin import ANY, Checkpoint, Seal, Severity, Violation, rule
 
 
 @rule(

@@ -3,17 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.schedules import EXACT, factor, warmups
-from audit.facts.series import tail
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import EXACT, Checkpoint, Layout, NotApplicable, Severity, Violation, factor, rule, tail, warmups
 
 if TYPE_CHECKING:
-    from audit.formats.scheduler import SchedulerState
-    from audit.formats.trainer_state import TrainerState
+    from audit.plugin import SchedulerState, TrainerState
 
 _LOGGED = 20
 """Logged rates that show whether this run really follows the schedule of its arguments."""

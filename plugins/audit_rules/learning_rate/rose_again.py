@@ -3,12 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from audit.errors import NotApplicable
-from audit.facts.boundaries import Boundary, never_rises, rises
-from audit.facts.run import Run
-from audit.facts.series import Point, series
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Boundary, NotApplicable, Point, Run, Severity, Violation, never_rises, rises, rule, series
 
 _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
 

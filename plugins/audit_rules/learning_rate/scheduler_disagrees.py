@@ -3,15 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
-    from audit.formats.scheduler import SchedulerState
+    from audit.plugin import OptimizerState, SchedulerState
 
 
 @rule(

@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.errors import NotApplicable
-from audit.facts.boundaries import never_rises
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.facts.series import Point, series
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Point, Run, Severity, Violation, never_rises, rule, series
 
 
 @rule(

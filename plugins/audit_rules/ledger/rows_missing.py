@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Run, Severity, Violation, rule
 
 
 @rule(

@@ -6,13 +6,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
-from audit.errors import NotApplicable
-from audit.facts.boundaries import Boundary
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.facts.series import Point, median, series
-from audit.formats.history import History
-from audit.ledger.timeline import Timeline
+from audit.plugin import Boundary, Checkpoint, History, NotApplicable, Point, Run, Timeline, median, series
 
 _REWARDS = ("objective/", "policy/", "val/ratio")
 

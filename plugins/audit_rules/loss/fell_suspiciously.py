@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.errors import NotApplicable
-from audit.facts.run import Run
-from audit.facts.series import Point, median, series
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import NotApplicable, Point, Run, Severity, Violation, median, rule, series
 from audit_rules.loss._windows import Places, at_boundaries, falls, first_after, losses_of
 
 

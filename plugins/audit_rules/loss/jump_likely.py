@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.run import Run
-from audit.facts.series import median
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import NotApplicable, Run, Severity, Violation, median, rule
 from audit_rules.loss._windows import at_boundaries, first_after, losses_of, rises
 
 

@@ -3,11 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from audit.errors import NotApplicable
-from audit.facts.run import Run
-from audit.facts.series import Point, median
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import NotApplicable, Point, Run, Severity, Violation, median, rule
 from audit_rules.loss._windows import first_after, losses_of, rises, spread
 
 _SHOWN = 5

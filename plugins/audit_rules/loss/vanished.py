@@ -4,14 +4,10 @@ from collections.abc import Iterator, Mapping
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.series import step_of, tail
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, step_of, tail
 
 if TYPE_CHECKING:
-    from audit.formats.history import History
+    from audit.plugin import History
 
 
 @rule(

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.facts.checkpoint import Checkpoint
+from audit.plugin import Checkpoint
 from audit_rules.optimizer._shared import parameters, tensors
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
+    from audit.plugin import OptimizerState
 
 TITLES = {
     "adam": "Adam", "sgd": "SGD", "adafactor": "Adafactor", "8bit": "an 8-bit optimizer",

@@ -5,14 +5,11 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from audit.backend.layout import Layout
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import SAFETENSORS, TORCH
-from audit.facts.spans import span_name
+from audit.plugin import SAFETENSORS, TORCH, Checkpoint, Layout, span_name
 from audit_rules.optimizer._shared import parameters, tensors
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
+    from audit.plugin import OptimizerState
 
 KNOWN = ("training_args.bin", "rng_state", "optimizer", "scheduler", "scaler")
 Shape = tuple[int, ...]

@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.formats.pickle_values import TensorRef
+from audit.plugin import TensorRef
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
-    from audit.scan import FileScan, SpanScan
+    from audit.plugin import FileScan, OptimizerState, SpanScan
 
 
 class Moment(NamedTuple):

@@ -3,17 +3,12 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules._updates import OVERFLOWS, highest, updates, uses_fp16
 from audit_rules.optimizer._shared import moments, parameters
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
-    from audit.formats.trainer_state import TrainerState
+    from audit.plugin import OptimizerState, TrainerState
 
 KEEPS_STATE = ("adam", "adafactor", "8bit")
 

@@ -4,15 +4,11 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules.optimizer._shared import tensors
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
+    from audit.plugin import OptimizerState
 
 STEADY = ("eps", "weight_decay", "initial_lr", "amsgrad", "alpha", "nesterov")
 CYCLED = ("betas", "momentum")

@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.backend.layout import Layout
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 from audit_rules.optimizer._lineage import against_previous
 from audit_rules.optimizer._saved import against_weights
 from audit_rules.optimizer._shared import parameters, tensors
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
+    from audit.plugin import OptimizerState
 
 
 @rule(

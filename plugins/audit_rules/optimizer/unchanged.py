@@ -3,16 +3,11 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.scan import FileScan
+from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules._updates import OVERFLOWS, overwritten, uses_fp16
 
 if TYPE_CHECKING:
-    from audit.formats.optimizer import OptimizerState
+    from audit.plugin import OptimizerState
 
 
 @rule(

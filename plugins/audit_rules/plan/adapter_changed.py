@@ -3,11 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Adapter, Checkpoint
-from audit.facts.plan import Plan
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Adapter, Checkpoint, NotApplicable, Plan, Severity, Violation, rule
 from audit_rules.adapter.config_changed import IDENTITY, differs, shown
 
 _BASE = ("base_model_name_or_path", "revision")

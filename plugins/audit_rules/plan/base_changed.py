@@ -4,11 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.plan import Plan
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, rule
 
 _CACHED = re.compile(r"models--([^/]+)/snapshots/[0-9a-f]+/?$")
 """Where huggingface_hub keeps ``org/name``: ``models--org--name/snapshots/COMMIT``."""

@@ -3,11 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.plan import Plan
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, rule
 
 
 @rule(

@@ -4,10 +4,7 @@ from collections.abc import Iterator, Mapping
 from math import ceil
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.plan import Plan
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import NotApplicable, Plan, Severity, Violation, rule
 
 
 @rule(

@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.plan import Plan
-from audit.facts.space import Space
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.text import human_bytes
+from audit.plugin import Plan, Severity, Space, Violation, human_bytes, rule
 
 
 @rule(

@@ -3,10 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.plan import Plan, steps_of_resume
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import NotApplicable, Plan, Severity, Violation, rule, steps_of_resume
 
 
 @rule(

@@ -2,9 +2,7 @@
 
 import re
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
+from audit.plugin import Checkpoint, NotApplicable, Run
 
 
 def one_history(run: Run) -> None:

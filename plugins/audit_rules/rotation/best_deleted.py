@@ -3,11 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
 from audit_rules.rotation._shared import last_part, one_history, parent, plain
 
 

@@ -3,10 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
 
 _SAME = 1e-9
 

@@ -2,12 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.storage import FILE
+from audit.plugin import FILE, Checkpoint, NotApplicable, Run, Severity, Violation, rule
 from audit_rules.rotation._shared import one_history, parent, plain
 
 

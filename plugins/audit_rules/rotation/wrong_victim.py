@@ -4,12 +4,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.storage import FILE
+from audit.plugin import FILE, Checkpoint, NotApplicable, Run, Severity, Violation, rule
 from audit_rules.rotation._shared import last_part, one_history, parent, plain, saved_files
 
 

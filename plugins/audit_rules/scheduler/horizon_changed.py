@@ -4,14 +4,10 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.formats.scheduler import SchedulerState
-    from audit.formats.trainer_state import TrainerState
+    from audit.plugin import SchedulerState, TrainerState
 
 WSD = "warmup_stable_decay"
 SCHEDULES = (

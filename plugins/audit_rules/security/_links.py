@@ -2,8 +2,7 @@
 
 import posixpath
 
-from audit.facts.run import Run
-from audit.storage import Entry
+from audit.plugin import Entry, Run
 
 
 def leads_inside(run: Run, link: Entry) -> bool:

@@ -2,7 +2,7 @@
 
 import sys
 
-from audit.formats.torch_names import NUMPY_NAMES, TORCH_NAMES, is_class, plain_name, words
+from audit.plugin import NUMPY_NAMES, TORCH_NAMES, is_class, plain_name, words
 
 _HARMLESS = {
     "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple",

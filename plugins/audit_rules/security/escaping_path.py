@@ -3,12 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.formats.pickles import Call
-from audit.rules import rule
-from audit.storage import LINK
+from audit.plugin import LINK, Call, Checkpoint, Run, Severity, Violation, rule
 from audit_rules.security._links import leads_inside
 
 _SHOWN = 200

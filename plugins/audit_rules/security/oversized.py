@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.formats.damage import Kind
-from audit.rules import rule
+from audit.plugin import Checkpoint, DamageKind, Severity, Violation, rule
 
 
 @rule(
@@ -22,7 +19,7 @@ def oversized(checkpoint: Checkpoint) -> Iterator[Violation]:
     kilobytes. The file was not read any further.
     """
     for file, damage in checkpoint.optional("damages") or ():
-        if damage.kind is Kind.OVERSIZED:
+        if damage.kind is DamageKind.OVERSIZED:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     damaged = {file.path for file, _ in checkpoint.optional("damages") or ()}
     for file in (checkpoint.optional("files") or {}).values():

@@ -3,11 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.text import credentials, hint, is_placeholder
+from audit.plugin import Checkpoint, Run, Severity, Violation, credentials, is_token_placeholder, rule, secret_hint
 from audit_rules.security._secrets import is_vocabulary, texts
 
 
@@ -34,7 +30,7 @@ def secret(run: Run) -> Iterator[Violation]:
     for (path, name, found), holders in places.items():
         others = f" (and of {len(holders) - 1} more)" if len(holders) > 1 else ""
         yield Violation(
-            f"{path} of {holders[-1].name}{others} holds what looks like a secret{name}: {hint(found)}",
+            f"{path} of {holders[-1].name}{others} holds what looks like a secret{name}: {secret_hint(found)}",
             checkpoint=holders[-1].name,
             file=path,
         )
@@ -47,7 +43,7 @@ def _of(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:
     found: dict[str, str] = {}
     for name in ("hub_token", "push_to_hub_token"):
         value = arguments.get(name)
-        if isinstance(value, str) and not is_placeholder(value):
+        if isinstance(value, str) and not is_token_placeholder(value):
             found.setdefault(value, f", {name}")
     for token in _inside(arguments):
         found.setdefault(token, "")

@@ -3,11 +3,7 @@
 import posixpath
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.storage import DIRECTORY, LINK, SPECIAL, Entry
+from audit.plugin import DIRECTORY, LINK, SPECIAL, Checkpoint, Entry, Run, Severity, Violation, rule
 from audit_rules.security._links import leads_inside
 
 

@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from typing import Any
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.formats.damage import Damage, Kind
-from audit.formats.pickles import Call, Global
-from audit.formats.torch_names import plain_name
-from audit.rules import rule
+from audit.plugin import (
+    Call,
+    Checkpoint,
+    Damage,
+    DamageKind,
+    Global,
+    NotApplicable,
+    Severity,
+    Violation,
+    plain_name,
+    rule,
+)
 from audit_rules.security._names import unknown_in_arguments
 
 _OBJECTS = 200_000
@@ -32,7 +37,7 @@ def unsafe_arguments(checkpoint: Checkpoint) -> Iterator[Violation]:
     file = checkpoint.file(path, "training arguments")
     damage = checkpoint.content(file) if file.readable else None
     if isinstance(damage, Damage):
-        if damage.kind is not Kind.UNSAFE:
+        if damage.kind is not DamageKind.UNSAFE:
             raise NotApplicable(f"{path} {damage.message}")
         yield Violation(f"{path} {damage.message}", file=path)
         return

@@ -2,14 +2,18 @@
 
 from collections.abc import Iterator
 
-from audit.backend.layout import Layout
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import PICKLE, TORCH
-from audit.findings import Severity, Violation
-from audit.formats.damage import Kind
-from audit.formats.pickle_names import is_dangerous
-from audit.formats.torch_names import refused_in_torch_file
-from audit.rules import rule
+from audit.plugin import (
+    PICKLE,
+    TORCH,
+    Checkpoint,
+    DamageKind,
+    Layout,
+    Severity,
+    Violation,
+    is_dangerous,
+    refused_in_torch_file,
+    rule,
+)
 from audit_rules._roles import loaded_as, read_by_resume
 from audit_rules.security._names import unknown_in_arguments
 
@@ -34,7 +38,7 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
     """
     arguments = checkpoint.run.backend.arguments_file
     for file, damage in checkpoint.damages:
-        if damage.kind is Kind.UNSAFE and file.path != arguments:
+        if damage.kind is DamageKind.UNSAFE and file.path != arguments:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     owned = read_by_resume(layout)
     for path, file in checkpoint.files.items():

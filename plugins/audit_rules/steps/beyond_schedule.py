@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.formats.trainer_state import TrainerState
+    from audit.plugin import TrainerState
 
 
 @rule(

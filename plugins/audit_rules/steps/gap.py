@@ -4,14 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.formats.trainer_state import TrainerState
+    from audit.plugin import TrainerState
 
 
 @rule(

@@ -3,14 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.errors import NotApplicable
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.ledger.events import FAILED, FINISHED, RETIRED
-from audit.rules import rule
+from audit.plugin import FAILED, FINISHED, RETIRED, NotApplicable, Run, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.ledger.timeline import Timeline
+    from audit.plugin import Timeline
 
 
 @rule(

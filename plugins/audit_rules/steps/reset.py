@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import NotApplicable, Run, Severity, Violation, rule
 
 
 @rule(

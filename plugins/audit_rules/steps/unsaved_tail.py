@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
 from audit_rules.steps.reset import only_the_best_is_left
 
 

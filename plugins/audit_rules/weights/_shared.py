@@ -3,11 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.spans import span_name
-from audit.formats.tensors import Tensor
-from audit.scan import FileScan, SpanScan
+from audit.plugin import Checkpoint, FileScan, NotApplicable, SpanScan, Tensor, span_name
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 

@@ -2,12 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint, WeightFile
-from audit.facts.file import TORCH
-from audit.facts.spans import span_name
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import TORCH, Checkpoint, NotApplicable, Severity, Violation, WeightFile, rule, span_name
 
 
 @rule(

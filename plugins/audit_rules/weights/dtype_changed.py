@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint, WeightFile
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Severity, Violation, WeightFile, rule
 
 
 @rule(

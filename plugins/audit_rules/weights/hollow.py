@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.facts.checkpoint import Checkpoint, WeightFile
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Severity, Violation, WeightFile, rule
 from audit_rules.weights._shared import shown
 
 

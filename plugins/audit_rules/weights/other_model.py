@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Checkpoint, WeightFile
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, WeightFile, rule
 from audit_rules.weights._shared import shown
 
 

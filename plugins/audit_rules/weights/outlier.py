@@ -2,10 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.facts.checkpoint import Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.scan import FileScan
+from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule
 from audit_rules.weights._shared import Scanned, scanned
 
 

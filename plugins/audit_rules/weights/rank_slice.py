@@ -2,12 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.backend.layout import Layout
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Adapter, Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.scan import FileScan
+from audit.plugin import Adapter, Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules.weights._shared import Scanned, is_lora_b, scanned
 
 

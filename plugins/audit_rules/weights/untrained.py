@@ -2,11 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.errors import NotApplicable
-from audit.facts.checkpoint import Adapter, Checkpoint
-from audit.findings import Severity, Violation
-from audit.rules import rule
-from audit.scan import FileScan
+from audit.plugin import Adapter, Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
 from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scanned
 
 

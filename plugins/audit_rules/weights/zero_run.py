@@ -3,12 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.spans import SPARSE
-from audit.findings import Severity, Violation
-from audit.formats.pickle_values import TensorRef
-from audit.rules import rule
-from audit.scan import FileScan
+from audit.plugin import SPARSE, Checkpoint, FileScan, Severity, TensorRef, Violation, rule
 from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scanned, shown
 
 

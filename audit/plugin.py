@@ -1,0 +1,359 @@
+"""The one module of ``audit`` that rules, backends, reporters, pages and programs import; tests use ``audit.testing``, too.
+
+::
+
+    from audit.plugin import Checkpoint, Severity, Violation, rule
+
+What ``__all__`` names is a promise (docs/contract.md, "What plugins may rely on"); the modules behind it may change in any
+release. A name that is clear only beside its module, such as ``pin``, has a longer one here. Each is imported at its
+first use: a plugin pays for what it uses, and for nothing else.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = [  # noqa: RUF022  grouped by who needs it
+    # every rule
+    "Checkpoint",
+    "NotApplicable",
+    "Plan",
+    "Rule",
+    "Run",
+    "Severity",
+    "Violation",
+    "rule",
+    "ANY",
+    # the files of a checkpoint
+    "Damage",
+    "DamageKind",
+    "Entry",
+    "File",
+    "FileScan",
+    "Safetensors",
+    "ShardIndex",
+    "SpanScan",
+    "Tensor",
+    "TorchArchive",
+    "read_shard_index",
+    "span_name",
+    "spans_of",
+    "DIRECTORY",
+    "FILE",
+    "JSON",
+    "LINK",
+    "OTHER",
+    "PICKLE",
+    "PLACEHOLDER_SUFFIXES",
+    "SAFETENSORS",
+    "SPARSE",
+    "SPECIAL",
+    "TORCH",
+    # the facts of a checkpoint
+    "Adapter",
+    "AdapterFiles",
+    "CheckpointState",
+    "Completeness",
+    "History",
+    "Layout",
+    "LogEntry",
+    "OptimizerState",
+    "RngState",
+    "ScalerState",
+    "SchedulerState",
+    "Seal",
+    "StateDocument",
+    "TrainerState",
+    "TrainingArguments",
+    "WeightFile",
+    # the facts of a run and of a plan
+    "Batch",
+    "Boundary",
+    "Listing",
+    "Saves",
+    "Schedule",
+    "Space",
+    "Timeline",
+    "factor",
+    "never_rises",
+    "rises",
+    "steps_of_resume",
+    "warmups",
+    "EXACT",
+    "FAILED",
+    "FINISHED",
+    "RETIRED",
+    # the numbers of a log
+    "Bucket",
+    "Point",
+    "fresh_series",
+    "median",
+    "series",
+    "step_of",
+    "tail",
+    "thin",
+    # pickles
+    "Call",
+    "Global",
+    "TensorRef",
+    "is_class",
+    "is_dangerous",
+    "plain_name",
+    "refused_in_torch_file",
+    "words",
+    "NUMPY_NAMES",
+    "TORCH_NAMES",
+    # secrets
+    "credentials",
+    "is_token_placeholder",
+    "secret_hint",
+    # every plugin
+    "AuditError",
+    "ConfigError",
+    "PluginError",
+    "hookimpl",
+    # backends
+    "Alone",
+    "Backend",
+    "BadData",
+    "LegData",
+    "LegFailed",
+    "LegRequest",
+    "LegResult",
+    "LocalStorage",
+    "Note",
+    "Phase",
+    "PlanningBackend",
+    "Progress",
+    "Size",
+    "Step",
+    "Team",
+    "Tell",
+    "TrainingBackend",
+    "catch_signals",
+    "checked_rows",
+    "checkpoint_name",
+    "checkpoint_step",
+    "read_trainer_state",
+    "read_training_args",
+    "refuse_links",
+    "AUTO",
+    "IGNORED",
+    "INPUT_IDS",
+    "MESSAGES",
+    "PROMPT_COMPLETION",
+    "SCRATCH",
+    "STOP",
+    "TEXT",
+    # reporters and pages
+    "CheckpointSummary",
+    "Context",
+    "Curve",
+    "Evidence",
+    "Finding",
+    "Leg",
+    "Mark",
+    "Outcome",
+    "Page",
+    "Placed",
+    "Report",
+    "Reporter",
+    "RuleOutcome",
+    "RunCurves",
+    "Unaudited",
+    "__version__",
+    "did_you_mean",
+    "human_bytes",
+    "utc_time",
+    "BROKEN",
+    "SOUND",
+    "SUSPECT",
+    # programs: pytest, a callback in a training
+    "Decision",
+    "GuardLimits",
+    "Guarded",
+    "Options",
+    "Registry",
+    "ResumeRefused",
+    "check_names",
+    "consult_guard",
+    "detach_pins",
+    "find_config",
+    "guard",
+    "load_plugins",
+    "locate",
+    "open_run",
+    "pin_checkpoint",
+    "read_config",
+    "record_start",
+    "verify",
+]
+
+if TYPE_CHECKING:
+    from audit.api import guard, verify
+    from audit.audit_dir import SCRATCH, refuse_links
+    from audit.backend.layout import AdapterFiles, Backend, Layout
+    from audit.backend.names import name_of as checkpoint_name
+    from audit.backend.names import step_of as checkpoint_step
+    from audit.backend.signals import STOP
+    from audit.backend.signals import caught as catch_signals
+    from audit.backend.training import (
+        Alone,
+        BadData,
+        LegData,
+        LegFailed,
+        LegRequest,
+        LegResult,
+        Note,
+        Phase,
+        PlanningBackend,
+        Progress,
+        Size,
+        Step,
+        Team,
+        Tell,
+        TrainingBackend,
+    )
+    from audit.config import check_names
+    from audit.config import find as find_config
+    from audit.config import read as read_config
+    from audit.data.row_formats import AUTO, IGNORED, INPUT_IDS, MESSAGES, PROMPT_COMPLETION, TEXT
+    from audit.data.rows import checked_rows
+    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError
+    from audit.facts.boundaries import Boundary, never_rises, rises
+    from audit.facts.checkpoint import Adapter, Checkpoint, WeightFile
+    from audit.facts.completeness import CheckpointState, Completeness
+    from audit.facts.file import JSON, OTHER, PICKLE, PLACEHOLDER_SUFFIXES, SAFETENSORS, TORCH, File
+    from audit.facts.listing import Listing
+    from audit.facts.plan import Plan, Saves, Schedule, steps_of_resume
+    from audit.facts.run import Run, locate, open_run
+    from audit.facts.schedules import EXACT, factor, warmups
+    from audit.facts.series import Bucket, Point, fresh_series, median, series, step_of, tail, thin
+    from audit.facts.space import Space
+    from audit.facts.spans import SPARSE, span_name, spans_of
+    from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
+    from audit.formats.damage import Damage
+    from audit.formats.damage import Kind as DamageKind
+    from audit.formats.history import Entry as LogEntry
+    from audit.formats.history import History
+    from audit.formats.optimizer import OptimizerState
+    from audit.formats.pickle_names import is_dangerous
+    from audit.formats.pickle_values import Call, Global, TensorRef
+    from audit.formats.rng import RngState
+    from audit.formats.safetensors import Safetensors, ShardIndex
+    from audit.formats.safetensors import read_index as read_shard_index
+    from audit.formats.scheduler import ScalerState, SchedulerState
+    from audit.formats.tensors import Tensor
+    from audit.formats.torch_archive import TorchArchive
+    from audit.formats.torch_names import NUMPY_NAMES, TORCH_NAMES, is_class, plain_name, refused_in_torch_file, words
+    from audit.formats.trainer_state import StateDocument, TrainerState, read_trainer_state
+    from audit.formats.training_args import TrainingArguments, read_training_args
+    from audit.hookspecs import Context, Page, Reporter, Unaudited, hookimpl
+    from audit.judging.decision import Decision, ResumeRefused
+    from audit.judging.decision import Limits as GuardLimits
+    from audit.judging.guard import Guarded
+    from audit.judging.guard import consult as consult_guard
+    from audit.judging.recording import record_start
+    from audit.ledger.events import FAILED, FINISHED, RETIRED
+    from audit.ledger.seals import Seal
+    from audit.ledger.timeline import Batch, Timeline
+    from audit.manager import Registry
+    from audit.manager import load as load_plugins
+    from audit.options import Options
+    from audit.page import Curve, Leg, Mark, Placed, RunCurves
+    from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
+    from audit.retention.pins import keep_apart as detach_pins
+    from audit.retention.pins import pin as pin_checkpoint
+    from audit.rules import ANY, Rule, rule
+    from audit.scan import FileScan, SpanScan
+    from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry, LocalStorage
+    from audit.text import credentials, did_you_mean, human_bytes, utc_time
+    from audit.text import hint as secret_hint
+    from audit.text import is_placeholder as is_token_placeholder
+    from audit.version import __version__
+
+_HOMES = {
+    "audit.api": "guard verify",
+    "audit.audit_dir": "SCRATCH refuse_links",
+    "audit.backend.layout": "AdapterFiles Backend Layout",
+    "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
+    "audit.backend.signals": "STOP caught:catch_signals",
+    "audit.backend.training": "Alone BadData LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress Size Step "
+    "Team Tell TrainingBackend",
+    "audit.config": "check_names find:find_config read:read_config",
+    "audit.data.row_formats": "AUTO IGNORED INPUT_IDS MESSAGES PROMPT_COMPLETION TEXT",
+    "audit.data.rows": "checked_rows",
+    "audit.errors": "AuditError ConfigError NotApplicable PluginError",
+    "audit.facts.boundaries": "Boundary never_rises rises",
+    "audit.facts.checkpoint": "Adapter Checkpoint WeightFile",
+    "audit.facts.completeness": "CheckpointState Completeness",
+    "audit.facts.file": "File JSON OTHER PICKLE PLACEHOLDER_SUFFIXES SAFETENSORS TORCH",
+    "audit.facts.listing": "Listing",
+    "audit.facts.plan": "Plan Saves Schedule steps_of_resume",
+    "audit.facts.run": "Run locate open_run",
+    "audit.facts.schedules": "EXACT factor warmups",
+    "audit.facts.series": "Bucket Point fresh_series median series step_of tail thin",
+    "audit.facts.space": "Space",
+    "audit.facts.spans": "SPARSE span_name spans_of",
+    "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
+    "audit.formats.damage": "Damage Kind:DamageKind",
+    "audit.formats.history": "Entry:LogEntry History",
+    "audit.formats.optimizer": "OptimizerState",
+    "audit.formats.pickle_names": "is_dangerous",
+    "audit.formats.pickle_values": "Call Global TensorRef",
+    "audit.formats.rng": "RngState",
+    "audit.formats.safetensors": "Safetensors ShardIndex read_index:read_shard_index",
+    "audit.formats.scheduler": "ScalerState SchedulerState",
+    "audit.formats.tensors": "Tensor",
+    "audit.formats.torch_archive": "TorchArchive",
+    "audit.formats.torch_names": "NUMPY_NAMES TORCH_NAMES is_class plain_name refused_in_torch_file words",
+    "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
+    "audit.formats.training_args": "TrainingArguments read_training_args",
+    "audit.hookspecs": "Context Page Reporter Unaudited hookimpl",
+    "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
+    "audit.judging.guard": "Guarded consult:consult_guard",
+    "audit.judging.recording": "record_start",
+    "audit.ledger.events": "FAILED FINISHED RETIRED",
+    "audit.ledger.seals": "Seal",
+    "audit.ledger.timeline": "Batch Timeline",
+    "audit.manager": "Registry load:load_plugins",
+    "audit.options": "Options",
+    "audit.page": "Curve Leg Mark Placed RunCurves",
+    "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
+    "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",
+    "audit.rules": "ANY Rule rule",
+    "audit.scan": "FileScan SpanScan",
+    "audit.storage": "DIRECTORY Entry FILE LINK LocalStorage SPECIAL",
+    "audit.text": "credentials did_you_mean hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time",
+    "audit.version": "__version__",
+}
+"""The names by the module that defines them; ``name:other``: it is called ``other`` here."""
+
+_FROM = {
+    name.rpartition(":")[2]: (module, name.partition(":")[0])
+    for module, names in _HOMES.items()
+    for name in names.split()
+}
+
+DEPRECATED: dict[str, str] = {}
+"""Old names, each with the name that replaces it. An old name works, and warns, for at least one minor release."""
+
+
+if not TYPE_CHECKING:  # or every misspelt name would be a value of any type
+
+    def __getattr__(name: str) -> Any:
+        """Import a name at its first use; warn about a deprecated one."""
+        if name in DEPRECATED:
+            import warnings
+
+            text = f"audit.plugin.{name} is deprecated; use audit.plugin.{DEPRECATED[name]}"
+            warnings.warn(text, DeprecationWarning, stacklevel=2)
+            name = DEPRECATED[name]
+        if name not in _FROM:
+            raise AttributeError(f"module 'audit.plugin' has no attribute '{name}'")
+        from importlib import import_module
+
+        module, attribute = _FROM[name]
+        found = globals()[name] = getattr(import_module(module), attribute)
+        return found
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)
