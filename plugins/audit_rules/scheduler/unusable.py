@@ -3,15 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.backend.layout import Layout
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.schedules import factor, warmups
-from audit.facts.series import tail
-from audit.findings import Severity, Violation
-from audit.rules import rule
+from audit.plugin import Checkpoint, Layout, Severity, Violation, factor, rule, tail, warmups
 
 if TYPE_CHECKING:
-    from audit.formats.scheduler import SchedulerState
+    from audit.plugin import SchedulerState
 
 _LOGGED = 20
 """Logged rates that show whether the run follows the schedule of its arguments."""
@@ -35,7 +30,7 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     only what every scheduler of torch needs. A state without the keys of any class has lost them if the other checkpoints
     of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of the arguments.
     """
-    from audit.formats.scheduler_needs import unusable as find
+    from audit.plugin import unusable as find
 
     optimizer = checkpoint.optional("optimizer")
     groups = len(optimizer.groups) if optimizer is not None else None
@@ -46,7 +41,7 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
 
 def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
     """The kind of scheduler that will load the state."""
-    from audit.formats.scheduler_needs import BASE_KEYS, kind_of_type
+    from audit.plugin import BASE_KEYS, kind_of_type
 
     if scheduler.kind != "other" or any(isinstance(key, str) and key not in BASE_KEYS for key in scheduler.values):
         return scheduler.kind
