@@ -64,6 +64,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "TrainerState",
     "TrainingArguments",
     "WeightFile",
+    "kind_of_type",
+    "unusable_scheduler",
+    "BASE_KEYS",
     # the facts of a run and of a plan
     "Batch",
     "Boundary",
@@ -241,6 +244,8 @@ if TYPE_CHECKING:
     from audit.formats.safetensors import Safetensors, ShardIndex
     from audit.formats.safetensors import read_index as read_shard_index
     from audit.formats.scheduler import ScalerState, SchedulerState
+    from audit.formats.scheduler_needs import BASE_KEYS, kind_of_type
+    from audit.formats.scheduler_needs import unusable as unusable_scheduler
     from audit.formats.tensors import Tensor
     from audit.formats.torch_archive import TorchArchive
     from audit.formats.torch_names import NUMPY_NAMES, TORCH_NAMES, is_class, plain_name, refused_in_torch_file, words
@@ -302,6 +307,7 @@ _HOMES = {
     "audit.formats.rng": "RngState",
     "audit.formats.safetensors": "Safetensors ShardIndex read_index:read_shard_index",
     "audit.formats.scheduler": "ScalerState SchedulerState",
+    "audit.formats.scheduler_needs": "BASE_KEYS kind_of_type unusable:unusable_scheduler",
     "audit.formats.tensors": "Tensor",
     "audit.formats.torch_archive": "TorchArchive",
     "audit.formats.torch_names": "NUMPY_NAMES TORCH_NAMES is_class plain_name refused_in_torch_file words",

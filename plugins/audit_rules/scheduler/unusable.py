@@ -30,11 +30,11 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     only what every scheduler of torch needs. A state without the keys of any class has lost them if the other checkpoints
     of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of the arguments.
     """
-    from audit.plugin import unusable as find
+    from audit.plugin import unusable_scheduler
 
     optimizer = checkpoint.optional("optimizer")
     groups = len(optimizer.groups) if optimizer is not None else None
-    wrong = find(scheduler, _kind(checkpoint, scheduler), groups)
+    wrong = unusable_scheduler(scheduler, _kind(checkpoint, scheduler), groups)
     if wrong:
         yield Violation(f"{layout.scheduler} {wrong}: a resume cannot go on with it", file=layout.scheduler)
 
