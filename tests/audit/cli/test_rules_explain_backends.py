@@ -1,9 +1,8 @@
-"""audit rules, audit explain, audit backends, audit --version, and what audit demo refuses."""
+"""audit rules, audit explain, audit backends and audit --version."""
 
 import json
 import tomllib
 from collections.abc import Callable
-from pathlib import Path
 
 from audit.manager import load
 from audit.version import __version__
@@ -77,7 +76,3 @@ def test_the_version_is_said(audit: Audit) -> None:
 
 def test_a_command_called_twice_in_a_process_works_twice(audit: Audit, run: str) -> None:
     assert [audit("list", run).code for _ in range(2)] == [0, 0]
-
-
-def test_the_demo_leaves_a_directory_alone_that_is_there(audit: Audit, tmp_path: Path) -> None:
-    assert "is already there; name a new directory" in one_line(audit("demo", "--keep", str(tmp_path)))

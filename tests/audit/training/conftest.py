@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from audit.hookspecs import hookimpl
+from audit.ledger.store import open_ledger
 from audit.manager import load
-from audit.training.config import read_train_config
+from audit.training.config import Data, read_train_config
 from audit.training.events import Event, as_json
+from audit.training.forecast import Forecast, forecast
 from audit.training.loop import TrainOptions, train
 from audit.training.process import here
+from tests.audit.training.places import places
 from tests.audit.training.toy import Toy, trained_in, write_rows
 
 CONFIG = """
@@ -82,3 +85,45 @@ def make_shop(tmp_path: Path) -> Callable[..., Shop]:
         return Shop(tmp_path / "shop", **parts)
 
     return make
+
+
+def legs(shop: Shop) -> list[Mapping[str, Any]]:
+    """The rows of the ledger that say that a leg begins."""
+    ledger = open_ledger(str(shop.run), write=False)
+    assert ledger is not None
+    rows = [row.content for row in ledger.rows() if row.kind == "batch" and row.content["event"] == "leg"]
+    ledger.close()
+    return rows
+
+
+def plan(shop: Shop, **options: Any) -> Forecast:
+    config, trainer = read_train_config(str(shop.home / "train.toml"), shop.registry)
+    return forecast(config, trainer, shop.registry, **options)
+
+
+@pytest.fixture
+def changed(shop: Shop) -> Shop:
+    """A run of which the checkpoint does not fit to what the backend now says that it would train."""
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    adapter = {"peft_type": "LORA", "r": 64, "lora_alpha": 8}
+    shop.backend.adapter = lambda settings: adapter  # type: ignore[attr-defined]
+    shop.drop("b.jsonl", [3, 4])
+    return shop
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Data:
+    """An inbox without files."""
+    (tmp_path / "inbox").mkdir()
+    return places(tmp_path)
+
+
+@pytest.fixture
+def begun(shop: Shop) -> Shop:
+    """Two of the four steps of a batch are trained."""
+    shop.drop("a.jsonl", list(range(8)))
+    shop.backend.stop_after = 2
+    shop.train()
+    shop.backend.stop_after = None
+    return shop

@@ -121,3 +121,15 @@ def write_rows(path: Path, names: list[int]) -> Path:
 
 def _step(name: str) -> int:
     return int(name.partition("-")[2]) if name.partition("-")[2].isdigit() else 0
+
+
+def kill_at(what: str) -> Callable[[str], None]:
+    """A tick that kills at the first moment of this name."""
+    left = [what]
+
+    def tick(now: str) -> None:
+        if now in left:
+            left.remove(now)
+            raise Kill(now)
+
+    return tick
