@@ -45,6 +45,17 @@ class Layout(NamedTuple):
     missing: Mapping[str, str] = {}
     missing_rng: tuple[str, ...] = ()
 
+    @property
+    def read_by_resume(self) -> frozenset[str]:
+        """The paths of all files that the trainer opens when it resumes, adapter configurations included.
+
+        ``training_args.bin``, tokenizers and ``config.json`` are not among them: Trainer writes them for people.
+        """
+        single = (self.shard_index, self.state, self.optimizer, self.scheduler, self.scaler)
+        adapters = [path for adapter in self.adapters for path in (adapter.config, adapter.weights)]
+        several = (self.weights, self.shadowing, self.rng, self.sharded_weights, self.sharded_optimizer)
+        return frozenset(path for path in (*single, *adapters, *(path for group in several for path in group)) if path)
+
 
 class Backend(Protocol):
     """One trainer: how its checkpoints lie on disk. What trains is an :class:`audit.backend.training.TrainingBackend`."""

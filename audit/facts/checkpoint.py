@@ -371,6 +371,11 @@ class Checkpoint(Facts):
             raise NotApplicable("there is no adapter that could be read")
         return tuple(found)
 
+    def needs(self, file: File) -> bool:
+        """Whether a resume reads this file, or nobody can say: a stray one may be damaged, and is sealed as it is."""
+        layout = self.optional("layout")
+        return layout is None or file.path in layout.read_by_resume
+
     def holds_weights(self, file: File) -> bool:
         """Whether the trainer would load weights from this file."""
         layout = self.optional("layout")

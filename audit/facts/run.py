@@ -264,8 +264,10 @@ class Run(Facts):
         known: dict[tuple[str, str], FileScan] = {}
         for checkpoint in self.judged:
             for path, file in (checkpoint.optional("files") or {}).items():
-                if not file.readable or file.entry.sparse or isinstance(checkpoint.content(file), Damage):
-                    continue  # a file that is known to be damaged is not read any further
+                if not file.readable or file.entry.sparse:
+                    continue
+                if isinstance(checkpoint.content(file), Damage) and checkpoint.needs(file):
+                    continue  # the checkpoint is broken, whatever else is in the file
                 key = (checkpoint.name, path)
                 spans = spans_of(file, checkpoint.holds_weights(file))
                 before = self.known_scans.get(key)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from audit.ledger.records import read_records
+from audit.retention.snapshots import snapshot
 from audit.testing.runs import make_run
 from tests.audit.seals import WEIGHTS, broken_seals, execute, flip, rows, sealed, verified
 
@@ -318,3 +319,29 @@ def test_a_read_only_run_is_noted_and_the_ledger_that_it_has_is_used(small: str)
     assert broken_seals(report) == [("checkpoint-300", WEIGHTS)]
     assert report.resume_from == "checkpoint-200"
     assert "cannot be written" in report.notes[0]
+
+
+def test_a_stray_file_that_no_reader_understands_is_sealed_as_it_is(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    stray = Path(run, "checkpoint-300", "notes.pt")
+    stray.write_bytes(b"garbage")
+    assert sealed(verified(run)) == [100, 200, 300]
+    assert "notes.pt" in rows(run, "seal")[-1]["files"]
+
+    assert verified(run).resume_from == "checkpoint-300"
+    stray.write_bytes(b"Garbage")
+
+    report = verified(run)  # that it is no archive says it better, and blocks now
+    assert [(item.rule, item.file, item.blocks_resume) for item in report.findings] == [
+        ("integrity/archive", "notes.pt", True)
+    ]
+    assert report.resume_from == "checkpoint-200"
+
+
+def test_a_snapshot_takes_such_a_file_along(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    Path(run, "checkpoint-300", "notes.pt").write_bytes(b"garbage")
+
+    made = snapshot(run, str(tmp_path / "snapshots"))
+
+    assert Path(made.path, "notes.pt").read_bytes() == b"garbage"
