@@ -27,6 +27,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "DamageKind",
     "Entry",
     "File",
+    "FileFormat",
     "FileScan",
     "Safetensors",
     "ShardIndex",
@@ -34,19 +35,11 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Tensor",
     "TorchArchive",
     "read_shard_index",
-    "span_name",
-    "spans_of",
+    "zeros_are_normal",
     "DIRECTORY",
     "FILE",
-    "JSON",
     "LINK",
-    "OTHER",
-    "PICKLE",
-    "PLACEHOLDER_SUFFIXES",
-    "SAFETENSORS",
-    "SPARSE",
     "SPECIAL",
-    "TORCH",
     # the facts of a checkpoint
     "Adapter",
     "AdapterFiles",
@@ -224,14 +217,14 @@ if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary, never_rises, rises
     from audit.facts.checkpoint import Adapter, Checkpoint, WeightFile
     from audit.facts.completeness import CheckpointState, Completeness
-    from audit.facts.file import JSON, OTHER, PICKLE, PLACEHOLDER_SUFFIXES, SAFETENSORS, TORCH, File
+    from audit.facts.file import File, FileFormat
     from audit.facts.listing import Listing
     from audit.facts.plan import Plan, Saves, Schedule, steps_of_resume
     from audit.facts.run import Run, locate, open_run
     from audit.facts.schedules import EXACT, factor, warmups
     from audit.facts.series import Bucket, Point, fresh_series, median, series, step_of, tail, thin
     from audit.facts.space import Space
-    from audit.facts.spans import SPARSE, span_name, spans_of
+    from audit.facts.spans import zeros_are_normal
     from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
     from audit.formats.damage import Kind as DamageKind
@@ -290,14 +283,14 @@ _HOMES = {
     "audit.facts.boundaries": "Boundary never_rises rises",
     "audit.facts.checkpoint": "Adapter Checkpoint WeightFile",
     "audit.facts.completeness": "CheckpointState Completeness",
-    "audit.facts.file": "File JSON OTHER PICKLE PLACEHOLDER_SUFFIXES SAFETENSORS TORCH",
+    "audit.facts.file": "File FileFormat",
     "audit.facts.listing": "Listing",
     "audit.facts.plan": "Plan Saves Schedule steps_of_resume",
     "audit.facts.run": "Run locate open_run",
     "audit.facts.schedules": "EXACT factor warmups",
     "audit.facts.series": "Bucket Point fresh_series median series step_of tail thin",
     "audit.facts.space": "Space",
-    "audit.facts.spans": "SPARSE span_name spans_of",
+    "audit.facts.spans": "zeros_are_normal",
     "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",
     "audit.formats.history": "Entry:LogEntry History",

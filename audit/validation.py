@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.backend.names import is_rotated
 from audit.errors import AuditError
-from audit.facts.file import OTHER, PICKLE, SAFETENSORS, TORCH, File
+from audit.facts.file import File, FileFormat
 from audit.facts.listing import MAX_ENTRIES
 from audit.formats.damage import Damage
 from audit.formats.pickle_names import is_dangerous
@@ -133,17 +133,17 @@ def _file_fault(path: str, specs: Specs | None, lenient: bool = False) -> str | 
         return _parts_fault(file, specs)
     if not info.st_size:
         return "is empty"
-    if file.format == OTHER:
+    if file.format == FileFormat.OTHER:
         file.format = _sniffed(file)
     content = file.content
     if isinstance(content, Damage):
         return content.message
-    if file.format == OTHER and not lenient:
+    if file.format == FileFormat.OTHER and not lenient:
         return "has an unknown format, so it cannot be checked"
     unsafe = _unsafe(getattr(content, "names", ()), name)
     if unsafe:
         return unsafe
-    if file.format == SAFETENSORS:
+    if file.format == FileFormat.SAFETENSORS:
         spans = [Span(item.name, item.offset, item.nbytes, item.dtype, None, 0) for item in content.tensors.values()]
         return _scanned({name: (file.open, info.st_size, sorted(spans, key=lambda span: span.offset))}, {})
     if hasattr(content, "crc_written"):
@@ -170,11 +170,11 @@ def _parts_of(storage: LocalStorage, folder: str, name: str) -> Specs | None:
     return found or None
 
 
-def _sniffed(file: File) -> str:
+def _sniffed(file: File) -> FileFormat:
     head = file.read(lambda source: source.read(0, 4))
     if isinstance(head, Damage):
-        return OTHER
-    return TORCH if head == b"PK\3\4" else PICKLE if head[:1] == b"\x80" else OTHER
+        return FileFormat.OTHER
+    return FileFormat.TORCH if head == b"PK\3\4" else FileFormat.PICKLE if head[:1] == b"\x80" else FileFormat.OTHER
 
 
 def _parts_fault(file: File, specs: Specs) -> str | None:

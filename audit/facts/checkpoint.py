@@ -11,7 +11,7 @@ from audit.backend.layout import AdapterFiles, Backend, Layout
 from audit.errors import NotApplicable
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
 from audit.facts.fact import Facts, fact
-from audit.facts.file import JSON, JSON_QUICK, PLACEHOLDER_SUFFIXES, SAFETENSORS, TORCH, File
+from audit.facts.file import JSON_QUICK, PLACEHOLDER_SUFFIXES, File, FileFormat
 from audit.facts.listing import Listing
 from audit.formats.damage import Damage
 from audit.formats.tensors import Tensor
@@ -223,7 +223,7 @@ class Checkpoint(Facts):
             return self.run.state_of(self)
         if file.path == backend.arguments_file:
             return self._arguments_or_damage
-        if file.format == JSON and file.entry.size > JSON_QUICK and self.run.depth == "quick":
+        if file.format == FileFormat.JSON and file.entry.size > JSON_QUICK and self.run.depth == "quick":
             return None
         return file.content
 
@@ -346,9 +346,9 @@ class Checkpoint(Facts):
 
     def _tensors(self, path: str) -> Mapping[str, Tensor]:
         file = self.file(path, "weights")
-        if file.format == SAFETENSORS:
+        if file.format == FileFormat.SAFETENSORS:
             return file.safetensors.tensors
-        if file.format == TORCH:
+        if file.format == FileFormat.TORCH:
             from audit.formats.torch_archive import tensors
 
             return tensors(file.archive)

@@ -1,5 +1,6 @@
 """One file of a checkpoint: what it is by its name, and its contents, read once and safely."""
 
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from audit.errors import NotApplicable
@@ -12,7 +13,16 @@ if TYPE_CHECKING:
     from audit.formats.safetensors import Safetensors
     from audit.formats.torch_archive import TorchArchive
 
-JSON, SAFETENSORS, TORCH, PICKLE, OTHER = "json", "safetensors", "torch", "pickle", "other"
+
+class FileFormat(StrEnum):
+    """What a file is by its name; ``TORCH`` is a zip archive of ``torch.save``, ``PICKLE`` a bare pickle."""
+
+    JSON = "json"
+    SAFETENSORS = "safetensors"
+    TORCH = "torch"
+    PICKLE = "pickle"
+    OTHER = "other"
+
 
 JSON_LIMIT = 64 << 20
 """Bytes. The largest JSON file that a checkpoint really holds is a tokenizer of some 35 MB."""
@@ -24,9 +34,14 @@ TEXT_LIMIT = 1 << 20
 """Bytes. A longer text is a vocabulary or data, not something that a person or a configuration wrote."""
 
 FORMATS = {
-    ".json": JSON, ".safetensors": SAFETENSORS, ".pt": TORCH, ".pth": TORCH, ".bin": TORCH, ".pkl": PICKLE,
-    ".pickle": PICKLE,
-}  # fmt: skip
+    ".json": FileFormat.JSON,
+    ".safetensors": FileFormat.SAFETENSORS,
+    ".pt": FileFormat.TORCH,
+    ".pth": FileFormat.TORCH,
+    ".bin": FileFormat.TORCH,
+    ".pkl": FileFormat.PICKLE,
+    ".pickle": FileFormat.PICKLE,
+}
 
 METADATA = ".metadata"
 """The metadata of a sharded state (torch.distributed.checkpoint): a bare pickle, which torch loads as it is.
@@ -54,7 +69,17 @@ class File(Facts):
         self._every_header = every_header
         self.path = path
         self.entry = entry
-        self.format = PICKLE if entry.name == METADATA else FORMATS.get(_ending(entry.name), OTHER)
+        self.format = (
+            FileFormat.PICKLE if entry.name == METADATA else FORMATS.get(_ending(entry.name), FileFormat.OTHER)
+        )
+
+    @property
+    def stands_in_for(self) -> str | None:
+        """Path of the file that this one was left in place of, by its name: ``optimizer.pt.REMOVED.git-id``."""
+        for suffix in PLACEHOLDER_SUFFIXES:
+            if self.path.endswith(suffix):
+                return self.path.removesuffix(suffix)
+        return None
 
     @property
     def readable(self) -> bool:
@@ -78,19 +103,19 @@ class File(Facts):
     @fact
     def content(self) -> Any:
         """The contents by format: a JSON value, Safetensors, a TorchArchive, a Pickle, None for others; or a Damage."""
-        if self.format == JSON:
+        if self.format == FileFormat.JSON:
             from audit.formats.json_text import read_json
 
             return self.read(read_json, JSON_LIMIT)
-        if self.format == SAFETENSORS:
+        if self.format == FileFormat.SAFETENSORS:
             from audit.formats.safetensors import read_safetensors
 
             return self.read(read_safetensors)
-        if self.format == TORCH:
+        if self.format == FileFormat.TORCH:
             from audit.formats.torch_archive import read_torch
 
             return self.read(read_torch, self._every_header)
-        if self.format == PICKLE:
+        if self.format == FileFormat.PICKLE:
             return self.read(_bare_pickle)
         return self.read(_first_bytes)
 
@@ -99,7 +124,7 @@ class File(Facts):
         """BLAKE3 of a JSON file in hexadecimal, for quick depth; others are left to the scan. Raises NotApplicable."""
         from blake3 import blake3
 
-        data = self.read(read_whole, JSON_LIMIT) if self.format == JSON else None
+        data = self.read(read_whole, JSON_LIMIT) if self.format == FileFormat.JSON else None
         if not isinstance(data, bytes):
             raise NotApplicable(f"{self.path} is not read at this depth")
         return blake3(data).hexdigest()
@@ -128,6 +153,10 @@ class File(Facts):
     def safetensors(self) -> "Safetensors":
         """The header of a safetensors file. Raises NotApplicable."""
         return self.value  # type: ignore[no-any-return]
+
+    def span_name(self, tensor: str) -> str:
+        """Return the name under which the scan has the bytes of a tensor: several may share one torch storage."""
+        return f"data/{self.archive.value[tensor].storage}" if self.format == FileFormat.TORCH else tensor
 
     @property
     def archive(self) -> "TorchArchive":

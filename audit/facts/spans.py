@@ -1,6 +1,6 @@
 """Which parts of a file the scan looks at, and what for: tensors of safetensors files, records of torch archives."""
 
-from audit.facts.file import SAFETENSORS, TORCH, File
+from audit.facts.file import File, FileFormat
 from audit.formats.damage import Damage
 from audit.formats.tensors import Tensor
 from audit.scan import Span
@@ -23,12 +23,12 @@ def spans_of(file: File, weights: bool) -> list[Span]:
     Spans are named by tensor in a safetensors file, by record (``data/3``, ``data.pkl``) in a torch archive. Runs of
     zeros are looked for only in weights: moments of tokens never seen, random states and scalars hold many.
     """
-    if file.format == SAFETENSORS and not isinstance(file.content, Damage):
+    if file.format == FileFormat.SAFETENSORS and not isinstance(file.content, Damage):
         return [
             Span(tensor.name, tensor.offset, tensor.nbytes, tensor.dtype, None, zero_run(tensor))
             for tensor in file.safetensors.tensors.values()
         ]
-    if file.format == TORCH and not isinstance(file.content, Damage):
+    if file.format == FileFormat.TORCH and not isinstance(file.content, Damage):
         return _records(file, weights)
     return []
 
@@ -41,7 +41,7 @@ def _records(file: File, weights: bool) -> list[Span]:
     if weights:
         by_record: dict[str, list[int]] = {}
         for tensor in tensors(archive).values():
-            by_record.setdefault(span_name(file, tensor.name), []).append(zero_run(tensor))
+            by_record.setdefault(file.span_name(tensor.name), []).append(zero_run(tensor))
         shortest = {archive.records[name].offset: 0 if 0 in runs else max(runs) for name, runs in by_record.items()}
     little = archive.byteorder == "little"
     spans = []
@@ -52,20 +52,18 @@ def _records(file: File, weights: bool) -> list[Span]:
     return sorted(spans, key=lambda span: span.offset)
 
 
-def span_name(file: File, tensor: str) -> str:
-    """Return the name of the span that holds a tensor of ``file``: several tensors may share one torch storage."""
-    if file.format == TORCH:
-        return f"data/{file.archive.value[tensor].storage}"
-    return tensor
+def zeros_are_normal(tensor: Tensor) -> bool:
+    """Whether a sound tensor of weights may hold runs of zeros: vectors, embeddings, experts, output heads, masks."""
+    return len(tensor.shape) < 2 or any(part in tensor.name for part in SPARSE)
 
 
 def zero_run(tensor: Tensor) -> int:
     """Return the shortest run of zero bytes to look for in a tensor of weights, 0 for none."""
-    if len(tensor.shape) < 2 or any(part in tensor.name for part in SPARSE):
+    if zeros_are_normal(tensor):
         return 0
     if ".lora_B." in tensor.name:  # short enough to see which rows of a small matrix are zero
         return max(16, min(LORA_RUN, tensor.nbytes // 4))
     return LORA_RUN if ".lora_A." in tensor.name else PAGE
 
 
-__all__ = ["LORA_RUN", "PAGE", "span_name", "spans_of", "zero_run"]
+__all__ = ["LORA_RUN", "PAGE", "spans_of", "zero_run", "zeros_are_normal"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import TORCH, File
+from audit.facts.file import File, FileFormat
 from audit.formats.pickle_values import ITEM_SIZES
 from audit.formats.tensors import Tensor
 
@@ -133,7 +133,7 @@ def _places(
 
 
 def _tensors(file: File) -> list[Place]:
-    if file.format != TORCH:
+    if file.format != FileFormat.TORCH:
         return [Place(file, tensor, (), True) for tensor in file.safetensors.tensors.values()]
     from audit.formats.torch_archive import tensors
 

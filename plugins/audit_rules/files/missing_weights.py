@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import PLACEHOLDER_SUFFIXES, Checkpoint, Layout, Severity, Violation, rule
+from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 
 
 @rule(
@@ -18,7 +18,7 @@ def missing_weights(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     shard index with its shards, an FSDP or a DeepSpeed directory, else "Can't find a valid checkpoint". The weights of
     an adapter in a sub-directory count as well: without them Trainer 5.23 keeps that adapter's fresh values silently.
     """
-    stand_ins = [path for path in checkpoint.files if path.endswith(PLACEHOLDER_SUFFIXES) and "model" in path]
+    stand_ins = [path for path, file in checkpoint.files.items() if file.stands_in_for and "model" in path]
     for role, name in layout.missing.items():
         base, _, part = role.partition(":")
         if base != "weights" or stand_ins or checkpoint.stands_in(name):

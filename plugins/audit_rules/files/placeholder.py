@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.plugin import PLACEHOLDER_SUFFIXES, Checkpoint, DamageKind, File, Severity, Violation, rule
+from audit.plugin import Checkpoint, DamageKind, File, Severity, Violation, rule
 
 
 @rule(
@@ -19,8 +19,7 @@ def placeholder(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[V
     for file, damage in checkpoint.damages:
         if damage.kind is DamageKind.PLACEHOLDER:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
-    for path in files:
-        for suffix in PLACEHOLDER_SUFFIXES:
-            original = path[: -len(suffix)]
-            if path.endswith(suffix) and original not in files:
-                yield Violation(f"{path} lies in place of {original}", file=path)
+    for path, file in files.items():
+        original = file.stands_in_for
+        if original is not None and original not in files:
+            yield Violation(f"{path} is in place of {original}", file=path)

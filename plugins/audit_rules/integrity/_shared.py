@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Checkpoint, Damage, DamageKind, File, Severity, Violation
+from audit.plugin import Checkpoint, Damage, DamageKind, File, FileFormat, Severity, Violation
 from audit_rules._roles import read_by_resume
 
 # Written by transformers, tokenizers and PEFT for people who load the model; a resume reads none of them.
@@ -18,12 +18,12 @@ WRITTEN_BESIDE = frozenset(
 REMEDY_UNREAD = "A resume does not read this file, but the directory is damaged: restore it from a copy."
 
 
-def malformed(checkpoint: Checkpoint, *forms: str) -> dict[str, tuple[File, Damage]]:
-    """Return the malformed files of these formats (:mod:`audit.facts.file`) by path."""
+def malformed(checkpoint: Checkpoint, *formats: FileFormat) -> dict[str, tuple[File, Damage]]:
+    """Return the malformed files of these formats by path."""
     return {
         file.path: (file, damage)
         for file, damage in checkpoint.damages
-        if damage.kind is DamageKind.MALFORMED and file.format in forms
+        if damage.kind is DamageKind.MALFORMED and file.format in formats
     }
 
 

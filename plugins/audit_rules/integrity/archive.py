@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 
 from audit.plugin import (
-    PICKLE,
-    TORCH,
     Checkpoint,
     File,
+    FileFormat,
     NotApplicable,
     Severity,
     Violation,
     refused_in_torch_file,
     rule,
-    spans_of,
 )
 from audit_rules._roles import loaded_as, read_by_resume
 from audit_rules.integrity._shared import malformed, report
@@ -37,7 +35,10 @@ def archive(checkpoint: Checkpoint) -> Iterator[Violation]:
     nothing can be said about their bytes, and where nothing else is wrong the outcome says so. Resuming does not read
     ``training_args.bin``: damage to it is an error that does not block.
     """
-    damaged = {path: f"{path} {damage.message}" for path, (_, damage) in malformed(checkpoint, TORCH, PICKLE).items()}
+    damaged = {
+        path: f"{path} {damage.message}"
+        for path, (_, damage) in malformed(checkpoint, FileFormat.TORCH, FileFormat.PICKLE).items()
+    }
     damaged.update(_refused(checkpoint))
     damaged.update(_strangers(checkpoint))
     for path, message in damaged.items():
@@ -60,7 +61,7 @@ def _archives(checkpoint: Checkpoint) -> dict[str, File]:
     return {
         path: file
         for path, file in checkpoint.files.items()
-        if file.format == TORCH and file.readable and hasattr(file.optional("value"), "crc_written")
+        if file.format == FileFormat.TORCH and file.readable and hasattr(file.optional("value"), "crc_written")
     }
 
 
@@ -101,7 +102,7 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
 
 def _is_readable(file: File, role: str) -> bool:
     """Say whether a file is a sound archive; one that is no state because it is an attack has its finding already."""
-    value = file.optional("value") if file.readable and file.format == TORCH else None
+    value = file.optional("value") if file.readable and file.format == FileFormat.TORCH else None
     return value is not None and not any(refused_in_torch_file(name, role) for name in value.names)
 
 
@@ -110,9 +111,9 @@ def _wrong(checkpoint: Checkpoint, file: File) -> list[str]:
     scan = (checkpoint.optional("scan") or {}).get(file.path)
     if scan is None or scan.error:
         return []
-    written = {span.name: span.crc for span in spans_of(file, checkpoint.holds_weights(file))}
+    written = file.archive.records
     return [
         name
         for name, found in scan.spans.items()
-        if found.complete and written.get(name) is not None and found.crc != written[name]
+        if found.complete and name in written and found.crc != written[name].crc
     ]

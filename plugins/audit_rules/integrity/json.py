@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import JSON, Checkpoint, Severity, Violation, rule
+from audit.plugin import Checkpoint, FileFormat, Severity, Violation, rule
 from audit_rules.integrity._shared import malformed, report
 
 
@@ -21,7 +21,7 @@ def json(checkpoint: Checkpoint) -> Iterator[Violation]:
 
     NaN and Infinity as bare words are legal: Trainer writes them for a gradient norm that is not finite.
     """
-    for path, (_, damage) in malformed(checkpoint, JSON).items():
+    for path, (_, damage) in malformed(checkpoint, FileFormat.JSON).items():
         yield from report(checkpoint, path, f"{path} {damage.message}")
     layout = checkpoint.optional("layout")
     for path in (adapter.config for adapter in layout.adapters if adapter.config) if layout is not None else ():

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
-from audit.plugin import SAFETENSORS, TORCH, Checkpoint, Layout, span_name
+from audit.plugin import Checkpoint, FileFormat, Layout
 from audit_rules.optimizer._shared import parameters, tensors
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def _further_weights(checkpoint: Checkpoint, layout: Layout) -> bool:
     """Files that may hold trained weights beside the adapter, as LLaVA's ``non_lora_trainables.bin``."""
     own = {adapter.weights for adapter in layout.adapters}
     return any(
-        file.format in (SAFETENSORS, TORCH) and path not in own and not path.rpartition("/")[2].startswith(KNOWN)
+        file.format in (FileFormat.SAFETENSORS, FileFormat.TORCH)
+        and path not in own
+        and not path.rpartition("/")[2].startswith(KNOWN)
         for path, file in checkpoint.files.items()
     )
 
@@ -93,6 +95,6 @@ def _untouched(checkpoint: Checkpoint) -> int | None:
             return None
         file = checkpoint.files[item.file]
         for name in item.tensors:
-            part = found.spans.get(span_name(file, name))
+            part = found.spans.get(file.span_name(name))
             count += 2 if part is not None and part.all_zero else 0
     return count

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from audit.plugin import (
-    PICKLE,
-    TORCH,
     Checkpoint,
     DamageKind,
+    FileFormat,
     Layout,
     Severity,
     Violation,
@@ -42,7 +41,7 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     owned = read_by_resume(layout)
     for path, file in checkpoint.files.items():
-        if file.format not in (TORCH, PICKLE) or path == arguments or not file.readable:
+        if file.format not in (FileFormat.TORCH, FileFormat.PICKLE) or path == arguments or not file.readable:
             continue
         names = getattr(file.optional("value"), "names", ())
         if path in owned:

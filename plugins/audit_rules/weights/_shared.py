@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from audit.plugin import Checkpoint, FileScan, NotApplicable, SpanScan, Tensor, span_name
+from audit.plugin import Checkpoint, FileScan, NotApplicable, SpanScan, Tensor
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 
@@ -25,7 +25,7 @@ def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Sc
         file = checkpoint.files[weights.file]
         looked = True
         for tensor in weights.tensors.values():
-            part = found.spans.get(span_name(file, tensor.name))
+            part = found.spans.get(file.span_name(tensor.name))
             if part is not None and part.complete:
                 yield Scanned(weights.file, tensor, part)
     if not looked:

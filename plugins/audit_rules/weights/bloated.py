@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import TORCH, Checkpoint, NotApplicable, Severity, Violation, WeightFile, rule, span_name
+from audit.plugin import Checkpoint, FileFormat, NotApplicable, Severity, Violation, WeightFile, rule
 
 
 @rule(
@@ -22,13 +22,13 @@ def bloated(
     looked = False
     for item in weights:
         file = checkpoint.files[item.file]
-        if file.format != TORCH:
+        if file.format != FileFormat.TORCH:
             continue
         looked = True
         stored = sum(record.size for name, record in file.archive.records.items() if name.startswith("data/"))
         needed: dict[tuple[str, int], int] = {}
         for tensor in item.tensors.values():
-            place = (span_name(file, tensor.name), tensor.offset)
+            place = (file.span_name(tensor.name), tensor.offset)
             needed[place] = max(needed.get(place, 0), tensor.nbytes)
         used = sum(needed.values())
         if stored > ratio * used and stored - used > slack:

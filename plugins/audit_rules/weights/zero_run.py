@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from audit.plugin import SPARSE, Checkpoint, FileScan, Severity, TensorRef, Violation, rule
+from audit.plugin import Checkpoint, FileScan, Severity, TensorRef, Violation, rule, zeros_are_normal
 from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scanned, shown
 
 
@@ -98,7 +98,7 @@ def _same(item: Scanned, other: Scanned) -> bool:
 def _emptied(item: Scanned, others: list[Scanned]) -> bool:
     """A lora_A of zeros, or a matrix of zeros that is none in a neighbour and is no lora_B."""
     name = item.tensor.name
-    if not item.scan.all_zero or len(item.tensor.shape) < 2 or any(part in name for part in SPARSE):
+    if not item.scan.all_zero or zeros_are_normal(item.tensor):
         return False
     if ".lora_A." in name:
         return True

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from audit.errors import NotApplicable
-from audit.facts.file import JSON, OTHER, PICKLE, SAFETENSORS, TEXT_LIMIT, TORCH, File
+from audit.facts.file import TEXT_LIMIT, File, FileFormat
 from audit.formats.damage import Damage, Kind
 from audit.formats.pickles import Pickle
 from audit.formats.torch_archive import TorchArchive
@@ -32,21 +32,21 @@ def made(root: Path, name: str, data: bytes) -> File:
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("a.json", JSON),
-        ("A.JSON", JSON),
-        ("model.safetensors", SAFETENSORS),
-        ("optimizer.pt", TORCH),
-        ("rng_state_0.pth", TORCH),
-        ("training_args.bin", TORCH),
-        ("pytorch_model_fsdp_0/.metadata", PICKLE),
-        (".cache/huggingface/download/optimizer.pt.metadata", OTHER),
-        (".cache/huggingface/download/optimizer.pt.lock", OTHER),
-        (".gitattributes", OTHER),
-        ("x.pkl", PICKLE),
-        ("latest", OTHER),
-        ("README.md", OTHER),
-        ("optimizer.pt.part_aa", OTHER),
-        ("", OTHER),
+        ("a.json", FileFormat.JSON),
+        ("A.JSON", FileFormat.JSON),
+        ("model.safetensors", FileFormat.SAFETENSORS),
+        ("optimizer.pt", FileFormat.TORCH),
+        ("rng_state_0.pth", FileFormat.TORCH),
+        ("training_args.bin", FileFormat.TORCH),
+        ("pytorch_model_fsdp_0/.metadata", FileFormat.PICKLE),
+        (".cache/huggingface/download/optimizer.pt.metadata", FileFormat.OTHER),
+        (".cache/huggingface/download/optimizer.pt.lock", FileFormat.OTHER),
+        (".gitattributes", FileFormat.OTHER),
+        ("x.pkl", FileFormat.PICKLE),
+        ("latest", FileFormat.OTHER),
+        ("README.md", FileFormat.OTHER),
+        ("optimizer.pt.part_aa", FileFormat.OTHER),
+        ("", FileFormat.OTHER),
     ],
 )
 def test_the_format_follows_from_the_name(name: str, form: str) -> None:
@@ -111,3 +111,16 @@ def test_what_is_no_text_or_too_long_is_not_looked_through(tmp_path: Path) -> No
     assert len(made(tmp_path, "a.txt", b"x" * TEXT_LIMIT).text) == TEXT_LIMIT
     with pytest.raises(NotApplicable, match="is empty"):
         _ = made(tmp_path, "b.txt", b"").text
+
+
+@pytest.mark.parametrize(
+    ("name", "original"),
+    [
+        ("optimizer.pt.REMOVED.git-id", "optimizer.pt"),
+        ("sub/model.safetensors.part_aa", "sub/model.safetensors"),
+        ("model.safetensors.part_ab", None),
+        ("optimizer.pt", None),
+    ],
+)
+def test_a_placeholder_is_known_by_its_name(name: str, original: str | None) -> None:
+    assert File(LocalStorage("/"), name, Entry(name, "file", 0, 0, 0, 0)).stands_in_for == original

@@ -33,7 +33,7 @@ def test_what_lies_in_place_of_a_file_is_found(run: str, suffix: str) -> None:
     weights = Path(run, "checkpoint-200", ADAPTER)
     weights.rename(f"{weights}{suffix}")
     (finding,) = check(run, RULE)
-    assert finding.message == f"{ADAPTER}{suffix} lies in place of {ADAPTER}"
+    assert finding.message == f"{ADAPTER}{suffix} is in place of {ADAPTER}"
 
 
 def test_parts_beside_the_joined_file_are_no_finding(run: str) -> None:
