@@ -15,8 +15,8 @@ from audit_rules.integrity._shared import WRITTEN_BESIDE
 def empty_file(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[Violation]:
     """A file has no bytes.
 
-    torch.save and FileFormat.JSON files are truncated and written anew in place, without fsync: a kill, a full disk or a power
-    failure leaves a name without contents. Judged for FileFormat.JSON, safetensors and torch files; other files may be empty.
+    torch.save and JSON files are truncated and written anew in place, without fsync: a kill, a full disk or a power
+    failure leaves a name without contents. Judged for JSON, safetensors and torch files; other files may be empty.
     """
     for file in files.values():
         if file.readable and file.entry.size == 0 and file.format != FileFormat.OTHER:

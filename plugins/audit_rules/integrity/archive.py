@@ -2,16 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import (
-    Checkpoint,
-    File,
-    FileFormat,
-    NotApplicable,
-    Severity,
-    Violation,
-    refused_in_torch_file,
-    rule,
-)
+from audit.plugin import Checkpoint, File, FileFormat, NotApplicable, Severity, Violation, refused_in_torch_file, rule
 from audit_rules._roles import loaded_as, read_by_resume
 from audit_rules.integrity._shared import malformed, report
 

@@ -14,7 +14,7 @@ from audit_rules.integrity._shared import malformed, report
 def safetensors(checkpoint: Checkpoint) -> Iterator[Violation]:
     """A safetensors file is malformed: cut short, with bytes after its end, or with a header that lies.
 
-    The format: eight bytes of header length, a FileFormat.JSON header, then the tensors, each where ``data_offsets`` says and
+    The format: eight bytes of header length, a JSON header, then the tensors, each where ``data_offsets`` says and
     without gaps or overlaps up to the last byte. The format has no checksum: a sound structure proves no bytes. A
     full disk, a broken download or a clone without git-lfs content leaves short files.
     """
