@@ -76,6 +76,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "EXACT",
     "FAILED",
     "FINISHED",
+    "LEDGER",
     "RETIRED",
     # the numbers of a log
     "Bucket",
@@ -185,7 +186,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
-    from audit.audit_dir import SCRATCH, refuse_links
+    from audit.audit_dir import LEDGER, SCRATCH, refuse_links
     from audit.backend.layout import AdapterFiles, Backend, Layout
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
@@ -270,7 +271,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "audit.api": "guard verify",
-    "audit.audit_dir": "SCRATCH refuse_links",
+    "audit.audit_dir": "LEDGER SCRATCH refuse_links",
     "audit.backend.layout": "AdapterFiles Backend Layout",
     "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
     "audit.backend.signals": "STOP caught:catch_signals",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import DIRECTORY, FILE, Run, Severity, Violation, rule
+from audit.plugin import DIRECTORY, FILE, Run, Severity, Violation, checkpoint_name, rule
 
 
 @rule(
@@ -26,8 +26,10 @@ def leftover(run: Run) -> Iterator[Violation]:
             yield Violation(f"{name} is what a killed save left behind", file=name, remedy="Delete it.")
         elif not name.startswith("checkpoint-"):
             continue
-        elif step is not None and entry.kind == DIRECTORY and name != f"checkpoint-{step}":
-            yield Violation(f"{name} has a number with leading zeros; Trainer writes checkpoint-{step}", file=name)
+        elif step is not None and entry.kind == DIRECTORY and name != checkpoint_name(step):
+            yield Violation(
+                f"{name} has a number with leading zeros; Trainer writes {checkpoint_name(step)}", file=name
+            )
         elif step is not None and entry.kind == FILE:  # links and devices: security/escaping-path, special-file
             yield Violation(f"{name} is a file, not a directory; no resume sees it", file=name)
         elif step is None and entry.kind == DIRECTORY:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Run, Severity, Violation, rule
+from audit.plugin import LEDGER, Run, Severity, Violation, rule
 
 
 @rule(
@@ -17,4 +17,4 @@ def edited(run: Run) -> Iterator[Violation]:
     `ledger/rows-missing`.
     """
     if run.records.edited:
-        yield Violation(f"The ledger was edited: {run.records.edited}", file=".audit/ledger.db")
+        yield Violation(f"The ledger was edited: {run.records.edited}", file=LEDGER)

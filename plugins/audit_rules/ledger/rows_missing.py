@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Run, Severity, Violation, rule
+from audit.plugin import LEDGER, Run, Severity, Violation, rule
 
 
 @rule(
@@ -18,4 +18,4 @@ def rows_missing(run: Run) -> Iterator[Violation]:
     untouched.
     """
     if run.records.lost:
-        yield Violation(f"The ledger is not whole: {run.records.lost}", file=".audit/ledger.db")
+        yield Violation(f"The ledger is not whole: {run.records.lost}", file=LEDGER)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Run, Severity, Violation, rule
+from audit.plugin import LEDGER, Run, Severity, Violation, rule
 
 
 @rule(
@@ -16,4 +16,4 @@ def unusable(run: Run) -> Iterator[Violation]:
     show is judged all the same.
     """
     if run.records.unusable:
-        yield Violation(f"The ledger could not be used: {run.records.unusable}", file=".audit/ledger.db")
+        yield Violation(f"The ledger could not be used: {run.records.unusable}", file=LEDGER)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
+from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, checkpoint_name, rule
 
 if TYPE_CHECKING:
     from audit.plugin import TrainerState
@@ -52,7 +52,7 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
                 count += absent
                 missing.extend(_first(range(first, after.step, every), present, 5 - len(missing)))
         if count:
-            named = ", ".join(f"checkpoint-{step}" for step in missing)
+            named = ", ".join(map(checkpoint_name, missing))
             more = f" and {count - len(missing)} more" if count > len(missing) else ""
             verb = "is" if count == 1 else "are"
             yield Violation(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.plugin import FAILED, FINISHED, RETIRED, NotApplicable, Run, Severity, Violation, rule
+from audit.plugin import FAILED, FINISHED, LEDGER, RETIRED, NotApplicable, Run, Severity, Violation, rule
 
 if TYPE_CHECKING:
     from audit.plugin import Timeline
@@ -37,7 +37,7 @@ def no_progress(run: Run, batches: "Timeline") -> Iterator[Violation]:
         yield Violation(
             f"The batch {last.file} was trained without a single step{part}: the run is still at step {last.step}, "
             f"though the file holds {many}",
-            file=".audit/ledger.db",
+            file=LEDGER,
             expected=f"more than {begun} steps",
             actual=last.step,
             step=last.step,
