@@ -112,6 +112,7 @@ class Supervisor:
     def until(self, wanted):
         """Show the events up to the first that is wanted, and return that."""
         from audit.cli.progress_of_training import text_of
+        from audit.training.events import from_json
 
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
@@ -126,8 +127,8 @@ class Supervisor:
                 say(f"    {event['text']}")
             elif kind == "refused":
                 say(f"    audit train: {event['reason']}")
-            elif text_of(event):
-                say(f"    {text_of(event)}")
+            elif (known := from_json(event)) and (text := text_of(known)):
+                say(f"    {text}")
             if wanted(event):
                 return event
         raise SystemExit(f"nothing happened for {PATIENCE} s")

@@ -7,7 +7,8 @@ result or error last: one :data:`Message` a line, written by :func:`message_line
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
 from audit.errors import AuditError, ConfigError
@@ -199,6 +200,49 @@ def as_json(event: Event) -> dict[str, Any]:
     }
 
 
+def from_json(document: Mapping[str, Any]) -> Event | None:
+    """Return the event of a JSON object, None for any other; :func:`as_json` the other way round.
+
+    A field with a default is left out if its value is of another type; an event without any other field is none.
+    """
+    name = document.get("event")
+    if not isinstance(name, str) or name not in _KINDS:
+        return None
+    kind = _KINDS[name]
+    fields: dict[str, Any] = {}
+    for field, types in _types()[name].items():
+        value = _finite_or_not(document.get(field)) if float in types else document.get(field)
+        if field in document and _fits(value, types):
+            fields[field] = value
+        elif field not in kind._field_defaults:
+            return None
+    return kind(**fields)
+
+
+_KINDS: Mapping[str, type[Event]] = {name: kind for kind, name in NAMES.items()}
+
+
+@cache
+def _types() -> Mapping[str, Mapping[str, tuple[type, ...]]]:
+    """The types that each field of each event may have, by its name in JSON."""
+    hints = {name: get_type_hints(kind) for name, kind in _KINDS.items()}
+    return {
+        name: {field: get_args(hint) or (hint,) for field, hint in fields.items()} for name, fields in hints.items()
+    }
+
+
+def _finite_or_not(value: Any) -> Any:
+    """JSON has no numbers that are not finite: they are texts there."""
+    return float(value) if value in ("nan", "inf", "-inf") else value
+
+
+def _fits(value: Any, types: tuple[type, ...]) -> bool:
+    """Whether a value is of one of these types; an integer must be one that a float can hold exactly."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (int in types or float in types) and abs(value) < 1 << 53
+    return isinstance(value, tuple(kind for kind in types if kind is not int))
+
+
 # -- messages of a leg in a child process ------------------------------------------------------------------------------
 
 Message = Progress | LegResult | AuditError
@@ -253,16 +297,8 @@ def _document(message: Message) -> Mapping[str, Any]:
 
 
 def _progress(document: Mapping[str, Any]) -> Progress | None:
-    event, step, text = document.get("event"), document.get("step"), document.get("text")
-    if event == NAMES[Step] and isinstance(step, int) and not isinstance(step, bool) and abs(step) < 1 << 53:
-        logged = (_number(document.get(key)) for key in ("loss", "learning_rate", "grad_norm", "eval_loss"))
-        loss, learning_rate, grad_norm, eval_loss = logged
-        return Step(step, loss, learning_rate, grad_norm, eval_loss)
-    if event == NAMES[Phase] and isinstance(text, str):
-        return Phase(text)
-    if event == NAMES[Note] and isinstance(text, str):
-        return Note(text)
-    return None
+    event = from_json(document)
+    return event._replace(file=None) if isinstance(event, Step | Phase | Note) else None
 
 
 def _result(document: Mapping[str, Any]) -> LegResult:
@@ -280,14 +316,3 @@ def _error(document: Mapping[str, Any]) -> AuditError:
 
 def _maybe(value: Any) -> int | None:
     return None if value is None else int(value)
-
-
-def _number(value: Any) -> float | None:
-    """A number as it is; None for anything else, and for an integer that no float can hold."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        float(value)
-    except OverflowError:
-        return None
-    return value

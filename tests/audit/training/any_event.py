@@ -8,8 +8,8 @@ from audit.training.events import Event
 
 VALUES = {
     str: st.text(),
-    int: st.integers(),
-    float: st.floats() | st.integers(),
+    int: st.integers(1 - (1 << 53), (1 << 53) - 1),
+    float: st.floats(),
     bool: st.booleans(),
     type(None): st.none(),
 }

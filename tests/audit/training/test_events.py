@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
-from audit.cli.progress_of_training import text_of
+from audit.cli.progress_of_training import json_line, text_of
 from audit.errors import AuditError, ConfigError
-from audit.training.events import NAMES, Event, Message, as_json, checked, message_line, read_message
+from audit.training.events import NAMES, Event, Message, as_json, checked, from_json, message_line, read_message
 from tests.audit.training.any_event import any_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "train.md"
@@ -86,6 +86,29 @@ def test_any_other_field_is_always_there(data: st.DataObject) -> None:
     event = data.draw(st.one_of([any_of(kind) for kind in NAMES]))
     required = set(event._fields) - set(event._field_defaults)
     assert required | {"event"} <= set(as_json(event)) <= {"event", *event._fields}
+
+
+@given(st.data())
+def test_an_event_is_read_back_from_its_json(data: st.DataObject) -> None:
+    event = data.draw(st.one_of([any_of(kind) for kind in NAMES]))
+    assert repr(from_json(json.loads(json_line(event)))) == repr(event)  # as text, since no NaN is like another
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"event": 3},
+        {"event": "unheard of"},
+        {"event": "retired", "file": "a.jsonl"},
+        {"event": "retired", "file": "a.jsonl", "to": 3},
+        {"event": "torn", "checkpoint": None},
+        {"event": "stopped", "step": 3, "signal": 15, "saved": 1, "reason": None},
+        {"event": "stopped", "step": True, "signal": 15, "saved": True, "reason": None},
+    ],
+)
+def test_what_is_not_the_json_of_an_event_is_none(document: dict[str, Any]) -> None:
+    assert from_json(document) is None
 
 
 def test_what_is_no_event_is_a_fault_of_the_backend() -> None:
