@@ -8,16 +8,17 @@ Rows of kind "batch" have an ``event``; :mod:`audit.ledger.timeline` replays the
 taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from math import isfinite
 from typing import Any, NamedTuple
+
+from audit.ledger.json_values import as_file_name, as_integer, as_losses, as_number, as_step, as_text, as_whole
 
 Content = Mapping[str, Any]
 Written = tuple[str, dict[str, Any]]
 """The kind of a row, and its content."""
 
 ALGORITHM = "blake3"
+_HEX = frozenset("0123456789abcdef")
 LEG, FINISHED, STOPPED, FAILED = "leg", "finished", "stopped", "failed"
 RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 
@@ -39,11 +40,11 @@ class Observation(NamedTuple):
     def read(cls, content: Content) -> "Observation | None":
         names = content.get("checkpoints")
         return cls(
-            _step(content.get("step")),
-            _text(content.get("verdict")) or "",
-            _text(content.get("depth")) or "",
-            _integer(content.get("errors")) or 0,
-            _integer(content.get("warnings")) or 0,
+            as_step(content.get("step")),
+            as_text(content.get("verdict")) or "",
+            as_text(content.get("depth")) or "",
+            as_integer(content.get("errors")) or 0,
+            as_integer(content.get("warnings")) or 0,
             tuple(name for name in names if isinstance(name, str)) if isinstance(names, list) else (),
         )
 
@@ -58,7 +59,7 @@ class Start(NamedTuple):
 
     @classmethod
     def read(cls, content: Content) -> "Start | None":
-        step = _step(content.get("step"))
+        step = as_step(content.get("step"))
         return None if step is None else cls(step)
 
 
@@ -89,7 +90,7 @@ class SealTaken(NamedTuple):
         name = content.get("checkpoint")
         if not isinstance(name, str):
             return None
-        step, newest = _integer(content.get("step")), _integer(content.get("newest"))
+        step, newest = as_integer(content.get("step")), as_integer(content.get("newest"))
         files = _sealed(content.get("files"))
         if step is None or newest is None or files is None:
             return cls(name, 0, 0, None)
@@ -99,7 +100,8 @@ class SealTaken(NamedTuple):
 class ScansRemembered(NamedTuple):
     """The ``digest`` of a checkpoint's remembered scans; see :func:`audit.ledger.store.scans_digest`.
 
-    ``read_at``: when all of its files had been read, UTC in ISO 8601; None in rows of older versions: the row's own time.
+    ``read_at``: when all of its files had been read, UTC in ISO 8601; None in rows of older versions, which have only
+    the row's own time.
     """
 
     checkpoint: str
@@ -115,7 +117,7 @@ class ScansRemembered(NamedTuple):
         name = content.get("checkpoint")
         if not isinstance(name, str):
             return None
-        return cls(name, _text(content.get("digest")) or "", _text(content.get("read")))
+        return cls(name, as_text(content.get("digest")) or "", as_text(content.get("read")))
 
 
 class GuardDecision(NamedTuple):
@@ -130,8 +132,8 @@ class GuardDecision(NamedTuple):
 
     @classmethod
     def read(cls, content: Content) -> "GuardDecision | None":
-        step = _step(content.get("step"))
-        return None if step is None else cls(_text(content.get("checkpoint")), step, content.get("fresh") is True)
+        step = as_step(content.get("step"))
+        return None if step is None else cls(as_text(content.get("checkpoint")), step, content.get("fresh") is True)
 
 
 class Quarantined(NamedTuple):
@@ -152,9 +154,9 @@ class Quarantined(NamedTuple):
     @classmethod
     def read(cls, content: Content) -> "Quarantined | None":
         action, name, place, reason = (
-            _text(content.get(key)) or "" for key in ("action", "checkpoint", "place", "reason")
+            as_text(content.get(key)) or "" for key in ("action", "checkpoint", "place", "reason")
         )
-        return cls(action, name, place, reason, _step(content.get("step")))
+        return cls(action, name, place, reason, as_step(content.get("step")))
 
 
 class Pruned(NamedTuple):
@@ -169,10 +171,10 @@ class Pruned(NamedTuple):
 
     @classmethod
     def read(cls, content: Content) -> "Pruned | None":
-        step = _integer(content.get("pruned"))
+        step = as_integer(content.get("pruned"))
         if step is None:
             return None
-        return cls(_text(content.get("checkpoint")) or "", step, _integer(content.get("bytes")) or 0)
+        return cls(as_text(content.get("checkpoint")) or "", step, as_integer(content.get("bytes")) or 0)
 
 
 class SnapshotTaken(NamedTuple):
@@ -187,7 +189,7 @@ class SnapshotTaken(NamedTuple):
 
     @classmethod
     def read(cls, content: Content) -> "SnapshotTaken | None":
-        name, source, how = (_text(content.get(key)) or "" for key in ("checkpoint", "from", "how"))
+        name, source, how = (as_text(content.get(key)) or "" for key in ("checkpoint", "from", "how"))
         return cls(name, source, how)
 
 
@@ -223,25 +225,25 @@ class LegBegun(NamedTuple):
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
-        first = _whole(content.get("first_step"))
+        first = as_whole(content.get("first_step"))
         if first is None or not _is_batch(content, LEG):
             return None
         return cls(
             content["batch"],
-            _name(content.get("file")),
-            _whole(content.get("bytes")) or 0,
+            as_file_name(content.get("file")),
+            as_whole(content.get("bytes")) or 0,
             first,
-            _whole(content.get("last_step")),
-            _whole(content.get("first_example")) or 0,
-            _whole(content.get("examples")),
-            _whole(content.get("examples_per_step")) or None,
-            _whole(content.get("epochs")) or 1,
-            _text(content.get("order")),
-            _integer(content.get("seed")) or 0,
-            _whole(content.get("horizon")) or None,
-            _whole(content.get("decay_steps")) or None,
-            _whole(content.get("processes")) or 1,
-            _text(content.get("resumed_from")),
+            as_whole(content.get("last_step")),
+            as_whole(content.get("first_example")) or 0,
+            as_whole(content.get("examples")),
+            as_whole(content.get("examples_per_step")) or None,
+            as_whole(content.get("epochs")) or 1,
+            as_text(content.get("order")),
+            as_integer(content.get("seed")) or 0,
+            as_whole(content.get("horizon")) or None,
+            as_whole(content.get("decay_steps")) or None,
+            as_whole(content.get("processes")) or 1,
+            as_text(content.get("resumed_from")),
         )
 
 
@@ -266,13 +268,13 @@ class Finished(NamedTuple):
             return None
         return cls(
             content["batch"],
-            _name(content.get("file")),
-            _whole(content.get("first_step")) or 0,
-            _whole(content.get("last_step")),
-            _whole(content.get("examples")),
-            _text(content.get("checkpoint")) or "",
-            _losses(content.get("losses")),
-            _number(content.get("seconds")) or 0.0,
+            as_file_name(content.get("file")),
+            as_whole(content.get("first_step")) or 0,
+            as_whole(content.get("last_step")),
+            as_whole(content.get("examples")),
+            as_text(content.get("checkpoint")) or "",
+            as_losses(content.get("losses")),
+            as_number(content.get("seconds")) or 0.0,
         )
 
 
@@ -292,8 +294,8 @@ class Stopped(NamedTuple):
     def read(cls, content: Content) -> "Stopped | None":
         if not _is_batch(content, STOPPED):
             return None
-        step, signal = _whole(content.get("step")), _integer(content.get("signal"))
-        return cls(content["batch"], _name(content.get("file")), step, signal, _losses(content.get("losses")))
+        step, signal = as_whole(content.get("step")), as_integer(content.get("signal"))
+        return cls(content["batch"], as_file_name(content.get("file")), step, signal, as_losses(content.get("losses")))
 
 
 class Failed(NamedTuple):
@@ -317,9 +319,9 @@ class Failed(NamedTuple):
     def read(cls, content: Content) -> "Failed | None":
         if not _is_batch(content, FAILED):
             return None
-        step, kind, reason = _whole(content.get("step")), _text(content.get("kind")), _text(content.get("reason"))
-        first = _whole(content.get("first_step"))
-        return cls(content["batch"], _name(content.get("file")), step, kind, reason, first)
+        step, kind, reason = as_whole(content.get("step")), as_text(content.get("kind")), as_text(content.get("reason"))
+        first = as_whole(content.get("first_step"))
+        return cls(content["batch"], as_file_name(content.get("file")), step, kind, reason, first)
 
 
 class Retired(NamedTuple):
@@ -336,7 +338,7 @@ class Retired(NamedTuple):
     def read(cls, content: Content) -> "Retired | None":
         if not _is_batch(content, RETIRED):
             return None
-        return cls(content["batch"], _name(content.get("file")), _text(content.get("to")))
+        return cls(content["batch"], as_file_name(content.get("file")), as_text(content.get("to")))
 
 
 class Rejected(NamedTuple):
@@ -354,8 +356,8 @@ class Rejected(NamedTuple):
     def read(cls, content: Content) -> "Rejected | None":
         if not _is_batch(content, REJECTED):
             return None
-        reason, to = _text(content.get("reason")), _text(content.get("to"))
-        return cls(content["batch"], _name(content.get("file")), reason, to)
+        reason, to = as_text(content.get("reason")), as_text(content.get("to"))
+        return cls(content["batch"], as_file_name(content.get("file")), reason, to)
 
 
 class Duplicate(NamedTuple):
@@ -373,8 +375,8 @@ class Duplicate(NamedTuple):
     def read(cls, content: Content) -> "Duplicate | None":
         if not _is_batch(content, DUPLICATE):
             return None
-        reason, to = _text(content.get("reason")), _text(content.get("to"))
-        return cls(content["batch"], _name(content.get("file")), reason, to)
+        reason, to = as_text(content.get("reason")), as_text(content.get("to"))
+        return cls(content["batch"], as_file_name(content.get("file")), reason, to)
 
 
 class Lost(NamedTuple):
@@ -391,7 +393,7 @@ class Lost(NamedTuple):
     def read(cls, content: Content) -> "Lost | None":
         if not _is_batch(content, LOST):
             return None
-        return cls(content["batch"], _name(content.get("file")), _whole(content.get("step")))
+        return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")))
 
 
 BatchEvent = LegBegun | Finished | Stopped | Failed | Retired | Rejected | Duplicate | Lost
@@ -446,9 +448,6 @@ def _batch_row(event: str, content: dict[str, Any], absent: str | None = None) -
     return "batch", {"event": event, **content}
 
 
-# -- JSON of any shape --------------------------------------------------------------------------------------------
-
-
 def _is_batch(content: Content, event: str) -> bool:
     return content.get("event") == event and isinstance(content.get("batch"), str)
 
@@ -464,53 +463,3 @@ def _sealed(value: Any) -> dict[str, SealedFile] | None:
             return None
         found[path] = SealedFile(entry[0], entry[1])
     return found
-
-
-_HEX = frozenset("0123456789abcdef")
-
-
-def _losses(value: Any) -> tuple[tuple[int, float], ...]:
-    """Read [step, loss] pairs in the order of their steps; losses that are not finite numbers are left out."""
-    if not isinstance(value, list):
-        return ()
-    pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
-    found = [
-        (item[0], number) for item in pairs if _whole(item[0]) is not None and (number := _number(item[1])) is not None
-    ]
-    return tuple(sorted(found, key=lambda pair: pair[0]))
-
-
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:  # JSON has integers of any length
-        return None
-    return number if isfinite(number) else None
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _name(value: Any) -> str:
-    """A file's name without any directory, so that no path made of it leads elsewhere."""
-    name = (_text(value) or "").replace("\0", "").rpartition("/")[2]
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return ""
-    return "" if name in (".", "..") else name
-
-
-def _integer(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _step(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 53 else None

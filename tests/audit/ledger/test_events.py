@@ -36,6 +36,11 @@ ROWS: list[tuple[events.Event, str, str]] = [
             '"newest":1790000000000000001,"step":3}'
         ),
     ),
+    (
+        events.ScansRemembered("checkpoint-3", DIGEST, "2026-11-21T12:00:00Z"),
+        "scans",
+        f'{{"checkpoint":"checkpoint-3","digest":"{DIGEST}","read":"2026-11-21T12:00:00Z"}}',
+    ),
     (events.ScansRemembered("checkpoint-3", DIGEST), "scans", f'{{"checkpoint":"checkpoint-3","digest":"{DIGEST}"}}'),
     (
         events.GuardDecision("checkpoint-3", 3, False),
@@ -159,7 +164,7 @@ written = st.one_of(
     st.builds(events.Observation, st.none() | whole, text, text, whole, whole, st.lists(text, max_size=3).map(tuple)),
     st.builds(events.Start, whole),
     st.builds(events.SealTaken, text, whole, whole, st.none() | st.dictionaries(text, sealed, max_size=3)),
-    st.builds(events.ScansRemembered, text, text),
+    st.builds(events.ScansRemembered, text, text, st.none() | text),
     st.builds(events.GuardDecision, st.none() | text, whole, st.booleans()),
     st.builds(events.Quarantined, text, text, text, text, some),
     st.builds(events.Pruned, text, whole, whole),
