@@ -10,7 +10,8 @@ from audit.formats.pickle_values import Call, Global, Refused
 from audit.formats.torch_loader import KNOWN_INSTRUCTIONS
 
 LONGEST_NAME = 512
-_LONGEST_INTEGER = 1024
+_LONGEST_INTEGER = 17
+"""Bytes: any number of 128 bits, as the state of a random generator of numpy. Longer ones overflow every float."""
 _PROTOCOL_4 = 0x8C
 """The first instruction of protocol 4."""
 _LAST_MEMO = (1 << 32) - 1
@@ -143,8 +144,15 @@ def _memo_number(text: bytes) -> int:
     return number
 
 
-def _integer(text: bytes) -> int | bool:
-    return text == b"01" if text in (b"00", b"01") else int(text)
+def _integer(raw: bytes) -> int | bool:
+    return raw == b"01" if raw in (b"00", b"01") else _long(raw)
+
+
+def _long(raw: bytes) -> int:
+    number = int(raw.removesuffix(b"L"))
+    if number.bit_length() > 8 * _LONGEST_INTEGER - 7:
+        raise Refused(f"has an integer of {len(raw)} digits", Kind.OVERSIZED)
+    return number
 
 
 def _string(quoted: bytes) -> str:
@@ -155,7 +163,7 @@ def _string(quoted: bytes) -> str:
 
 _TEXT: dict[int, Any] = {
     ord("I"): _integer,
-    ord("L"): lambda text: int(text.removesuffix(b"L")),
+    ord("L"): _long,
     ord("F"): float,
     ord("S"): _string,
     ord("V"): lambda text: str(text, "raw-unicode-escape").encode("utf-8", "replace").decode(),

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from audit.formats.damage import Damage
 from audit.formats.history import Entry, History, RawHistory
 from audit.formats.intake import read_whole
-from audit.formats.json_text import parse_json
+from audit.formats.json_text import has_long_number, parse_json
 from audit.formats.state_split import split
 from audit.storage import RangeReader
 
@@ -63,7 +63,7 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
     data = read_whole(reader, MAX_BYTES)
     if isinstance(data, Damage):
         return data
-    parts = split(data, known)
+    parts = None if has_long_number(data) else split(data, known)
     if parts is not None:
         base, entries = _longest(parts.base, parts.entries, known)
         return _document(parts.document, entries, base, parts.raw)
@@ -128,7 +128,7 @@ def _document(
                 (
                     (f"Entry {first + position} of log_history has no step that is a non-negative integer.",)
                     for position, entry in enumerate(entries)
-                    if type(entry.get("step")) is not int or entry["step"] < 0
+                    if not _is_count(entry.get("step"))
                 ),
                 (),
             )
@@ -142,6 +142,7 @@ def _document(
     return StateDocument(document, state, history, tuple(problems), unknown)
 
 
+_LARGEST = 1 << 63
 _INTEGERS = ("max_steps", "train_batch_size", "best_global_step")
 _NUMBERS = ("epoch", "num_train_epochs", "save_steps", "logging_steps", "eval_steps", "best_metric")
 
@@ -150,11 +151,11 @@ def _problems(document: dict[str, Any]) -> list[str]:
     problems = []
     if "global_step" not in document:
         problems.append("global_step is missing.")
-    elif type(document["global_step"]) is not int or document["global_step"] < 0:
+    elif not _is_count(document["global_step"]):
         problems.append(f"global_step is {_shown(document['global_step'])}, not a non-negative integer.")
     for name in _INTEGERS:
         value = document.get(name)
-        if value is not None and type(value) is not int:
+        if value is not None and (type(value) is not int or not -_LARGEST <= value < _LARGEST):
             problems.append(f"{name} is {_shown(value)}, not an integer.")
     for name in _NUMBERS:
         value = document.get(name)
@@ -171,6 +172,11 @@ def _problems(document: dict[str, Any]) -> list[str]:
     if callbacks is not None and type(callbacks) is not dict:
         problems.append(f"stateful_callbacks is {_shown(callbacks)}, not an object.")
     return problems
+
+
+def _is_count(value: Any) -> bool:
+    """Whether it is a non-negative integer of 64 bits."""
+    return type(value) is int and 0 <= value < _LARGEST
 
 
 def _shown(value: Any) -> str:

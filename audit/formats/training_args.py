@@ -19,6 +19,13 @@ _OTHERS = (
     frozenset({"python", "cpu"}),
 )
 """Keys of the states of an optimizer, a scheduler, a gradient scaler and the random number generators."""
+_SINGLE = (
+    "lr_scheduler_type", "optim", "logging_strategy", "eval_strategy", "evaluation_strategy", "save_strategy",
+    "hub_strategy", "max_steps", "num_train_epochs", "learning_rate", "warmup_steps", "warmup_ratio", "weight_decay",
+    "save_steps", "logging_steps", "eval_steps", "save_total_limit", "per_device_train_batch_size",
+    "gradient_accumulation_steps", "adam_beta1", "adam_beta2", "adam_epsilon", "seed", "metric_for_best_model",
+)  # fmt: skip
+"""Arguments that are one text or one number in every version; the rules compute with them."""
 
 
 class TrainingArguments(NamedTuple):
@@ -40,7 +47,7 @@ def read_training_args(reader: RangeReader) -> TrainingArguments | Damage:
         document = data if isinstance(data, Damage) else parse_json(data)
         if isinstance(document, Damage):
             return document
-        return TrainingArguments("", document, ())
+        return _wrong_type(document) or TrainingArguments("", document, ())
     archive = read_torch(reader)
     if isinstance(archive, Damage):
         return archive
@@ -56,10 +63,23 @@ def read_training_args(reader: RangeReader) -> TrainingArguments | Damage:
         fields = {}
     if type(root) is dict and any(marks <= root.keys() for marks in _OTHERS):
         return Damage(Kind.MALFORMED, "has no training arguments, but the content of another file")
+    wrong = _wrong_type(fields)
+    if wrong is not None:
+        return wrong
     distributed = fields.get("distributed_state")
     if type(distributed) is dict and "num_processes" not in fields:
         fields["num_processes"] = distributed.get("num_processes")
     return TrainingArguments(class_name, fields, archive.names)
+
+
+def _wrong_type(fields: dict[str, Any]) -> Damage | None:
+    """Return the Damage of arguments in which a list or an object stands for text or for a number."""
+    for name in _SINGLE:
+        value = fields.get(name)
+        if type(value) in (list, dict, tuple, bytes):
+            kind = type(value).__name__
+            return Damage(Kind.MALFORMED, f"has no training arguments of Trainer: {name} is a {kind}")
+    return None
 
 
 def _state(call: Call) -> Any:
