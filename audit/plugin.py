@@ -68,12 +68,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Schedule",
     "Space",
     "Timeline",
-    "factor",
     "never_rises",
     "rises",
     "steps_of_resume",
-    "warmups",
-    "EXACT",
     "FAILED",
     "FINISHED",
     "LEDGER",
@@ -220,9 +217,9 @@ if TYPE_CHECKING:
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.file import File, FileFormat
     from audit.facts.listing import Listing
-    from audit.facts.plan import Plan, Saves, Schedule, steps_of_resume
+    from audit.facts.plan import Plan, Saves, steps_of_resume
     from audit.facts.run import Run, locate, open_run
-    from audit.facts.schedules import EXACT, factor, warmups
+    from audit.facts.schedules import Schedule
     from audit.facts.series import Bucket, Point, fresh_series, median, series, step_of, tail, thin
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
@@ -286,9 +283,9 @@ _HOMES = {
     "audit.facts.completeness": "CheckpointState Completeness",
     "audit.facts.file": "File FileFormat",
     "audit.facts.listing": "Listing",
-    "audit.facts.plan": "Plan Saves Schedule steps_of_resume",
+    "audit.facts.plan": "Plan Saves steps_of_resume",
     "audit.facts.run": "Run locate open_run",
-    "audit.facts.schedules": "EXACT factor warmups",
+    "audit.facts.schedules": "Schedule",
     "audit.facts.series": "Bucket Point fresh_series median series step_of tail thin",
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import NotApplicable
 from audit.facts.fact import Facts, fact
-from audit.facts.schedules import ENDLESS, factor, warmups
+from audit.facts.schedules import ENDLESS, Schedule
 
 if TYPE_CHECKING:
     from audit.backend.training import LegRequest, TrainingBackend
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
 
 SAVE_STEPS = 500
 """Trainer's own default."""
-
-
-class Schedule(NamedTuple):
-    """How the learning rate is planned to go; one of ``warmups`` holds, which one depends on the version of Trainer."""
-
-    kind: str
-    base: float | None
-    horizon: int
-    warmups: tuple[float, ...]
-    options: Mapping[str, Any]
-
-    def at(self, step: int) -> tuple[float, ...]:
-        """Return what the base rate is multiplied with once ``step`` steps are done, one for each warm-up; () unknown."""
-        base = self.base or 0.0
-        found = (factor(self.kind, step, warmup, self.horizon, self.options, base) for warmup in self.warmups)
-        return tuple(share for share in found if share is not None)
 
 
 class Plan(Facts):
@@ -183,14 +167,8 @@ class Plan(Facts):
         share = arguments.get("warmup_steps") or arguments.get("warmup_ratio") or 0
         needless = kind in ENDLESS and not (isinstance(share, float) and 0 < share < 1)
         horizon = 0 if needless else self.horizon
-        base, options = arguments.get("learning_rate"), arguments.get("lr_scheduler_kwargs") or {}
-        return Schedule(
-            kind,
-            float(base) if isinstance(base, int | float) else None,
-            horizon,
-            warmups(arguments, horizon),
-            options if isinstance(options, dict) else {"": options},
-        )
+        base = arguments.get("learning_rate")
+        return Schedule.of(arguments, horizon, float(base) if isinstance(base, int | float) else None)
 
     @fact
     def saves(self) -> "Saves":

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from math import ceil, cos, pi, sqrt
-from typing import Any
+from typing import Any, NamedTuple
 
 EXACT = frozenset(
     {"linear", "cosine", "constant", "constant_with_warmup", "cosine_with_restarts", "cosine_with_min_lr"}
@@ -25,6 +25,42 @@ _OPTIONS: Mapping[str, frozenset[str]] = {
         {"num_decay_steps", "num_stable_steps", "warmup_type", "decay_type", "min_lr_ratio", "num_cycles"}
     ),
 }
+
+
+class Schedule(NamedTuple):
+    """A learning-rate schedule: its type, base rate, last step (``horizon``), warm-up and further arguments.
+
+    One of ``warmups`` holds, which one depends on the version of Trainer.
+    """
+
+    kind: str
+    base: float | None
+    horizon: int
+    warmups: tuple[float, ...]
+    options: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any], horizon: int, base: float | None) -> "Schedule":
+        """Return the schedule that training arguments name; its kind is "" if they name none."""
+        kind, options = arguments.get("lr_scheduler_type"), arguments.get("lr_scheduler_kwargs") or {}
+        return cls(
+            kind if isinstance(kind, str) else "",
+            base,
+            horizon,
+            warmups(arguments, horizon),
+            options if isinstance(options, dict) else {"": options},
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether every version of Trainer computes this type of schedule alike."""
+        return self.kind in EXACT
+
+    def at(self, step: int) -> tuple[float, ...]:
+        """Return what the base rate is multiplied with once ``step`` steps are done, one for each warm-up; () unknown."""
+        base = self.base or 0.0
+        found = (factor(self.kind, step, warmup, self.horizon, self.options, base) for warmup in self.warmups)
+        return tuple(share for share in found if share is not None)
 
 
 def warmups(arguments: Mapping[str, Any], horizon: int) -> tuple[float, ...]:

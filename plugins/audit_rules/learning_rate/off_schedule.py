@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import EXACT, Checkpoint, Layout, NotApplicable, Severity, Violation, factor, rule, tail, warmups
+from audit.plugin import Checkpoint, Layout, NotApplicable, Schedule, Severity, Violation, rule, tail
 
 if TYPE_CHECKING:
     from audit.plugin import SchedulerState, TrainerState
@@ -49,7 +49,7 @@ def off_schedule(
         )
         return
     kind = arguments.get("lr_scheduler_type")
-    if scheduler.kind != "lambda" or kind not in EXACT:
+    if scheduler.kind != "lambda" or not Schedule.of(arguments, 0, None).exact:
         raise NotApplicable(f"no formula for the schedule {kind if scheduler.kind == 'lambda' else scheduler.kind}")
     step, bases, rates = scheduler.last_epoch, scheduler.base_lrs, scheduler.last_lr
     if step is None or not bases or not rates or len(bases) != len(rates):
@@ -61,12 +61,13 @@ def off_schedule(
     if not isinstance(options, dict):
         raise NotApplicable("lr_scheduler_kwargs is not an object")
     base = arguments.get("learning_rate")
-    schedule = _Schedule(kind, arguments, options, base if isinstance(base, int | float) else bases[0])
+    base = base if isinstance(base, int | float) else bases[0]
     # One warm-up that explains all rates is enough; the first is the current version's.
-    wrong = min((_wrong(share, bases, rates, tolerance) for share in schedule.at(step, horizon)), key=len)
+    shares = _shares(Schedule.of(arguments, horizon, base), step)
+    wrong = min((_wrong(share, bases, rates, tolerance) for share in shares), key=len)
     if not wrong:
         return
-    follows = _horizon_of_log(checkpoint, schedule, state, bases, arguments, tolerance)
+    follows = _horizon_of_log(checkpoint, state, base, bases, arguments, tolerance)
     number, expected, actual = wrong[0]
     group = f" of group {number}" if len(rates) > 1 else ""
     text = (
@@ -101,28 +102,18 @@ def _wrong(share: float, bases: list[float], rates: list[float], tolerance: floa
     ]
 
 
-class _Schedule:
-    """One schedule with its arguments."""
-
-    def __init__(self, kind: str, arguments: Mapping[str, Any], options: Mapping[str, Any], base: float) -> None:
-        self.kind, self.arguments, self.options, self.base = kind, arguments, options, base
-
-    def at(self, step: int, horizon: int) -> list[float]:
-        """The factor at a step, one for each way to read the warm-up. Raises NotApplicable where there is none."""
-        found = [
-            share
-            for warmup in warmups(self.arguments, horizon)
-            if (share := factor(self.kind, step, warmup, horizon, self.options, self.base)) is not None
-        ]
-        if not found:
-            raise NotApplicable(f"the arguments of the schedule {self.kind} are not understood")
-        return found
+def _shares(schedule: Schedule, step: int) -> tuple[float, ...]:
+    """The factors at a step, one for each way to read the warm-up. Raises NotApplicable if there is none."""
+    found = schedule.at(step)
+    if not found:
+        raise NotApplicable(f"the arguments of the schedule {schedule.kind} are not understood")
+    return found
 
 
 def _horizon_of_log(
     checkpoint: Checkpoint,
-    schedule: _Schedule,
     state: "TrainerState",
+    own: float,
     bases: list[float],
     arguments: Mapping[str, Any],
     tolerance: float,
@@ -137,6 +128,7 @@ def _horizon_of_log(
     for horizon in horizons:
         if not isinstance(horizon, int) or horizon <= 0:
             continue
+        schedule = Schedule.of(arguments, horizon, own)
         for base in candidates:
             if not isinstance(base, int | float) or base <= 0:
                 continue
@@ -145,14 +137,15 @@ def _horizon_of_log(
                 any(
                     abs(base * share - point.value) <= tolerance * base
                     for shift in range(lag + 2)
-                    for share in schedule.at(max(0, point.step - shift), horizon)
+                    for share in _shares(schedule, max(0, point.step - shift))
                 )
                 for point in points
             )
             if fits >= 2 and fits >= len(points) - 1:
                 return horizon
     raise NotApplicable(
-        f"the logged learning rates do not follow the schedule {schedule.kind}: the program has a scheduler of its own"
+        f"the logged learning rates do not follow the schedule {arguments['lr_scheduler_type']}: "
+        "the program has a scheduler of its own"
     )
 
 

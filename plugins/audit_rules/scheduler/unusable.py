@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Checkpoint, Layout, Severity, Violation, factor, rule, tail, warmups
+from audit.plugin import Checkpoint, Layout, Schedule, Severity, Violation, rule, tail
 
 if TYPE_CHECKING:
     from audit.plugin import SchedulerState
@@ -69,15 +69,9 @@ def _deviates(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> bool:
     if not isinstance(kind, str) or not isinstance(options, dict):
         return False
     points = [point for point in tail(history, "learning_rate", _LOGGED) if point.step > 0]
-    shares = [
-        [
-            share
-            for warmup in warmups(arguments, state.max_steps)
-            for step in (point.step - 1, point.step)  # since 4.51 the rate that a step used is logged
-            if (share := factor(kind, step, warmup, state.max_steps, options, base)) is not None
-        ]
-        for point in points
-    ]
+    schedule = Schedule.of(arguments, state.max_steps, base)
+    # Since 4.51 the rate that a step used is logged, before that the one after it.
+    shares = [(*schedule.at(point.step - 1), *schedule.at(point.step)) for point in points]
     if len(points) < 2 or not all(shares):
         return False
     fits = sum(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from audit.facts.schedules import ENDLESS, EXACT, KNOWN, factor, warmups
+from audit.facts.schedules import ENDLESS, EXACT, KNOWN, Schedule, factor, warmups
 
 WSD = "warmup_stable_decay"
 
@@ -74,3 +74,16 @@ def test_a_share_as_warm_up_is_of_all_steps() -> None:
     assert warmups({"warmup_steps": 20}, 55) == (20,)
     assert warmups({"warmup_ratio": 0.1}, 55) == (6,)
     assert warmups({"warmup_steps": "many"}, 55) == ()
+
+
+def test_a_schedule_of_the_arguments_gives_a_factor_for_each_way_to_read_the_warm_up() -> None:
+    schedule = Schedule.of({"lr_scheduler_type": "linear", "warmup_steps": 0.1}, 55, 1e-3)
+
+    assert schedule.exact
+    assert schedule.at(3) == (factor("linear", 3, 6, 55, {}, 1e-3), factor("linear", 3, 0.1, 55, {}, 1e-3))
+
+
+def test_a_schedule_that_is_not_known_has_no_factor() -> None:
+    assert Schedule.of({"lr_scheduler_type": 7}, 55, 1e-3).at(3) == ()
+    assert Schedule.of({"lr_scheduler_type": "linear", "lr_scheduler_kwargs": [1]}, 55, 1e-3).at(3) == ()
+    assert not Schedule.of({"lr_scheduler_type": "polynomial"}, 55, 1e-3).exact
