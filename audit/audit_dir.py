@@ -92,6 +92,25 @@ def replaced(path: str) -> Iterator[str]:
         raise
 
 
+@contextmanager
+def scratch(run: str, name: str) -> Iterator[str]:
+    """Give an empty directory for files that a leg needs while it runs, and delete it at the end.
+
+    What a killed leg left under this name is deleted first. The directory is in the run: under /tmp it would stay
+    behind, and is often in memory. Raises AuditError if a link is in the way, and OSError.
+    """
+    import shutil
+
+    refuse_links(run, SCRATCH, "nothing is written or cleared there; remove it")
+    home = os.path.join(run, SCRATCH, name)
+    shutil.rmtree(home, ignore_errors=True)
+    os.makedirs(home)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
 def pins_home(run: str) -> str | None:
     """Return the directory that holds the pins, None if there is none or a link is in the way."""
     home = os.path.join(run, PINNED)

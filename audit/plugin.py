@@ -21,7 +21,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Severity",
     "Violation",
     "rule",
-    "ANY",
+    "ANY_RULE",
     # the files of a checkpoint
     "Damage",
     "DamageKind",
@@ -57,9 +57,6 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "TrainerState",
     "TrainingArguments",
     "WeightFile",
-    "kind_of_type",
-    "unusable_scheduler",
-    "BASE_KEYS",
     # the facts of a run and of a plan
     "Batch",
     "Boundary",
@@ -69,32 +66,20 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Space",
     "Timeline",
     "never_rises",
-    "rises",
-    "steps_of_resume",
-    "FAILED",
-    "FINISHED",
+    "rate_rises",
     "LEDGER",
-    "RETIRED",
     # the numbers of a log
-    "Bucket",
     "Point",
-    "fresh_series",
-    "median",
     "series",
-    "step_of",
     "tail",
-    "thin",
     # pickles
-    "Call",
-    "Global",
+    "PickleCall",
+    "PickleGlobal",
     "TensorRef",
-    "is_class",
     "is_dangerous",
+    "loads_by_default",
     "plain_name",
     "refused_in_torch_file",
-    "words",
-    "NUMPY_NAMES",
-    "TORCH_NAMES",
     # secrets
     "credentials",
     "is_token_placeholder",
@@ -117,6 +102,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Phase",
     "PlanningBackend",
     "Progress",
+    "RowFormat",
     "Size",
     "Step",
     "Team",
@@ -128,15 +114,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "checkpoint_step",
     "read_trainer_state",
     "read_training_args",
-    "refuse_links",
-    "AUTO",
-    "IGNORED",
-    "INPUT_IDS",
-    "MESSAGES",
-    "PROMPT_COMPLETION",
-    "SCRATCH",
-    "STOP",
-    "TEXT",
+    "scratch_directory",
+    "IGNORED_LABEL",
     # reporters and pages
     "CheckpointSummary",
     "Context",
@@ -167,27 +146,27 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Options",
     "Registry",
     "ResumeRefused",
-    "check_names",
+    "check_options",
     "consult_guard",
     "detach_pins",
     "find_config",
     "guard",
     "load_plugins",
-    "locate",
+    "locate_run",
     "open_run",
     "pin_checkpoint",
     "read_config",
-    "record_start",
+    "record_training_start",
     "verify",
 ]
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
-    from audit.audit_dir import LEDGER, SCRATCH, refuse_links
+    from audit.audit_dir import LEDGER
+    from audit.audit_dir import scratch as scratch_directory
     from audit.backend.layout import AdapterFiles, Backend, Layout
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
-    from audit.backend.signals import STOP
     from audit.backend.signals import caught as catch_signals
     from audit.backend.training import (
         Alone,
@@ -206,21 +185,24 @@ if TYPE_CHECKING:
         Tell,
         TrainingBackend,
     )
-    from audit.config import check_names
+    from audit.config import check_names as check_options
     from audit.config import find as find_config
     from audit.config import read as read_config
-    from audit.data.row_formats import AUTO, IGNORED, INPUT_IDS, MESSAGES, PROMPT_COMPLETION, TEXT
+    from audit.data.row_formats import IGNORED as IGNORED_LABEL
+    from audit.data.row_formats import RowFormat
     from audit.data.rows import checked_rows
     from audit.errors import AuditError, ConfigError, NotApplicable, PluginError
-    from audit.facts.boundaries import Boundary, never_rises, rises
+    from audit.facts.boundaries import Boundary, never_rises
+    from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Adapter, Checkpoint, WeightFile
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.file import File, FileFormat
     from audit.facts.listing import Listing
-    from audit.facts.plan import Plan, Saves, steps_of_resume
-    from audit.facts.run import Run, locate, open_run
+    from audit.facts.plan import Plan, Saves
+    from audit.facts.run import Run, open_run
+    from audit.facts.run import locate as locate_run
     from audit.facts.schedules import Schedule
-    from audit.facts.series import Bucket, Point, fresh_series, median, series, step_of, tail, thin
+    from audit.facts.series import Point, series, tail
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
     from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
@@ -230,16 +212,16 @@ if TYPE_CHECKING:
     from audit.formats.history import History
     from audit.formats.optimizer import OptimizerState
     from audit.formats.pickle_names import is_dangerous
-    from audit.formats.pickle_values import Call, Global, TensorRef
+    from audit.formats.pickle_values import Call as PickleCall
+    from audit.formats.pickle_values import Global as PickleGlobal
+    from audit.formats.pickle_values import TensorRef
     from audit.formats.rng import RngState
     from audit.formats.safetensors import Safetensors, ShardIndex
     from audit.formats.safetensors import read_index as read_shard_index
     from audit.formats.scheduler import ScalerState, SchedulerState
-    from audit.formats.scheduler_needs import BASE_KEYS, kind_of_type
-    from audit.formats.scheduler_needs import unusable as unusable_scheduler
     from audit.formats.tensors import Tensor
     from audit.formats.torch_archive import TorchArchive
-    from audit.formats.torch_names import NUMPY_NAMES, TORCH_NAMES, is_class, plain_name, refused_in_torch_file, words
+    from audit.formats.torch_names import loads_by_default, plain_name, refused_in_torch_file
     from audit.formats.trainer_state import StateDocument, TrainerState, read_trainer_state
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.hookspecs import Context, Page, Reporter, Unaudited, hookimpl
@@ -247,8 +229,7 @@ if TYPE_CHECKING:
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
     from audit.judging.guard import consult as consult_guard
-    from audit.judging.recording import record_start
-    from audit.ledger.events import FAILED, FINISHED, RETIRED
+    from audit.judging.recording import record_start as record_training_start
     from audit.ledger.seals import Seal
     from audit.ledger.timeline import Batch, Timeline
     from audit.manager import Registry
@@ -258,35 +239,45 @@ if TYPE_CHECKING:
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
     from audit.retention.pins import keep_apart as detach_pins
     from audit.retention.pins import pin as pin_checkpoint
-    from audit.rules import ANY, Rule, rule
+    from audit.rules import ANY as ANY_RULE
+    from audit.rules import Rule, rule
     from audit.scan import FileScan, SpanScan
     from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry, LocalStorage
-    from audit.text import credentials, did_you_mean, human_bytes, utc_time
-    from audit.text import hint as secret_hint
-    from audit.text import is_placeholder as is_token_placeholder
+    from audit.text import (
+        credentials,
+        did_you_mean,
+        human_bytes,
+        utc_time,
+    )
+    from audit.text import (
+        hint as secret_hint,
+    )
+    from audit.text import (
+        is_placeholder as is_token_placeholder,
+    )
     from audit.version import __version__
 
 _HOMES = {
     "audit.api": "guard verify",
-    "audit.audit_dir": "LEDGER SCRATCH refuse_links",
+    "audit.audit_dir": "LEDGER scratch:scratch_directory",
     "audit.backend.layout": "AdapterFiles Backend Layout",
     "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
-    "audit.backend.signals": "STOP caught:catch_signals",
+    "audit.backend.signals": "caught:catch_signals",
     "audit.backend.training": "Alone BadData LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress Size Step "
     "Team Tell TrainingBackend",
-    "audit.config": "check_names find:find_config read:read_config",
-    "audit.data.row_formats": "AUTO IGNORED INPUT_IDS MESSAGES PROMPT_COMPLETION TEXT",
+    "audit.config": "check_names:check_options find:find_config read:read_config",
+    "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",
     "audit.errors": "AuditError ConfigError NotApplicable PluginError",
-    "audit.facts.boundaries": "Boundary never_rises rises",
+    "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Adapter Checkpoint WeightFile",
     "audit.facts.completeness": "CheckpointState Completeness",
     "audit.facts.file": "File FileFormat",
     "audit.facts.listing": "Listing",
-    "audit.facts.plan": "Plan Saves steps_of_resume",
-    "audit.facts.run": "Run locate open_run",
+    "audit.facts.plan": "Plan Saves",
+    "audit.facts.run": "Run locate:locate_run open_run",
     "audit.facts.schedules": "Schedule",
-    "audit.facts.series": "Bucket Point fresh_series median series step_of tail thin",
+    "audit.facts.series": "Point series tail",
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
@@ -294,21 +285,19 @@ _HOMES = {
     "audit.formats.history": "Entry:LogEntry History",
     "audit.formats.optimizer": "OptimizerState",
     "audit.formats.pickle_names": "is_dangerous",
-    "audit.formats.pickle_values": "Call Global TensorRef",
+    "audit.formats.pickle_values": "Call:PickleCall Global:PickleGlobal TensorRef",
     "audit.formats.rng": "RngState",
     "audit.formats.safetensors": "Safetensors ShardIndex read_index:read_shard_index",
     "audit.formats.scheduler": "ScalerState SchedulerState",
-    "audit.formats.scheduler_needs": "BASE_KEYS kind_of_type unusable:unusable_scheduler",
     "audit.formats.tensors": "Tensor",
     "audit.formats.torch_archive": "TorchArchive",
-    "audit.formats.torch_names": "NUMPY_NAMES TORCH_NAMES is_class plain_name refused_in_torch_file words",
+    "audit.formats.torch_names": "loads_by_default plain_name refused_in_torch_file",
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.training_args": "TrainingArguments read_training_args",
     "audit.hookspecs": "Context Page Reporter Unaudited hookimpl",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
-    "audit.judging.recording": "record_start",
-    "audit.ledger.events": "FAILED FINISHED RETIRED",
+    "audit.judging.recording": "record_start:record_training_start",
     "audit.ledger.seals": "Seal",
     "audit.ledger.timeline": "Batch Timeline",
     "audit.manager": "Registry load:load_plugins",
@@ -316,7 +305,7 @@ _HOMES = {
     "audit.page": "Curve Leg Mark Placed RunCurves",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
     "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",
-    "audit.rules": "ANY Rule rule",
+    "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
     "audit.storage": "DIRECTORY Entry FILE LINK LocalStorage SPECIAL",
     "audit.text": "credentials did_you_mean hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time",

@@ -11,7 +11,6 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
 from audit.facts.run import locate
-from audit.ledger.events import FINISHED, RETIRED
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Batch, SetAside, Timeline
 from audit.text import plain
@@ -89,7 +88,7 @@ def _trained(found: Timeline) -> str:
 
 
 def _total(batches: Sequence[Batch], rolled_back: Container[str]) -> str:
-    done = [item for item in batches if item.state in (FINISHED, RETIRED) and item.digest not in rolled_back]
+    done = [item for item in batches if item.trained and item.digest not in rolled_back]
     steps = max((item.step for item in batches), default=0)
     text = f"{len(batches)} batch{'es' if len(batches) != 1 else ''}, {len(done)} trained to the end, step {steps}"
     if done and all(item.examples is not None for item in done):

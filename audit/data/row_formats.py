@@ -1,16 +1,26 @@
 """The shapes of a row: which format it has, and what is wrong with it (docs/data.md)."""
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any
 
-TEXT, MESSAGES, PROMPT_COMPLETION, INPUT_IDS = "text", "messages", "prompt-completion", "input_ids"
 AUTO = "auto"
 
+
+class RowFormat(StrEnum):
+    """Which keys a row has."""
+
+    TEXT = "text"
+    MESSAGES = "messages"
+    PROMPT_COMPLETION = "prompt-completion"
+    INPUT_IDS = "input_ids"
+
+
 FORMATS: Mapping[str, tuple[str, ...]] = {
-    TEXT: ("text",),
-    MESSAGES: ("messages",),
-    PROMPT_COMPLETION: ("prompt", "completion"),
-    INPUT_IDS: ("input_ids",),
+    RowFormat.TEXT: ("text",),
+    RowFormat.MESSAGES: ("messages",),
+    RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
+    RowFormat.INPUT_IDS: ("input_ids",),
 }
 """The keys that a row of each format has. Other keys are ignored, except ``labels`` and ``tools``."""
 
@@ -43,11 +53,11 @@ def wrong(row: Mapping[str, Any], format: str) -> str | None:
     for key in FORMATS[format]:
         if key not in row:
             return f"has no {key}, which rows of the format {format} need; it has {_keys(row)}"
-    if format == TEXT:
+    if format == RowFormat.TEXT:
         return _wrong_text("text", row["text"])
-    if format == MESSAGES:
+    if format == RowFormat.MESSAGES:
         return _wrong_messages("messages", row["messages"]) or _wrong_tools(row)
-    if format == INPUT_IDS:
+    if format == RowFormat.INPUT_IDS:
         return _wrong_ids(row)
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, list) != isinstance(completion, list):

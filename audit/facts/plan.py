@@ -230,21 +230,3 @@ def saves_of(arguments: Mapping[str, Any], every: Any, request: "LegRequest", ho
 
 def _counts(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
-
-
-def steps_of_resume(
-    epoch_steps: int, done: int, *, max_steps: int = 0, epochs: float = 0, ignore_data_skip: bool = False
-) -> int:
-    """Return how many steps Trainer 5.23 trains when it resumes at step ``done``; 0 is a fresh start.
-
-    ``epoch_steps``: optimizer steps of one epoch of the data it is given now. ``max_steps`` above 0 goes before ``epochs``.
-    One more step than ``max_steps`` is trained where that is reached already, unless its epochs are over. Measured: 70 of 70
-    random cases against real resumes.
-    """
-    most = max_steps if max_steps > 0 else ceil(epochs * epoch_steps)
-    last_epoch = ceil(most / epoch_steps) if max_steps > 0 else ceil(epochs)
-    begun = done // epoch_steps
-    skipped = 0 if ignore_data_skip else done % epoch_steps
-    if begun >= last_epoch:
-        return 0
-    return min(max(1, most - done), (last_epoch - begun) * epoch_steps - skipped)

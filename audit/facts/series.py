@@ -1,8 +1,7 @@
 """Series of numbers in a log history: losses, learning rates, epochs, each with its step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import repeat
-from math import isfinite
 from typing import Any, NamedTuple
 
 from audit.formats.history import History
@@ -13,12 +12,6 @@ class Point(NamedTuple):
 
     step: int
     value: float
-
-
-def step_of(entry: Mapping[str, Any]) -> int | None:
-    """The step of a log entry; None where it is no non-negative integer (steps/invalid-state reports that)."""
-    step = entry.get("step")
-    return step if type(step) is int and step >= 0 else None
 
 
 def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[Point]:
@@ -40,54 +33,11 @@ def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[P
     return list(map(tuple.__new__, repeat(Point), found))
 
 
-class Bucket(NamedTuple):
-    """Neighbouring numbers: the ``step`` in their middle, their median, least and greatest; None where none is finite.
-
-    ``odd`` is the first that is not finite, None where all are, and ``odds`` how many there are.
-    """
-
-    step: int
-    middle: float | None
-    low: float | None
-    high: float | None
-    odd: Point | None
-    odds: int
-
-
-def thin(points: Sequence[Point], most: int, largest: float = float("inf")) -> list[Bucket]:
-    """Put a long series into at most ``most`` buckets of equal count, so that no spike and no NaN gets lost.
-
-    Numbers beyond ``largest`` count as not finite.
-    """
-    size = max(1, -(-len(points) // max(1, most)))
-    found = []
-    for start in range(0, len(points), size):
-        chunk = points[start : start + size]
-        values = [point.value for point in chunk if isfinite(point.value) and abs(point.value) <= largest]
-        odd = [point for point in chunk if not (isfinite(point.value) and abs(point.value) <= largest)]
-        step = chunk[len(chunk) // 2].step
-        middle, low, high = (median(values), min(values), max(values)) if values else (None, None, None)
-        found.append(Bucket(step, middle, low, high, odd[0] if odd else None, len(odd)))
-    return found
-
-
-def fresh_series(history: History, key: str) -> list[Point]:
-    """Like :func:`series`, of the entries that the checkpoint before did not have."""
-    return series(history if history.base is None else history.fresh, key)
-
-
 def _float(value: Any) -> float:
     try:
         return float(value)
     except OverflowError:  # JSON knows integers of any length
         return float("inf")
-
-
-def median(values: Iterable[float]) -> float:
-    """The median of at least one number."""
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def tail(history: "History", key: str, count: int) -> list[Point]:

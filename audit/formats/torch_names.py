@@ -78,6 +78,11 @@ def plain_name(name: str) -> str:
     return name
 
 
+def loads_by_default(name: str) -> bool:
+    """Whether a resume loads ``name`` in any file: torch takes it by default, or Trainer adds it for random states."""
+    return plain_name(name) in TORCH_NAMES or plain_name(name) in NUMPY_NAMES
+
+
 def refused_in_torch_file(name: str, role: str) -> bool:
     """Return whether a resume refuses to load a file that names ``name``.
 

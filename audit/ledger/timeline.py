@@ -97,6 +97,11 @@ class Batch(NamedTuple):
     seconds: float | None = None
     to: str | None = None
 
+    @property
+    def trained(self) -> bool:
+        """Whether it was trained to its end."""
+        return self.state in (FINISHED, RETIRED)
+
 
 class SetAside(NamedTuple):
     """A data file that was not trained; ``event`` is rejected (bad data), duplicate (trained before) or lost (gone)."""

@@ -104,7 +104,7 @@ class Session:
         owner = timeline.owner(step)
         batch = timeline.batch(owner.batch) if owner is not None else None
         if owner is not None and batch is not None:
-            proven = batch.state in (rows.FINISHED, rows.RETIRED) or owner.over
+            proven = batch.trained or owner.over
             if not (owner.whole_at(step) if owner.last_step is not None else proven):
                 return self._go_on(timeline, owner, batch, step, checkpoint)
             if not proven:  # the last call was cut off between the save and the record

@@ -17,7 +17,7 @@ from audit.plugin import (
     detach_pins,
     load_plugins,
     pin_checkpoint,
-    record_start,
+    record_training_start,
     verify,
 )
 
@@ -76,7 +76,7 @@ class Watch:
         if any(item.step > step for item in report.checkpoints):
             self._of_other_history = frozenset({"history/forked", "steps/reset"})
         if report.checkpoints or not decision.fresh:
-            record_start(run, step)
+            record_training_start(run, step)
         if self._pin:
             # Trainer writes into the files of before; one that is at its end saves its last step again.
             detach_pins(run, step if step < last else -1)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any, NamedTuple
 
-from audit.plugin import Bucket, Curve, Point, RunCurves, thin
+from audit.plugin import Curve, Point, RunCurves
 from audit_html.markup import printable
+from audit_html.thinning import Bucket, thin
 
 BUCKETS = 40_000
 """Of the whole page, each some thirty bytes: below 2 MB in any case that has a screen wide enough."""

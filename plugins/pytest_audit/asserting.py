@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from audit.plugin import ConfigError, Options, Registry, Report, Rule, Severity, check_names, load_plugins, verify
+from audit.plugin import ConfigError, Options, Registry, Report, Rule, Severity, check_options, load_plugins, verify
 from pytest_audit.text import lines_of, printable, resume_line
 
 
@@ -48,7 +48,7 @@ def judging_rules(options: Options, registry: Registry, where: str) -> Sequence[
 
     Raises ConfigError for a name that does not exist, and where nothing would be judged: that is no proof of anything.
     """
-    check_names(options, registry, where)
+    check_options(options, registry, where)
     found = [rule for rule in options.chosen(registry.rules) if rule.scope in {"run", "checkpoint"}]
     if not found:
         raise ConfigError(f"{where}: no rule about runs is selected and not ignored, so nothing would be judged")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from audit.plugin import locate
+from audit.plugin import locate_run
 
 _ITEM = re.compile(r"(?P<path>.+)::(?P<rule>[^/:]+/[^/:]+)")
 
@@ -46,7 +46,7 @@ def targets_of(words: Iterable[str], directory: str, rootdir: str) -> tuple[Targ
     for word in words:
         item = _ITEM.fullmatch(word)
         path, rule = (item["path"], item["rule"]) if item else (word, None)
-        root, only = locate(os.path.normpath(os.path.join(directory, path)))
+        root, only = locate_run(os.path.normpath(os.path.join(directory, path)))
         found.setdefault(root, []).append(Part(only[0] if only else None, rule))
     return tuple(Target(root, identity(root, rootdir), tuple(parts)) for root, parts in found.items())
 

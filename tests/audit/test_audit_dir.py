@@ -8,6 +8,7 @@ import pytest
 from audit.audit_dir import (
     AUDIT_DIR,
     PINNED,
+    SCRATCH,
     SEALS,
     free_name,
     link_in_the_way,
@@ -16,6 +17,7 @@ from audit.audit_dir import (
     pins_home,
     refuse_links,
     replaced,
+    scratch,
 )
 from audit.errors import AuditError
 
@@ -101,3 +103,27 @@ def test_pins_behind_a_link_are_not_seen(run: Path, place: str) -> None:
     (run / place).parent.mkdir(exist_ok=True)
     (run / place).symlink_to(run.parent / "precious")
     assert pins_home(str(run)) is None
+
+
+def test_scratch_is_empty_at_first_and_gone_at_the_end(tmp_path: Path) -> None:
+    left = tmp_path / SCRATCH / "0" / "left by a killed leg"
+    left.parent.mkdir(parents=True)
+    left.write_text("x")
+
+    with scratch(str(tmp_path), "0") as home:
+        assert os.listdir(home) == []
+        Path(home, "file").write_text("x")
+
+    assert not os.path.exists(home)
+
+
+def test_scratch_behind_a_link_is_refused_and_left_alone(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run.mkdir()
+    (elsewhere / "scratch" / "0").mkdir(parents=True)
+    (run / AUDIT_DIR).symlink_to(elsewhere)
+
+    with pytest.raises(AuditError, match="is a link"), scratch(str(run), "0"):
+        pass
+
+    assert (elsewhere / "scratch" / "0").is_dir()

@@ -11,17 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audit.plugin import (
-    AUTO,
-    IGNORED,
-    INPUT_IDS,
-    MESSAGES,
-    PROMPT_COMPLETION,
-    TEXT,
+    IGNORED_LABEL,
     AuditError,
     BadData,
     ConfigError,
     LegData,
     LegFailed,
+    RowFormat,
     checked_rows,
 )
 from audit_hf_trainer.training.tokens import COMPLETION, Writer, given, given_labels, refusal
@@ -177,7 +173,7 @@ class Padded:
             raise IndexError(index)
         if index < len(self._examples):
             return self._examples[index]
-        return {"input_ids": [0, 0], "labels": [IGNORED, IGNORED]}
+        return {"input_ids": [0, 0], "labels": [IGNORED_LABEL, IGNORED_LABEL]}
 
 
 def padded(examples: Indexed, multiple: int) -> Padded:
@@ -197,7 +193,7 @@ def collate(rows: Sequence[Mapping[str, Sequence[int]]], pad_id: int) -> "dict[s
     length = max(len(row["input_ids"]) for row in rows)
     ids = torch.full((len(rows), length), pad_id, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    labels = torch.full_like(ids, IGNORED)
+    labels = torch.full_like(ids, IGNORED_LABEL)
     for number, row in enumerate(rows):
         count = len(row["input_ids"])
         ids[number, :count] = torch.tensor(row["input_ids"], dtype=torch.long)
@@ -211,7 +207,7 @@ class _Reader:
 
     def __init__(self, data: LegData, tokenizer: Any | None, vocabulary: int | None, limit: int | None) -> None:
         self._path = data.path
-        self._format = data.options.get("format", AUTO)
+        self._format = data.options.get("format", "auto")
         self._loss_on = data.options.get("loss_on")
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self._limit = _limit(data.options.get("max_length"), limit, tokenizer)
@@ -245,17 +241,21 @@ class _Reader:
 
     def _maker(self, found: str) -> Callable[[Mapping[str, Any]], tuple[list[int], list[int]]]:
         """Return what makes ids and labels of a row of this format. Raises ConfigError, BadData."""
-        if found == TEXT and self._loss_on == COMPLETION:
+        if found == RowFormat.TEXT and self._loss_on == COMPLETION:
             reason = 'data.loss_on: "completion" is not for rows of the format text: they have no completion'
-            if self._format == AUTO:
+            if self._format == "auto":
                 raise BadData(self._path, None, reason)
             raise ConfigError(reason)
-        if found == INPUT_IDS:
+        if found == RowFormat.INPUT_IDS:
             return given if self._loss_on != COMPLETION else given_labels
         if self._tokenizer is None:
             raise ConfigError(f"data.format: rows of the format {found} need a tokenizer; without one, give input_ids")
         chat = Writer(self._tokenizer, self._loss_on)
-        return {TEXT: chat.text, MESSAGES: chat.messages, PROMPT_COMPLETION: chat.prompt_completion}[found]
+        return {
+            RowFormat.TEXT: chat.text,
+            RowFormat.MESSAGES: chat.messages,
+            RowFormat.PROMPT_COMPLETION: chat.prompt_completion,
+        }[RowFormat(found)]
 
     def _wrong(self, ids: Sequence[int], labels: Sequence[int], found: str) -> str | None:
         """Return why an example cannot be trained. Raises ConfigError where that is not the row's fault."""
@@ -263,14 +263,14 @@ class _Reader:
             return f"makes {len(ids)} token{'s' * (len(ids) != 1)}; an example needs 2, one to predict the other"
         largest = max(*ids, *labels)
         if self._vocabulary is not None and largest >= self._vocabulary:
-            if found == INPUT_IDS:
+            if found == RowFormat.INPUT_IDS:
                 return f"has the id {largest}; the model's vocabulary has {self._vocabulary}, from 0"
             raise ConfigError(
                 f"the tokenizer makes the id {largest}, and the model's vocabulary has {self._vocabulary}: "
                 "they do not belong together"
             )
         # The first label is the prediction of nothing.
-        learned = next((place for place in range(1, len(labels)) if labels[place] != IGNORED), None)
+        learned = next((place for place in range(1, len(labels)) if labels[place] != IGNORED_LABEL), None)
         if learned is None:
             return "has no token that is learned: all labels after the first are -100"
         if learned >= self._limit:

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.plugin import (
-    SCRATCH,
-    STOP,
     AuditError,
     BadData,
     ConfigError,
@@ -25,7 +23,7 @@ from audit.plugin import (
     Step,
     Tell,
     catch_signals,
-    refuse_links,
+    scratch_directory,
 )
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
@@ -47,7 +45,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     with _libraries() as (torch, transformers, peft), _quiet(transformers):
         stop = _stop_at(request.last_step, tell, torch, transformers)
         try:
-            with _signals(stop), _scratch(request.run) as scratch:
+            with _signals(stop), scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch:
                 return _train(request, tell, stop, scratch, torch, transformers, peft)
         except AuditError:
             raise
@@ -283,28 +281,12 @@ def _first_line(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _scratch(run: str) -> Iterator[str]:
-    """A directory for the examples of this process; one that a killed leg left behind goes first.
-
-    In the run, not under /tmp: there it would lie for ever, and often in memory.
-    """
-    home = os.path.join(run, SCRATCH, os.environ.get("RANK", "0"))
-    refuse_links(run, SCRATCH, "nothing is written or cleared there; remove it")
-    shutil.rmtree(home, ignore_errors=True)
-    os.makedirs(home)
-    try:
-        yield home
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
-
-
-@contextlib.contextmanager
 def _signals(stop: Any) -> Iterator[None]:
     """Let SIGINT and SIGTERM stop the training after the step in progress; only the main thread may catch them.
 
     Before the first step they do what they did before. Several processes stop only after a step, all after the same.
     """
-    before = {number: signal.getsignal(number) for number in STOP}
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: object) -> None:
         if stop.signal is not None and number == signal.SIGINT:  # asked again, by hand: now

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from audit.plugin import IGNORED, ConfigError
+from audit.plugin import IGNORED_LABEL, ConfigError
 
 COMPLETION, ALL = "completion", "all"
 
@@ -102,7 +102,7 @@ class Writer:
             messages, tools=tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
         )
         ids, marks = made["input_ids"], made["assistant_masks"]
-        return ids, [number if mark else IGNORED for number, mark in zip(ids, marks, strict=True)]
+        return ids, [number if mark else IGNORED_LABEL for number, mark in zip(ids, marks, strict=True)]
 
     def _render(self, messages: list[Any], tools: Any, **options: Any) -> str:
         self._chat_template(tools)
@@ -134,7 +134,7 @@ class Writer:
     def _labels(self, ids: list[int], start: int, end: int, loss_on: str) -> list[int]:
         if loss_on == ALL:
             return ids
-        return [number if start <= place < end else IGNORED for place, number in enumerate(ids)]
+        return [number if start <= place < end else IGNORED_LABEL for place, number in enumerate(ids)]
 
 
 def _common(one: Sequence[object], other: Sequence[object]) -> int:

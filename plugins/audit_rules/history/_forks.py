@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.plugin import Checkpoint, step_of
+from audit.plugin import Checkpoint
+from audit_rules._entries import step_of
 
 if TYPE_CHECKING:
     from audit.plugin import History

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.plugin import Checkpoint, Severity, Violation, rule, step_of
+from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._entries import step_of
 
 if TYPE_CHECKING:
     from audit.plugin import History

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import ANY, Checkpoint, Seal, Severity, Violation, rule
+from audit.plugin import ANY_RULE, Checkpoint, Seal, Severity, Violation, rule
 
 
 @rule(
     Severity.ERROR,
     blocks_resume=True,
     remedy="Restore the file from a copy, or resume from an older checkpoint; check the disk and who may write here.",
-    explained_by=("files/incomplete-checkpoint", ANY),
+    explained_by=("files/incomplete-checkpoint", ANY_RULE),
 )
 def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
     """A file is not what it was when the checkpoint was proven.

@@ -6,7 +6,7 @@ from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
-from audit.plugin import Boundary, Checkpoint, History, NotApplicable, Point, Run, Timeline, median, series
+from audit.plugin import Boundary, Checkpoint, History, NotApplicable, Point, Run, Timeline, series
 
 _REWARDS = ("objective/", "policy/", "val/ratio")
 
@@ -112,3 +112,10 @@ def spread(values: Sequence[float]) -> float:
     """A robust standard deviation: 1.4826 times the median absolute deviation, at least 0.001."""
     middle = median(values)
     return max(0.001, 1.4826 * median(abs(value - middle) for value in values))
+
+
+def median(values: Iterable[float]) -> float:
+    """The median of at least one number."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.plugin import NotApplicable, Point, Run, Severity, Violation, median, rule, series
-from audit_rules.loss._windows import Places, at_boundaries, falls, first_after, losses_of
+from audit.plugin import NotApplicable, Point, Run, Severity, Violation, rule, series
+from audit_rules.loss._windows import Places, at_boundaries, falls, first_after, losses_of, median
 
 
 @rule(

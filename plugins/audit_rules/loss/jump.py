@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import NotApplicable, Run, Severity, Violation, median, rule
-from audit_rules.loss._windows import at_boundaries, begins_again, first_after, losses_of, rises
+from audit.plugin import NotApplicable, Run, Severity, Violation, rule
+from audit_rules.loss._windows import at_boundaries, begins_again, first_after, losses_of, median, rises
 
 
 @rule(

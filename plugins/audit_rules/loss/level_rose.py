@@ -3,8 +3,8 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from audit.plugin import NotApplicable, Point, Run, Severity, Violation, median, rule
-from audit_rules.loss._windows import first_after, losses_of, rises, spread
+from audit.plugin import NotApplicable, Point, Run, Severity, Violation, rule
+from audit_rules.loss._windows import first_after, losses_of, median, rises, spread
 
 _SHOWN = 5
 

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, fresh_series, rule, tail
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, tail
+from audit_rules._entries import fresh_series
 
 if TYPE_CHECKING:
     from audit.plugin import History

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from math import isnan
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, step_of, tail
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, tail
+from audit_rules._entries import step_of
 
 if TYPE_CHECKING:
     from audit.plugin import History

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.plugin import NotApplicable, Plan, Severity, Violation, rule, steps_of_resume
+from audit.plugin import NotApplicable, Plan, Severity, Violation, rule
+from audit_rules.plan._resume import steps_of_resume
 
 
 @rule(

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Layout, Schedule, Severity, Violation, rule, tail
+from audit_rules.scheduler._needs import BASE_KEYS, kind_of_type, lacks
 
 if TYPE_CHECKING:
     from audit.plugin import SchedulerState
@@ -30,19 +31,15 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     only what every scheduler of torch needs. A state without the keys of any class has lost them if the other checkpoints
     of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of the arguments.
     """
-    from audit.plugin import unusable_scheduler
-
     optimizer = checkpoint.optional("optimizer")
     groups = len(optimizer.groups) if optimizer is not None else None
-    wrong = unusable_scheduler(scheduler, _kind(checkpoint, scheduler), groups)
+    wrong = lacks(scheduler, _kind(checkpoint, scheduler), groups)
     if wrong:
         yield Violation(f"{layout.scheduler} {wrong}: a resume cannot go on with it", file=layout.scheduler)
 
 
 def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
     """The kind of scheduler that will load the state."""
-    from audit.plugin import BASE_KEYS, kind_of_type
-
     if scheduler.kind != "other" or any(isinstance(key, str) and key not in BASE_KEYS for key in scheduler.values):
         return scheduler.kind
     arguments = checkpoint.optional("arguments") or {}

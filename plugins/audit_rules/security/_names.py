@@ -2,7 +2,7 @@
 
 import sys
 
-from audit.plugin import NUMPY_NAMES, TORCH_NAMES, is_class, plain_name, words
+from audit.plugin import loads_by_default, plain_name
 
 _HARMLESS = {
     "builtins": "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple",
@@ -21,10 +21,13 @@ _HARMLESS = {
 }
 _KNOWN = frozenset(f"{module}.{name}" for module, names in _HARMLESS.items() for name in names.split())
 
-_LIBRARIES = words(
-    "accelerate axolotl bitsandbytes datasets deepspeed llamafactory numpy omegaconf optimum peft sentence_transformers "
-    "setfit swift torch torchao transformers trl unsloth unsloth_zoo vllm"
-)
+_LIBRARIES = frozenset(
+    {
+        "accelerate", "axolotl", "bitsandbytes", "datasets", "deepspeed", "llamafactory", "numpy", "omegaconf", "optimum",
+        "peft", "sentence_transformers", "setfit", "swift", "torch", "torchao", "transformers", "trl", "unsloth",
+        "unsloth_zoo", "vllm",
+    }
+)  # fmt: skip
 """Any class of these may stand in training arguments: they write them."""
 
 _ENDINGS = (
@@ -39,7 +42,7 @@ _ENDINGS = (
 def unknown_in_arguments(name: str, root: str = "") -> bool:
     """Say whether ``name`` is neither a class of settings nor known; ``root`` is the class of the arguments."""
     name = plain_name(name)
-    if name in TORCH_NAMES or name in _KNOWN or name in NUMPY_NAMES:
+    if loads_by_default(name) or name in _KNOWN:
         return False
     parts = name.split(".")
     if parts[0] in sys.stdlib_module_names and parts[0] != "__main__":
@@ -48,16 +51,23 @@ def unknown_in_arguments(name: str, root: str = "") -> bool:
     if not _RUNNERS.isdisjoint(parts[1:-1]):
         return True
     if parts[0] == "numpy":
-        return not (parts[-1] == "scalar" or is_class(parts))
+        return not (parts[-1] == "scalar" or _is_class(parts[-1]))
     if name.startswith("torch.distributed.fsdp.wrap."):
         return False  # wrapping policies are functions
-    if not is_class(parts):
+    if not _is_class(parts[-1]):
         return True
     return not (parts[0] in _LIBRARIES or name == root or parts[-1].endswith(_ENDINGS))
 
 
-_RUNNERS = words(
-    "asyncio builtins code codeop commands ctypes importlib marshal multiprocessing nt os pdb pickle pkgutil posix pty "
-    "runpy shutil socket subprocess sys webbrowser"
-)
+_RUNNERS = frozenset(
+    {
+        "asyncio", "builtins", "code", "codeop", "commands", "ctypes", "importlib", "marshal", "multiprocessing", "nt",
+        "os", "pdb", "pickle", "pkgutil", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys", "webbrowser",
+    }
+)  # fmt: skip
 """Modules that run code or reach outside, wherever they were imported."""
+
+
+def _is_class(name: str) -> bool:
+    """Whether a name is written like a class: ``LossScaler``, ``_StridedShard``."""
+    return name.lstrip("_")[:1].isupper()

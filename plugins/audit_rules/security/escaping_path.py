@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from audit.plugin import LINK, Call, Checkpoint, Run, Severity, Violation, rule
+from audit.plugin import LINK, Checkpoint, PickleCall, Run, Severity, Violation, rule
 from audit_rules.security._links import leads_inside
 
 _SHOWN = 200
@@ -70,10 +70,12 @@ def _named_paths(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
     for path in (*layout.sharded_weights, *layout.sharded_optimizer):
         if path.rpartition("/")[2] == ".metadata":
             root = getattr(checkpoint.files[path].optional("value"), "value", None)
-            state = root.state if type(root) is Call else None
+            state = root.state if type(root) is PickleCall else None
             stored = state.get("storage_data") if type(state) is dict else None
             for item in stored.values() if type(stored) is dict else ():
-                place = item.state.get("relative_path") if type(item) is Call and type(item.state) is dict else None
+                place = (
+                    item.state.get("relative_path") if type(item) is PickleCall and type(item.state) is dict else None
+                )
                 if isinstance(place, str):
                     yield path, place
 

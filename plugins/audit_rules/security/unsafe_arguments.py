@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from audit.plugin import (
-    Call,
     Checkpoint,
     Damage,
     DamageKind,
-    Global,
     NotApplicable,
+    PickleCall,
+    PickleGlobal,
     Severity,
     Violation,
     plain_name,
@@ -58,10 +58,10 @@ def _fetches_members(root: Any) -> bool:
     found = False
     while todo and len(seen) < _OBJECTS:
         value = todo.pop()
-        if type(value) not in (dict, list, tuple, Call) or id(value) in seen:
+        if type(value) not in (dict, list, tuple, PickleCall) or id(value) in seen:
             continue
         seen.add(id(value))
-        if type(value) is Call:
+        if type(value) is PickleCall:
             if plain_name(value.function) == "builtins.getattr":
                 found = True
                 if not _is_member(value.args):
@@ -77,6 +77,6 @@ def _fetches_members(root: Any) -> bool:
 
 
 def _is_member(args: tuple[Any, ...]) -> bool:
-    if len(args) != 2 or type(args[0]) is not Global or type(args[1]) is not str:
+    if len(args) != 2 or type(args[0]) is not PickleGlobal or type(args[1]) is not str:
         return False
     return not unknown_in_arguments(args[0].name) and not args[1].startswith("_")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.plugin import FAILED, FINISHED, LEDGER, RETIRED, NotApplicable, Run, Severity, Violation, rule
+from audit.plugin import LEDGER, NotApplicable, Run, Severity, Violation, rule
 
 if TYPE_CHECKING:
     from audit.plugin import Timeline
@@ -24,13 +24,14 @@ def no_progress(run: Run, batches: "Timeline") -> Iterator[Violation]:
     batch began, and the data file holds examples. A batch that is being trained, was stopped or crashed is not judged.
     """
     last = batches.batches[-1]
-    if last.state not in (FINISHED, RETIRED) and not (last.state == FAILED and last.kind == "no-progress"):
+    failed = last.state == "failed"
+    if not last.trained and not (failed and last.kind == "no-progress"):
         raise NotApplicable(f"the last batch, {last.file}, has not come to its end")
     if batches.legs[-1].over:
         raise NotApplicable(f"the last batch, {last.file}, was given up knowingly")
     if last.examples == 0:
         raise NotApplicable(f"the last batch, {last.file}, holds no examples")
-    begun = last.step if last.state == FAILED else last.first_step
+    begun = last.step if failed else last.first_step
     if last.step <= begun:
         many = f"{last.examples} examples" if last.examples is not None else "examples"
         part = " of the rest" if begun > last.first_step else ""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from audit.backend.training import BadData
-from audit.data.row_formats import IGNORED, TEXT, format_of, kind_of, wrong
+from audit.data.row_formats import IGNORED, RowFormat, format_of, kind_of, wrong
 from audit.data.rows import Rows, inspect
 
 USER, ASSISTANT = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
@@ -113,8 +113,8 @@ def test_the_format_is_the_one_whose_keys_are_all_there(row: dict[str, Any], for
 
 
 def test_half_of_a_surrogate_pair_is_no_text() -> None:
-    assert wrong({"text": "\ud800"}, TEXT) == "text contains half of a surrogate pair, which is not text"
-    assert wrong({"text": "\U0001f600"}, TEXT) is None
+    assert wrong({"text": "\ud800"}, RowFormat.TEXT) == "text contains half of a surrogate pair, which is not text"
+    assert wrong({"text": "\U0001f600"}, RowFormat.TEXT) is None
 
 
 def test_only_minus_100_may_be_negative() -> None:

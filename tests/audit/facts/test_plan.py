@@ -1,33 +1,11 @@
-"""How many steps a resume trains, and which of them are saved."""
+"""Which steps of a leg are saved."""
 
 from typing import Any
 
 import pytest
 
 from audit.backend.training import LegData, LegRequest
-from audit.facts.plan import Saves, saves_of, steps_of_resume
-
-
-@pytest.mark.parametrize(
-    ("epoch_steps", "done", "options", "steps"),
-    [
-        (10, 0, {"epochs": 3}, 30),
-        (10, 0, {"epochs": 2.5}, 25),
-        (10, 10, {"epochs": 1}, 0),  # the second file of the same size
-        (10, 10, {"epochs": 2}, 10),
-        (15, 10, {"epochs": 1}, 5),  # a larger one: its first ten steps are skipped
-        (15, 10, {"epochs": 1, "ignore_data_skip": True}, 5),
-        (6, 10, {"epochs": 2}, 2),
-        (6, 10, {"epochs": 2, "ignore_data_skip": True}, 2),
-        (10, 20, {"max_steps": 25}, 5),
-        (10, 20, {"max_steps": 20}, 0),
-        (10, 25, {"max_steps": 25}, 1),  # one more, within an epoch
-        (10, 25, {"max_steps": 22}, 1),
-        (10, 25, {"max_steps": 15}, 0),
-    ],
-)
-def test_the_steps_of_a_resume(epoch_steps: int, done: int, options: dict[str, Any], steps: int) -> None:
-    assert steps_of_resume(epoch_steps, done, **options) == steps
+from audit.facts.plan import Saves, saves_of
 
 
 def saves(

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 
 from audit import cli
-from audit.facts.plan import steps_of_resume
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.loop import train
 from audit.training.process import here
+from audit_rules.plan._resume import steps_of_resume
 from tests.backends.hf_trainer.fitting import data_file, llama, rows
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")

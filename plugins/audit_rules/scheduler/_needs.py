@@ -1,7 +1,7 @@
 """What each scheduler that Trainer makes needs of its state: ``load_state_dict`` and the next ``step`` use it unchecked.
 
 torch 2.13, ``torch/optim/lr_scheduler.py``; transformers 5.23, ``optimization.py``. Each need was found by loading a state
-without it and stepping on (tests/audit/formats/test_scheduler_needs.py): the resume crashes, the rate becomes NaN, or the
+without it and stepping on (tests/plugins/audit_rules/test_scheduler_needs.py): the resume crashes, the rate becomes NaN, or the
 schedule silently starts again.
 """
 
@@ -9,8 +9,7 @@ from collections.abc import Callable
 from math import isfinite, isnan
 from typing import Any
 
-from audit.formats.pickle_values import TensorRef
-from audit.formats.scheduler import SchedulerState
+from audit.plugin import SchedulerState, TensorRef
 
 LAMBDA, PLATEAU, GREEDY = "lambda", "plateau", "greedy"
 
@@ -106,7 +105,7 @@ _NEEDS: dict[str, dict[str, _Need]] = {
 _PER_GROUP = {PLATEAU: ("min_lrs",), GREEDY: ("min_lrs", "max_lrs", "_init_lrs", "_last_lr")}
 
 
-def unusable(state: SchedulerState, kind: str, groups: int | None) -> str | None:
+def lacks(state: SchedulerState, kind: str, groups: int | None) -> str | None:
     """Return why a resume with a scheduler of this ``kind`` goes wrong, as "has no lr_lambdas"; None if it does not.
 
     ``groups`` is the number of parameter groups of the optimizer, None if it is not known. Of a kind that is not known,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from audit.formats.scheduler import SchedulerState, read_scheduler
-from audit.formats.scheduler_needs import unusable
 from audit.storage import BytesReader
 from audit.testing.torch_files import torch_archive_bytes
+from audit_rules.scheduler._needs import lacks
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -95,7 +95,7 @@ def judged(kind: str, state: dict[str, Any]) -> str | None:
     torch.save(state, file)
     found = read_scheduler(BytesReader(file.getvalue()))
     assert isinstance(found, SchedulerState), found
-    return unusable(found, KINDS.get(kind, "lambda"), 2)
+    return lacks(found, KINDS.get(kind, "lambda"), 2)
 
 
 @pytest.mark.parametrize("kind", TYPES)
@@ -173,7 +173,7 @@ def test_every_other_scheduler_of_torch_is_usable_as_what_it_is(name: str) -> No
     torch.save(scheduler.state_dict(), file)
     found = read_scheduler(BytesReader(file.getvalue()))
     assert isinstance(found, SchedulerState)
-    assert unusable(found, found.kind, 2) is None
+    assert lacks(found, found.kind, 2) is None
 
 
 @pytest.mark.parametrize("change", [{"last_epoch": None}, {"last_epoch": "a"}, {"_step_count": None}, {"step": 3}])
@@ -181,4 +181,4 @@ def test_no_scheduler_of_torch_goes_on_from_these(change: dict[str, Any]) -> Non
     state = {"step_size": 3, "gamma": 0.1, "base_lrs": [1e-3], "last_epoch": 5, "_step_count": 6, **change}
     found = read_scheduler(BytesReader(torch_archive_bytes(state, "scheduler")))
     assert isinstance(found, SchedulerState)
-    assert unusable(found, found.kind, 1)
+    assert lacks(found, found.kind, 1)
