@@ -10,16 +10,7 @@ from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.plugin import (
-    IGNORED_LABEL,
-    AuditError,
-    BadData,
-    ConfigError,
-    LegData,
-    LegFailed,
-    RowFormat,
-    checked_rows,
-)
+from audit.plugin import IGNORED_LABEL, AuditError, BadData, ConfigError, LegData, LegFailed, RowFormat, checked_rows
 from audit_hf_trainer.training.tokens import COMPLETION, Writer, given, given_labels, refusal
 
 if TYPE_CHECKING:
