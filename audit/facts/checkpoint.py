@@ -163,6 +163,10 @@ class RunFacts(Protocol):
         """The trainer state of a checkpoint or its Damage. Raises NotApplicable if there is no such file."""
         ...
 
+    def way_back(self, first: "Checkpoint", before: "Checkpoint", after: "Checkpoint") -> float | None:
+        """How much of the way from ``before`` back to ``first`` the weights went; see :mod:`audit.facts.way_back`."""
+        ...
+
     def optional(self, name: str) -> Any:
         """A fact of the run, None if it is not there."""
         ...

@@ -213,6 +213,19 @@ class Run(Facts):
         return tuple(boundaries_of(lineage, self.records.batches) for lineage in self.lineages)
 
     @fact
+    def _ways(self) -> dict[tuple[str, str, str], float | None]:
+        return {}
+
+    def way_back(self, first: Checkpoint, before: Checkpoint, after: Checkpoint) -> float | None:
+        """How much of the way from ``before`` back to ``first`` the weights went; see :mod:`audit.facts.way_back`."""
+        from audit.facts.way_back import way_back
+
+        key = first.name, before.name, after.name
+        if key not in self._ways:
+            self._ways[key] = way_back(first, before, after)
+        return self._ways[key]
+
+    @fact
     def batches(self) -> "Timeline":
         """The batches of `audit train`, as the ledger tells them; see :mod:`audit.ledger.timeline`."""
         if not self.records.batches.batches:

@@ -89,6 +89,11 @@ def distance(first: Part, second: Part, elements: int) -> Distance | None:
     return Distance(changed, largest, relative, nonfinite)
 
 
+def first_values(part: Part, count: int) -> Floats | None:
+    """Return the first ``count`` elements, None for types that are no numbers. Raises OSError if the file is cut."""
+    return _values(_block(part, 0, count), part.dtype) if part.dtype in _SIZES else None
+
+
 def _unequal(a: Floats, b: Floats) -> npt.NDArray[np.bool_]:
     unequal: npt.NDArray[np.bool_] = (a != b) & ~(np.isnan(a) & np.isnan(b))
     return unequal

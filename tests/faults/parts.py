@@ -121,15 +121,23 @@ def _half(found: dict[str, Any]) -> New:
     return New({name: tensor.half() for name, tensor in found.items()})
 
 
-def _prefixed(found: dict[str, Any]) -> New:
-    return New({f"_orig_mod.{name}": tensor for name, tensor in found.items()})
+PEFT = "base_model.model."
+
+
+def _prefixed(wrapper: str, at: str = "") -> Any:
+    def edit(found: dict[str, Any]) -> New:
+        return New({f"{at}{wrapper}{name.removeprefix(at)}": tensor for name, tensor in found.items()})
+
+    return edit
 
 
 adapter.add("one lora_A missing", "adapter/shape-mismatch", tensors(_drop("lora_A")))
 adapter.add("every lora_B missing", "adapter/shape-mismatch", tensors(_drop("lora_B", everything=True)))
 adapter.add("one tensor of another rank", "adapter/shape-mismatch", tensors(_other_rank))
 adapter.add("tensors stored as float16", "weights/dtype-changed", tensors(_half), severity="warning", blocks=False)
-adapter.add("names with _orig_mod.", "weights/prefix", tensors(_prefixed), blocks=False)
+adapter.add("names with _orig_mod.", "weights/prefix", tensors(_prefixed("_orig_mod.")))
+adapter.add("names with module.", "weights/prefix", tensors(_prefixed("module.")))
+adapter.add("names with _orig_mod. after PEFT's own prefix", "weights/prefix", tensors(_prefixed("_orig_mod.", PEFT)))
 adapter.add("adapter_config.json: another rank", "adapter/shape-mismatch", config(r=8))
 adapter.add("adapter_config.json: another alpha", "adapter/config-changed", config(lora_alpha=64), blocks=False)
 adapter.add("adapter_config.json: other targets", "adapter/shape-mismatch", config(target_modules=["k_proj", "o_proj"]))

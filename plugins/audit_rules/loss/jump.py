@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import NotApplicable, Run, Severity, Violation, rule
+from audit_rules._passage import OTHER_DATA, passage
 from audit_rules.loss._windows import at_boundaries, begins_again, first_after, losses_of, median, rises
 
 
@@ -30,7 +31,9 @@ def jump(
     A boundary is where the ledger or the files show a resume (audit.facts.boundaries). New data may be harder: then the jump is
     real, but no fault. So where the ledger says that another data file begins, it is a warning, and only where the loss
     had fallen by more than 25 % and is back at 80 % or more of the way to the run's own beginning; a second time it is
-    loss/restarted. Runs with logged rewards are left out unless ``include_rl``.
+    loss/restarted. It is a warning, too, if the checkpoints show that weights and optimizer went on over the boundary
+    (the weights are near those before it and far from the run's beginning). Runs with logged rewards are left out unless
+    ``include_rl``.
     """
     judged = 0
     for losses in losses_of(run, include_rl):
@@ -39,15 +42,18 @@ def jump(
             if boundary.new_data and not begins_again(losses, old, new, fallen, back):
                 continue
             if rises(old, new, share):
+                told = passage(losses.lineage, boundary).told
                 yield Violation(
                     f"The loss jumps from {median(old):.4g} to {median(new):.4g} at the boundary of step "
-                    f"{boundary.step} and stays there ({boundary.reason})",
+                    f"{boundary.step} and stays there ({boundary.reason})"
+                    + (f"; but {told}: other data, not another model" if told else ""),
                     checkpoint=first_after(losses, boundary.step),
                     step=boundary.step,
                     file=run.backend.state_file,
                     expected=round(max(old), 6),
                     actual=round(min(new), 6),
-                    severity=Severity.WARNING if boundary.new_data else None,
+                    severity=Severity.WARNING if boundary.new_data or told else None,
+                    remedy=OTHER_DATA if told else None,
                 )
     if not judged:
         raise NotApplicable(f"no known boundary with {before} losses before and {after} after it: not enough data")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import NotApplicable, Run, Severity, Violation, rule
+from audit_rules._passage import OTHER_DATA, passage
 from audit_rules.loss._windows import at_boundaries, begins_again, losses_of, median
 
 
@@ -24,8 +25,13 @@ def restarted(
 
     It had fallen by more than 25 %, and the first 3 losses after the boundary are back at 80 % or more of the way to
     the run's first 3, at 2 boundaries or more. So each batch trained a fresh model and only the last one is in the
-    checkpoint. New and harder data lifts a loss, but not each time to the level of the untrained model. Where a data file
-    is gone through several times, the first time counts: seen examples have a lower loss than new ones.
+    checkpoint. New and harder data lifts a loss, but seldom each time to the level of the untrained model. If a data
+    file is gone through several times, the first time counts: seen examples have a lower loss than new ones.
+
+    Unlike data one after the other (another language, another task) do the same to the curve. If the checkpoints show
+    that weights and optimizer went on over these boundaries, it is a warning that says so: the weights are those from
+    before the boundary and some steps of training, and the optimizer has counted on. If no checkpoint from before the
+    boundary is left, ``ignore_data_skip`` and the count of the optimizer decide.
     """
     judged = 0
     for losses in losses_of(run, include_rl):
@@ -34,17 +40,24 @@ def restarted(
         for boundary, old, new in at_boundaries(losses, before, after):
             seen += 1
             if begins_again(losses, old, new, fallen, back):
-                teeth.append((boundary.step, median(old), median(new)))
+                teeth.append((boundary, median(old), median(new)))
         judged += seen >= boundaries
-        if len(teeth) >= boundaries:
-            steps = ", ".join(str(step) for step, _, _ in teeth[:4]) + (", ..." if len(teeth) > 4 else "")
-            yield Violation(
-                f"The loss begins again at {len(teeth)} of {seen} boundaries (steps {steps}): it had fallen to "
-                f"{teeth[0][1]:.4g} and was back at {teeth[0][2]:.4g}, the run began at {first:.4g}",
-                file=run.backend.state_file,
-                expected=round(teeth[0][1], 6),
-                actual=round(teeth[0][2], 6),
-                step=teeth[0][0],
-            )
+        if len(teeth) < boundaries:
+            continue
+        passages = [passage(losses.lineage, boundary) for boundary, _, _ in teeth]
+        told = next((item.told for item in passages if item.on), "")
+        other_data = bool(told) and not any(item.on is False for item in passages)
+        steps = ", ".join(str(boundary.step) for boundary, _, _ in teeth[:4]) + (", ..." if len(teeth) > 4 else "")
+        yield Violation(
+            f"The loss begins again at {len(teeth)} of {seen} boundaries (steps {steps}): it had fallen to "
+            f"{teeth[0][1]:.4g} and was back at {teeth[0][2]:.4g}, the run began at {first:.4g}"
+            + (f"; but {told}: other data, not another model" if other_data else ""),
+            file=run.backend.state_file,
+            expected=round(teeth[0][1], 6),
+            actual=round(teeth[0][2], 6),
+            step=teeth[0][0].step,
+            severity=Severity.WARNING if other_data else None,
+            remedy=OTHER_DATA if other_data else None,
+        )
     if not judged:
         raise NotApplicable(f"fewer than {boundaries} known boundaries with {before} losses before and {after} after")

@@ -1,8 +1,9 @@
 """Runs that train an adapter of one kind or another."""
 
 from functools import partial
+from typing import Any
 
-from tests.backends.hf_trainer.fitting import adapt, fit, gpt2, lora
+from tests.backends.hf_trainer.fitting import adapt, fit, gpt2, llama, lora
 from tests.backends.hf_trainer.table import configuration, with_arguments
 
 with_arguments("lora", "LoRA, all defaults", sample=True)
@@ -46,6 +47,42 @@ def named_adapters(run: str) -> None:
     model = adapt(config, adapter_name="left")
     model.add_adapter("right", config)
     fit(run, model)
+
+
+def _compiled(model: Any) -> Any:
+    import torch
+
+    return torch.compile(model, backend="eager")
+
+
+def _layers_compiled() -> Any:
+    model = lora()
+    layers = model.get_base_model().model.layers
+    for place, layer in enumerate(layers):
+        layers[place] = _compiled(layer)
+    return model
+
+
+@configuration("LoRA, each layer compiled by itself, resumed", sample=True)
+def layers_compiled(run: str) -> None:
+    fit(run, _layers_compiled(), max_steps=6, lr_scheduler_type="constant")
+    fit(run, _layers_compiled(), max_steps=12, lr_scheduler_type="constant", resume=True)
+
+
+with_arguments("lora_compiled", "LoRA, compiled by Trainer", torch_compile=True, torch_compile_backend="eager")
+with_arguments(
+    "lora_on_compiled",
+    "LoRA on a compiled model",
+    model=lambda: lora(_compiled(llama()), task_type=None),
+    remove_unused_columns=False,
+)
+
+
+@configuration("a whole model that was compiled, resumed")
+def model_compiled(run: str) -> None:
+    same: dict[str, Any] = {"lr_scheduler_type": "constant", "remove_unused_columns": False}
+    fit(run, _compiled(llama()), max_steps=6, **same)
+    fit(run, _compiled(llama()), max_steps=12, resume=True, **same)
 
 
 @configuration("IA3")

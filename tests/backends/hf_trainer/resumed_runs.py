@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from tests.backends.hf_trainer.fitting import VOCABULARY, data_file, fit, lora, rows
+from tests.backends.hf_trainer.fitting import VOCABULARY, data_file, fit, llama, lora, rows
 from tests.backends.hf_trainer.table import configuration
 
 
@@ -37,6 +37,22 @@ def three_batches(run: str) -> None:
             lr_scheduler_type="constant",
             ignore_data_skip=True,
             save_total_limit=3,
+        )
+
+
+@configuration("stopped and resumed twice in its first epoch, while the loss falls", sample=True)
+def falling(run: str) -> None:
+    for last, limit in ((20, 6), (40, 7), (60, 8)):
+        fit(
+            run,
+            llama(),
+            data=rows(480),
+            resume=last > 20,
+            max_steps=60,
+            save_steps=10,
+            save_total_limit=limit,
+            learning_rate=4e-3,
+            callbacks=[_stop_after(last)],
         )
 
 

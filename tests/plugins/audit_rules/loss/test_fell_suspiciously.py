@@ -30,3 +30,17 @@ def test_a_new_epoch_over_the_same_data_lets_it_fall(tmp_path: Path) -> None:
         )
 
     assert check(run, "loss/fell-suspiciously") == []
+
+
+def test_a_fall_no_faster_than_the_one_before_the_boundary_passes(tmp_path: Path) -> None:
+    steady = [4.0 - 0.05 * index + 0.01 * (index % 2) for index in range(40)]
+    assert check(resumed(tmp_path / "steady", steady, boundaries=[200]), "loss/fell-suspiciously") == []
+
+    faster = [4.0 - 0.002 * index**2 for index in range(40)]  # the fall of a warm-up: it becomes steeper
+    assert check(resumed(tmp_path / "faster", faster, boundaries=[200]), "loss/fell-suspiciously") == []
+
+
+def test_a_step_below_a_falling_loss_is_a_warning(tmp_path: Path) -> None:
+    losses = [4.0 - 0.05 * index - (0.8 if index >= 20 else 0.0) for index in range(40)]
+
+    assert len(check(resumed(tmp_path, losses, boundaries=[200]), "loss/fell-suspiciously")) == 1

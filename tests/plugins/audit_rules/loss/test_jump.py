@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from audit.findings import Outcome
+from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome, report
-from tests.plugins.audit_rules.loss.resumed import level, resumed
+from tests.plugins.audit_rules.loss.resumed import going_on, level, resumed
 
 
 def test_a_loss_that_stays_higher_after_a_resume_is_found(tmp_path: Path) -> None:
@@ -55,3 +55,12 @@ def test_the_thresholds_can_be_changed(tmp_path: Path) -> None:
     run = resumed(tmp_path, level(1.0) + level(1.5), boundaries=[200])
 
     assert check(run, "loss/jump", rules={"loss/jump": {"share": 0.6}}) == []
+
+
+def test_a_jump_over_which_the_weights_went_on_is_a_warning(tmp_path: Path) -> None:
+    run = going_on(resumed(tmp_path, level(1.0) + level(1.5), boundaries=[200]))
+
+    (finding,) = check(run, "loss/jump")
+
+    assert finding.severity is Severity.WARNING
+    assert "other data, not another model" in finding.message

@@ -1,8 +1,13 @@
+import shutil
 from pathlib import Path
 
-from audit.findings import Outcome
+import pytest
+
+from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome, report
-from tests.plugins.audit_rules.loss.resumed import level, resumed
+from audit.testing.runs import edit_arguments, edit_optimizer
+from tests.audit.batch_rows import finished, leg, tell
+from tests.plugins.audit_rules.loss.resumed import going_on, level, resumed
 
 TOOTH = [3.0 - 0.1 * index for index in range(20)]
 
@@ -28,3 +33,39 @@ def test_one_boundary_is_no_sawtooth(tmp_path: Path) -> None:
 
     assert outcome(run, "loss/restarted").outcome is Outcome.NOT_APPLICABLE
     assert {item.rule for item in report(run, "loss").findings} == {"loss/jump"}
+
+
+def test_unlike_data_on_which_the_weights_went_on_are_a_warning(tmp_path: Path) -> None:
+    run = going_on(resumed(tmp_path, TOOTH * 3, boundaries=[200, 400]))
+
+    (finding,) = report(run, "loss").findings
+
+    assert (finding.rule, finding.severity) == ("loss/restarted", Severity.WARNING)
+    assert "the weights and the optimizer went on from checkpoint-200 to checkpoint-300: other data" in finding.message
+
+
+def test_weights_that_went_on_without_their_moments_are_no_training_that_went_on(tmp_path: Path) -> None:
+    run = going_on(resumed(tmp_path, TOOTH * 3, boundaries=[200, 400]))
+    for step in (300, 500):
+        edit_optimizer(Path(run, f"checkpoint-{step}"), lambda value: value["state"].clear())
+
+    (finding,) = check(run, "loss/restarted")
+
+    assert finding.severity is Severity.ERROR
+
+
+@pytest.mark.parametrize(("ignored", "severity"), [(True, Severity.WARNING), (False, Severity.ERROR)])
+def test_without_a_checkpoint_from_before_it_ignore_data_skip_tells_of_other_data(
+    tmp_path: Path, ignored: bool, severity: Severity
+) -> None:
+    run = resumed(tmp_path, TOOTH * 3, boundaries=[200, 400])
+    for number, last in enumerate((200, 400, 600)):
+        tell(run, leg(f"b{number}", last - 200, last), finished(f"b{number}", last - 200, last))
+    for step in (500, 600):
+        edit_arguments(Path(run, f"checkpoint-{step}"), ignore_data_skip=ignored)
+    for step in (100, 200, 300, 400):
+        shutil.rmtree(Path(run, f"checkpoint-{step}"))
+
+    (finding,) = check(run, "loss/restarted")
+
+    assert finding.severity is severity
