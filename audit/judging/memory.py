@@ -7,13 +7,14 @@ ledger's chain vouches for the text; see :func:`audit.ledger.records.vouched`.
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audit.audit_dir import AUDIT_DIR
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.ledger.scans import is_stamp_of
 from audit.options import Options
 from audit.report import CheckpointSummary, Report
 from audit.rules import Rule
@@ -32,7 +33,9 @@ def keep(run: Run, rules: Sequence[Rule], options: Options, report: Report, ledg
 
     if ledger is None or report.notes or not _says_nothing(run, rules, report):
         return
-    stamp = _stamp(run, rules, options)
+    # Every file was read, so what the ledger now remembers of it is of the file as it is.
+    read = {(item.name, path) for item in run.checkpoints for path, scan in item.scan.items() if not scan.error}
+    stamp = _stamp(run, rules, options, read)
     if stamp is None or run.records.scans.get(KEY, ("",))[0] == stamp:
         return
     try:
@@ -50,7 +53,14 @@ def recall(run: Run, rules: Sequence[Rule], options: Options) -> tuple[Report, C
     seals = run.records.seals
     if run.records.highest_reached > newest.step or any(item.name not in seals for item in run.checkpoints):
         return None
-    report = _report(text) if stamp == _stamp(run, rules, options) else None
+    scans = run.records.scans
+    read = {
+        (item.name, path)
+        for item in run.checkpoints
+        for path, entry in item.entries.items()
+        if is_stamp_of(scans.get((item.name, path), ("", ""))[0], entry)
+    }
+    report = _report(text) if stamp == _stamp(run, rules, options, read) else None
     return (report._replace(path=run.path), newest) if report and report.resume_from == newest.name else None
 
 
@@ -71,14 +81,22 @@ def _says_nothing(run: Run, rules: Sequence[Rule], report: Report) -> bool:
     )
 
 
-def _stamp(run: Run, rules: Sequence[Rule], options: Options) -> str | None:
-    """Digest of all that the judgement rests on; None where a directory could not be listed."""
+def _stamp(run: Run, rules: Sequence[Rule], options: Options, read: Container[tuple[str, str]]) -> str | None:
+    """Return a digest of all that the judgement rests on; None if a directory could not be listed.
+
+    ``read``: (checkpoint, file) of the files whose remembered scan is of the file as it is. Their ctime does not count: a
+    pin changes it, and renews the scan (:func:`audit.retention.pins.known_links`).
+    """
     from blake3 import blake3
 
     if run.depth != "full" or run.unlistable or run.overfull:
         return None
     root = [list(entry) for name, entry in run.entries.items() if name != AUDIT_DIR]
-    inside = [list(entry) for checkpoint in run.checkpoints for entry in checkpoint.entries.values()]
+    inside = [
+        list(entry._replace(ctime_ns=0) if (checkpoint.name, path) in read else entry)
+        for checkpoint in run.checkpoints
+        for path, entry in checkpoint.entries.items()
+    ]
     files = {rule.function.__code__.co_filename for rule in rules}
     # A judgement without a finding of a rule that breaks exactness is the same with and without ``exact``.
     judges = [

@@ -42,6 +42,11 @@ def _of_file(entry: "Entry") -> str:
     return f"2:{entry.size}:{entry.mtime_ns}:{entry.ctime_ns}:{entry.inode}:"
 
 
+def is_stamp_of(stamp: str, entry: "Entry") -> bool:
+    """Whether a remembered scan with this stamp is of the file as it is, whatever parts of it were looked at."""
+    return stamp.startswith(_of_file(entry))
+
+
 def linked(stamp: str, before: "Entry", after: "Entry") -> str:
     """Return the stamp of a file whose ctime was changed, between these two looks, by making or deleting a hard link.
 

@@ -177,6 +177,25 @@ def test_a_step_that_was_lost_meanwhile_is_not_forgotten(run: str, guarded: Any)
     assert [item.rule for item in answer.report.findings] == ["steps/reset"]
 
 
+def test_a_pin_of_the_newest_checkpoint_changes_nothing_that_was_judged(run: str, guarded: Any) -> None:
+    from audit.retention.pins import pin
+
+    pin(run, "checkpoint-300")
+
+    assert guarded(run)[1] == 0
+
+
+def test_a_byte_changed_with_the_mtime_put_back_has_a_pinned_run_judged_anew(run: str, guarded: Any) -> None:
+    from audit.retention.pins import pin
+
+    pin(run, "checkpoint-300")
+    flip(f"{run}/checkpoint-300/{WEIGHTS}", keep_times=True)
+
+    answer, calls = guarded(run)
+    assert calls >= 1
+    assert answer.decision.checkpoint == "checkpoint-200"
+
+
 def test_a_pin_that_is_further_on_is_still_looked_at(run: str, guarded: Any) -> None:
     from audit.retention.pins import pin
 
