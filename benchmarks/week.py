@@ -1,12 +1,13 @@
 """A week of `audit train --watch` in miniature: python benchmarks/week.py [--keep DIR] [--seed N]
 
-A real Trainer with a tiny LoRA model, supervised as systemd would: started again a second after it fails. Over the week twelve
-data files are dropped; the daemon is killed three times; there are a bad file, a duplicate, a full disk and a checkpoint broken by
-hand. In the end it is proven that every good example was trained once, by a witness inside the training processes that knows
-nothing of the audit, and by training the same files once more undisturbed: the weights must be the same, bit for bit.
+A real Trainer with a tiny LoRA model, supervised as systemd would: started again a second after it fails. Over the week
+twelve data files are dropped; the daemon is killed three times; there are a bad file, a duplicate, a full disk and a
+checkpoint broken by hand. In the end it is proven that every good example was trained once, by a witness inside the
+training processes that knows nothing of the audit, and by training the same files once more undisturbed: the weights
+must be the same, bit for bit.
 
-Exits with 0 where all of it holds. Takes five minutes on two cores; needs the extra hf, and root for the small disk (a tmpfs);
-without root a limit on the size of files stands for the full disk, as a quota would.
+Exits with 0 if all of it holds. Takes five minutes on two cores; needs the extra hf, and root for the small disk (a
+tmpfs); without root a limit on the size of files stands for the full disk, as a quota would.
 """
 
 import argparse
@@ -64,7 +65,7 @@ snapshots = "snapshots"
 
 
 def rows(number):
-    """What a tiny model can learn: counting upwards with a stride. The first two ids make each row the only one of its kind."""
+    """What a tiny model can learn: counting upwards with a stride. The first two ids make each row unique."""
     chance = random.Random(number)
     made = []
     for row in range(ROWS):
@@ -78,7 +79,7 @@ def say(text):
 
 
 class Supervisor:
-    """Keeps the daemon running, and hears its events."""
+    """Keeps the daemon running and reads its events."""
 
     def __init__(self, home, environment):
         self.home, self.environment = home, environment
@@ -246,7 +247,7 @@ class Week:
         assert daemon.code == 143, daemon.code
 
     def killed(self, name, what):
-        """SIGKILL at a moment of chance within the batch."""
+        """SIGKILL at a random moment within the batch."""
         daemon, step = self.daemon, self.chance.randrange(1, STEPS - 4)
         daemon.until(lambda event: event["event"] == "batch" and event["file"] == name)
         seen = []
@@ -263,7 +264,7 @@ class Week:
         daemon.finished(name)
 
     def full(self, name):
-        """The disk fills up while the batch is trained; the next call finds it full before it begins; then there is room again."""
+        """The disk fills up while the batch is trained and is full when the daemon starts again; then there is room."""
         daemon = self.daemon
         if self.mounted:
             daemon.until(lambda event: event["event"] == "batch" and event["file"] == name)
@@ -333,7 +334,7 @@ class Week:
         say(f"The daemon was started {self.daemon.starts} times. All of it holds.")
 
     def witnessed(self):
-        """Step -> rows, in the lineage that survived: whoever trained a step last trained it for good."""
+        """Step -> rows, in the lineage that survived: the last process that trained a step counts."""
         found = [json.loads(line) for line in (self.home / "witness.jsonl").read_text().splitlines()]
         found = [item for item in found if "step" in item]
         last = {item["step"]: item["who"] for item in found}
@@ -405,7 +406,7 @@ class Week:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--keep", metavar="DIR", help="live in this new directory, and leave everything there")
+    parser.add_argument("--keep", metavar="DIR", help="work in this new directory and leave everything there")
     parser.add_argument("--seed", type=int, default=1, help="when the kills come")
     arguments = parser.parse_args()
     sys.path[:0] = [str(ROOT), str(ROOT / "backends"), str(ROOT / "plugins")]
@@ -414,7 +415,7 @@ def main():
     os.chdir(place)
     week = Week(place, arguments.seed)
     try:
-        say(f"[the run lies on {'a tmpfs of ' + str(DISK_MB) + ' MB' if week.mounted else 'this disk'}]")
+        say(f"[the run is on {'a tmpfs of ' + str(DISK_MB) + ' MB' if week.mounted else 'this disk'}]")
         week.live()
         week.check()
     finally:

@@ -1,8 +1,8 @@
 """What ``audit train`` asks of a backend that trains: one leg, from a step to a step, over one data file.
 
-A batch is one data file; it is trained as one leg, or as several where it was interrupted. The core decides what is
+A batch is one data file; it is trained as one leg, or as several if it was interrupted. The core decides what is
 trained from where to where; the backend does it. Everything here is plain values, so that a leg can run in a process
-of its own and what it tells can be sent through a pipe.
+of its own and send its progress through a pipe.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,8 +18,8 @@ class LegData(NamedTuple):
     """The examples of one leg.
 
     ``path``: the file, JSONL or Parquet, one example a row. ``order``: text that the order is drawn from, None for the
-    order of the file. The file is gone through ``epochs`` times, each time in another order; this makes rows x epochs
-    examples, of which the leg takes those from number ``first`` on (counted from 0). ``options``: the table ``[data]`` of
+    order of the file. The file is read ``epochs`` times, each time in another order: rows x epochs examples, of which
+    the leg takes those from number ``first`` on (counted from 0). ``options``: the table ``[data]`` of
     the configuration: "format", "max_length", "loss_on", and so on.
     """
 
@@ -34,9 +34,9 @@ class LegRequest(NamedTuple):
     """One leg of training in the directory ``run``: after ``first_step``, up to and including ``last_step``.
 
     ``resume_from``: path of the checkpoint of ``first_step``, None for a fresh start. ``last_step`` None: the backend
-    goes through the data and stops where it ends. ``settings``: the backend's own tables of the configuration.
-    ``horizon``: the step in which the learning-rate schedule ends, None for one without an end; ``decay_steps``: how many
-    steps before it the rate begins to fall (warmup-stable-decay).
+    stops at the end of the data. ``settings``: the backend's own tables of the configuration. ``horizon``: the step in
+    which the learning-rate schedule ends, None for one without an end; ``decay_steps``: how many steps before it the
+    rate begins to fall (warmup-stable-decay).
     """
 
     run: str
@@ -63,7 +63,7 @@ class LegResult(NamedTuple):
 
 
 class Step(NamedTuple):
-    """Step ``step`` is done; told again once it is logged, with what was logged. ``file`` is filled in by `audit train`."""
+    """Step ``step`` is done; told again with the values that are logged of it. `audit train` fills in ``file``."""
 
     step: int
     loss: float | None = None
@@ -74,14 +74,14 @@ class Step(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What the backend does before the first step: "loading the model". ``file`` is filled in by `audit train`."""
+    """What the backend does before the first step: "loading the model". `audit train` fills in ``file``."""
 
     text: str
     file: str | None = None
 
 
 class Note(NamedTuple):
-    """Something worth knowing, in one sentence. ``file``: the data file that it is about; `audit train` fills it in."""
+    """Something worth knowing, in one sentence. `audit train` fills in ``file``."""
 
     text: str
     file: str | None = None
@@ -103,8 +103,8 @@ class BadData(AuditError):
 class LegFailed(AuditError):
     """Training itself failed: out of memory, a full disk, a crash.
 
-    ``kind`` is "out-of-memory", "disk-full", "killed", "exit", "timeout", "no-progress" (it ended well, and nothing new was
-    saved) or "error"; ``step`` the last one that was heard of.
+    ``kind`` is "out-of-memory", "disk-full", "killed", "exit", "timeout", "no-progress" (it ended well without
+    a new checkpoint) or "error"; ``step`` the last one that is known.
     """
 
     def __init__(self, reason: str, kind: str = "error", step: int | None = None) -> None:
@@ -113,7 +113,7 @@ class LegFailed(AuditError):
 
 
 class Team(Protocol):
-    """The processes that train together. Process 0 decides; the others hear of it."""
+    """The processes that train together. Process 0 decides for all."""
 
     rank: int
     size: int
@@ -143,35 +143,35 @@ class TrainingBackend(Protocol):
     name: str
     title: str
     reads_rows: bool
-    """Whether rows must have one of the documented formats; otherwise the data file is the backend's own business."""
+    """Whether rows must have one of the documented formats; otherwise only the backend reads the data file."""
     owns_order: bool
-    """Whether a leg trains exactly the examples that it is asked for, in their order: then every example is trained once."""
+    """Whether a leg trains exactly the examples that it is asked for, in order: then every example is trained once."""
 
     def schema(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the backend's own tables of the configuration, a JSON Schema by the name of the table.
 
         A property of ``"format": "path"`` is relative to the configuration, and so is its "default"; settings hold it
-        absolute. Where a part has a text "refuse", that is what a wrong value is answered with.
+        absolute. Where a part has a text "refuse", that is the message for a wrong value.
         """
         ...
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse what a schema cannot say. Raises ConfigError, beginning with the path of the key."""
+        """Refuse what a schema cannot express. Raises ConfigError, beginning with the path of the key."""
         ...
 
     def examples_per_step(self, settings: Mapping[str, Any], processes: int) -> int | None:
-        """Return how many examples one optimizer step takes over all processes; None where that is not known."""
+        """Return how many examples one optimizer step takes over all processes; None if that is not known."""
         ...
 
     def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
-        """Meet the other processes, where the program was started by a launcher as one of several."""
+        """Join the other processes, if a launcher started the program as one of several."""
         ...
 
     def train(self, request: LegRequest, tell: Tell) -> LegResult:
         """Train one leg and save a checkpoint at its end; on SIGINT or SIGTERM finish the step, save and return.
 
         Raises BadData for rows that cannot be trained, ConfigError for settings that the trainer refuses, LegFailed
-        where it fails, AuditError naming the extra to install where the trainer is not installed.
+        if it fails, AuditError with the extra to install if the trainer is not installed.
         """
         ...
 
@@ -184,18 +184,18 @@ class Size(NamedTuple):
 
 
 class PlanningBackend(Protocol):
-    """What a training backend may add for `audit plan`; each method may be missing, and then that is not known.
+    """What a training backend may add for `audit plan`; each method is optional.
 
-    Arguments have the names and meanings of Trainer's ``TrainingArguments``; a backend for another trainer gives those that
-    it has a counterpart for.
+    Arguments have the names and meanings of Trainer's ``TrainingArguments``; a backend for another trainer returns
+    those that it has a counterpart for.
     """
 
     def arguments(self, request: LegRequest) -> Mapping[str, Any] | None:
-        """Return the training arguments that a leg would run with. Without the method: the table [arguments], if any."""
+        """Return the training arguments of a leg. Without the method: the table [arguments], if any."""
         ...
 
     def adapter(self, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Return the adapter as ``adapter_config.json`` would hold it, None where the whole model is trained."""
+        """Return the adapter as ``adapter_config.json`` would hold it, None if the whole model is trained."""
         ...
 
     def base_model(self, settings: Mapping[str, Any]) -> str | None:
@@ -203,5 +203,5 @@ class PlanningBackend(Protocol):
         ...
 
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
-        """Estimate a checkpoint without training, None where that cannot be done."""
+        """Estimate a checkpoint without training, None if that is not possible."""
         ...

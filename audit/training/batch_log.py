@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 ROOM = 128 << 10
 """Bytes that a ledger needs to be opened for writing, its write-ahead log included."""
 
-UNUSABLE = "the ledger cannot be used, and it alone knows which examples were trained"
+UNUSABLE = "the ledger cannot be used, and only it records which examples were trained"
 
 
 class BatchLog:
-    """What was trained, by the ledger of ``run``. Everything raises LedgerError where that cannot be used.
+    """What was trained, by the ledger of ``run``. Everything raises LedgerError if that cannot be used.
 
     Reading needs no room. For the last words on a full disk there is a reserve: a file that is then deleted.
     """
@@ -30,7 +30,7 @@ class BatchLog:
         self._run = run
 
     def timeline(self) -> Timeline:
-        """Return the batches as the ledger tells them."""
+        """Return the batches that the ledger records."""
         return timeline_of(self._rows())
 
     def events(self) -> list[BatchEvent]:
@@ -56,7 +56,7 @@ class BatchLog:
             ledger.append(event, durable=True)
 
     def try_to_record(self, event: BatchEvent) -> str | None:
-        """Record why training failed; return why that cannot be. A full disk must not hide the reason: it often is the reason."""
+        """Record why training failed; return why that cannot be recorded. The reason may be the full disk itself."""
         try:
             self.record(event)
         except AuditError as error:
@@ -68,7 +68,7 @@ class BatchLog:
         return None
 
     def hold_reserve(self) -> None:
-        """Occupy some room as long as there is room."""
+        """Make the reserve, if there is room."""
         path = os.path.join(self._run, RESERVE)
         if os.path.lexists(path) or shutil.disk_usage(self._run).free < 4 * ROOM:
             return

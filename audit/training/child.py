@@ -17,9 +17,7 @@ from audit.training.events import Message, message_line
 def main(descriptor: int) -> None:
     """Read the request from standard input, train, and write messages to ``descriptor``, one a line."""
     gc.enable()
-    signal.signal(
-        signal.SIGINT, signal.SIG_DFL
-    )  # until a step is in progress there is nothing to finish, or to explain
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a step is in progress there is nothing to finish
     document = json.load(sys.stdin)
     _die_with(document["parent"])
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -28,7 +26,7 @@ def main(descriptor: int) -> None:
             try:
                 stream.write(message_line(message))
                 stream.flush()
-            except BrokenPipeError:  # whoever should hear of it is gone: nobody would verify what is trained now
+            except BrokenPipeError:  # the parent is gone: nobody would verify what is trained now
                 os._exit(1)
 
         send(_outcome(document, send))
@@ -44,7 +42,7 @@ def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | AuditError:
 
 
 def _die_with(parent: int) -> None:
-    """End with the process that started this one: a leg that nobody watches must not train on beside the next one."""
+    """End with the process that started this one: an abandoned leg must not train beside the next one."""
     if sys.platform == "linux":
         import ctypes
 

@@ -1,6 +1,6 @@
 """The configuration of ``audit train``: a TOML file, checked key by key against a JSON Schema.
 
-Paths in it are relative to the file. What the core knows stands in ``schemas/train.json``; the backend adds its own
+Paths in it are relative to the file. The core's keys are in ``schemas/train.json``; the backend adds its own
 tables ([model], [adapter], [arguments] or [command]).
 """
 
@@ -37,7 +37,8 @@ class Data(NamedTuple):
 class Watching(NamedTuple):
     """How the daemon waits.
 
-    ``settle_seconds`` until a file that stands still counts as whole; ``snapshots``: where daily ones go, None for none.
+    ``settle_seconds`` without a change until a file counts as complete; ``snapshots``: directory of daily ones, or
+    None.
     """
 
     settle_seconds: float
@@ -123,7 +124,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
 
 
 def _placed(table: Any, schema: Mapping[str, Any], place: Callable[[str], str]) -> Any:
-    """Make the paths in a backend's table absolute: those that its schema marks with ``"format": "path"``, defaults too."""
+    """Make the paths in a backend's table absolute: those with ``"format": "path"`` in its schema, defaults too."""
     paths = {key: part for key, part in schema.get("properties", {}).items() if part.get("format") == "path"}
     given = {key: table.get(key, part.get("default")) for key, part in paths.items()}
     return {**table, **{key: place(value) for key, value in given.items() if value is not None}}
@@ -160,13 +161,13 @@ def _verify(path: str, document: Mapping[str, Any], registry: Registry) -> Optio
         where, options = f"{found}: ", read(found, registry) if found else Options()
     if options.depth != "full":
         raise ConfigError(
-            f"{where}depth: {options.depth} looks at structure only and proves no checkpoint, and a batch is done when its "
-            "checkpoint is proven; audit train takes full, which a table [verify] of its own can say"
+            f"{where}depth: {options.depth} checks structure only and proves no checkpoint, and a batch is done when its "
+            "checkpoint is proven; set depth to full, in a table [verify] of the training configuration"
         )
     if options.select:
         raise ConfigError(
             f"{where}select: a selection of rules proves no checkpoint, and a batch is done when its checkpoint is proven; "
-            "name in verify.ignore what is to be left out"
+            "list the rules to leave out in verify.ignore"
         )
     return options
 
@@ -184,7 +185,7 @@ def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Ma
 
 
 def _check_values(path: str, value: Any, keys: tuple[str, ...]) -> None:
-    """Refuse what TOML has words for and nothing else here has: dates, NaN, infinities."""
+    """Refuse values that TOML allows and JSON does not: dates, NaN, infinities."""
     if isinstance(value, dict):
         for key, part in value.items():
             _check_values(path, part, (*keys, key))
@@ -192,13 +193,13 @@ def _check_values(path: str, value: Any, keys: tuple[str, ...]) -> None:
         for number, part in enumerate(value):
             _check_values(path, part, (*keys, str(number)))
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"{path}: {'.'.join(keys)}: {value} is no number to train with")
+        raise ConfigError(f"{path}: {'.'.join(keys)}: {value} is not a finite number")
     elif not isinstance(value, str | int | float):
-        raise ConfigError(f"{path}: {'.'.join(keys)}: a {type(value).__name__} is not allowed; write it as a text")
+        raise ConfigError(f"{path}: {'.'.join(keys)}: a {type(value).__name__} is not allowed; write it as a string")
 
 
 def explain(error: Any) -> str:
-    """Say in one line where a document breaks its schema, and what is allowed there."""
+    """Return in one line where a document breaks its schema, and what is allowed there."""
     key = ".".join(str(part) for part in error.absolute_path)
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = sorted(error.schema.get("properties", {}))
@@ -209,7 +210,7 @@ def explain(error: Any) -> str:
     if error.validator == "required":
         missing = min(name for name in error.validator_value if name not in error.instance)
         return f"{key + '.' if key else ''}{missing}: is missing"
-    if "refuse" in error.schema:  # a key that the trainer has, but that is not the user's to set here
+    if "refuse" in error.schema:  # an argument of the trainer that must not be set here
         return f"{key}: {error.schema['refuse']}"
     if error.validator in ("anyOf", "type"):
         kinds = error.schema.get("type") or [part.get("type") or part.get("enum") for part in error.schema["anyOf"]]
@@ -222,7 +223,7 @@ def explain(error: Any) -> str:
 
 def _kinds(kinds: Any) -> str:
     words = {"object": "a table", "array": "a list", "integer": "a whole number", "number": "a number"}
-    words |= {"string": "a text", "boolean": "true or false", "null": "nothing"}
+    words |= {"string": "a string", "boolean": "true or false", "null": "nothing"}
     if not isinstance(kinds, list):
         kinds = [kinds]
     named = [
@@ -232,11 +233,11 @@ def _kinds(kinds: Any) -> str:
 
 
 def _check_places(config: TrainConfig) -> None:
-    """The directories must not lie in one another: what is moved to ``done`` would be found again in the inbox."""
+    """Refuse directories inside one another: what is moved to ``done`` would be found again in the inbox."""
     places = {"data.inbox": config.data.inbox, "data.done": config.data.done, "data.rejected": config.data.rejected}
     for name, place in places.items():
         for other, home in {**places, "run": config.run}.items():
             if name != other and (place == home or (other != "run" and place.startswith(home + os.sep))):
-                raise ConfigError(f"{config.path}: {name}: {place} is the directory of {other}, or lies in it")
+                raise ConfigError(f"{config.path}: {name}: {place} is the directory of {other}, or is inside it")
             if other == "run" and place.startswith(home + os.sep):
-                raise ConfigError(f"{config.path}: {name}: {place} lies in the run; keep data beside it")
+                raise ConfigError(f"{config.path}: {name}: {place} is inside the run; keep data beside it")

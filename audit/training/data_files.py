@@ -12,15 +12,15 @@ from audit.ledger.timeline import Batch
 from audit.training.config import Data
 
 UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")
-"""Ends of names under which programs write what is not whole yet."""
+"""Suffixes of names under which programs write incomplete files."""
 
 
 class InboxGone(AuditError):
-    """The inbox is not there: never made, or its disk is not mounted just now."""
+    """The inbox does not exist: it was never made, or its disk is not mounted."""
 
 
 class DataFile(NamedTuple):
-    """One file: ``stamp`` is (size, mtime_ns, inode), by which it is seen whether it changed."""
+    """One file: ``stamp`` is (size, mtime_ns, inode); it changes with the file."""
 
     path: str
     name: str
@@ -33,12 +33,12 @@ class DataFile(NamedTuple):
 
 
 def waiting(data: Data) -> tuple[DataFile, ...]:
-    """Return the files of the inbox in the order of their names. Raises InboxGone, AuditError where it cannot be listed."""
+    """Return the files of the inbox by name. Raises InboxGone, AuditError if it cannot be listed."""
     return tuple(sorted(_files(data.inbox, data.patterns, True), key=lambda file: file.name))
 
 
 def trained(data: Data) -> tuple[DataFile, ...]:
-    """Return the files that lie in ``done``."""
+    """Return the files in ``done``."""
     return tuple(sorted(_files(data.done, ("*",), False), key=lambda file: file.name))
 
 
@@ -48,20 +48,20 @@ def rejected(data: Data) -> tuple[DataFile, ...]:
 
 
 class DataFiles:
-    """The files of the inbox, of ``done`` and ``rejected``; each is read once for its digest, as long as it stays as it is."""
+    """The files of the inbox, of ``done`` and ``rejected``; each is read once for its digest, until it changes."""
 
     def __init__(self, data: Data) -> None:
         self._data = data
         self._digests: dict[tuple[str, tuple[int, int, int]], str] = {}
 
     def waiting(self) -> tuple[DataFile, ...]:
-        """Return the files of the inbox in the order of their names."""
+        """Return the files of the inbox by name."""
         return waiting(self._data)
 
     def find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
         """Return the file of a batch: by its digest, the one of the same name first.
 
-        A batch that was trained before may lie among those that were set aside: a copy of it was dropped again.
+        The file of a batch that was trained before may be in ``rejected``: a copy of it was dropped again.
         """
         places = self.waiting()
         if not inbox:
@@ -74,12 +74,12 @@ class DataFiles:
         return None
 
     def digest(self, file: DataFile) -> str:
-        """Return the BLAKE3 digest of a file; empty where it is being written."""
+        """Return the BLAKE3 digest of a file; empty if it is being written."""
         key = (file.path, file.stamp)
         if key not in self._digests:
             digest = digest_of(file)
             if not unchanged(file):
-                return ""  # being written: it fits nothing
+                return ""  # being written: it matches nothing
             self._digests[key] = digest
         return self._digests[key]
 
@@ -89,7 +89,7 @@ def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFil
         entries = list(os.scandir(home))
     except FileNotFoundError as error:
         if must:
-            raise InboxGone(f"data.inbox: {home} is not there; make the directory, or correct the path") from error
+            raise InboxGone(f"data.inbox: {home} does not exist; make the directory, or correct the path") from error
         return
     except OSError as error:
         raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
@@ -101,13 +101,13 @@ def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFil
         try:
             info = entry.stat()
         except OSError:
-            continue  # gone meanwhile, or a link that leads nowhere
+            continue  # deleted meanwhile, or a dangling link
         if stat.S_ISREG(info.st_mode):
             yield DataFile(entry.path, entry.name, (info.st_size, info.st_mtime_ns, info.st_ino))
 
 
 def seen(path: str, name: str) -> DataFile | None:
-    """Return the file that lies there now, None where there is none."""
+    """Return the file at ``path``, None if there is none."""
     try:
         info = os.stat(path)
     except OSError:
@@ -116,12 +116,12 @@ def seen(path: str, name: str) -> DataFile | None:
 
 
 def unchanged(file: DataFile) -> bool:
-    """Whether the file is still the one that was looked at."""
+    """Whether the file is still the same."""
     return seen(file.path, file.name) == file
 
 
 def digest_of(file: DataFile) -> str:
-    """Return the BLAKE3 digest of the file's bytes. Raises AuditError where it cannot be read."""
+    """Return the BLAKE3 digest of the file's bytes. Raises AuditError if it cannot be read."""
     from blake3 import blake3
 
     hasher = blake3()

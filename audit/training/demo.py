@@ -1,4 +1,4 @@
-"""The demonstration: train a tiny LoRA model in batches, verify it, break copies of it, show what is found."""
+"""The demo: train a tiny LoRA model in batches, verify it, break copies of it, show what is found."""
 
 import json
 import os
@@ -68,7 +68,7 @@ class Breakage(NamedTuple):
 def train_batches(home: str, registry: Registry, emit: Emit) -> str:
     """Drop three data files into ``home/inbox``, train them with ``audit train`` and return the run.
 
-    Raises AuditError where a library is missing.
+    Raises AuditError if a library is missing.
     """
     os.makedirs(os.path.join(home, "inbox"))
     for number in range(1, BATCHES + 1):
@@ -83,7 +83,7 @@ def train_batches(home: str, registry: Registry, emit: Emit) -> str:
 
 
 def break_copies(run: str, scratch: str, registry: Registry) -> Iterator[Breakage]:
-    """Break a copy of the run in several ways, one at a time, and verify it; the run itself stays as it is."""
+    """Break a copy of the run in several ways, one at a time, and verify it; the run itself is not changed."""
     newest = verify(run, registry=registry).checkpoints[-1].name
     older = verify(run, registry=registry).checkpoints[-2].name
     for number, (title, trainer, damage) in enumerate(_damages()):
@@ -96,7 +96,7 @@ def break_copies(run: str, scratch: str, registry: Registry) -> Iterator[Breakag
 
 
 def _share(run: str, copy: str, name: str) -> None:
-    """Make the pin of a copied run what it is in the run: the same files as the checkpoint, not a second copy of them."""
+    """Make the pin of a copied run hard links to its checkpoint, as in the run itself."""
     pinned = os.path.join(copy, PINNED, name)
     if not os.path.isdir(pinned):
         return

@@ -1,4 +1,4 @@
-"""The next leg, worked out: how many examples and steps, from where to where, in which order, on which schedule."""
+"""The draft of the next leg: its examples and steps, their order, and the learning-rate schedule."""
 
 import math
 import os
@@ -15,9 +15,9 @@ from audit.training.run_state import TrainRefused
 
 
 class Work(NamedTuple):
-    """The next leg: what to train, of which batch. ``begun`` is the first step of the batch, before which it was not.
+    """The next leg: what to train, of which batch. The batch began after step ``begun``.
 
-    ``file`` is the data file where the user put it, ``held`` the same one under the name that the leg reads it by.
+    ``file`` is the data file where the user put it, ``held`` the same file under the name that the leg reads.
     """
 
     request: LegRequest
@@ -30,7 +30,7 @@ class Work(NamedTuple):
     epochs: int
 
     def shown(self, text: str) -> str:
-        """Return what a backend said, with the name of the data file that the user knows."""
+        """Return a text of the backend with the path of the data file that the user knows."""
         return text.replace(self.held.path, self.file.path)
 
     def row(self, processes: int) -> LegBegun:
@@ -56,7 +56,7 @@ class Work(NamedTuple):
 
 
 class Drafting:
-    """Works out legs by one configuration; ``decay``: the files that wait now are the last ones."""
+    """Drafts legs by one configuration; ``decay``: the waiting files are the last ones."""
 
     def __init__(
         self, config: TrainConfig, trainer: TrainingBackend, files: DataFiles, processes: int, decay: bool
@@ -73,10 +73,10 @@ class Drafting:
         checkpoint: str | None,
         past: tuple[Leg, int] | None,
     ) -> Work:
-        """Work out the leg; ``past`` is what was trained of the file before, and how many examples that were.
+        """Return the leg; ``past`` is the last leg of the same file and how many examples were trained by then.
 
-        Raises BadData for a file that cannot be trained, TrainRefused for one that does not fit, AuditError where the
-        ledger tells something else of the file than is in it.
+        Raises BadData for a file that cannot be trained, TrainRefused for one that the schedule does not allow,
+        AuditError if the ledger and the file disagree.
         """
         config = self._config
         epochs = past[0].epochs if past is not None else config.data.epochs
@@ -87,8 +87,8 @@ class Drafting:
             told = past[0].examples
             if examples not in (None, told) and (told is not None or self._trainer.reads_rows):
                 raise AuditError(
-                    f"{file.path}: makes {examples} examples, but according to the ledger {told}: one of them was edited, "
-                    "so nobody knows which examples were trained; start a new run from the newest checkpoint"
+                    f"{file.path}: has {examples} examples, but the ledger says {told}: one of them was edited, so it is unknown "
+                    "which examples were trained; start a new run from the newest checkpoint"
                 )
             examples = told
         order = past[0].order if past is not None else f"{config.seed}:{digest}" if config.data.shuffle else None
@@ -111,7 +111,7 @@ class Drafting:
         return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs)
 
     def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
-        """Return how many examples a file makes; None where nobody asks, or where only the backend knows its rows."""
+        """Return how many examples a file has; None if it is not needed, or if only the backend can read the file."""
         if self._trainer.reads_rows:
             return inspect(file.path, self._config.data.options.get("format", "auto")).count * epochs
         if per_step is None or not file.name.lower().endswith((".jsonl", ".parquet")):
@@ -121,7 +121,7 @@ class Drafting:
     def _horizon(
         self, timeline: Timeline, file: DataFile, step: int, last: int | None
     ) -> tuple[int | None, int | None]:
-        """Return where the schedule ends and how many steps before it the rate falls. Raises TrainRefused."""
+        """Return the last step of the schedule and the number of its decay steps. Raises TrainRefused."""
         config = self._config
         horizon, decay_steps = config.total_steps, None
         if config.decay_steps is not None:
@@ -133,13 +133,13 @@ class Drafting:
                 decay_steps = min(config.decay_steps, horizon - step)
         if horizon is not None and (last or step + 1) > horizon:
             raise TrainRefused(
-                f"{file.name}: would be trained to step {last}, but the schedule ends at step {horizon}: there the learning "
-                "rate has fallen to its end, and going on would make it jump; start a new run from these weights"
+                f"{file.name}: would be trained to step {last}, but the schedule ends at step {horizon}: the learning rate "
+                "has decayed by then and would jump; start a new run from these weights"
             )
         return horizon, decay_steps
 
     def _steps_of_the_others(self, timeline: Timeline, file: DataFile) -> int:
-        """How many steps the other files that wait will take."""
+        """Return how many steps the other waiting files will take."""
         per_step = self._trainer.examples_per_step(self._config.settings, self._processes)
         total = 0
         for other in self._files.waiting():

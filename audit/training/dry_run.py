@@ -35,7 +35,7 @@ class Aside(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """The legs to come, in order. ``refusal``: why no leg, or no further leg, would be trained; ``later``: files after that."""
+    """The planned legs in order. ``refusal``: why no further leg would be trained; ``later``: files after that."""
 
     decision: Decision
     works: tuple[Work, ...]
@@ -154,18 +154,18 @@ class DryRun(Session):
         )
 
     def _consulted(self) -> Decision:
-        """Return what the guard would decide; a checkpoint that a leg of ours did not finish writing would be removed."""
+        """Return what the guard would decide once incomplete checkpoints of our legs are removed."""
         config = self.config
         holder = holder_of(config.run)
         if holder is not None:
-            self._notes.append(f"{config.run} {holder}; what that has done by then is not planned again")
+            self._notes.append(f"{config.run} {holder}; what it trains until then is not in this plan")
         decision = consult(config.run, self._run_state.limits, self.options, registry=self.registry).decision
         if decision.refusal is None or not os.path.isdir(config.run):
             return decision
         run = self._run_state.opened()
         torn = {item.name for item in self._run_state.torn(self._batch_log.timeline(), 0)}
         if torn and torn >= {item.name for item in run.checkpoints} and not run.records.highest_reached:
-            self._notes.append(f"{', '.join(sorted(torn))}: not saved to the end, would be removed")
+            self._notes.append(f"{', '.join(sorted(torn))}: incomplete, would be removed")
             return Decision(None, None, True, None, ())
         return decision
 

@@ -1,8 +1,9 @@
-"""What happens during ``audit train``: one type for each event that it shows, and the messages of a leg in a child process.
+"""The events of ``audit train``, one type each, and the messages of a leg in a child process.
 
-docs/train.md documents the events as ``--log-format json`` prints them; :func:`as_json` is what makes them JSON. A field with
-a default is left out while it is None, any other is null. A leg in a child process sends its progress through a pipe, and its
-result or error last: one :data:`Message` a line, written by :func:`message_line` and read by :func:`read_message`.
+docs/train.md documents the events as ``--log-format json`` prints them; :func:`as_json` is what makes them JSON. A
+field with a default is left out while it is None, any other is null. A leg in a child process sends its progress
+through a pipe, and its result or error last: one :data:`Message` a line, written by :func:`message_line` and read by
+:func:`read_message`.
 """
 
 import json
@@ -15,7 +16,7 @@ from audit.errors import AuditError, ConfigError
 
 
 class BatchStarted(NamedTuple):
-    """A leg begins after ``first_step`` with example ``first_example``, counted from 0; the batch ``begun`` after that step.
+    """A leg begins after ``first_step`` with example ``first_example`` (from 0); the batch began after step ``begun``.
 
     ``last_step`` and ``examples`` are None if they are not known, ``resumed_from`` for a fresh start.
     """
@@ -43,7 +44,7 @@ class BatchFinished(NamedTuple):
 
 
 class FileRetired(NamedTuple):
-    """The data file of a finished batch was moved ``to`` this path; None: it was deleted, or is gone."""
+    """The data file of a finished batch was moved ``to`` this path; None: it was deleted."""
 
     file: str
     to: str | None
@@ -99,13 +100,13 @@ class CheckpointQuarantined(NamedTuple):
 
 
 class CheckpointPutBack(NamedTuple):
-    """A checkpoint that was gone or broken was put back from its pin."""
+    """A missing or broken checkpoint was put back from its pin."""
 
     checkpoint: str
 
 
 class CheckpointTorn(NamedTuple):
-    """A checkpoint that the last call did not finish writing was removed."""
+    """An incomplete checkpoint of an interrupted call was removed."""
 
     checkpoint: str
 
@@ -255,7 +256,7 @@ def message_line(message: Message) -> str:
 
 
 def read_message(line: bytes) -> Message | None:
-    """Return the message in one line of the pipe; None for anything else, such as a line that was cut off.
+    """Return the message in one line of the pipe; None for anything else, such as a truncated line.
 
     A result or an error of another shape is a LegFailed.
     """
@@ -276,7 +277,7 @@ def read_message(line: bytes) -> Message | None:
 
 
 def checked(event: Progress) -> Progress | None:
-    """Return what a backend in this process tells, as if it came through the pipe; None if its values are of other types.
+    """Return the progress that a backend in this process tells; None if its values are of other types.
 
     Raises TypeError for what is neither a Step nor a Phase nor a Note.
     """

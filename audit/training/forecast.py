@@ -1,6 +1,6 @@
 """What ``audit train`` would do now, and what the rules of the scope ``plan`` say about it; nothing is changed.
 
-:mod:`audit.training.dry_run` says which legs come next. What could go wrong in the meantime is not part of a forecast.
+:mod:`audit.training.dry_run` says which legs come next. A forecast does not cover what may go wrong in the meantime.
 """
 
 import os
@@ -21,7 +21,7 @@ from audit.training.preflight import checkpoint_in, judged, opened, plan_of, spa
 
 
 class PlannedLeg(NamedTuple):
-    """One leg to come; ``saves`` are the checkpoints that it will leave, before rotation."""
+    """One planned leg; ``saves`` are its checkpoints, before rotation."""
 
     work: Work
     plan: Plan
@@ -34,7 +34,7 @@ class PlannedLeg(NamedTuple):
 
     @property
     def examples(self) -> int | None:
-        """Examples that the leg trains: rows x epochs, less what was trained of a batch that was begun."""
+        """Examples that the leg trains: rows x epochs, less those that were trained before."""
         return self.work.examples - self.work.request.data.first if self.work.examples is not None else None
 
     @property
@@ -45,10 +45,10 @@ class PlannedLeg(NamedTuple):
 
 
 class Forecast(NamedTuple):
-    """What is to come. ``refusal``: why nothing, or nothing more, would be trained; ``later``: files behind that.
+    """What would be trained. ``refusal``: why nothing, or nothing more, would be; ``later``: files after that.
 
-    ``plan`` is the first leg, or what the configuration means for the next one where no file waits. ``judgements`` has those
-    of the legs in order.
+    ``plan`` is the first leg, or the next one as far as the configuration determines it if no file waits.
+    ``judgements`` has one for each leg, in order.
     """
 
     config: TrainConfig
@@ -65,13 +65,13 @@ class Forecast(NamedTuple):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Of all legs, the worst first."""
+        """The findings of all legs, the worst first."""
         found = [item for judgement in self.judgements for item in judgement.findings]
         return tuple(sorted(found, key=lambda item: -item.severity.rank))
 
     @property
     def works(self) -> bool:
-        """Whether all of it would be trained, as far as can be foreseen."""
+        """Whether all of it would be trained."""
         errors = any(item.severity is Severity.ERROR for item in self.findings)
         return not (errors or self.refusal or any(item.event == REJECTED for item in self.aside))
 
@@ -86,7 +86,7 @@ def forecast(
     skip_lost: bool = False,
     allow_fresh: bool = False,
 ) -> Forecast:
-    """Return what would be done with the files in the inbox. ``processes`` None: as many as last time. Raises AuditError."""
+    """Return what would be trained now. ``processes`` None: as many as last time. Raises AuditError."""
     planned = PlannedLog(config.run)
     dry_run = DryRun(
         config,

@@ -17,9 +17,9 @@ LOCAL = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs",
 
 
 class Stillness:
-    """Which files are whole: those that have stood still for ``seconds`` and that no program has open for writing.
+    """Which files are complete: unchanged for ``seconds``, and not open for writing in any program.
 
-    0 seconds: whatever is there is whole; so it is where files only ever appear by renaming.
+    0 seconds: every file is complete, as it is if files only ever appear by renaming.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -27,11 +27,11 @@ class Stillness:
         self._since: dict[str, tuple[tuple[int, int, int], float]] = {}
 
     def left(self, file: DataFile) -> float:
-        """Return how many seconds to wait until the file may be whole; 0 where it is."""
+        """Return how many seconds to wait until the file may be complete; 0 if it is."""
         if not self._seconds:
             return 0.0
         age = time.time() - file.stamp[1] / 1e9
-        if age < 0:  # another machine's clock is ahead, or this one was set back: then what is seen counts
+        if age < 0:  # another machine's clock is ahead, or this one was set back: count from when it was first seen
             stamp, since = self._since.get(file.path, (None, 0.0))
             if stamp != file.stamp:
                 since = time.monotonic()
@@ -42,7 +42,7 @@ class Stillness:
 
 
 def settled(file: DataFile, seconds: float) -> float:
-    """Return how many seconds to wait until a file that is looked at for the first time may be whole; 0 where it is."""
+    """Return how many seconds to wait until a file that is new here may be complete; 0 if it is."""
     return Stillness(seconds).left(file)
 
 
@@ -62,7 +62,7 @@ def being_written(path: str) -> bool:
     except OSError:
         return False
     try:
-        # Who opens the file in the instant of the lease has this process sent a signal: one that it does not mind.
+        # If another program opens the file during the lease, this process gets a signal: one that it ignores.
         fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
@@ -74,7 +74,7 @@ def being_written(path: str) -> bool:
 
 
 def _local(device: int) -> bool:
-    """Whether a lease on this device tells of writers: NFS and CIFS refuse one wherever they hold none themselves."""
+    """Whether a refused lease means a writer: NFS and CIFS refuse one for other reasons, too."""
     name = f"{os.major(device)}:{os.minor(device)}"
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
@@ -85,7 +85,7 @@ def _local(device: int) -> bool:
 
 
 def retire(file: DataFile, data: Data) -> str | None:
-    """Move a trained file to ``done``, or delete it; return where it lies now. Raises AuditError."""
+    """Move a trained file to ``done``, or delete it; return its new path. Raises AuditError."""
     if data.after == DELETE:
         try:
             os.unlink(file.path)
@@ -96,14 +96,14 @@ def retire(file: DataFile, data: Data) -> str | None:
 
 
 def set_aside(file: DataFile, data: Data) -> str:
-    """Move a file that is not trained to ``rejected``, untouched; return where it lies now. Raises AuditError."""
+    """Move a file that is not trained to ``rejected``, untouched; return its new path. Raises AuditError."""
     if os.path.dirname(file.path) == data.rejected:
         return file.path
     return _move(file, data.rejected)
 
 
 def _copy(path: str, target: str) -> None:
-    """Copy under a hidden name first: what is half copied must not be taken for the file."""
+    """Copy under a hidden name first: a partial copy must not be taken for the file."""
     aside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:200]}.part")
     try:
         shutil.copy2(path, aside)
@@ -122,7 +122,7 @@ def _same(path: str, other: str) -> bool:
 
 
 def _move(file: DataFile, home: str) -> str:
-    """Move without ever writing over another file: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
+    """Move without overwriting another file: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
     stem, extension = os.path.splitext(file.name)
     try:
         os.makedirs(home, exist_ok=True)

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from audit.training.watching import Watcher
 
 GRACE_SECONDS = 1.0
-"""Seconds before another process ends because process 0 does: a launcher ends all at once, and the reason is to be said."""
+"""Seconds that other processes wait before they end, so that process 0 can report why: a launcher ends all at once."""
 
 
 class TrainOptions(NamedTuple):
     """What one call of ``audit train`` asks for; see :class:`audit.training.session.Session` for the others.
 
-    ``watch``: go on as a daemon. ``show_output``: what the training prints goes to the terminal, not into a log file.
+    ``watch``: run as a daemon. ``show_output``: the output of the training goes to the terminal, not into a log file.
     """
 
     watch: bool = False
@@ -48,10 +48,10 @@ def train(
     options: TrainOptions = TrainOptions(),  # noqa: B008  a value
     run_leg: RunLeg | None = None,
 ) -> int:
-    """Train every batch that waits; return the exit code: 0, 1 where a file was set aside, 130 or 143 after a signal.
+    """Train every batch that waits; return the exit code: 0, 1 if a file was set aside, 130 or 143 after a signal.
 
     ``run_leg`` runs a leg: by default in a child process, under a launcher (``WORLD_SIZE``) in this one. Raises
-    TrainRefused where a batch failed or is refused, AuditError where nothing could be done.
+    TrainRefused if a batch failed or is refused, AuditError if nothing could be done.
     """
     with trainer.team(config.settings) as found:
         team = Together(found)
@@ -64,7 +64,7 @@ def train(
             except Stopped:
                 return 128 + signal.SIGTERM
             except KeyboardInterrupt:
-                if signal.SIGTERM in team.came:  # watchfiles makes one of whatever a handler raises
+                if signal.SIGTERM in team.came:  # watchfiles turns what a handler raises into one
                     return 128 + signal.SIGTERM
                 raise
 
@@ -134,11 +134,11 @@ def _next(session: Session, watcher: "Watcher | None") -> Work | None:
     try:
         return session.next()
     except InboxGone:
-        return None  # the watcher waits for it, too
+        return None  # the watcher waits for it
 
 
 def _wait(session: Session, watcher: "Watcher | None") -> bool:
-    """Wait for a file that is still being written, as a daemon for any; return whether to look again."""
+    """Wait for a file that is being written, a daemon for any file; return whether to look again."""
     if watcher is not None:
         watcher.wait()
         return True
@@ -155,7 +155,7 @@ def _in_child(config: TrainConfig, lock: RunLock | None, options: TrainOptions) 
 
 @contextmanager
 def _locked(run: str, team: Together) -> Iterator[RunLock | None]:
-    """Hold the run's lock on the process that decides; the others learn whether it could be had."""
+    """Hold the run's lock on process 0; raises on every process if it is taken."""
     lock = RunLock(run, "trained") if team.rank == 0 else None
 
     def take() -> None:
@@ -171,4 +171,4 @@ def _locked(run: str, team: Together) -> Iterator[RunLock | None]:
 
 
 def _silent(event: Event) -> None:
-    """Only the process that decides shows anything."""
+    """Only process 0 shows anything."""

@@ -1,4 +1,4 @@
-"""What speaks against a leg before it begins: the rules of the scope ``plan``."""
+"""The checks before a leg begins: the rules of the scope ``plan``."""
 
 import os
 from typing import Any
@@ -22,7 +22,7 @@ from audit.training.run_state import TrainRefused
 def refuse_or_warn(
     work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, emit: Emit
 ) -> None:
-    """Raise TrainRefused where a rule says that the leg cannot work; its data stays. Warnings are told."""
+    """Raise TrainRefused if a rule finds an error in the leg; its data stays. Warnings are emitted as notes."""
     run = opened(work.request.run, registry, options)
     resume = checkpoint_in(run, work.request.resume_from)
     plan = plan_of(work, trainer, processes, resume)
@@ -32,18 +32,18 @@ def refuse_or_warn(
         if finding.severity is Severity.ERROR:
             errors.append(finding)
         elif finding.severity is Severity.WARNING:
-            emit(Note(said(finding)))
+            emit(Note(text_of(finding)))
     if errors:
-        raise TrainRefused(f"{work.file.name}: {'; '.join(said(item) for item in errors)}")
+        raise TrainRefused(f"{work.file.name}: {'; '.join(text_of(item) for item in errors)}")
 
 
-def said(finding: Finding) -> str:
-    """A finding in one line."""
+def text_of(finding: Finding) -> str:
+    """Return a finding in one line."""
     return f"{finding.message} ({finding.rule})"
 
 
 def judged(plan: Plan, registry: Registry, options: Options) -> Judgement:
-    """Apply the rules for plans. Raises AuditError where one of them crashed."""
+    """Apply the rules for plans. Raises AuditError if one of them crashed."""
     found = judge(plan, options.chosen(registry.rules), options.rules, options.severity)
     for outcome in found.outcomes:
         if outcome.outcome is Outcome.ERROR:

@@ -1,7 +1,7 @@
-"""One leg in a process of its own: what kills the training does not kill what has to tell of it.
+"""One leg in a process of its own: what kills the training does not kill the audit, which records why.
 
-A crash in a driver, an out-of-memory kill, a leak: the audit outlives them and writes down the reason. The process is
-bound to this one: it ends when its parent does, and it keeps the run's lock as long as it lives.
+The audit outlives a crash in a driver, an out-of-memory kill or a leak, and records the reason. The child ends when its
+parent does, and holds the run's lock until then.
 """
 
 import errno
@@ -29,11 +29,11 @@ _LARGEST_LOG = 4 << 20
 
 
 class Stopped(BaseException):
-    """SIGTERM came while no step was in progress: nothing is half done."""
+    """SIGTERM came while no step was in progress."""
 
 
 def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
-    """Run the leg in this process: where a launcher has started several that belong together."""
+    """Run the leg in this process: one of several that a launcher has started."""
 
     def tell_checked(event: Progress) -> None:
         known = checked(event)
@@ -44,7 +44,7 @@ def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult
 
 
 class InChild:
-    """Run legs in child processes; ``lock`` is a descriptor that they keep open, ``log`` a file for what they print.
+    """Run legs in child processes; ``lock`` is a descriptor that they keep open, ``log`` a file for their output.
 
     Without ``log`` their output goes where this process's errors go.
     """
@@ -53,7 +53,7 @@ class InChild:
         self._lock, self._log = lock, log
 
     def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
-        """Run one leg. Raises what it raised, and LegFailed where the process died."""
+        """Run one leg. Raises what the leg raised, and LegFailed if the process died."""
         try:
             reading, writing = os.pipe()
         except OSError as error:
@@ -91,20 +91,20 @@ class InChild:
                     step = message.step if isinstance(message, Step) else step
                     tell(message)
                 code = child.wait()
-            words = _last_words(output, start)
+            words = _last_output(output, start)
         finally:
             _end(child)
             os.close(reading)
             if output is not None:
                 output.close()
         result = _outcome(code, end, step, words)
-        # One that came too late for the leg still ends this call.
+        # A signal that came too late for the leg still ends this call.
         return result._replace(stopped_by=result.stopped_by or next(iter(asked), None))
 
     def _output(self) -> IO[bytes] | None:
-        """Open the log for appending; the one before is kept once it has grown large.
+        """Open the log for appending; a large one is renamed first.
 
-        None where it cannot be opened: what is printed is lost, and a full disk shall fail where it matters.
+        None if it cannot be opened: the output is lost, and a full disk is reported where it matters.
         """
         if self._log is None:
             return None
@@ -112,7 +112,7 @@ class InChild:
             os.makedirs(os.path.dirname(self._log), exist_ok=True)
             if os.path.exists(self._log) and os.path.getsize(self._log) > _LARGEST_LOG:
                 os.replace(self._log, f"{self._log}.1")
-            # Appended to: libraries write through descriptors of their own.
+            # Appended to, as libraries write through descriptors of their own.
             return open(self._log, "a+b", opener=_regular)
         except OSError:
             return None
@@ -124,14 +124,14 @@ class InChild:
         try:
             child.stdin.write(json.dumps(document))
         except BrokenPipeError:
-            pass  # it died already; that is told below
+            pass  # it died already, which is reported below
         finally:
             with suppress(BrokenPipeError):
                 child.stdin.close()
 
 
 def _regular(path: str, flags: int) -> int:
-    # A link in the log's place could lead anywhere, into a FIFO or a device it could write for ever.
+    # A link in the log's place could lead anywhere; writing to a FIFO or a device may never end.
     descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -140,7 +140,7 @@ def _regular(path: str, flags: int) -> int:
 
 
 def _end(child: "subprocess.Popen[str]") -> None:
-    """End what the training left behind, such as workers that read data; and the training itself, if it is in the way."""
+    """End what the training left behind, such as workers that read data, and the training itself if it still runs."""
     if child.poll() is None:
         child.kill()
         child.wait()
@@ -149,7 +149,7 @@ def _end(child: "subprocess.Popen[str]") -> None:
 
 
 def _messages(descriptor: int, child: "subprocess.Popen[str]") -> Iterator[Message]:
-    """Yield what the child sends until it ends; one of its workers that lives on may keep the pipe open."""
+    """Yield what the child sends until it ends; a worker that outlives it may keep the pipe open."""
     import select
 
     rest = b""
@@ -171,9 +171,9 @@ def _messages(descriptor: int, child: "subprocess.Popen[str]") -> Iterator[Messa
 
 @contextmanager
 def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
-    """Pass SIGINT and SIGTERM on to the child, which finishes its step; the list holds those that came.
+    """Pass SIGINT and SIGTERM on to the child, which finishes its step; the list holds those that were received.
 
-    A second SIGINT, by an impatient hand, raises KeyboardInterrupt at once. Only the main thread may catch signals.
+    A second SIGINT raises KeyboardInterrupt at once. Only the main thread may catch signals.
     """
     asked: list[int] = []
 
@@ -189,25 +189,25 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
 
 
 def _outcome(code: int, end: LegResult | AuditError | None, step: int | None, words: str) -> LegResult:
-    """Return the result; raise the error that was sent, or else say how the process ended, after which ``step``."""
+    """Return the result; raise the error that was sent, or a LegFailed with how the process ended."""
     if isinstance(end, LegResult):
         return end
     if end is not None:
         raise end
-    if code == -signal.SIGINT:  # these end it only where no step is in progress
+    if code == -signal.SIGINT:  # these end it only while no step is in progress
         raise KeyboardInterrupt
     if code == -signal.SIGTERM:
         raise Stopped
-    said = f"; its last words: {words}" if words else ""
+    output = f"; last output: {words}" if words else ""
     if code < 0:
         name = _SIGNALS.get(-code, f"signal {-code}")
         hint = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
-        raise LegFailed(f"the training process was killed by {name}{hint}{said}", "killed", step)
-    raise LegFailed(f"the training process ended with code {code}, without a result{said}", "exit", step)
+        raise LegFailed(f"the training process was killed by {name}{hint}{output}", "killed", step)
+    raise LegFailed(f"the training process ended with code {code}, without a result{output}", "exit", step)
 
 
-def _last_words(log: IO[bytes] | None, start: int) -> str:
-    """Return the last line that the process printed; what was printed before ``start`` is another's."""
+def _last_output(log: IO[bytes] | None, start: int) -> str:
+    """Return the last line that the process printed, at or after the offset ``start``."""
     if log is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""Where a run stands: what it can go on from, what is in the way of that, and whether a step is proven."""
+"""The state of a run: what training can resume from, what is in its way, and whether a step is proven."""
 
 import os
 from typing import NamedTuple
@@ -70,9 +70,9 @@ class RunState:
         self._known: frozenset[tuple[str, str | None]] = frozenset()
 
     def guard(self, timeline: Timeline) -> tuple[int, str | None]:
-        """Return the step to go on from and its checkpoint, None for a fresh start; move what is in the way aside."""
+        """Return the step to resume from and its checkpoint, None for a fresh start; move broken checkpoints aside."""
         guarded = self._consulted()
-        if guarded.report.crashed:  # our own fault is no reason to give up steps that were trained
+        if guarded.report.crashed:  # our own fault is no reason to discard steps that were trained
             crash = guarded.report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is trained: {crash.reason}; please report this")
         self._known = _of_run(guarded.report)
@@ -93,10 +93,10 @@ class RunState:
         return decision.step or 0, decision.checkpoint
 
     def _consulted(self) -> Guarded:
-        """Ask the guard for a checkpoint from which training goes on bit for bit; only where there is none, for any.
+        """Ask the guard for a checkpoint that resumes bit for bit; for any other only if there is none.
 
-        A save of several processes that was cut off may lack the random numbers of one of them: it would do, but then the
-        end would not be that of a training which was never interrupted.
+        An interrupted save of several processes may lack the random state of one of them: it can be resumed from, but
+        the weights would not be those of an uninterrupted training.
         """
         exact = consult(self.run, self.limits._replace(exact=True), self.options, registry=self._registry)
         if self.limits.exact or exact.decision.refusal is None or not exact.decision.skipped:
@@ -106,13 +106,13 @@ class RunState:
             return any_other
         reasons = {item.checkpoint: item.reason for item in exact.decision.skipped}
         name = any_other.decision.checkpoint
-        self._emit(Note(f"{name}: goes on, but not bit for bit: {reasons.get(name)}"))
+        self._emit(Note(f"{name}: resumes, but not bit for bit: {reasons.get(name)}"))
         return any_other
 
     def check_way(self, step: int) -> None:
-        """Raise TrainRefused where a link, or anything else that is no directory, lies where a checkpoint will be saved.
+        """Raise TrainRefused if a link, or anything else but a directory, is where a checkpoint will be saved.
 
-        The guard passes over links, but a trainer would save through them, wherever they lead.
+        The guard ignores links, but a trainer would save through them, wherever they lead.
         """
         try:
             with os.scandir(self.run) as entries:
@@ -120,11 +120,11 @@ class RunState:
         except OSError as error:
             raise AuditError(f"{self.run}: cannot be listed: {error.strerror or error}") from error
         for path, link in there:
-            kind = "a link" if link else "no directory"
-            raise TrainRefused(f"{path}: is {kind}, and training on from step {step} may save there; move it away")
+            kind = "a link" if link else "not a directory"
+            raise TrainRefused(f"{path}: is {kind}, and training from step {step} may save there; move it away")
 
     def _clear(self, timeline: Timeline, guarded: Guarded) -> None:
-        """Move broken checkpoints out of the way of what will be trained anew, or the trainer would write into them."""
+        """Move broken checkpoints away, or the trainer would write into them."""
         self.clear_torn(timeline, guarded.decision.step or 0)
         run = self.opened()
         reasons = {item.checkpoint: item.reason for item in guarded.decision.skipped}
@@ -135,25 +135,25 @@ class RunState:
                     self._emit(CheckpointQuarantined(held.name, held.place, held.reason))
 
     def clear_torn(self, timeline: Timeline, step: int) -> bool:
-        """Throw away what a leg of ours did not save to its end, beyond ``step``; return whether there was something.
+        """Remove incomplete checkpoints of our legs beyond ``step``; return whether there were any.
 
-        There is nothing in it that could be missed: no resume could have used it, and a disk may be full of it. A
-        checkpoint that a verification has once seen whole is another matter.
+        Nothing is lost with them: they cannot be resumed from, and they may fill the disk. A checkpoint that a
+        verification has seen complete is kept.
         """
         torn = self.torn(timeline, step)
         for item in torn:
-            _throw_away(self.run, item.name)
+            _remove(self.run, item.name)
             self._emit(CheckpointTorn(item.name))
         return bool(torn)
 
     def give_up(self, step: int) -> None:
-        """Throw away every checkpoint beyond ``step``: nobody can know what it was trained on."""
+        """Remove every checkpoint beyond ``step``: it is unknown what it was trained on."""
         for item in self.opened().checkpoints:
             if item.step > step:
-                _throw_away(self.run, item.name)
+                _remove(self.run, item.name)
 
     def torn(self, timeline: Timeline, step: int) -> list[Checkpoint]:
-        """Return the checkpoints beyond ``step`` that a leg of ours did not save to their end."""
+        """Return the incomplete checkpoints of our legs beyond ``step``."""
         run = self.opened()
         return [
             item
@@ -164,10 +164,10 @@ class RunState:
         ]
 
     def finish_rotation(self, step: int) -> None:
-        """Delete what the trainer would have deleted after the save of ``step``, but for the kill that came between.
+        """Delete what the trainer would have deleted after the save of ``step`` if it had not been killed.
 
-        It would do so at its next save, which may be long in coming. Trainer 5.23, ``rotate_checkpoints``: the oldest
-        ones beyond ``save_total_limit``, never the newest or the best. Call it once the checkpoint of ``step`` is proven.
+        It would do so at its next save, which may be much later. Trainer 5.23, ``rotate_checkpoints``: the oldest ones
+        beyond ``save_total_limit``, never the newest or the best. Call it once the checkpoint of ``step`` is proven.
         """
         run = self.opened()
         newest = next((item for item in run.checkpoints if item.step == step), None)
@@ -177,7 +177,7 @@ class RunState:
         older = [item.name for item in run.checkpoints if item.step < step and item.name != newest.best_recorded]
         kept = len(run.checkpoints) - len(older)
         for name in older[: max(0, len(older) - max(0, limit - kept))]:
-            _throw_away(self.run, name)
+            _remove(self.run, name)
             self._emit(CheckpointRotated(name))
 
     def opened(self) -> Run:
@@ -185,7 +185,7 @@ class RunState:
         return Auditor(self.options, self._registry).open_quick(self.run)
 
     def verify(self, step: int) -> Verified:
-        """Verify the run, seal what is proven, and say whether the checkpoint of ``step`` is. Raises AuditError."""
+        """Verify the run, seal what is proven, and report on the checkpoint of ``step``. Raises AuditError."""
         run, report = verify_run(self.run, self.options._replace(allow_empty=True), registry=self._registry)
         if report.crashed:
             raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
@@ -213,12 +213,12 @@ def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:
 
 
 def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
-    """The findings against the run as a whole, as they were before."""
+    """Return rule and file of the findings against the run as a whole."""
     return frozenset((item.rule, item.file) for item in report.findings if item.checkpoint is None)
 
 
-def _throw_away(run: str, checkpoint: str) -> None:
-    """Rename first: a checkpoint that is half deleted must not be taken for one."""
+def _remove(run: str, checkpoint: str) -> None:
+    """Rename, then delete: a partly deleted checkpoint must not be taken for one."""
     path = os.path.join(run, checkpoint)
     try:
         os.rename(path, place_for(run, checkpoint))

@@ -1,8 +1,8 @@
-"""What is trained next, and what came of it: one batch after the other, so that every example is trained once.
+"""What is trained next, and its result: one batch after the other, so that every example is trained once.
 
-Each round: guard -> plan -> one leg through the backend -> verify and seal -> record -> only then retire the data file. What
-was trained is known from the ledger alone (:mod:`audit.ledger.timeline`), where to go on from the step of the checkpoint that the
-guard hands out. A kill at any moment leaves a state from which the next round goes on.
+Each round: guard -> plan -> one leg through the backend -> verify and seal -> record -> only then retire the data file.
+The ledger alone records what was trained (:mod:`audit.ledger.timeline`); the checkpoint that the guard hands out says
+where to resume. After a kill at any moment, the next round continues.
 """
 
 import math
@@ -41,11 +41,12 @@ KEPT_LOSSES = 200
 
 
 class Session:
-    """One call of ``audit train``, on the process that decides.
+    """One call of ``audit train``, on process 0.
 
-    ``processes`` train together. ``decay``: the files that wait now are the last ones, the rate may fall at their end.
-    ``skip_lost``: go on where a step back gave up batches whose files are gone. ``allow_fresh``: start over where nothing
-    can be resumed. ``batch_log`` and ``files`` replace those of the run and of its data in a dry run.
+    ``processes`` train together. ``decay``: the waiting files are the last ones, the learning rate falls at their end.
+    ``skip_lost``: continue without batches that must be trained again and whose files are gone. ``allow_fresh``: start
+    over if nothing can be resumed from. ``batch_log`` and ``files`` replace those of the run and of its data in a dry
+    run.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Session:
     ) -> None:
         self.config, self.trainer, self.registry, self.emit = config, trainer, registry, emit
         self.processes, self.skip_lost = processes, skip_lost
-        # The lock keeps other trainings away: what is half-written is so for good.
+        # The lock keeps other trainings away: an incomplete checkpoint stays incomplete.
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self.set_aside = 0
         self.trained = 0
@@ -80,7 +81,7 @@ class Session:
         return any(step_of(name) is not None for name in os.listdir(self.config.run))
 
     def next(self) -> Work | None:
-        """Return the leg to train now, None where no file waits. Raises TrainRefused, AuditError."""
+        """Return the leg to train now, None if no file waits. Raises TrainRefused, AuditError."""
         os.makedirs(self.config.run, exist_ok=True)
         while True:
             timeline = self._batch_log.timeline()
@@ -100,14 +101,14 @@ class Session:
                     return held
 
     def _choose(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
-        """Return what follows on ``step``: work, None for nothing, True where something changed and all is to be seen anew."""
+        """Return what follows on ``step``: work, None for nothing, True if another round is needed."""
         owner = timeline.owner(step)
         batch = timeline.batch(owner.batch) if owner is not None else None
         if owner is not None and batch is not None:
             proven = batch.trained or owner.over
             if not (owner.whole_at(step) if owner.last_step is not None else proven):
                 return self._go_on(timeline, owner, batch, step, checkpoint)
-            if not proven:  # the last call was cut off between the save and the record
+            if not proven:  # the last call was interrupted between the save and the record
                 self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
                 self._run_state.finish_rotation(step)
                 return True
@@ -121,12 +122,12 @@ class Session:
         return self._from_inbox(timeline, step, checkpoint)
 
     def _go_on(self, timeline: Timeline, owner: Leg, batch: Batch, step: int, checkpoint: str | None) -> Work | bool:
-        """Take up a batch in the middle."""
+        """Continue a batch in the middle."""
         file = self._files.find(batch)
         if file is None and step > batch.first_step:  # replaced in the inbox while it was trained
             file = self._held_files.find(batch.file, batch.digest)
         if file is None and step == batch.first_step and not self._was_finished(batch):
-            reason = "was taken away before its first step was trained"
+            reason = "was removed before its first step was trained"
             self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
             self.emit(Note(f"{batch.file}: {reason}"))
             return True
@@ -137,7 +138,7 @@ class Session:
         return self._drafting.draft(timeline, file, batch.digest, step, checkpoint, past)
 
     def _was_finished(self, batch: Batch) -> bool:
-        """Whether the batch was once trained to its end, before the run went back."""
+        """Whether the batch was once finished, before the run went back."""
         ended = (row for row in self._batch_log.events() if isinstance(row, rows.Finished | rows.Retired))
         return any(row.batch == batch.digest for row in ended)
 
@@ -165,7 +166,7 @@ class Session:
         return None
 
     def _hold(self, work: Work) -> Work | None:
-        """Let the leg read a file that stays what it is; None where it is another one by now."""
+        """Let the leg read a file that cannot be replaced; None if it has changed."""
         held = self._held_files.hold(work.file, work.batch)
         if held is None:
             return None
@@ -173,7 +174,7 @@ class Session:
         return work._replace(request=work.request._replace(data=data), held=held)
 
     def _begin(self, work: Work) -> None:
-        """Write down what will be trained, and hold the checkpoint it starts from where rotation does not reach it."""
+        """Record what will be trained, and detach the pins that it will overwrite."""
         request = work.request
         keep_apart(request.run, request.first_step)
         self._batch_log.record(work.row(self.processes))
@@ -191,17 +192,19 @@ class Session:
         )
 
     def conclude(self, work: Work, outcome: LegResult | AuditError) -> int | None:
-        """Verify and record what a leg did; return the signal that stopped it, None to go on.
+        """Verify and record what a leg did; return the signal that stopped it, None to continue.
 
-        Raises TrainRefused where it failed or was not proven; its data is then still there.
+        Raises TrainRefused if it failed or was not proven; its data is then still there.
         """
         try:
             return self._concluded(work, outcome)
         except LedgerError as error:
-            text = f"{work.file.name}: what was trained cannot be written down: {error}"
-            raise TrainRefused(f"{text}; nothing is lost: the next call goes on with what was saved") from error
+            text = f"{work.file.name}: what was trained cannot be recorded: {error}"
+            raise TrainRefused(
+                f"{text}; nothing is lost: run the same command to continue from what was saved"
+            ) from error
         finally:
-            if unchanged(work.file):  # the second name is needed where the first leads to another file now
+            if unchanged(work.file):  # otherwise the second name is the only one that is left
                 self._held_files.release(work.file.name, work.batch)
 
     def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
@@ -226,22 +229,22 @@ class Session:
             self.emit(TrainingStopped(outcome.last_step, outcome.stopped_by, problem is None, problem))
             return outcome.stopped_by
         if not whole:
-            text = f"training ended at step {outcome.last_step}, but step {request.last_step} was to be reached"
+            text = f"training ended at step {outcome.last_step}, before step {request.last_step}"
             raise self._failed(work, LegFailed(text, "short", outcome.last_step))
         self._prove(work.batch, work.file.name, work.begun, outcome.last_step, work.examples)
         return outcome.stopped_by
 
     def _changed(self, work: Work, outcome: LegResult | AuditError) -> int | None:
-        """Somebody wrote into the file while it was trained, so nobody knows what was: give up the steps of the leg."""
+        """Discard the steps of a leg whose file was written into: it is unknown what was trained."""
         step = work.request.first_step
-        reason = "was written to while it was trained; its steps are given up, and what it is now is a new file"
+        reason = "was written to while it was trained: its steps are discarded, and its new content is a new batch"
         self._run_state.give_up(step)
         self._batch_log.record(rows.Failed(work.batch, work.file.name, step, "changed", reason))
         self.emit(BatchFailed(work.file.name, step, "changed", reason))
         return outcome.stopped_by if isinstance(outcome, LegResult) else None
 
     def _failed(self, work: Work, error: AuditError) -> AuditError:
-        """Record a failure and return the exception to raise: it says so where the same happened there before."""
+        """Record a failure and return the exception to raise; it mentions earlier failures at the same step."""
         kind, step = (error.kind, error.step) if isinstance(error, LegFailed) else ("error", None)
         step = work.request.first_step if step is None else step
         reason = work.shown(error.reason if isinstance(error, (LegFailed, BadData)) else str(error))
@@ -251,29 +254,29 @@ class Session:
         row = rows.Failed(work.batch, work.file.name, step, kind, reason)
         problem = self._batch_log.try_to_record(row)
         if problem and self._run_state.clear_torn(self._batch_log.timeline(), work.request.first_step):
-            problem = self._batch_log.try_to_record(row)  # what was half saved filled the disk
+            problem = self._batch_log.try_to_record(row)  # an incomplete checkpoint filled the disk
         self.emit(BatchFailed(work.file.name, step, kind, reason))
         text = f"{work.file.name}: failed at step {step}: {reason}"
         if again:
             times = "the second time" if again == 1 else f"{again + 1} times now"
-            text += f"; it failed at this step before ({times}), so trying again will hardly help"
+            text += f"; it failed at this step before ({times}), so another try is unlikely to help"
         if problem:
             text += f"; not recorded: {problem}"
         return error if isinstance(error, ConfigError) else TrainRefused(text)
 
     def _failures(self, digest: str, step: int) -> int:
-        """How often a batch failed at this step."""
+        """Return how often a batch failed at this step."""
         failed = (row for row in self._batch_log.events() if isinstance(row, rows.Failed))
         return sum(row.batch == digest and row.step == step for row in failed)
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
-        """Verify what was saved at ``step``; only if it is proven the batch is done. Raises TrainRefused."""
+        """Verify what was saved at ``step``, and finish the batch if it is proven. Raises TrainRefused."""
         started = time.perf_counter()
         verified = self._run_state.verify(step)
         checkpoint, reason = verified.checkpoint, verified.problem
         if reason is not None or checkpoint is None:
             reason = reason or f"there is no checkpoint of step {step}"
-            again = "; so it was the last time" if self._failures(digest, step) else ""
+            again = "; it failed here before" if self._failures(digest, step) else ""
             self._batch_log.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
         losses = verified.losses(begun)
@@ -334,7 +337,7 @@ class Session:
         self.emit(shown(file.name, row.reason or "", to))
 
     def _lost(self, batch: Batch, step: int) -> None:
-        """A batch must be trained again from ``step`` on, and its file is gone. Raises TrainRefused unless that is fine."""
+        """Skip a batch that must be trained from ``step`` on, but is gone. Raises TrainRefused unless ``skip_lost``."""
         if not self.skip_lost:
             what = f"is trained to step {step}, not to its end"
             if batch.step > step:
@@ -342,14 +345,14 @@ class Session:
                 what = f"the run went back to step {step}, so this file ({steps}) must be trained again"
             raise TrainRefused(
                 f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
-                f"{self.config.data.inbox}, or give it up with --skip-lost"
+                f"{self.config.data.inbox}, or skip it with --skip-lost"
             )
         self._batch_log.record(rows.Lost(batch.digest, batch.file, step))
-        self.emit(Note(f"{batch.file}: given up from step {step} on"))
+        self.emit(Note(f"{batch.file}: skipped from step {step} on"))
 
 
 def _thinned(losses: tuple[tuple[int, float], ...]) -> list[tuple[int, float]]:
-    """At most some two hundred, the first and the last among them; what is no number is left to the checkpoint's log."""
+    """Return about two hundred at most, with the first and the last; losses that are not finite are left out."""
     every = max(1, math.ceil(len(losses) / KEPT_LOSSES))
     kept = [*losses[::every], *losses[-1:]] if losses else []
     return [(step, loss) for step, loss in dict(kept).items() if math.isfinite(loss)]

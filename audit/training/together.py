@@ -1,4 +1,4 @@
-"""Several processes train one run: process 0 decides, and whatever ends it ends the others too, none of them hangs."""
+"""Several processes train one run: process 0 decides, and whatever ends it ends the others; none of them hangs."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from audit.training.run_state import TrainRefused
 
 T = TypeVar("T")
 PATIENCE = 60.0
-"""Seconds that a process waits for process 0 after its part of a leg failed: that one may wait for it in the leg."""
+"""Seconds that a process waits for process 0 after its part of a leg failed: process 0 may be stuck in the leg."""
 
 FIRST_PATIENCE = 10.0
-"""Seconds that process 0 waits after its part of a leg failed, and was recorded."""
+"""Seconds that process 0 waits for the others after its part of a leg failed and was recorded."""
 
 
 class Ended(Exception):
-    """Process 0 has ended the training and said why; this one ends with the same ``code`` and says nothing."""
+    """Process 0 has ended the training and reported why; this one ends silently with the same ``code``."""
 
     def __init__(self, code: int) -> None:
         self.code = code
@@ -37,7 +37,7 @@ class Together:
         self._team = team
         self.rank, self.size = team.rank, team.size
         self.came: list[int] = []
-        """SIGTERM and SIGINT that came while this process was in no leg."""
+        """SIGTERM and SIGINT that were received while this process was in no leg."""
         self._interruptible = team.size == 1
 
     def share(self, decide: Callable[[], T], outcome: LegResult | AuditError | None = None) -> T:
@@ -51,7 +51,7 @@ class Together:
         def attempt() -> tuple[bool, Any]:
             try:
                 return True, self._interrupted_by_signals(decide)
-            except BaseException as error:  # the others wait for an answer, whatever this is
+            except BaseException as error:  # the others wait for an answer, whatever happened
                 raised.append(error)
                 return False, _code(error)
 
@@ -72,7 +72,7 @@ class Together:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Let SIGTERM between two legs end the training at once, but through every ``finally``.
+        """Let SIGTERM between two legs end the training at once, with every ``finally``.
 
         Of several processes only process 0 listens, and only while it decides: the others hear of it from there.
         """
@@ -96,7 +96,7 @@ class Together:
 
     @contextmanager
     def _not_for_ever(self, outcome: LegResult | AuditError | None, raised: list[BaseException]) -> Iterator[None]:
-        """Say why the leg failed here, and end if the others do not come: they may wait for this one in the same leg.
+        """Print why the leg failed here, and end if the others do not come: they may be stuck in the same leg.
 
         What is wrong with the data or the configuration, every process finds, so that is said once, by process 0.
         """

@@ -1,4 +1,4 @@
-"""The daemon's rest: wait for a whole file, take the daily snapshot. Nothing is judged or opened meanwhile."""
+"""The daemon between two batches: wait for a complete file, take the daily snapshot. No run is judged meanwhile."""
 
 import os
 import time
@@ -13,11 +13,11 @@ from audit.training.events import SnapshotMade, WaitingForFiles
 from audit.training.session import Session
 
 LONGEST_REST = 1.0
-"""Seconds: file systems that tell of no events (network mounts) are looked at this often all the same."""
+"""Seconds between two looks at a file system that reports no events (network mounts)."""
 STEP_MS = 250
-"""How often watchfiles looks whether the system told it something; also how long a signal may have to wait."""
+"""How often watchfiles polls for events; also how long a signal may have to wait."""
 LONG_OPEN = 60.0
-"""Seconds after which it is said that a file is still open for writing."""
+"""Seconds after which a note says that a file is still open for writing."""
 
 
 class Watcher:
@@ -25,7 +25,7 @@ class Watcher:
 
     def __init__(self, session: Session) -> None:
         try:
-            import watchfiles  # noqa: F401  said now, not in the night
+            import watchfiles  # noqa: F401  fail now, not when the daemon first waits
         except ImportError as error:
             raise AuditError(
                 "--watch needs watchfiles, which is not installed: pip install 'checkpoint-audit[watch]'"
@@ -38,7 +38,7 @@ class Watcher:
         self._said_open: set[str] = set()
 
     def wait(self) -> None:
-        """Return when there is a whole file in the inbox; wait for the inbox, too, where it is gone. Raises AuditError."""
+        """Return when there is a complete file in the inbox; wait for the inbox if it is gone. Raises AuditError."""
         told = False
         if self._session.unsettled is not None:
             time.sleep(self._session.unsettled)
@@ -62,8 +62,8 @@ class Watcher:
     def daily_snapshot(self, today: str | None = None) -> None:
         """Copy the newest proven checkpoint away, once a day if the configuration says where to.
 
-        A day on which nothing was trained needs none. What keeps it from that is told, and tried again after the next
-        batch or the next day: training goes on without it.
+        A day on which nothing was trained needs none. A failure is noted and tried again after the next batch or the
+        next day; training continues without it.
         """
         from audit.retention.snapshots import snapshot
 
@@ -83,7 +83,7 @@ class Watcher:
             session.emit(SnapshotMade(made.path, made.checkpoint))
 
     def _taken_before(self, day: str) -> bool:
-        """Whether an earlier call took the day's snapshot: a daemon that is started again and again is to fill no disk."""
+        """Whether an earlier call took the day's snapshot: a daemon that is restarted often must not fill the disk."""
         assert self._snapshots is not None
         if self._trained is not None:
             return False
@@ -103,13 +103,13 @@ class Watcher:
                 files = waiting(self._data)
             except InboxGone:
                 if not gone:
-                    text = f"data.inbox: {self._data.inbox} is not there; waiting until it is"
+                    text = f"data.inbox: {self._data.inbox} does not exist; waiting for it"
                     self._session.emit(Note(text))
                 gone = True
                 time.sleep(LONGEST_REST)
                 continue
             if gone:
-                self._session.emit(Note(f"data.inbox: {self._data.inbox} is there again"))
+                self._session.emit(Note(f"data.inbox: {self._data.inbox} exists again"))
             return files
 
     def _something(self) -> bool:
@@ -123,12 +123,12 @@ class Watcher:
         for file in files:
             if time.time() - file.stamp[1] / 1e9 > LONG_OPEN + self._settle and file.path not in self._said_open:
                 self._said_open.add(file.path)
-                text = f"{file.name}: a program still has it open for writing; it is trained once that is closed"
+                text = f"{file.name}: a program still has it open for writing; it is trained once it is closed"
                 self._session.emit(Note(text))
 
 
 def _looks(inbox: str) -> Iterator[None]:
-    """Say when to look into the inbox: whenever something happened there, or after a while."""
+    """Yield when to look into the inbox: on each event there, or after a while."""
     from watchfiles import watch
 
     try:

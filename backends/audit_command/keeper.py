@@ -1,14 +1,14 @@
-"""A small process between the audit and the command, so that nothing of the command outlives the audit.
+"""A small process between the audit and the command: nothing of the command outlives the audit.
 
-Started as a program of its own: ``python -I -S keeper.py CONTROL STATUS -- PROGRAM ARGUMENT...``. It runs the command in
-a session of its own. CONTROL is a pipe that the audit writes to: each byte is a signal to pass on; when it closes, the
-audit is gone, and everything is killed. STATUS takes one line when the command has ended, ``exit N``, ``signal N`` or
-``errno N``, and closes when nothing of it is left.
+Started as a program of its own: ``python -I -S keeper.py CONTROL STATUS -- PROGRAM ARGUMENT...``. It runs the command
+in a session of its own. CONTROL is a pipe that the audit writes to: each byte is a signal to pass on; when it closes,
+the audit is gone, and everything is killed. STATUS takes one line when the command has ended, ``exit N``, ``signal N``
+or ``errno N``, and closes when nothing of it is left.
 
-Why a process: a launcher starts its workers in sessions of their own (torchrun does), so killing the command's group does
-not reach them, and a trainer that nobody waits for any more would go on writing to the run beside the next one. On Linux
-this process adopts whatever loses its parent (PR_SET_CHILD_SUBREAPER), so that all of it can be found and killed; the
-command itself dies with this process (PR_SET_PDEATHSIG). Elsewhere the command's group is what can be reached.
+Why a process: a launcher starts its workers in sessions of their own (torchrun does), so killing the command's group
+does not reach them, and an abandoned trainer would write to the run beside the next one. On
+Linux this process adopts whatever loses its parent (PR_SET_CHILD_SUBREAPER), so that all of it can be found and killed;
+the command itself dies with this process (PR_SET_PDEATHSIG). Elsewhere the command's group is what can be reached.
 """
 
 import ctypes
@@ -38,7 +38,7 @@ def descendants() -> list[int]:
             with open(f"/proc/{name}/stat", "rb") as file:
                 state, parent = file.read().rpartition(b")")[2].split()[:2]
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
         if state != b"Z":
             parents.setdefault(int(parent), []).append(int(name))
     found, ahead = [], [os.getpid()]
@@ -62,10 +62,10 @@ class Keeper:
             preexec_fn=lambda: _prctl(PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - there is one thread
         )
         self.main = started.pid
-        started.returncode = 0  # it is reaped below, with whatever else is adopted
+        started.returncode = 0  # it is reaped below, with the adopted processes
 
     def reap(self) -> bool:
-        """Collect who has ended; False when nobody is left."""
+        """Collect processes that have ended; False if none is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -78,7 +78,7 @@ class Keeper:
                 self.ended = f"signal {-code}" if code < 0 else f"exit {code}"
 
     def send(self, number: int) -> None:
-        """Pass a signal on to the command's group; to everybody where it must end, or where only others are left."""
+        """Pass a signal on to the command's group; to all processes if it is SIGKILL or the command has ended."""
         if self.ended is None or not _LINUX:
             with suppress(OSError):
                 os.killpg(self.main, number)
@@ -88,7 +88,7 @@ class Keeper:
                     os.kill(pid, number)
 
     def kill(self) -> None:
-        """Kill everything, and what it starts meanwhile."""
+        """Kill everything, including what is started meanwhile."""
         while self.reap():
             self.send(signal.SIGKILL)
             select.select([], [], [], 0.01)
@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
     wake, woken = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(wake, False)
-    # Handlers, not SIG_IGN, which the command would inherit; it is to begin with the signals as they usually are.
+    # Handlers, not SIG_IGN, which the command would inherit; it must start with default signals.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
@@ -139,7 +139,7 @@ def _drain(descriptor: int) -> None:
 
 
 def _tell(status: int, text: str) -> bool:
-    with suppress(OSError):  # nobody listens any more; the control pipe says so, too
+    with suppress(OSError):  # the audit has ended; the control pipe is closed, too
         os.write(status, f"{text}\n".encode())
     return True
 

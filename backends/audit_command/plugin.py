@@ -23,28 +23,28 @@ class Command:
         return SCHEMA
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse placeholders that there are not, and those whose value could not be known."""
+        """Refuse unknown placeholders, and those that would have no value."""
         from audit_command.settings import check
 
         check(settings)
 
     def examples_per_step(self, settings: Mapping[str, Any], processes: int) -> int | None:
-        """Return what the configuration says: the processes are the command's, not ours."""
+        """Return the configured number: the processes are those of the command, not of the audit."""
         found = settings["command"].get("examples_per_step")
         return None if found is None else int(found)
 
     def arguments(self, request: LegRequest) -> Mapping[str, Any] | None:
-        """Return what the table [arguments] says that the command passes to Trainer, placeholders filled in; None without one."""
+        """Return the table [arguments] with placeholders filled in; None without one."""
         from audit_command.settings import arguments_of
 
         return arguments_of(request)
 
     def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
-        """One process: the command starts as many as it likes. Raises AuditError where a launcher started several of us."""
+        """One process: the command starts its own. Raises AuditError if a launcher started several of this one."""
         if os.environ.get("RANK", "").isdigit() and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
             raise AuditError(
-                "the backend 'command' is started once, not by a launcher: put torchrun or accelerate launch in "
-                "command.argv and call audit train alone"
+                "the backend 'command' cannot run under a launcher: put torchrun or accelerate launch in "
+                "command.argv and call audit train directly"
             )
         return nullcontext(Alone())
 

@@ -1,4 +1,4 @@
-"""What a command has saved so far, seen from the files of the run alone."""
+"""What a command has saved so far, from the files of the run alone."""
 
 import os
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _Stamp = tuple[int, int, int]
 
 
 class Saved(NamedTuple):
-    """A checkpoint that is new since the leg began, written to its end as far as its state file says."""
+    """A checkpoint that is new since the leg began; it has a state file, which is written last."""
 
     step: int
     state: str
@@ -39,12 +39,12 @@ class Progress:
         self._backends = backends
         self.first_step = first_step
         self.step = first_step
-        """The last step that was heard of."""
+        """The last step that is known."""
         self._told: Saved | None = None
         self._before = {item.state: item.stamp for item in self._states()}
 
     def newest(self) -> Saved | None:
-        """Return the newest checkpoint of this leg. One of an earlier training that lies further ahead is none."""
+        """Return the newest checkpoint of this leg; an older one of a later step is not of this leg."""
         fresh = [
             item
             for item in self._states()
@@ -53,7 +53,7 @@ class Progress:
         return max(fresh, default=None)
 
     def look(self, tell: Tell) -> None:
-        """Tell the steps that the newest checkpoint logged since the last look."""
+        """Tell the steps that the newest checkpoint has logged since the last call."""
         found = self.newest()
         if found is None or found == self._told:
             return
@@ -69,7 +69,7 @@ class Progress:
         return tuple((entry["step"], float(entry["loss"])) for entry in entries if _is_finite(entry.get("loss")))
 
     def examples_per_step(self, saved: Saved) -> int | None:
-        """Return how many examples a step took according to the training arguments; None where they do not say."""
+        """Return how many examples a step took according to the training arguments; None if they do not say."""
         try:
             with LocalStorage(self._run).open(saved.arguments) as reader:
                 found = read_training_args(reader)
@@ -81,7 +81,7 @@ class Progress:
             values.get("gradient_accumulation_steps"),
             values.get("num_processes"),
         ]
-        devices = values.get("_n_gpu")  # several in one process share its batch out, each taking a whole one
+        devices = values.get("_n_gpu")  # each of several devices of one process takes a whole batch
         numbers.append(devices if isinstance(devices, int) and devices > 1 else 1)
         known = [number for number in numbers if isinstance(number, int) and number > 0]
         return prod(known) if len(known) == len(numbers) else None
@@ -90,7 +90,7 @@ class Progress:
         try:
             names = os.listdir(self._run)
         except OSError:
-            return []  # the command makes it, or the audit says afterwards that it is not there
+            return []  # the command makes it, or the audit reports it as missing
         found = []
         for name in names:
             for backend in self._backends:
@@ -101,14 +101,14 @@ class Progress:
                 try:
                     info = os.stat(os.path.join(self._run, state))
                 except OSError:
-                    continue  # not written to its end
+                    continue  # incomplete
                 stamp = (info.st_mtime_ns, info.st_size, info.st_ino)
                 found.append(Saved(step, state, stamp, os.path.join(name, backend.arguments_file)))
                 break
         return found
 
     def _read(self, saved: Saved) -> StateDocument | None:
-        """Read a state; None where it is damaged, which the verification after the leg will say."""
+        """Read a state; None if it is damaged, which the verification after the leg reports."""
         try:
             with LocalStorage(self._run).open(saved.state) as reader:
                 document = read_trainer_state(reader)

@@ -23,10 +23,10 @@ LEFT_BEHIND_SECONDS = 10.0
 
 
 def train(request: LegRequest, tell: Tell) -> LegResult:
-    """Run the command once; what it did is told by the checkpoints that are new afterwards.
+    """Run the command once; its new checkpoints are the result.
 
-    Raises ConfigError where the command cannot be started, LegFailed where it fails, takes too long, or ends without a new
-    checkpoint. After SIGINT or SIGTERM, whatever the command's exit code, what it saved until then is the result.
+    Raises ConfigError if the command cannot be started, LegFailed if it fails, takes too long, or ends without a new
+    checkpoint. After SIGINT or SIGTERM the exit code is ignored, and the newest checkpoint is the result.
     """
     call = call_for(request, os.environ)
     table = request.settings["command"]
@@ -54,13 +54,13 @@ def _check_end(running: "Running", request: LegRequest, progress: Progress, save
     """Raise LegFailed unless the command ended well and saved something."""
     how, _, number = running.ended.partition(" ")
     told = running.tail.reason()
-    after = f"; it said: {told}" if told else "; it wrote nothing to stderr"
+    after = f"; last output: {told}" if told else "; it wrote nothing to stderr"
     if running.timed_out:
         seconds = running.timeout
         raise LegFailed(f"the command was ended after command.timeout_seconds = {seconds:g}", "timeout", progress.step)
     if how == "lost":
         what = "was killed, and so was the command" if int(number) < 0 else f"ended with code {number}{after}"
-        raise LegFailed(f"the process that watches over the command {what}", "killed", progress.step)
+        raise LegFailed(f"the process that supervises the command {what}", "killed", progress.step)
     code = int(number)
     if how == "signal" or 128 < code <= 128 + signal.SIGTERM:
         number_of = code if how == "signal" else code - 128
@@ -75,12 +75,12 @@ def _check_end(running: "Running", request: LegRequest, progress: Progress, save
 
 
 def _notes(request: LegRequest, progress: Progress, saved: Saved) -> Iterator[str]:
-    """Yield where the command visibly did something else than it was asked to: the examples are its business alone."""
+    """Yield what the command visibly did differently than asked; which examples it trained cannot be seen."""
     asked = request.settings["command"].get("examples_per_step")
     took = progress.examples_per_step(saved) if asked is not None else None
     if took is not None and took != asked:
         yield (
-            f"according to training_args.bin a step took {took} examples (batch size x accumulation x processes), but "
+            f"training_args.bin says that a step took {took} examples (batch size x accumulation x processes), but "
             f"command.examples_per_step is {asked}, so examples were trained "
             f"{'more than once' if took > asked else 'not at all'}"
         )
@@ -100,9 +100,9 @@ def _no_progress(request: LegRequest) -> str:
         why = "does it save into the run (AUDIT_RUN), and does it save at its end"
         return f"the command ended well, but there is no checkpoint in {request.run}: {why}?"
     return (
-        f"the command ended well, but saved no checkpoint after step {request.first_step}: a Trainer that resumes where "
-        f"num_train_epochs or max_steps is reached stops at once, so {budget}; or it does not save at its end, or not "
-        f"into {request.run}"
+        f"the command ended well, but saved no checkpoint after step {request.first_step}: a Trainer that has already "
+        f"reached num_train_epochs or max_steps stops at once, so {budget}; or it does not save at its end, or not into "
+        f"{request.run}"
     )
 
 
@@ -115,7 +115,7 @@ class Running:
         self._stop_seconds = float(table.get("stop_seconds", STOP_SECONDS))
         self.timeout: float | None = table.get("timeout_seconds")
         self.ended = ""
-        """``exit N`` or ``signal N``; ``lost N`` where the keeper ended with N before it could say it."""
+        """``exit N`` or ``signal N``; ``lost N`` if the keeper ended with N before it could report it."""
         self.stopped_by: int | None = None
         self.timed_out = False
         self.tail = Tail()
@@ -124,7 +124,7 @@ class Running:
     def __enter__(self) -> "Running":
         call = self._call
         if not os.path.isdir(call.cwd):
-            raise ConfigError(f"command.cwd: {call.cwd} is no directory")
+            raise ConfigError(f"command.cwd: {call.cwd} is not a directory")
         self._wake, woken = os.pipe()
         os.set_blocking(woken, False)
         self._woken = woken
@@ -134,8 +134,7 @@ class Running:
         for descriptor in (control, status):
             os.set_inheritable(descriptor, True)
         try:
-            # Inheritable descriptors are passed on: the run's lock is one where the audit holds it, and so it is held until
-            # nothing of the command is left.
+            # Inheritable descriptors are passed on, and with them the run's lock: it is held until nothing is left.
             self._keeper = subprocess.Popen(
                 program,
                 cwd=call.cwd,
@@ -153,7 +152,7 @@ class Running:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # Whatever happened: closing the control pipe makes the keeper kill what is left.
+        # Closing the control pipe makes the keeper kill what is left.
         os.close(self._control)
         self._keeper.wait()
         assert self._keeper.stderr is not None
@@ -162,7 +161,7 @@ class Running:
             os.close(descriptor)
 
     def wait(self) -> None:
-        """Wait until the command and what it started have ended. Raises ConfigError where it cannot be started."""
+        """Wait until the command and what it started have ended. Raises ConfigError if it cannot be started."""
         began = time.monotonic()
         assert self._keeper.stderr is not None
         stderr = self._keeper.stderr.fileno()
@@ -202,7 +201,7 @@ class Running:
             self._send(signal.SIGTERM, LEFT_BEHIND_SECONDS)
 
     def _stop(self, number: int) -> None:
-        """Pass on the first SIGINT or SIGTERM; a second one is the same request, told by another way."""
+        """Pass on the first SIGINT or SIGTERM; a second one is the same request."""
         if self.stopped_by is None:
             self.stopped_by = number
             if self._kill_at is None:
@@ -211,13 +210,13 @@ class Running:
 
     def _send(self, number: int, seconds: float) -> None:
         self._kill_at = time.monotonic() + seconds
-        with suppress(OSError):  # nothing is left that could take it
+        with suppress(OSError):  # nothing is left to signal
             os.write(self._control, bytes([number]))
 
 
 @contextmanager
 def _signals(stop: Any) -> Iterator[None]:
-    """Call ``stop`` for SIGINT and SIGTERM; only the main thread can, in another one nobody asks to stop."""
+    """Call ``stop`` for SIGINT and SIGTERM; only the main thread can catch them."""
     with catch_signals(lambda number, _: stop(number)):
         yield
 
@@ -231,9 +230,9 @@ def _why(call: Call, how: str) -> str:
         return os.strerror(number)
     if os.sep in program:
         where = os.path.join(call.cwd, program)
-        return "the interpreter that its first line names is not there" if os.path.exists(where) else "no such file"
+        return "the interpreter in its first line does not exist" if os.path.exists(where) else "no such file"
     found = which(program, path=call.env.get("PATH"))
-    return "no such program on PATH" if found is None else "the interpreter that its first line names is not there"
+    return "no such program on PATH" if found is None else "the interpreter in its first line does not exist"
 
 
 def _name(number: int) -> str:

@@ -11,8 +11,8 @@ PREFIX = "AUDIT_"
 
 _WORDS: Mapping[str, Any] = {
     "type": "array",
-    "items": {"type": "string", "refuse": "is no text; each argument is one, numbers too: '8'"},
-    "refuse": "takes a list of texts, one argument each: no shell ever reads them",
+    "items": {"type": "string", "refuse": "is not a string; write numbers as strings, too: '8'"},
+    "refuse": "takes a list of strings, one argument each; no shell reads them",
 }
 SCHEMA: Mapping[str, Mapping[str, Any]] = {
     "command": {
@@ -48,7 +48,7 @@ class Call(NamedTuple):
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Refuse what the schema cannot say. Raises ConfigError that begins with the key."""
+    """Refuse what the schema cannot express. Raises ConfigError that begins with the key."""
     if "command" not in settings:
         raise ConfigError("command: is missing; the backend 'command' needs a table [command] with argv = [\"...\"]")
     table = settings["command"]
@@ -61,9 +61,9 @@ def check(settings: Mapping[str, Any]) -> None:
     for name, text in table.get("env", {}).items():
         key = f"command.env.{name}"
         if not name or "=" in name or "\0" in name:
-            raise ConfigError(f"{key}: no variable can have this name")
+            raise ConfigError(f"{key}: is not a valid name of a variable")
         if name.startswith(PREFIX) and name[len(PREFIX) :].lower() in PLACEHOLDERS:
-            raise ConfigError(f"{key}: is set by audit train, for each leg anew")
+            raise ConfigError(f"{key}: is set by audit train for each leg")
         _check_text(key, text, {})
 
 
@@ -72,7 +72,7 @@ def _unknown(settings: Mapping[str, Any], resuming: bool = False) -> dict[str, s
     reasons = {}
     if "examples_per_step" not in settings["command"]:
         for name in ("last_step", "steps"):
-            reasons[name] = "is not known unless command.examples_per_step says how many examples one step takes"
+            reasons[name] = "needs command.examples_per_step, the number of examples of one step"
     schedule = settings.get("schedule", {})
     for name, key in (("horizon", "total_steps"), ("decay_steps", "decay_steps")):
         if key not in schedule:
@@ -86,7 +86,7 @@ def _check_text(key: str, text: str, unknown: Mapping[str, str]) -> None:
     from audit.plugin import did_you_mean
 
     if "\0" in text:
-        raise ConfigError(f"{key}: holds a NUL character, which no argument can")
+        raise ConfigError(f"{key}: contains a NUL character")
     for found in _PLACEHOLDER.finditer(text):
         name = found[2]
         if name is None:
@@ -99,7 +99,7 @@ def _check_text(key: str, text: str, unknown: Mapping[str, str]) -> None:
 
 
 def call_for(request: LegRequest, environment: Mapping[str, str]) -> Call:
-    """Fill in the placeholders of one leg. Raises ConfigError where an argument has no value for this leg."""
+    """Fill in the placeholders of one leg. Raises ConfigError if an argument has no value for this leg."""
     table = request.settings["command"]
     values = values_of(request)
     argv = [_fill(text, values, f"command.argv.{at}") for at, text in enumerate(table["argv"])]
@@ -134,7 +134,7 @@ def arguments_of(request: LegRequest) -> Mapping[str, Any] | None:
 
 
 def values_of(request: LegRequest) -> dict[str, str | None]:
-    """Return the placeholders' values; None where there is none."""
+    """Return the placeholders' values; None for those without one."""
     last = request.last_step
     values = {
         "run": request.run,

@@ -1,4 +1,4 @@
-"""The command's stderr: passed through as it comes, and its end kept for the message."""
+"""The command's stderr: passed through, and its end kept for the message."""
 
 import os
 import re
@@ -31,7 +31,7 @@ class Tail:
             _pass_on(chunk)
 
     def reason(self) -> str:
-        """Return the exception that the command ended with, else its last lines, in one line; empty where it wrote nothing."""
+        """Return the exception that ended the command, else its last lines, in one line; empty if it wrote nothing."""
         text = _ESCAPE.sub("", self._data.decode("utf-8", "replace"))
         lines = [line.strip() for line in re.split(r"[\r\n]+", text)]
         for line in reversed(lines):
@@ -57,4 +57,4 @@ def _pass_on(chunk: bytes) -> None:
         try:
             left = left[os.write(2, left) :]
         except OSError:
-            return  # our stderr is closed; the command must not stand still for that
+            return  # our stderr is closed, which must not block the command

@@ -1,6 +1,5 @@
 """steps/gap."""
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -37,7 +36,6 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
     states = [checkpoint.optional("state") for checkpoint in run.checkpoints]
     present.update(state.global_step for state in states if state is not None)
     present |= run.records.pruned | run.records.quarantined
-    ordered = sorted(present)
     judged = 0
     for lineage in lineages:
         missing: list[int] = []
@@ -48,8 +46,7 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
                 continue
             judged += 1
             first = before.step - before.step % every + every
-            inside = ordered[bisect_right(ordered, before.step) : bisect_left(ordered, after.step)]
-            between = sum(step % every == 0 for step in inside)
+            between = sum(before.step < step < after.step and step % every == 0 for step in present)
             absent = (after.step - 1) // every - before.step // every - between
             if absent > 0:
                 count += absent

@@ -35,7 +35,7 @@ def test_without_a_ledger_nothing_is_trained(shop: Shop) -> None:
     shop.train()
     (shop.run / ".audit" / "ledger.db").write_bytes(b"not a ledger, but long enough to be looked at")
     shop.drop("b.jsonl", [2])
-    with pytest.raises(AuditError, match="it alone knows which examples were trained"):
+    with pytest.raises(AuditError, match="only it records which examples were trained"):
         shop.train()
     assert shop.names("inbox") == ["b.jsonl"]
 
@@ -50,7 +50,7 @@ def test_nothing_is_added_to_a_history_that_was_edited(shop: Shop) -> None:
     shop.drop("a.jsonl", [1])
     shop.train()
     execute(str(shop.run), "UPDATE rows SET content = replace(content, '1', '2') WHERE number = 1")
-    with pytest.raises(LedgerError, match=r"it alone knows which examples were trained: .*the history was edited"):
+    with pytest.raises(LedgerError, match=r"only it records which examples were trained: .*the history was edited"):
         BatchLog(str(shop.run)).record(FAILED)
 
 

@@ -152,19 +152,22 @@ def test_a_path_may_begin_at_home(read: Read, monkeypatch: pytest.MonkeyPatch) -
         (MINIMAL + 'after = "deleted"\n', "data.after: 'deleted' is not one of keep, delete; did you mean 'delete'?"),
         (MINIMAL + 'format = "csv"\n', "data.format: 'csv' is not one of auto, text, messages, "),
         (MINIMAL + "pattern = []\n", "data.pattern: "),
-        (MINIMAL + "pattern = [1]\n", "data.pattern.0: 1 is not allowed; it takes a text"),
+        (MINIMAL + "pattern = [1]\n", "data.pattern.0: 1 is not allowed; it takes a string"),
         (MINIMAL + 'pattern = "*"\n', "data.pattern: '*' is not allowed; it takes a list"),
         (MINIMAL + "max_length = nan\n", "data.max_length: nan is not allowed; it takes a whole number"),
         ("seed = -1\n" + MINIMAL, "seed: -1 is less than the minimum of 0"),
         ("seed = 4294967296\n" + MINIMAL, "seed: 4294967296 is greater than the maximum of 4294967295"),
         (MINIMAL.replace('"run"', '""', 1), "run: '' should be non-empty"),
-        (MINIMAL.replace('"run"', "1979-05-27", 1), "run: datetime.date(1979, 5, 27) is not allowed; it takes a text"),
+        (
+            MINIMAL.replace('"run"', "1979-05-27", 1),
+            "run: datetime.date(1979, 5, 27) is not allowed; it takes a string",
+        ),
         (MINIMAL + "[watch]\nsettle-seconds = -1\n", "watch.settle-seconds: -1 is less than the minimum of 0"),
-        (MINIMAL + "[watch]\nsettle-seconds = inf\n", "watch.settle-seconds: inf is no number to train with"),
-        (MINIMAL + "[toy]\nrate = nan\n", "toy.rate: nan is no number to train with"),
+        (MINIMAL + "[watch]\nsettle-seconds = inf\n", "watch.settle-seconds: inf is not a finite number"),
+        (MINIMAL + "[toy]\nrate = nan\n", "toy.rate: nan is not a finite number"),
         (MINIMAL + "[toy]\nrate = 0\n", "toy.rate: 0 is less than or equal to the minimum of 0"),
         (MINIMAL + "[toy]\nrates = 1\n", "toy.rates: there is no such key; did you mean 'rate'?"),
-        (MINIMAL + "[toy]\neither = 3\n", "toy.either: 3 is not allowed; it takes true or false or a text"),
+        (MINIMAL + "[toy]\neither = 3\n", "toy.either: 3 is not allowed; it takes true or false or a string"),
         (MINIMAL + '[toy]\noutput_dir = "x"\n', "toy.output_dir: the run's directory is the key run"),
         (MINIMAL + "[toy]\nrate = 13\n", "toy.rate: 13 brings bad luck"),
         (MINIMAL + "[guard]\nmax-rollback = -5\n", "guard.max-rollback: -5 is less than the minimum of 0"),
@@ -173,7 +176,7 @@ def test_a_path_may_begin_at_home(read: Read, monkeypatch: pytest.MonkeyPatch) -
         (MINIMAL + "[verify]\nnonsense = 1\n", "verify: "),
         (
             MINIMAL + '[verify]\ndepth = "quick"\n',
-            "verify.depth: quick looks at structure only and proves no checkpoint",
+            "verify.depth: quick checks structure only and proves no checkpoint",
         ),
         (MINIMAL + '[verify]\nselect = ["files"]\n', "verify.select: a selection of rules proves no checkpoint"),
         ('run = "run"\nbackend = "nobody"\n[data]\ninbox = "in"\n', "backend: "),
@@ -191,11 +194,11 @@ def test_what_is_wrong_is_named(text: str, message: str, read: Read, tmp_path: P
 @pytest.mark.parametrize(
     ("places", "message"),
     [
-        ('done = "inbox/done"', "data.done: {home}/inbox/done is the directory of data.inbox, or lies in it"),
-        ('done = "inbox"', "data.inbox: {home}/inbox is the directory of data.done, or lies in it"),
-        ('rejected = "./done"', "data.done: {home}/done is the directory of data.rejected, or lies in it"),
-        ('done = "run/done"', "data.done: {home}/run/done lies in the run; keep data beside it"),
-        ('rejected = "run"', "data.rejected: {home}/run is the directory of run, or lies in it"),
+        ('done = "inbox/done"', "data.done: {home}/inbox/done is the directory of data.inbox, or is inside it"),
+        ('done = "inbox"', "data.inbox: {home}/inbox is the directory of data.done, or is inside it"),
+        ('rejected = "./done"', "data.done: {home}/done is the directory of data.rejected, or is inside it"),
+        ('done = "run/done"', "data.done: {home}/run/done is inside the run; keep data beside it"),
+        ('rejected = "run"', "data.rejected: {home}/run is the directory of run, or is inside it"),
     ],
 )
 def test_directories_that_lie_in_one_another_are_refused(places: str, message: str, read: Read, tmp_path: Path) -> None:
@@ -225,7 +228,7 @@ def test_a_directory_that_asks_for_a_quick_audit_is_refused_unless_the_table_ver
     read: Read, tmp_path: Path
 ) -> None:
     (tmp_path / "audit.toml").write_text('depth = "quick"\n')
-    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/audit.toml: depth: quick looks at structure only")):
+    with pytest.raises(ConfigError, match=re.escape(f"{tmp_path}/audit.toml: depth: quick checks structure only")):
         read(MINIMAL)
     assert read(MINIMAL + "[verify]\n").verify.depth == "full"
 

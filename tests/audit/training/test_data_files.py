@@ -58,7 +58,7 @@ def test_a_name_that_is_no_text_is_a_name_all_the_same(data: Data) -> None:
 
 
 def test_an_inbox_that_is_gone_is_said_to_be_and_a_done_that_never_was_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(InboxGone, match=r"data\.inbox: .* is not there; make the directory, or correct the path"):
+    with pytest.raises(InboxGone, match=r"data\.inbox: .* does not exist; make the directory, or correct the path"):
         waiting(places(tmp_path))
     assert trained(places(tmp_path)) == ()
 

@@ -61,5 +61,5 @@ def test_a_file_whose_examples_are_not_those_in_the_ledger_is_not_trained(shop: 
     shop.backend.stop_after = None
     (leg,) = legs(shop)
     append(str(shop.run), ("batch", {**leg, "examples": 10**9}))
-    with pytest.raises(AuditError, match=r"a\.jsonl: makes 8 examples, but according to the ledger 1000000000"):
+    with pytest.raises(AuditError, match=r"a\.jsonl: has 8 examples, but the ledger says 1000000000"):
         shop.train()

@@ -1,4 +1,4 @@
-"""Every event has one JSON, one rendering, one row in docs/train.md; what comes through a pipe is one of them or nothing."""
+"""Every event has one JSON, one rendering and one row in docs/train.md; a message of a child is one of them or none."""
 
 import json
 import math

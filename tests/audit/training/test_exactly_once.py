@@ -1,4 +1,5 @@
-"""A life of a training in which the user changes his mind: settings, names, places. Each example is trained as often as asked.
+"""A life of a training in which the user changes his mind: settings, names, places. Each example is trained as often as
+asked.
 
 The model is small on purpose: a list of what was dropped. What the ledger says is not looked at.
 """

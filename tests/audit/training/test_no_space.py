@@ -1,4 +1,4 @@
-"""The disk is full, or refuses, at any single act of the audit: one line says so, and once there is room all comes right."""
+"""The disk fails at any single act of the audit: one line says so, and once there is room, all is trained."""
 
 import errno
 import os

@@ -109,18 +109,18 @@ def test_what_a_leg_raises_is_raised(do: str, error: AuditError, leg: Leg) -> No
 @pytest.mark.parametrize(
     ("do", "kind", "reason"),
     [
-        ("raise ValueError('odd')", "exit", "ended with code 1, without a result; its last words: ValueError: odd"),
+        ("raise ValueError('odd')", "exit", "ended with code 1, without a result; last output: ValueError: odd"),
         (
             "print('the driver is gone', flush=True); os._exit(3)",
             "exit",
-            "ended with code 3, without a result; its last ",
+            "ended with code 3, without a result; last output: the driver is gone",
         ),
         ("sys.exit(0)", "exit", "ended with code 0, without a result"),
         ("os.abort()", "killed", "was killed by SIGABRT"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "killed", "was killed by SIGSEGV"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "killed", "was killed by SIGKILL, perhaps because memory ran out"),
         ("os.kill(os.getpid(), 40)", "killed", "was killed by signal 40"),
-        ("raise RecursionError('deep\\nand two lines')", "exit", "its last words: and two lines"),
+        ("raise RecursionError('deep\\nand two lines')", "exit", "last output: and two lines"),
     ],
 )
 def test_what_kills_a_leg_is_said(do: str, kind: str, reason: str, leg: Leg) -> None:
@@ -176,7 +176,7 @@ def test_the_last_words_are_those_of_this_leg(leg: Leg) -> None:
 def test_the_last_words_are_short_and_of_one_line(leg: Leg) -> None:
     with pytest.raises(LegFailed) as caught:
         leg("print('z' * 100000); print('  end  '); print(); sys.stdout.flush(); os._exit(1)")
-    assert caught.value.reason.endswith("its last words: end")
+    assert caught.value.reason.endswith("last output: end")
     with pytest.raises(LegFailed) as caught:
         leg("sys.stdout.write('z' * 100000); sys.stdout.flush(); os._exit(1)")
     assert len(caught.value.reason) < 5000

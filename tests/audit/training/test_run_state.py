@@ -66,7 +66,7 @@ def test_where_none_has_them_it_is_taken_all_the_same_and_said(make_shop: Make) 
     shop.drop("a.jsonl", [1, 2])
     shop.drop("b.jsonl", [3, 4])
     assert shop.train() == 0
-    assert "checkpoint-1: goes on, but not bit for bit: rng_state.pth" in shop.said("note")[0]["text"]
+    assert "checkpoint-1: resumes, but not bit for bit: rng_state.pth" in shop.said("note")[0]["text"]
     assert sorted(shop.trained()) == [1, 2, 3, 4]
 
 
@@ -97,7 +97,7 @@ def test_a_checkpoint_to_come_is_not_saved_through_a_link(how: str, shop: Shop) 
         (shop.run / "checkpoint-6").write_text("")
     shop.drop("b.jsonl", list(range(10, 18)))
 
-    with pytest.raises(TrainRefused, match=r"checkpoint-6: is (a link|no directory).*move it away"):
+    with pytest.raises(TrainRefused, match=r"checkpoint-6: is (a link|not a directory).*move it away"):
         shop.train()
     assert list(outside.iterdir()) == []
     assert shop.names("inbox") == ["b.jsonl"]

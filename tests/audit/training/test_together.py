@@ -1,4 +1,4 @@
-"""Two processes, as two threads: whatever ends the one that decides ends the other, with the same code and no second message."""
+"""Two processes, as two threads: what ends process 0 ends the other, with the same code and no second message."""
 
 import os
 import threading

@@ -153,7 +153,7 @@ def test_a_writer_that_pauses_for_long_is_waited_for_as_long_as_it_has_the_file_
     daemon.run(when)
     assert sorted(shop.trained()) == [1, 2]
     (note,) = shop.said("note")
-    assert note["text"] == "a.jsonl: a program still has it open for writing; it is trained once that is closed"
+    assert note["text"] == "a.jsonl: a program still has it open for writing; it is trained once it is closed"
 
 
 def test_what_is_written_aside_and_renamed_is_never_seen_before(shop: Shop, daemon: Daemon) -> None:
@@ -197,14 +197,14 @@ def test_an_inbox_that_vanishes_is_waited_for(shop: Shop, daemon: Daemon) -> Non
     def when(event: Mapping[str, Any]) -> None:
         if event["event"] == "waiting" and not daemon.threads:
             daemon.meanwhile(lambda: shutil.rmtree(shop.inbox))
-        elif event["event"] == "note" and "is not there" in event["text"]:
+        elif event["event"] == "note" and "does not exist" in event["text"]:
             daemon.meanwhile(come_back)
         finished(shop, 1)(event)
 
     daemon.run(when)
     assert [event["text"].partition(f"{shop.inbox} ")[2] for event in shop.said("note")] == [
-        "is not there; waiting until it is",
-        "is there again",
+        "does not exist; waiting for it",
+        "exists again",
     ]
     assert shop.trained() in ([1, 2], [2, 1])
 
@@ -224,7 +224,9 @@ def test_an_inbox_that_is_not_there_at_first_is_waited_for_as_well(shop: Shop, d
 
 def test_without_the_daemon_an_inbox_that_is_not_there_is_an_error(shop: Shop) -> None:
     shop.inbox.rmdir()
-    with pytest.raises(AuditError, match=r"data\.inbox: .*inbox is not there; make the directory, or correct the path"):
+    with pytest.raises(
+        AuditError, match=r"data\.inbox: .*inbox does not exist; make the directory, or correct the path"
+    ):
         shop.train()
 
 

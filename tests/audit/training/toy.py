@@ -1,7 +1,7 @@
 """A training backend without any library: it writes checkpoints as Trainer would, and notes what it trained.
 
-The rows of a file are {"input_ids": [n, n]}, and ``n`` is the example's name. What was trained stands in the state of the
-checkpoint, so that a resume knows no more than the checkpoint it resumes from.
+The rows of a file are {"input_ids": [n, n]}, and ``n`` is the example's name. What was trained stands in the state of
+the checkpoint, so that a resume knows no more than the checkpoint it resumes from.
 """
 
 import json

@@ -213,7 +213,9 @@ class TestWhyItFailed:
         failed = leg.fails("save=2", "raise=5")
 
         assert failed.kind == "exit"
-        assert failed.reason == ("the command ended with exit code 1; it said: OSError: [Errno 5] Input/output error")
+        assert failed.reason == (
+            "the command ended with exit code 1; last output: OSError: [Errno 5] Input/output error"
+        )
         assert failed.step == 2
 
     @pytest.mark.parametrize(
@@ -235,12 +237,12 @@ class TestWhyItFailed:
             "torch.distributed.elastic.multiprocessing.errors.ChildFailedError: \n=====\n train.py FAILED\n=====\n"
         )
 
-        assert leg.fails(f"say={said}", "exit=1").reason.endswith("it said: ValueError: no such column")
+        assert leg.fails(f"say={said}", "exit=1").reason.endswith("last output: ValueError: no such column")
 
     def test_the_last_lines_stand_for_an_exception(self, leg: Leg) -> None:
         failed = leg.fails("say=a\nusage: train\n\x1b[31mtrain: error\x1b[0m\r\n---\n", "exit=2")
 
-        assert failed.reason.endswith("exit code 2; it said: a / usage: train / train: error")
+        assert failed.reason.endswith("exit code 2; last output: a / usage: train / train: error")
 
     def test_a_flood_of_errors_is_kept_short(self, leg: Leg) -> None:
         failed = leg.fails(argv=[sys.executable, "-c", "import sys; sys.stderr.write('x' * 3_000_000); sys.exit(1)"])
@@ -261,7 +263,7 @@ class TestWhyItFailed:
             leg(argv=["axolotll", "train"])
         with pytest.raises(ConfigError, match=r"^command\.argv\.0: \./train cannot be started: no such file"):
             leg(argv=["./train"])
-        with pytest.raises(ConfigError, match=r"^command\.cwd: /nowhere is no directory"):
+        with pytest.raises(ConfigError, match=r"^command\.cwd: /nowhere is not a directory"):
             leg("save=2", cwd="/nowhere")
 
     def test_a_script_that_may_not_be_executed_is_told_from_one_without_its_interpreter(self, leg: Leg) -> None:
@@ -270,7 +272,7 @@ class TestWhyItFailed:
         with pytest.raises(ConfigError, match="Permission denied"):
             leg(argv=["./train"])
         program.chmod(0o755)
-        with pytest.raises(ConfigError, match="the interpreter that its first line names is not there"):
+        with pytest.raises(ConfigError, match="the interpreter in its first line does not exist"):
             leg(argv=["./train"])
 
     def test_ending_well_without_a_checkpoint_says_what_to_look_at(self, leg: Leg) -> None:
@@ -292,7 +294,7 @@ class TestWhyItFailed:
 
         reason = leg.fails("save=2").reason
 
-        assert "the process that watches over the command ended with code 2; it said: " in reason
+        assert "the process that supervises the command ended with code 2; last output: " in reason
         assert "/nowhere/keeper.py" in reason
 
 
@@ -367,7 +369,7 @@ class TestNothingIsLeftOver:
                 if victim == "audit":
                     until(lambda: not alive(worker))
                 else:
-                    assert b"the process that watches over the command was killed" in audit.stderr.read()
+                    assert b"the process that supervises the command was killed" in audit.stderr.read()
                     os.kill(worker, signal.SIGKILL)
             finally:
                 audit.kill()

@@ -24,11 +24,11 @@ def configured(home: Path, tables: str) -> TrainConfig:
     [
         ("", "command: is missing; the backend 'command' needs a table [command]"),
         ("[command]\n", "command.argv: is missing"),
-        ('[command]\nargv = "python train.py"\n', "command.argv: takes a list of texts, one argument each: no shell"),
-        ("[command]\nargv = []\n", "command.argv: takes a list of texts"),
-        ('[command]\nargv = ["x", 8]\n', "command.argv.1: is no text; each argument is one, numbers too: '8'"),
+        ('[command]\nargv = "python train.py"\n', "command.argv: takes a list of strings, one argument each; no shell"),
+        ("[command]\nargv = []\n", "command.argv: takes a list of strings"),
+        ('[command]\nargv = ["x", 8]\n', "command.argv.1: is not a string; write numbers as strings, too: '8'"),
         ('[command]\nargv = [" "]\n', "command.argv.0: is empty; it is the program to start"),
-        ('[command]\nargv = ["a\\u0000"]\n', "command.argv.0: holds a NUL character"),
+        ('[command]\nargv = ["a\\u0000"]\n', "command.argv.0: contains a NUL character"),
         ('[command]\nargv = ["x"]\narg = ["y"]\n', "command.arg: there is no such key; did you mean 'argv'"),
         (
             '[command]\nargv = ["x", "{dta}"]\n',
@@ -37,7 +37,7 @@ def configured(home: Path, tables: str) -> TrainConfig:
         ('[command]\nargv = ["x", "{zzz}"]\n', "there is no placeholder {zzz}; there are: run, data, resume_from"),
         (
             '[command]\nargv = ["x", "{last_step}"]\n',
-            "command.argv.1: {last_step} is not known unless command.examples_per_step says",
+            "command.argv.1: {last_step} needs command.examples_per_step",
         ),
         (
             '[command]\nargv = ["x", "--resume={resume_from}"]\n',
@@ -47,9 +47,9 @@ def configured(home: Path, tables: str) -> TrainConfig:
             '[command]\nargv = ["x"]\nresume_argv = ["{horizon}"]\n',
             "command.resume_argv.0: {horizon} needs total_steps in [schedule]",
         ),
-        ('[command]\nargv = ["x"]\n[command.env]\nA = 1\n', "command.env.A: 1 is not allowed; it takes a text"),
+        ('[command]\nargv = ["x"]\n[command.env]\nA = 1\n', "command.env.A: 1 is not allowed; it takes a string"),
         ('[command]\nargv = ["x"]\n[command.env]\nAUDIT_RUN = "y"\n', "command.env.AUDIT_RUN: is set by audit train"),
-        ('[command]\nargv = ["x"]\n[command.env]\n"A=B" = "y"\n', "command.env.A=B: no variable can have this name"),
+        ('[command]\nargv = ["x"]\n[command.env]\n"A=B" = "y"\n', "command.env.A=B: is not a valid name of a variable"),
         ('[command]\nargv = ["x"]\n[command.env]\nA = "{nope}"\n', "command.env.A: there is no placeholder {nope}"),
         ('[command]\nargv = ["x"]\nexamples_per_step = 0\n', "command.examples_per_step: 0 is less than"),
         ('[command]\nargv = ["x"]\ntimeout_seconds = 0\n', "command.timeout_seconds: 0 is less than"),

@@ -29,7 +29,7 @@ FAILURES = [
     ("python-memory", "out-of-memory", "MemoryError: no message"),
     ("abort", "killed", "the training process was killed by SIGABRT"),
     ("kill", "killed", "the training process was killed by SIGKILL, perhaps because memory ran out"),
-    ("exit", "exit", "the training process ended with code 3, without a result; its last words: the driver is gone"),
+    ("exit", "exit", "the training process ended with code 3, without a result; last output: the driver is gone"),
 ]
 
 FULL = re.compile("no space left where the run lies|No space left on device|disk is full|are free")
