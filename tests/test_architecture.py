@@ -97,8 +97,8 @@ def _direction(module: str, item: Import, layers: dict[str, int]) -> str | None:
     for name in (own, other):
         if name not in layers:
             return f"'{name}' is in no layer of docs/architecture.md"
-    if layers[other] < layers[own]:
-        return f"'{other}' is above '{own}' in docs/architecture.md"
+    if layers[other] < layers[own] or (layers[other] == layers[own] and other != own):
+        return f"'{other}' is {'above' if layers[other] < layers[own] else 'beside'} '{own}' in docs/architecture.md"
     return None
 
 
@@ -178,6 +178,90 @@ def test_the_picture_names_nothing_that_is_gone() -> None:
     assert LAYERS.keys() - core == set()
 
 
+TESTED_BY = {
+    # values, which have no behaviour of their own
+    "errors": "cli/test_parser",
+    "findings": "judging/test_engine",
+    "options": "test_config",
+    "page": "views/test_curves",
+    "report": "reporters/test_json",
+    "version": "cli/test_process",
+    "backend.layout": "facts/test_checkpoint",
+    "backend.training": "training/test_session",
+    "formats.damage": "formats/test_pickles",
+    "formats.tensors": "formats/test_safetensors",
+    "scan.values": "scan/test_scan",
+    # what is best looked at through another module
+    "__main__": "cli/test_process",
+    "api": "judging/test_guard",
+    "hookspecs": "test_manager",
+    "cli.backends": "cli/test_rules_explain_backends",
+    "cli.explain": "cli/test_rules_explain_backends",
+    "cli.list": "cli/test_list_and_show",
+    "cli.progress": "cli/test_process",
+    "cli.rules": "cli/test_rules_explain_backends",
+    "cli.show": "cli/test_list_and_show",
+    "cli.table": "cli/test_list_and_show",
+    "formats.history": "formats/test_trainer_state",
+    "formats.intake": "formats/test_json_text",
+    "formats.optimizer": "formats/test_checkpoint_files",
+    "formats.pickle_calls": "formats/test_pickles",
+    "formats.pickle_names": "formats/test_pickles",
+    "formats.pickle_opcodes": "formats/test_pickles",
+    "formats.pickle_values": "formats/test_pickles",
+    "formats.rng": "formats/test_checkpoint_files",
+    "formats.scheduler": "formats/test_checkpoint_files",
+    "formats.state_split": "formats/test_trainer_state",
+    "formats.torch_loader": "formats/test_against_torch",
+    "formats.torch_names": "formats/test_against_torch",
+    "formats.training_args": "formats/test_checkpoint_files",
+    "formats.zip_directory": "formats/test_torch_archive",
+    "judging.decision": "judging/test_guard",
+    "ledger.checksums": "cli/test_seal",
+    "ledger.json_values": "ledger/test_events",
+    "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",
+    "ledger.scans": "ledger/test_seals",
+    "reporters.plugin": "test_manager",
+    "reporters.words": "reporters/test_console",
+    "scan.blocks": "scan/test_scan",
+    "scan.floats": "scan/test_scan",
+    "scan.threads": "scan/test_scan",
+    "scan.zeros": "scan/test_scan",
+    "testing.arguments": "formats/test_against_torch",
+    "testing.json_files": "formats/test_safetensors",
+    "testing.judging": "../test_custom_rule",
+    "testing.run_files": "formats/test_against_torch",
+    "testing.runs": "formats/test_against_torch",
+    "testing.torch_files": "formats/test_against_torch",
+    "views.best": "cli/test_best",
+    "views.comparison": "cli/test_diff",
+    "views.export": "cli/test_export",
+    "views.summary": "cli/test_list_and_show",
+}
+"""Modules of the core whose tests are not in ``tests/audit/<folder>/test_<module>.py``, and where they are."""
+
+
+def test_every_module_of_the_core_is_tested_where_its_name_says_or_the_table_does() -> None:
+    missing, needless = [], []
+    for name, path in MODULES.items():
+        if not name.startswith("audit.") or path.name == "__init__.py":
+            continue
+        inside = name.removeprefix("audit.")
+        own = ROOT / "tests" / "audit" / "/".join([*inside.split(".")[:-1], f"test_{inside.rpartition('.')[2]}.py"])
+        told = ROOT / "tests" / "audit" / f"{TESTED_BY.get(inside, 'nowhere')}.py"
+        if own.is_file() and inside in TESTED_BY:
+            needless.append(inside)
+        elif not own.is_file() and not told.resolve().is_file():
+            missing.append(inside)
+
+    assert (missing, needless) == ([], [])
+    assert [name for name in TESTED_BY if f"audit.{name}" not in MODULES] == []
+
+
+def test_few_files_are_outside_the_folders_of_the_core() -> None:
+    assert len(list((ROOT / "audit").glob("*.py"))) <= 18
+
+
 def test_both_rooms_have_packages() -> None:
     rooms = {path.parts[-3] for room in ROOMS for path in (ROOT / room).glob("*/__init__.py")}
 
@@ -195,6 +279,7 @@ def test_both_rooms_have_packages() -> None:
         ("audit_hf_trainer.callback", "def f():\n    from audit import verify", "audit.plugin alone"),
         ("audit_hf_trainer.callback", "if TYPE_CHECKING:\n    from audit.report import Report", "audit.plugin alone"),
         ("audit.errors", "from audit.judging.engine import judge", "'judging' is above 'errors'"),
+        ("audit.errors", "from audit.findings import Finding", "'findings' is beside 'errors'"),
         ("audit.errors", "def f():\n    from audit import judging", "'judging' is above 'errors'"),
         (
             "audit.errors",
@@ -216,7 +301,7 @@ def test_both_rooms_have_packages() -> None:
 )
 def test_a_forbidden_import_is_seen(module: str, source: str, reason: str) -> None:
     (violation,) = violations(
-        module, ast.parse(source), {"judging": 0, "errors": 1}, {"audit_rules", "audit_hf_trainer"}
+        module, ast.parse(source), {"judging": 0, "errors": 1, "findings": 1}, {"audit_rules", "audit_hf_trainer"}
     )
 
     assert reason in violation

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-import audit.facts.listing
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, locate, open_run
@@ -135,41 +134,6 @@ def test_a_run_that_cannot_be_listed_is_an_error_of_the_audit(path: str, monkeyp
         opened(path)
     with pytest.raises(AuditError, match="cannot be listed: Permission denied"):
         _ = Run(path, LocalStorage(path), load().backends[0]).entries
-
-
-# -- what is not looked at ------------------------------------------------------------------------------------------
-
-
-def test_a_tree_that_is_too_deep_is_cut_and_said(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(path, "checkpoint-200", "a/b/c/d/e").mkdir(parents=True)
-    run = opened(path)
-    assert max(name.count("/") for name in run.checkpoints[1].entries) == audit.facts.listing.MAX_DEPTH - 1
-    assert run.overfull == {"checkpoint-200"}
-
-
-def test_a_tree_of_the_greatest_depth_is_seen_whole(path: str) -> None:
-    place = Path(path, "checkpoint-200", "a/b/c")
-    place.mkdir(parents=True)
-    (place / "file").write_text("x")
-    run = opened(path)
-    assert "a/b/c/file" in run.checkpoints[1].entries
-    assert not run.overfull
-
-
-def test_a_tree_that_is_too_full_is_cut_and_said(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit.facts.listing, "MAX_ENTRIES", 8)
-    Path(path, "checkpoint-200", "ninth").write_text("")
-    run = opened(path)
-    assert [len(checkpoint.entries) for checkpoint in run.checkpoints] == [8, 8, 8]
-    assert run.overfull == {"checkpoint-200"}
-
-
-def test_links_to_directories_are_not_walked(path: str) -> None:
-    Path(path, "checkpoint-200", "loop").symlink_to(".")
-    Path(path, "checkpoint-200", "out").symlink_to("/")
-    run = opened(path)
-    assert not any(name.startswith(("loop/", "out/")) for name in run.checkpoints[1].entries)
-    assert not run.overfull
 
 
 # -- lineages -------------------------------------------------------------------------------------------------------
