@@ -4,6 +4,7 @@ from enum import Enum
 from typing import NamedTuple
 
 Evidence = str | int | float | bool | None
+"""What was expected, or found."""
 
 
 class Severity(str, Enum):

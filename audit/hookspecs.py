@@ -1,8 +1,8 @@
-"""The hooks. They register lists; typed Python does the work, and nothing depends on the order of plugins.
+"""The hooks. Each registers a list or observes; nothing depends on the order of plugins.
 
 A plugin is a module with hook implementations, named in the entry-point group ``audit``::
 
-    from audit.hookspecs import hookimpl
+    from audit.plugin import hookimpl
 
     @hookimpl
     def audit_rules():
@@ -22,24 +22,25 @@ from audit.rules import Rule
 
 hookspec = pluggy.HookspecMarker("audit")
 hookimpl = pluggy.HookimplMarker("audit")
+"""Marks a function of a plugin as the implementation of the hook of its name."""
 
 if TYPE_CHECKING:  # no command but `audit report` pays for it
     from audit.page import RunCurves
 
 
 class Unaudited(NamedTuple):
-    """A run that was asked for and could not be audited: there is no report of it, and that is not silence."""
+    """A run that was named and could not be audited, with the reason; there is no report of it."""
 
     path: str
     reason: str
 
 
 class Context(NamedTuple):
-    """What a reporter may know beside the reports; a later version may add fields, so it is one value.
+    """What a reporter gets beside the reports. A later version may add fields.
 
     ``color`` is true on a terminal that wants it. ``verbosity`` -1: the verdict only; 1: also what was not applicable.
-    ``fail_on`` is the severity from which on the exit code is 1, None for never. ``rules`` are all that are installed,
-    to look up the documentation of those that the reports name. ``unaudited`` are the other runs that were asked for.
+    ``fail_on`` is the lowest severity for which the exit code is 1, None for never. ``rules`` are all installed rules,
+    for the documentation of those that the reports name. ``unaudited`` are the other runs that were named.
     """
 
     color: bool = False
@@ -52,25 +53,26 @@ class Context(NamedTuple):
 PLAIN = Context()
 
 Reporter = Callable[[Sequence[Report], Context], str]
-"""From reports to text, and nothing else: a reporter writes no file and prints nothing."""
+"""Returns reports as text; writes no file and prints nothing."""
 Page = Callable[["Sequence[RunCurves]"], str]
+"""Returns what is known of runs as the text of one file."""
 
 
 @hookspec
 def audit_rules() -> list[Rule]:
-    """Return rules, made with :func:`audit.rules.rule`."""
+    """Return rules, made with :func:`audit.plugin.rule`."""
     raise NotImplementedError
 
 
 @hookspec
 def audit_backends() -> list[Backend]:
-    """Return trainer backends: how the checkpoints of a trainer lie on disk."""
+    """Return trainer backends: what the files of a trainer's checkpoints are."""
     raise NotImplementedError
 
 
 @hookspec
 def audit_training_backends() -> list[TrainingBackend]:
-    """Return backends that ``audit train`` can train with; docs/backends.md has a whole example."""
+    """Return backends that ``audit train`` can train with; docs/backends.md has a complete example."""
     raise NotImplementedError
 
 
@@ -82,13 +84,13 @@ def audit_reporters() -> dict[str, Reporter]:
 
 @hookspec
 def audit_pages() -> dict[str, Page]:
-    """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file in all.
+    """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file for all runs.
 
-    :mod:`audit.views.curves` says what a page gets. Text in it comes from the audited files: escape it.
+    Text in :class:`audit.plugin.RunCurves` comes from the audited files: escape it.
     """
     raise NotImplementedError
 
 
 @hookspec
 def audit_checkpoint_verified(report: Report, checkpoint: str) -> None:
-    """Observe: a checkpoint has been judged; ``report`` is the finished report of its run."""
+    """Observe that a checkpoint was judged; ``report`` is the finished report of its run."""

@@ -112,6 +112,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "checked_rows",
     "checkpoint_name",
     "checkpoint_step",
+    "read_safetensors",
     "read_trainer_state",
     "read_training_args",
     "scratch_directory",
@@ -144,8 +145,10 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "GuardLimits",
     "Guarded",
     "Options",
+    "RefusedError",
     "Registry",
     "ResumeRefused",
+    "RunLock",
     "check_options",
     "consult_guard",
     "detach_pins",
@@ -155,8 +158,10 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "locate_run",
     "open_run",
     "pin_checkpoint",
+    "prune",
     "read_config",
     "record_training_start",
+    "snapshot",
     "verify",
 ]
 
@@ -191,7 +196,7 @@ if TYPE_CHECKING:
     from audit.data.row_formats import IGNORED as IGNORED_LABEL
     from audit.data.row_formats import RowFormat
     from audit.data.rows import checked_rows
-    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError
+    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError
     from audit.facts.boundaries import Boundary, never_rises
     from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Adapter, Checkpoint, WeightFile
@@ -216,7 +221,7 @@ if TYPE_CHECKING:
     from audit.formats.pickle_values import Global as PickleGlobal
     from audit.formats.pickle_values import TensorRef
     from audit.formats.rng import RngState
-    from audit.formats.safetensors import Safetensors, ShardIndex
+    from audit.formats.safetensors import Safetensors, ShardIndex, read_safetensors
     from audit.formats.safetensors import read_index as read_shard_index
     from audit.formats.scheduler import ScalerState, SchedulerState
     from audit.formats.tensors import Tensor
@@ -237,24 +242,18 @@ if TYPE_CHECKING:
     from audit.options import Options
     from audit.page import Curve, Leg, Mark, Placed, RunCurves
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
+    from audit.retention.lock import RunLock
     from audit.retention.pins import keep_apart as detach_pins
     from audit.retention.pins import pin as pin_checkpoint
+    from audit.retention.prune import prune
+    from audit.retention.snapshots import snapshot
     from audit.rules import ANY as ANY_RULE
     from audit.rules import Rule, rule
     from audit.scan import FileScan, SpanScan
     from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry, LocalStorage
-    from audit.text import (
-        credentials,
-        did_you_mean,
-        human_bytes,
-        utc_time,
-    )
-    from audit.text import (
-        hint as secret_hint,
-    )
-    from audit.text import (
-        is_placeholder as is_token_placeholder,
-    )
+    from audit.text import credentials, did_you_mean, human_bytes, utc_time
+    from audit.text import hint as secret_hint
+    from audit.text import is_placeholder as is_token_placeholder
     from audit.version import __version__
 
 _HOMES = {
@@ -268,7 +267,7 @@ _HOMES = {
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",
-    "audit.errors": "AuditError ConfigError NotApplicable PluginError",
+    "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError",
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Adapter Checkpoint WeightFile",
     "audit.facts.completeness": "CheckpointState Completeness",
@@ -287,7 +286,7 @@ _HOMES = {
     "audit.formats.pickle_names": "is_dangerous",
     "audit.formats.pickle_values": "Call:PickleCall Global:PickleGlobal TensorRef",
     "audit.formats.rng": "RngState",
-    "audit.formats.safetensors": "Safetensors ShardIndex read_index:read_shard_index",
+    "audit.formats.safetensors": "Safetensors ShardIndex read_index:read_shard_index read_safetensors",
     "audit.formats.scheduler": "ScalerState SchedulerState",
     "audit.formats.tensors": "Tensor",
     "audit.formats.torch_archive": "TorchArchive",
@@ -304,7 +303,10 @@ _HOMES = {
     "audit.options": "Options",
     "audit.page": "Curve Leg Mark Placed RunCurves",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
+    "audit.retention.lock": "RunLock",
     "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",
+    "audit.retention.prune": "prune",
+    "audit.retention.snapshots": "snapshot",
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
     "audit.storage": "DIRECTORY Entry FILE LINK LocalStorage SPECIAL",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
 
 SOUND, SUSPECT, BROKEN = "sound", "suspect", "broken"
+"""Verdicts of a :class:`Report`: no finding, warnings, errors."""
 
 
 class CheckpointSummary(NamedTuple):

@@ -11,6 +11,7 @@ from errno import EINVAL, ELOOP, ENOTDIR
 from typing import NamedTuple, Protocol
 
 FILE, DIRECTORY, LINK, SPECIAL = "file", "directory", "link", "special"
+"""Kinds of an :class:`Entry`; special are devices, FIFOs and sockets."""
 
 
 class Entry(NamedTuple):

@@ -2,14 +2,17 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+PLUGIN = "audit/plugin.py"
 HEAD = """# Python API
 
-What programs, rules and plugins may use. Everything else may move. The package is typed (`py.typed`), and imports nothing heavy before it is needed.
+A program imports from `audit`, a plugin from `audit.plugin`, a test from `audit.testing`, and nothing else: the modules behind them may change in any release.
+The package is typed (`py.typed`) and imports nothing heavy before it is needed. [What plugins may rely on](contract.md#what-plugins-may-rely-on).
 
 ```python
 import audit
@@ -24,7 +27,7 @@ Written by `tox run -e docs` from the docstrings.
 """
 PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "The package": (
-        "Importable from `audit` itself.",
+        "Importable from `audit`, and from `audit.plugin`, too.",
         (
             "audit/api.py:verify",
             "audit/api.py:guard",
@@ -42,12 +45,16 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("audit/rules.py:rule", "audit/findings.py:Violation", "audit/errors.py:NotApplicable"),
     ),
     "Facts of a checkpoint": (
-        "Attributes of `audit.facts.checkpoint.Checkpoint`, by which rules ask for them.",
+        "Attributes of `audit.plugin.Checkpoint`, by which rules ask for them.",
         ("audit/facts/checkpoint.py:Checkpoint",),
     ),
-    "Facts of a run": ("Attributes of `audit.facts.run.Run`.", ("audit/facts/run.py:Run",)),
+    "Facts of a run": ("Attributes of `audit.plugin.Run`.", ("audit/facts/run.py:Run",)),
+    "Facts of a plan": (
+        "Attributes of `audit.plugin.Plan`: one leg before it is trained.",
+        ("audit/facts/plan.py:Plan",),
+    ),
     "Hooks": (
-        "A plugin is a module in the entry-point group `audit`, with functions of these names that are marked with `audit.hookspecs.hookimpl`.",
+        "A plugin is a module in the entry-point group `audit`, with functions of these names that are marked with `audit.plugin.hookimpl`.",
         (
             "audit/hookspecs.py:audit_rules",
             "audit/hookspecs.py:audit_backends",
@@ -59,9 +66,10 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "Backends": (
-        "A whole example stands in [backends](backends.md#a-backend-of-your-own).",
+        "A whole example is in [backends](backends.md#a-backend-of-your-own).",
         ("audit/backend/layout.py:Backend", "audit/backend/layout.py:Layout"),
     ),
+    "All names of audit.plugin": ("By who needs them.", ()),
     "Tests of rules": (
         "Builders of runs and checkpoints, and one rule judged alone; nothing of it needs torch.",
         (
@@ -90,40 +98,89 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 def page() -> str:
     """Return docs/api.md."""
-    public = _public()
+    public = set(_exported("audit/__init__.py"))
     lines = [HEAD]
     for title, (intro, names) in PARTS.items():
         lines.append(f"## {title}\n\n{intro}\n")
         for name in names:
             lines += _entry(name, public, facts=title.startswith("Facts"))
+        if title == "All names of audit.plugin":
+            lines += _all_names()
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _public() -> set[str]:
-    """The names that `audit` itself exports."""
-    for node in ast.parse((ROOT / "audit" / "__init__.py").read_text(encoding="utf-8")).body:
+def _tree(path: str) -> ast.Module:
+    return ast.parse((ROOT / path).read_text(encoding="utf-8"))
+
+
+def _exported(path: str) -> list[str]:
+    """The names in ``__all__``."""
+    for node in _tree(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
-            return set(ast.literal_eval(node.value))
-    raise LookupError("audit/__init__.py has no __all__")
+            return list(ast.literal_eval(node.value))
+    raise LookupError(f"{path} has no __all__")
+
+
+@cache
+def _origins() -> dict[str, tuple[str, str]]:
+    """Module and name there of each name of ``audit.plugin``."""
+    found = {}
+    for node in ast.walk(_tree(PLUGIN)):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("audit."):
+            found |= {alias.asname or alias.name: (str(node.module), alias.name) for alias in node.names}
+    return found
+
+
+def _all_names() -> Iterator[str]:
+    """A table for each group of ``__all__``, whose titles are its comments."""
+    source = (ROOT / PLUGIN).read_text(encoding="utf-8")
+    origins = _origins()
+    for title, names in re.findall(r"^    # (.+)\n((?:    \".+\",\n)+)", source, re.MULTILINE):
+        yield f"### For {title}\n\n| name | what it is |\n| --- | --- |"
+        for name in re.findall(r'"(.+)"', names):
+            said = _prose(_said_of(*origins[name])).partition("\n\n")[0].replace("\n", " ")
+            yield f"| `{name}` | {said.replace('|', chr(92) + '|')} |"
+        yield ""
+
+
+def _said_of(module: str, name: str) -> str:
+    """The docstring of a name, followed to where it is defined. Raises LookupError if it has none."""
+    home = ROOT / module.replace(".", "/")
+    body = _tree(str((home / "__init__.py" if home.is_dir() else home.with_suffix(".py")).relative_to(ROOT))).body
+    for node, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(node, Function | ast.ClassDef) and node.name == name and (said := ast.get_docstring(node)):
+            return said
+        if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
+            return _said_of(str(node.module), name)
+        assigned = isinstance(node, ast.Assign) and name in re.findall(r"\w+", ast.unparse(node.targets[0]))
+        if assigned and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            return str(after.value.value)
+    raise LookupError(f"{module}.{name} has no docstring")
 
 
 def _entry(name: str, public: set[str], *, facts: bool) -> Iterator[str]:
     path, _, wanted = name.partition(":")
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    node = next(item for item in tree.body if isinstance(item, Function | ast.ClassDef) and item.name == wanted)
+    node = next(item for item in _tree(path).body if isinstance(item, Function | ast.ClassDef) and item.name == wanted)
     if facts:
         assert isinstance(node, ast.ClassDef)
         yield from _facts(node)
         return
     module = path.removesuffix(".py").removeprefix("plugins/").removeprefix("backends/").replace("/", ".")
-    home = "audit" if wanted in public and module.startswith("audit.") else HOMES.get(module, module)
-    yield f"### {home}.{wanted}\n"
+    yield f"### {_public_name(module, wanted, public)}\n"
     yield f"```python\n{_signature(node)}\n```\n"
     yield f"{_prose(ast.get_docstring(node))}\n"
     if isinstance(node, ast.ClassDef):
         members = [f"* `{member}`: {said}" for member, said in _members(node)]
         if members:
             yield "\n".join(members) + "\n"
+
+
+def _public_name(module: str, name: str, public: Container[str]) -> str:
+    if module == "audit.hookspecs" and name.startswith("audit_"):
+        return name
+    if name in public and module.startswith("audit."):
+        return f"audit.{name}"
+    return f"audit.plugin.{name}" if name in _origins() else f"{HOMES.get(module, module)}.{name}"
 
 
 def _facts(node: ast.ClassDef) -> Iterator[str]:
@@ -184,8 +241,16 @@ def _members(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 
 
 def _prose(text: str | None) -> str:
-    plain = re.sub(r":\w+:`([^`]+)`", r"`\1`", text or "").replace("``", "`")
+    plain = re.sub(r":\w+:`([^`]+)`", _where, text or "").replace("``", "`")
     return re.sub(r"(^|[^:])::\n\n((?:    .*\n?|\n)+)", _block, plain)
+
+
+def _where(found: re.Match[str]) -> str:
+    """A name by the module that readers import it from."""
+    for name, origin in _origins().items():
+        if found[1] == ".".join(origin):
+            return f"`audit.plugin.{name}`"
+    return f"`{found[1]}`"
 
 
 def _block(found: re.Match[str]) -> str:

@@ -88,6 +88,7 @@ class Note(NamedTuple):
 
 
 Progress = Step | Phase | Note
+"""What a backend tells during a leg."""
 Tell = Callable[[Progress], None]
 """Called by a backend with what happens during a leg."""
 

@@ -5,6 +5,7 @@ from json import dumps
 from typing import Any, NamedTuple
 
 Entry = dict[str, Any]
+"""One entry of ``log_history``."""
 
 
 class RawHistory(NamedTuple):
