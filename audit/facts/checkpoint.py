@@ -43,6 +43,25 @@ class Adapter(NamedTuple):
     tensors: Mapping[str, Tensor]
 
 
+class SessionFacts(Protocol):
+    """The checkpoints that one training session wrote; :class:`audit.facts.session.Session` provides it."""
+
+    @property
+    def members(self) -> "tuple[Checkpoint, ...]":
+        """Complete checkpoints of one lineage with the same training arguments."""
+        ...
+
+    @property
+    def adapter_directories(self) -> Mapping[str, int]:
+        """How many members have an adapter in each directory ("" is the checkpoint itself)."""
+        ...
+
+    @property
+    def scaler(self) -> str | None:
+        """The file of the gradient scaler in the first member that has one."""
+        ...
+
+
 class RunFacts(Protocol):
     """What a checkpoint, and rules over one checkpoint, use of its run; :class:`audit.facts.run.Run` provides it."""
 
@@ -116,8 +135,28 @@ class RunFacts(Protocol):
         ...
 
     @property
-    def scans(self) -> "Mapping[tuple[str, str], FileScan]":
-        """The scan of every byte, by (checkpoint, file)."""
+    def steps(self) -> frozenset[int]:
+        """The steps of all checkpoints."""
+        ...
+
+    def lineage_of(self, checkpoint: "Checkpoint") -> "tuple[Checkpoint, ...]":
+        """The lineage of a checkpoint; nothing if it is in none."""
+        ...
+
+    def before(self, checkpoint: "Checkpoint") -> "Checkpoint | None":
+        """The checkpoint before this one in its lineage, None if it is the first or in none."""
+        ...
+
+    def session_of(self, checkpoint: "Checkpoint") -> "SessionFacts":
+        """The session that wrote a checkpoint. Raises NotApplicable if its arguments could not be read."""
+        ...
+
+    def scans_of(self, checkpoint: "Checkpoint") -> "Mapping[str, FileScan]":
+        """The scan of one checkpoint, by file."""
+        ...
+
+    def with_same_bytes(self, path: str, digest: str) -> "tuple[Checkpoint, ...]":
+        """The judged checkpoints whose file ``path`` has this digest, by step."""
         ...
 
     def state_of(self, checkpoint: "Checkpoint") -> "StateDocument | Damage":
@@ -393,7 +432,7 @@ class Checkpoint(Facts):
         if self.run.depth == "quick":
             raise NotApplicable("needs --depth full")
         files = self.files
-        return {path: found for (name, path), found in self.run.scans.items() if name == self.name and path in files}
+        return {path: found for path, found in self.run.scans_of(self).items() if path in files}
 
     @fact
     def seal(self) -> "Seal":
@@ -453,12 +492,10 @@ class Checkpoint(Facts):
     @fact
     def previous(self) -> "Checkpoint":
         """The checkpoint before this one in the same lineage (one uninterrupted history)."""
-        for lineage in self.run.lineages:
-            if self in lineage:
-                place = lineage.index(self)
-                if place:
-                    return lineage[place - 1]
-        raise NotApplicable("there is no earlier checkpoint of this lineage")
+        before = self.run.before(self)
+        if before is None:
+            raise NotApplicable("there is no earlier checkpoint of this lineage")
+        return before
 
     @property
     def bytes(self) -> int:

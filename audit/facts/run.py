@@ -13,6 +13,7 @@ from audit.facts.completeness import Clock
 from audit.facts.fact import Facts, fact
 from audit.facts.lineage import Ancestry, group
 from audit.facts.listing import Listing, list_run
+from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
 from audit.ledger.scans import scan_from, stamp_of
@@ -176,6 +177,35 @@ class Run(Facts):
         return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
 
     @fact
+    def _places(self) -> Mapping[str, tuple[tuple[Checkpoint, ...], int]]:
+        """Lineage and place in it of each checkpoint, by name."""
+        return {item.name: (members, place) for members in self.lineages for place, item in enumerate(members)}
+
+    def lineage_of(self, checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
+        """The lineage of a checkpoint; nothing if it is in none."""
+        return self._places.get(checkpoint.name, ((), 0))[0]
+
+    def before(self, checkpoint: Checkpoint) -> Checkpoint | None:
+        """The checkpoint before this one in its lineage, None if it is the first or in none."""
+        members, place = self._places.get(checkpoint.name, ((), 0))
+        return members[place - 1] if place else None
+
+    @fact
+    def _sessions(self) -> Mapping[str, Session]:
+        return {member.name: session for session in sessions_of(self.lineages) for member in session.members}
+
+    def session_of(self, checkpoint: Checkpoint) -> Session:
+        """The session that wrote a checkpoint. Raises NotApplicable if its arguments could not be read."""
+        if checkpoint.name not in self._sessions:
+            raise NotApplicable("which session wrote it is not known")
+        return self._sessions[checkpoint.name]
+
+    @fact
+    def steps(self) -> frozenset[int]:
+        """The steps of all checkpoints."""
+        return frozenset(item.step for item in self.checkpoints)
+
+    @fact
     def boundaries(self) -> "tuple[tuple[Boundary, ...], ...]":
         """Where training was resumed, for each lineage, by the ledger and by the files; see :mod:`audit.facts.boundaries`."""
         from audit.facts.boundaries import boundaries_of
@@ -304,6 +334,31 @@ class Run(Facts):
 
         found = cast("dict[tuple[str, str], FileScan]", scan_files(jobs, threads=self.jobs, progress=advance))
         return known | found
+
+    @fact
+    def _scans_by_checkpoint(self) -> "Mapping[str, Mapping[str, FileScan]]":
+        found: dict[str, dict[str, FileScan]] = {}
+        for (name, path), scan in self.scans.items():
+            found.setdefault(name, {})[path] = scan
+        return found
+
+    def scans_of(self, checkpoint: Checkpoint) -> "Mapping[str, FileScan]":
+        """The scan of one checkpoint, by file."""
+        return self._scans_by_checkpoint.get(checkpoint.name, {})
+
+    @fact
+    def _same_bytes(self) -> Mapping[tuple[str, str], tuple[Checkpoint, ...]]:
+        """The judged checkpoints with the same bytes in a file, by (file, digest) and by step."""
+        found: dict[tuple[str, str], list[Checkpoint]] = {}
+        for item in self.judged:
+            for path, scan in self.scans_of(item).items():
+                if not scan.error:
+                    found.setdefault((path, scan.digest), []).append(item)
+        return {key: tuple(items) for key, items in found.items()}
+
+    def with_same_bytes(self, path: str, digest: str) -> tuple[Checkpoint, ...]:
+        """The judged checkpoints whose file ``path`` has this digest, by step."""
+        return self._same_bytes.get((path, digest), ())
 
     def _remembered(self, key: tuple[str, str], entry: Entry, spans: "Sequence[Span]") -> "FileScan | None":
         """The scan of a sealed checkpoint's file that has not changed since, so that it need not be read again."""

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
-from audit_rules.files._session import same_session
 
 
 @rule(
@@ -20,10 +19,10 @@ def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     without a message either way.
     """
     here = {adapter.directory for adapter in layout.adapters}
-    others = [{adapter.directory for adapter in other.layout.adapters} for other in same_session(checkpoint)]
-    for directory in sorted(set().union(*others) - here):
-        having = sum(directory in other for other in others)
-        if having < len(others) + 1 - having:
+    session = checkpoint.run.session_of(checkpoint)
+    for directory in sorted(session.adapter_directories.keys() - here):
+        having = session.adapter_directories[directory]
+        if having < len(session.members) - having:
             continue  # most do not have it: it was put beside the others later on
         if directory and checkpoint.stands_in(f"{directory}/"):
             continue  # it cannot be listed: files/unreadable

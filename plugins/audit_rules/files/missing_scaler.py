@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
-from audit_rules.files._session import same_session
 
 
 @rule(
@@ -20,6 +19,6 @@ def missing_scaler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation
     """
     name = layout.missing.get("scaler")
     if name is None and layout.scaler is None and not layout.weights_only:
-        name = next((other.layout.scaler for other in same_session(checkpoint) if other.layout.scaler), None)
+        name = checkpoint.run.session_of(checkpoint).scaler
     if name and not checkpoint.stands_in(name):
         yield Violation(f"{name} is not there: the fp16 loss scale would start again", file=name)

@@ -1,5 +1,6 @@
 """optimizer/unchanged."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -32,15 +33,11 @@ def unchanged(
         raise NotApplicable("the optimizer state could not be read to its end")
     if not any(optimizer.state.values()):
         raise NotApplicable("this optimizer keeps no state")
-    looked = False
-    for older in reversed(checkpoint.run.judged):
-        other = older.optional("scan") if older.step < checkpoint.step else None
-        found = other.get(path) if other else None
-        if other is None or found is None or found.error or overwritten(older):
+    for older in reversed(checkpoint.run.with_same_bytes(path, scan[path].digest)):
+        if older.step >= checkpoint.step or overwritten(older):
             continue
-        looked = True
         steps = checkpoint.step - older.step
-        if found.digest == scan[path].digest and not _skipped(checkpoint, steps, layout, scan, other):
+        if not _skipped(checkpoint, steps, layout, scan, older.scan):
             yield Violation(
                 f"{path} is byte for byte the one of {older.name}, {steps} steps before",
                 file=path,
@@ -48,8 +45,20 @@ def unchanged(
                 actual=f"that of {older.name}",
             )
             return
-    if not looked:
+    if not any(_was_read(older, path) for older in _older(checkpoint)):
         raise NotApplicable("no older optimizer state was read")
+
+
+def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
+    """The judged checkpoints of earlier steps, the nearest first."""
+    judged = checkpoint.run.judged
+    place = bisect_left(judged, checkpoint.step, key=lambda item: item.step)
+    return (judged[index] for index in range(place - 1, -1, -1))
+
+
+def _was_read(checkpoint: Checkpoint, path: str) -> bool:
+    found = (checkpoint.optional("scan") or {}).get(path)
+    return found is not None and not found.error and not overwritten(checkpoint)
 
 
 def _skipped(

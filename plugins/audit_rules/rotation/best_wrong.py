@@ -73,8 +73,7 @@ def _fault(checkpoint: Checkpoint) -> tuple[str, Any, Any] | None:
         )
         return message, there[-1], best
     if "best_global_step" not in checkpoint.state_document.document:
-        saved = {other.step for other in checkpoint.run.checkpoints}
-        found = [(step, value) for step, value in found if step in saved]
+        found = [(step, value) for step, value in found if step in checkpoint.run.steps]
     sign = 1 if aim.greater else -1
     better = [(step, value) for step, value in found if sign * (value - best) > _SAME * abs(best)]
     if better:

@@ -64,7 +64,7 @@ def horizon_changed(
 
 def _first_change(checkpoint: Checkpoint) -> Checkpoint:
     """The first checkpoint of the lineage whose schedule has another length than the one before it."""
-    lineage = next(group for group in checkpoint.run.lineages if checkpoint in group)
+    lineage = checkpoint.run.lineage_of(checkpoint)
     return next((after for before, after in pairwise(lineage) if _changed(before, after)), checkpoint)
 
 

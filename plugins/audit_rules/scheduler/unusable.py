@@ -46,9 +46,7 @@ def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
     expected = kind_of_type(arguments.get("lr_scheduler_type"))
     others = {
         found.kind
-        for lineage in checkpoint.run.lineages
-        if checkpoint in lineage
-        for other in lineage
+        for other in checkpoint.run.lineage_of(checkpoint)
         if other is not checkpoint and (found := other.optional("scheduler")) is not None
     }
     if others:

@@ -1,5 +1,6 @@
 """steps/gap."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -36,6 +37,7 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
     states = [checkpoint.optional("state") for checkpoint in run.checkpoints]
     present.update(state.global_step for state in states if state is not None)
     present |= run.records.pruned | run.records.quarantined
+    ordered = sorted(present)
     judged = 0
     for lineage in lineages:
         missing: list[int] = []
@@ -46,7 +48,8 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
                 continue
             judged += 1
             first = before.step - before.step % every + every
-            between = sum(before.step < step < after.step and step % every == 0 for step in present)
+            inside = ordered[bisect_right(ordered, before.step) : bisect_left(ordered, after.step)]
+            between = sum(step % every == 0 for step in inside)
             absent = (after.step - 1) // every - before.step // every - between
             if absent > 0:
                 count += absent

@@ -30,10 +30,9 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     if not mine:
         raise NotApplicable("there are no weights that could be read to their end")
     reason = None
-    pairs = list(_pairs(checkpoint))
-    if not pairs:
+    if not any(item.step != checkpoint.step and item.optional("scan") is not None for item in checkpoint.run.judged):
         raise NotApplicable("no other checkpoint was read")
-    for older, newer, other, scans in pairs:
+    for older, newer, other, scans in _pairs(checkpoint, mine):
         theirs = _digests(other.layout, scans) if other.optional("layout") else {}
         same = [file for file, digest in mine.items() if theirs.get(file) == digest]
         if not same or overwritten(older) or (len(same) < len(mine) and not _everything_trains(checkpoint)):
@@ -55,9 +54,14 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
         raise NotApplicable(reason)
 
 
-def _pairs(checkpoint: Checkpoint) -> Iterator[tuple[Checkpoint, Checkpoint, Checkpoint, Mapping[str, FileScan]]]:
-    """Give (older, newer, the other one, its scan) for every other checkpoint, the nearest older one first."""
-    for other in sorted(checkpoint.run.judged, key=lambda item: (item.step > checkpoint.step, -item.step)):
+def _pairs(
+    checkpoint: Checkpoint, digests: Mapping[str, str]
+) -> Iterator[tuple[Checkpoint, Checkpoint, Checkpoint, Mapping[str, FileScan]]]:
+    """Give (older, newer, the other one, its scan) for every other checkpoint that shares a file, the nearest older first."""
+    sharing = {
+        item.name: item for path, digest in digests.items() for item in checkpoint.run.with_same_bytes(path, digest)
+    }
+    for other in sorted(sharing.values(), key=lambda item: (item.step > checkpoint.step, -item.step)):
         scans = other.optional("scan") if other.step != checkpoint.step else None
         if scans is not None:
             older, newer = sorted((checkpoint, other), key=lambda item: item.step)

@@ -1,5 +1,6 @@
 """weights/zero-run."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -68,8 +69,8 @@ def _key(item: Scanned) -> tuple[str, str]:
 
 def _elsewhere(checkpoint: Checkpoint) -> Known:
     """The same tensors in the nearest older and the nearest younger checkpoint of this run."""
-    judged = list(checkpoint.run.judged)
-    place = judged.index(checkpoint)
+    judged = checkpoint.run.judged
+    place = bisect_left(judged, (checkpoint.step, checkpoint.name), key=lambda item: (item.step, item.name))
     found: Known = {}
     for other in judged[max(place - 1, 0) : place] + judged[place + 1 : place + 2]:
         scan = other.optional("scan")
