@@ -29,6 +29,7 @@ class Rule(NamedTuple):
     ``id`` is ``family/name``; ``explained_by`` lists rules that are the root cause where both fire on the same
     checkpoint: the finding of this rule is then left out, one root cause is one finding. ``breaks_exactness``: the
     checkpoint can be resumed from, but not bit for bit; who asks for exactness is not handed it.
+    ``compares_all``: it compares a checkpoint with all others, older and newer ones, and is applied after the others.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Rule(NamedTuple):
     options: Mapping[str, Any]
     explained_by: tuple[str, ...]
     breaks_exactness: bool = False
+    compares_all: bool = False
 
     @property
     def family(self) -> str:
@@ -72,6 +74,7 @@ def rule(
     remedy: str,
     explained_by: tuple[str, ...] = (),
     breaks_exactness: bool = False,
+    compares_all: bool = False,
     id: str | None = None,
 ) -> Callable[[RuleFunction], Rule]:
     """Make a :class:`Rule` of a generator function.
@@ -101,6 +104,7 @@ def rule(
             options,
             explained_by,
             breaks_exactness,
+            compares_all,
         )
 
     return make

@@ -4,7 +4,7 @@ Every public attribute marked ``fact`` may be a parameter of a rule. A fact that
 raises NotApplicable with the reason; ``checkpoint.optional("scaler")`` gives None instead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from audit.backend.layout import AdapterFiles, Backend, Layout
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
     from audit.formats.scheduler import ScalerState, SchedulerState
+    from audit.formats.torch_archive import TorchArchive
     from audit.formats.trainer_state import History, StateDocument, TrainerState
     from audit.formats.training_args import TrainingArguments
     from audit.ledger.records import Records
@@ -151,12 +152,17 @@ class RunFacts(Protocol):
         """The session that wrote a checkpoint. Raises NotApplicable if its arguments could not be read."""
         ...
 
-    def scans_of(self, checkpoint: "Checkpoint") -> "Mapping[str, FileScan]":
-        """The scan of one checkpoint, by file."""
+    @property
+    def stamps(self) -> Mapping[tuple[str, str], str]:
+        """What must stay the same for the scan of a file to hold, by (checkpoint, file)."""
         ...
 
-    def with_same_bytes(self, path: str, digest: str) -> "tuple[Checkpoint, ...]":
-        """The judged checkpoints whose file ``path`` has this digest, by step."""
+    def scans_of(self, checkpoint: "Checkpoint") -> "Mapping[str, FileScan]":
+        """The scan of every byte of a checkpoint that is judged, by file; nothing of another one."""
+        ...
+
+    def with_same_bytes(self, path: str, digest: str, below: int | None = None) -> "tuple[Checkpoint, ...]":
+        """The judged checkpoints whose file ``path`` has this digest, by step; those of steps ``below`` alone if given."""
         ...
 
     def state_of(self, checkpoint: "Checkpoint") -> "StateDocument | Damage":
@@ -211,8 +217,13 @@ class Checkpoint(Facts):
         """Files by path relative to the checkpoint. Not there for an incomplete checkpoint: it has one finding."""
         if self.completeness.state is not CheckpointState.COMPLETE:
             raise NotApplicable(f"the checkpoint is {self.completeness.state}")
+        return self._every_file
+
+    @fact
+    def _every_file(self) -> Mapping[str, File]:
+        arguments = self.run.backend.arguments_file
         return {
-            path: File(self.run.storage, path, entry, self.run.depth == "full")
+            path: File(self.run.storage, path, entry, self.run.depth == "full", path == arguments)
             for path, entry in self.entries.items()
             if entry.kind != DIRECTORY
         }
@@ -315,12 +326,10 @@ class Checkpoint(Facts):
     @fact
     def early_arguments(self) -> "TrainingArguments | Damage":
         """The training arguments, also of a checkpoint that is not written to its end: they are written early."""
-        from audit.formats.training_args import read_training_args
-
         path = self.run.backend.arguments_file
-        if path not in self.entries or self.entries[path].kind == DIRECTORY:
+        if path not in self._every_file:
             raise NotApplicable("there are no training arguments")
-        return File(self.run.storage, path, self.entries[path]).read(read_training_args)  # type: ignore[no-any-return]
+        return self._every_file[path].arguments
 
     @fact
     def training_arguments(self) -> "TrainingArguments":
@@ -340,40 +349,59 @@ class Checkpoint(Facts):
     @fact
     def optimizer(self) -> "OptimizerState":
         """Groups, steps and moments of ``optimizer.pt``."""
-        from audit.formats.optimizer import read_optimizer
+        from audit.formats.optimizer import optimizer_in
 
-        archive = self.file(self.layout.optimizer, "optimizer state").archive
-        return self._parsed(self.layout.optimizer, "optimizer state", read_optimizer, archive)  # type: ignore[no-any-return]
+        return self._state_in(self.layout.optimizer, "optimizer state", optimizer_in)  # type: ignore[no-any-return]
+
+    @fact
+    def updates(self) -> float | None:
+        """How many updates the optimizer counted for the parameter it updated most; None if it counts none.
+
+        The highest count speaks: parameters that were unfrozen later, and experts seldom used, have lower ones.
+        """
+        return self.optimizer.highest_step
 
     @fact
     def scheduler(self) -> "SchedulerState":
         """Position and rates of ``scheduler.pt``."""
-        from audit.formats.scheduler import read_scheduler
+        from audit.formats.scheduler import scheduler_in
 
-        return self._parsed(self.layout.scheduler, "scheduler state", read_scheduler)  # type: ignore[no-any-return]
+        return self._state_in(self.layout.scheduler, "scheduler state", scheduler_in)  # type: ignore[no-any-return]
 
     @fact
     def scaler(self) -> "ScalerState":
         """Scale of the fp16 gradient scaler."""
-        from audit.formats.scheduler import read_scaler
+        from audit.formats.scheduler import scaler_in
 
-        return self._parsed(self.layout.scaler, "gradient scaler state", read_scaler)  # type: ignore[no-any-return]
+        return self._state_in(self.layout.scaler, "gradient scaler state", scaler_in)  # type: ignore[no-any-return]
 
     @fact
     def rng(self) -> "Mapping[str, RngState]":
         """Random number states by file, those that could be read."""
-        from audit.formats.rng import read_rng
+        from audit.formats.rng import rng_in
 
         if not self.layout.rng:
             raise NotApplicable("there is no random number state")
-        found = {path: self.files[path].read(read_rng) for path in self.layout.rng}
+        archives = {path: self.files[path].content for path in self.layout.rng}
+        found = {path: rng_in(item) for path, item in archives.items() if not isinstance(item, Damage)}
         return {path: state for path, state in found.items() if not isinstance(state, Damage)}
 
-    def _parsed(self, path: str | None, role: str, reader: Any, *known: Any) -> Any:
-        found = self.file(path, role).read(reader, *known)
+    def _state_in(self, path: str | None, role: str, taken_from: "Callable[[TorchArchive], Any]") -> Any:
+        found = taken_from(self.file(path, role).archive)
         if isinstance(found, Damage):
             raise NotApplicable(f"{path} {found.message}")
         return found
+
+    def forget(self) -> None:
+        """Drop what was parsed of large files, and keep what was concluded from it.
+
+        An audit of many checkpoints holds the states of a few at a time.
+        """
+        if "optimizer" in self.__dict__.get("_facts", {}):
+            self.optional("updates")
+        self.drop("optimizer", "rng", "weights", "adapters")
+        for file in (self.optional("_every_file") or {}).values():
+            file.forget()
 
     # -- weights ------------------------------------------------------------------------------------------------
 
@@ -431,8 +459,8 @@ class Checkpoint(Facts):
         """The full-depth scan by file. Not there at ``--depth quick``."""
         if self.run.depth == "quick":
             raise NotApplicable("needs --depth full")
-        files = self.files
-        return {path: found for path, found in self.run.scans_of(self).items() if path in files}
+        _ = self.files
+        return self.run.scans_of(self)
 
     @fact
     def seal(self) -> "Seal":

@@ -45,6 +45,12 @@ class fact(Generic[T]):
 class Facts:
     """Base of things that have facts."""
 
+    def drop(self, *names: str) -> None:
+        """Drop facts: they are computed again if somebody asks once more."""
+        kept: dict[str, Any] = self.__dict__.get("_facts", {})
+        for name in names:
+            kept.pop(name, None)
+
     def optional(self, name: str) -> Any:
         """Return the fact of this name, or None where it is not there."""
         try:

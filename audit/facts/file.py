@@ -1,17 +1,19 @@
 """One file of a checkpoint: what it is by its name, and its contents, read once and safely."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import NotApplicable
 from audit.facts.fact import Facts, fact
 from audit.formats.damage import Damage, Kind
 from audit.formats.intake import read_whole
 from audit.storage import FILE, Entry, RangeReader, Storage
+from audit.text import credentials
 
 if TYPE_CHECKING:
     from audit.formats.safetensors import Safetensors
     from audit.formats.torch_archive import TorchArchive
+    from audit.formats.training_args import TrainingArguments
 
 
 class FileFormat(StrEnum):
@@ -58,15 +60,48 @@ PLACEHOLDER_SUFFIXES = (".REMOVED.git-id", ".part_aa", ".partaa", ".part-aa")
 """What history cleaners and ``split`` leave in place of a file; no loader finds them."""
 
 
+SHORT = 1 << 10
+"""Bytes. A text of at most this length is kept: the name that a file ``latest`` holds."""
+
+# Words and numbers by the hundred thousand, in which any pattern comes up by chance.
+_VOCABULARIES = (
+    "tokenizer", "vocab", "merges", "added_tokens", "special_tokens_map", "normalizer", "spiece", "sentencepiece", "bpe"
+)  # fmt: skip
+
+
+def is_vocabulary(name: str) -> bool:
+    """Whether a file of this name holds words rather than settings."""
+    return name != "tokenizer_config.json" and name.lower().startswith(_VOCABULARIES)
+
+
+class Opened(NamedTuple):
+    """What was taken of a file while it was open: its ``content`` by format, or the Damage of that.
+
+    ``arguments`` are the training arguments, if the file is for them. ``secrets`` are what looks like one in a text,
+    ``text`` is a short one itself, or its Damage.
+    """
+
+    content: Any
+    arguments: Any
+    secrets: tuple[str, ...]
+    text: bytes | Damage | None
+
+
 class File(Facts):
     """One file; ``path`` is relative to the checkpoint, ``entry`` carries the path relative to the run.
 
-    ``every_header`` has the local header of every record in a torch archive compared with the archive's directory.
+    ``every_header`` has the local header of every record in a torch archive compared with the archive's directory. ``holds_arguments``:
+    the trainer keeps its training arguments in it.
+
+    It is opened and parsed at the first question, whatever that is, and everything is taken then.
     """
 
-    def __init__(self, storage: Storage, path: str, entry: Entry, every_header: bool = False) -> None:
+    def __init__(
+        self, storage: Storage, path: str, entry: Entry, every_header: bool = False, holds_arguments: bool = False
+    ) -> None:
         self._storage = storage
         self._every_header = every_header
+        self._holds_arguments = holds_arguments
         self.path = path
         self.entry = entry
         self.format = (
@@ -101,23 +136,57 @@ class File(Facts):
         return self._storage.open(self.entry.path)
 
     @fact
-    def content(self) -> Any:
-        """The contents by format: a JSON value, Safetensors, a TorchArchive, a Pickle, None for others; or a Damage."""
-        if self.format == FileFormat.JSON:
-            from audit.formats.json_text import read_json
+    def _opened(self) -> "Opened | Damage":
+        return self.read(self._take)  # type: ignore[no-any-return]
 
-            return self.read(read_json, JSON_LIMIT)
+    def _take(self, source: RangeReader) -> "Opened":
+        """Take everything that any rule asks of the file while it is open."""
+        text = read_whole(source, JSON_LIMIT) if self.format == FileFormat.JSON or self._is_text else None
+        content = self._parsed(source, text)
+        arguments = None
+        if self._holds_arguments:
+            from audit.formats.training_args import read_training_args
+
+            archive = content if self.format == FileFormat.TORCH and not isinstance(content, Damage) else None
+            arguments = read_training_args(source, archive)
+        if not self._is_text or not isinstance(text, bytes):
+            return Opened(content, arguments, (), text if isinstance(text, Damage) else None)
+        return Opened(content, arguments, tuple(credentials(text)), text if len(text) <= SHORT else None)
+
+    def _parsed(self, source: RangeReader, text: bytes | Damage | None) -> Any:
+        if self.format == FileFormat.JSON:
+            from audit.formats.json_text import parse_json
+
+            return parse_json(text) if isinstance(text, bytes) else text
         if self.format == FileFormat.SAFETENSORS:
             from audit.formats.safetensors import read_safetensors
 
-            return self.read(read_safetensors)
+            return read_safetensors(source)
         if self.format == FileFormat.TORCH:
             from audit.formats.torch_archive import read_torch
 
-            return self.read(read_torch, self._every_header)
+            return read_torch(source, self._every_header)
         if self.format == FileFormat.PICKLE:
-            return self.read(_bare_pickle)
-        return self.read(_first_bytes)
+            return _bare_pickle(source)
+        source.read(0, 1)  # of no known format: only looked at to see that it can be read at all
+        return None
+
+    @property
+    def content(self) -> Any:
+        """The contents by format: a JSON value, Safetensors, a TorchArchive, a Pickle, None for others; or a Damage."""
+        found = self._opened
+        return found if isinstance(found, Damage) else found.content
+
+    @property
+    def arguments(self) -> "TrainingArguments | Damage":
+        """The training arguments in the file, if that is what it is for."""
+        found = self._opened
+        return found if isinstance(found, Damage) else found.arguments
+
+    def forget(self) -> None:
+        """Drop what was parsed, if that may be large; whoever asks again opens the file again."""
+        if self.format in (FileFormat.SAFETENSORS, FileFormat.TORCH, FileFormat.PICKLE):
+            self.drop("_opened")
 
     @fact
     def digest(self) -> str:
@@ -130,24 +199,40 @@ class File(Facts):
         return blake3(data).hexdigest()
 
     @property
-    def text(self) -> bytes:
-        """The bytes of a text file of at most TEXT_LIMIT bytes; not kept, there may be many. Raises NotApplicable."""
+    def _is_text(self) -> bool:
+        """Whether a person or a configuration wrote it, by its name and size."""
         name = self.entry.name
-        if name[name.rfind(".") :].lower() not in TEXTS and "." in name:
-            raise NotApplicable(f"{self.path} is not a text file")
+        ending = name[name.rfind(".") :].lower()
+        return (ending in TEXTS or "." not in name) and self.entry.size <= TEXT_LIMIT and not is_vocabulary(name)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What looks like a token or a key in a text file of at most TEXT_LIMIT bytes, vocabularies left out."""
+        found = self._opened if self.readable and self._is_text else None
+        return found.secrets if isinstance(found, Opened) else ()
+
+    @property
+    def text(self) -> bytes:
+        """The bytes of a text file of at most TEXT_LIMIT bytes; only a short one is kept. Raises NotApplicable."""
         if self.entry.size > TEXT_LIMIT:
             raise NotApplicable(f"{self.path} is too long to be looked through")
-        data = self.read(read_whole, TEXT_LIMIT)
+        if not self._is_text:
+            raise NotApplicable(f"{self.path} is not a text file")
+        found = self._opened
+        data = found.text if isinstance(found, Opened) else found
+        if data is None:
+            data = self.read(read_whole, TEXT_LIMIT)
         if isinstance(data, Damage):
             raise NotApplicable(f"{self.path} {data.message}")
-        return data  # type: ignore[no-any-return]
+        return data
 
-    @fact
+    @property
     def value(self) -> Any:
         """The contents; raises NotApplicable where they could not be read."""
-        if isinstance(self.content, Damage):
-            raise NotApplicable(f"{self.path} {self.content.message}")
-        return self.content
+        found = self.content
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{self.path} {found.message}")
+        return found
 
     @property
     def safetensors(self) -> "Safetensors":
@@ -167,12 +252,6 @@ class File(Facts):
 def _ending(name: str) -> str:
     """The last suffix; "._NAME" is what macOS puts beside NAME on a foreign disk: attributes, whatever its ending."""
     return name[name.rfind(".") :].lower() if "." in name and not name.startswith("._") else ""
-
-
-def _first_bytes(source: RangeReader) -> Damage | None:
-    """A file of no known format: only looked at to see that it can be read at all."""
-    source.read(0, 1)
-    return None
 
 
 def _bare_pickle(source: RangeReader) -> Any:

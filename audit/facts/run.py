@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from audit.backend.layout import Backend
 from audit.backend.names import is_checkpoint
@@ -16,7 +16,7 @@ from audit.facts.listing import Listing, list_run
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
-from audit.ledger.scans import scan_from, stamp_of
+from audit.ledger.scans import is_of, scan_from, stamp_of
 from audit.options import SETTLE_SECONDS
 from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
 
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
     from audit.formats.trainer_state import History, StateDocument
     from audit.ledger.timeline import Timeline
     from audit.scan import FileScan, Span
+
+
+class _ByBytes(NamedTuple):
+    """The first judged checkpoints, as many as were ``seen``, by (file, digest)."""
+
+    seen: list[Checkpoint]
+    holders: dict[tuple[str, str], list[Checkpoint]]
 
 
 class Run(Facts):
@@ -57,6 +64,10 @@ class Run(Facts):
         self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9))
         self.only = frozenset(only)
         self._progress = progress
+        self._scanned: dict[str, Mapping[str, FileScan]] = {}
+        self._by_bytes = _ByBytes([], {})
+        self.stamps: dict[tuple[str, str], str] = {}
+        """What must stay the same for the scan of a file to hold, by (checkpoint, file); filled by the scan."""
         self.records = records or Records()
         self._given_listing = listing
         self.unsettled = unsettled
@@ -299,73 +310,91 @@ class Run(Facts):
 
     @fact
     def scans(self) -> "Mapping[tuple[str, str], FileScan]":
-        """One pass over every byte of every judged, complete checkpoint, by (checkpoint, file)."""
+        """The scan of every byte of every judged, complete checkpoint, by (checkpoint, file)."""
+        return {
+            (checkpoint.name, path): found
+            for checkpoint in self.judged
+            for path, found in self.scans_of(checkpoint).items()
+        }
+
+    def scans_of(self, checkpoint: Checkpoint) -> "Mapping[str, FileScan]":
+        """One pass over every byte of a judged, complete checkpoint, by file; nothing of another one.
+
+        One checkpoint after the other, so that what was parsed of one can be dropped before the next.
+        """
+        if checkpoint.name not in self._scanned:
+            there = checkpoint.optional("files") and (not self.only or checkpoint.name in self.only)
+            self._scanned[checkpoint.name] = self._scan(checkpoint) if there else {}
+        return self._scanned[checkpoint.name]
+
+    def _scan(self, checkpoint: Checkpoint) -> "Mapping[str, FileScan]":
         from audit.facts.spans import spans_of
         from audit.scan import ScanJob, scan_files
 
         jobs = []
-        known: dict[tuple[str, str], FileScan] = {}
-        for checkpoint in self.judged:
-            for path, file in (checkpoint.optional("files") or {}).items():
-                if not file.readable or file.entry.sparse:
-                    continue
-                if isinstance(checkpoint.content(file), Damage) and checkpoint.needs(file):
-                    continue  # the checkpoint is broken, whatever else is in the file
-                key = (checkpoint.name, path)
-                spans = spans_of(file, checkpoint.holds_weights(file))
-                before = self.known_scans.get(key)
-                if before is not None and before[0] == file.entry:
-                    known[key] = before[1]
-                    continue
-                remembered = self._remembered(key, file.entry, spans)
-                if remembered is None:
-                    jobs.append(ScanJob(key, file.open, file.entry.size, spans))
-                else:
-                    known[key] = remembered
+        known: dict[str, FileScan] = {}
+        for path, file in checkpoint.files.items():
+            if not file.readable or file.entry.sparse:
+                continue
+            if isinstance(checkpoint.content(file), Damage) and checkpoint.needs(file):
+                continue  # the checkpoint is broken, whatever else is in the file
+            key = (checkpoint.name, path)
+            spans = spans_of(file, checkpoint.holds_weights(file))
+            self.stamps[key] = stamp_of(file.entry, spans)
+            before = self.known_scans.get(key)
+            if before is not None and before[0] == file.entry:
+                known[path] = before[1]
+            elif (remembered := self._remembered(key, file.entry, spans)) is not None:
+                known[path] = remembered
+            else:
+                jobs.append(ScanJob(key, file.open, file.entry.size, spans))
         if not jobs:
             return known
-        total = sum(job.size for job in jobs)
-        advance = None
-        if self._progress is not None:
-            report = self._progress
-
-            def advance(count: int) -> None:
-                report(count, total)
-
-        found = cast("dict[tuple[str, str], FileScan]", scan_files(jobs, threads=self.jobs, progress=advance))
-        return known | found
+        found = scan_files(jobs, threads=self.jobs, progress=self._advance)
+        return known | {cast("tuple[str, str]", key)[1]: scan for key, scan in found.items()}
 
     @fact
-    def _scans_by_checkpoint(self) -> "Mapping[str, Mapping[str, FileScan]]":
-        found: dict[str, dict[str, FileScan]] = {}
-        for (name, path), scan in self.scans.items():
-            found.setdefault(name, {})[path] = scan
-        return found
+    def _advance(self) -> Callable[[int], None] | None:
+        """What hears of each block that was read; the sum of all is what is expected to be read."""
+        report = self._progress
+        if report is None:
+            return None
+        files = [
+            ((checkpoint.name, path), file.entry)
+            for checkpoint in self.judged
+            for path, file in (checkpoint.optional("files") or {}).items()
+            if file.readable and not file.entry.sparse
+        ]
+        total = sum(entry.size for key, entry in files if not self._seems_known(key, entry))
+        return lambda count: report(count, total)
 
-    def scans_of(self, checkpoint: Checkpoint) -> "Mapping[str, FileScan]":
-        """The scan of one checkpoint, by file."""
-        return self._scans_by_checkpoint.get(checkpoint.name, {})
+    def _seems_known(self, key: tuple[str, str], entry: Entry) -> bool:
+        before = self.known_scans.get(key)
+        remembered = self.records.scans.get(key)
+        return (before is not None and before[0] == entry) or (remembered is not None and is_of(remembered[0], entry))
 
-    @fact
-    def _same_bytes(self) -> Mapping[tuple[str, str], tuple[Checkpoint, ...]]:
-        """The judged checkpoints with the same bytes in a file, by (file, digest) and by step."""
-        found: dict[tuple[str, str], list[Checkpoint]] = {}
-        for item in self.judged:
-            for path, scan in self.scans_of(item).items():
+    def with_same_bytes(self, path: str, digest: str, below: int | None = None) -> tuple[Checkpoint, ...]:
+        """The judged checkpoints whose file ``path`` has this digest, by step; those of steps ``below`` alone if given.
+
+        No other checkpoint is read for the answer.
+        """
+        while len(self._by_bytes.seen) < len(self.judged):
+            item = self.judged[len(self._by_bytes.seen)]
+            if below is not None and item.step >= below:
+                break
+            self._by_bytes.seen.append(item)
+            for name, scan in self.scans_of(item).items():
                 if not scan.error:
-                    found.setdefault((path, scan.digest), []).append(item)
-        return {key: tuple(items) for key, items in found.items()}
-
-    def with_same_bytes(self, path: str, digest: str) -> tuple[Checkpoint, ...]:
-        """The judged checkpoints whose file ``path`` has this digest, by step."""
-        return self._same_bytes.get((path, digest), ())
+                    self._by_bytes.holders.setdefault((name, scan.digest), []).append(item)
+        found = self._by_bytes.holders.get((path, digest), ())
+        return tuple(item for item in found if below is None or item.step < below)
 
     def _remembered(self, key: tuple[str, str], entry: Entry, spans: "Sequence[Span]") -> "FileScan | None":
         """The scan of a sealed checkpoint's file that has not changed since, so that it need not be read again."""
         if key not in self.records.scans:
             return None
         stamp, text = self.records.scans[key]
-        if stamp != stamp_of(entry, spans):
+        if stamp != self.stamps[key]:
             return None
         found = scan_from(text, spans)
         return found if found is not None and found.size == entry.size else None

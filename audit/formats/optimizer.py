@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
 from audit.formats.pickle_values import TensorRef
-from audit.formats.torch_archive import TorchArchive, read_torch, scalar
+from audit.formats.torch_archive import TorchArchive, read_torch
 from audit.storage import RangeReader
 
 _DUMMY_KEYS = frozenset({"params", "lr", "initial_lr"})
@@ -24,16 +24,24 @@ class OptimizerState(NamedTuple):
     archive: TorchArchive
 
     @property
+    def highest_step(self) -> float | None:
+        """The highest count of updates; what no counter reaches (NaN, a made-up integer) is not believed."""
+        return max((step for step in self.steps if 0 <= step < 1 << 53), default=None)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The classes and functions that the pickle names."""
         return self.archive.names
 
 
-def read_optimizer(reader: RangeReader, known: TorchArchive | None = None) -> OptimizerState | Damage:
-    """Read an optimizer's state dict; ``known`` is its archive if that has been read already."""
-    archive = known if known is not None else read_torch(reader)
-    if isinstance(archive, Damage):
-        return archive
+def read_optimizer(reader: RangeReader) -> OptimizerState | Damage:
+    """Read an optimizer's state dict."""
+    archive = read_torch(reader)
+    return archive if isinstance(archive, Damage) else optimizer_in(archive)
+
+
+def optimizer_in(archive: TorchArchive) -> OptimizerState | Damage:
+    """Return the optimizer's state dict that an archive holds."""
     value = archive.value
     if type(value) is not dict or type(value.get("state")) is not dict or type(value.get("param_groups")) is not list:
         return Damage(Kind.MALFORMED, "is not an optimizer's state: it has no state and param_groups")
@@ -49,7 +57,7 @@ def read_optimizer(reader: RangeReader, known: TorchArchive | None = None) -> Op
     if not all(type(entry) is dict for entry in state.values()):
         return Damage(Kind.MALFORMED, "is not an optimizer's state: the state of a parameter is not a dictionary")
     kind = _kind(groups, state)
-    return OptimizerState(kind, groups, state, _steps(reader, archive, kind, groups, state), archive)
+    return OptimizerState(kind, groups, state, _steps(archive, kind, groups, state), archive)
 
 
 def _kind(groups: list[dict[str, Any]], state: dict[Any, dict[Any, Any]]) -> str:
@@ -75,7 +83,6 @@ def _kind(groups: list[dict[str, Any]], state: dict[Any, dict[Any, Any]]) -> str
 
 
 def _steps(
-    reader: RangeReader,
     archive: TorchArchive,
     kind: str,
     groups: list[dict[str, Any]],
@@ -86,12 +93,9 @@ def _steps(
     else:
         found = [entry["step"] for entry in state.values() if "step" in entry]
     steps: list[float] = []
-    known: dict[TensorRef, float | int | None] = {}
     for step in found:
         if type(step) is TensorRef:
-            if step not in known:
-                known[step] = scalar(reader, archive, step)
-            step = known[step]
+            step = archive.scalars.get(step)
         if isinstance(step, int | float):
             steps.append(step)
     return steps

@@ -31,8 +31,11 @@ class RngState(NamedTuple):
 def read_rng(reader: RangeReader) -> RngState | Damage:
     """Read the states of the random generators of one process."""
     archive = read_torch(reader)
-    if isinstance(archive, Damage):
-        return archive
+    return archive if isinstance(archive, Damage) else rng_in(archive)
+
+
+def rng_in(archive: TorchArchive) -> RngState | Damage:
+    """Return the states of the random generators that an archive holds."""
     values = archive.value
     if type(values) is not dict:
         return Damage(Kind.MALFORMED, "has no states of random generators: it is not a dictionary")

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
 from audit.formats.pickle_values import TensorRef
-from audit.formats.torch_archive import TorchArchive, read_torch, scalar
+from audit.formats.torch_archive import TorchArchive, read_torch
 from audit.storage import RangeReader
 
 _OTHERS = (
@@ -51,8 +51,11 @@ class ScalerState(NamedTuple):
 def read_scheduler(reader: RangeReader) -> SchedulerState | Damage:
     """Read a scheduler's state dict."""
     archive = read_torch(reader)
-    if isinstance(archive, Damage):
-        return archive
+    return archive if isinstance(archive, Damage) else scheduler_in(archive)
+
+
+def scheduler_in(archive: TorchArchive) -> SchedulerState | Damage:
+    """Return the scheduler's state dict that an archive holds."""
     values = archive.value
     if type(values) is not dict:
         return Damage(Kind.MALFORMED, "is not a scheduler's state: it is not a dictionary")
@@ -63,8 +66,8 @@ def read_scheduler(reader: RangeReader) -> SchedulerState | Damage:
         _kind(values),
         _integer(values.get("last_epoch")),
         _integer(values.get("_step_count")),
-        _rates(reader, archive, values.get("base_lrs")),
-        _rates(reader, archive, values.get("_last_lr")),
+        _rates(archive, values.get("base_lrs")),
+        _rates(archive, values.get("_last_lr")),
         values,
         archive.names,
     )
@@ -73,8 +76,11 @@ def read_scheduler(reader: RangeReader) -> SchedulerState | Damage:
 def read_scaler(reader: RangeReader) -> ScalerState | Damage:
     """Read a gradient scaler's state dict."""
     archive = read_torch(reader)
-    if isinstance(archive, Damage):
-        return archive
+    return archive if isinstance(archive, Damage) else scaler_in(archive)
+
+
+def scaler_in(archive: TorchArchive) -> ScalerState | Damage:
+    """Return the gradient scaler's state dict that an archive holds."""
     values = archive.value
     if type(values) is not dict:
         return Damage(Kind.MALFORMED, "is not a gradient scaler's state: it is not a dictionary")
@@ -109,12 +115,12 @@ def _number(value: Any) -> float | None:
     return value if type(value) in (int, float) else None
 
 
-def _rates(reader: RangeReader, archive: TorchArchive, value: Any) -> list[float] | None:
+def _rates(archive: TorchArchive, value: Any) -> list[float] | None:
     if type(value) is not list:
         return None
     rates: list[float] = []
     for rate in value:
-        number = scalar(reader, archive, rate) if type(rate) is TensorRef else rate
+        number = archive.scalars.get(rate) if type(rate) is TensorRef else rate
         if not isinstance(number, int | float):
             return None
         rates.append(number)

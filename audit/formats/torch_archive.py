@@ -1,6 +1,7 @@
 """Read what ``torch.save`` wrote (the zip format of torch 1.6 and later) without torch and without executing it."""
 
 import re
+from collections.abc import Mapping
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -48,7 +49,8 @@ class TorchArchive(NamedTuple):
     ``names`` are the classes and functions that the pickle names. ``refs`` are all tensors in it, ``dtypes`` the
     element type of every storage by key. ``crc_written`` is False if torch was told to compute no CRC
     (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing. ``refusal`` is that of
-    :class:`~audit.formats.pickles.Pickle`.
+    :class:`~audit.formats.pickles.Pickle`. ``scalars`` are the values of the tensors of one element, counts of steps
+    mostly, so that nothing but the scan opens the file again.
     """
 
     value: Any
@@ -60,10 +62,11 @@ class TorchArchive(NamedTuple):
     refs: tuple[TensorRef, ...]
     dtypes: dict[str, str]
     refusal: str
+    scalars: Mapping[TensorRef, float | int] = {}
 
 
 def read_torch(reader: RangeReader, strict: bool = False) -> TorchArchive | Damage:
-    """Read a torch archive: its directory and its pickle, not its tensors.
+    """Read a torch archive: its directory, its pickle and the tensors of one element, no others.
 
     ``strict`` also compares the header of each record with the directory. CRCs are not checked here.
     """
@@ -99,7 +102,7 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
     if isinstance(pickle, Damage):
         return pickle
     _check(pickle, records)
-    return TorchArchive(
+    archive = TorchArchive(
         pickle.value,
         pickle.names,
         records,
@@ -110,6 +113,9 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
         {key: ref.dtype for key, ref in pickle.storages.items()},
         pickle.refusal,
     )
+    single = dict.fromkeys(ref for ref in pickle.tensors if ref.elements == 1)
+    numbers = ((ref, scalar(reader, archive, ref)) for ref in single)
+    return archive._replace(scalars={ref: number for ref, number in numbers if number is not None})
 
 
 def _byteorder(reader: RangeReader, records: dict[str, Record]) -> str:

@@ -6,7 +6,7 @@ from audit.formats.damage import Damage, Kind
 from audit.formats.intake import read_whole
 from audit.formats.json_text import parse_json
 from audit.formats.pickle_values import Call, Global, TensorRef
-from audit.formats.torch_archive import read_torch
+from audit.formats.torch_archive import TorchArchive, read_torch
 from audit.storage import RangeReader
 
 _DEPTH = 6
@@ -40,15 +40,15 @@ class TrainingArguments(NamedTuple):
     names: tuple[str, ...]
 
 
-def read_training_args(reader: RangeReader) -> TrainingArguments | Damage:
-    """Read training arguments from a torch archive or from JSON text."""
+def read_training_args(reader: RangeReader, known: TorchArchive | None = None) -> TrainingArguments | Damage:
+    """Read training arguments from a torch archive or from JSON text; ``known`` is the archive if it was read."""
     if reader.size <= _JSON_LIMIT and reader.read(0, 1) == b"{":
         data = read_whole(reader, _JSON_LIMIT)
         document = data if isinstance(data, Damage) else parse_json(data)
         if isinstance(document, Damage):
             return document
         return _wrong_type(document) or TrainingArguments("", document, ())
-    archive = read_torch(reader)
+    archive = known if known is not None else read_torch(reader)
     if isinstance(archive, Damage):
         return archive
     root = archive.value

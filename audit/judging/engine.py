@@ -34,12 +34,13 @@ def judge(
     fired: dict[str, set[str | None]] = {}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
-    for rule in _causes_first(rules):
-        thresholds = (options or {}).get(rule.id, {})
+    ordered = _causes_first(rules)
+    applied = _apply_all(ordered, run, options or {})
+    for rule in ordered:
         severity = (severities or {}).get(rule.id)
         for target in _targets(rule, run):
             name = target.name if isinstance(target, Checkpoint) else None
-            violations, outcome = _apply(rule, target, thresholds)
+            violations, outcome = applied[rule.id, name]
             kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, findings)]
             if violations and not kept:
                 causes = ", ".join(cause for cause in rule.explained_by if cause in fired) or "another finding"
@@ -59,15 +60,43 @@ def judge(
     return Judgement(tuple(findings), tuple(outcomes))
 
 
+Applied = tuple[list[Violation], RuleOutcome]
+"""What one rule says of one target, before what another rule says better is left out."""
+
+
+def _apply_all(
+    rules: Sequence[Rule], run: Run | Plan, options: Mapping[str, Mapping[str, Any]]
+) -> dict[tuple[str, str | None], Applied]:
+    """Apply every rule to its targets: checkpoint by checkpoint, so that each one's files are parsed once.
+
+    What was parsed of a checkpoint is dropped when the next one was judged, which may compare itself with it. Rules over
+    the run, and those that compare a checkpoint with all others, come last: they ask for conclusions only.
+    """
+    found: dict[tuple[str, str | None], Applied] = {}
+    if isinstance(run, Run):
+        near = [rule for rule in rules if rule.scope == "checkpoint" and not rule.compares_all]
+        before: Checkpoint | None = None
+        for checkpoint in run.judged:
+            for rule in near:
+                found[rule.id, checkpoint.name] = _apply(rule, checkpoint, options.get(rule.id, {}))
+            if before is not None:
+                before.forget()
+            before = checkpoint
+    for rule in rules:
+        for target in _targets(rule, run):
+            name = target.name if isinstance(target, Checkpoint) else None
+            if (rule.id, name) not in found:
+                found[rule.id, name] = _apply(rule, target, options.get(rule.id, {}))
+    return found
+
+
 def _targets(rule: Rule, run: Run | Plan) -> Iterable[Run | Checkpoint | Plan]:
     if isinstance(run, Plan) or rule.scope == "plan":
         return [run] if isinstance(run, Plan) and rule.scope == "plan" else []
     return [run] if rule.scope == "run" else run.judged
 
 
-def _apply(
-    rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any]
-) -> tuple[list[Violation], RuleOutcome]:
+def _apply(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any]) -> Applied:
     violations: list[Violation] = []
     try:
         facts = [getattr(target, need) for need in rule.needs]

@@ -7,12 +7,11 @@ from audit.audit_dir import pinned_names
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
-from audit.facts.spans import spans_of
 from audit.findings import Severity
 from audit.judging.decision import Decision
 from audit.judging.resume import provable
 from audit.ledger import events
-from audit.ledger.scans import scan_text, stamp_of
+from audit.ledger.scans import scan_text
 from audit.report import Report
 from audit.text import utc_time
 
@@ -82,8 +81,7 @@ def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
     for path, scan in checkpoint.scan.items():
         if scan.error:
             continue
-        file = checkpoint.files[path]
-        kept[path] = (stamp_of(file.entry, spans_of(file, checkpoint.holds_weights(file))), scan_text(scan))
+        kept[path] = (checkpoint.run.stamps[checkpoint.name, path], scan_text(scan))
     ledger.remember(checkpoint.name, kept, utc_time() if whole or before is None else utc_time(before))
 
 

@@ -38,6 +38,11 @@ def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] |
     return bool(digest == sealed.digest and size == sealed.size)
 
 
+def is_of(stamp: str, entry: "Entry") -> bool:
+    """Whether a stamp is of the file as it is now, whatever was looked for in it."""
+    return stamp.startswith(_of_file(entry))
+
+
 def _of_file(entry: "Entry") -> str:
     return f"2:{entry.size}:{entry.mtime_ns}:{entry.ctime_ns}:{entry.inode}:"
 

@@ -1,11 +1,6 @@
 """How many updates a checkpoint's optimizer counted, and whether some may have been skipped."""
 
-from typing import TYPE_CHECKING
-
 from audit.plugin import Checkpoint
-
-if TYPE_CHECKING:
-    from audit.plugin import OptimizerState
 
 OVERFLOWS = 32
 """Steps. More than a gradient scaler skips in a row: it halves 65536 at each until the gradients fit."""
@@ -23,12 +18,9 @@ def uses_fp16(checkpoint: Checkpoint) -> bool:
 
 
 def updates(checkpoint: Checkpoint) -> float | None:
-    """Return how many updates the optimizer counted for the parameter it updated most; None where it counts none.
-
-    The highest count speaks: parameters that were unfrozen later, and experts seldom used, have lower ones.
-    """
-    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
-    return highest(optimizer.steps) if optimizer is not None else None
+    """Return how many updates the optimizer counted; None if it counts none, or could not be read."""
+    counted: float | None = checkpoint.optional("updates")
+    return counted
 
 
 def overwritten(checkpoint: Checkpoint) -> bool:
@@ -47,8 +39,3 @@ def late(checkpoint: Checkpoint, path: str) -> bool:
     """
     file, state = checkpoint.entries.get(path), checkpoint.entries.get(checkpoint.run.backend.state_file)
     return file is not None and state is not None and file.mtime_ns > state.mtime_ns + 2_000_000_000
-
-
-def highest(steps: list[float]) -> float | None:
-    """Return the highest count; what no counter reaches (NaN, a made-up integer) is not believed."""
-    return max((step for step in steps if 0 <= step < 1 << 53), default=None)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
-from audit_rules._updates import OVERFLOWS, highest, updates, uses_fp16
+from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 from audit_rules.optimizer._shared import moments, parameters
 
 if TYPE_CHECKING:
@@ -41,14 +41,14 @@ def fresh(
     previous = checkpoint.optional("previous")
     begun = previous is not None and bool(updates(previous))
     skipped = done <= OVERFLOWS and uses_fp16(checkpoint) and not begun
-    if skipped and not highest(optimizer.steps):
+    if skipped and not optimizer.highest_step:
         raise NotApplicable("the fp16 gradient scaler may have skipped every update so far")
     if not optimizer.state:
         if optimizer.kind not in KEEPS_STATE:
             raise NotApplicable("this optimizer keeps no state")
         yield _violation(layout, f"has no state for any of its {len(parameters(optimizer))} parameters", done, 0)
         return
-    count = highest(optimizer.steps)
+    count = optimizer.highest_step
     if count is not None and count <= 1 and not skipped:
         yield _violation(layout, f"counted {count:g} updates", done, count)
         return

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
-from audit_rules._updates import highest, updates, uses_fp16
+from audit_rules._updates import updates, uses_fp16
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState, TrainerState
@@ -30,7 +30,7 @@ def step_mismatch(
     skips updates, it is equal (426 of 426 made checkpoints). Where ``training_args.bin`` is not there to tell, a scaler is
     assumed. Not judged: optimizers that count nothing (SGD); equality not for schedule-free ones.
     """
-    count = highest(optimizer.steps)
+    count = optimizer.highest_step
     if count is None:
         raise NotApplicable("this optimizer counts no updates")
     done = state.global_step

@@ -33,8 +33,8 @@ def unchanged(
         raise NotApplicable("the optimizer state could not be read to its end")
     if not any(optimizer.state.values()):
         raise NotApplicable("this optimizer keeps no state")
-    for older in reversed(checkpoint.run.with_same_bytes(path, scan[path].digest)):
-        if older.step >= checkpoint.step or overwritten(older):
+    for older in reversed(checkpoint.run.with_same_bytes(path, scan[path].digest, below=checkpoint.step)):
+        if overwritten(older):
             continue
         steps = checkpoint.step - older.step
         if not _skipped(checkpoint, steps, layout, scan, older.scan):

@@ -3,17 +3,6 @@
 from collections.abc import Iterator
 from typing import Any
 
-# Words and numbers by the hundred thousand, in which any pattern comes up by chance.
-_VOCABULARIES = (
-    "tokenizer", "vocab", "merges", "added_tokens", "special_tokens_map", "normalizer", "spiece", "sentencepiece", "bpe"
-)  # fmt: skip
-
-
-def is_vocabulary(path: str) -> bool:
-    """Say whether a file of this name holds words rather than settings."""
-    name = path.rpartition("/")[2]
-    return name != "tokenizer_config.json" and name.lower().startswith(_VOCABULARIES)
-
 
 def texts(value: Any, depth: int = 6) -> Iterator[str]:
     """Return all texts inside plain values (dictionaries and lists)."""

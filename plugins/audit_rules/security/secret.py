@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from audit.plugin import Checkpoint, Run, Severity, Violation, credentials, is_token_placeholder, rule, secret_hint
-from audit_rules.security._secrets import is_vocabulary, texts
+from audit_rules.security._secrets import texts
 
 
 @rule(
@@ -53,8 +53,8 @@ def _of(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:
     document = checkpoint.optional("state_document")
     yield from ((state_file, "", token) for token in _inside(document.document if document else None))
     for path, file in (checkpoint.optional("files") or {}).items():
-        if file.readable and path != state_file and not is_vocabulary(path):
-            yield from ((path, "", token) for token in credentials(file.optional("text") or b""))
+        if path != state_file:
+            yield from ((path, "", token) for token in file.secrets)
 
 
 def _inside(values: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from audit_rules.weights._shared import idle, shown
     Severity.ERROR,
     blocks_resume=True,
     remedy="The weights of an older step lie here: resume from that older checkpoint, whose files belong together.",
+    compares_all=True,
     explained_by=("steps/directory-mismatch", "weights/not-finite", "weights/hollow", "adapter/shape-mismatch"),
 )
 def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
