@@ -1,6 +1,7 @@
 """A project of somebody's own, with pytest as its own process: several workers, JUnit, the failures of the last time."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_a_whole_session_and_then_what_failed_in_it(home: Path) -> None:
     assert (code, again_code) == (1, 1)
     assert FAILED in first
     assert "FAILED tests/test_training.py::test_the_run_is_sound - AssertionError: " in first
-    assert again.splitlines()[-1].strip("= ").startswith("2 failed, 13")
+    assert re.match(r"2 failed, [0-9]+ deselected( in |, 1 warning)", again.splitlines()[-1].strip("= "))
     assert FAILED in again
 
     cases = {
