@@ -1,1 +1,1 @@
-"""What is planned fits the checkpoint it would resume from: data, schedule, adapter, disk. Judged before any GPU hour."""
+"""The plan fits the checkpoint it would resume from: data, schedule, adapter, disk. Judged before training."""
