@@ -6,7 +6,7 @@ the end; what else is in ``.audit`` can.
 
 import os
 from collections.abc import Collection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import LEDGER, SEALS, pinned_names
 from audit.backend.names import step_of
@@ -19,19 +19,33 @@ if TYPE_CHECKING:
 _SUFFIXES = (".b3", ".sha256", ".sig")
 
 
-def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str]) -> str | None:
-    """Return what shows that rows are missing, None if nothing does.
+class Evidence(NamedTuple):
+    """What is left of seals beside the ledger: names of checkpoints that are ``pinned``, or have files of checksums.
 
-    ``scanned`` are the names under which scans are remembered: each has a row. A pin, a checksum file and a signature
-    are made only of a checkpoint whose seal is a row.
+    Look before the rows are read: a seal is a row before there is a pin, so a pin that was seen has its row.
+    """
+
+    pinned: frozenset[str] = frozenset()
+    sealed: frozenset[str] = frozenset()
+
+
+def evidence_in(run: str) -> Evidence:
+    """Look for what only sealed checkpoints have."""
+    return Evidence(frozenset(_pins(run)), frozenset(_sealed_outside(run)))
+
+
+def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str], evidence: Evidence) -> str | None:
+    """Say what shows that rows are missing, None if nothing does.
+
+    ``scanned`` are the names under which scans are remembered, read before the rows: each time a row says so.
     """
     path = os.path.join(run, LEDGER)
     sealed = {row.event.checkpoint for row in rows if isinstance(row.event, SealTaken)}
     remembered = {row.event.checkpoint for row in rows if isinstance(row.event, ScansRemembered)}
-    for name in sorted(_pins(run) - sealed):
+    for name in sorted(evidence.pinned - sealed):
         return f"{path}: rows are missing: {name} is pinned, but no seal of it is recorded"
-    for name in sorted(_sealed_outside(run) - sealed):
-        return f"{path}: rows are missing: .audit/seals has {name}, but no seal of it is recorded"
+    for name in sorted(evidence.sealed - sealed):
+        return f"{path}: rows are missing: {SEALS} has {name}, but no seal of it is recorded"
     for name in sorted(set(scanned) - remembered):
         what = f"a scan of {name}" if name else "a judgement"
         return f"{path}: rows are missing: {what} is remembered, but no row says so"

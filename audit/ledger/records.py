@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import step_of
 from audit.ledger import events
-from audit.ledger.losses import lost_rows
+from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import Timeline, timeline_of
 from audit.text import unix_time
@@ -56,20 +56,19 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         return Records(), None
     from audit.ledger.store import LedgerEditedError, LedgerError, LedgerUnwritableError, open_ledger
 
+    evidence = evidence_in(run)
     try:
         ledger = open_ledger(run, write)
-    except LedgerUnwritableError as error:
-        return Records(
-            unwritable=str(error), lost=lost_rows(run, (), ())
-        ), None  # a read-only run without a ledger is nothing to worry about
+    except LedgerUnwritableError as error:  # a read-only run without a ledger is nothing to worry about
+        return Records(unwritable=str(error), lost=lost_rows(run, (), (), evidence)), None
     except LedgerError as error:
         return Records(unusable=str(error)), None
     if ledger is None:
-        return Records(lost=lost_rows(run, (), ())), None
+        return Records(lost=lost_rows(run, (), (), evidence)), None
     unwritable = f"{ledger.path}: cannot be written" if write and not ledger.writable else None
     try:
+        remembered = ledger.scans()  # before the rows: what is remembered meanwhile has a row that is not read
         rows = ledger.rows()
-        remembered = ledger.scans()
         scans = vouched(rows, remembered)
     except LedgerEditedError as error:
         ledger.close()
@@ -91,7 +90,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         highest_ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
-        lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}),
+        lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:
         ledger.close()

@@ -27,6 +27,7 @@ GIVEN: dict[str, tuple[list[str], Any]] = {
     "backend": (["hf-trainer"], "hf-trainer"),
     "ledger": ([], False),
     "cache": ([], False),
+    "scrub": (["10%"], 0.1),
 }
 """Words after the flag, and the value of the field that they make."""
 

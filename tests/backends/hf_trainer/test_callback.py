@@ -167,7 +167,7 @@ def test_an_audit_that_fails_does_not_kill_a_training_that_only_warns(
         raise error
 
     monkeypatch.setattr("audit_hf_trainer.watch.verify", fail)
-    monkeypatch.setattr("audit_hf_trainer.watch.consult", fail)
+    monkeypatch.setattr("audit_hf_trainer.watch.consult_guard", fail)
     trainer = train(tmp_path, AuditCallback(on_violation="warn"), max_steps=2)
 
     assert trainer.state.global_step == 2

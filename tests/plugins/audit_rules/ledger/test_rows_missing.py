@@ -7,6 +7,8 @@ import pytest
 from audit.findings import Outcome, Severity
 from audit.judging.decision import Limits
 from audit.judging.guard import consult
+from audit.ledger.records import read_records
+from audit.ledger.store import Ledger, Row
 from audit.options import Options
 from audit.retention.pins import pin
 from audit.testing.judging import outcome
@@ -112,3 +114,23 @@ def test_a_ledger_that_only_grew_is_no_finding(run: str) -> None:
 
 def test_a_run_without_records_is_no_finding(tmp_path: Path) -> None:
     assert outcome(make_run(tmp_path / "new"), RULE, ledger=False).outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize("late", ["pin", "scan"])
+def test_what_another_process_adds_while_the_ledger_is_read_is_no_finding(
+    run: str, late: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_run(run, (400,), save_steps=100, max_steps=400)
+    read = Ledger.rows
+
+    def meanwhile(self: Ledger) -> tuple[Row, ...]:
+        found = read(self)
+        monkeypatch.setattr(Ledger, "rows", read)
+        verified(run)  # seals checkpoint-400 and remembers its scans
+        if late == "pin":
+            pin(run, "checkpoint-400")
+        return found
+
+    monkeypatch.setattr(Ledger, "rows", meanwhile)
+
+    assert read_records(run, write=False)[0].lost is None
