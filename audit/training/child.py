@@ -11,7 +11,7 @@ from typing import Any
 from audit.backend.training import LegData, LegRequest, LegResult, Tell
 from audit.errors import AuditError
 from audit.manager import load
-from audit.training.events import Message, message_line
+from audit.training.messages import Message, message_line
 
 
 def main(descriptor: int) -> None:

@@ -1,18 +1,14 @@
-"""The events of ``audit train``, one type each, and the messages of a leg in a child process.
+"""The events of ``audit train``, one type each.
 
-docs/train.md documents the events as ``--log-format json`` prints them; :func:`as_json` is what makes them JSON. A
-field with a default is left out while it is None, any other is null. A leg in a child process sends its progress
-through a pipe, and its result or error last: one :data:`Message` a line, written by :func:`message_line` and read by
-:func:`read_message`.
+docs/train.md documents them as ``--log-format json`` prints them; :func:`as_json` makes their JSON and
+:func:`from_json` reads it. A field with a default is left out while it is None, any other is null.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, NamedTuple, get_args, get_type_hints
 
-from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
-from audit.errors import AuditError, ConfigError
+from audit.backend.training import Note, Phase, Step
 
 
 class BatchStarted(NamedTuple):
@@ -242,78 +238,3 @@ def _fits(value: Any, types: tuple[type, ...]) -> bool:
     if isinstance(value, int) and not isinstance(value, bool):
         return (int in types or float in types) and abs(value) < 1 << 53
     return isinstance(value, tuple(kind for kind in types if kind is not int))
-
-
-# -- messages of a leg in a child process ------------------------------------------------------------------------------
-
-Message = Progress | LegResult | AuditError
-RESULT, ERROR = "result", "error"
-
-
-def message_line(message: Message) -> str:
-    """Return a message as one line of JSON, its line end included. Raises TypeError for anything else."""
-    return json.dumps(_document(message), default=str) + "\n"
-
-
-def read_message(line: bytes) -> Message | None:
-    """Return the message in one line of the pipe; None for anything else, such as a truncated line.
-
-    A result or an error of another shape is a LegFailed.
-    """
-    try:
-        document = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    try:
-        if document.get("event") == RESULT:
-            return _result(document)
-        if document.get("event") == ERROR:
-            return _error(document)
-    except (ArithmeticError, KeyError, TypeError, ValueError) as wrong:
-        return LegFailed(f"the training process sent a result that cannot be understood: {wrong!r}")
-    return _progress(document)
-
-
-def checked(event: Progress) -> Progress | None:
-    """Return the progress that a backend in this process tells; None if its values are of other types.
-
-    Raises TypeError for what is neither a Step nor a Phase nor a Note.
-    """
-    return _progress(as_json(event))
-
-
-def _document(message: Message) -> Mapping[str, Any]:
-    if isinstance(message, LegResult):
-        return {"event": RESULT, **message._asdict()}
-    if isinstance(message, BadData):
-        return {"event": ERROR, "kind": "data", "path": message.path, "row": message.row, "reason": message.reason}
-    if isinstance(message, LegFailed):
-        return {"event": ERROR, "kind": "leg", "reason": message.reason, "how": message.kind, "step": message.step}
-    if isinstance(message, AuditError):
-        kind = "config" if isinstance(message, ConfigError) else "audit"
-        return {"event": ERROR, "kind": kind, "reason": str(message)}
-    return as_json(message)
-
-
-def _progress(document: Mapping[str, Any]) -> Progress | None:
-    event = from_json(document)
-    return event._replace(file=None) if isinstance(event, Step | Phase | Note) else None
-
-
-def _result(document: Mapping[str, Any]) -> LegResult:
-    losses = tuple((int(step), float(loss)) for step, loss in document["losses"])
-    return LegResult(int(document["first_step"]), int(document["last_step"]), losses, _maybe(document["stopped_by"]))
-
-
-def _error(document: Mapping[str, Any]) -> AuditError:
-    if document["kind"] == "data":
-        return BadData(str(document["path"]), _maybe(document["row"]), str(document["reason"]))
-    if document["kind"] == "leg":
-        return LegFailed(str(document["reason"]), str(document["how"]), _maybe(document["step"]))
-    return (ConfigError if document["kind"] == "config" else AuditError)(str(document["reason"]))
-
-
-def _maybe(value: Any) -> int | None:
-    return None if value is None else int(value)

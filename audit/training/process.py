@@ -18,7 +18,7 @@ from typing import IO
 from audit.backend.signals import caught
 from audit.backend.training import LegFailed, LegRequest, LegResult, Progress, Step, Tell, TrainingBackend
 from audit.errors import AuditError
-from audit.training.events import Message, checked, read_message
+from audit.training.messages import Message, checked, read_message
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 _TAIL = 4096

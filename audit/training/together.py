@@ -43,7 +43,7 @@ class Together:
     def share(self, decide: Callable[[], T], outcome: LegResult | AuditError | None = None) -> T:
         """Call ``decide`` on process 0 and return its value on every process.
 
-        Raises on process 0 what it raised, on the others :class:`Ended`. ``outcome`` of this process's leg: where that
+        Raises on process 0 what it raised, on the others :class:`Ended`. ``outcome`` of this process's leg: if that
         failed, process 0 decides before it meets the others, who may never come.
         """
         raised: list[BaseException] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from audit.backend.training import LegData, LegFailed, LegRequest, LegResult, Step
-from audit.training.events import read_message
+from audit.training.messages import read_message
 from tests.audit.training.toy import write_rows
 
 ROOT = Path(__file__).parents[3]
