@@ -23,7 +23,7 @@ from audit_hf_trainer.names import ARGUMENTS, STATE
 
 
 class HFTrainer:
-    """Checkpoints of ``transformers.Trainer`` (and of its heirs: TRL, Unsloth, LLaMA-Factory, axolotl); trains with it."""
+    """Reads and trains checkpoints of ``transformers.Trainer``, also of TRL, Unsloth, LLaMA-Factory and axolotl."""
 
     name = "hf-trainer"
     title = "Hugging Face Trainer"
@@ -37,7 +37,7 @@ class HFTrainer:
         return checkpoint_step(name)
 
     def recognises(self, entries: Mapping[str, Entry]) -> bool:
-        """Say whether a run's root holds a checkpoint directory, or the state or arguments that Trainer leaves there."""
+        """Say whether a run's root holds a checkpoint directory, or Trainer's state or arguments."""
         return any(
             name in (STATE, ARGUMENTS) or (entry.kind == DIRECTORY and self.checkpoint_step(name) is not None)
             for name, entry in entries.items()

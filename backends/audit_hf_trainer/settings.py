@@ -1,7 +1,7 @@
 """What the tables [model], [adapter] and [arguments] may say, beyond what TrainingArguments and LoraConfig take.
 
-``audit train`` owns the order of the data and the ends of legs, so the fields of Trainer that meddle with them are refused,
-with the place where the same thing is said.
+``audit train`` owns the order of the data and the ends of legs, so the fields of Trainer that meddle with them are
+refused, with the place where the same thing is said.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
 """The page of ``audit report``: one self-contained HTML file.
 
-PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain where a
-program has imported it before.
+PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain
+where a program has imported it before.
 """

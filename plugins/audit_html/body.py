@@ -1,4 +1,4 @@
-"""What of the page needs no script: verdicts, findings, checkpoints, legs. CI servers show pages with scripts switched off."""
+"""The parts of the page that need no script, as CI servers disable it: verdicts, findings, checkpoints, legs."""
 
 from collections.abc import Sequence
 from math import isfinite

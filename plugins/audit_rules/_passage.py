@@ -1,4 +1,4 @@
-"""Whether training went on over a boundary with the weights and moments from before it."""
+"""Whether training continued over a boundary with the weights and moments from before it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,16 +7,16 @@ from audit.plugin import Boundary, Checkpoint
 from audit_rules._updates import updates
 
 NEAR = 0.15
-"""Share of the way back to the beginning. Of 52 resumes by Trainer those that went on made 0.13 of it at most, those
+"""Share of the way back to the beginning. Of 52 resumes by Trainer those that continued made 0.13 of it at most, those
 that did not load the weights 0.20 at least, and 0.55 with a checkpoint soon after the boundary."""
 
-OTHER_DATA = "Nothing if other data begin there; else look at the data of these steps."
+OTHER_DATA = "Nothing if new data starts there; otherwise look at the data of these steps."
 
 
 class Passage(NamedTuple):
-    """What the checkpoints say of a boundary: ``on`` whether training went on over it, None if they do not tell.
+    """What the checkpoints say about a boundary: ``on`` is whether training continued over it, None if unknown.
 
-    ``told`` is what shows that it did, in words; ``weights`` whether the weights do.
+    ``told`` is the evidence in words; ``weights`` is whether the weights are part of it.
     """
 
     on: bool | None
@@ -25,11 +25,11 @@ class Passage(NamedTuple):
 
 
 def passage(lineage: Sequence[Checkpoint], boundary: Boundary) -> Passage:
-    """Return whether weights and moments went on over a boundary.
+    """Return whether weights and moments continued over a boundary.
 
-    The weights have to be near those before the boundary, not near the beginning, and the optimizer has to have counted
-    on. If the weights from before the boundary are gone, ``ignore_data_skip`` and the count of the optimizer decide:
-    whoever sets it gives other data.
+    The weights must be near those before the boundary, not near those of the start, and the optimizer must have
+    counted on. If the weights from before the boundary are gone, ``ignore_data_skip`` and the count of the optimizer
+    decide: whoever sets it provides other data.
     """
     after = next((item for item in lineage if item.step > boundary.step), None)
     if after is None:
@@ -39,10 +39,10 @@ def passage(lineage: Sequence[Checkpoint], boundary: Boundary) -> Passage:
     way = after.run.way_back(lineage[0], before, after) if before is not None else None
     if before is not None and way is not None:
         on = way < NEAR and counted
-        told = f"the weights and the optimizer went on from {before.name} to {after.name}" if on else ""
+        told = f"the weights and the optimizer continued from {before.name} to {after.name}" if on else ""
         return Passage(on, told, weights=True)
     if counted and (after.optional("arguments") or {}).get("ignore_data_skip") is True:
-        return Passage(True, "the optimizer went on, and ignore_data_skip is set")
+        return Passage(True, "the optimizer continued, and ignore_data_skip is set")
     return Passage(None if counted else False)
 
 

@@ -24,9 +24,9 @@ def updates(checkpoint: Checkpoint) -> float | None:
 
 
 def overwritten(checkpoint: Checkpoint) -> bool:
-    """Say whether its optimizer is of a later step: a newer save was cut off here (optimizer/step-mismatch says so).
+    """Say whether its optimizer is of a later step: a newer save was interrupted here (see optimizer/step-mismatch).
 
-    Files that a later checkpoint shares with it then belong to the later one.
+    Files that it shares with a later checkpoint then belong to the later one.
     """
     counted = updates(checkpoint)
     return counted is not None and counted > checkpoint.step
@@ -35,7 +35,7 @@ def overwritten(checkpoint: Checkpoint) -> bool:
 def late(checkpoint: Checkpoint, path: str) -> bool:
     """Say whether a file was written after its checkpoint's trainer state, which the trainer writes last.
 
-    A copied tree has times of its own, but in the same order: the name of the state comes last among them.
+    A copied tree has its own times, but in the same order: the name of the state is the last one.
     """
     file, state = checkpoint.entries.get(path), checkpoint.entries.get(checkpoint.run.backend.state_file)
     return file is not None and state is not None and file.mtime_ns > state.mtime_ns + 2_000_000_000

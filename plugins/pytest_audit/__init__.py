@@ -1,7 +1,7 @@
 """The audit inside pytest: an item for every rule and checkpoint, fixtures, and ``assert_sound`` for tests of your own.
 
-PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain where a
-program has imported it before.
+PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain
+where a program has imported it before.
 """
 
 from typing import TYPE_CHECKING, Any

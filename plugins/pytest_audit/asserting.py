@@ -17,11 +17,12 @@ def assert_sound(
 ) -> Report:
     """Assert that a run is sound, and return the report.
 
-    ``run`` is the directory that holds ``checkpoint-N``, one such checkpoint, or a report that is there already. Findings of
-    severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is ``full`` (every byte)
-    or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No configuration file is read, and
-    nothing is written into the run. Raises AssertionError with what was found and what to do, also where a rule
-    crashed, and audit.AuditError where the run could not be judged: no such run, no checkpoint in it.
+    ``run`` is the directory that holds ``checkpoint-N``, one such checkpoint, or a report that is there already.
+    Findings of severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is
+    ``full`` (every byte) or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No
+    configuration file is read, and nothing is written into the run. Raises AssertionError with what was found and what
+    to do, also where a rule crashed, and audit.AuditError where the run could not be judged: no such run, no checkpoint
+    in it.
     """
     __tracebackhide__ = True
     report = run if isinstance(run, Report) else _verified(os.fspath(run), depth, tuple(select), tuple(ignore))

@@ -35,9 +35,9 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAIL
 def train(request: LegRequest, tell: Tell) -> LegResult:
     """Train from ``request.resume_from`` until step ``request.last_step`` and save there.
 
-    On SIGTERM or SIGINT the step is finished, saved, and the result names the signal. Raises AuditError naming the extra
-    where a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be trained,
-    LegFailed where training fails.
+    On SIGTERM or SIGINT the step is finished, saved, and the result names the signal. Raises AuditError naming the
+    extra where a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be
+    trained, LegFailed where training fails.
     """
     if "random" in request.settings.get("model", {}):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would ask the hub for a config

@@ -13,7 +13,8 @@ OVERHEAD = 64 << 10
 FILES = 10
 STATES = (("8bit", 2), ("4bit", 1), ("sgd", 0), ("adafactor", 0.1), ("lomo", 0), ("galore", 1), ("adagrad", 4),
           ("rmsprop", 4), ("lion", 4))  # fmt: skip
-"""Bytes of optimizer state per trained number by a part of the optimizer's name; AdamW and what is not known keep two floats."""
+"""Bytes of optimizer state per trained number by a part of the optimizer's name; AdamW and what is not known keep two
+floats."""
 
 
 def adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -138,7 +138,7 @@ class Writer:
 
 
 def _common(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return how many tokens, or letters, both begin with. Where two texts meet, a token may take in letters of both."""
+    """Return how many tokens, or letters, both begin with: where two texts meet, a token may span both."""
     count = 0
     for left, right in zip(one, other, strict=False):
         if left != right:

@@ -1,1 +1,1 @@
-"""The adapter's files fit together, and are the adapter that was trained before."""
+"""The adapter's files match each other, and the adapter is the one that was trained before."""

@@ -1,4 +1,4 @@
-"""Whether the matrices of an adapter have the rank that its configuration gives them."""
+"""Whether the matrices of an adapter have the rank in its configuration."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from audit_rules.adapter._shared import Module, is_plain, matches
 
 
 def wrong_ranks(adapter: Adapter, found: dict[str, Module]) -> Iterator[str]:
-    """Say which modules have matrices of another rank than each other or the configuration.
+    """Say which modules have matrices whose rank differs from each other's or from the configuration.
 
     ``target_parameters`` (experts in one tensor) stack their matrices: the rank is then a multiple.
     """
@@ -29,7 +29,7 @@ def wrong_ranks(adapter: Adapter, found: dict[str, Module]) -> Iterator[str]:
     if wrong and isinstance(rank, int):
         name, actual = wrong[0]
         wanted = allowed.of(name)
-        yield f"{len(wrong)} of {len(found)} modules have another rank than the configuration's {wanted}: {name} has {actual}"
+        yield f"{len(wrong)} of {len(found)} modules do not have the configured rank {wanted}: {name} has {actual}"
 
 
 class _Ranks:
@@ -48,7 +48,7 @@ class _Ranks:
         self.stacked = bool(config.get("target_parameters"))
 
     def of(self, module: str) -> int | None:
-        """The rank of one module: of the first key that means it, as PEFT chooses."""
+        """The rank of one module: that of the first matching key, as PEFT chooses."""
         return next((value for key, value in self.pattern.items() if matches(module, key)), self.rank)
 
     def fits(self, module: str, rank: int) -> bool:

@@ -33,14 +33,14 @@ def modules(adapter: Adapter) -> dict[str, Module]:
 
 
 def is_plain(pattern: str) -> bool:
-    """Say whether a pattern is a name: others are regular expressions of the file's author, and are never run."""
+    """Say whether a pattern is a name; others are untrusted regular expressions and are never run."""
     return _PLAIN.fullmatch(pattern.removeprefix("^")) is not None
 
 
 def matches(module: str, name: str) -> bool:
     """Say whether a name in ``target_modules`` or a plain key of ``rank_pattern`` means this module.
 
-    PEFT: the whole name, or its end after a dot; ``^`` in a pattern asks for the whole name.
+    PEFT compares the whole name, or its end after a dot; ``^`` in a pattern requires the whole name.
     """
     if name.startswith("^"):
         return module == name[1:]
@@ -48,7 +48,7 @@ def matches(module: str, name: str) -> bool:
 
 
 def names_of(config: Mapping[str, Any], key: str) -> list[str]:
-    """Return a list of names in the configuration, sorted; nothing where the value is no list of text."""
+    """Return a list of names in the configuration, sorted; empty if the value is not a list of strings."""
     value = config.get(key)
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         return []

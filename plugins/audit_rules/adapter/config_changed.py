@@ -11,25 +11,25 @@ IDENTITY = (
     "fan_in_fan_out", "base_model_name_or_path", "revision", "trainable_token_indices", "num_virtual_tokens",
     "feedforward_modules", "layer_replication",
 )  # fmt: skip
-"""What decides which function the adapter computes, and on which model."""
+"""What determines the function that the adapter computes, and its model."""
 
 NOISE = ("peft_version", "inference_mode", "auto_mapping", "task_type")
 
 
 @rule(
     Severity.ERROR,
-    remedy="Train on with the configuration of the older checkpoint, or start a new run in its own directory.",
+    remedy="Continue with the configuration of the older checkpoint, or start a new run in its own directory.",
     explained_by=("adapter/shape-mismatch", "history/forked"),
 )
 def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previous: Checkpoint) -> Iterator[Violation]:
-    """The adapter's configuration is not the one of the checkpoint before.
+    """The adapter's configuration differs from the previous checkpoint's.
 
-    Trainer never reads ``adapter_config.json`` when it resumes: the adapter of the code is used, whatever the file says.
-    Another ``lora_alpha``, or rsLoRA, scales all that was trained before; another base model makes it meaningless. What
-    differs in other values (dropout, initialisation) is a warning.
+    Trainer never reads ``adapter_config.json`` when it resumes: it uses the adapter that the code builds, whatever the
+    file says. Another ``lora_alpha``, or rsLoRA, rescales everything trained before; another base model makes it
+    meaningless. A difference in other values (dropout, initialisation) is a warning.
 
-    Compared with lists sorted (``target_modules`` is a set, its order changes with every process) and only for keys that
-    both files have: a PEFT version adds some. A local path of the base model may change its directory.
+    Lists are compared sorted (``target_modules`` is a set whose order changes with every process), and only keys that
+    both files have: a newer PEFT adds some. The directory of a local base model may change.
     """
     before = {adapter.files.name: adapter for adapter in previous.adapters}
     compared = False
@@ -40,7 +40,7 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
         compared = True
         if "peft_type" in other.config and "peft_type" not in adapter.config:
             yield Violation(
-                f"{adapter.files.config} is no adapter configuration: it has no peft_type",
+                f"{adapter.files.config} is not an adapter configuration: it has no peft_type",
                 file=adapter.files.config,
                 expected=shown(other.config["peft_type"]),
             )
@@ -54,7 +54,7 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
                 for name in (serious or changed)[:4]
             )
             yield Violation(
-                f"{adapter.files.config} is not that of {previous.name}: {told}",
+                f"{adapter.files.config} differs from that of {previous.name}: {told}",
                 file=adapter.files.config,
                 expected=shown(other.config[key]),
                 actual=shown(adapter.config[key]),
@@ -65,7 +65,7 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
 
 
 def differs(key: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
-    """Whether a key of two adapter configurations means something else."""
+    """Whether the values of a key in two adapter configurations mean different things."""
     if key in NOISE:
         return False
     one, other = _normal(mine[key]), _normal(theirs[key])

@@ -1,1 +1,1 @@
-"""Everything that a resume needs is there: weights, optimizer, scheduler, random states, shards, adapters; nothing half-written."""
+"""Everything that a resume needs is there and complete: weights, optimizer, scheduler, random states, adapters."""

@@ -8,20 +8,21 @@ from audit.plugin import DIRECTORY, Checkpoint, CheckpointState, Completeness, S
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from the checkpoint before it; move this directory away, Trainer would take it and crash.",
+    remedy="Resume from the checkpoint before it, and move this directory away: Trainer would pick it and crash.",
 )
 def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) -> Iterator[Violation]:
-    """The checkpoint was not written to its end.
+    """The checkpoint is incomplete: its save was interrupted.
 
-    Trainer 5.23, ``_save_checkpoint``: files go straight into the final directory, ``trainer_state.json`` last, so a
-    directory without it was cut off. At a signal (``enable_jit_checkpoint``) ``checkpoint-is-incomplete.txt`` is
-    written first and removed last; no code of transformers ever reads it. ``get_last_checkpoint`` takes the highest
-    number without looking inside, so a resume picks this directory and crashes, or loads a torn state.
+    Trainer 5.23, ``_save_checkpoint``, writes into the final directory, ``trainer_state.json`` last, so a directory
+    without it is an interrupted save. A save at a signal (``enable_jit_checkpoint``) writes
+    ``checkpoint-is-incomplete.txt`` first and removes it last; nothing in transformers reads it.
+    ``get_last_checkpoint`` takes the highest number without looking inside, so a resume picks this directory and
+    crashes, or loads a partial state.
 
-    One finding stands for the whole directory. While a file in it is younger than the settle time (60 seconds,
-    ``settle-seconds``) the save may still be going on: then it is "in progress", an info, and not handed out. So is
-    one whose other processes have yet to write their random states, one that rotation is just deleting, and one that
-    changed while it was read.
+    There is one finding for the whole directory. While a file in it is younger than the settle time (60 seconds,
+    ``settle-seconds``) the save may still be running: it is then "in progress", an info, and not handed out. The same
+    holds for a checkpoint whose other processes have yet to write their random states, for one that rotation is
+    deleting, and for one that changed while it was read.
     """
     if completeness.state is CheckpointState.IN_PROGRESS:
         yield Violation(
@@ -33,9 +34,9 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
         yield Violation(
             f"is being deleted right now: {completeness.reason} checkpoints",
             severity=Severity.INFO,
-            remedy="Nothing to do; the newer checkpoints stay.",
+            remedy="Do nothing; the newer checkpoints stay.",
         )
     elif completeness.state is CheckpointState.INCOMPLETE:
-        yield Violation(f"was not written to its end: {completeness.reason}")
+        yield Violation(f"is incomplete: {completeness.reason}")
     elif (entry := checkpoint.entries.get(state_file := checkpoint.run.backend.state_file)) and entry.kind == DIRECTORY:
-        yield Violation(f"was not written to its end: {state_file} is a directory", file=state_file)
+        yield Violation(f"is incomplete: {state_file} is a directory", file=state_file)

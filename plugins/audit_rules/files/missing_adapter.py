@@ -12,18 +12,18 @@ from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
     explained_by=("files/missing-weights",),
 )
 def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
-    """An adapter that the same session saved beside its other checkpoints is gone here.
+    """An adapter is missing that the same session saved in its other checkpoints.
 
-    PEFT saves adapters with names other than ``default`` in sub-directories. Trainer 5.23 finds them by content: with
-    the sub-directory gone it loads the root adapter into the missing one if the shapes fit, or keeps fresh values,
-    without a message either way.
+    PEFT saves adapters with names other than ``default`` in subdirectories. Trainer 5.23 finds them by content: without
+    the subdirectory it loads the root adapter into the missing one if the shapes match, or keeps fresh values, without
+    a message either way.
     """
     here = {adapter.directory for adapter in layout.adapters}
     session = checkpoint.run.session_of(checkpoint)
     for directory in sorted(session.adapter_directories.keys() - here):
         having = session.adapter_directories[directory]
         if having < len(session.members) - having:
-            continue  # most do not have it: it was put beside the others later on
+            continue  # most do not have it: it was added to some later
         if directory and checkpoint.stands_in(f"{directory}/"):
             continue  # it cannot be listed: files/unreadable
         place = f"the adapter in {directory}/" if directory else "the adapter in the checkpoint itself"

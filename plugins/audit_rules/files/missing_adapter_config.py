@@ -11,10 +11,10 @@ from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
     remedy="Copy adapter_config.json from a checkpoint of the same run; it does not change during training.",
 )
 def missing_adapter_config(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
-    """Adapter weights without their adapter_config.json.
+    """Adapter weights have no adapter_config.json.
 
-    PEFT cannot load such an adapter (``PeftModel.from_pretrained`` needs rank, targets and base model), and nobody can
-    tell any more whether the resuming code builds the adapter that was trained.
+    PEFT cannot load such an adapter (``PeftModel.from_pretrained`` needs rank, targets and base model), and nothing
+    shows whether the resuming code builds the adapter that was trained.
     """
     for role, name in layout.missing.items():
         if role.partition(":")[0] == "adapter_config" and not checkpoint.stands_in(name):

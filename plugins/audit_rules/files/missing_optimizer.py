@@ -13,10 +13,10 @@ from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 def missing_optimizer(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """The optimizer state is not there.
 
-    Trainer 5.23, ``_load_optimizer_and_scheduler``: loads optimizer and scheduler only if both files exist and skips
-    both without a message otherwise. Training goes on with fresh moments and the learning rate at its start.
+    Trainer 5.23, ``_load_optimizer_and_scheduler``, loads optimizer and scheduler only if both files exist, and
+    otherwise skips both without a message. Training continues with fresh moments and the initial learning rate.
 
-    Not judged with ``save_only_model`` (files/weights-only reports that), nor where a placeholder stands in its place.
+    Not checked with ``save_only_model`` (see files/weights-only), nor if there is a placeholder in its place.
     """
     name = layout.missing.get("optimizer")
     if name and not checkpoint.stands_in(name):

@@ -14,9 +14,9 @@ from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 def missing_scheduler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """The scheduler state is not there.
 
-    Trainer 5.23, ``_load_optimizer_and_scheduler``: without it the optimizer state is not loaded either, silently. The
-    learning rate jumps back to its start and the moments are lost. Under DeepSpeed the engine holds the schedule, and
-    with ``save_only_model`` none is owed: then this is not judged.
+    Trainer 5.23, ``_load_optimizer_and_scheduler``: without it the optimizer state is silently not loaded either. The
+    learning rate jumps back to its start and the moments are lost. Not checked under DeepSpeed, whose engine holds the
+    schedule, nor with ``save_only_model``.
     """
     name = layout.missing.get("scheduler")
     if name and not checkpoint.stands_in(name):

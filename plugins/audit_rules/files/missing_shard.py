@@ -14,8 +14,8 @@ from audit_rules.files._shards import group, indexed_files
 def missing_shard(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """A shard of the weights, or the index of the shards, is not there.
 
-    The names ``model-00001-of-00006.safetensors`` say how many there must be, and the index says which. Trainer 5.23
-    crashes without the index or a shard; under DeepSpeed and FSDP every process owes its own part.
+    Names such as ``model-00001-of-00006.safetensors`` say how many shards there are, and the index says which. Trainer
+    5.23 crashes without the index or a shard; under DeepSpeed and FSDP every process saves its own part.
     """
     missing = set()
     if layout.shard_index:

@@ -14,9 +14,9 @@ from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 def missing_weights(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """The weights are not there.
 
-    Trainer 5.23, ``_load_from_checkpoint``: wants one of adapter weights (safetensors or bin), full-model weights, a
-    shard index with its shards, an FSDP or a DeepSpeed directory, else "Can't find a valid checkpoint". The weights of
-    an adapter in a sub-directory count as well: without them Trainer 5.23 keeps that adapter's fresh values silently.
+    Trainer 5.23, ``_load_from_checkpoint``, needs adapter weights (safetensors or bin), full-model weights, a shard
+    index with its shards, or an FSDP or DeepSpeed directory; otherwise it raises "Can't find a valid checkpoint". The
+    weights of an adapter in a subdirectory count, too: without them it silently keeps that adapter's fresh values.
     """
     stand_ins = [path for path, file in checkpoint.files.items() if file.stands_in_for and "model" in path]
     for role, name in layout.missing.items():

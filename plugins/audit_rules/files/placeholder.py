@@ -11,7 +11,7 @@ from audit.plugin import Checkpoint, DamageKind, File, Severity, Violation, rule
     remedy="Fetch the real file (git lfs pull, the original machine, or join the parts) before resuming.",
 )
 def placeholder(checkpoint: Checkpoint, files: Mapping[str, File]) -> Iterator[Violation]:
-    """A stand-in lies where a file should be: a git-lfs pointer, a history cleaner's mark, the parts of a split file.
+    """A placeholder is in place of a file: a git-lfs pointer, a history cleaner's mark, parts of a split file.
 
     Seen in 12 of 95 public runs: ``version https://git-lfs`` (about 130 bytes), ``optimizer.pt.REMOVED.git-id``,
     ``model.safetensors.part_aa``. No loader reads any of them.

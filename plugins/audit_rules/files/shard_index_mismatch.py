@@ -9,26 +9,26 @@ from audit_rules.files._shards import group, indexed_files, shard_index
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from an older checkpoint; files of two different saves are mixed here.",
+    remedy="Resume from an older checkpoint; this one mixes the files of two saves.",
     explained_by=("files/missing-shard", "security/escaping-path"),
 )
 def shard_index_mismatch(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
-    """Index, shard files and the tensors in them do not agree.
+    """The shard index does not match the shards or the tensors in them.
 
     Trainer 5.23 computes missing keys from the index alone: a tensor that is in the index but not in its shard keeps
-    the value it had before the resume, without a message. Shards of two groups (``-of-00002`` beside ``-of-00006``)
+    the value it had before the resume, without a message. Shards of a second group (``-of-00002`` beside ``-of-00006``)
     are left over from another save.
     """
     if layout.shard_index is None:
         raise NotApplicable("the weights are not sharded")
     index = shard_index(checkpoint, layout.shard_index)
     if isinstance(index, Damage):
-        yield Violation(f"{layout.shard_index} {index.message}: it is no shard index", file=layout.shard_index)
+        yield Violation(f"{layout.shard_index} {index.message}, so it is not a shard index", file=layout.shard_index)
         return
     mapped = index.weight_map
     if not mapped and not layout.weights:
         yield Violation(
-            f"{layout.shard_index} names no tensor, and there is no shard: there are no weights",
+            f"{layout.shard_index} names no tensor, and there is no shard, so there are no weights",
             file=layout.shard_index,
         )
         return

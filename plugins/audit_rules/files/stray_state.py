@@ -9,15 +9,15 @@ STRAYS = ("optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth", "optimiz
 
 @rule(
     Severity.WARNING,
-    remedy="Delete it, or move it back into the checkpoint it was copied from; Trainer only reads checkpoint-N/.",
+    remedy="Delete it, or move it back into the checkpoint it was copied from; Trainer reads only checkpoint-N/.",
 )
 def stray_state(run: Run) -> Iterator[Violation]:
-    """Optimizer, scheduler or random state lies in the run's root, where nothing reads it.
+    """A file of optimizer, scheduler or random state is in the run's root, where nothing reads it.
 
-    Somebody copied it there in the hope that a resume would find it. Trainer resumes from ``checkpoint-N/`` only.
+    It was probably copied there so that a resume would find it, but Trainer resumes from ``checkpoint-N/`` only.
     ``trainer_state.json``, ``training_args.bin`` and weights there are fine: ``save_state()`` and ``save_model()``
     write them.
     """
     for name in STRAYS:
         if name in run.entries and run.entries[name].kind == FILE:
-            yield Violation(f"{name} lies in the run's root, where no resume reads it", file=name)
+            yield Violation(f"{name} is in the run's root, where no resume reads it", file=name)

@@ -11,16 +11,16 @@ from audit.plugin import Checkpoint, DamageKind, Severity, Violation, rule
     remedy="Run as the user who trained, or have the permissions changed; weight files are written with mode 0600.",
 )
 def unreadable(checkpoint: Checkpoint) -> Iterator[Violation]:
-    """A file or directory is there, but the operating system refuses to read it.
+    """A file or directory is there, but the operating system does not allow reading it.
 
-    That is not "missing": safetensors writes its files with mode 0600 (all others get 0644), so another user's audit
-    or resume sees them and cannot open them. Input/output errors of a failing disk are reported here, too.
+    This is not "missing": safetensors writes its files with mode 0600 (others get 0644), so an audit or a resume by
+    another user sees them and cannot open them. Input/output errors of a failing disk are reported here, too.
     """
     for path in sorted(checkpoint.run.unlistable):
         if path == checkpoint.name or path.startswith(f"{checkpoint.name}/"):
             place = path[len(checkpoint.name) + 1 :] or None
             what = f"{place}/" if place else "the directory of the checkpoint"
-            yield Violation(f"{what} cannot be listed, so nobody can say what is in it", file=place)
+            yield Violation(f"{what} cannot be listed, so its contents are unknown", file=place)
     known = set()
     for file, damage in checkpoint.damages:
         known.add(file.path)

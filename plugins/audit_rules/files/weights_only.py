@@ -8,14 +8,14 @@ from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Use it for deployment only; to be able to resume, train with save_only_model=False.",
+    remedy="Use it for deployment only; train with save_only_model=False to be able to resume.",
 )
 def weights_only(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
-    """The checkpoint holds weights only: good for deployment, not for resuming.
+    """The checkpoint holds only weights, which is enough for deployment but not for resuming.
 
     Saved with ``save_only_model=True``, by ``save_model()``, or stripped later. Trainer 5.23 resumes from it without a
-    message, with a fresh optimizer, a schedule at its start and other random numbers. Where the training arguments
-    ask for it, it is no fault but an info; a resume from it is refused all the same.
+    message, with a fresh optimizer, a schedule at its start and other random numbers. If the training arguments ask
+    for it, it is an info, not an error; a resume from it is refused all the same.
     """
     if not layout.weights_only:
         return

@@ -20,9 +20,9 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
     """The epoch in the log goes back while the steps go on: training was resumed on other data.
 
     Trainer computes the epoch from the number of batches of the current data, so a resume on a larger file, on a stream
-    or with ``ignore_data_skip`` lets it fall. It is a mark of a resume (7 of 7 real cases), not a fault: steps, schedule
-    and weights go on. Reported for the first checkpoint that shows it. Where the ledger of `audit train` says that a leg
-    begins there, it is as it should be.
+    or with ``ignore_data_skip`` lets it fall. It is a mark of a resume (7 of 7 real cases), not a fault: steps,
+    schedule and weights go on. Reported for the first checkpoint that shows it. Where the ledger of `audit train` says
+    that a leg begins there, it is as it should be.
     """
     last = tail(history.base, "epoch", 1) if history.base is not None else []
     points = [*last, *fresh_series(history, "epoch")]

@@ -22,8 +22,8 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
 
     Trainer reloads ``log_history`` and appends to it, so a later checkpoint's history begins with the earlier one's. If
     it does not, several runs share the directory (17 of 100 real trees, the most common real fault), a rerun overwrote
-    some of them, training started afresh over an old run, or a file was edited. A resume takes the highest number, which
-    may be the other run's, and rotation deletes across runs.
+    some of them, training started afresh over an old run, or a file was edited. A resume takes the highest number,
+    which may be the other run's, and rotation deletes across runs.
 
     Histories that were never logged to are no evidence. A single checkpoint that does not fit into the history around
     it is named, and not to be resumed from; otherwise the groups are, with their ages where the times of the files tell

@@ -1,1 +1,1 @@
-"""Every byte is what was written: JSON, safetensors, checksums of torch archives, and the digests taken when the checkpoint was proven."""
+"""Every byte is as it was written: JSON, safetensors, checksums of torch archives, the digests of the seal."""

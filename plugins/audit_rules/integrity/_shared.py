@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Damage, DamageKind, File, FileFormat, Severity, Violation
-from audit_rules._roles import read_by_resume
 
 # Written by transformers, tokenizers and PEFT for people who load the model; a resume reads none of them.
 WRITTEN_BESIDE = frozenset(
@@ -33,7 +32,7 @@ def report(checkpoint: Checkpoint, path: str, message: str) -> Iterator[Violatio
     What a resume reads is an error that blocks it. What Trainer writes and never reads is an error. A file that is
     nobody's known is a warning, and a ``.bin`` of that kind nothing at all: the ending says little.
     """
-    if path in read_by_resume(checkpoint.layout):
+    if path in checkpoint.layout.read_by_resume:
         yield Violation(message, file=path)
     elif path.rpartition("/")[2] in WRITTEN_BESIDE or path == checkpoint.run.backend.arguments_file:
         yield Violation(message, file=path, blocks_resume=False, remedy=REMEDY_UNREAD)

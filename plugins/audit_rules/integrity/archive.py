@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, File, FileFormat, NotApplicable, Severity, Violation, refused_in_torch_file, rule
-from audit_rules._roles import loaded_as, read_by_resume
+from audit_rules._roles import loaded_as
 from audit_rules.integrity._shared import malformed, report
 
 
@@ -60,7 +60,7 @@ def _refused(checkpoint: Checkpoint) -> dict[str, str]:
     """Return the archives that a resume cannot load, with the reason; names are for security/unsafe-pickle."""
     layout = checkpoint.layout
     found = {}
-    for path in read_by_resume(layout):
+    for path in layout.read_by_resume:
         role = loaded_as(path, layout)
         if role in ("", "rng") and path in checkpoint.files and _is_readable(checkpoint.files[path], role):
             reason = getattr(checkpoint.files[path].value, "refusal", "")

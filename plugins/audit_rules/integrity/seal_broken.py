@@ -18,12 +18,13 @@ def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
     the ledger. Nothing else can see a flipped bit in weights, moments exchanged between parameters of one shape, or
     layers exchanged inside a file: all of them load without complaint and train on.
 
-    At quick depth only sizes and names are compared, and the digest of a trainer state that is younger than the seal. At full depth a file whose size, times and inode are those of the last reading
-    is not read again. Rot on the disk changes no time: the guard rereads what was read longer ago than ``--max-age``,
-    ``audit verify --scrub 10%`` a rotating share, ``--no-cache`` all. A checkpoint that the trainer
-    saved anew, after going back to an earlier one, is not judged by its old seal; in a run of `audit train` only if the
-    ledger has a leg that went back: what was trained elsewhere and copied over a sealed checkpoint is found. Where another rule says what is wrong
-    with the same file, that is enough.
+    At quick depth only sizes and names are compared, and the digest of a trainer state that is younger than the seal.
+    At full depth a file whose size, times and inode are those of the last reading is not read again. Rot on the disk
+    changes no time: the guard rereads what was read longer ago than ``--max-age``, ``audit verify --scrub 10%`` a
+    rotating share, ``--no-cache`` all. A checkpoint that the trainer saved anew, after going back to an earlier one, is
+    not judged by its old seal; in a run of `audit train` only if the ledger has a leg that went back: what was trained
+    elsewhere and copied over a sealed checkpoint is found. Where another rule says what is wrong with the same file,
+    that is enough.
     """
     scan = checkpoint.optional("scan") or {}
     for path, sealed in seal.files.items():

@@ -16,9 +16,10 @@ _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
 def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[Violation]:
     """The learning rate rose again after it had fallen, with a schedule that never rises.
 
-    ``scheduler.pt`` holds the position, not the horizon: resumed with a larger ``max_steps``, a linear or cosine schedule
-    jumps from 0 back up and falls again, batch after batch; and where scheduler or optimizer file is missing, Trainer
-    starts the schedule again without a message. Each of 15 such rises in real runs was a resume with another horizon.
+    ``scheduler.pt`` holds the position, not the horizon: resumed with a larger ``max_steps``, a linear or cosine
+    schedule jumps from 0 back up and falls again, batch after batch; and where scheduler or optimizer file is missing,
+    Trainer starts the schedule again without a message. Each of 15 such rises in real runs was a resume with another
+    horizon.
 
     Judged after the warm-up, by the rates in the log of the newest checkpoint. Schedules that may rise (restarts,
     plateau, schedulers that are no LambdaLR) are left out. Where the type is not known, a rise at a known boundary is a

@@ -35,7 +35,8 @@ def scheduler_disagrees(
     scheduler: equal in 145 of 145 real and 450 of 450 made checkpoints. On a resume the next step uses the optimizer's
     rate, the one after it the scheduler's. One of the files is of another step or was edited.
 
-    ``tolerance`` is relative. Where the groups are not of the same number, optimizer/parameter-mismatch has more to say.
+    ``tolerance`` is relative. Where the groups are not of the same number, optimizer/parameter-mismatch has more to
+    say.
     """
     rates = scheduler.last_lr
     if rates is None:

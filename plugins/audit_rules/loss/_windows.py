@@ -14,8 +14,8 @@ _REWARDS = ("objective/", "policy/", "val/ratio")
 class Losses(NamedTuple):
     """The finite losses of one lineage, newest history, and the boundaries within them.
 
-    ``unseen`` are those of examples that were trained for the first time: where a data file is gone through several times,
-    the loss falls with each, and a new file is compared with what was new before.
+    ``unseen`` are those of examples that were trained for the first time: where a data file is gone through several
+    times, the loss falls with each, and a new file is compared with what was new before.
     """
 
     lineage: Sequence[Checkpoint]
@@ -25,7 +25,7 @@ class Losses(NamedTuple):
 
 
 def losses_of(run: Run, include_rl: bool) -> list[Losses]:
-    """Return the losses of each lineage. Raises NotApplicable where there is none, or only of reinforcement learning."""
+    """Return the losses of each lineage. Raises NotApplicable if there are none, or only of reinforcement learning."""
     found = []
     reason = "no training loss was logged"
     for lineage, boundaries in zip(run.lineages, run.boundaries, strict=True):

@@ -25,15 +25,15 @@ def jump(
     """The loss does not continue where training was resumed: it jumps up and stays there.
 
     At a known boundary the lowest of the next 5 losses lies above the highest of the last 20, and the median rose by
-    more than 10 %. By chance that happens once in 53 130; of 900 clean boundaries of real runs none did, while own first
-    losses spliced in after the boundary (weights not restored) were seen in 87 %.
+    more than 10 %. By chance that happens once in 53 130; of 900 clean boundaries of real runs none did, while own
+    first losses spliced in after the boundary (weights not restored) were seen in 87 %.
 
-    A boundary is where the ledger or the files show a resume (audit.facts.boundaries). New data may be harder: then the jump is
-    real, but no fault. So where the ledger says that another data file begins, it is a warning, and only where the loss
-    had fallen by more than 25 % and is back at 80 % or more of the way to the run's own beginning; a second time it is
-    loss/restarted. It is a warning, too, if the checkpoints show that weights and optimizer went on over the boundary
-    (the weights are near those before it and far from the run's beginning). Runs with logged rewards are left out unless
-    ``include_rl``.
+    A boundary is where the ledger or the files show a resume (audit.facts.boundaries). New data may be harder: then the
+    jump is real, but no fault. So where the ledger says that another data file begins, it is a warning, and only where
+    the loss had fallen by more than 25 % and is back at 80 % or more of the way to the run's own beginning; a second
+    time it is loss/restarted. It is a warning, too, if the checkpoints show that weights and optimizer went on over the
+    boundary (the weights are near those before it and far from the run's beginning). Runs with logged rewards are left
+    out unless ``include_rl``.
     """
     judged = 0
     for losses in losses_of(run, include_rl):

@@ -26,8 +26,8 @@ def jump_likely(
 
     Where loss/jump has too little data (fewer than 20 losses before or 5 after the boundary), 10 before and 3 after
     decide: all of them higher and the median up by more than 25 %. That fired at 1 of 1043 clean boundaries of real
-    runs, therefore only a warning. Where the ledger says that another data file begins, so few losses do not tell harder
-    data from lost weights.
+    runs, therefore only a warning. Where the ledger says that another data file begins, so few losses do not tell
+    harder data from lost weights.
     """
     judged = 0
     for losses in losses_of(run, include_rl):

@@ -26,12 +26,12 @@ def fresh(
     """The optimizer is as new, although steps were trained.
 
     No state, a count of at most one update, or moments that are all zero: what a resume leaves that did not load the
-    optimizer (Trainer 5.23 loads it only if ``scheduler.pt`` is there too, and says nothing), or a file that was emptied.
-    With the count kept and the moments zero, not even the bias correction of Adam helps.
+    optimizer (Trainer 5.23 loads it only if ``scheduler.pt`` is there too, and says nothing), or a file that was
+    emptied. With the count kept and the moments zero, not even the bias correction of Adam helps.
 
-    Not judged: optimizers without state (SGD, layer-wise GaLore), the first step, and the first steps of fp16, which the
-    scaler may have skipped (unless the checkpoint before has updates). Moments are looked at at full depth only; while ``lora_B`` is zero those of ``lora_A`` are,
-    so all of them count together.
+    Not judged: optimizers without state (SGD, layer-wise GaLore), the first step, and the first steps of fp16, which
+    the scaler may have skipped (unless the checkpoint before has updates). Moments are looked at at full depth only;
+    while ``lora_B`` is zero those of ``lora_A`` are, so all of them count together.
     """
     done = state.global_step
     if done <= 1:

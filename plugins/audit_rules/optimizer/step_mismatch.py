@@ -25,10 +25,10 @@ def step_mismatch(
     The lasting trace of a silent reset: Trainer loads the optimizer only if ``scheduler.pt`` is there too and says
     nothing otherwise, and from then on the count lags by the steps before it. Or the file is of another step.
 
-    The highest count of all parameters is compared (later unfrozen ones and unused experts have lower ones). It is never
-    above ``global_step`` and never below the count of the checkpoint before; without an fp16 gradient scaler, which
-    skips updates, it is equal (426 of 426 made checkpoints). Where ``training_args.bin`` is not there to tell, a scaler is
-    assumed. Not judged: optimizers that count nothing (SGD); equality not for schedule-free ones.
+    The highest count of all parameters is compared (later unfrozen ones and unused experts have lower ones). It is
+    never above ``global_step`` and never below the count of the checkpoint before; without an fp16 gradient scaler,
+    which skips updates, it is equal (426 of 426 made checkpoints). Where ``training_args.bin`` is not there to tell, a
+    scaler is assumed. Not judged: optimizers that count nothing (SGD); equality not for schedule-free ones.
     """
     count = optimizer.highest_step
     if count is None:

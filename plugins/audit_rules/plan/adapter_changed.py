@@ -18,9 +18,10 @@ _COMPRESSED = 20
 def adapter_changed(plan: Plan, adapter: Mapping[str, Any] | None, resume: Checkpoint) -> Iterator[Violation]:
     """The planned adapter is not the one of the checkpoint that would be resumed from.
 
-    Trainer never reads ``adapter_config.json`` when it resumes: it puts the tensors into the adapter of the program. Another
-    rank does not fit and crashes; another ``lora_alpha`` or rsLoRA scales what was trained before; other targets leave
-    a part untrained, silently. Learning rate, dropout and how often is saved may change; rank, targets and base model not.
+    Trainer never reads ``adapter_config.json`` when it resumes: it puts the tensors into the adapter of the program.
+    Another rank does not fit and crashes; another ``lora_alpha`` or rsLoRA scales what was trained before; other
+    targets leave a part untrained, silently. Learning rate, dropout and how often is saved may change; rank, targets
+    and base model not.
 
     What PEFT takes from the model (targets that are not given, ``all-linear``, a pattern) is not compared.
     """

@@ -20,9 +20,9 @@ def base_changed(plan: Plan, base_model: str | None, resume: Checkpoint) -> Iter
     An adapter is the difference to one model. On another of the same shapes it loads without a word and means nothing;
     Trainer compares neither names nor weights.
 
-    Compared by name with ``base_model_name_or_path`` in ``adapter_config.json``. The same last part counts as the same model
-    if one of the two is a path: trees get moved, and models downloaded. Random weights come from the seed, so another seed is
-    another model. A checkpoint of a whole model brings its own weights and is not judged.
+    Compared by name with ``base_model_name_or_path`` in ``adapter_config.json``. The same last part counts as the same
+    model if one of the two is a path: trees get moved, and models downloaded. Random weights come from the seed, so
+    another seed is another model. A checkpoint of a whole model brings its own weights and is not judged.
     """
     if not resume.layout.adapters:
         raise NotApplicable(f"{resume.name} holds no adapter; a whole model is resumed with its own weights")

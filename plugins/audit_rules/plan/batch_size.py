@@ -15,13 +15,13 @@ from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, r
 def batch_size(plan: Plan, examples_per_step: int, resume: Checkpoint) -> Iterator[Violation]:
     """A step will take another number of examples than the steps before.
 
-    Steps are the only clock of a checkpoint: where training stands in its data, and in its schedule, is counted in them. In
-    Trainer 4.x and 5.0 the batch size of the checkpoint wins over the argument, silently; since 5.4 the argument does, while
-    ``train_batch_size`` in the trainer state keeps the old value. `audit train` counts examples and not steps, so no example
-    is lost; but the noise of the gradient changes, and so does what a learning rate means.
+    Steps are the only clock of a checkpoint: where training stands in its data, and in its schedule, is counted in
+    them. In Trainer 4.x and 5.0 the batch size of the checkpoint wins over the argument, silently; since 5.4 the
+    argument does, while ``train_batch_size`` in the trainer state keeps the old value. `audit train` counts examples
+    and not steps, so no example is lost; but the noise of the gradient changes, and so does what a learning rate means.
 
-    Compared is the effective batch: per device, times accumulation, times processes. A smaller batch with more accumulation
-    is the same.
+    Compared is the effective batch: per device, times accumulation, times processes. A smaller batch with more
+    accumulation is the same.
     """
     before = _effective(resume.arguments)
     if before is None:

@@ -16,13 +16,13 @@ from audit.plugin import NotApplicable, Plan, Severity, Violation, rule
 def data_skipped(plan: Plan, arguments: Mapping[str, Any], epoch_steps: int, named_file: str) -> Iterator[Violation]:
     """Trainer would pass over the beginning of the new file, as if it had been trained before.
 
-    A resume takes the data for the same as before and skips ``global_step % steps of an epoch`` batches of it. For a new
-    file these are examples that nobody ever trains: 40 of 60 rows in one measured run, 13 of 60 in another, each time
-    without a word. They are left out at every boundary but those where the division has no remainder. In a batch that was
-    begun as many steps must be skipped as were trained of it: fewer repeats examples, more loses them.
+    A resume takes the data for the same as before and skips ``global_step % steps of an epoch`` batches of it. For a
+    new file these are examples that nobody ever trains: 40 of 60 rows in one measured run, 13 of 60 in another, each
+    time without a word. They are left out at every boundary but those where the division has no remainder. In a batch
+    that was begun as many steps must be skipped as were trained of it: fewer repeats examples, more loses them.
 
-    Not judged where `audit train` owns the order of the data, nor where ``ignore_data_skip`` is set: then the command sees
-    to it.
+    Not judged where `audit train` owns the order of the data, nor where ``ignore_data_skip`` is set: then the command
+    sees to it.
     """
     plan.only_where_the_trainer_decides("owns the order of the data, and nothing is skipped")
     if arguments.get("ignore_data_skip") is True:

@@ -12,10 +12,11 @@ from audit.plugin import Plan, Severity, Space, Violation, human_bytes, rule
 def disk(plan: Plan, space: Space, *, spare: float = 0.02) -> Iterator[Violation]:
     """The checkpoints to come do not fit on the volume of the run.
 
-    A full disk is the most common way in which a checkpoint is torn. Needed is what the worst moment takes: Trainer deletes
-    old checkpoints only after a new one is written, so there is one more than ``save_total_limit``; and the checkpoint that
-    a leg began with is held (hard links, no copy) until the leg is proven. Without a limit all of them stay. One checkpoint
-    is as large as the newest, or as the backend estimates; compared with what is free to this user, in bytes and inodes.
+    A full disk is the most common way in which a checkpoint is torn. Needed is what the worst moment takes: Trainer
+    deletes old checkpoints only after a new one is written, so there is one more than ``save_total_limit``; and the
+    checkpoint that a leg began with is held (hard links, no copy) until the leg is proven. Without a limit all of them
+    stay. One checkpoint is as large as the newest, or as the backend estimates; compared with what is free to this
+    user, in bytes and inodes.
 
     ``spare`` is added for what else is written, the ledger and the logs: a share of the need. Quotas are not seen.
     """

@@ -16,10 +16,10 @@ _NO = (False, None, "", "false", "no", "none", "0")
 def ignored_resume(plan: Plan, sound: Checkpoint) -> Iterator[Violation]:
     """There is a sound checkpoint, and training would start at step 0 all the same.
 
-    ``Trainer.train()`` without ``resume_from_checkpoint`` starts over in the same directory without a word; its checkpoints
-    then lie among those of the first training, and the rotation deletes the wrong ones. ``resume_from_checkpoint`` in the
-    arguments is read by nobody but the user's own program (transformers 5.23); ``overwrite_output_dir`` made the example
-    scripts of 4.x ignore what is there.
+    ``Trainer.train()`` without ``resume_from_checkpoint`` starts over in the same directory without a word; its
+    checkpoints then lie among those of the first training, and the rotation deletes the wrong ones.
+    ``resume_from_checkpoint`` in the arguments is read by nobody but the user's own program (transformers 5.23);
+    ``overwrite_output_dir`` made the example scripts of 4.x ignore what is there.
 
     With a backend that resumes by itself, only a plan that starts at 0 is a violation. With others, what the table
     [arguments] says is believed, and nothing is concluded from what it does not say.

@@ -14,9 +14,9 @@ from audit.plugin import NotApplicable, Plan, Severity, Violation, rule
 def never_saves(plan: Plan, steps: int, arguments: Mapping[str, Any]) -> Iterator[Violation]:
     """Training ends before the first checkpoint of the batch would be saved.
 
-    Trainer saves at multiples of ``save_steps``, counted from step 0 of the run, and at ``max_steps``. Where a batch reaches
-    neither, nothing of it is kept: the next one resumes from before it. The ``save_steps`` of the first session wins over
-    changed arguments, because it is taken from the trainer state (Trainer 5.23, trainer_callback.py:586).
+    Trainer saves at multiples of ``save_steps``, counted from step 0 of the run, and at ``max_steps``. Where a batch
+    reaches neither, nothing of it is kept: the next one resumes from before it. The ``save_steps`` of the first session
+    wins over changed arguments, because it is taken from the trainer state (Trainer 5.23, trainer_callback.py:586).
 
     Not judged where `audit train` itself saves at the end of each leg, nor for the strategy ``best``.
     """

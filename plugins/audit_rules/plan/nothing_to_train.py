@@ -15,9 +15,9 @@ from audit_rules.plan._resume import steps_of_resume
 def nothing_to_train(plan: Plan, arguments: Mapping[str, Any], named_file: str) -> Iterator[Violation]:
     """The end that is planned is reached already: Trainer would train nothing of the batch, or not all of it.
 
-    A resumed Trainer counts the steps and epochs of the checkpoint as its own: ``num_train_epochs=1`` on a second file of the
-    same size trains no step, writes nothing and exits with 0; the file is then taken for trained. How many steps a resume
-    runs has a closed form, which was right in 70 of 70 random cases against Trainer 5.23.
+    A resumed Trainer counts the steps and epochs of the checkpoint as its own: ``num_train_epochs=1`` on a second file
+    of the same size trains no step, writes nothing and exits with 0; the file is then taken for trained. How many steps
+    a resume runs has a closed form, which was right in 70 of 70 random cases against Trainer 5.23.
 
     Not judged where `audit train` sets the end of each leg, nor for the rest of a batch that was begun by epochs.
     """

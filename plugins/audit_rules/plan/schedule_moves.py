@@ -16,12 +16,12 @@ def schedule_moves(
     """The learning rate would jump at the boundary: the planned schedule does not go on where the checkpoint stopped.
 
     On a resume Trainer takes position and base rates from ``scheduler.pt``, but the curve itself (type, warm-up,
-    ``max_steps``) from the new arguments. Planned for the end of each batch, a decaying rate falls to 0 and jumps back at
-    each boundary; the first step after it is trained at the old rate, the second at the new one.
+    ``max_steps``) from the new arguments. Planned for the end of each batch, a decaying rate falls to 0 and jumps back
+    at each boundary; the first step after it is trained at the old rate, the second at the new one.
 
     Compared at the step of the checkpoint: its ``_last_lr`` against its ``base_lrs`` times the planned curve. A changed
-    ``learning_rate`` is no jump, but a warning: Trainer 5.23 goes on with the old one, whatever the argument says. ``tolerance``
-    is relative to the base rate; schedules without a formula are not judged.
+    ``learning_rate`` is no jump, but a warning: Trainer 5.23 goes on with the old one, whatever the argument says.
+    ``tolerance`` is relative to the base rate; schedules without a formula are not judged.
     """
     scheduler = resume.scheduler
     step, bases, rates = scheduler.last_epoch, scheduler.base_lrs, scheduler.last_lr

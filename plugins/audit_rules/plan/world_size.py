@@ -14,12 +14,12 @@ def world_size(plan: Plan, processes: int, resume: Checkpoint) -> Iterator[Viola
     """Another number of processes will train than trained the checkpoint.
 
     A step then takes more or fewer examples, so the same number of steps is another amount of data, and what Trainer
-    derives from steps (epochs, the end of a schedule) means something else. Random number states are saved one per process
-    (``rng_state_0.pth`` and so on): with another number the resume is not exact, and Trainer 5.23 says that at the level INFO.
-    DeepSpeed cannot resume at all.
+    derives from steps (epochs, the end of a schedule) means something else. Random number states are saved one per
+    process (``rng_state_0.pth`` and so on): with another number the resume is not exact, and Trainer 5.23 says that at
+    the level INFO. DeepSpeed cannot resume at all.
 
-    From ``distributed_state`` in ``training_args.bin``, else from the files of random numbers. Not judged where the backend
-    starts the processes itself.
+    From ``distributed_state`` in ``training_args.bin``, else from the files of random numbers. Not judged where the
+    backend starts the processes itself.
     """
     before = resume.arguments.get("num_processes") if resume.optional("arguments") else None
     if not isinstance(before, int):

@@ -6,7 +6,7 @@ from audit.plugin import Checkpoint, NotApplicable, Run
 
 
 def one_history(run: Run) -> None:
-    """Raise NotApplicable where several histories lie side by side: each has a newest, a limit and a best of its own."""
+    """Raise NotApplicable if there are several histories: each has its own newest, limit and best checkpoint."""
     if len(run.lineages) > 1:
         raise NotApplicable(f"{len(run.lineages)} histories lie side by side; which of them goes on is not known")
 

@@ -21,7 +21,8 @@ def best_deleted(run: Run, newest: Checkpoint) -> Iterator[Violation]:
 
     Only the last component of the path is compared, since trees get moved. Only the newest checkpoint is asked: what
     was best earlier may be rotated out. A step that was best without having been saved leaves the path null or at the
-    best one that was. A best of another run, from which this one was started, is not missed here, nor is any in a snapshot.
+    best one that was. A best of another run, from which this one was started, is not missed here, nor is any in a
+    snapshot.
     """
     if run.records.snapshot:
         raise NotApplicable("a snapshot holds the newest checkpoint; the best one is in the run")

@@ -21,8 +21,8 @@ def best_wrong(checkpoint: Checkpoint) -> Iterator[Violation]:
     wrong model is kept, rotation deletes the right one, and nothing better is ever saved as best.
 
     Transformers from 4.50 (``best_global_step`` is in the state) considers every evaluation after step 0. Older ones
-    considered only those at a save: there only steps whose checkpoints are still here are compared. A best step that was
-    never saved is legitimate. Once it is wrong it stays so: only the first checkpoint that shows it is reported.
+    considered only those at a save: there only steps whose checkpoints are still here are compared. A best step that
+    was never saved is legitimate. Once it is wrong it stays so: only the first checkpoint that shows it is reported.
     """
     fault = _fault(checkpoint)
     if fault is None:

@@ -25,9 +25,9 @@ def wrong_victim(
     ``/data/run/checkpoint-10`` while the trainer writes to ``run``, it is deleted.
 
     Copies, downloads and unpacked archives have any times and are no finding. A directory counts as touched where its
-    time is later than all that the trainer saved in it, by more than ``slack_seconds``, while another one that was saved
-    later still has its own time, and the trainer states of all are in step order. Without ``save_total_limit`` nothing
-    is rotated.
+    time is later than all that the trainer saved in it, by more than ``slack_seconds``, while another one that was
+    saved later still has its own time, and the trainer states of all are in step order. Without ``save_total_limit``
+    nothing is rotated.
     """
     one_history(run)
     best = getattr(newest.optional("state"), "best_model_checkpoint", None) or ""

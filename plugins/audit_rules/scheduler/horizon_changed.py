@@ -35,9 +35,9 @@ def horizon_changed(
     ``scheduler.pt`` holds a position, not the length: with a larger ``max_steps`` the rest of a decaying schedule is
     stretched in silence, and the learning rate jumps up where the next batch begins.
 
-    Reported at the first change of a lineage. Only for schedules that depend on the length, as the training arguments name them. A ``max_steps`` that grows with
-    every batch is what a constant schedule is for, and is not reported; nor is a plateau (warmup_stable_decay) that becomes
-    longer before its decay has begun.
+    Reported at the first change of a lineage. Only for schedules that depend on the length, as the training arguments
+    name them. A ``max_steps`` that grows with every batch is what a constant schedule is for, and is not reported; nor
+    is a plateau (warmup_stable_decay) that becomes longer before its decay has begun.
     """
     name = arguments.get("lr_scheduler_type")
     if scheduler.kind != "lambda" or name not in SCHEDULES:

@@ -22,14 +22,15 @@ _LOGGED = 20
 def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState") -> Iterator[Violation]:
     """The scheduler's state lacks what the scheduler needs to go on.
 
-    ``load_state_dict`` of torch checks nothing. Without ``lr_lambdas``, with ``last_epoch`` None or with one base rate for
-    two parameter groups the resume crashes; without ``last_epoch`` the schedule starts again in silence; with NaN the
-    learning rate is NaN or 0 for the rest of the run. Each need was found with torch 2.13 and transformers 5.23 by loading
-    a state without it and stepping on.
+    ``load_state_dict`` of torch checks nothing. Without ``lr_lambdas``, with ``last_epoch`` None or with one base rate
+    for two parameter groups the resume crashes; without ``last_epoch`` the schedule starts again in silence; with NaN
+    the learning rate is NaN or 0 for the rest of the run. Each need was found with torch 2.13 and transformers 5.23 by
+    loading a state without it and stepping on.
 
-    Judged are LambdaLR (all schedules of Trainer but two), ReduceLROnPlateau and GreedyLR; of a scheduler of another class
-    only what every scheduler of torch needs. A state without the keys of any class has lost them if the other checkpoints
-    of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of the arguments.
+    Judged are LambdaLR (all schedules of Trainer but two), ReduceLROnPlateau and GreedyLR; of a scheduler of another
+    class only what every scheduler of torch needs. A state without the keys of any class has lost them if the other
+    checkpoints of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of
+    the arguments.
     """
     optimizer = checkpoint.optional("optimizer")
     groups = len(optimizer.groups) if optimizer is not None else None

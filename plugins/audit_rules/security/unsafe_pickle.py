@@ -13,7 +13,7 @@ from audit.plugin import (
     refused_in_torch_file,
     rule,
 )
-from audit_rules._roles import loaded_as, read_by_resume
+from audit_rules._roles import loaded_as
 from audit_rules.security._names import unknown_in_arguments
 
 
@@ -39,7 +39,7 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
     for file, damage in checkpoint.damages:
         if damage.kind is DamageKind.UNSAFE and file.path != arguments:
             yield Violation(f"{file.path} {damage.message}", file=file.path)
-    owned = read_by_resume(layout)
+    owned = layout.read_by_resume
     for path, file in checkpoint.files.items():
         if file.format not in (FileFormat.TORCH, FileFormat.PICKLE) or path == arguments or not file.readable:
             continue

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def beyond_schedule(checkpoint: Checkpoint, state: "TrainerState", *, epochs: float = 0.01) -> Iterator[Violation]:
     """The run went past its own end: more steps than max_steps, or more epochs than num_train_epochs.
 
-    Trainer 5.23, ``_inner_training_loop``: resuming a finished run whose epoch was not complete trains one more step, at
-    the learning rate of the end of the schedule (mostly 0), and saves it as a checkpoint. Each further resume adds one.
-    ``global_step <= max_steps`` held in 795 of 795 real states, ``epoch <= num_train_epochs`` in 792 of 792.
+    Trainer 5.23, ``_inner_training_loop``: resuming a finished run whose epoch was not complete trains one more step,
+    at the learning rate of the end of the schedule (mostly 0), and saves it as a checkpoint. Each further resume adds
+    one. ``global_step <= max_steps`` held in 795 of 795 real states, ``epoch <= num_train_epochs`` in 792 of 792.
     ``epochs`` is the share by which the epoch may exceed, for rounding.
     """
     if not state.max_steps or state.max_steps < 0:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 def directory_mismatch(checkpoint: Checkpoint, state: "TrainerState") -> Iterator[Violation]:
     """The number of the directory is not the step that its trainer state holds.
 
-    Trainer 5.23, ``get_last_checkpoint``: takes the highest number and never compares it with ``global_step``. A copy of
-    checkpoint-200 named checkpoint-900 is therefore chosen, and 700 steps are trained again without a message; a state
-    of another step in the right directory sets schedule and data position wrong. Held in 742 of 742 real checkpoints.
+    Trainer 5.23, ``get_last_checkpoint``: takes the highest number and never compares it with ``global_step``. A copy
+    of checkpoint-200 named checkpoint-900 is therefore chosen, and 700 steps are trained again without a message; a
+    state of another step in the right directory sets schedule and data position wrong. Held in 742 of 742 real
+    checkpoints.
     """
     if state.global_step != checkpoint.step:
         yield Violation(

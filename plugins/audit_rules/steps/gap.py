@@ -24,9 +24,9 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
     Otherwise somebody deleted one by hand, or rotation took a wrong one (rotation/wrong-victim).
 
     Only between two checkpoints whose ``save_steps`` and strategy "steps" are the same. An older checkpoint that is or
-    was the best one is protected from rotation, so nothing is said of what follows it. What is missing before the oldest
-    checkpoint is never counted: whole trees are copied with their newest checkpoints only. What `audit prune` removed
-    is known to the ledger and not missing; a snapshot, which holds single checkpoints, is not judged.
+    was the best one is protected from rotation, so nothing is said of what follows it. What is missing before the
+    oldest checkpoint is never counted: whole trees are copied with their newest checkpoints only. What `audit prune`
+    removed is known to the ledger and not missing; a snapshot, which holds single checkpoints, is not judged.
     """
     if run.records.snapshot:
         raise NotApplicable("a snapshot holds single checkpoints")

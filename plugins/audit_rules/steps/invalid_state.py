@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def invalid_state(checkpoint: Checkpoint, state_document: "StateDocument") -> Iterator[Violation]:
     """The trainer state has the wrong shape or types.
 
-    Trainer 5.23, ``TrainerState.load_from_json``: calls ``cls(**json)``, so a missing ``global_step`` silently becomes 0
-    (the whole run is trained again on trained weights), a wrong type crashes later, and a key that this version of
+    Trainer 5.23, ``TrainerState.load_from_json``: calls ``cls(**json)``, so a missing ``global_step`` silently becomes
+    0 (the whole run is trained again on trained weights), a wrong type crashes later, and a key that this version of
     transformers does not know is a TypeError. Older versions wrote fewer keys, which is fine.
 
     An unknown key in every checkpoint of the run is what a newer transformers writes: an info. In some of them only, it

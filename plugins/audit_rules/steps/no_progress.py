@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 def no_progress(run: Run, batches: "Timeline") -> Iterator[Violation]:
     """A batch was trained without a single step: its examples were never seen.
 
-    Trainer 5.23 with ``num_train_epochs=1``: resumed from a checkpoint, the epochs are done already, so the second batch
-    trains nothing, saves nothing new, and exits with 0. It looks like success, and a script then deletes the data.
+    Trainer 5.23 with ``num_train_epochs=1``: resumed from a checkpoint, the epochs are done already, so the second
+    batch trains nothing, saves nothing new, and exits with 0. It looks like success, and a script then deletes the
+    data.
 
-    Told by the ledger of `audit train`, of the batch that was trained last: its leg came to its end at the step where the
-    batch began, and the data file holds examples. A batch that is being trained, was stopped or crashed is not judged.
+    Told by the ledger of `audit train`, of the batch that was trained last: its leg came to its end at the step where
+    the batch began, and the data file holds examples. A batch that is being trained, was stopped or crashed is not
+    judged.
     """
     last = batches.batches[-1]
     failed = last.state == "failed"

@@ -17,9 +17,9 @@ def reset(run: Run) -> Iterator[Violation]:
     fresh start has removed the evidence. A counter that goes back means that training started over, that the newest
     checkpoints were deleted, or that another, older tree was put in the run's place.
 
-    With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when training
-    ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is then
-    measured from there. A run whose directory is empty, but whose ledger saw steps, has vanished.
+    With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when
+    training ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is
+    then measured from there. A run whose directory is empty, but whose ledger saw steps, has vanished.
     """
     if not run.records.observed and not run.records.batches.batches:
         raise NotApplicable("the ledger has no earlier verification of this run, and no batch")

@@ -15,13 +15,13 @@ from audit_rules.steps.reset import only_the_best_is_left
 def unsaved_tail(run: Run) -> Iterator[Violation]:
     """Steps were trained after the newest checkpoint, and no checkpoint holds them.
 
-    With ``save_steps`` larger than a batch nothing of the batch is kept: the next one resumes from before it, and its data
-    may be gone by then. The ledger of `audit train` tells of a leg that failed or was stopped at a later step; and
+    With ``save_steps`` larger than a batch nothing of the batch is kept: the next one resumes from before it, and its
+    data may be gone by then. The ledger of `audit train` tells of a leg that failed or was stopped at a later step; and
     ``trainer_state.json`` in the run's root, which ``save_state()`` writes at the end, is of a later step.
 
     Not judged: what was taken up again since, by the guard or by a leg; a checkpoint that was there and has gone
-    (steps/reset); the state in the root where the final model was saved beside it, where a checkpoint was saved after it, or
-    where it belongs to another history; and strategies that mean to save nothing or the best alone.
+    (steps/reset); the state in the root where the final model was saved beside it, where a checkpoint was saved after
+    it, or where it belongs to another history; and strategies that mean to save nothing or the best alone.
     """
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=0)
     ended = run.records.ended_early_at

@@ -33,7 +33,7 @@ def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Sc
 
 
 def is_lora_b(name: str) -> bool:
-    """Say whether a tensor is the second matrix of a LoRA pair, which begins as zeros; ``lora_embedding_B`` does not."""
+    """Say whether a tensor is the second matrix of a LoRA pair, which starts at zero; ``lora_embedding_B`` does not."""
     return ".lora_B." in name
 
 

@@ -26,9 +26,9 @@ def other_model(
 ) -> Iterator[Violation]:
     """The tensors of a full model are not those of the checkpoint before: other names or other shapes.
 
-    Within a run the names and shapes of the saved tensors stay the same (317 of 317 neighbours). Trainer 5.23 loads full
-    models with ``strict=False``: tensors with other names are left out with a warning that every tied model gives as
-    well, and keep the values they had before the resume. Other shapes crash it.
+    Within a run the names and shapes of the saved tensors stay the same (317 of 317 neighbours). Trainer 5.23 loads
+    full models with ``strict=False``: tensors with other names are left out with a warning that every tied model gives
+    as well, and keep the values they had before the resume. Other shapes crash it.
 
     Where the training arguments changed in between, the user's code may have changed the model on purpose, grown its
     vocabulary for example: then it is a warning. Adapters are judged by adapter/shape-mismatch.

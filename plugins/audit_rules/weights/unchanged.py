@@ -20,8 +20,8 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     Training changes them with every update, so the file is stale or was copied. A resume would go on with old weights
     under the moments and the schedule of a later step; only the digest shows it.
 
-    Which of the two is the copy? The older one, if its file is younger than its own trainer state, which is written last;
-    otherwise the newer one.
+    Which of the two is the copy? The older one, if its file is younger than its own trainer state, which is written
+    last; otherwise the newer one.
 
     One file of several (a shard, an adapter) counts alone only where the optimizer trains every saved tensor: a frozen
     shard and an inactive adapter legitimately stay the same. Not judged where nothing could be learned in between:
@@ -58,7 +58,7 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
 def _pairs(
     checkpoint: Checkpoint, digests: Mapping[str, str]
 ) -> Iterator[tuple[Checkpoint, Checkpoint, Checkpoint, Mapping[str, FileScan]]]:
-    """Give (older, newer, the other one, its scan) for every other checkpoint that shares a file, the nearest older first."""
+    """Yield (older, newer, the other, its scan) for each checkpoint that shares a file, the nearest older first."""
     sharing = {
         item.name: item for path, digest in digests.items() for item in checkpoint.run.with_same_bytes(path, digest)
     }

@@ -21,8 +21,8 @@ def zero_run(
     After a power failure a file may have its full size and pages of zeros (nothing in Trainer or safetensors calls
     fsync). It loads without complaint.
 
-    Looked for are ``lora_bytes`` zero bytes within one dense LoRA matrix (at least four whole rows of a ``lora_B``:
-    the row of an output that never fires is zero), ``page_bytes`` within any other matrix, a ``lora_A`` that is all zero
+    Looked for are ``lora_bytes`` zero bytes within one dense LoRA matrix (at least four whole rows of a ``lora_B``: the
+    row of an output that never fires is zero), ``page_bytes`` within any other matrix, a ``lora_A`` that is all zero
     (PEFT starts it at random), more zero ``lora_B`` than the optimizer has parameters without a gradient, and a matrix
     that is all zero and was not in an older checkpoint.
 
@@ -111,8 +111,8 @@ def _untrained_too_many(
 ) -> Iterator[tuple[str, str]]:
     """Give the zero ``lora_B`` of a shape where there are more of them than untrained parameters of that shape.
 
-    Files in which all are zero are inactive adapters. A parameter that got a gradient has a second moment above 0, and its ``lora_B`` moved from zero. The optimizer
-    keeps no names, so only numbers can be compared.
+    Files in which all are zero are inactive adapters. A parameter that got a gradient has a second moment above 0, and
+    its ``lora_B`` moved from zero. The optimizer keeps no names, so only numbers can be compared.
     """
     optimizer, layout = checkpoint.optional("optimizer"), checkpoint.optional("layout")
     path = layout.optimizer if layout else None

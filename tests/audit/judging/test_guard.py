@@ -138,7 +138,7 @@ def test_an_empty_checkpoint_directory_is_no_fresh_start(tmp_path: Path) -> None
     decision = decided(str(tmp_path))
 
     assert decision.refusal == "no checkpoint can be resumed from"
-    assert "was not written to its end" in decision.skipped[0].reason
+    assert "is incomplete" in decision.skipped[0].reason
 
 
 def test_checkpoints_that_vanished_are_refused_by_the_ledger(run: str) -> None:

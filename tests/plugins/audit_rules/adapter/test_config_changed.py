@@ -73,4 +73,4 @@ def test_another_json_file_in_place_of_the_configuration_is_named(run: str) -> N
     place = Path(run, "checkpoint-300")
     (place / "adapter_config.json").write_bytes((place / "trainer_state.json").read_bytes())
     (finding,) = check(run, "adapter/config-changed")
-    assert "is no adapter configuration: it has no peft_type" in finding.message
+    assert "is not an adapter configuration: it has no peft_type" in finding.message

@@ -78,7 +78,7 @@ def test_an_edited_rank_in_the_configuration_is_one_finding(run: str) -> None:
     configure(run, 300, r=8)
     (finding,) = report(run, "adapter", "optimizer", "weights").findings
     assert finding.rule == "adapter/shape-mismatch"
-    assert "4 of 4 modules have another rank than the configuration's 8" in finding.message
+    assert "4 of 4 modules do not have the configured rank 8" in finding.message
 
 
 def test_edited_targets_are_one_finding(run: str) -> None:

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> str:
         ("checkpoint-best", "rotation counts and deletes it"),
         ("checkpoint-10-backup", "rotation counts and deletes it"),
         ("checkpoint-", "rotation counts and deletes it"),
-        ("tmp-checkpoint-400", "what a killed save left behind"),
+        ("tmp-checkpoint-400", "was left behind by a killed save"),
     ],
 )
 def test_a_directory_that_only_looks_like_a_checkpoint_is_named(run: str, name: str, part: str) -> None:
@@ -46,7 +46,7 @@ def test_leading_zeros_are_not_trainer_s(run: str) -> None:
 def test_a_file_named_like_a_checkpoint_is_seen_by_no_resume(run: str) -> None:
     Path(run, "checkpoint-400").write_text("x")
     (finding,) = check(run, RULE)
-    assert finding.message == "checkpoint-400 is a file, not a directory; no resume sees it"
+    assert finding.message == "checkpoint-400 is a file, not a directory; a resume ignores it"
 
 
 def test_a_link_that_leads_nowhere_and_a_fifo_are_left_to_another_rule(run: str) -> None:
@@ -94,7 +94,7 @@ def test_a_checkpoint_inside_another_one_is_named(run: str) -> None:
     shutil.move(f"{run}/checkpoint-300", f"{run}/checkpoint-100/checkpoint-300")
     (finding,) = check(run, RULE)
     assert (finding.checkpoint, finding.file) == ("checkpoint-100", "checkpoint-300")
-    assert finding.message == "checkpoint-300 lies inside checkpoint-100, where no resume sees it"
+    assert finding.message == "checkpoint-300 is inside checkpoint-100, where a resume ignores it"
 
 
 def test_a_link_to_a_directory_further_down_in_the_run_is_no_leftover(run: str) -> None:

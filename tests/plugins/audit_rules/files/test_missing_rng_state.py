@@ -16,7 +16,7 @@ def test_the_state_of_one_process_is_missed(tmp_path: Path) -> None:
     (finding,) = judged(run)
     assert (finding.rule, finding.checkpoint, finding.file) == (RULE, "checkpoint-200", "rng_state.pth")
     assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
-    assert finding.message == "rng_state.pth is not there: a resume would go on, but not reproducibly"
+    assert finding.message == "rng_state.pth is not there: a resume would work, but not reproducibly"
 
 
 def test_one_of_three_processes_is_missed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_an_fp16_run_owes_its_scaler(run: str) -> None:
     (finding,) = judged(run)
     assert (finding.rule, finding.checkpoint, finding.file) == (RULE, "checkpoint-200", "scaler.pt")
     assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
-    assert finding.message == "scaler.pt is not there: the fp16 loss scale would start again"
+    assert finding.message == "scaler.pt is not there: the fp16 loss scale would restart"
 
 
 def test_it_is_owed_where_the_other_checkpoints_of_the_session_have_it(run: str) -> None:

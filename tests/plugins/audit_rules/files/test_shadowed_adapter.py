@@ -20,7 +20,7 @@ def test_full_weights_beside_an_adapter_hide_it(tmp_path: Path, name: str) -> No
     copyfile(place / ("optimizer.pt" if name.endswith("bin") else "adapter_model.safetensors"), place / name)
     (finding,) = judged(run)
     assert (finding.rule, finding.checkpoint, finding.file) == (RULE, "checkpoint-200", name)
-    assert finding.message == f"{name} lies beside the adapter: Trainer would load it and ignore the adapter"
+    assert finding.message == f"{name} is beside the adapter: Trainer would load it and ignore the adapter"
     assert finding.blocks_resume
 
 

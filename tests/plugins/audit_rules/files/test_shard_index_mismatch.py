@@ -72,13 +72,13 @@ def test_a_shard_that_the_index_does_not_name(place: Path) -> None:
 def test_an_index_without_a_map_is_no_index(place: Path, text: str) -> None:
     (place / INDEX).write_text(text)
     (finding,) = judged(str(place.parent))
-    assert finding.message == f"{INDEX} has no weight_map: it is no shard index"
+    assert finding.message == f"{INDEX} has no weight_map, so it is not a shard index"
 
 
 def test_a_tensor_without_a_file_name_is_no_index(place: Path) -> None:
     (place / INDEX).write_text('{"weight_map": {"ghost": 1}}')
     (finding,) = judged(str(place.parent))
-    assert finding.message == f"{INDEX} has a weight_map in which a tensor has no file name: it is no shard index"
+    assert finding.message == f"{INDEX} has a weight_map in which a tensor has no file name, so it is not a shard index"
 
 
 def test_an_index_and_shards_that_agree_pass(place: Path) -> None:

@@ -22,7 +22,7 @@ def test_state_in_the_root_is_read_by_nobody(run: str, name: str) -> None:
     copyfile(f"{run}/checkpoint-300/optimizer.pt", f"{run}/{name}")
     (finding,) = check(run, RULE)
     assert (finding.checkpoint, finding.file) == (None, name)
-    assert finding.message == f"{name} lies in the run's root, where no resume reads it"
+    assert finding.message == f"{name} is in the run's root, where no resume reads it"
     assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
 
 

@@ -29,7 +29,7 @@ def test_a_file_that_may_not_be_opened_is_one_finding(run: str, name: str, depth
 def test_a_checkpoint_that_may_not_be_listed_is_one_finding(run: str) -> None:
     found = judged(run, Locked(run, "checkpoint-200"))
     assert names(found) == [(RULE, "checkpoint-200", None)]
-    assert found[0].message == "the directory of the checkpoint cannot be listed, so nobody can say what is in it"
+    assert found[0].message == "the directory of the checkpoint cannot be listed, so its contents are unknown"
 
 
 def test_a_sub_directory_that_may_not_be_listed_is_found(run: str) -> None:

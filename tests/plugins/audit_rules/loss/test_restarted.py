@@ -41,7 +41,9 @@ def test_unlike_data_on_which_the_weights_went_on_are_a_warning(tmp_path: Path) 
     (finding,) = report(run, "loss").findings
 
     assert (finding.rule, finding.severity) == ("loss/restarted", Severity.WARNING)
-    assert "the weights and the optimizer went on from checkpoint-200 to checkpoint-300: other data" in finding.message
+    assert (
+        "the weights and the optimizer continued from checkpoint-200 to checkpoint-300: other data" in finding.message
+    )
 
 
 def test_weights_that_went_on_without_their_moments_are_no_training_that_went_on(tmp_path: Path) -> None:
