@@ -13,6 +13,7 @@ from pygments.formatters import HtmlFormatter
 ROOT = Path(__file__).parents[1]
 OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
     "CHANGELOG.md": "changelog.md",
     "benchmarks/README.md": "benchmarks.md",
     **{f"audit/schemas/{path.name}": f"schemas/{path.name}" for path in (ROOT / "audit" / "schemas").glob("*.json")},

@@ -1,4 +1,4 @@
-"""The snippets of docs/ci.md do what they say: their YAML is read as the service reads it, and their commands are run."""
+"""What services read: the snippets of docs/ci.md, whose commands are run, and the project's own hooks and forms."""
 
 import json
 import os
@@ -26,6 +26,15 @@ GITHUB, GITLAB, PRE_COMMIT = (
 STEPS = GITHUB["jobs"]["audit"]["steps"]
 SCRIPT = GITLAB["verify-checkpoints"]["script"]
 (HOOK,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+OWN_HOOKS = [
+    hook
+    for repository in yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"]
+    for hook in repository["hooks"]
+]
+FORMS = {
+    path.stem: yaml.safe_load(path.read_text(encoding="utf-8"))
+    for path in sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+}
 
 
 class Ended(NamedTuple):
@@ -186,3 +195,56 @@ def test_no_key_is_misspelt() -> None:
     assert keys(GITHUB) - {"True"} <= {*github.split(), "sarif_file"}  # YAML 1.1 reads `on` as true
     assert keys(GITLAB) <= set(gitlab.split())
     assert keys(PRE_COMMIT) <= {"repos", "repo", "rev", "hooks", "id", "args"}
+
+
+# -- the project's own hooks and forms ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hook", OWN_HOOKS, ids=lambda hook: str(hook["id"]))
+def test_a_hook_of_the_project_runs_what_tox_runs(hook: dict[str, Any]) -> None:
+    tox = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    program = re.split(r" --", hook["entry"])[0]
+
+    assert hook["language"] == "system"
+    assert re.search(rf"^    {program}( |$)", tox, re.MULTILINE)
+
+
+def test_there_is_a_form_for_each_kind_of_wrong_verdict() -> None:
+    assert list(FORMS) == ["false-alarm", "missed-damage"]
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_asks_for_the_report_the_versions_and_the_configuration(name: str) -> None:
+    form = FORMS[name]
+    fields = {item["id"]: item for item in form["body"] if item["type"] != "markdown"}
+    required = {field for field, item in fields.items() if item.get("validations", {}).get("required")}
+
+    assert {"report", "versions", "configuration"} <= required
+    assert "`audit verify --format json RUN`" in fields["report"]["attributes"]["description"]
+    assert "`audit --version`" in fields["versions"]["attributes"]["description"]
+    assert any(re.search(r"Replace\s+names", item["attributes"].get("value", "")) for item in form["body"])
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_form_has_the_keys_that_github_knows(name: str) -> None:
+    """Source: docs.github.com, "Syntax for issue forms" and "Syntax for GitHub's form schema"."""
+    form = FORMS[name]
+    texts = {"label", "description", "placeholder", "value", "render"}
+
+    assert set(form) == {"name", "description", "title", "labels", "body"}
+    for item in form["body"]:
+        assert set(item) <= {"type", "id", "attributes", "validations"}
+        assert item["type"] in {"markdown", "input", "textarea"}
+        assert set(item["attributes"]) <= ({"value"} if item["type"] == "markdown" else texts)
+        assert ("render" in item["attributes"]) <= (item["type"] == "textarea")
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_every_command_of_a_form_is_one(name: str) -> None:
+    text = (ROOT / ".github" / "ISSUE_TEMPLATE" / f"{name}.yml").read_text(encoding="utf-8")
+    commands = re.findall(r"`audit ([a-z]+ .*?)`", text)
+
+    assert commands
+    for command in commands:
+        words = shlex.split(command)
+        build(COMMANDS, {words[0]}).parse_args(words)

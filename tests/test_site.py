@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = {
     **{path.relative_to(ROOT / "docs").with_suffix(".html"): path for path in (ROOT / "docs").rglob("*.md")},
     Path("contributing.html"): ROOT / "CONTRIBUTING.md",
+    Path("security.html"): ROOT / "SECURITY.md",
     Path("changelog.html"): ROOT / "CHANGELOG.md",
     Path("benchmarks.html"): ROOT / "benchmarks" / "README.md",
 }
