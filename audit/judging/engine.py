@@ -29,9 +29,10 @@ def judge(
 
     ``options`` gives thresholds by rule id, ``severities`` overrides by rule id. A rule that crashes gets the
     outcome "error" and the others still run. A violation whose root cause another rule names on the same checkpoint
-    (``explained_by``) is left out.
+    (``explained_by``) is left out, unless it is the more severe one; if it blocks resuming, the finding of the cause
+    does, too.
     """
-    fired: dict[str, set[str | None]] = {}
+    fired: dict[str, dict[str | None, int]] = {}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
     ordered = _causes_first(rules)
@@ -53,7 +54,10 @@ def judge(
                 if isinstance(run, Plan) and finding.file is None:
                     finding = finding._replace(file=run.file)
                 findings.append(finding)
-                fired.setdefault(rule.id, set()).add(finding.checkpoint)
+                places = fired.setdefault(rule.id, {})
+                places[finding.checkpoint] = max(
+                    places.get(finding.checkpoint, 0), (item.severity or rule.severity).rank
+                )
     steps = {} if isinstance(run, Plan) else {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
     findings.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
     outcomes.sort(key=lambda item: (steps.get(item.checkpoint or "", -1), item.rule))
@@ -126,16 +130,31 @@ def _explained(
     rule: Rule,
     item: Violation,
     checkpoint: str | None,
-    fired: Mapping[str, set[str | None]],
+    fired: Mapping[str, Mapping[str | None, int]],
     findings: list[Finding],
 ) -> bool:
     if ANY in rule.explained_by and checkpoint is not None and _said_better(rule, item, checkpoint, findings):
         return True
+    rank = (item.severity or rule.severity).rank
     for cause in rule.explained_by:
-        places = fired.get(cause, set())
-        if checkpoint in places or None in places:
-            return True
+        for place, severest in fired.get(cause, {}).items():
+            if place in (checkpoint, None) and severest >= rank:
+                if _blocks(rule, item):
+                    _block(findings, cause, place)
+                return True
     return False
+
+
+def _blocks(rule: Rule, item: Violation) -> bool:
+    return rule.blocks_resume if item.blocks_resume is None else item.blocks_resume
+
+
+def _block(findings: list[Finding], cause: str, checkpoint: str | None) -> None:
+    """Have the finding of a cause block resuming, in place of one that is left out."""
+    for place, finding in enumerate(findings):
+        if finding.rule == cause and finding.checkpoint == checkpoint and checkpoint is not None:
+            findings[place] = finding._replace(blocks_resume=True)
+            return
 
 
 def _said_better(rule: Rule, item: Violation, checkpoint: str, findings: list[Finding]) -> bool:
@@ -151,8 +170,7 @@ def _said_better(rule: Rule, item: Violation, checkpoint: str, findings: list[Fi
     if any(findings[place].blocks_resume for place in others):
         return True
     same = [place for place in others if findings[place].file == item.file]
-    blocks = rule.blocks_resume if item.blocks_resume is None else item.blocks_resume
-    if same and blocks:
+    if same and _blocks(rule, item):
         findings[same[0]] = findings[same[0]]._replace(blocks_resume=True)
     return bool(same)
 
@@ -167,7 +185,7 @@ def _finding(rule: Rule, item: Violation, checkpoint: str | None, override: Seve
         _shown(item.expected),
         _shown(item.actual),
         item.remedy or rule.remedy,
-        rule.blocks_resume if item.blocks_resume is None else item.blocks_resume,
+        _blocks(rule, item),
         item.step if item.step is not None and item.step >= 0 else None,  # a log may hold any integer
     )
 

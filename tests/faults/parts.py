@@ -140,6 +140,12 @@ adapter.add("names with module.", "weights/prefix", tensors(_prefixed("module.")
 adapter.add("names with _orig_mod. after PEFT's own prefix", "weights/prefix", tensors(_prefixed("_orig_mod.", PEFT)))
 adapter.add("adapter_config.json: another rank", "adapter/shape-mismatch", config(r=8))
 adapter.add("adapter_config.json: another alpha", "adapter/config-changed", config(lora_alpha=64), blocks=False)
+adapter.add(
+    "adapter_config.json: an initialisation that changes the base model",
+    "adapter/config-changed",
+    config(init_lora_weights="pissa"),
+    blocks=False,
+)
 adapter.add("adapter_config.json: other targets", "adapter/shape-mismatch", config(target_modules=["k_proj", "o_proj"]))
 adapter.add(
     "adapter_config.json: another base model",

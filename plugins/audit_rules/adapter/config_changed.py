@@ -13,6 +13,10 @@ IDENTITY = (
 )  # fmt: skip
 """What determines the function that the adapter computes, and its model."""
 
+INITIALISATION = "init_lora_weights"
+TAKEN_FROM_THE_BASE = ("pissa", "corda", "olora", "loftq", "lora_ga")
+"""Values of init_lora_weights (or how they begin: ``pissa_niter_16``) that change the weights of the base model."""
+
 NOISE = ("peft_version", "inference_mode", "auto_mapping", "task_type")
 
 
@@ -26,7 +30,9 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
 
     Trainer never reads ``adapter_config.json`` when it resumes: it uses the adapter that the code builds, whatever the
     file says. Another ``lora_alpha``, or rsLoRA, rescales everything trained before; another base model makes it
-    meaningless. A difference in other values (dropout, initialisation) is a warning.
+    meaningless. PiSSA, OLoRA, CorDA, LoftQ and LoRA-GA move a part of the base weights into the new adapter (PEFT
+    0.21): on a base that was not changed in the same way this part counts twice. A difference in other values (dropout,
+    an initialisation that leaves the base alone: EVA, gaussian, orthogonal, MiCA) is a warning.
 
     Lists are compared sorted (``target_modules`` is a set whose order changes with every process), and only keys that
     both files have: a newer PEFT adds some. The directory of a local base model may change.
@@ -47,6 +53,8 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
             continue
         changed = [key for key in adapter.config if key in other.config and differs(key, adapter.config, other.config)]
         serious = [key for key in changed if key in IDENTITY]
+        if base_differs(adapter.config, other.config):
+            serious.append(INITIALISATION)
         if changed:
             key = (serious or changed)[0]
             told = "; ".join(
@@ -72,6 +80,16 @@ def differs(key: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> boo
     if key == "base_model_name_or_path" and isinstance(one, str) and isinstance(other, str):
         return one != other and not (_is_path(one) and _is_path(other) and _last(one) == _last(other))
     return bool(one != other)
+
+
+def base_differs(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:
+    """Whether the initialisations of two adapter configurations leave different weights in the base model."""
+    return INITIALISATION in mine and INITIALISATION in theirs and _taken(mine) != _taken(theirs)
+
+
+def _taken(config: Mapping[str, Any]) -> str | None:
+    value = str(config[INITIALISATION]).lower()
+    return value if value.startswith(TAKEN_FROM_THE_BASE) else None
 
 
 def _normal(value: Any) -> Any:

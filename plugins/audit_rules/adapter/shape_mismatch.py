@@ -22,26 +22,27 @@ def shape_mismatch(checkpoint: Checkpoint, adapters: tuple[Adapter, ...]) -> Ite
 
     Checked (PEFT 0.21; true of 404 of 404 generated and 151 of 151 real adapters): each ``lora_A`` has its ``lora_B``,
     and with DoRA its magnitude; rows of A = columns of B = ``r`` or the rank in ``rank_pattern``; each module is one of
-    ``target_modules``; something of ``modules_to_save`` is there; the names are those of the previous checkpoint, if
-    its configuration is the same. Regular expressions in the file are not run; what depends on one is not checked.
-
-    Not checked: methods other than LoRA.
+    ``target_modules``; something of ``modules_to_save`` is there. Of every method: names and shapes are those of the
+    previous checkpoint, if its configuration is the same (PEFT 0.19 transposed the matrices of fused experts: an older
+    file does not load). Regular expressions in the file are not run; what depends on one is not checked.
     """
     judged = False
     for adapter in adapters:
-        if adapter.config.get("peft_type") != "LORA":
+        lora = adapter.config.get("peft_type") == "LORA"
+        before = _before(checkpoint, adapter)
+        if not lora and before is None:
             continue
         judged = True
-        found = modules(adapter)
-        if not found and adapter.tensors and not _adapts_weights(adapter):
+        found = modules(adapter) if lora else {}
+        if lora and not found and adapter.tensors and not _adapts_weights(adapter):
             continue
-        for message in _first(
+        own = (
             _unpaired(adapter, found), wrong_ranks(adapter, found), _untargeted(adapter, found), _unsaved(adapter),
-            _other_names(checkpoint, adapter),
-        ):  # fmt: skip
+        ) if lora else ()  # fmt: skip
+        for message in _first(*own, _unlike(adapter, before, checkpoint)):
             yield Violation(f"{adapter.files.weights}: {message}", file=adapter.files.weights)
     if not judged:
-        raise NotApplicable("there is no LoRA adapter")
+        raise NotApplicable("there is no LoRA adapter, and no other one to compare with")
 
 
 def _first(*checks: Iterator[str]) -> Iterator[str]:
@@ -87,27 +88,48 @@ def _unsaved(adapter: Adapter) -> Iterator[str]:
         yield f"it holds nothing of modules_to_save ({', '.join(wanted)})"
 
 
-def _other_names(checkpoint: Checkpoint, adapter: Adapter) -> Iterator[str]:
-    """Names that appeared or disappeared since the previous checkpoint, under the same configuration.
-
-    Embeddings and heads are ignored: whether PEFT saves them depends on whether it could reach the hub.
-    """
+def _before(checkpoint: Checkpoint, adapter: Adapter) -> Adapter | None:
+    """The same adapter in the previous checkpoint, if its configuration asks for the same tensors."""
     previous = checkpoint.optional("previous")
-    before = previous.optional("adapters") if previous is not None else None
-    for other in before or ():
-        if other.files.name != adapter.files.name or not _same_targets(adapter, other):
-            continue
-        mine = {name for name in adapter.tensors if _stable(name)}
-        theirs = {name for name in other.tensors if _stable(name)}
-        gone, come = sorted(theirs - mine), sorted(mine - theirs)
-        if gone:
-            yield f"{len(gone)} tensors of {previous.name} are not in it: {gone[0]}"
-        elif come:
-            yield f"{len(come)} tensors in it are not in {previous.name}: {come[0]}"
+    for other in (previous.optional("adapters") if previous is not None else None) or ():
+        if other.files.name == adapter.files.name and _same_targets(adapter, other):
+            return other  # type: ignore[no-any-return]
+    return None
+
+
+def _unlike(adapter: Adapter, other: Adapter | None, checkpoint: Checkpoint) -> Iterator[str]:
+    """Names that appeared or disappeared since the previous checkpoint, and shapes that differ from its shapes.
+
+    Names of embeddings and heads are ignored: whether PEFT saves them depends on whether it could reach the hub. Their
+    shapes are ignored if the training arguments differ: the vocabulary may have grown.
+    """
+    if other is None:
+        return
+    name = checkpoint.previous.name
+    mine = {key for key in adapter.tensors if _stable(key)}
+    theirs = {key for key in other.tensors if _stable(key)}
+    gone, come = sorted(theirs - mine), sorted(mine - theirs)
+    if gone:
+        yield f"{len(gone)} tensors of {name} are not in it: {gone[0]}"
+    elif come:
+        yield f"{len(come)} tensors in it are not in {name}: {come[0]}"
+    same_session = checkpoint.optional("arguments") == checkpoint.previous.optional("arguments")
+    reshaped = [
+        key
+        for key in sorted(adapter.tensors.keys() & other.tensors.keys())
+        if adapter.tensors[key].shape != other.tensors[key].shape and (same_session or _stable(key))
+    ]
+    if reshaped:
+        key = reshaped[0]
+        shapes = f"{list(adapter.tensors[key].shape)}, there {list(other.tensors[key].shape)}"
+        yield f"{len(reshaped)} tensors have another shape than in {name}: {key} is {shapes}"
 
 
 def _same_targets(one: Adapter, other: Adapter) -> bool:
-    keys = ("target_modules", "modules_to_save", "target_parameters", "layers_to_transform", "bias", "use_dora")
+    keys = (
+        "peft_type", "target_modules", "modules_to_save", "target_parameters", "layers_to_transform", "bias", "use_dora",
+        "r", "rank_pattern", "num_virtual_tokens",
+    )  # fmt: skip
     for key in keys:
         mine, theirs = one.config.get(key), other.config.get(key)
         if isinstance(mine, list) and isinstance(theirs, list):

@@ -1,7 +1,7 @@
 """Whether the moments of an optimizer fit the tensors that were saved beside it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from audit.plugin import OptimizerState
 
 KNOWN = ("training_args.bin", "rng_state", "optimizer", "scheduler", "scaler")
+AS_TRAINED = frozenset(
+    {"LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA", "PROMPT_TUNING", "LN_TUNING", "TRAINABLE_TOKENS"}
+)
+"""Methods of PEFT 0.21 that save the parameters in the shapes in which they are trained (P-tuning does not). AdaLora saves
+its matrices cut to the ranks that are left: after that a resume crashes."""
+
 Shape = tuple[int, ...]
 
 
@@ -29,7 +35,7 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
     adapters = checkpoint.optional("adapters")
     if not adapters or len(adapters) != len(layout.adapters) or _further_weights(checkpoint, layout):
         return
-    if any(item.config.get("peft_type") != "LORA" or item.config.get("target_parameters") for item in adapters):
+    if any(item.config.get("peft_type") not in AS_TRAINED for item in adapters):
         return
     names = [name for item in adapters for name in item.tensors]
     saved = Counter(tensor.shape for item in adapters for tensor in item.tensors.values())
@@ -43,6 +49,8 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
     if foreign:
         yield f"has moments of shape {list(next(iter(foreign)))}, which too few tensors of the adapter have"
         return
+    if any(item.config.get("peft_type") != "LORA" or item.config.get("target_parameters") for item in adapters):
+        return  # an expert that is never used has no state
     missing = count - len(optimizer.state)
     unused = _untouched(checkpoint)
     if len(adapters) == 1 and unused is not None and missing > unused:
@@ -60,6 +68,11 @@ def _full(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
     if _values(foreign) > _values(left):
         shape, count = max(foreign.items(), key=lambda item: prod(item[0]))
         yield f"has moments for {count} parameters of shape {list(shape)} that are not among the saved weights"
+
+
+def keeps_moments_of(optimizer: "OptimizerState", before: Iterable[Shape], now: Iterable[Shape]) -> bool:
+    """Whether it has moments in a shape of ``before`` that too few of the tensors in the shapes ``now`` have."""
+    return not set(before).isdisjoint(_shapes(optimizer) - Counter(now))
 
 
 def _values(shapes: "Counter[Shape]") -> int:

@@ -40,7 +40,7 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
     moments of one parameter have one shape; the shapes of the moments are among those of the saved tensors, and a LoRA
     adapter holds a tensor for each parameter.
 
-    Not compared with the weights: methods other than LoRA, GaLore (its moments are projections), Adafactor (factored),
+    Not compared with the weights: methods of PEFT that save other shapes than they train (P-tuning), GaLore (its moments are projections), Adafactor (factored),
     mixtures of experts (saved under other shapes), and adapters with weights in further files that no role is known of.
     A LoRA parameter may have no state where its tensors are still zero: an unused module never gets a gradient.
     """

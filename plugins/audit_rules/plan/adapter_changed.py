@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.plugin import Adapter, Checkpoint, NotApplicable, Plan, Severity, Violation, rule
-from audit_rules.adapter.config_changed import IDENTITY, differs, shown
+from audit_rules.adapter.config_changed import IDENTITY, INITIALISATION, base_differs, differs, shown
 
 _BASE = ("base_model_name_or_path", "revision")
 _COMPRESSED = 20
@@ -22,6 +22,8 @@ def adapter_changed(plan: Plan, adapter: Mapping[str, Any] | None, resume: Check
     Another rank does not fit and crashes; another ``lora_alpha`` or rsLoRA scales what was trained before; other
     targets leave a part untrained, silently. Learning rate, dropout and how often is saved may change; rank, targets
     and base model not.
+
+    So must PiSSA, OLoRA, CorDA, LoftQ or LoRA-GA (``init_lora_weights``) stay or stay away: they change the base weights.
 
     What PEFT takes from the model (targets that are not given, ``all-linear``, a pattern) is not compared.
     """
@@ -44,6 +46,8 @@ def adapter_changed(plan: Plan, adapter: Mapping[str, Any] | None, resume: Check
         return
     held = _default(resume)
     changed = [key for key in IDENTITY if key not in _BASE and _differs(key, adapter, held.config)]
+    if base_differs(adapter, held.config):
+        changed.append(INITIALISATION)
     if changed:
         key = changed[0]
         told = "; ".join(f"{name} is {shown(adapter[name])}, was {shown(held.config[name])}" for name in changed[:4])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, WeightFile, rule
+from audit_rules.optimizer._saved import keeps_moments_of
 from audit_rules.weights._shared import shown
 
 
@@ -30,8 +31,8 @@ def other_model(
     full models with ``strict=False``: tensors with other names are left out with a warning that every tied model gives
     as well, and keep the values they had before the resume. Other shapes crash it.
 
-    Where the training arguments changed in between, the user's code may have changed the model on purpose, grown its
-    vocabulary for example: then it is a warning. Adapters are judged by adapter/shape-mismatch.
+    If the training arguments changed in between, the user's code may have changed the model on purpose, grown its
+    vocabulary for example: then it is a warning, unless the optimizer has moments of the old shapes. Adapters are judged by adapter/shape-mismatch.
     """
     if layout.kind != "full" or previous.layout.kind != "full":
         raise NotApplicable("not a full model")
@@ -51,6 +52,14 @@ def other_model(
     same = checkpoint.optional("arguments") is None or checkpoint.optional("arguments") == previous.optional(
         "arguments"
     )
+    optimizer = checkpoint.optional("optimizer")
+    if (
+        not same
+        and optimizer is not None
+        and keeps_moments_of(optimizer, (theirs[name] for name in other), mine.values())
+    ):
+        same = True
+        texts.append("and the optimizer has moments of the shapes there")
     yield Violation(
         f"The model is another one than that of {previous.name}: {', '.join(texts)}",
         file=weights[0].file,

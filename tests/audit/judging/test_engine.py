@@ -115,6 +115,22 @@ def test_a_consequence_is_left_out_where_its_cause_is_named(run: Run) -> None:
     assert reasons == {"explained by x/second"}
 
 
+def test_a_warning_does_not_explain_an_error_away(run: Run) -> None:
+    effect = made("x/effect", second, explained_by=("x/cause",), blocks_resume=True)
+
+    judged = judge(run, [effect, made("x/cause", second, severity=Severity.WARNING)])
+
+    assert {item.rule for item in judged.findings} == {"x/effect", "x/cause"}
+
+
+def test_a_cause_blocks_in_place_of_the_consequence_that_it_explains(run: Run) -> None:
+    effect = made("x/effect", second, explained_by=("x/cause",), blocks_resume=True)
+
+    (finding,) = judge(run, [effect, made("x/cause", second)]).findings
+
+    assert (finding.rule, finding.blocks_resume) == ("x/cause", True)
+
+
 def test_a_cause_over_the_whole_run_explains_every_checkpoint(run: Run) -> None:
     def whole(run: Any) -> Iterator[Violation]:
         """Fires."""

@@ -39,6 +39,25 @@ def test_what_decides_the_function_of_the_adapter_is_an_error(run: str, key: str
     assert finding.severity is Severity.ERROR
 
 
+@pytest.mark.parametrize("value", ["pissa", "pissa_niter_16", "olora", "corda", "loftq", "lora_ga"])
+@pytest.mark.parametrize("steps", [(300,), (100, 200)])
+def test_an_initialisation_that_changes_the_base_neither_comes_nor_goes(
+    run: str, value: str, steps: tuple[int, ...]
+) -> None:
+    for step in steps:
+        configure(run, step, init_lora_weights=value)
+    (finding,) = check(run, "adapter/config-changed")
+    assert (finding.checkpoint, finding.severity) == ("checkpoint-300", Severity.ERROR)
+    assert "init_lora_weights" in finding.message
+
+
+@pytest.mark.parametrize("value", ["gaussian", "orthogonal", "eva", "mica", False])
+def test_one_that_leaves_the_base_alone_is_a_warning(run: str, value: object) -> None:
+    configure(run, 300, init_lora_weights=value)
+    (finding,) = check(run, "adapter/config-changed")
+    assert finding.severity is Severity.WARNING
+
+
 def test_another_dropout_is_a_warning(run: str) -> None:
     configure(run, 300, lora_dropout=0.1)
     (finding,) = check(run, "adapter/config-changed")

@@ -8,7 +8,7 @@ import pytest
 
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
-from audit.testing.runs import edit_json, edit_tensors, make_run
+from audit.testing.runs import edit_arguments, edit_json, edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor
 
 FILE = "adapter_model.safetensors"
@@ -162,9 +162,40 @@ def test_embeddings_saved_from_some_checkpoint_on_are_legitimate(run: str) -> No
     assert not check(run, "adapter/shape-mismatch")
 
 
-def test_another_method_than_lora_is_not_judged(run: str) -> None:
+def test_another_method_than_lora_is_compared_with_the_checkpoint_before_alone(run: str) -> None:
     configure(run, peft_type="PROMPT_TUNING")
-    assert outcome(run, "adapter/shape-mismatch", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+    assert outcome(run, "adapter/shape-mismatch", "checkpoint-100").outcome is Outcome.NOT_APPLICABLE
+    assert outcome(run, "adapter/shape-mismatch", "checkpoint-300").outcome is Outcome.PASS
+
+
+def turn(tensors: dict[str, FakeTensor]) -> None:
+    name = f"{LAYER}.q_proj.lora_A.weight"
+    tensors[name] = tensors[name]._replace(shape=tensors[name].shape[::-1])
+
+
+@pytest.mark.parametrize("method", ["LORA", "LOHA", "IA3"])
+def test_a_tensor_of_another_shape_than_before_does_not_load(run: str, method: str) -> None:
+    configure(run, peft_type=method, target_parameters=["mlp.experts.gate_up_proj"], r=None)
+    edit(run, 300, turn)
+
+    (finding,) = report(run, "adapter", "optimizer", "weights").findings
+
+    assert finding.rule == "adapter/shape-mismatch"
+    assert finding.blocks_resume
+    if method != "LORA":
+        assert "1 tensors have another shape than in checkpoint-200" in finding.message
+        assert "is [16, 4], there [4, 16]" in finding.message
+
+
+def test_a_head_may_grow_with_the_vocabulary_in_another_session(run: str) -> None:
+    head = "base_model.model.lm_head.weight"
+    for step, rows in zip(STEPS, (4, 4, 8), strict=True):
+        tensor = FakeTensor("F32", (rows, 4), b"\0\0\x80?" * 4 * rows)
+        edit(run, step, lambda tensors, tensor=tensor: tensors.update({head: tensor}))
+    assert "another shape than in checkpoint-200" in check(run, "adapter/shape-mismatch")[0].message
+
+    edit_arguments(Path(run, "checkpoint-300"), learning_rate=0.5)
+    assert not check(run, "adapter/shape-mismatch")
 
 
 @pytest.mark.parametrize("value", [None, 4.5, "4", [4], {"a": 1}, True])

@@ -186,8 +186,19 @@ def test_a_mixture_of_experts_is_saved_in_other_shapes(tmp_path: Path) -> None:
     assert not check(run, RULE)
 
 
-def test_other_methods_than_lora_are_saved_in_other_shapes(run: str) -> None:
+@pytest.mark.parametrize("changes", [{"peft_type": "LOHA"}, {"target_parameters": ["mlp.experts.down_proj"]}])
+def test_moments_of_fused_experts_and_of_other_methods_are_compared_in_their_shapes(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_json(place(run) / "adapter_config.json", **changes)
+    assert not check(run, RULE)
+    edit_optimizer(place(run), lambda value: reshape(value["state"][2], "exp_avg", "exp_avg_sq"))
+    assert "too few tensors of the adapter have" in check(run, RULE)[0].message
+
+
+def test_p_tuning_saves_what_its_encoder_makes(run: str) -> None:
     for step in (100, 200, 300):
-        edit_json(place(run, step) / "adapter_config.json", peft_type="ADALORA")
+        edit_json(place(run, step) / "adapter_config.json", peft_type="P_TUNING")
     everywhere(run, lambda value: reshape(value["state"][2], "exp_avg", "exp_avg_sq"))
     assert not check(run, RULE)

@@ -38,6 +38,25 @@ def test_what_decides_the_function_of_the_adapter_must_not_change(
 
 
 @pytest.mark.parametrize(
+    ("planned", "held"),
+    [("pissa", True), (True, "pissa"), ("olora", "pissa"), ("pissa_niter_4", "pissa"), ("gaussian", "corda"),
+     ("loftq", False), ("eva", "lora_ga")],
+)  # fmt: skip
+def test_an_initialisation_that_changes_the_base_can_neither_come_nor_go(
+    run: str, plan: Planned, planned: object, held: object
+) -> None:
+    edit_json(Path(run, "checkpoint-300", "adapter_config.json"), init_lora_weights=held)
+    (finding,) = plan(run, adapter={**SAME, "init_lora_weights": planned})
+    assert f"init_lora_weights is {planned}, was {held}" in finding.message
+
+
+@pytest.mark.parametrize(("planned", "held"), [("pissa", "pissa"), ("eva", True), ("gaussian", "orthogonal")])
+def test_other_initialisations_may(run: str, plan: Planned, planned: object, held: object) -> None:
+    edit_json(Path(run, "checkpoint-300", "adapter_config.json"), init_lora_weights=held)
+    assert not plan(run, adapter={**SAME, "init_lora_weights": planned})
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {},

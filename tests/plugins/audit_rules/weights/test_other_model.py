@@ -51,6 +51,20 @@ def test_after_a_change_of_the_arguments_it_is_a_warning(run: str) -> None:
     assert (finding.severity.value, finding.blocks_resume) == ("warning", False)
 
 
+def test_moments_that_do_not_fit_it_tell_that_nobody_changed_it_on_purpose(run: str) -> None:
+    edit_arguments(f"{run}/{NEWEST}", learning_rate=0.5)
+
+    def grow(tensors: dict[str, Any]) -> None:
+        tensor = tensors["model.embed_tokens.weight"]
+        tensors["model.embed_tokens.weight"] = tensor._replace(shape=(48, 16), data=tensor.data[:1024] * 3)
+
+    edit_tensors(weights(run), grow)
+
+    (finding,) = check(run, RULE, depth="quick")
+
+    assert (finding.severity.value, finding.blocks_resume) == ("error", True)
+
+
 def test_an_adapter_is_not_judged(tmp_path: Path) -> None:
     run = make_run(str(tmp_path / "lora"))
 
