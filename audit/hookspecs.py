@@ -84,7 +84,7 @@ def audit_reporters() -> dict[str, Reporter]:
 
 @hookspec
 def audit_pages() -> dict[str, Page]:
-    """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file for all runs.
+    """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file for all.
 
     Text in :class:`audit.plugin.RunCurves` comes from the audited files: escape it.
     """

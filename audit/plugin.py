@@ -1,12 +1,12 @@
-"""The one module of ``audit`` that rules, backends, reporters, pages and programs import; tests use ``audit.testing``, too.
+"""What rules, backends, reporters and pages import of ``audit``; their tests use ``audit.testing``, too.
 
 ::
 
     from audit.plugin import Checkpoint, Severity, Violation, rule
 
-What ``__all__`` names is a promise (docs/contract.md, "What plugins may rely on"); the modules behind it may change in any
-release. A name that is clear only beside its module, such as ``pin``, has a longer one here. Each is imported at its
-first use: a plugin pays for what it uses, and for nothing else.
+What ``__all__`` names is a promise (docs/contract.md, "What plugins may rely on"); the modules behind it may change in
+any release. A name that is clear only together with its module, such as ``pin``, is longer here. Each is imported at
+its first use: a plugin pays only for what it uses.
 """
 
 from typing import TYPE_CHECKING, Any

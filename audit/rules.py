@@ -4,9 +4,9 @@ A rule is a generator over facts. Its parameters *are* its declaration of needs:
 
 * the first one is ``checkpoint``, ``run`` or ``plan`` and gives the scope;
 * every other positional parameter names a fact of it (an attribute of :class:`audit.facts.checkpoint.Checkpoint`,
-  :class:`audit.facts.run.Run` or :class:`audit.facts.plan.Plan`); where the fact does not exist or could not be read, the rule is
-  *not applicable* and the one finding is the file's;
-* keyword-only parameters with defaults are thresholds: the configuration may change them.
+  :class:`audit.facts.run.Run` or :class:`audit.facts.plan.Plan`); if the fact does not exist or could not be read,
+  the rule is *not applicable*, and the damaged file is the one finding;
+* keyword-only parameters with defaults are thresholds, which the configuration may change.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from audit.findings import Severity, Violation
 
 SCOPES = ("checkpoint", "run", "plan")
 ANY = "*"
-"""In ``explained_by``: whatever blocks the same checkpoint, or names the same file of it, says it better."""
+"""In ``explained_by``: any finding that blocks the same checkpoint, or names the same file of it."""
 
 RuleFunction = Callable[..., Iterator[Violation]]
 
@@ -26,9 +26,9 @@ RuleFunction = Callable[..., Iterator[Violation]]
 class Rule(NamedTuple):
     """One named invariant.
 
-    ``id`` is ``family/name``; ``explained_by`` lists rules that are the root cause where both fire on the same
-    checkpoint: the finding of this rule is then left out, one root cause is one finding. ``breaks_exactness``: the
-    checkpoint can be resumed from, but not bit for bit; who asks for exactness is not handed it.
+    ``id`` is ``family/name``. ``explained_by`` lists rules that are the root cause if both fire on the same checkpoint:
+    the finding of this rule is then left out, since one root cause is one finding. ``breaks_exactness``: the checkpoint
+    can be resumed from, but not bit for bit; ``--exact`` does not hand it out.
     ``compares_all``: it compares a checkpoint with all others, older and newer ones, and is applied after the others.
     """
 
@@ -51,14 +51,14 @@ class Rule(NamedTuple):
 
     @property
     def blocks(self) -> str:
-        """What a finding keeps from being resumed, in words: "blocks resuming", or only with --exact, or nothing."""
+        """What a finding blocks, in words: "blocks resuming", "blocks resuming with --exact", or an empty string."""
         if self.blocks_resume:
             return "blocks resuming"
         return "blocks resuming with --exact" if self.breaks_exactness else ""
 
     @property
     def documentation(self) -> str:
-        """The docstring, cleaned: first line what is wrong, then why it matters and where the fact comes from."""
+        """The docstring without indentation: what is wrong, then why it matters and where the fact comes from."""
         return inspect.getdoc(self.function) or ""
 
     @property
@@ -80,7 +80,7 @@ def rule(
     """Make a :class:`Rule` of a generator function.
 
     The id is the path of the file: ``plugins/audit_rules/files/missing_optimizer.py`` is
-    ``files/missing-optimizer``. Raises PluginError for a signature that is no rule's.
+    ``files/missing-optimizer``. Raises PluginError if the signature is not that of a rule.
     """
 
     def make(function: RuleFunction) -> Rule:

@@ -1,1 +1,1 @@
-"""The log goes forward, and the directory holds one run."""
+"""The log only goes forward, and the directory holds one run."""

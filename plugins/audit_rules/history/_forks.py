@@ -1,4 +1,4 @@
-"""What forked histories have in common, and which checkpoint is the odd one."""
+"""What forked histories have in common, and which checkpoint does not belong."""
 
 from collections.abc import Sequence
 from itertools import islice, pairwise, takewhile
@@ -14,9 +14,9 @@ Lineage = Sequence[Checkpoint]
 
 
 class Parting(NamedTuple):
-    """Where two histories part: entries in common, entries that differ in the part both have, the step of the first.
+    """Where two histories diverge: entries in common, entries that differ in the part both have, the step of the first.
 
-    ``key`` is the one value that differs in that entry, with both values, or None where more differs.
+    ``key`` is the one value that differs in that entry, with both values, or None if several differ.
     """
 
     common: int
@@ -26,7 +26,7 @@ class Parting(NamedTuple):
 
     @property
     def edited(self) -> bool:
-        """So much is the same that it is one run, whose log was changed in one or two entries."""
+        """Whether so much is the same that it is one run, whose log was changed in one or two entries."""
         return 0 < self.differing <= 2 and (self.common > 0 or self.key is not None)
 
 
@@ -56,7 +56,7 @@ def _text(value: Any) -> str:
 
 
 class Odd(NamedTuple):
-    """A checkpoint that does not fit to ``reference``, the one it was compared with.
+    """A checkpoint that does not continue or precede ``reference``, the one it was compared with.
 
     ``kind``: "emptied" (no entries), "edited" (same run, an entry differs), "behind" (an older state of the same run
     under a higher number), "foreign" (another run's).
@@ -69,9 +69,9 @@ class Odd(NamedTuple):
 
 
 def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
-    """Tell what is odd about a history beside the longest one, ``others`` counting those; None where it is a run.
+    """Return what is wrong with one of the ``others`` beside the longest history, None if it is a run of its own.
 
-    Between two single checkpoints it is the later one; among more of them none can be told.
+    Of two single checkpoints the later one is reported; among more of them none can be singled out.
     """
     if len(main) == 1 and others > 1:
         return None
@@ -93,14 +93,14 @@ def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
     elif len(main) > 1 and culprit.step < main[-1].step:
         kind = "foreign"
     else:
-        return None  # it may as well be the others that do not belong here
+        return None  # the others may as well be those that do not belong here
     return Odd(culprit, reference, kind, part)
 
 
 def _mostly_shared(one: "History", other: "History") -> bool:
-    """Whether four of five entries are the same, wherever they stand: one log, with entries taken out or put in.
+    """Whether four of five entries are the same, in any place: one log, with entries removed or inserted.
 
-    Two runs of one seed share their first two or three losses at most. The last 10 000 entries speak for all.
+    Two runs of one seed share their first two or three losses at most. Only the last 10 000 entries are compared.
     """
     mine, theirs = ([*islice(reversed(list(history)), 10_000)] for history in (one, other))
     texts = {_text(entry) for entry in mine}
@@ -113,7 +113,7 @@ def lost_entries(lineage: Lineage) -> list[tuple[Checkpoint, Checkpoint, list[in
     found = []
     for before, after in pairwise(lineage):
         new = [step for entry in after.history.fresh if (step := step_of(entry)) is not None]
-        # What was cut off comes first; where the log goes back later on, the later one is in disorder.
+        # What was cut off comes first; if the log goes back after that, the later log is out of order.
         steps = list(takewhile(lambda step: step < before.step, new))  # noqa: B023 - used up at once
         if steps:
             found.append((before, after, steps))
@@ -121,7 +121,7 @@ def lost_entries(lineage: Lineage) -> list[tuple[Checkpoint, Checkpoint, list[in
 
 
 def ages(groups: Sequence[Lineage], state_file: str) -> list[int] | None:
-    """Order of the groups by the time of their files, oldest first; None where the times overlap or tell nothing."""
+    """Order of the groups by the time of their files, oldest first; None if the times overlap or are unknown."""
     spans = []
     for group in groups:
         times = [item.entries[state_file].mtime_ns for item in group if state_file in item.entries]

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     explained_by=("steps/directory-mismatch", "history/not-ascending"),
 )
 def beyond_step(checkpoint: Checkpoint, state: "TrainerState", history: "History") -> Iterator[Violation]:
-    """The log holds steps after the step of the checkpoint.
+    """The log has entries after the checkpoint's own step.
 
-    Trainer logs, evaluates and then saves, so the last entry is at most of ``global_step``; held in 793 of 793 real
-    states. Otherwise ``global_step`` was set back, and a resume would train the steps in between a second time with the
-    schedule ahead of them.
+    Trainer logs, evaluates and then saves, so no entry is later than ``global_step``; true of 793 of 793 real states.
+    Otherwise ``global_step`` was set back, and a resume would train the steps in between again, with the schedule ahead
+    of them.
     """
     beyond = [step for entry in history.fresh if (step := step_of(entry)) is not None and step > state.global_step]
     if not beyond and history.last is not None:
@@ -28,7 +28,7 @@ def beyond_step(checkpoint: Checkpoint, state: "TrainerState", history: "History
         beyond = [last] if last is not None and last > state.global_step else []
     if beyond:
         yield Violation(
-            f"The log goes on to step {max(beyond)}, but the checkpoint is at step {state.global_step}",
+            f"The log continues to step {max(beyond)}, but the checkpoint is at step {state.global_step}",
             file=checkpoint.run.backend.state_file,
             expected=state.global_step,
             actual=max(beyond),

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 @rule(
     Severity.INFO,
-    remedy="Nothing to do if the data was changed on purpose; otherwise compare the data of both sessions.",
+    remedy="Do nothing if the data was changed on purpose; otherwise compare the data of both sessions.",
     explained_by=("history/not-ascending",),
 )
 def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
-    """The epoch in the log goes back while the steps go on: training was resumed on other data.
+    """The epoch in the log goes back while the steps continue: training was resumed on other data.
 
-    Trainer computes the epoch from the number of batches of the current data, so a resume on a larger file, on a stream
-    or with ``ignore_data_skip`` lets it fall. It is a mark of a resume (7 of 7 real cases), not a fault: steps,
-    schedule and weights go on. Reported for the first checkpoint that shows it. Where the ledger of `audit train` says
-    that a leg begins there, it is as it should be.
+    Trainer computes the epoch from the number of batches in the current data, so it falls in a resume on a larger file,
+    on a stream or with ``ignore_data_skip``. It is a sign of a resume (7 of 7 real cases), not a fault: steps, schedule
+    and weights continue. Reported for the first checkpoint that shows it, and not if a leg of `audit train` begins
+    there according to the ledger.
     """
     last = tail(history.base, "epoch", 1) if history.base is not None else []
     points = [*last, *fresh_series(history, "epoch")]
     if not points:
-        raise NotApplicable("the log holds no epochs")
+        raise NotApplicable("the log has no epochs")
     batches = checkpoint.run.records.batches
     falls = [
         (before, after)

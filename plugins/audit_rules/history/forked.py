@@ -8,7 +8,7 @@ from audit_rules.history._forks import Lineage, Odd, Parting, ages, lost_entries
 
 @rule(
     Severity.ERROR,
-    remedy="Keep one history: move the checkpoints of the other run to a directory of their own before you resume.",
+    remedy="Keep one history: move the checkpoints of the other run to their own directory before you resume.",
     explained_by=(
         "steps/directory-mismatch",
         "steps/invalid-state",
@@ -22,12 +22,12 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
 
     Trainer reloads ``log_history`` and appends to it, so a later checkpoint's history begins with the earlier one's. If
     it does not, several runs share the directory (17 of 100 real trees, the most common real fault), a rerun overwrote
-    some of them, training started afresh over an old run, or a file was edited. A resume takes the highest number,
-    which may be the other run's, and rotation deletes across runs.
+    some checkpoints, training started over in the directory of an old run, or a file was edited. A resume takes the
+    highest number, which may be the other run's, and rotation deletes across runs.
 
-    Histories that were never logged to are no evidence. A single checkpoint that does not fit into the history around
-    it is named, and not to be resumed from; otherwise the groups are, with their ages where the times of the files tell
-    them apart, and only the newest one is offered.
+    Empty histories are no evidence. A single checkpoint that does not continue the history around it is named, and is
+    not resumable; otherwise the groups are named, with their ages if the times of the files show them, and only the
+    newest group is offered.
     """
     if sum(map(len, lineages)) < 2:
         raise NotApplicable("there are not two checkpoints with a history to compare")
@@ -36,13 +36,13 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
         for before, after, steps in lost_entries(lineage):
             yield Violation(
                 f"The history of {before.name} lacks {len(steps)} entries of steps {min(steps)} to {max(steps)} that "
-                f"{after.name} has: it was emptied or cut",
+                f"{after.name} has: it was emptied or truncated",
                 file=file,
                 checkpoint=before.name,
                 expected=len(before.history) + len(steps),
                 actual=len(before.history),
                 step=min(steps),
-                remedy=f"Nothing of the training is lost; resume from {after.name}, whose history is whole.",
+                remedy=f"Resume from {after.name}, whose history is complete; no training is lost.",
             )
     if len(lineages) < 2:
         return
@@ -62,18 +62,18 @@ def forked(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[V
 def _single(odd: Odd, main: Lineage, file: str) -> Violation:
     name, other = odd.checkpoint.name, odd.reference.name
     mine, theirs = len(odd.checkpoint.history), len(odd.reference.history)
-    remedy = f"Resume from another checkpoint; move {name} out of the run, or take its trainer state from a backup."
+    remedy = f"Resume from another checkpoint; move {name} out of the run, or restore its trainer state from a backup."
     if odd.kind == "emptied":
         text = f"The history of {name} is empty, that of {other} has {theirs} entries: it was emptied"
     elif odd.kind == "behind":
         text = f"The history of {name} ends after {mine} entries of that of {other}: it is an older state, copied here"
     elif odd.kind == "edited":
-        text = f"The history of {name} is that of {other} but for {_difference(odd.parting)}: one of them was edited"
-        remedy = "Compare both files with a backup; weights and optimizer are not touched by it."
+        text = f"The history of {name} is that of {other} except for {_difference(odd.parting)}: one of them was edited"
+        remedy = "Compare both files with a backup; weights and optimizer are not affected."
     else:
         text = (
-            f"The history of {name} is not the one of the {len(main)} checkpoints around it ({_named(main)}): "
-            f"they part at step {odd.parting.step}, it belongs to another run"
+            f"The history of {name} is not that of the {len(main)} checkpoints around it ({_named(main)}): "
+            f"they diverge at step {odd.parting.step}, so it belongs to another run"
         )
     return Violation(
         text,
@@ -98,7 +98,7 @@ def _several(run: Run, groups: Sequence[Lineage], file: str) -> Violation:
     more = f"; and {len(groups) - 6} more" if len(groups) > 6 else ""
     one, other = groups[-2][-1], groups[-1][-1]
     part = parting(one.history, other.history)
-    where = f"{one.name} and {other.name} part at step {part.step}" if part.step is not None else "they never agree"
+    where = f"{one.name} and {other.name} diverge at step {part.step}" if part.step is not None else "they never agree"
     return Violation(
         f"{len(groups)} histories in one directory: {'; '.join(texts)}{more}. {where}"
         + ("" if part.common else ", their first entry"),

@@ -15,18 +15,18 @@ _OWN_PREFIXES = ("eval_", "test_", "train_", "rewards/", "reward", "logps/", "lo
 
 @rule(
     Severity.ERROR,
-    remedy="Treat the history as edited from that entry on; charts and continuity checks leave the entry out.",
+    remedy="Treat the history as edited from that entry on; charts and continuity checks skip the entry.",
     explained_by=("steps/invalid-state",),
 )
 def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
     """A logged value is not a number.
 
-    Trainer logs floats and integers only: 1.5 million of 1.5 million logged values of real runs. A text, a null, a
-    truth value or an object in their place was put there by an editor or a broken callback, and makes dashboards and
-    early stopping fail. NaN and Infinity are legal: Trainer writes them where a gradient overflowed.
+    Trainer logs only floats and integers: 1.5 million of 1.5 million logged values of real runs. A string, null,
+    boolean or object was written by an editor or a broken callback, and breaks dashboards and early stopping. NaN and
+    Infinity are legal: Trainer writes them when a gradient overflows.
 
-    A key that neither Trainer nor TRL writes belongs to the user's own callback, which may log what it likes: an info.
-    A bad value is reported for the first checkpoint that has it.
+    A key that neither Trainer nor TRL writes is from a callback of the user, which may log anything: an info. A bad
+    value is reported for the first checkpoint that has it.
     """
     own: list[tuple[Any, str, Any]] = []
     foreign: list[tuple[Any, str, Any]] = []
@@ -40,7 +40,7 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
     for found, severity in ((own, None), (foreign, Severity.INFO)):
         if found:
             step, key, value = found[0]
-            more = f", and {len(found) - 1} more values of the log are none" if len(found) > 1 else ""
+            more = f", nor are {len(found) - 1} more values of the log" if len(found) > 1 else ""
             yield Violation(
                 f"At step {step} the log has {_shown(value)} for {_cut(key)}, which is not a number{more}",
                 file=checkpoint.run.backend.state_file,

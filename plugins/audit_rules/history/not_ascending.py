@@ -12,15 +12,14 @@ if TYPE_CHECKING:
 
 @rule(
     Severity.ERROR,
-    remedy="Take the history for broken from that entry on; find out whether two processes train into this directory.",
+    remedy="Treat the history as broken from that entry on; find out whether two processes train into this directory.",
 )
 def not_ascending(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
     """The steps in the log go back.
 
-    Trainer appends one entry after the other and never sorts; ``global_step`` never falls within a run. Steps that go
-    back mean that the file was edited, or that a run was set back with its old history. Held in 793 of 793 real
-    histories. An evaluation and a training entry may share a step. A break is reported for the first checkpoint that
-    has it.
+    Trainer only appends entries, and ``global_step`` never falls within a run; true of 793 of 793 real histories. Steps
+    that go back mean that the file was edited, or that a run was set back but kept its old history. An evaluation and a
+    training entry may share a step. A break is reported for the first checkpoint that has it.
     """
     last = step_of((history.base.last if history.base is not None else None) or {})
     breaks = []

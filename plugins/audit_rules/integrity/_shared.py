@@ -27,10 +27,10 @@ def malformed(checkpoint: Checkpoint, *formats: FileFormat) -> dict[str, tuple[F
 
 
 def report(checkpoint: Checkpoint, path: str, message: str) -> Iterator[Violation]:
-    """Report damage of one file: how bad it is follows from who reads the file.
+    """Report damage of one file; its severity depends on who reads the file.
 
-    What a resume reads is an error that blocks it. What Trainer writes and never reads is an error. A file that is
-    nobody's known is a warning, and a ``.bin`` of that kind nothing at all: the ending says little.
+    What a resume reads is an error that blocks it. What Trainer writes and never reads is an error. An unknown file is
+    a warning, and an unknown ``.bin`` is not reported: that extension means little.
     """
     if path in checkpoint.layout.read_by_resume:
         yield Violation(message, file=path)

@@ -15,16 +15,16 @@ from audit_rules.integrity._shared import malformed, report
 def archive(checkpoint: Checkpoint) -> Iterator[Violation]:
     """A torch file is malformed, or its bytes are not those that were written.
 
-    ``torch.save`` writes a zip archive and with each record its CRC32. ``torch.load`` does not compare it: with torch
-    2.13 an ``optimizer.pt`` with a flipped bit loads without a word and training goes on from wrong moments. Here the
-    CRC of every record is computed at full depth. A cut file has no zip directory; a file of another kind in its place
+    ``torch.save`` writes a zip archive with a CRC32 for each record. ``torch.load`` does not compare it: torch 2.13
+    loads an ``optimizer.pt`` with a flipped bit without a message, and training continues from wrong moments. At full
+    depth the CRC of every record is checked. A truncated file has no zip directory; a file of another kind in its place
     (another program's pickle, a checkpoint of torch before 1.6) is malformed, too. So is what
-    ``torch.load(weights_only=True)`` of torch 2.13 refuses: instructions of pickle protocol 4, a record ``version`` or
-    ``byteorder`` that it does not know.
+    ``torch.load(weights_only=True)`` of torch 2.13 refuses: instructions of pickle protocol 4, an unknown record
+    ``version`` or ``byteorder``.
 
-    Archives written with ``torch.serialization.set_crc32_options(False)`` carry zeros for every CRC: they are unsealed,
-    nothing can be said about their bytes, and where nothing else is wrong the outcome says so. Resuming does not read
-    ``training_args.bin``: damage to it is an error that does not block.
+    Archives written with ``torch.serialization.set_crc32_options(False)`` have zeros for every CRC: their bytes cannot
+    be checked, and if nothing else is wrong the rule is not applicable. A resume does not read ``training_args.bin``,
+    so damage to it is an error that does not block.
     """
     damaged = {
         path: f"{path} {damage.message}"
@@ -70,7 +70,7 @@ def _refused(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
-    """Return the sound archives that do not hold what their name says, with the reason."""
+    """Return the sound archives whose contents do not match their name, with the reason."""
     layout = checkpoint.layout
     found: dict[str, str] = {}
     for role in ("optimizer", "scheduler", "scaler"):
@@ -92,7 +92,7 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def _is_readable(file: File, role: str) -> bool:
-    """Say whether a file is a sound archive; one that is no state because it is an attack has its finding already."""
+    """Say whether a file is a sound archive; one that is unsafe has its finding already."""
     value = file.optional("value") if file.readable and file.format == FileFormat.TORCH else None
     return value is not None and not any(refused_in_torch_file(name, role) for name in value.names)
 

@@ -14,10 +14,10 @@ from audit_rules.integrity._shared import malformed, report
 def json(checkpoint: Checkpoint) -> Iterator[Violation]:
     """A JSON file cannot be parsed.
 
-    Trainer rewrites JSON files in place and syncs nothing to disk: a kill or a full disk leaves a short file, two
+    Trainer rewrites JSON files in place and never calls fsync: a kill or a full disk leaves a truncated file, two
     writers leave text after the end. Trainer 5.23 stops with a JSONDecodeError for ``trainer_state.json`` and for the
-    index of sharded weights. Files that a resume never reads (tokenizer, ``config.json``) are errors that do not
-    block it; a JSON file that no known program wrote gives a warning.
+    index of sharded weights. Files that a resume never reads (tokenizer, ``config.json``) are errors that do not block
+    it; an unknown JSON file is a warning.
 
     NaN and Infinity as bare words are legal: Trainer writes them for a gradient norm that is not finite.
     """

@@ -12,11 +12,11 @@ from audit_rules.integrity._shared import malformed, report
     remedy="Restore the file from a copy, or resume from an older checkpoint.",
 )
 def safetensors(checkpoint: Checkpoint) -> Iterator[Violation]:
-    """A safetensors file is malformed: cut short, with bytes after its end, or with a header that lies.
+    """A safetensors file is malformed: truncated, with bytes after its end, or with a wrong header.
 
-    The format: eight bytes of header length, a JSON header, then the tensors, each where ``data_offsets`` says and
-    without gaps or overlaps up to the last byte. The format has no checksum: a sound structure proves no bytes. A
-    full disk, a broken download or a clone without git-lfs content leaves short files.
+    The format is eight bytes of header length, a JSON header, then the tensors, each at its ``data_offsets``, without
+    gaps or overlaps up to the last byte. It has no checksum, so a sound structure proves nothing about the bytes. A
+    full disk, a broken download or a clone without git-lfs content leaves truncated files.
     """
     for path, (_, damage) in malformed(checkpoint, FileFormat.SAFETENSORS).items():
         yield from report(checkpoint, path, f"{path} {damage.message}")

@@ -1,1 +1,1 @@
-"""The learning rate is what the schedule says, at every step and over every resume."""
+"""The learning rate follows the schedule, at every step and across every resume."""

@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from audit.plugin import SchedulerState, TrainerState
 
 _LOGGED = 20
-"""Logged rates that show whether this run really follows the schedule of its arguments."""
+"""Logged rates that show whether this run follows the schedule of its arguments."""
 
 
 @rule(
     Severity.ERROR,
-    remedy="Resume from another checkpoint; the scheduler's file, or max_steps in the trainer state, was changed.",
+    remedy="Resume from another checkpoint; scheduler.pt, or max_steps in the trainer state, was changed.",
     explained_by=("scheduler/step-mismatch", "steps/directory-mismatch"),
 )
 def off_schedule(
@@ -26,23 +26,24 @@ def off_schedule(
     *,
     tolerance: float = 1e-6,
 ) -> Iterator[Violation]:
-    """The learning rate in scheduler.pt is not what the schedule gives at its step.
+    """The learning rate in scheduler.pt does not match the schedule at its step.
 
-    ``_last_lr`` is the base rate times the schedule's factor at ``last_epoch``, with warm-up and type of the training
-    arguments and ``max_steps`` of the trainer state; it held in 418 of 418 checkpoints. On a resume the file's
-    ``base_lrs`` win over the ``learning_rate`` argument (Trainer 5.23), so a doubled one trains on at the doubled rate.
-    Each base rate is also the ``initial_lr`` of its group in the optimizer (438 of 438), whatever the scheduler.
+    ``_last_lr`` is the base rate times the schedule's factor at ``last_epoch``, with warm-up and type from the training
+    arguments and ``max_steps`` from the trainer state; true of 418 of 418 checkpoints. On a resume the ``base_lrs`` of
+    the file take precedence over the ``learning_rate`` argument (Trainer 5.23), so if they are doubled, training
+    continues at the doubled rate. Each base rate is also the ``initial_lr`` of its group in the optimizer (438 of 438),
+    for every scheduler.
 
-    Judged for LambdaLR and the types linear, cosine (also with restarts or a minimum) and constant (also with warm-up).
-    A scheduler that the user's program made may be another one than the arguments name: a deviation counts only where
-    the rates in the log follow the formula. ``tolerance`` is relative to the base rate.
+    Checked for LambdaLR and the types linear, cosine (also with restarts or a minimum) and constant (also with
+    warm-up). A program may use another scheduler than the arguments name, so a deviation counts only if the rates in
+    the log follow the formula. ``tolerance`` is relative to the base rate.
     """
     foreign = _foreign_base(checkpoint, scheduler.base_lrs or [], tolerance)
     if foreign is not None:
         number, initial, own = foreign
         yield Violation(
-            f"The base learning rate of group {number} is {own:g} in the scheduler, but the optimizer began with "
-            f"{initial:g}: a resume would go on from the scheduler's",
+            f"The base learning rate of group {number} is {own:g} in the scheduler, but the optimizer started with "
+            f"{initial:g}: a resume would use the scheduler's",
             file=layout.scheduler,
             expected=initial,
             actual=own,
@@ -56,7 +57,7 @@ def off_schedule(
         raise NotApplicable("scheduler.pt has no last_epoch, base_lrs and _last_lr of one length")
     horizon = state.max_steps
     if not horizon or horizon < 0:
-        raise NotApplicable("the trainer state holds no max_steps")
+        raise NotApplicable("the trainer state has no max_steps")
     options = arguments.get("lr_scheduler_kwargs") or {}
     if not isinstance(options, dict):
         raise NotApplicable("lr_scheduler_kwargs is not an object")
@@ -82,7 +83,7 @@ def off_schedule(
 
 
 def _foreign_base(checkpoint: Checkpoint, bases: list[float], tolerance: float) -> tuple[int, float, float] | None:
-    """The first group whose base rate is not the one that the optimizer began with: number, initial and base rate."""
+    """The first group whose base rate is not the optimizer's initial one: number, initial and base rate."""
     optimizer = checkpoint.optional("optimizer")
     if optimizer is None or len(optimizer.groups) != len(bases):
         return None
@@ -118,7 +119,7 @@ def _horizon_of_log(
     arguments: Mapping[str, Any],
     tolerance: float,
 ) -> int:
-    """Return the ``max_steps`` that the logged rates follow. Raises NotApplicable where they follow none."""
+    """Return the ``max_steps`` that the logged rates follow. Raises NotApplicable if they follow none."""
     points = [point for point in tail(checkpoint.history, "learning_rate", _LOGGED) if point.step > 0]
     previous = checkpoint.optional("previous")
     earlier = previous.optional("state") if previous is not None else None
@@ -145,7 +146,7 @@ def _horizon_of_log(
                 return horizon
     raise NotApplicable(
         f"the logged learning rates do not follow the schedule {arguments['lr_scheduler_type']}: "
-        "the program has a scheduler of its own"
+        "the program uses its own scheduler"
     )
 
 

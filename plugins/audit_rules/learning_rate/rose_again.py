@@ -14,17 +14,17 @@ _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
     explained_by=("history/not-ascending", "history/beyond-step"),
 )
 def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[Violation]:
-    """The learning rate rose again after it had fallen, with a schedule that never rises.
+    """The learning rate rose after it had fallen, although the schedule never rises.
 
     ``scheduler.pt`` holds the position, not the horizon: resumed with a larger ``max_steps``, a linear or cosine
-    schedule jumps from 0 back up and falls again, batch after batch; and where scheduler or optimizer file is missing,
-    Trainer starts the schedule again without a message. Each of 15 such rises in real runs was a resume with another
-    horizon.
+    schedule jumps from 0 back up and falls again, batch after batch; and if the
+    scheduler or optimizer file is missing, Trainer restarts the schedule without a message. Each of 15 such rises in
+    real runs was a resume with another horizon.
 
-    Judged after the warm-up, by the rates in the log of the newest checkpoint. Schedules that may rise (restarts,
-    plateau, schedulers that are no LambdaLR) are left out. Where the type is not known, a rise at a known boundary is a
-    warning. A "linear" schedule whose rate had fallen by anything but a straight line (``bow`` of its height) is not
-    linear at all: the program has a scheduler of its own.
+    Checked after the warm-up, by the rates in the log of the newest checkpoint. Schedules that may rise (restarts,
+    plateau, any scheduler other than LambdaLR) are not checked. If the type is not known, a rise at a known boundary is
+    a warning. A "linear" schedule whose rate did not fall in a straight line (within ``bow`` of its height) is not
+    linear: the program uses its own scheduler.
     """
     judged, reason = 0, "no learning rate was logged"
     for lineage, boundaries in zip(run.lineages, run.boundaries, strict=True):
@@ -39,7 +39,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             reason = (
                 f"the schedule {kind} may rise"
                 if scheduler is None or scheduler.kind == "lambda"
-                else "the scheduler is none of transformers' own"
+                else "the scheduler is not one of transformers"
             )
             continue
         found = list(rate_rises(points, rise))
@@ -47,7 +47,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             known = [item.step for item in boundaries]
             found = [pair for pair in found if _resumed(*pair, known)]
         elif kind == "linear" and found and not _was_straight(points, found[0][0], boundaries, bow):
-            reason = "the rate does not follow a linear schedule: the program has a scheduler of its own"
+            reason = "the rate does not follow a linear schedule: the program uses its own scheduler"
             continue
         judged += 1
         if found:
@@ -68,7 +68,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
 
 
 def _resumed(before: Point, after: Point, known: Sequence[int]) -> bool:
-    """Whether a boundary lies at the rise; the first step of a session still logs the old rate."""
+    """Whether there is a boundary at the rise; the first step of a session still logs the old rate."""
     reach = 2 * (after.step - before.step)
     at = bisect_left(known, before.step - reach)
     return at < len(known) and known[at] <= after.step
@@ -84,7 +84,7 @@ def _was_straight(points: Sequence[Point], end: Point, boundaries: Sequence[Boun
     peak = max(range(len(fall)), key=lambda index: (fall[index].value, index))
     fall = [point for point in fall[peak:] if point.value > 0]
     if len(fall) < 4:
-        return True  # too few to tell: the arguments are believed
+        return True  # too few to tell: the arguments decide
     first, last = fall[0], fall[-1]
     if last.step <= first.step:
         return True

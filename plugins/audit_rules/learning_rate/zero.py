@@ -7,17 +7,18 @@ from audit.plugin import Checkpoint, NotApplicable, Point, Run, Severity, Violat
 
 @rule(
     Severity.WARNING,
-    remedy="Nothing was learned from the data of these steps; train them again with a schedule that has not ended.",
+    remedy="Train the data of these steps again with a schedule that has not ended; nothing was learned from it.",
     explained_by=("learning-rate/rose-again", "steps/beyond-schedule"),
 )
 def zero(run: Run) -> Iterator[Violation]:
     """Steps were trained at learning rate 0 after the schedule had ended.
 
-    Trainer 5.23: the first step after a resume uses the rate of the file. A linear or cosine schedule that had run out
-    stands at 0, so the first step of each further batch changes nothing; with the step counter set back, hundreds do.
+    Trainer 5.23: the first step after a resume uses the rate in the file. At the end of a linear or cosine schedule
+    that is 0, so the first step of each further batch changes nothing; with the step counter set back, hundreds of
+    steps do.
 
-    Seen in the log (a rate of 0 after others, followed by more) or in ``scheduler.pt`` of a checkpoint that was trained
-    on from. A warm-up that starts at 0 is legal, as is the last step of a run, and a rate that was 0 throughout.
+    Found in the log (a rate of 0 after others, followed by more) or in ``scheduler.pt`` of a checkpoint from which
+    training continued. A warm-up that starts at 0 is legal, as is 0 at the last step of a run, or throughout.
     """
     judged, reason = 0, "no learning rate was logged"
     for lineage in run.lineages:
@@ -28,7 +29,7 @@ def zero(run: Run) -> Iterator[Violation]:
             continue
         scheduler = newest.optional("scheduler")
         if scheduler is not None and scheduler.kind != "lambda":
-            reason = "the scheduler is none of transformers' own"
+            reason = "the scheduler is not one of transformers"
             continue
         if not any(point.value > 0 for point in points):
             continue
@@ -68,7 +69,7 @@ def _logged(points: Sequence[Point]) -> tuple[int, int] | None:
 
 
 def _ended(lineage: Sequence[Checkpoint]) -> Checkpoint | None:
-    """The first checkpoint whose schedule stood at 0 although training went on from it."""
+    """The first checkpoint whose schedule was at 0 although training continued from it."""
     for checkpoint in lineage[:-1]:
         scheduler = checkpoint.optional("scheduler")
         if scheduler is not None and (scheduler.last_epoch or 0) > checkpoint.step:

@@ -1,1 +1,1 @@
-"""The record of what was seen before is whole."""
+"""The ledger, which records what was seen before, is complete."""

@@ -1,1 +1,1 @@
-"""The loss continues over every resume: no jump, no sawtooth, no dead run."""
+"""The loss continues across every resume: no jump, no sawtooth, no dead run."""

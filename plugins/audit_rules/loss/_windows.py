@@ -32,7 +32,7 @@ def losses_of(run: Run, include_rl: bool) -> list[Losses]:
         history = lineage[-1].history
         points = _finite(history)
         if not include_rl and is_rl(history.keys, points):
-            reason = "reinforcement learning: its loss hovers around 0 and says nothing"
+            reason = "reinforcement learning: its loss stays around 0 and says nothing"
         elif points:
             found.append(Losses(lineage, points, boundaries, _unseen(points, run.records.batches)))
     if not found:
@@ -54,14 +54,14 @@ def _unseen(points: list[Point], batches: Timeline) -> list[Point]:
 
 
 def is_rl(keys: Iterable[str], points: Sequence[Point]) -> bool:
-    """Rewards are logged (DPO and its kin log ``rewards/chosen`` only, and are no RL), or the loss changes its sign."""
+    """Whether rewards are logged, or losses are negative; DPO and the like log ``rewards/chosen`` and are not RL."""
     if any(point.value < 0 for point in points):
         return True
     return any(key == "reward" or key.startswith(_REWARDS) for key in keys)
 
 
 def at_boundaries(losses: Losses, before: int, after: int) -> Iterator[tuple[Boundary, list[float], list[float]]]:
-    """Yield each boundary with the last ``before`` and the first ``after`` losses, where there are so many."""
+    """Yield each boundary with the last ``before`` and the first ``after`` losses, if there are that many."""
     every, new = Places(losses.points), Places(losses.unseen)
     for boundary in losses.boundaries:
         points, places = (losses.unseen, new) if boundary.new_data else (losses.points, every)
@@ -72,7 +72,7 @@ def at_boundaries(losses: Losses, before: int, after: int) -> Iterator[tuple[Bou
 
 
 def begins_again(losses: Losses, old: Sequence[float], new: Sequence[float], fallen: float, back: float) -> bool:
-    """Whether the loss had fallen by more than ``fallen`` and is back at ``back`` of the way to the run's beginning."""
+    """Whether the loss had fallen by more than ``fallen`` and is back by ``back`` of the way to the run's start."""
     count = len(new)
     first = median([point.value for point in losses.points[:count]])
     low, high = median(old), median(new)
@@ -94,7 +94,7 @@ class Places:
 
 
 def first_after(losses: Losses, step: int) -> str | None:
-    """Name of the first checkpoint after a step: the first one that what happened there is in."""
+    """Name of the first checkpoint after a step: the first that includes what happened there."""
     return next((item.name for item in losses.lineage if item.step > step), None)
 
 

@@ -20,16 +20,16 @@ def fell_suspiciously(
     epoch_end: float = 0.02,
     include_rl: bool = False,
 ) -> Iterator[Violation]:
-    """The loss falls at once where training was resumed: replayed data makes it look better.
+    """The loss drops where training was resumed, as it does on replayed data.
 
-    The mirror of loss/jump: the highest of the next 5 losses is below the lowest of the last 20, and the median fell
-    by more than 10 %. It must also be below where the fall before the boundary leads to, by as much and by more than
-    ``deviations`` of its scatter: in its first steps every loss falls. Data position or order wrong after a resume is
-    the most common silent failure in the field, and a loss that gets better is its only sign in the curve.
+    The mirror of loss/jump: the highest of the next 5 losses is below the lowest of the last 20, and the median fell by
+    more than 10 %. It must also be below the trend before the boundary, by as much and by more than ``deviations`` of
+    its scatter, since every loss falls in its first steps. A wrong position or order of the data after a resume is the
+    most common silent failure in practice, and a loss that gets better is its only sign in the curve.
 
-    Where a new epoch over the same data begins, the loss falls by itself: a boundary within 2 % of the end of an epoch,
-    after which the epoch goes on, is left out. Easier data is a legitimate cause, therefore a warning. Where the ledger
-    counts the examples of `audit train`, none of them is replayed, and nothing is judged.
+    At a new epoch over the same data the loss falls by itself, so a boundary within 2 % of the end of an epoch, after
+    which the epoch continues, is not checked. Easier data is a legitimate cause, so this is a warning. Not checked if
+    the ledger counts the examples of `audit train`: none of them is replayed.
     """
     judged = 0
     for losses in losses_of(run, include_rl):

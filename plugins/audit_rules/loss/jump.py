@@ -9,7 +9,7 @@ from audit_rules.loss._windows import at_boundaries, begins_again, first_after, 
 
 @rule(
     Severity.ERROR,
-    remedy="Go back to the checkpoint at that boundary and see whether weights and optimizer are really loaded.",
+    remedy="Go back to the checkpoint at that boundary, and check that weights and optimizer are really loaded.",
     explained_by=("loss/restarted",),
 )
 def jump(
@@ -22,18 +22,18 @@ def jump(
     back: float = 0.8,
     include_rl: bool = False,
 ) -> Iterator[Violation]:
-    """The loss does not continue where training was resumed: it jumps up and stays there.
+    """The loss jumps up where training was resumed, and stays there.
 
-    At a known boundary the lowest of the next 5 losses lies above the highest of the last 20, and the median rose by
-    more than 10 %. By chance that happens once in 53 130; of 900 clean boundaries of real runs none did, while own
-    first losses spliced in after the boundary (weights not restored) were seen in 87 %.
+    At a known boundary the lowest of the next 5 losses is above the highest of the last 20, and the median rose by more
+    than 10 %. By chance that happens once in 53 130 times, and it happened at none of 900 clean boundaries of real
+    runs. With the run's own first losses spliced in after the boundary (weights not restored) it was found in 87 %.
 
-    A boundary is where the ledger or the files show a resume (audit.facts.boundaries). New data may be harder: then the
-    jump is real, but no fault. So where the ledger says that another data file begins, it is a warning, and only where
-    the loss had fallen by more than 25 % and is back at 80 % or more of the way to the run's own beginning; a second
-    time it is loss/restarted. It is a warning, too, if the checkpoints show that weights and optimizer went on over the
-    boundary (the weights are near those before it and far from the run's beginning). Runs with logged rewards are left
-    out unless ``include_rl``.
+    A boundary is where the ledger or the files show a resume. New data may be harder: then the jump is real, but not a
+    fault. So if the ledger says that another data file begins there, it is a warning, and only if the loss had fallen
+    by more than 25 % and is back by 80 % or more of the way to the run's start; a second time it is loss/restarted. It
+    is a warning, too, if the checkpoints show that weights and optimizer continued over the boundary (the weights are
+    near those before it and far from those of the run's start). Runs with logged rewards are not checked unless
+    ``include_rl``.
     """
     judged = 0
     for losses in losses_of(run, include_rl):

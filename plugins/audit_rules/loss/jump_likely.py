@@ -9,7 +9,7 @@ from audit_rules.loss._windows import at_boundaries, first_after, losses_of, med
 
 @rule(
     Severity.WARNING,
-    remedy="Train on and verify again: with 20 losses before and 5 after, loss/jump decides.",
+    remedy="Continue training and verify again: with 20 losses before and 5 after, loss/jump decides.",
     explained_by=("loss/restarted", "loss/jump"),
 )
 def jump_likely(
@@ -22,12 +22,12 @@ def jump_likely(
     enough_after: int = 5,
     include_rl: bool = False,
 ) -> Iterator[Violation]:
-    """The loss seems not to continue where training was resumed, as far as so few losses can tell.
+    """The loss seems to jump where training was resumed, as far as so few losses can tell.
 
-    Where loss/jump has too little data (fewer than 20 losses before or 5 after the boundary), 10 before and 3 after
-    decide: all of them higher and the median up by more than 25 %. That fired at 1 of 1043 clean boundaries of real
-    runs, therefore only a warning. Where the ledger says that another data file begins, so few losses do not tell
-    harder data from lost weights.
+    If loss/jump has too little data (fewer than 20 losses before or 5 after the boundary), 10 before and 3 after
+    decide: all of them higher, and the median up by more than 25 %. That fired at 1 of 1043 clean boundaries of real
+    runs, so it is only a warning. Not checked where another data file begins according to the ledger: so few losses do
+    not distinguish harder data from lost weights.
     """
     judged = 0
     for losses in losses_of(run, include_rl):

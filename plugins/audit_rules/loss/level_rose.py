@@ -11,7 +11,7 @@ _SHOWN = 5
 
 @rule(
     Severity.WARNING,
-    remedy="Look at the data and the learning rate of these steps; go back to a checkpoint before them if it stays.",
+    remedy="Look at the data and the learning rate of these steps; go back to a checkpoint before them if the level stays.",
     explained_by=("loss/restarted", "loss/jump", "loss/jump-likely"),
 )
 def level_rose(
@@ -26,11 +26,11 @@ def level_rose(
 ) -> Iterator[Violation]:
     """The level of the loss rose and stayed there, away from any known resume.
 
-    The lowest of 5 losses lies above the highest of the 20 before, and the median rose by more than 4 robust standard
+    The lowest of 5 losses is above the highest of the 20 before, and the median rose by more than 4 robust standard
     deviations of those 20, by more than 10 % and by more than 0.05. Single spikes are ordinary (13 % of real runs have
-    one of more than 0.5) and are not meant. Of 125 real runs 3 were flagged, and all three really diverged.
+    one of more than 0.5) and are not reported. Of 125 real runs 3 were reported, and all three had diverged.
 
-    Reported once per episode: again only after the loss had come back to its old level.
+    Reported once per episode: again only after the loss has returned to its old level.
     """
     judged = 0
     for losses in losses_of(run, include_rl):

@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 def not_finite(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
     """The training loss is NaN or infinite.
 
-    One such step, taken without an fp16 gradient scaler, makes the weights NaN for good. Trainer hides it by default
+    One such step without an fp16 gradient scaler makes the weights NaN permanently. Trainer hides it by default
     (``logging_nan_inf_filter``; the sign is then loss/vanished), so a logged NaN means that the filter was off.
 
-    A ``grad_norm`` of NaN or Infinity on isolated fp16 steps is legal: the scaler skips those steps. Reported for the
-    first checkpoint that shows it, not for those that go on with it.
+    A ``grad_norm`` of NaN or Infinity on isolated fp16 steps is legal: the scaler skips those steps. Reported only for
+    the first checkpoint that shows it.
     """
     points = fresh_series(history, "loss")
     if not points:
-        raise NotApplicable("no training loss was logged since the checkpoint before")
+        raise NotApplicable("no training loss was logged since the previous checkpoint")
     bad = [point for point in points if not isfinite(point.value)]
     if not bad:
         return
     before = tail(history.base, "loss", 1) if history.base is not None and points[0] is bad[0] else []
     if before and not isfinite(before[0].value):
-        raise NotApplicable("the loss was not finite before, and reported for an earlier checkpoint")
+        raise NotApplicable("the loss was not finite before, which is reported for an earlier checkpoint")
     more = f" and {len(bad) - 1} more logged losses of this checkpoint are not finite" if len(bad) > 1 else ""
     yield Violation(
         f"The loss is {bad[0].value} at step {bad[0].step}{more}",

@@ -9,7 +9,7 @@ from audit_rules.loss._windows import at_boundaries, begins_again, losses_of, me
 
 @rule(
     Severity.ERROR,
-    remedy="See that the weights are loaded on resume: each batch so far began again at the untrained model.",
+    remedy="Make the resume load the weights: each batch so far started from the untrained model.",
 )
 def restarted(
     run: Run,
@@ -21,17 +21,17 @@ def restarted(
     boundaries: int = 2,
     include_rl: bool = False,
 ) -> Iterator[Violation]:
-    """After each resume the loss begins again at the run's own beginning: a sawtooth.
+    """The loss starts over after each resume: a sawtooth.
 
-    It had fallen by more than 25 %, and the first 3 losses after the boundary are back at 80 % or more of the way to
-    the run's first 3, at 2 boundaries or more. So each batch trained a fresh model and only the last one is in the
-    checkpoint. New and harder data lifts a loss, but seldom each time to the level of the untrained model. If a data
-    file is gone through several times, the first time counts: seen examples have a lower loss than new ones.
+    It had fallen by more than 25 %, and the first 3 losses after the boundary are back by 80 % or more of the way to
+    the run's first 3, at 2 boundaries or more. So each batch trained a fresh model, and only the last one is in the
+    checkpoint. New and harder data raises the loss, but rarely to the level of the untrained model each time. If a data
+    file is read several times, only the first time counts: examples seen before have a lower loss than new ones.
 
-    Unlike data one after the other (another language, another task) do the same to the curve. If the checkpoints show
-    that weights and optimizer went on over these boundaries, it is a warning that says so: the weights are those from
-    before the boundary and some steps of training, and the optimizer has counted on. If no checkpoint from before the
-    boundary is left, ``ignore_data_skip`` and the count of the optimizer decide.
+    A sequence of different data (another language, another task) has the same effect on the curve. If the checkpoints
+    show that weights and optimizer continued over these boundaries, it is a warning with that reason: the weights are
+    near those from before the boundary, and the optimizer has counted on. If no checkpoint from before the boundary is
+    left, ``ignore_data_skip`` and the count of the optimizer decide.
     """
     judged = 0
     for losses in losses_of(run, include_rl):
@@ -49,8 +49,8 @@ def restarted(
         other_data = bool(told) and not any(item.on is False for item in passages)
         steps = ", ".join(str(boundary.step) for boundary, _, _ in teeth[:4]) + (", ..." if len(teeth) > 4 else "")
         yield Violation(
-            f"The loss begins again at {len(teeth)} of {seen} boundaries (steps {steps}): it had fallen to "
-            f"{teeth[0][1]:.4g} and was back at {teeth[0][2]:.4g}, the run began at {first:.4g}"
+            f"The loss starts over at {len(teeth)} of {seen} boundaries (steps {steps}): it had fallen to "
+            f"{teeth[0][1]:.4g} and was back at {teeth[0][2]:.4g}, the run started at {first:.4g}"
             + (f"; but {told}: other data, not another model" if other_data else ""),
             file=run.backend.state_file,
             expected=round(teeth[0][1], 6),

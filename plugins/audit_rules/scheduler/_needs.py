@@ -1,4 +1,4 @@
-"""What each scheduler that Trainer makes needs of its state: ``load_state_dict`` and the next ``step`` use it unchecked.
+"""What each scheduler of Trainer needs of its state: ``load_state_dict`` and the next ``step`` use it unchecked.
 
 torch 2.13, ``torch/optim/lr_scheduler.py``; transformers 5.23, ``optimization.py``. Each need was found by loading a
 state without it and stepping on (tests/plugins/audit_rules/test_scheduler_needs.py): the resume crashes, the rate

@@ -23,7 +23,7 @@ def beyond_schedule(checkpoint: Checkpoint, state: "TrainerState", *, epochs: fl
     ``epochs`` is the share by which the epoch may exceed, for rounding.
     """
     if not state.max_steps or state.max_steps < 0:
-        raise NotApplicable("the trainer state holds no max_steps")
+        raise NotApplicable("the trainer state has no max_steps")
     file = checkpoint.run.backend.state_file
     if state.global_step > state.max_steps:
         yield Violation(

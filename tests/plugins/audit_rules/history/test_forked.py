@@ -28,7 +28,7 @@ def test_two_runs_in_one_directory_are_one_finding_that_names_both(tmp_path: Pat
     assert finding.checkpoint is None
     assert "checkpoint-100, 200, 300 (max_steps 300)" in finding.message
     assert "checkpoint-400, 500 (max_steps 5000)" in finding.message
-    assert "part at step 10" in finding.message
+    assert "diverge at step 10" in finding.message
 
 
 def test_the_younger_run_is_named_where_the_times_are_clear(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_linear_schedule_that_falls_in_a_curve_is_the_programs_own(tmp_path: P
     curve = [1e-4 * (1 - (index / 10) ** 3) for index in range(10)]
     run = rated(tmp_path, curve + curve)
 
-    assert "scheduler of its own" in str(outcome(run, "learning-rate/rose-again").reason)
+    assert "its own scheduler" in str(outcome(run, "learning-rate/rose-again").reason)
 
 
 def test_a_schedule_of_unknown_type_is_a_warning_at_a_known_boundary_only(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_a_sawtooth_is_one_finding_for_the_run(tmp_path: Path) -> None:
 
     assert finding.rule == "loss/restarted"
     assert "2 of 2 boundaries (steps 200, 400)" in finding.message
-    assert "the run began at 2.9" in finding.message
+    assert "the run started at 2.9" in finding.message
 
 
 def test_harder_data_each_time_is_no_restart(tmp_path: Path) -> None:
