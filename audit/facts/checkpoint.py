@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from audit.backend.layout import AdapterFiles, Backend, Layout
 from audit.errors import NotApplicable
+from audit.facts.allowance import Allowance
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
 from audit.facts.fact import Facts, fact
-from audit.facts.file import JSON_QUICK, PLACEHOLDER_SUFFIXES, File, FileFormat
+from audit.facts.file import JSON_CHECKED, JSON_QUICK, PLACEHOLDER_SUFFIXES, File, FileFormat
 from audit.facts.listing import Listing
 from audit.formats.damage import Damage
 from audit.formats.tensors import Tensor
@@ -84,6 +85,11 @@ class RunFacts(Protocol):
     @property
     def depth(self) -> str:
         """How deep it is read: ``full`` or ``quick``."""
+        ...
+
+    @property
+    def allowance(self) -> Allowance:
+        """The memory for the contents of its files."""
         ...
 
     @property
@@ -223,7 +229,7 @@ class Checkpoint(Facts):
     def _every_file(self) -> Mapping[str, File]:
         arguments = self.run.backend.arguments_file
         return {
-            path: File(self.run.storage, path, entry, self.run.depth == "full", path == arguments)
+            path: File(self.run.storage, path, entry, self.run.depth == "full", path == arguments, self.run.allowance)
             for path, entry in self.entries.items()
             if entry.kind != DIRECTORY
         }
@@ -277,9 +283,21 @@ class Checkpoint(Facts):
             return self.run.state_of(self)
         if file.path == backend.arguments_file:
             return self._arguments_or_damage
-        if file.format == FileFormat.JSON and file.entry.size > JSON_QUICK and self.run.depth == "quick":
-            return None
+        if file.format == FileFormat.JSON and file.entry.size > JSON_CHECKED:
+            if file.path in self._documents:
+                return file.document
+            if file.entry.size > JSON_QUICK and self.run.depth == "quick":
+                return None
         return file.content
+
+    @fact
+    def _documents(self) -> frozenset[str]:
+        """The JSON files whose document a resume needs, however large they are."""
+        layout = self.optional("layout")
+        if layout is None:
+            return frozenset()
+        configs = [adapter.config for adapter in layout.adapters]
+        return frozenset(path for path in (layout.shard_index, *configs) if path)
 
     # -- what the trainer recorded ------------------------------------------------------------------------------
 
@@ -401,6 +419,8 @@ class Checkpoint(Facts):
             self.optional("updates")
         self.drop("optimizer", "rng", "weights", "adapters")
         for file in (self.optional("_every_file") or {}).values():
+            if file.heavy:
+                self.drop("scheduler", "scaler")
             file.forget()
 
     # -- weights ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import NotApplicable
+from audit.facts.allowance import BYTES_PER_UNIT, FREE, Allowance
 from audit.facts.fact import Facts, fact
 from audit.formats.damage import Damage, Kind
 from audit.formats.intake import read_whole
@@ -28,6 +29,11 @@ class FileFormat(StrEnum):
 
 JSON_LIMIT = 64 << 20
 """Bytes. The largest JSON file that a checkpoint really holds is a tokenizer of some 35 MB."""
+
+JSON_CHECKED = 64 << 10
+"""Bytes. A larger JSON file is checked without keeping its document, unless a rule asks for it."""
+
+TOO_MUCH = Damage(Kind.OVERSIZED, "would take, with the files read before it, more memory than those of any real run")
 
 JSON_QUICK = 1 << 20
 """Bytes. A larger JSON file that no rule reads (a tokenizer) is parsed at full depth only."""
@@ -97,9 +103,17 @@ class File(Facts):
     """
 
     def __init__(
-        self, storage: Storage, path: str, entry: Entry, every_header: bool = False, holds_arguments: bool = False
+        self,
+        storage: Storage,
+        path: str,
+        entry: Entry,
+        every_header: bool = False,
+        holds_arguments: bool = False,
+        allowance: Allowance | None = None,
     ) -> None:
         self._storage = storage
+        self._allowance = allowance or Allowance()
+        self._taken = 0
         self._every_header = every_header
         self._holds_arguments = holds_arguments
         self.path = path
@@ -149,15 +163,19 @@ class File(Facts):
 
             archive = content if self.format == FileFormat.TORCH and not isinstance(content, Damage) else None
             arguments = read_training_args(source, archive)
+            if archive is not None and not self._allowance.take(BYTES_PER_UNIT * archive.units):
+                arguments = TOO_MUCH
         if not self._is_text or not isinstance(text, bytes):
             return Opened(content, arguments, (), text if isinstance(text, Damage) else None)
         return Opened(content, arguments, tuple(credentials(text)), text if len(text) <= SHORT else None)
 
     def _parsed(self, source: RangeReader, text: bytes | Damage | None) -> Any:
         if self.format == FileFormat.JSON:
-            from audit.formats.json_text import parse_json
+            from audit.formats.json_text import MOST_MEMORY, check_json
 
-            return parse_json(text) if isinstance(text, bytes) else text
+            if isinstance(text, bytes) and len(text) > JSON_CHECKED:
+                return check_json(text, MOST_MEMORY)
+            return self._parsed_json(text) if isinstance(text, bytes) else text
         if self.format == FileFormat.SAFETENSORS:
             from audit.formats.safetensors import read_safetensors
 
@@ -165,15 +183,42 @@ class File(Facts):
         if self.format == FileFormat.TORCH:
             from audit.formats.torch_archive import read_torch
 
-            return read_torch(source, self._every_header)
+            return self._kept(read_torch(source, self._every_header))
         if self.format == FileFormat.PICKLE:
-            return _bare_pickle(source)
+            return self._kept(_bare_pickle(source))
         source.read(0, 1)  # of no known format: only looked at to see that it can be read at all
         return None
 
+    def _parsed_json(self, text: bytes) -> Any:
+        from audit.formats.json_text import parse_json, weight
+
+        found = parse_json(text)
+        return found if isinstance(found, Damage) or self._allowance.take(weight(text)) else TOO_MUCH
+
+    def _kept(self, content: Any) -> Any:
+        """The contents of a pickle if there is memory for them."""
+        if isinstance(content, Damage):
+            return content
+        size = BYTES_PER_UNIT * content.units
+        if not self._allowance.take(size):
+            return TOO_MUCH
+        self._taken = size
+        return content
+
+    @fact
+    def document(self) -> Any:
+        """The document of a JSON file of any size, or a Damage."""
+        if self.entry.size <= JSON_CHECKED or isinstance(self.content, Damage):
+            return self.content
+        text = self.read(read_whole, JSON_LIMIT)
+        return self._parsed_json(text) if isinstance(text, bytes) else text
+
     @property
     def content(self) -> Any:
-        """The contents by format: a JSON value, Safetensors, a TorchArchive, a Pickle, None for others; or a Damage."""
+        """The contents by format: a JSON value, Safetensors, a TorchArchive, a Pickle, None for others; or a Damage.
+
+        A larger JSON file is only checked, and None if it is valid: hardly any rule needs a tokenizer (``document``).
+        """
         found = self._opened
         return found if isinstance(found, Damage) else found.content
 
@@ -187,6 +232,8 @@ class File(Facts):
         """Drop what was parsed, if that may be large; whoever asks again opens the file again."""
         if self.format in (FileFormat.SAFETENSORS, FileFormat.TORCH, FileFormat.PICKLE):
             self.drop("_opened")
+            self._allowance.give(self._taken)
+            self._taken = 0
 
     @fact
     def digest(self) -> str:
@@ -227,9 +274,14 @@ class File(Facts):
         return data
 
     @property
+    def heavy(self) -> bool:
+        """Whether its contents take more memory than those of real files."""
+        return self._taken > FREE
+
+    @property
     def value(self) -> Any:
         """The contents; raises NotApplicable where they could not be read."""
-        found = self.content
+        found = self.document if self.format == FileFormat.JSON else self.content
         if isinstance(found, Damage):
             raise NotApplicable(f"{self.path} {found.message}")
         return found

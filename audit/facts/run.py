@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from audit.backend.layout import Backend
 from audit.backend.names import is_checkpoint
 from audit.errors import AuditError, NotApplicable
+from audit.facts.allowance import Allowance
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import Clock
 from audit.facts.fact import Facts, fact
@@ -70,6 +71,8 @@ class Run(Facts):
         """What must stay the same for the scan of a file to hold, by (checkpoint, file); filled by the scan."""
         self.records = records or Records()
         self._given_listing = listing
+        self.allowance = Allowance()
+        """The memory for the contents of its files."""
         self.unsettled = unsettled
         """Names of checkpoints that changed while they were read: nothing is known of them; see audit.judging.at_rest."""
         self.known_scans: Mapping[tuple[str, str], tuple[Entry, FileScan]] = {}
@@ -148,6 +151,7 @@ class Run(Facts):
         Read in order of steps, so that a history which continues an earlier one is recognised by its bytes and
         only its new part is parsed: 200 checkpoints share most of theirs.
         """
+        from audit.facts.file import TOO_MUCH
         from audit.formats.trainer_state import read_trainer_state
 
         ancestry = Ancestry()
@@ -161,6 +165,8 @@ class Run(Facts):
                 document = files[self.backend.state_file].read(read_trainer_state, tuple(heads))
             except NotApplicable:
                 continue
+            if not isinstance(document, Damage) and not self.allowance.take(document.weight):
+                document = TOO_MUCH
             found[checkpoint.name] = document
             if not isinstance(document, Damage) and document.history is not None:
                 history = ancestry.attach(document.history, heads)

@@ -31,21 +31,34 @@ _FREE_ENTRIES = 1024
 _MODULUS = (1 << 61) - 1
 """From this value on the hash of a number is not the number: millions of numbers may have the same hash."""
 
-MOST_WORK = 8_000_000
-"""Limit, in instructions or what takes as long as one."""
+FREE_UNITS = 6_000_000
+"""Units of work that any pickle may take. A unit is about 9 bytes of memory and less than a microsecond: an instruction is
+one; what makes a container, calls or keeps something is several. A scheduler takes a hundred, training arguments 3000."""
+
+UNITS_PER_RECORD = 250
+"""Units more for each record: of an optimizer, each tensor has its record and takes some 180 units."""
+
+MOST_UNITS = 20_000_000
+"""Units of the largest pickle, at most 180 MB. AdamW over 20 000 parameters (60 000 tensors) takes 11 million, 80 MB, 1 s."""
+
+
+def over() -> Refused:
+    """Return what is raised over the limit."""
+    return Refused("has a pickle that takes more memory or time than that of any checkpoint", Kind.OVERSIZED)
 
 
 class Machine:
-    """State of one interpretation; ``work`` counts operations towards the limit.
+    """State of one interpretation; ``work`` counts units towards the ``limit``, beside those of the instructions.
 
     ``refusal``: why ``torch.load(weights_only=True)`` refuses the pickle, empty if it does not; names are not judged.
     ``typed`` are the lists and dictionaries that are really sets and ordered dictionaries, by their id.
     """
 
-    __slots__ = ("data", "marks", "memo", "names", "refusal", "stack", "storages", "tensors", "typed", "work")
+    __slots__ = ("data", "limit", "marks", "memo", "names", "refusal", "stack", "storages", "tensors", "typed", "work")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, limit: int = FREE_UNITS) -> None:
         self.data = data
+        self.limit = limit
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
@@ -55,6 +68,12 @@ class Machine:
         self.typed: dict[int, Any] = {}
         self.refusal = ""
         self.work = 0
+
+    def charge(self, units: int) -> None:
+        """Count work that one instruction does beside itself. Raises Refused over the limit."""
+        self.work += units
+        if self.work > self.limit:
+            raise over()
 
     def refuse(self, reason: str) -> None:
         """Note why torch refuses to load this, unless there is a reason already."""
@@ -73,6 +92,7 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
         return
     if type(target) is not dict or len(items) % 2:
         raise Refused("is not a valid pickle: it sets items of something that is not a dictionary")
+    machine.charge(4 * len(items))
     pairs = iter(items)
     previous: Any = None
     for key in pairs:
@@ -80,12 +100,18 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
             # Numbers have predictable hashes: a crafted set of keys makes every insertion walk the whole table.
             # Keys that count up (parameter indices) cannot; the others are charged for the table's size.
             if type(key) is not int or (key != len(target) and previous != key - 1):
-                machine.work += 1 + (len(target) // 64 if len(target) > _FREE_ENTRIES else 0)
-                if machine.work > MOST_WORK:  # also here: one instruction may set millions of items
-                    raise Refused(f"is a pickle of more than {MOST_WORK} instructions", Kind.OVERSIZED)
+                machine.charge(_price(key, len(target)))
                 check_key(machine, key)
             previous = key
         target[key] = next(pairs)
+
+
+def _price(key: Any, size: int) -> int:
+    """Units of one key in a dictionary of ``size``: what it costs if it collides with all others."""
+    if type(key) is tuple:  # each comparison walks over the whole key
+        parts = sum(len(part) if type(part) is tuple else 1 for part in key[: _LONGEST_KEY + 1])
+        return (1 + parts) * (1 + size // 8)
+    return 1 + (size // 64 if size > _FREE_ENTRIES else 0)
 
 
 def check_key(machine: Machine, key: Any) -> None:
@@ -256,7 +282,7 @@ def _dictionary(machine: Machine, args: tuple[Any, ...]) -> Any:
     pairs = args[-1]
     if len(args) != 1 or type(pairs) is not list:
         return None
-    machine.work += len(pairs)
+    machine.charge(4 * len(pairs))
     flat = []
     for pair in pairs:
         if type(pair) not in (list, tuple) or len(pair) != 2:
@@ -275,10 +301,8 @@ def _defaultdict(machine: Machine, args: tuple[Any, ...]) -> Any:
 def _members(machine: Machine, args: tuple[Any, ...]) -> Any:
     if len(args) > 1 or (args and type(args[0]) is not list):
         return None
+    machine.charge(2 * len(args[0]) if args else 0)  # a pickle may ask for a million sets of one long list
     members = list(args[0]) if args else []
-    machine.work += len(members)  # a pickle may ask for a million sets of one long list
-    if machine.work > MOST_WORK:
-        raise Refused(f"is a pickle of more than {MOST_WORK} instructions", Kind.OVERSIZED)
     for member in members:
         check_key(machine, member)
     machine.typed[id(members)] = members
@@ -287,7 +311,7 @@ def _members(machine: Machine, args: tuple[Any, ...]) -> Any:
 
 def _encode(machine: Machine, args: tuple[Any, ...]) -> Any:
     if len(args) == 2 and type(args[0]) is str and args[1] in ("latin1", "latin-1"):
-        machine.work += len(args[0]) // 16
+        machine.charge(len(args[0]) // 4)
         try:
             return args[0].encode("latin-1")
         except UnicodeEncodeError:

@@ -38,6 +38,7 @@ def name_global(machine: Machine, module: Any, name: Any) -> Global:
     if found is None:
         if not full.isprintable():
             raise Refused("is not a valid pickle: it names a class by something that is not a name")
+        machine.charge(16)
         found = machine.names[full] = Global(full)
     return found
 
@@ -116,6 +117,7 @@ def _counted(machine: Machine, op: int, position: int) -> int:
     end = start + int.from_bytes(data[position:start], "little")
     if end > len(data):
         raise IndexError
+    machine.charge((end - start) >> 3)
     raw = data[start:end]
     if kind == "text":
         machine.stack.append(text(raw))
@@ -183,6 +185,7 @@ def _duplicate(machine: Machine) -> None:
 
 def _empty_set(machine: Machine) -> None:
     made: list[Any] = []
+    machine.charge(8)
     machine.typed[id(made)] = made
     machine.stack.append(made)
 

@@ -9,15 +9,24 @@ from struct import error as StructError
 from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
-from audit.formats.pickle_calls import MOST_WORK, Machine, call, persistent, set_items
+from audit.formats.pickle_calls import (
+    FREE_UNITS,
+    MOST_UNITS,
+    UNITS_PER_RECORD,
+    Machine,
+    call,
+    over,
+    persistent,
+    set_items,
+)
 from audit.formats.pickle_names import is_dangerous
 from audit.formats.pickle_opcodes import line, name_global, not_torchs, rare, text
 from audit.formats.pickle_values import Call, Global, Refused, StorageRef, TensorRef
 
 __all__ = ["Call", "Global", "Pickle", "StorageRef", "TensorRef", "load_pickle"]
 
-MAX_BYTES = 64 << 20
-MAX_OPCODES = MOST_WORK
+MAX_BYTES = 32 << 20
+"""Of the pickle alone, without the tensors. That of AdamW over 20 000 parameters has 4.5 MB."""
 _I32 = Struct("<i").unpack_from
 _U32 = Struct("<I").unpack_from
 
@@ -27,7 +36,7 @@ class Pickle(NamedTuple):
 
     ``storages`` (by key) and ``tensors`` are all that are anywhere in it, so the value need not be searched.
     ``refusal`` says why ``torch.load(weights_only=True)`` refuses it ("it appends to a set"), empty if it does not; the
-    names are not judged here.
+    names are not judged here. ``units``: memory beyond what the records of its archive account for; 9 bytes each.
     """
 
     value: Any
@@ -35,15 +44,20 @@ class Pickle(NamedTuple):
     storages: dict[str, StorageRef]
     tensors: tuple[TensorRef, ...]
     refusal: str
+    units: int
 
 
-def load_pickle(data: bytes, trailing: bool = False) -> Pickle | Damage:
-    """Read one pickle of protocol 0 to 5; ``trailing`` allows bytes after its end."""
+def load_pickle(data: bytes, trailing: bool = False, records: int = 0) -> Pickle | Damage:
+    """Read one pickle of protocol 0 to 5; ``trailing`` allows bytes after its end.
+
+    ``records`` is how many tensors its archive holds: the more, the more memory and time a pickle may take.
+    """
     if len(data) > MAX_BYTES:
         return Damage(Kind.OVERSIZED, f"has a pickle of {len(data)} bytes, more than any checkpoint needs")
-    machine = Machine(data)
+    free = UNITS_PER_RECORD * records
+    machine = Machine(data, min(FREE_UNITS + free, MOST_UNITS))
     try:
-        end = _run(machine)
+        end, used = _run(machine)
     except Refused as refused:
         return _damage(machine, refused.message, refused.kind)
     except (IndexError, StructError):
@@ -56,7 +70,14 @@ def load_pickle(data: bytes, trailing: bool = False) -> Pickle | Damage:
         return _damage(machine, "is not a valid pickle: a number cannot be read")
     if end != len(data) and not trailing:
         return _damage(machine, f"has {len(data) - end} bytes after the end of its pickle")
-    return Pickle(machine.stack[-1], tuple(machine.names), machine.storages, tuple(machine.tensors), machine.refusal)
+    return Pickle(
+        machine.stack[-1],
+        tuple(machine.names),
+        machine.storages,
+        tuple(machine.tensors),
+        machine.refusal,
+        max(0, used - free),
+    )
 
 
 def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Damage:
@@ -67,13 +88,13 @@ def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Dama
     return Damage(kind, message)
 
 
-def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opcode costs 3 times as much
-    """Interpret until STOP, leave the value on top of the stack, and return the position after STOP."""
+def _run(machine: Machine) -> tuple[int, int]:  # noqa: C901 - one loop: a function per opcode costs 3 times as much
+    """Interpret until STOP, leave the value on top of the stack; return the position after STOP and the units of work."""
     data, memo, marks = machine.data, machine.memo, machine.marks
     stack = machine.stack
     size = len(data)
     position = 0
-    left = MAX_OPCODES
+    left = machine.limit
     while True:
         op = data[position]
         position += 1
@@ -86,12 +107,14 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
         elif op == 114:  # r LONG_BINPUT
             memo[_U32(data, position)[0]] = stack[-1]
             position += 4
+            left -= 8
         elif op == 75:  # K BININT1
             stack.append(data[position])
             position += 1
         elif op == 40:  # ( MARK
             marks.append(stack)
             stack = []
+            left -= 7
         elif op == 88:  # X BINUNICODE
             end = position + 4 + _U32(data, position)[0]
             if end > size:
@@ -100,36 +123,44 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
                 stack.append(str(data[position + 4 : end], "utf-8"))
             except UnicodeDecodeError:
                 stack.append(text(data[position + 4 : end]))
+            left -= 6 + (end - position >> 3)
             position = end
         elif op == 116:  # t TUPLE
             made = tuple(stack)
             stack = marks.pop()
             stack.append(made)
+            left -= 7
         elif op == 82:  # R REDUCE
             args = stack.pop()
             stack[-1] = call(machine, stack[-1], args)
+            left -= 12
         elif op == 106:  # j LONG_BINGET
             stack.append(memo[_U32(data, position)[0]])
             position += 4
         elif op == 81:  # Q BINPERSID
             stack[-1] = persistent(machine, stack[-1])
+            left -= 4
         elif op == 41:  # ) EMPTY_TUPLE
             stack.append(())
         elif op == 137:  # NEWFALSE
             stack.append(False)
         elif op == 133:  # TUPLE1
             stack[-1] = (stack[-1],)
+            left -= 7
         elif op == 134:  # TUPLE2
             last = stack.pop()
             stack[-1] = (stack[-1], last)
+            left -= 7
         elif op == 77:  # M BININT2
             stack.append(data[position] | data[position + 1] << 8)
             position += 2
         elif op == 74:  # J BININT
             stack.append(_I32(data, position)[0])
             position += 4
+            left -= 3
         elif op == 125:  # } EMPTY_DICT
             stack.append({})
+            left -= 7
         elif op == 117:  # u SETITEMS
             items = stack
             stack = marks.pop()
@@ -144,6 +175,7 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
             set_items(machine, stack[-1], [key, value])
         elif op == 93:  # ] EMPTY_LIST
             stack.append([])
+            left -= 7
         elif op == 101:  # e APPENDS
             items = stack
             stack = marks.pop()
@@ -155,24 +187,28 @@ def _run(machine: Machine) -> int:  # noqa: C901 - one loop: a function per opco
             last = stack.pop()
             middle = stack.pop()
             stack[-1] = (stack[-1], middle, last)
+            left -= 7
         elif op == 99:  # c GLOBAL
             module, position = line(data, position)
             name, position = line(data, position)
             stack.append(name_global(machine, module.decode(), name.decode()))
+            left -= 6
         elif op == 129:  # NEWOBJ
             args = stack.pop()
             stack[-1] = call(machine, stack[-1], args, True)
+            left -= 12
         elif op == 46:  # . STOP
             machine.stack = [stack[-1]]
-            return position
+            return position, machine.limit - left + machine.work
         else:
             machine.refuse(not_torchs(op))
             machine.stack = stack
             position = rare(machine, op, position)
+            left -= 8
             stack = machine.stack
         left -= 1
         if left < machine.work:
-            raise Refused(f"is a pickle of more than {MAX_OPCODES} instructions", Kind.OVERSIZED)
+            raise over()
 
 
 def _extend(machine: Machine, target: Any, items: list[Any]) -> None:

@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
 from audit.formats.intake import placeholder
+from audit.formats.json_text import weight
 from audit.formats.pickle_values import ITEM_SIZES, Refused
 from audit.formats.tensors import Tensor
 from audit.storage import RangeReader
 
 MAX_HEADER = 16 << 20
+MOST_MEMORY = 128 << 20
+"""Bytes, about, while a header is parsed. One of 20 000 tensors (2 MB) takes 20 MB."""
 _BITS = {"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6}  # packed types of safetensors 0.6 and later
 _DIMENSIONS = 64
 
@@ -68,6 +71,8 @@ def _read(reader: RangeReader, head: bytes) -> Safetensors:
     raw = reader.read(8, length)
     if len(raw) < length:
         raise Refused("became shorter while it was read")
+    if weight(raw) > MOST_MEMORY:
+        raise Refused("has a header that would take more memory than any real one", Kind.OVERSIZED)
     header = loads(raw.decode(), object_pairs_hook=_unique)
     metadata = header.pop("__metadata__", None) or {}
     if type(metadata) is not dict or not all(type(value) is str for value in metadata.values()):

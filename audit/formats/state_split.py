@@ -15,6 +15,7 @@ from audit.formats.history import Entry, History, RawHistory
 _OPEN = b'\n  "log_history": ['
 _CLOSE = b"\n  ]"
 _LARGE = 1 << 20
+_BLANK = 256  # bytes: what may be between the last entry and the bracket
 
 
 class Parts(NamedTuple):
@@ -41,7 +42,7 @@ def split(data: bytes, known: Sequence[History]) -> Parts | None:
     document = _frame(data[: start - 1], data[end + len(_CLOSE) :])
     if document is None:
         return None
-    entries = _entries(bytes(view[start + taken : end]), base is not None)
+    entries = _entries(view[start + taken : end], base is not None)
     if entries is None:
         return None
     return Parts(document, entries, base, RawHistory(end - start, hasher.digest()))
@@ -79,11 +80,11 @@ def _frame(head: bytes, tail: bytes) -> dict[str, Any] | None:
     return document
 
 
-def _entries(raw: bytes, extends: bool) -> list[Entry] | None:
+def _entries(raw: memoryview, extends: bool) -> list[Entry] | None:
     if extends:
-        if not raw.strip():
+        if len(raw) < _BLANK and not bytes(raw).strip():
             return []
-        if raw[:1] != b",":
+        if bytes(raw[:1]) != b",":
             return None
         raw = raw[1:]
     text = b"".join((b"[", raw, b"]"))

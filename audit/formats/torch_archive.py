@@ -48,8 +48,8 @@ class TorchArchive(NamedTuple):
     ``records`` are keyed by their name below ``root`` (``data/0``, ``data.pkl``); a Record's own name has the root.
     ``names`` are the classes and functions that the pickle names. ``refs`` are all tensors in it, ``dtypes`` the
     element type of every storage by key. ``crc_written`` is False if torch was told to compute no CRC
-    (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing. ``refusal`` is that of
-    :class:`~audit.formats.pickles.Pickle`. ``scalars`` are the values of the tensors of one element, counts of steps
+    (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing. ``refusal`` and
+    ``units`` are those of :class:`~audit.formats.pickles.Pickle`. ``scalars`` are the values of the tensors of one element, counts of steps
     mostly, so that nothing but the scan opens the file again.
     """
 
@@ -62,6 +62,7 @@ class TorchArchive(NamedTuple):
     refs: tuple[TensorRef, ...]
     dtypes: dict[str, str]
     refusal: str
+    units: int
     scalars: Mapping[TensorRef, float | int] = {}
 
 
@@ -98,7 +99,7 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
     data = reader.read(main.offset, main.size)
     if len(data) < main.size:
         raise Refused("became shorter while it was read")
-    pickle = load_pickle(data)
+    pickle = load_pickle(data, records=sum(name.startswith("data/") for name in records))
     if isinstance(pickle, Damage):
         return pickle
     _check(pickle, records)
@@ -112,6 +113,7 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
         pickle.tensors,
         {key: ref.dtype for key, ref in pickle.storages.items()},
         pickle.refusal,
+        pickle.units,
     )
     single = dict.fromkeys(ref for ref in pickle.tensors if ref.elements == 1)
     numbers = ((ref, scalar(reader, archive, ref)) for ref in single)

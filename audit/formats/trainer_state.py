@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from audit.formats.damage import Damage
+from audit.formats.damage import Damage, Kind
 from audit.formats.history import Entry, History, RawHistory
 from audit.formats.intake import read_whole
-from audit.formats.json_text import has_long_number, parse_json
+from audit.formats.json_text import has_long_number, parse_json, weight
 from audit.formats.state_split import split
 from audit.storage import RangeReader
 
 __all__ = ["KNOWN_KEYS", "Entry", "History", "StateDocument", "TrainerState", "read_trainer_state"]
 
-MAX_BYTES = 512 << 20
+MAX_BYTES = 48 << 20
+"""Bytes. A log of 100 000 entries with 10 numbers each has 33 MB."""
+
+MOST_MEMORY = 160 << 20
+"""Bytes of memory, about, that a parsed state may take; such a log is estimated at 87 MB and takes 65 MB."""
+
 _COMPARED = 2_000_000  # entries, for one file: enough for any real run, and seconds at most
 KNOWN_KEYS = frozenset(
     {
@@ -49,6 +54,7 @@ class StateDocument(NamedTuple):
 
     ``state`` is None if there are ``problems``, ``history`` is None if log_history is not a list of objects. Each
     problem is a sentence about the file's content.
+    ``weight``: bytes of memory, about, that it takes beyond the history it continues.
     """
 
     document: dict[str, Any]
@@ -56,6 +62,7 @@ class StateDocument(NamedTuple):
     history: History | None
     problems: tuple[str, ...]
     unknown_keys: tuple[str, ...]
+    weight: int = 0
 
 
 def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> StateDocument | Damage:
@@ -63,11 +70,26 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
     data = read_whole(reader, MAX_BYTES)
     if isinstance(data, Damage):
         return data
+    heavy = weight(data)
+    if heavy > MOST_MEMORY:
+        limit = MOST_MEMORY >> 20
+        return Damage(
+            Kind.OVERSIZED, f"has a log that would take more than {limit} MB of memory, more than any real one"
+        )
+    found = _parsed(data, known)
+    if isinstance(found, Damage):
+        return found
+    history = found.history
+    own = len(history.own) / len(history) if history is not None and len(history) else 1.0
+    return found._replace(weight=int(heavy * own))
+
+
+def _parsed(data: bytes, known: Sequence[History]) -> StateDocument | Damage:
     parts = None if has_long_number(data) else split(data, known)
     if parts is not None:
         base, entries = _longest(parts.base, parts.entries, known)
         return _document(parts.document, entries, base, parts.raw)
-    document = parse_json(data)
+    document = parse_json(data, MOST_MEMORY)
     if isinstance(document, Damage):
         return document
     if type(document) is not dict:

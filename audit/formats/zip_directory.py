@@ -17,8 +17,8 @@ _LOCATOR = Struct("<4sIQI").unpack_from  # 20 bytes
 _ENTRY = Struct("<4s6H3I5H2I").unpack_from  # 46 bytes
 _LOCAL = Struct("<4s5H3I2H").unpack_from  # 30 bytes
 _TAIL = 22 + 20 + 56
-_MAX_RECORDS = 2_000_000
-_MAX_DIRECTORY = 512 << 20
+_MAX_RECORDS = 300_000  # an optimizer of 20 000 parameters has 60 000; each takes 400 bytes of memory
+_MAX_DIRECTORY = 64 << 20
 _DIRECTORY = 0x10  # torch returns uninitialised memory for a record that is marked as one
 _HARMLESS_FLAGS = (
     0x80E  # sizes after the payload, names in UTF-8, how hard it was compressed; others change how it is read

@@ -135,7 +135,7 @@ def zip_bytes(records: dict[str, bytes], crc: bool = True) -> bytes:
     out += directory
     out += pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 798, 45, 0, 0, count, count, len(directory), start)
     out += pack("<4sIQI", b"PK\x06\x07", 0, end, 1)
-    return bytes(out + pack("<4s4H2IH", b"PK\x05\x06", 0, 0, count, count, len(directory), start, 0))
+    return bytes(out + pack("<4s4H2IH", b"PK\x05\x06", 0, 0, *[min(count, 0xFFFF)] * 2, len(directory), start, 0))
 
 
 def rebuild(reader: RangeReader, archive: TorchArchive, value: Any) -> Any:

@@ -29,9 +29,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Count:
         opened[path] += 1
         return real(storage, path)
 
-    def loading(data: bytes, *arguments: Any) -> Any:
+    def loading(data: bytes, *arguments: Any, **options: Any) -> Any:
         pickles.append(len(data))
-        return load_pickle(data, *arguments)
+        return load_pickle(data, *arguments, **options)
 
     monkeypatch.setattr(LocalStorage, "open", opening)
     monkeypatch.setattr(torch_archive, "load_pickle", loading)

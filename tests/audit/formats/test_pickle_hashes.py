@@ -41,3 +41,27 @@ def test_numbers_of_stored_objects_are_not_longer_than_any_pickler_writes_them()
         found = load_pickle(b"N" + instruction + str(MODULUS).encode() + b"\n.")
         assert isinstance(found, Damage)
         assert "stores an object under a number" in found.message
+
+
+def test_tuples_that_share_a_hash_are_stopped_before_they_cost_time() -> None:
+    minus_one, minus_two = b"J\xff\xff\xff\xff", b"J\xfe\xff\xff\xff"  # hash(-1) == hash(-2): all of these collide
+    assert hash((-1, -2)) == hash((-2, -1))
+    keys = (b"".join(minus_one if n >> bit & 1 else minus_two for bit in range(16)) for n in range(1 << 16))
+    found = load_pickle(b"\x80\x02}(" + b"".join(b"(" + key + b"tN" for key in keys) + b"u.")
+    assert isinstance(found, Damage)
+    assert found.kind is Kind.OVERSIZED
+
+
+def test_a_few_hundred_tuples_are_keys() -> None:
+    items = b"".join(b"K%cK%c\x86N" % (n, m) for n in range(16) for m in range(32))
+    found = load_pickle(b"\x80\x02}(" + items + b"u.")
+    assert not isinstance(found, Damage)
+    assert len(found.value) == 512
+
+
+def test_strings_count_by_their_length() -> None:
+    name = b"a" * 65_000
+    text = b"X" + len(name).to_bytes(4, "little") + name
+    found = load_pickle(b"](" + text * 470 + b"e.")
+    assert not isinstance(found, Damage)
+    assert found.units > 470 * 65_000 // 9

@@ -1,0 +1,30 @@
+"""How much memory the contents of a run's files may take together."""
+
+RUN_MEMORY = 160 << 20
+"""Bytes, about, beyond what the tensors in the files account for: the largest log, or a thousand odd files."""
+
+FREE = 192 << 10
+"""Bytes of each file that are not counted: real configurations, schedulers and random states take less, and a run may have
+twenty thousand of each."""
+
+BYTES_PER_UNIT = 9
+"""Of a unit of work of :mod:`audit.formats.pickles`."""
+
+
+class Allowance:
+    """What is left of the memory for a run; one for all its files."""
+
+    def __init__(self, size: int = RUN_MEMORY) -> None:
+        self._left = size
+
+    def take(self, size: int) -> bool:
+        """Count a file's contents of about ``size`` bytes; False if they are too much and must not be kept."""
+        counted = max(0, size - FREE)
+        if counted > self._left:
+            return False
+        self._left -= counted
+        return True
+
+    def give(self, size: int) -> None:
+        """Give back what was taken for contents that are no longer kept."""
+        self._left += max(0, size - FREE)
