@@ -46,7 +46,7 @@ class Group:
         except RuntimeError as error:
             raise AuditError(
                 f"process {self.rank} of {self.size}: another process of this training has ended; what it said last tells "
-                f"why, and the next call goes on from the newest checkpoint ({str(error).splitlines()[0][:200]})"
+                f"why; then run the same command to continue from the newest checkpoint ({str(error).splitlines()[0][:200]})"
             ) from error
 
 
