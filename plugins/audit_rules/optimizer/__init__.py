@@ -1,1 +1,1 @@
-"""The optimizer state is that of this step and of this model; not reset, not NaN."""
+"""The optimizer state is that of this step and this model, neither reset nor NaN."""

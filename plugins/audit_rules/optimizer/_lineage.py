@@ -1,4 +1,4 @@
-"""Whether an optimizer state continues that of the checkpoint before: same kind, groups, shapes, and no state lost."""
+"""Whether an optimizer state continues the previous checkpoint's: same kind, groups, shapes, and no state lost."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -16,14 +16,14 @@ TITLES = {
 
 
 def against_previous(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
-    """Say what Trainer could not have changed by going on: it refuses other groups and keeps every state."""
+    """Say what continued training cannot have changed: Trainer refuses other groups and keeps every state."""
     previous = checkpoint.optional("previous")
     before: OptimizerState | None = previous.optional("optimizer") if previous is not None else None
     if before is None:
         return
     kind, was = _family(optimizer), _family(before)
     if kind != was and "other" not in (kind, was):
-        yield f"is of {TITLES[kind]}, but in {previous.name} it is of {TITLES[was]}"
+        yield f"is of {TITLES[kind]}, but that of {previous.name} is of {TITLES[was]}"
         return
     sizes, sizes_before = _sizes(optimizer), _sizes(before)
     if len(sizes) != len(sizes_before):
@@ -36,7 +36,7 @@ def against_previous(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Ite
         return  # optimizer/fresh
     lost = [index for index, entry in before.state.items() if entry and not optimizer.state.get(index)]
     if lost:
-        yield f"has no state for {len(lost)} of {sum(sizes)} parameters that {previous.name} has one for, first {lost[0]}"
+        yield f"has no state for {len(lost)} of {sum(sizes)} parameters that have one in {previous.name}, first {lost[0]}"
         return
     projected = any("rank" in group for group in optimizer.groups)  # GaLore
     shapes = {(index, key): ref.shape for index, key, ref in tensors(before)}

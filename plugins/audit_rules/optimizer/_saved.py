@@ -1,4 +1,4 @@
-"""Whether the moments of an optimizer fit the tensors that were saved beside it."""
+"""Whether the moments of an optimizer match the tensors that were saved with it."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,14 @@ KNOWN = ("training_args.bin", "rng_state", "optimizer", "scheduler", "scaler")
 AS_TRAINED = frozenset(
     {"LORA", "ADALORA", "LOHA", "LOKR", "IA3", "OFT", "VERA", "PROMPT_TUNING", "LN_TUNING", "TRAINABLE_TOKENS"}
 )
-"""Methods of PEFT 0.21 that save the parameters in the shapes in which they are trained (P-tuning does not). AdaLora saves
-its matrices cut to the ranks that are left: after that a resume crashes."""
+"""Methods of PEFT 0.21 that save parameters in the shapes in which they are trained (P-tuning does not). AdaLora saves
+its matrices reduced to the remaining ranks, after which a resume crashes."""
 
 Shape = tuple[int, ...]
 
 
 def against_weights(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[str]:
-    """Say what the optimizer has and the weights have not, where the two can be compared."""
+    """Say what the optimizer has and the weights do not, if they can be compared."""
     if any("rank" in group for group in optimizer.groups) or optimizer.kind not in ("adam", "8bit", "sgd-momentum"):
         return
     if layout.kind == "adapter":
@@ -41,7 +41,7 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
     saved = Counter(tensor.shape for item in adapters for tensor in item.tensors.values())
     count, total = len(parameters(optimizer)), len(names)
     if count > total:
-        yield f"trains {count} parameters, but the adapter holds {total} tensors"
+        yield f"trains {count} parameters, but the adapter has {total} tensors"
         return
     if not optimizer.state:
         return
@@ -58,7 +58,7 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
 
 
 def _full(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
-    """A full model may be saved in other shapes than it is trained in, but never with fewer values."""
+    """Check a full model: it may be saved in other shapes than it is trained in, but never with fewer values."""
     weights = checkpoint.optional("weights")
     if weights is None or any("expert" in name for file in weights for name in file.tensors):
         return
@@ -80,13 +80,13 @@ def _values(shapes: "Counter[Shape]") -> int:
 
 
 def _shapes(optimizer: "OptimizerState") -> "Counter[Shape]":
-    """The shapes of all first moments; those of 8-bit optimizers are not relied on."""
+    """The shapes of all first moments; those of 8-bit optimizers are unreliable."""
     keys = ("momentum_buffer",) if optimizer.kind == "sgd-momentum" else ("exp_avg",)
     return Counter(ref.shape for _, key, ref in tensors(optimizer) if key in keys)
 
 
 def _further_weights(checkpoint: Checkpoint, layout: Layout) -> bool:
-    """Files that may hold trained weights beside the adapter, as LLaVA's ``non_lora_trainables.bin``."""
+    """Whether there may be trained weights beside the adapter, such as LLaVA's ``non_lora_trainables.bin``."""
     own = {adapter.weights for adapter in layout.adapters}
     return any(
         file.format in (FileFormat.SAFETENSORS, FileFormat.TORCH)
@@ -97,7 +97,7 @@ def _further_weights(checkpoint: Checkpoint, layout: Layout) -> bool:
 
 
 def _untouched(checkpoint: Checkpoint) -> int | None:
-    """How many tensors may belong to modules without a gradient: two for each that is all zero. None if not known."""
+    """How many tensors may belong to modules without a gradient: two for each that is all zero. None if unknown."""
     scan = checkpoint.optional("scan")
     if scan is None:
         return None

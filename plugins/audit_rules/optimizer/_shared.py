@@ -19,7 +19,7 @@ class Moment(NamedTuple):
 
 
 def tensors(optimizer: "OptimizerState") -> Iterator[tuple[object, str, TensorRef]]:
-    """Give (parameter, key, tensor) of the whole state."""
+    """Yield (parameter, key, tensor) of the whole state."""
     for index, entry in optimizer.state.items():
         for key, value in entry.items():
             if isinstance(value, TensorRef) and isinstance(key, str):
@@ -27,7 +27,7 @@ def tensors(optimizer: "OptimizerState") -> Iterator[tuple[object, str, TensorRe
 
 
 def moments(optimizer: "OptimizerState", scan: "FileScan") -> Iterator[Moment]:
-    """Give the tensors of the state whose records were read to their end."""
+    """Yield the tensors of the state whose records were read completely."""
     for index, key, ref in tensors(optimizer):
         found = scan.spans.get(f"data/{ref.storage}")
         if found is not None and found.complete:

@@ -16,26 +16,26 @@ KEEPS_STATE = ("adam", "adafactor", "8bit")
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from an older checkpoint with the state of its step. If none is left, start a new run from these "
-    "weights with a warm-up, so that the history says what happened.",
+    remedy="Resume from an older checkpoint whose optimizer state is intact. If none is left, start a new run from these "
+    "weights with a warm-up, so that the history shows what happened.",
     explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/parameter-mismatch"),
 )
 def fresh(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", state: "TrainerState"
 ) -> Iterator[Violation]:
-    """The optimizer is as new, although steps were trained.
+    """The optimizer state is that of a new optimizer, although steps were trained.
 
-    No state, a count of at most one update, or moments that are all zero: what a resume leaves that did not load the
-    optimizer (Trainer 5.23 loads it only if ``scheduler.pt`` is there too, and says nothing), or a file that was
-    emptied. With the count kept and the moments zero, not even the bias correction of Adam helps.
+    There is no state, a count of at most one update, or all moments are zero: either a resume did not load the
+    optimizer (Trainer 5.23 silently loads it only if ``scheduler.pt`` is there, too), or the file was emptied. If the
+    count is kept and the moments are zero, even Adam's bias correction does not help.
 
-    Not judged: optimizers without state (SGD, layer-wise GaLore), the first step, and the first steps of fp16, which
-    the scaler may have skipped (unless the checkpoint before has updates). Moments are looked at at full depth only;
-    while ``lora_B`` is zero those of ``lora_A`` are, so all of them count together.
+    Not checked: optimizers without state (SGD, layer-wise GaLore), the first step, and the first steps of fp16, which
+    the scaler may have skipped (unless the previous checkpoint has updates). Moments are checked only at full depth,
+    and all together: while ``lora_B`` is zero, the moments of ``lora_A`` are zero.
     """
     done = state.global_step
     if done <= 1:
-        raise NotApplicable("one step leaves no more than this")
+        raise NotApplicable("one step leaves no more state than this")
     if not parameters(optimizer):
         raise NotApplicable("the optimizer trains no parameter")
     previous = checkpoint.optional("previous")
@@ -57,12 +57,12 @@ def fresh(
     if found is not None and not found.error:
         kept = [item for item in moments(optimizer, found) if item.key in ("exp_avg", "exp_avg_sq", "momentum_buffer")]
         if kept and all(item.scan.all_zero for item in kept):
-            yield _violation(layout, f"holds {len(kept)} moments that are all zero", done, 0)
+            yield _violation(layout, f"has {len(kept)} moments, all of them zero,", done, 0)
 
 
 def _violation(layout: Layout, what: str, done: int, actual: float) -> Violation:
     return Violation(
-        f"{layout.optimizer} {what} after {done} steps: the optimizer's memory is lost",
+        f"{layout.optimizer} {what} after {done} steps: the optimizer state was lost",
         file=layout.optimizer,
         expected=done,
         actual=actual,

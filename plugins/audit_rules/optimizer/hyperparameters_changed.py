@@ -17,23 +17,23 @@ CYCLED = ("betas", "momentum")
 
 @rule(
     Severity.WARNING,
-    remedy="If this was not meant, resume from the checkpoint before. Changed arguments do not get here by a resume: "
+    remedy="If this was not intended, resume from the previous checkpoint. Changed arguments do not cause this: on a resume "
     "Trainer takes these values from the file.",
     explained_by=("optimizer/parameter-mismatch", "optimizer/fresh", "optimizer/step-mismatch", "optimizer/unchanged"),
 )
 def hyperparameters_changed(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", previous: Checkpoint
 ) -> Iterator[Violation]:
-    """Betas, eps, weight decay, base rate or the type of the state differ from the checkpoint before.
+    """Betas, eps, weight decay, base rate or the type of the state differ from the previous checkpoint's.
 
-    On a resume the values in ``optimizer.pt`` win over the arguments (Trainer 5.23), so they change only where the
-    optimizer was made anew or the file was edited.
+    On a resume the values in ``optimizer.pt`` take precedence over the arguments (Trainer 5.23), so they change only if
+    the optimizer was created again or the file was edited.
 
-    Betas and momentum are compared for the schedules of transformers only: OneCycle moves them.
+    Betas and momentum are compared only for the schedules of transformers: OneCycle moves them.
     """
     before: OptimizerState = previous.optimizer
     if len(before.groups) != len(optimizer.groups) or not optimizer.groups:
-        raise NotApplicable(f"the groups are not those of {previous.name}")
+        raise NotApplicable(f"the groups differ from those of {previous.name}")
     scheduler = checkpoint.optional("scheduler")
     keys = STEADY + (CYCLED if scheduler is not None and scheduler.kind == "lambda" else ())
     changes = []
@@ -50,7 +50,7 @@ def hyperparameters_changed(
         what, was, now = changes[0]
         more = f", and {len(changes) - 1} more values differ" if len(changes) > 1 else ""
         yield Violation(
-            f"{layout.optimizer}: {what} is {now}, it was {was} in {previous.name}{more}",
+            f"{layout.optimizer}: {what} is {now} and was {was} in {previous.name}{more}",
             file=layout.optimizer,
             expected=was,
             actual=now,

@@ -16,7 +16,7 @@ SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from an older checkpoint: the file was damaged after it was written.",
+    remedy="Resume from an older checkpoint; this file was damaged after it was written.",
     explained_by=("integrity/archive",),
 )
 def negative_moment(
@@ -24,12 +24,12 @@ def negative_moment(
 ) -> Iterator[Violation]:
     """A second moment of the optimizer is below zero.
 
-    It is an average of squares. The next update takes its root, which gives NaN, and one later all weights are NaN.
-    A flipped sign bit does it; the optimizer never does.
+    It is an average of squares. The next update takes its square root, which is NaN, and one update later all weights
+    are NaN. A flipped sign bit causes this; the optimizer never does.
     """
     path = layout.optimizer
     if path is None or path not in scan or scan[path].error:
-        raise NotApplicable("the optimizer state could not be read to its end")
+        raise NotApplicable("the optimizer state could not be read completely")
     others = {ref.storage for _, key, ref in tensors(optimizer) if key not in SQUARES}
     squares = [
         item for item in moments(optimizer, scan[path]) if item.key in SQUARES and item.ref.storage not in others
@@ -40,7 +40,7 @@ def negative_moment(
     if negative:
         first = negative[0]
         yield Violation(
-            f"{path} holds values below zero in {len(negative)} of {len(squares)} second moments, "
+            f"{path} has values below zero in {len(negative)} of {len(squares)} second moments, "
             f"first in {first.key} of parameter {first.parameter}",
             file=path,
             expected="at least 0",

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     explained_by=("weights/not-finite",),
 )
 def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
-    """The optimizer state holds NaN or an infinity.
+    """The optimizer state has NaN or infinite values.
 
-    The first update after a resume puts it into the weights. Trainer then logs a loss of 0.0, because it filters NaN,
-    and exits with code 0.
+    The first update after a resume carries them into the weights. Trainer then logs a loss of 0.0, because it filters
+    NaN, and exits with code 0.
 
-    DeepSpeed's per-rank states are looked at as well, by file.
+    The per-rank states of DeepSpeed are checked, too, by file.
     """
     looked = False
     if layout.optimizer and _read(scan, layout.optimizer):
@@ -33,7 +33,7 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
             parameters = {item.parameter for item in broken}
             first = broken[0]
             yield Violation(
-                f"{layout.optimizer} holds NaN or infinite values for {len(parameters)} of {len(optimizer.state)} "
+                f"{layout.optimizer} has NaN or infinite values for {len(parameters)} of {len(optimizer.state)} "
                 f"parameters, first in {first.key} of parameter {first.parameter}",
                 file=layout.optimizer,
                 expected=0,
@@ -44,9 +44,9 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
             looked = True
             count = sum(part.nonfinite for part in scan[path].spans.values())
             if count:
-                yield Violation(f"{path} holds NaN or infinite values in {count} tensors", file=path, actual=count)
+                yield Violation(f"{path} has NaN or infinite values in {count} tensors", file=path, actual=count)
     if not looked:
-        raise NotApplicable("there is no optimizer state that could be read to its end")
+        raise NotApplicable("there is no optimizer state that could be read completely")
 
 
 def _read(scan: Mapping[str, FileScan], path: str) -> bool:

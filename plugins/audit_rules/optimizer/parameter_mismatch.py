@@ -29,20 +29,21 @@ if TYPE_CHECKING:
     ),
 )
 def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[Violation]:
-    """The optimizer state is not that of the parameters in this checkpoint.
+    """The optimizer state does not match the parameters in this checkpoint.
 
-    ``optimizer.pt`` holds no names: Trainer gives the moments to the parameters by position. It compares the number and
-    size of the groups and nothing else. A parameter without a state starts with fresh moments, silently; a moment of
-    another shape makes fused AdamW (the default) write outside of its memory and the process aborts.
+    ``optimizer.pt`` has no names: Trainer assigns the moments to the parameters by position, and compares only the
+    number and size of the groups. A parameter without a state silently starts with fresh moments; a moment of another
+    shape makes fused AdamW (the default) write outside of its memory, and the process aborts.
 
-    Looked at, the first that is wrong being reported: indices run from 0 on in the order of the groups; as many groups
-    as the scheduler has rates; the same kind of optimizer, groups, shapes and states as in the checkpoint before; the
-    moments of one parameter have one shape; the shapes of the moments are among those of the saved tensors, and a LoRA
-    adapter holds a tensor for each parameter.
+    Checked, with the first mismatch reported: the indices run from 0 in the order of the groups; there are as many
+    groups as the scheduler has rates; kind of optimizer, groups, shapes and states are those of the previous
+    checkpoint; the moments of a parameter have one shape; the shapes of the moments are among those of the saved
+    tensors, and a LoRA adapter has a tensor for each parameter.
 
-    Not compared with the weights: methods of PEFT that save other shapes than they train (P-tuning), GaLore (its moments are projections), Adafactor (factored),
-    mixtures of experts (saved under other shapes), and adapters with weights in further files that no role is known of.
-    A LoRA parameter may have no state where its tensors are still zero: an unused module never gets a gradient.
+    Not compared with the weights: methods of PEFT that save other shapes than they train (P-tuning), GaLore (its
+    moments are projections), Adafactor (factored), mixtures of experts (saved in other shapes), and adapters with
+    weights in further, unknown files. A LoRA parameter may have no state while its tensors are still zero: an unused
+    module never gets a gradient.
     """
     for check in (
         _indices(optimizer),
@@ -59,10 +60,10 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
 def _indices(optimizer: "OptimizerState") -> Iterator[str]:
     listed = parameters(optimizer)
     if all(isinstance(index, int) for index in listed) and listed != list(range(len(listed))):
-        yield f"numbers its {len(listed)} parameters out of order: its groups are not as an optimizer saves them"
+        yield f"numbers its {len(listed)} parameters out of order, as no optimizer saves them"
     strangers = set(optimizer.state) - set(listed)
     if strangers:
-        yield f"has a state for {len(strangers)} parameters that no group has"
+        yield f"has a state for {len(strangers)} parameters that are in no group"
 
 
 def _groups(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:

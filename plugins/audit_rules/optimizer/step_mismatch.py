@@ -13,22 +13,22 @@ if TYPE_CHECKING:
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="If the file came from another step, resume from a checkpoint whose files belong together. If the count "
-    "started anew in the past, a resume lost the optimizer there: go back to before it, or accept the loss knowingly.",
+    remedy="If the file is from another step, resume from a checkpoint whose files belong together. If the count started "
+    "over, a resume lost the optimizer state there: go back to before it, or accept the loss.",
     explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/fresh", "integrity/archive"),
 )
 def step_mismatch(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", state: "TrainerState"
 ) -> Iterator[Violation]:
-    """The optimizer did not count as many updates as the trainer did steps.
+    """The optimizer's count of updates differs from the trainer's steps.
 
-    The lasting trace of a silent reset: Trainer loads the optimizer only if ``scheduler.pt`` is there too and says
-    nothing otherwise, and from then on the count lags by the steps before it. Or the file is of another step.
+    This is the lasting trace of a silent reset: Trainer loads the optimizer only if ``scheduler.pt`` is there, too,
+    without a message otherwise, and from then on the count lags by the steps before. Or the file is of another step.
 
-    The highest count of all parameters is compared (later unfrozen ones and unused experts have lower ones). It is
-    never above ``global_step`` and never below the count of the checkpoint before; without an fp16 gradient scaler,
-    which skips updates, it is equal (426 of 426 made checkpoints). Where ``training_args.bin`` is not there to tell, a
-    scaler is assumed. Not judged: optimizers that count nothing (SGD); equality not for schedule-free ones.
+    The highest count of all parameters is compared (parameters unfrozen later and unused experts have lower ones). It
+    is never above ``global_step`` and never below the count of the previous checkpoint; without an fp16 gradient
+    scaler, which skips updates, it is equal (426 of 426 generated checkpoints). Without ``training_args.bin`` a scaler
+    is assumed. Not checked: optimizers that do not count (SGD), and equality for schedule-free ones.
     """
     count = optimizer.highest_step
     if count is None:
@@ -40,8 +40,8 @@ def step_mismatch(
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
     elif not uses_fp16(checkpoint) and optimizer.kind != "schedule-free" and count != done:
-        said = f"counted {count:g} updates, but the trainer did {done} steps: it started anew, or is of another step"
+        said = f"counted {count:g} updates, but the trainer did {done} steps: it started over, or is of another step"
     elif before is not None and count < before <= previous.step:  # else that file is the wrong one
-        said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started anew in between"
+        said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started over in between"
     if said:
         yield Violation(f"{layout.optimizer} {said}", file=layout.optimizer, expected=done, actual=count)

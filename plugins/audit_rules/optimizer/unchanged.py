@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="The optimizer state of an older step lies here: resume from that older checkpoint, whose files belong together.",
+    remedy="Resume from that older checkpoint; this is its optimizer state, not that of this step.",
     explained_by=("steps/directory-mismatch",),
 )
 def unchanged(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", scan: Mapping[str, FileScan]
 ) -> Iterator[Violation]:
-    """The optimizer state is, byte for byte, that of an older checkpoint.
+    """The optimizer state is byte for byte that of an older checkpoint.
 
-    Every update changes it, at learning rate 0 too, so the file is stale or was copied. A resume would take the
+    Every update changes it, even at learning rate 0, so the file is stale or was copied. A resume would use the
     learning rate and the moments of the older step.
 
-    Not judged: optimizers without any state (plain SGD with a constant rate writes the same file again), and
-    neighbours of a few steps in fp16 whose weights are the same as well: the gradient scaler skipped every update.
+    Not checked: optimizers without any state (plain SGD with a constant rate writes the same file again), and
+    neighbours within a few steps of fp16 whose weights are the same, too: the gradient scaler skipped every update.
     """
     path = layout.optimizer
     if path is None or path not in scan or scan[path].error:
-        raise NotApplicable("the optimizer state could not be read to its end")
+        raise NotApplicable("the optimizer state could not be read completely")
     if not any(optimizer.state.values()):
         raise NotApplicable("this optimizer keeps no state")
     for older in reversed(checkpoint.run.with_same_bytes(path, scan[path].digest, below=checkpoint.step)):
@@ -39,9 +39,9 @@ def unchanged(
         steps = checkpoint.step - older.step
         if not _skipped(checkpoint, steps, layout, scan, older.scan):
             yield Violation(
-                f"{path} is byte for byte the one of {older.name}, {steps} steps before",
+                f"{path} is byte for byte that of {older.name}, {steps} steps earlier",
                 file=path,
-                expected="another state at every step",
+                expected="a different state at every step",
                 actual=f"that of {older.name}",
             )
             return

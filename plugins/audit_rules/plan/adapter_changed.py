@@ -23,7 +23,8 @@ def adapter_changed(plan: Plan, adapter: Mapping[str, Any] | None, resume: Check
     targets leave a part untrained, silently. Learning rate, dropout and how often is saved may change; rank, targets
     and base model not.
 
-    So must PiSSA, OLoRA, CorDA, LoftQ or LoRA-GA (``init_lora_weights``) stay or stay away: they change the base weights.
+    So must PiSSA, OLoRA, CorDA, LoftQ or LoRA-GA (``init_lora_weights``) stay or stay away: they change the base
+    weights.
 
     What PEFT takes from the model (targets that are not given, ``all-linear``, a pattern) is not compared.
     """

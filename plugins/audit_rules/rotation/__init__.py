@@ -1,1 +1,1 @@
-"""`save_total_limit` is respected, the best is kept, and the next deletion hits the right checkpoint."""
+"""`save_total_limit` is respected, the best checkpoint is kept, and the next deletion takes the right one."""

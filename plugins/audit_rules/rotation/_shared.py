@@ -8,7 +8,7 @@ from audit.plugin import Checkpoint, NotApplicable, Run
 def one_history(run: Run) -> None:
     """Raise NotApplicable if there are several histories: each has its own newest, limit and best checkpoint."""
     if len(run.lineages) > 1:
-        raise NotApplicable(f"{len(run.lineages)} histories lie side by side; which of them goes on is not known")
+        raise NotApplicable(f"there are {len(run.lineages)} histories; which of them continues is not known")
 
 
 def last_part(path: str) -> str:
@@ -28,7 +28,7 @@ def plain(path: str) -> str:
 
 
 def is_broken(checkpoint: Checkpoint) -> bool:
-    """Say whether a resume from this checkpoint would fail or lose state, as far as its files tell at a glance."""
+    """Say whether a resume from this checkpoint would fail or lose state, as far as a quick look at its files shows."""
     if not checkpoint.complete:
         return True
     layout = checkpoint.optional("layout")
@@ -42,7 +42,7 @@ def is_broken(checkpoint: Checkpoint) -> bool:
 
 
 def saved_files(checkpoint: Checkpoint) -> frozenset[str]:
-    """Return the files that the trainer itself wrote when it saved, without the small ones that people edit."""
+    """Return the files that the trainer wrote when it saved, without the small ones that people edit."""
     layout = checkpoint.layout
     single = (layout.state, layout.arguments, layout.optimizer, layout.scheduler, layout.scaler, layout.shard_index)
     several = (layout.weights, layout.rng, layout.sharded_weights, layout.sharded_optimizer)

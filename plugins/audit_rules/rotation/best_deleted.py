@@ -9,30 +9,30 @@ from audit_rules.rotation._shared import last_part, one_history, parent, plain
 
 @rule(
     Severity.ERROR,
-    remedy="Restore that checkpoint from a copy. Without it the best model is lost, and no later one is saved as best "
+    remedy="Restore that checkpoint from a copy; without it the best model is lost, and no later one is saved as best "
     "until it beats the lost value.",
 )
 def best_deleted(run: Run, newest: Checkpoint) -> Iterator[Violation]:
-    """The best checkpoint's directory is gone.
+    """The directory of the best checkpoint is gone.
 
-    ``best_model_checkpoint`` in ``trainer_state.json`` names it, and rotation protects it, so somebody deleted it, or
-    rotation did because the path was written in another way. Trainer 5.23 then forgets the path with a warning, keeps
-    ``best_metric`` and loads nothing at the end: the model in memory is the last one, without a message.
+    ``best_model_checkpoint`` in ``trainer_state.json`` names it, and rotation protects it, so it was deleted by hand,
+    or by rotation because the path is spelled differently. Trainer 5.23 then drops the path with a warning, keeps
+    ``best_metric`` and silently loads nothing at the end: the model in memory is the last one.
 
-    Only the last component of the path is compared, since trees get moved. Only the newest checkpoint is asked: what
-    was best earlier may be rotated out. A step that was best without having been saved leaves the path null or at the
-    best one that was. A best of another run, from which this one was started, is not missed here, nor is any in a
+    Only the last component of the path is compared, since directories are moved, and only that of the newest
+    checkpoint: what was best earlier may be rotated out. If the best step was not saved, the path is null or that of
+    the best saved one. Not reported: a best checkpoint of another run from which this one was started, and any in a
     snapshot.
     """
     if run.records.snapshot:
-        raise NotApplicable("a snapshot holds the newest checkpoint; the best one is in the run")
+        raise NotApplicable("a snapshot has the newest checkpoint; the best one is in the run")
     one_history(run)
     best = newest.state.best_model_checkpoint
     if not best:
         raise NotApplicable("no best checkpoint is recorded")
     name = newest.best_recorded or ""
     if run.backend.checkpoint_step(name) is None:
-        raise NotApplicable(f"the best checkpoint has a name of its own: {name}")
+        raise NotApplicable(f"the best checkpoint has an unusual name: {name}")
     if name in run.entries:
         return
     written = (newest.optional("arguments") or {}).get("output_dir")

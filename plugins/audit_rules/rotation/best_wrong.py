@@ -10,19 +10,19 @@ _SAME = 1e-9
 
 @rule(
     Severity.WARNING,
-    remedy="Do not ship the best model of this run unseen: choose by the logged evaluations (`audit best`), and set "
+    remedy="Do not ship the best model of this run unchecked: choose by the logged evaluations (`audit best`), and set "
     "greater_is_better.",
 )
 def best_wrong(checkpoint: Checkpoint) -> Iterator[Violation]:
-    """The best metric that is recorded is not the best of the logged evaluations.
+    """The recorded best metric is not the best of the logged evaluations.
 
-    Trainer keeps and loads the model of ``best_metric``. Where it is maximised although smaller is better (transformers
-    4.x did that by default for ``eval_x_loss``), was edited, or stems from another metric than the arguments name, the
-    wrong model is kept, rotation deletes the right one, and nothing better is ever saved as best.
+    Trainer keeps and loads the model of ``best_metric``. If it is maximised although smaller is better (the default of
+    transformers 4.x for ``eval_x_loss``), was edited, or is of another metric than the arguments name, the wrong model
+    is kept, rotation deletes the right one, and nothing better is ever saved as best.
 
-    Transformers from 4.50 (``best_global_step`` is in the state) considers every evaluation after step 0. Older ones
-    considered only those at a save: there only steps whose checkpoints are still here are compared. A best step that
-    was never saved is legitimate. Once it is wrong it stays so: only the first checkpoint that shows it is reported.
+    Transformers from 4.50 (``best_global_step`` is in the state) considers every evaluation after step 0. Older
+    versions considered only those at a save, so only steps whose checkpoints are still there are compared. A best step
+    that was never saved is legitimate. Reported only for the first checkpoint that shows it.
     """
     fault = _fault(checkpoint)
     if fault is None:
@@ -49,7 +49,7 @@ def _excused(checkpoint: Checkpoint) -> tuple[str, Any, Any] | None:
 
 
 def _fault(checkpoint: Checkpoint) -> tuple[str, Any, Any] | None:
-    """Return (message, expected, actual), or None where the best metric is right."""
+    """Return (message, expected, actual), or None if the best metric is right."""
     state = checkpoint.state
     if state.best_metric is None:
         raise NotApplicable("no best metric is recorded")

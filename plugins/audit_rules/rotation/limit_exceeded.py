@@ -11,15 +11,15 @@ from audit_rules.rotation._shared import one_history, parent, plain
     remedy="Find out why the trainer could not delete (permissions, a full or busy disk), then delete the oldest ones.",
 )
 def limit_exceeded(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator[Violation]:
-    """More checkpoints are here than `save_total_limit` allows.
+    """There are more checkpoints than `save_total_limit` allows.
 
-    Trainer deletes the oldest ones after each save, and ignores every error while it does: the disk fills up, and the
-    rule of which one goes next is no longer what the arguments say. Trainer 5.23, ``rotate_checkpoints``: the newest
-    and the best are protected, so a limit of 1 keeps two where they differ.
+    Trainer deletes the oldest ones after each save and ignores every error: the disk fills up, and rotation no longer
+    does what the arguments say. Trainer 5.23, ``rotate_checkpoints``, protects the newest and the best, so a limit of 1
+    keeps two if they differ.
 
-    The limit is that of the newest checkpoint's arguments: a smaller one takes effect with the next save, which writes
-    it there. Not counted are checkpoints that are not whole (a save or a deletion was cut off, or goes on right now).
-    Not judged where several histories lie side by side.
+    The limit is that of the newest checkpoint's arguments: a smaller one takes effect with the next save. Incomplete
+    checkpoints (a save or a deletion was interrupted, or is running) are not counted. Not checked if there are several
+    histories.
     """
     one_history(run)
     whole = [checkpoint for checkpoint in run.checkpoints if _is_whole(checkpoint)]
@@ -28,16 +28,16 @@ def limit_exceeded(run: Run, newest: Checkpoint, save_total_limit: int) -> Itera
     if save_total_limit == 1 and best and not _is_newest(newest, best):
         allowed = 2
     if len(whole) > allowed:
-        extra = " and the best one is kept beside it" if allowed > save_total_limit else ""
+        extra = " and the best one is kept, too" if allowed > save_total_limit else ""
         surplus = ", ".join(checkpoint.name for checkpoint in whole if checkpoint.name != newest.best_recorded)
         yield Violation(
-            f"{len(whole)} checkpoints are here, but save_total_limit is {save_total_limit}{extra}; "
+            f"there are {len(whole)} checkpoints, but save_total_limit is {save_total_limit}{extra}; "
             f"the oldest of {surplus} should have been deleted",
             expected=allowed,
             actual=len(whole),
         )
     elif not whole:
-        raise NotApplicable("no checkpoint is whole")
+        raise NotApplicable("no checkpoint is complete")
 
 
 def _is_whole(checkpoint: Checkpoint) -> bool:
@@ -52,7 +52,7 @@ def _is_whole(checkpoint: Checkpoint) -> bool:
 
 
 def _is_newest(newest: Checkpoint, best: str) -> bool:
-    """Say whether the best is the newest one to Trainer, which compares the texts of their paths."""
+    """Say whether the best is the newest one for Trainer, which compares paths as text."""
     if newest.best_recorded != newest.name:
         return False
     written = (newest.optional("arguments") or {}).get("output_dir")

@@ -8,14 +8,15 @@ from audit_rules.rotation._shared import is_broken, one_history
 
 @rule(
     Severity.WARNING,
-    remedy="Move the broken checkpoint out of the run (`audit quarantine`) before you train on.",
+    remedy="Move the broken checkpoint out of the run (`audit quarantine`) before you continue training.",
 )
 def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator[Violation]:
     """The next rotation would delete every checkpoint that can be resumed from, and keep a broken one.
 
-    Trainer 5.23, ``rotate_checkpoints``, does not look into a directory: a broken one counts as kept. With the newest
-    checkpoint broken and a small ``save_total_limit`` the next save deletes the last sound ones, and if that save is
-    cut off, too, nothing is left. Simulated is the save of one more checkpoint, by order of steps, the best protected.
+    Trainer 5.23, ``rotate_checkpoints``, does not look into a directory: a broken one counts as kept. If the newest
+    checkpoint is broken and ``save_total_limit`` is small, the next save deletes the last sound ones, and if that save
+    is interrupted, too, nothing is left. Checked by simulating one more save, in the order of steps, with the best
+    protected.
     """
     one_history(run)
     everything = list(run.checkpoints)
@@ -26,7 +27,7 @@ def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator
     last = everything[-1]
     sound = [checkpoint for checkpoint in everything if not is_broken(checkpoint)]
     if not sound:
-        raise NotApplicable("no checkpoint can be resumed from as it is")
+        raise NotApplicable("no checkpoint can be resumed from")
     best = newest.best_recorded
     protected = sum(checkpoint.name == best for checkpoint in everything)
     surplus = len(everything) + 1 - max(save_total_limit, 1 + protected)

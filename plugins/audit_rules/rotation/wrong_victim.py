@@ -10,7 +10,7 @@ from audit_rules.rotation._shared import last_part, one_history, parent, plain, 
 
 @rule(
     Severity.WARNING,
-    remedy="Give the directory its time back: `touch -r checkpoint-N/trainer_state.json checkpoint-N`.",
+    remedy="Restore the time of the directory: `touch -r checkpoint-N/trainer_state.json checkpoint-N`.",
     explained_by=("rotation/foreign-best",),
 )
 def wrong_victim(
@@ -18,15 +18,15 @@ def wrong_victim(
 ) -> Iterator[Violation]:
     """The next rotation will delete the wrong checkpoint.
 
-    Trainer from 4.53 sorts the directories by their own modification time, not by step (``sort_checkpoints``). One file
-    that is added to, removed from or renamed in an old ``checkpoint-N``, by a backup, an upload, a file manager, makes
-    it the newest, and a younger one is deleted in its place (verified with 5.23). A time in the future makes the
-    checkpoint that was just saved the oldest. And the best checkpoint is protected by the text of its path: recorded as
+    Trainer from 4.53 sorts the directories by their modification time, not by step (``sort_checkpoints``). A file that
+    is added, removed or renamed in an old ``checkpoint-N`` by a backup, an upload or a file manager makes it the
+    newest, and a later one is deleted in its place (verified with 5.23). A time in the future makes the checkpoint that
+    was just saved the oldest. The best checkpoint is protected by the text of its path: recorded as
     ``/data/run/checkpoint-10`` while the trainer writes to ``run``, it is deleted.
 
-    Copies, downloads and unpacked archives have any times and are no finding. A directory counts as touched where its
-    time is later than all that the trainer saved in it, by more than ``slack_seconds``, while another one that was
-    saved later still has its own time, and the trainer states of all are in step order. Without ``save_total_limit``
+    Copies, downloads and unpacked archives have arbitrary times and are not reported. A directory counts as changed if
+    its time is later than everything the trainer saved in it, by more than ``slack_seconds``, while a directory saved
+    later still has its original time, and all trainer states are in the order of steps. Without ``save_total_limit``
     nothing is rotated.
     """
     one_history(run)
@@ -42,7 +42,7 @@ def wrong_victim(
     if last_part(best) in run.entries and parent(best) != plain(written):
         yield Violation(
             f"the best checkpoint is recorded as {best}, but the trainer writes to {written}: rotation compares these "
-            f"texts and does not protect {last_part(best)}",
+            f"as text and does not protect {last_part(best)}",
             expected=f"{plain(written)}/{last_part(best)}",
             actual=best,
             remedy="Resume with the output_dir under which the best checkpoint was saved.",
@@ -59,7 +59,7 @@ class _Save(NamedTuple):
 
 
 def _save(checkpoint: Checkpoint) -> _Save | None:
-    """Return the times of a whole checkpoint; one that lacks something or is damaged has its finding already."""
+    """Return the times of a complete checkpoint; one that lacks something or is damaged has its finding already."""
     layout = checkpoint.optional("layout")
     if layout is None or layout.missing or layout.missing_rng or layout.shadowing or checkpoint.damages:
         return None
@@ -72,7 +72,7 @@ def _save(checkpoint: Checkpoint) -> _Save | None:
 
 def _touched(run: Run, saves: list[_Save], best: str | None, slack: int) -> Iterator[Violation]:
     if not saves:
-        raise NotApplicable("no checkpoint is whole")
+        raise NotApplicable("no checkpoint is complete")
     own_time = [save for save in saves if save.directory_ns <= save.saved_ns + slack]
     for save in saves:
         name = save.checkpoint.name
@@ -90,14 +90,14 @@ def _touched(run: Run, saves: list[_Save], best: str | None, slack: int) -> Iter
             victim = min(younger, key=lambda other: other.directory_ns).checkpoint.name
             yield Violation(
                 f"rotation will delete {victim} before the older {name}: something was changed in {name} "
-                f"{_duration(late)} after it was saved, and rotation goes by the time of the directory",
+                f"{_duration(late)} after it was saved, and rotation sorts by the time of the directory",
                 checkpoint=name,
                 expected=name,
                 actual=victim,
             )
         elif save.directory_ns > run.clock.now_ns + slack:
             yield Violation(
-                f"rotation will take {name} for newer than the checkpoints to come: the time of its directory lies "
+                f"rotation will treat {name} as newer than future checkpoints: the time of its directory is "
                 f"{_duration(save.directory_ns - run.clock.now_ns)} in the future",
                 checkpoint=name,
             )

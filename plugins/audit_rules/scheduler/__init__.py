@@ -1,1 +1,1 @@
-"""The schedule stands at the step of the trainer, and its horizon does not move."""
+"""The schedule is at the step of the trainer, and its horizon does not move."""

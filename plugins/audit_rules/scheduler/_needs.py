@@ -1,8 +1,8 @@
 """What each scheduler of Trainer needs of its state: ``load_state_dict`` and the next ``step`` use it unchecked.
 
 torch 2.13, ``torch/optim/lr_scheduler.py``; transformers 5.23, ``optimization.py``. Each need was found by loading a
-state without it and stepping on (tests/plugins/audit_rules/test_scheduler_needs.py): the resume crashes, the rate
-becomes NaN, or the schedule silently starts again.
+state without it and taking further steps (tests/plugins/audit_rules/test_scheduler_needs.py): the resume crashes, the
+rate becomes NaN, or the schedule silently starts over.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def kind_of_type(name: Any) -> str:
 BASE_KEYS = frozenset(
     {"base_lrs", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "verbose"}
 )
-"""What torch's base class saves by itself; a scheduler of another class has more."""
+"""What the base class of torch saves; a scheduler of another class has more."""
 
 _METHODS = (
     "optimizer",
@@ -106,15 +106,15 @@ _PER_GROUP = {PLATEAU: ("min_lrs",), GREEDY: ("min_lrs", "max_lrs", "_init_lrs",
 
 
 def lacks(state: SchedulerState, kind: str, groups: int | None) -> str | None:
-    """Return why a resume with a scheduler of this ``kind`` goes wrong, as "has no lr_lambdas"; None if it does not.
+    """Return why a resume with a scheduler of this ``kind`` fails, such as "has no lr_lambdas"; None if it does not.
 
-    ``groups`` is the number of parameter groups of the optimizer, None if it is not known. Of a kind that is not known,
-    only what every scheduler of torch needs is asked.
+    ``groups`` is the number of parameter groups of the optimizer, None if unknown. For an unknown kind only what every
+    scheduler of torch needs is checked.
     """
     values = state.values
     for name in _METHODS:
         if name in values:
-            return f"holds a value for {name}, which every scheduler has itself"
+            return f"has a value for {name}, which is a part of every scheduler itself"
     if kind == LAMBDA:
         wrong = _lambdas(state, groups)
         if wrong:

@@ -14,13 +14,13 @@ SCHEDULES = (
     "linear", "cosine", "cosine_with_restarts", "polynomial", "cosine_with_min_lr", "cosine_warmup_with_min_lr",
     WSD,
 )  # fmt: skip
-"""Schedules of transformers that depend on the number of steps to come; constant ones and inverse_sqrt do not."""
+"""Schedules of transformers that depend on the number of steps; constant ones and inverse_sqrt do not."""
 
 
 @rule(
     Severity.WARNING,
-    remedy="Give the whole run one horizon (max_steps of all batches), or use a constant schedule for batches that come one "
-    "by one.",
+    remedy="Set one horizon for the whole run (max_steps of all batches), or use a constant schedule for batches that arrive "
+    "one by one.",
     explained_by=("learning-rate/rose-again", "learning-rate/off-schedule", "history/forked", "steps/beyond-schedule"),
 )
 def horizon_changed(
@@ -30,32 +30,32 @@ def horizon_changed(
     arguments: Mapping[str, Any],
     previous: Checkpoint,
 ) -> Iterator[Violation]:
-    """The schedule now has another length than in the checkpoint before.
+    """The length of the schedule differs from the previous checkpoint's.
 
-    ``scheduler.pt`` holds a position, not the length: with a larger ``max_steps`` the rest of a decaying schedule is
-    stretched in silence, and the learning rate jumps up where the next batch begins.
+    ``scheduler.pt`` has a position, not the length: with a larger ``max_steps`` the rest of a decaying schedule is
+    silently stretched, and the learning rate jumps up where the next batch begins.
 
-    Reported at the first change of a lineage. Only for schedules that depend on the length, as the training arguments
-    name them. A ``max_steps`` that grows with every batch is what a constant schedule is for, and is not reported; nor
-    is a plateau (warmup_stable_decay) that becomes longer before its decay has begun.
+    Reported at the first change of a lineage, and only for schedules that depend on the length, as named in the
+    training arguments. Not reported: a ``max_steps`` that grows with every batch under a constant schedule, and a
+    plateau (warmup_stable_decay) that becomes longer before its decay begins.
     """
     name = arguments.get("lr_scheduler_type")
     if scheduler.kind != "lambda" or name not in SCHEDULES:
         raise NotApplicable("the schedule does not depend on its length")
     options = arguments.get("lr_scheduler_kwargs")
     if name == WSD and isinstance(options, dict) and options.get("num_stable_steps") is not None:
-        raise NotApplicable("the schedule has lengths of its own")
+        raise NotApplicable("the schedule has fixed lengths of its own")
     before = previous.state.max_steps
     if state.max_steps is None or before is None:
-        raise NotApplicable("the trainer state does not say how many steps are to come")
+        raise NotApplicable("the trainer state has no max_steps")
     if state.max_steps != before:
         if not _changed(previous, checkpoint):
-            raise NotApplicable("the rate stands on its plateau, which only became longer")
+            raise NotApplicable("the rate is on its plateau, which only became longer")
         first = _first_change(checkpoint)
         if first is not checkpoint:
             raise NotApplicable(f"the length changed before, at {first.name}, and is reported there")
         yield Violation(
-            f"the {name} schedule ends at step {state.max_steps}, in {previous.name} it ended at step {before}",
+            f"the {name} schedule ends at step {state.max_steps}, but at step {before} in {previous.name}",
             file=checkpoint.layout.state,
             expected=before,
             actual=state.max_steps,
@@ -63,13 +63,13 @@ def horizon_changed(
 
 
 def _first_change(checkpoint: Checkpoint) -> Checkpoint:
-    """The first checkpoint of the lineage whose schedule has another length than the one before it."""
+    """The first checkpoint of the lineage whose schedule has another length than that of the one before it."""
     lineage = checkpoint.run.lineage_of(checkpoint)
     return next((after for before, after in pairwise(lineage) if _changed(before, after)), checkpoint)
 
 
 def _changed(before: Checkpoint, after: Checkpoint) -> bool:
-    """Whether the schedule has another length in the later checkpoint, and its rate another future."""
+    """Whether the length of the schedule changed, and with it the rates to come."""
     lengths = [state.max_steps if (state := item.optional("state")) else None for item in (before, after)]
     if None in lengths or lengths[0] == lengths[1]:
         return False

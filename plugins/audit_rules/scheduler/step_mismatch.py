@@ -15,8 +15,8 @@ KINDS = {"lambda": "a schedule of transformers", "plateau": "ReduceLROnPlateau",
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="If the file came from another step, resume from a checkpoint whose files belong together. If the schedule "
-    "started anew in the past, the learning rate has been wrong since: go back to before it.",
+    remedy="If the file is from another step, resume from a checkpoint whose files belong together. If the schedule "
+    "started over, the learning rate has been wrong since: go back to before that.",
     explained_by=("steps/directory-mismatch", "optimizer/step-mismatch", "integrity/archive"),
 )
 def step_mismatch(
@@ -24,18 +24,18 @@ def step_mismatch(
 ) -> Iterator[Violation]:
     """The schedule is not at the step of the trainer.
 
-    The learning rate is computed from ``last_epoch``: a schedule that started anew in silence, or whose file is of
-    another step, is wrong for the rest of the run. Trainer compares nothing.
+    The learning rate is computed from ``last_epoch``: a schedule that silently started over, or whose file is of
+    another step, is wrong for the rest of the run. Trainer does not compare them.
 
-    ``last_epoch`` is never above ``global_step``, never below the count of updates and never below the checkpoint
-    before; without an fp16 gradient scaler (with it, the schedule may wait for skipped steps) it is equal, and
-    ``_step_count`` is one more. Not judged: schedulers that count evaluations (plateau, greedy) or nothing.
+    ``last_epoch`` is never above ``global_step``, and never below the count of updates or that of the previous
+    checkpoint; without an fp16 gradient scaler (with it, the schedule may wait for skipped steps) it is equal, and
+    ``_step_count`` is one more. Not checked: schedulers that count evaluations (plateau, greedy) or nothing.
     """
     previous = checkpoint.optional("previous")
     before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
     if before is not None and before.kind != scheduler.kind and {before.kind, scheduler.kind} <= set(KINDS):
         yield Violation(
-            f"{layout.scheduler} is of {KINDS[scheduler.kind]}, but in {previous.name} it is of {KINDS[before.kind]}",
+            f"{layout.scheduler} is of {KINDS[scheduler.kind]}, but that of {previous.name} is of {KINDS[before.kind]}",
             file=layout.scheduler,
             expected=before.kind,
             actual=scheduler.kind,
@@ -62,7 +62,7 @@ def _wrong(
     if before is not None and before.last_epoch is not None and before.last_epoch <= checkpoint.previous.step:
         previous = checkpoint.previous
         if at < before.last_epoch or (at == before.last_epoch and checkpoint.step - previous.step > OVERFLOWS):
-            return f"is at step {at}, but in {previous.name} it was at {before.last_epoch} already"
+            return f"is at step {at}, but was at {before.last_epoch} in {previous.name}"
     if scheduler.kind == "lambda" and scheduler.step_count != at + 1:
-        return f"is at step {at}, but says that it was called {scheduler.step_count} times instead of {at + 1}"
+        return f"is at step {at}, but was called {scheduler.step_count} times instead of {at + 1}"
     return None

@@ -20,15 +20,15 @@ _LOGGED = 20
     explained_by=("scheduler/step-mismatch", "optimizer/parameter-mismatch"),
 )
 def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState") -> Iterator[Violation]:
-    """The scheduler's state lacks what the scheduler needs to go on.
+    """The scheduler's state lacks what the scheduler needs to continue.
 
     ``load_state_dict`` of torch checks nothing. Without ``lr_lambdas``, with ``last_epoch`` None or with one base rate
-    for two parameter groups the resume crashes; without ``last_epoch`` the schedule starts again in silence; with NaN
-    the learning rate is NaN or 0 for the rest of the run. Each need was found with torch 2.13 and transformers 5.23 by
-    loading a state without it and stepping on.
+    for two parameter groups the resume crashes; without ``last_epoch`` the schedule silently starts over; with NaN the
+    learning rate is NaN or 0 for the rest of the run. Each need was found with torch 2.13 and transformers 5.23 by
+    loading a state without it and taking further steps.
 
-    Judged are LambdaLR (all schedules of Trainer but two), ReduceLROnPlateau and GreedyLR; of a scheduler of another
-    class only what every scheduler of torch needs. A state without the keys of any class has lost them if the other
+    Checked are LambdaLR (all schedules of Trainer but two), ReduceLROnPlateau and GreedyLR; for a scheduler of another
+    class, only what every scheduler of torch needs. A state without the keys of any class has lost them if the other
     checkpoints of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of
     the arguments.
     """
@@ -36,7 +36,7 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     groups = len(optimizer.groups) if optimizer is not None else None
     wrong = lacks(scheduler, _kind(checkpoint, scheduler), groups)
     if wrong:
-        yield Violation(f"{layout.scheduler} {wrong}: a resume cannot go on with it", file=layout.scheduler)
+        yield Violation(f"{layout.scheduler} {wrong}: a resume cannot continue with it", file=layout.scheduler)
 
 
 def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
@@ -56,7 +56,7 @@ def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
 
 
 def _deviates(checkpoint: Checkpoint, arguments: Mapping[str, Any]) -> bool:
-    """Whether the logged rates show that the program has a scheduler of its own."""
+    """Whether the logged rates show that the program uses its own scheduler."""
     state, history = checkpoint.optional("state"), checkpoint.optional("history")
     kind, base = arguments.get("lr_scheduler_type"), arguments.get("learning_rate")
     options = arguments.get("lr_scheduler_kwargs") or {}

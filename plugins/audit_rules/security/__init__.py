@@ -1,1 +1,1 @@
-"""No code in pickles, no path that leads out, nothing that explodes, no token in the files."""
+"""No pickle has code, no path leads out of the checkpoint, no file exhausts memory, and no file has a token."""

@@ -6,7 +6,7 @@ from audit.plugin import Entry, Run
 
 
 def leads_inside(run: Run, link: Entry) -> bool:
-    """Say whether a link in the run's root leads to something else that is there."""
+    """Say whether a link in the run's root leads to another entry there."""
     target = link.target or ""
     names = {target.rstrip("/").rpartition("/")[2]}
     if not target.startswith("/"):

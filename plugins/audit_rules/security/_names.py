@@ -1,4 +1,4 @@
-"""Which names may stand in training arguments."""
+"""Which names are allowed in training arguments."""
 
 import sys
 
@@ -28,7 +28,7 @@ _LIBRARIES = frozenset(
         "unsloth_zoo", "vllm",
     }
 )  # fmt: skip
-"""Any class of these may stand in training arguments: they write them."""
+"""Any class of these is allowed in training arguments: they write them."""
 
 _ENDINGS = (
     "Config", "Configuration", "Conf", "Arguments", "Argument", "Args", "Params", "Parameters", "Options", "Option",
@@ -36,7 +36,7 @@ _ENDINGS = (
     "Kwargs", "Level", "Enum", "Kind", "Method", "Format", "Policy", "Precision", "Stage", "Prefetch", "Offload",
     "Schedule", "Scheduler", "Dict",
 )  # fmt: skip
-"""How classes of settings are called; those of users stand in any module."""
+"""How the names of classes of settings end; those of users are in any module."""
 
 
 def unknown_in_arguments(name: str, root: str = "") -> bool:
@@ -65,7 +65,7 @@ _RUNNERS = frozenset(
         "os", "pdb", "pickle", "pkgutil", "posix", "pty", "runpy", "shutil", "socket", "subprocess", "sys", "webbrowser",
     }
 )  # fmt: skip
-"""Modules that run code or reach outside, wherever they were imported."""
+"""Modules that run code or access the system, wherever they were imported."""
 
 
 def _is_class(name: str) -> bool:

@@ -12,18 +12,18 @@ _SHOWN = 200
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Replace the link or the path by the file itself, after you have made sure what it leads to.",
+    remedy="Replace the link or path by the file itself, after you have checked where it leads.",
 )
 def escaping_path(run: Run) -> Iterator[Violation]:
     """A link or a path inside a file leads out of the checkpoint.
 
-    What lies behind it changes, moves or disappears without the checkpoint, a copy of the run does not contain it, and
-    a foreign checkpoint can make a resume read any file of this machine. Looked at are symbolic links (they are not
-    followed), the shard names in the index of sharded weights, which transformers joins to the directory as they are,
-    the tag in DeepSpeed's ``latest``, and the file names in the metadata of a sharded state.
+    Its target changes, moves or disappears independently of the checkpoint, a copy of the run does not contain it, and
+    an untrusted checkpoint can make a resume read any file of this machine. Checked are symbolic links (they are not
+    followed), the shard names in the index of sharded weights, which transformers joins to the directory unchanged, the
+    tag in DeepSpeed's ``latest``, and the file names in the metadata of a sharded state.
 
-    A ``checkpoint-N`` that is itself a link is not opened, wherever it leads, but Trainer would resume from it: it is
-    reported against the run. A link to another file of the same checkpoint is followed and is no finding.
+    A ``checkpoint-N`` that is a link itself is not opened, wherever it leads, but Trainer would resume from it, so it
+    is reported for the run. A link to another file of the same checkpoint is followed and not reported.
     """
     for name, entry in run.entries.items():
         if entry.kind != LINK or run.backend.checkpoint_step(name) is None:
@@ -33,7 +33,7 @@ def escaping_path(run: Run) -> Iterator[Violation]:
                 f"{name} is a link to {_short(entry.target)} and was not opened",
                 file=name,
                 blocks_resume=False,
-                remedy="Put the directory itself in its place; Trainer follows the link, the audit does not.",
+                remedy="Replace it by the directory itself; Trainer follows the link, the audit does not.",
             )
     for checkpoint in run.judged:
         for path, entry in checkpoint.entries.items():
@@ -56,7 +56,7 @@ def escaping_path(run: Run) -> Iterator[Violation]:
 
 
 def _named_paths(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
-    """Return the paths, relative to the checkpoint, that its files name, each with the file that names it."""
+    """Yield the paths, relative to the checkpoint, that its files name, each after the file that names it."""
     layout = checkpoint.optional("layout")
     if layout is None:
         return

@@ -8,15 +8,15 @@ from audit.plugin import Checkpoint, DamageKind, Severity, Violation, rule
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Do not load it; find out who wrote it. No trainer writes such a file.",
+    remedy="Do not load it, and find out who wrote it; no trainer writes such a file.",
 )
 def oversized(checkpoint: Checkpoint) -> Iterator[Violation]:
-    """A file asks for more memory or time than any real one, or the directory holds more files or levels.
+    """A file needs more memory or time than any real one, or the directory has more files or levels.
 
-    A compressed record of a few kilobytes that unpacks to gigabytes, a header of gigabytes, a JSON value nested a
-    hundred thousand levels deep: each ends the program that reads it. Sound files stay far below the limits: ``torch``
-    compresses nothing, the largest JSON is a tokenizer of some 35 MB. A file of holes claims a terabyte and holds a few
-    kilobytes. The file was not read any further.
+    A compressed record of a few kilobytes that unpacks to gigabytes, a header of gigabytes, or a JSON value nested a
+    hundred thousand levels deep crashes the program that reads it. Sound files are far below the limits: ``torch``
+    compresses nothing, and the largest JSON file is a tokenizer of some 35 MB. A sparse file has a size of a terabyte
+    and a few kilobytes of data. The file was not read any further.
     """
     for file, damage in checkpoint.optional("damages") or ():
         if damage.kind is DamageKind.OVERSIZED:
@@ -25,13 +25,13 @@ def oversized(checkpoint: Checkpoint) -> Iterator[Violation]:
     for file in (checkpoint.optional("files") or {}).values():
         if file.entry.sparse and file.path not in damaged:
             yield Violation(
-                f"{file.path} claims {file.entry.size} bytes, of which {file.entry.allocated} are there",
+                f"{file.path} has a size of {file.entry.size} bytes, of which {file.entry.allocated} are stored",
                 file=file.path,
                 expected=file.entry.size,
                 actual=file.entry.allocated,
             )
     if checkpoint.name in checkpoint.run.overfull:
         yield Violation(
-            f"the directory holds more than any checkpoint does: {len(checkpoint.entries)} entries were looked at, "
-            "the rest, or what lies deeper, was not"
+            f"the directory has more entries than any real checkpoint: {len(checkpoint.entries)} entries were checked, "
+            "further or deeper ones were not"
         )

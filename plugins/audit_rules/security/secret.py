@@ -9,19 +9,19 @@ from audit_rules.security._secrets import texts
 
 @rule(
     Severity.WARNING,
-    remedy="Revoke the token, and give it in the environment (HF_TOKEN) instead; do not publish these checkpoints.",
+    remedy="Revoke the token, pass a new one in the environment (HF_TOKEN), and do not publish these checkpoints.",
 )
 def secret(run: Run) -> Iterator[Violation]:
-    """A token or a key lies in the checkpoint in clear text.
+    """The checkpoint has a token or a key in clear text.
 
-    Checkpoints are copied, shared and pushed to hubs. Trainer 5.23 keeps ``hub_token`` in ``training_args.bin`` as it
-    was given, even if nothing is ever pushed. Looked through are the training arguments and JSON and text files of
-    up to 1 MiB, for the forms that the tokens of the usual services have (Hugging Face, OpenAI, Anthropic, GitHub,
-    GitLab, Amazon, Google, Slack), private keys, and long random values of ``..._KEY``, ``..._TOKEN`` and
-    ``..._SECRET``. Vocabularies are left out: words by the hundred thousand match anything.
+    Checkpoints are copied, shared and pushed to hubs. Trainer 5.23 saves ``hub_token`` in ``training_args.bin``, even
+    if nothing is ever pushed. The training arguments, and JSON and text files of up to 1 MiB, are searched for tokens
+    of the usual services (Hugging Face, OpenAI, Anthropic, GitHub, GitLab, Amazon, Google, Slack), private keys, and
+    long random values of ``..._KEY``, ``..._TOKEN`` and ``..._SECRET``. Vocabularies are skipped: a hundred thousand
+    words match anything.
 
     Only the first four characters are ever shown. The same token in the same file of several checkpoints is one
-    finding, at the newest of them.
+    finding, for the newest of them.
     """
     places: dict[tuple[str, str, str], list[Checkpoint]] = {}
     for checkpoint in run.judged:
@@ -30,7 +30,7 @@ def secret(run: Run) -> Iterator[Violation]:
     for (path, name, found), holders in places.items():
         others = f" (and of {len(holders) - 1} more)" if len(holders) > 1 else ""
         yield Violation(
-            f"{path} of {holders[-1].name}{others} holds what looks like a secret{name}: {secret_hint(found)}",
+            f"{path} of {holders[-1].name}{others} has what looks like a secret{name}: {secret_hint(found)}",
             checkpoint=holders[-1].name,
             file=path,
         )
@@ -48,7 +48,7 @@ def _of(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:
     for token in _inside(arguments):
         found.setdefault(token, "")
     yield from ((path, name, token) for token, name in found.items())
-    # The log of a state is numbers, and long: only what stands beside it is looked through.
+    # The log of a state is long and has only numbers: the rest is searched.
     state_file = checkpoint.run.backend.state_file
     document = checkpoint.optional("state_document")
     yield from ((state_file, "", token) for token in _inside(document.document if document else None))

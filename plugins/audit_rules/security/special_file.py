@@ -10,14 +10,13 @@ from audit_rules.security._links import leads_inside
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Remove it after you have found out who put it there; no trainer writes anything but files and directories.",
+    remedy="Find out who put it there and remove it; trainers write only files and directories.",
 )
 def special_file(run: Run) -> Iterator[Violation]:
-    """Something in a checkpoint is neither a file nor a directory: a FIFO, a device, a socket, a link to nowhere.
+    """An entry of a checkpoint is neither a file nor a directory: a FIFO, a device, a socket, a broken link.
 
-    A resume that opens a FIFO waits for ever, one that reads a device may never end, and a link that loops or whose
-    target is gone is a file that is missing under another name. The audit opens none of them. Links that lead out of
-    the checkpoint are the business of security/escaping-path.
+    A resume that opens a FIFO hangs, one that reads a device may never end, and a link that loops or whose target is
+    gone is a missing file. The audit opens none of them. For links out of the checkpoint see security/escaping-path.
     """
     for name, entry in run.entries.items():
         if run.backend.checkpoint_step(name) is None:
@@ -25,7 +24,7 @@ def special_file(run: Run) -> Iterator[Violation]:
         if entry.kind == SPECIAL:
             yield Violation(f"{name} is a FIFO, a device or a socket", file=name, blocks_resume=False)
         elif entry.kind == LINK and not entry.escapes and not leads_inside(run, entry):
-            yield Violation(f"{name} is a link to {entry.target}, where nothing is", file=name, blocks_resume=False)
+            yield Violation(f"{name} is a link to {entry.target}, which does not exist", file=name, blocks_resume=False)
     for checkpoint in run.judged:
         for path, entry in checkpoint.entries.items():
             if entry.kind == SPECIAL:
@@ -38,13 +37,13 @@ def special_file(run: Run) -> Iterator[Violation]:
 
 
 def _fault(checkpoint: Checkpoint, path: str, entry: Entry) -> str:
-    """Say what is wrong with a link that stays inside and leads to no file."""
+    """Say what is wrong with a link that stays inside and does not lead to a file."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(path), entry.target or ""))
     if target == "." or path.startswith(f"{target}/") or target == path:
         return "which leads back to itself"
     found = checkpoint.entries.get(target)
     if found is None:
-        return "where nothing is"
+        return "which does not exist"
     if found.kind == DIRECTORY:
-        return "a directory: what lies behind it is not looked at"
+        return "a directory, which is not followed"
     return "which leads nowhere"

@@ -22,16 +22,16 @@ _OBJECTS = 200_000
 
 @rule(
     Severity.WARNING,
-    remedy="Do not load training_args.bin; find out who wrote it. No resume reads it, so the checkpoint works without.",
+    remedy="Do not load training_args.bin, and find out who wrote it; no resume reads it, so the checkpoint works without it.",
 )
 def unsafe_arguments(checkpoint: Checkpoint) -> Iterator[Violation]:
     """The pickle in `training_args.bin` names something that is not a class of settings.
 
-    ``torch.load`` cannot load this file with ``weights_only=True``, so whoever looks into it runs whatever it names.
-    Trainer never reads it. Legal are the class of the arguments itself, whatever it is called, classes of settings of
-    any module (``SFTConfig``, ``DeepSpeedPlugin``, ``SamplingParams``), any class of the libraries that trainers are
-    made of, enums, torch's types, paths, dates, plain containers, and ``getattr`` that fetches a member of an enum.
-    Functions are not, nor is anything else of Python's standard library.
+    ``torch.load`` cannot load this file with ``weights_only=True``, so loading it runs whatever it names. Trainer never
+    reads it. Allowed are the class of the arguments itself, whatever its name, classes of settings of any module
+    (``SFTConfig``, ``DeepSpeedPlugin``, ``SamplingParams``), any class of the libraries that trainers are made of,
+    enums, torch's types, paths, dates, plain containers, and ``getattr`` of a member of an enum. Functions are not
+    allowed, nor is anything else of Python's standard library.
     """
     path = checkpoint.run.backend.arguments_file
     file = checkpoint.file(path, "training arguments")
@@ -47,7 +47,7 @@ def unsafe_arguments(checkpoint: Checkpoint) -> Iterator[Violation]:
         found = [name for name in found if plain_name(name) != "builtins.getattr"]
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-        message = f"{path} names {found[0]}{more}, which is no class of settings"
+        message = f"{path} names {found[0]}{more}, which is not a class of settings"
         yield Violation(message, file=path, actual=", ".join(found[:10]))
 
 

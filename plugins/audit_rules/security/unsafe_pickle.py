@@ -20,20 +20,20 @@ from audit_rules.security._names import unknown_in_arguments
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Do not load this file. Find out who wrote it, and resume from a checkpoint whose files you made yourself.",
+    remedy="Do not load this file; find out who wrote it, and resume from a checkpoint whose origin you know.",
 )
 def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
-    """A file names code that has no place in weights or in the state of optimizer, scheduler or random numbers.
+    """A file names code that does not belong in weights or in the state of optimizer, scheduler or random numbers.
 
-    These files are pickles, and a pickle can call any function that it names while it is loaded. Checked against the
-    list of what a sound file may hold, not against a list of known attacks: torch 2.13's list for
+    These files are pickles, and a pickle can call any function that it names while it is loaded. Names are compared
+    with a list of what a sound file may have, not with known attacks: torch 2.13's list for
     ``torch.load(weights_only=True)``, with numpy's arrays for random states (Trainer 5.23, ``safe_globals``), torchao's
-    tensors in its optimizers, the classes of DeepSpeed and of ``torch.distributed.checkpoint`` in their own files,
-    which are loaded with everything permitted. The names are read; nothing is imported or called.
+    tensors in its optimizers, and the classes of DeepSpeed and of ``torch.distributed.checkpoint`` in their own files,
+    which are loaded without restriction. The names are read; nothing is imported or called.
 
-    A name outside the list need not be an attack: GaLore pickles its projector into ``optimizer.pt``. Trainer refuses
-    to load such a file, so the checkpoint cannot be resumed either way. In files that no resume reads only what is
-    known to run code is reported; ``training_args.bin`` is the business of security/unsafe-arguments.
+    Another name is not necessarily an attack: GaLore pickles its projector into ``optimizer.pt``. Trainer refuses to
+    load such a file, so the checkpoint cannot be resumed in any case. In files that no resume reads only names that are
+    known to run code are reported; for ``training_args.bin`` see security/unsafe-arguments.
     """
     arguments = checkpoint.run.backend.arguments_file
     for file, damage in checkpoint.damages:

@@ -1,1 +1,1 @@
-"""The number of the directory is the step that was trained; no step is lost or trained twice."""
+"""The number of the directory is the step that was trained, and no step is lost or trained twice."""

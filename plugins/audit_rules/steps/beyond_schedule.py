@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     explained_by=("steps/directory-mismatch",),
 )
 def beyond_schedule(checkpoint: Checkpoint, state: "TrainerState", *, epochs: float = 0.01) -> Iterator[Violation]:
-    """The run went past its own end: more steps than max_steps, or more epochs than num_train_epochs.
+    """The run continued past its end: more steps than max_steps, or more epochs than num_train_epochs.
 
-    Trainer 5.23, ``_inner_training_loop``: resuming a finished run whose epoch was not complete trains one more step,
-    at the learning rate of the end of the schedule (mostly 0), and saves it as a checkpoint. Each further resume adds
-    one. ``global_step <= max_steps`` held in 795 of 795 real states, ``epoch <= num_train_epochs`` in 792 of 792.
-    ``epochs`` is the share by which the epoch may exceed, for rounding.
+    Trainer 5.23, ``_inner_training_loop``: resuming a finished run whose epoch was incomplete trains one more step, at
+    the learning rate of the end of the schedule (mostly 0), and saves it as a checkpoint. Each further resume adds one.
+    ``global_step <= max_steps`` is true of 795 of 795 real states, ``epoch <= num_train_epochs`` of 792 of 792.
+    ``epochs`` is the share by which the epoch may exceed the limit, for rounding.
     """
     if not state.max_steps or state.max_steps < 0:
         raise NotApplicable("the trainer state has no max_steps")
     file = checkpoint.run.backend.state_file
     if state.global_step > state.max_steps:
         yield Violation(
-            f"Step {state.global_step} lies beyond the end of the run, max_steps is {state.max_steps}",
+            f"Step {state.global_step} is beyond the end of the run: max_steps is {state.max_steps}",
             file=file,
             expected=state.max_steps,
             actual=state.global_step,
@@ -36,9 +36,9 @@ def beyond_schedule(checkpoint: Checkpoint, state: "TrainerState", *, epochs: fl
     planned = state.num_train_epochs
     if state.epoch is not None and planned and planned > 0 and state.epoch > planned * (1 + epochs):
         yield Violation(
-            f"Epoch {state.epoch:g} lies beyond the end of the run, num_train_epochs is {planned:g}",
+            f"Epoch {state.epoch:g} is beyond the end of the run: num_train_epochs is {planned:g}",
             file=file,
             expected=planned,
             actual=state.epoch,
-            remedy="Check who edited the trainer state: Trainer never writes such an epoch.",
+            remedy="Find out who edited the trainer state; Trainer never writes such an epoch.",
         )

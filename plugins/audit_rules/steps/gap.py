@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 
 @rule(
     Severity.WARNING,
-    remedy="Find out what deletes checkpoints beside the trainer's rotation; nothing is lost that a resume needs.",
+    remedy="Find out what deletes checkpoints besides the trainer's rotation; nothing that a resume needs is lost.",
     explained_by=("history/forked",),
 )
 def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Violation]:
-    """A checkpoint between two others is gone that rotation would have kept.
+    """A checkpoint between two others is gone, although rotation would have kept it.
 
-    Trainer 5.23, ``DefaultFlowCallback``: saves at every multiple of ``save_steps`` in the trainer state;
+    Trainer 5.23, ``DefaultFlowCallback``, saves at every multiple of ``save_steps`` in the trainer state, and
     ``rotate_checkpoints`` deletes the oldest first. So while an older checkpoint is there, every multiple after it is.
-    Otherwise somebody deleted one by hand, or rotation took a wrong one (rotation/wrong-victim).
+    Otherwise one was deleted by hand, or rotation took a wrong one (rotation/wrong-victim).
 
-    Only between two checkpoints whose ``save_steps`` and strategy "steps" are the same. An older checkpoint that is or
-    was the best one is protected from rotation, so nothing is said of what follows it. What is missing before the
-    oldest checkpoint is never counted: whole trees are copied with their newest checkpoints only. What `audit prune`
-    removed is known to the ledger and not missing; a snapshot, which holds single checkpoints, is not judged.
+    Checked only between two checkpoints with the same ``save_steps`` and the strategy "steps". An older checkpoint that
+    is or was the best one is protected from rotation, so what follows it is not checked. Nothing before the oldest
+    checkpoint is missing: directories are often copied with only their newest checkpoints. What `audit prune` removed
+    is in the ledger and not missing; a snapshot, which has single checkpoints, is not checked.
     """
     if run.records.snapshot:
-        raise NotApplicable("a snapshot holds single checkpoints")
+        raise NotApplicable("a snapshot has single checkpoints")
     best = {checkpoint.best_recorded for checkpoint in run.checkpoints}
     # A broken checkpoint is in no lineage, but it is there, so its step is not missing.
     present = {checkpoint.step for checkpoint in run.checkpoints}
@@ -59,17 +59,17 @@ def gap(run: Run, lineages: tuple[tuple[Checkpoint, ...], ...]) -> Iterator[Viol
             more = f" and {count - len(missing)} more" if count > len(missing) else ""
             verb = "is" if count == 1 else "are"
             yield Violation(
-                f"{named}{more} {verb} gone, though older ones are still there: rotation deletes the oldest first, "
-                "so this was somebody else",
+                f"{named}{more} {verb} gone, although older ones are still there: rotation deletes the oldest first, "
+                f"so something else deleted {'it' if count == 1 else 'them'}",
                 expected=len(lineage) + count,
                 actual=len(lineage),
             )
     if not judged:
-        raise NotApplicable("no two checkpoints of one history were saved every so many steps")
+        raise NotApplicable("no two checkpoints of one history were saved at regular steps")
 
 
 def _interval(before: Checkpoint, after: Checkpoint) -> int | None:
-    """Steps between two saves, where both checkpoints say the same and save by steps."""
+    """Steps between two saves, if both checkpoints agree and save by steps."""
     found = set()
     for checkpoint in (before, after):
         state: TrainerState | None = checkpoint.optional("state")

@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from an older checkpoint; do not repair the file by hand, its numbers steer the resume.",
+    remedy="Resume from an older checkpoint; do not repair the file by hand, its numbers control the resume.",
 )
 def invalid_state(checkpoint: Checkpoint, state_document: "StateDocument") -> Iterator[Violation]:
-    """The trainer state has the wrong shape or types.
+    """The trainer state has wrong keys or types.
 
-    Trainer 5.23, ``TrainerState.load_from_json``: calls ``cls(**json)``, so a missing ``global_step`` silently becomes
+    Trainer 5.23, ``TrainerState.load_from_json``, calls ``cls(**json)``, so a missing ``global_step`` silently becomes
     0 (the whole run is trained again on trained weights), a wrong type crashes later, and a key that this version of
     transformers does not know is a TypeError. Older versions wrote fewer keys, which is fine.
 
-    An unknown key in every checkpoint of the run is what a newer transformers writes: an info. In some of them only, it
-    is a warning. A bad log entry is reported for the first checkpoint that has it, not for those that inherit it.
+    An unknown key in every checkpoint of the run was written by a newer transformers and is an info; in only some of
+    them it is a warning. A bad log entry is reported only for the first checkpoint that has it.
     """
     file = checkpoint.run.backend.state_file
     base = state_document.history.base if state_document.history is not None else None
@@ -32,7 +32,7 @@ def invalid_state(checkpoint: Checkpoint, state_document: "StateDocument") -> It
         more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
         yield Violation(f"{file} is not a trainer state: {_sentence(problems[:5])}{more}", file=file)
     elif state_document.problems:
-        raise NotApplicable("its bad log entry is an earlier checkpoint's, and reported there")
+        raise NotApplicable("its bad log entry is reported for an earlier checkpoint")
     if state_document.unknown_keys:
         yield _unknown(checkpoint, state_document.unknown_keys)
 
@@ -45,7 +45,7 @@ def _unknown(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Violation:
     where = "as do all checkpoints of this run" if everywhere else "others of this run do not"
     return Violation(
         f"The trainer state has keys that no known version writes ({named}), {where}: "
-        "a transformers that does not know them crashes on resume with a TypeError",
+        "a version of transformers that does not know them raises a TypeError on resume",
         file=checkpoint.run.backend.state_file,
         severity=Severity.INFO if everywhere else Severity.WARNING,
         blocks_resume=False,

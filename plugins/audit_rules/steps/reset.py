@@ -7,24 +7,24 @@ from audit.plugin import NotApplicable, Run, Severity, Violation, rule
 
 @rule(
     Severity.ERROR,
-    remedy="Find the lost checkpoints in a backup before you resume; if going back is meant, let `audit guard` hand it out.",
+    remedy="Find the lost checkpoints in a backup before you resume; to go back on purpose, resume from what `audit guard` names.",
     explained_by=("files/incomplete-checkpoint", "history/forked", "files/leftover", "steps/directory-mismatch"),
 )
 def reset(run: Run) -> Iterator[Violation]:
-    """The run is behind a step that it had reached before.
+    """The run is behind a step that it had already reached.
 
-    The ledger remembers the highest step that any verification saw and where each batch ended, also when rotation or a
-    fresh start has removed the evidence. A counter that goes back means that training started over, that the newest
-    checkpoints were deleted, or that another, older tree was put in the run's place.
+    The ledger records the highest step that any verification saw and where each batch ended, even after rotation or a
+    fresh start has removed the checkpoints. If the step goes back, training started over, the newest checkpoints were
+    deleted, or the run was replaced by an older copy.
 
     With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when
-    training ends: that is not judged. What the guard handed out is a known way back, and so is a quarantine: the run is
-    then measured from there. A run whose directory is empty, but whose ledger saw steps, has vanished.
+    training ends; this is not reported. Going back to a checkpoint from the guard, or by a quarantine, is known: the
+    run is then compared with that step. A run whose directory is empty although its ledger has steps is reported, too.
     """
     if not run.records.observed and not run.records.batches.batches:
         raise NotApplicable("the ledger has no earlier verification of this run, and no batch")
     reached = run.records.highest_reached
-    # One that is there but broken or cut off has its own finding; it is not behind.
+    # One that is there but broken or incomplete has its own finding; it is not behind.
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=None)
     if newest is None:
         if reached:
@@ -40,7 +40,7 @@ def reset(run: Run) -> Iterator[Violation]:
 
 
 def only_the_best_is_left(run: Run) -> bool:
-    """Trainer 5.23, ``_finalize_training``: with limit 1 the last act of a training is to delete all but the best."""
+    """Trainer 5.23, ``_finalize_training``: with limit 1, training ends by deleting all checkpoints but the best."""
     whole = [checkpoint for checkpoint in run.checkpoints if checkpoint.complete]
     if len(whole) != 1 or run.optional("save_total_limit") != 1:
         return False

@@ -1,1 +1,1 @@
-"""The weights are there, finite, trained, of this step and of this model; not one rank's slice."""
+"""The weights are there, finite and trained, of this step and this model, and not the slice of one rank."""

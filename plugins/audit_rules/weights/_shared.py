@@ -8,7 +8,7 @@ from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 
 class Scanned(NamedTuple):
-    """One tensor of a weight file and what the scan found where it lies."""
+    """One tensor of a weight file and what the scan found in it."""
 
     file: str
     tensor: Tensor
@@ -16,7 +16,7 @@ class Scanned(NamedTuple):
 
 
 def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Scanned]:
-    """Give every tensor of the weights that was read to its end. Raises NotApplicable where no file was."""
+    """Yield every tensor of the weights that was read completely. Raises NotApplicable if no file was."""
     looked = False
     for weights in checkpoint.weights:
         found = scan.get(weights.file)
@@ -29,7 +29,7 @@ def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Sc
             if part is not None and part.complete:
                 yield Scanned(weights.file, tensor, part)
     if not looked:
-        raise NotApplicable("the weights could not be read to their end")
+        raise NotApplicable("the weights could not be read completely")
 
 
 def is_lora_b(name: str) -> bool:
@@ -38,10 +38,10 @@ def is_lora_b(name: str) -> bool:
 
 
 def idle(older: Checkpoint, newer: Checkpoint) -> str | None:
-    """Say why no weight need have changed from one checkpoint to the next, or None where some must have.
+    """Say why the weights may be unchanged from one checkpoint to the next, or None if some must have changed.
 
-    The first step after a save or a resume is trained at the rate that ``scheduler.pt`` holds (anatomy of Trainer
-    5.23: the schedule of new arguments takes effect from the second step), so that rate decides over one step.
+    The first step after a save or a resume is trained at the rate in ``scheduler.pt`` (Trainer 5.23: the schedule of
+    new arguments takes effect from the second step), so for a single step that rate decides.
     """
     steps = newer.step - older.step
     if steps <= OVERFLOWS and uses_fp16(newer) and updates(older) == updates(newer):
@@ -65,7 +65,7 @@ def _rates(checkpoint: Checkpoint) -> list[float] | None:
 
 
 def _logged(older: Checkpoint | None, newer: Checkpoint) -> list[float]:
-    """The learning rates that were logged after ``older``, newest first, without walking the whole history."""
+    """The learning rates that were logged after ``older``, newest first, without reading the whole history."""
     history = newer.optional("history")
     first = older.step if older is not None else 0
     found: list[float] = []
@@ -81,7 +81,7 @@ def _logged(older: Checkpoint | None, newer: Checkpoint) -> list[float]:
 
 
 def _ever_learned(checkpoint: Checkpoint) -> bool | None:
-    """Say whether a learning rate above 0 was ever in use, None where nothing tells; stops at the first."""
+    """Say whether a learning rate above 0 was ever used, None if unknown; stops at the first."""
     rates = _rates(checkpoint)
     if rates is not None and any(rates):
         return True
@@ -96,7 +96,7 @@ def _ever_learned(checkpoint: Checkpoint) -> bool | None:
 
 
 def never_learned(checkpoint: Checkpoint) -> str | None:
-    """Say why the weights may still be those of the beginning, or None where updates were made."""
+    """Say why the weights may still be the initial ones, or None if updates were made."""
     if checkpoint.step <= 1:
         return "the first step of a warm-up is trained at learning rate 0"
     if checkpoint.step <= OVERFLOWS and uses_fp16(checkpoint) and not updates(checkpoint):

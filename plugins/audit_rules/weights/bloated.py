@@ -12,12 +12,12 @@ from audit.plugin import Checkpoint, FileFormat, NotApplicable, Severity, Violat
 def bloated(
     checkpoint: Checkpoint, weights: tuple[WeightFile, ...], *, ratio: float = 1.5, slack: int = 1 << 20
 ) -> Iterator[Violation]:
-    """A weight file stores far more than its tensors.
+    """A weight file stores far more bytes than its tensors have.
 
-    ``torch.save`` writes the whole storage of a tensor that is a part of a larger one: an adapter cut out of a base
-    model takes the base model with it, and every checkpoint is as large. safetensors cannot do this.
+    ``torch.save`` writes the whole storage of a tensor that is a view of a larger one: an adapter taken from a base
+    model brings the base model with it, and every checkpoint is that large. safetensors cannot do this.
 
-    Fires where the records are ``ratio`` times as large as the tensors in them, and ``slack`` bytes larger.
+    Reported if the records are ``ratio`` times as large as the tensors in them, and ``slack`` bytes larger.
     """
     looked = False
     for item in weights:

@@ -8,13 +8,13 @@ from audit.plugin import Checkpoint, Severity, Violation, WeightFile, rule
 
 @rule(
     Severity.WARNING,
-    remedy="If nobody chose this, resume from the checkpoint before the change: converted weights have lost precision.",
+    remedy="If this was not intended, resume from the checkpoint before the change; converted weights have lost precision.",
 )
 def dtype_changed(checkpoint: Checkpoint, weights: tuple[WeightFile, ...], previous: Checkpoint) -> Iterator[Violation]:
-    """The weights are stored in another type of number than in the checkpoint before.
+    """The dtype of the weights differs from the previous checkpoint's.
 
-    Trainer converts silently when it loads them: an adapter that went through fp16 differs from the trained one in
-    the fourth digit, and the moments of the optimizer no longer belong to it.
+    Trainer silently converts weights when it loads them: an adapter that was converted to fp16 differs from the trained
+    one in the fourth digit, and the moments of the optimizer no longer match it.
     """
     before = {name: tensor.dtype for file in previous.weights for name, tensor in file.tensors.items()}
     for file in weights:

@@ -9,20 +9,20 @@ from audit_rules.weights._shared import shown
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Nothing was saved here. Rebuild the weights from the ZeRO or FSDP shards if they are still there "
-    "(zero_to_fp32.py), else resume from an older checkpoint, and have the weights gathered before saving.",
+    remedy="Rebuild the weights from the ZeRO or FSDP shards if they are still there (zero_to_fp32.py), else resume from "
+    "an older checkpoint; gather the weights before saving.",
 )
 def hollow(checkpoint: Checkpoint, weights: tuple[WeightFile, ...]) -> Iterator[Violation]:
-    """The weights hold no tensors, or tensors without a single value.
+    """A weight file has no tensors, or tensors without values.
 
-    What DeepSpeed ZeRO-3 without gathering, or a state dict taken from a model that FSDP had split, leaves: training,
-    evaluation and loss look normal and the file is tiny. PEFT loads it without an error and the adapter starts anew.
+    This is left by DeepSpeed ZeRO-3 without gathering, or by a state dict taken from a model split by FSDP: training,
+    evaluation and loss look normal, and the file is tiny. PEFT loads it without an error, and the adapter starts over.
 
-    Empty buffers of a full model are legitimate; only weights count (``.weight`` and the matrices of an adapter).
+    Empty buffers of a full model are legitimate; only weights are checked (``.weight`` and the matrices of an adapter).
     """
     for file in weights:
         if not file.tensors:
-            yield Violation(f"{file.file} holds no tensor at all", file=file.file, actual=0)
+            yield Violation(f"{file.file} has no tensors", file=file.file, actual=0)
             continue
         empty = [name for name, tensor in file.tensors.items() if 0 in tensor.shape]
         counted = [name for name in empty if name.endswith(".weight") or ".lora_" in name]

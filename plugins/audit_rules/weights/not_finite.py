@@ -13,13 +13,12 @@ from audit_rules.weights._shared import scanned, shown
     "fp16; keep that checkpoint from being rotated out.",
 )
 def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
-    """Weights hold NaN or an infinity.
+    """Weights have NaN or infinite values.
 
-    One such value spreads to all of them with the next update. Trainer does not notice: with
-    ``logging_nan_inf_filter`` (the default) the logged loss falls to 0.0, the exit code is 0, and rotation deletes
-    the last finite checkpoint.
+    One such value spreads to all weights with the next update. Trainer does not notice: with ``logging_nan_inf_filter``
+    (the default) the logged loss falls to 0.0, the exit code is 0, and rotation deletes the last finite checkpoint.
 
-    Exception: buffers with "mask" in their name, in which an infinity is meant.
+    Not checked: buffers with "mask" in their name, which may be infinite.
     """
     broken: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
@@ -29,7 +28,7 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
             broken.setdefault(item.file, []).append(item.tensor.name)
     for file, names in broken.items():
         yield Violation(
-            f"{file} holds NaN or infinite values in {len(names)} of {counts[file]} tensors: {shown(names)}",
+            f"{file} has NaN or infinite values in {len(names)} of {counts[file]} tensors: {shown(names)}",
             file=file,
             expected=0,
             actual=len(names),

@@ -10,7 +10,7 @@ from audit_rules.weights._shared import shown
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="The weights of another model lie here: restore the file, or resume from the checkpoint before it.",
+    remedy="Restore the file, or resume from the checkpoint before it; these are the weights of another model.",
     explained_by=(
         "files/missing-shard",
         "files/shard-index-mismatch",
@@ -25,14 +25,15 @@ from audit_rules.weights._shared import shown
 def other_model(
     checkpoint: Checkpoint, layout: Layout, weights: tuple[WeightFile, ...], previous: Checkpoint
 ) -> Iterator[Violation]:
-    """The tensors of a full model are not those of the checkpoint before: other names or other shapes.
+    """The tensors of a full model differ from the previous checkpoint's in name or shape.
 
     Within a run the names and shapes of the saved tensors stay the same (317 of 317 neighbours). Trainer 5.23 loads
-    full models with ``strict=False``: tensors with other names are left out with a warning that every tied model gives
-    as well, and keep the values they had before the resume. Other shapes crash it.
+    full models with ``strict=False``: tensors with other names are skipped, with a warning that every tied model
+    causes, too, and keep the values they had before the resume. Other shapes crash it.
 
-    If the training arguments changed in between, the user's code may have changed the model on purpose, grown its
-    vocabulary for example: then it is a warning, unless the optimizer has moments of the old shapes. Adapters are judged by adapter/shape-mismatch.
+    If the training arguments changed in between, the user's code may have changed the model on purpose, for example
+    grown its vocabulary: then it is a warning, unless the optimizer has moments of the old shapes. For adapters see
+    adapter/shape-mismatch.
     """
     if layout.kind != "full" or previous.layout.kind != "full":
         raise NotApplicable("not a full model")
@@ -46,7 +47,7 @@ def other_model(
         texts.append(f"{len(new)} are new ({shown(new)})")
     if other := sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name]):
         name = other[0]
-        texts.append(f"{len(other)} have another shape ({name}: {list(mine[name])}, there {list(theirs[name])})")
+        texts.append(f"{len(other)} have another shape ({name}: {list(mine[name])}, was {list(theirs[name])})")
     if not texts:
         return
     same = checkpoint.optional("arguments") is None or checkpoint.optional("arguments") == previous.optional(
@@ -59,9 +60,9 @@ def other_model(
         and keeps_moments_of(optimizer, (theirs[name] for name in other), mine.values())
     ):
         same = True
-        texts.append("and the optimizer has moments of the shapes there")
+        texts.append("and the optimizer has moments of the old shapes")
     yield Violation(
-        f"The model is another one than that of {previous.name}: {', '.join(texts)}",
+        f"The model is not that of {previous.name}: {', '.join(texts)}",
         file=weights[0].file,
         expected=len(theirs),
         actual=len(mine),

@@ -8,8 +8,8 @@ from audit_rules.weights._shared import Scanned, scanned
 
 @rule(
     Severity.WARNING,
-    remedy="Compare the tensor with an older checkpoint's: one value out of all proportion is a flipped bit, and the "
-    "older checkpoint is the one to resume from; many are a diverged training.",
+    remedy="Compare the tensor with that of an older checkpoint: one extreme value is a flipped bit, so resume from the "
+    "older checkpoint; many are a sign of diverged training.",
 )
 def outlier(
     checkpoint: Checkpoint,
@@ -19,20 +19,21 @@ def outlier(
     limit: float = 1e15,
     half_limit: float = 1e4,
 ) -> Iterator[Violation]:
-    """A weight is larger than any training makes it.
+    """A weight is larger than training can make it.
 
-    One flipped bit of an exponent turns 0.02 into 5e36; torch and safetensors load it, and the loss stays where it is
-    or becomes NaN. ``lora_limit`` holds for LoRA matrices (481 of 481 real and made files are below), ``half_limit``
-    for matrices in fp16, whose exponents reach no further than 65504, ``limit`` for all other weights: no statistic
-    that a model keeps, not even a variance of raw inputs, comes near it.
+    A flipped bit in an exponent turns 0.02 into 5e36; torch and safetensors load it, and the loss stays the same or
+    becomes NaN. ``lora_limit`` applies to LoRA matrices (481 of 481 real and generated files are below), ``half_limit``
+    to matrices in fp16, whose largest value is 65504, and ``limit`` to all other weights: no statistic that a model
+    keeps, not even a variance of raw inputs, comes near it.
 
-    Exception: buffers for masking attention (``mask`` or a matrix ``bias``), which may hold the lowest number there is.
+    Not checked: buffers for masking attention (``mask`` or a matrix ``bias``), which may have the lowest number there
+    is.
     """
     for item in scanned(checkpoint, scan):
         bound = _bound(item, lora_limit, limit, half_limit)
         if item.scan.peak > bound:
             yield Violation(
-                f"{item.tensor.name} in {item.file} holds a value of {item.scan.peak:.3g}; no training gets there",
+                f"{item.tensor.name} in {item.file} has a value of {item.scan.peak:.3g}, which no training reaches",
                 file=item.file,
                 expected=f"at most {bound:g}",
                 actual=item.scan.peak,

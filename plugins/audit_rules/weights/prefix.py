@@ -14,21 +14,21 @@ CLASSES = ("OptimizedModule", "DataParallel", "DistributedDataParallel", "FullyS
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Rename the tensors as expected; from now on save the unwrapped model, and have Trainer compile it "
+    remedy="Rename the tensors as expected; from now on save the unwrapped model, and let Trainer compile it "
     "(torch_compile=True).",
 )
 def prefix(checkpoint: Checkpoint, layout: Layout, weights: tuple[WeightFile, ...]) -> Iterator[Violation]:
-    """The tensors are named after a wrapper around the model, and a resume skips them without a word.
+    """The tensors are named after a wrapper around the model, so a resume silently skips them.
 
     ``torch.compile`` puts ``_orig_mod.`` and DataParallel ``module.`` before every name. Trainer loads with
-    ``strict=False`` and PEFT throws away its report: a name that does not match is skipped, and the weight in memory
-    stays what it was; an adapter begins at zero again. Measured with Trainer 5.23 and PEFT 0.21:
+    ``strict=False`` and PEFT discards its report: a name that does not match is skipped, and the weight in memory stays
+    as it was; an adapter starts at zero again. Measured with Trainer 5.23 and PEFT 0.21:
 
     A wrapper before ``base_model.model.`` of an adapter is never loaded. A wrapper around the whole (base) model is
-    loaded only by a program that wraps it again: passed if PEFT recorded such a base model, an info if the run was
-    resumed with these names and went on. Names that had no wrapper in the checkpoint before are not loaded. A part of
-    the model that was wrapped (``layers.0._orig_mod.``) is loaded by its program. ``module.`` is not judged for a plain
-    ``nn.Module``, which may call a part of it so.
+    loaded only by a program that wraps it again: this passes if PEFT recorded such a base model, and is an info if the
+    run was resumed with these names and continued. Names that had no wrapper in the previous checkpoint are not loaded.
+    A part of the model that was wrapped (``layers.0._orig_mod.``) is loaded by its program. ``module.`` is not checked
+    for a plain ``nn.Module``, which may have a part of that name.
     """
     known = layout.kind == "adapter" or "config.json" in checkpoint.files
     before = _names_before(checkpoint)
@@ -45,7 +45,7 @@ def prefix(checkpoint: Checkpoint, layout: Layout, weights: tuple[WeightFile, ..
         severity = None
         if not wrapped and renamed:
             previous: Checkpoint = checkpoint.previous
-            wrapped, why = renamed, f"in {previous.name} they are not"
+            wrapped, why = renamed, f"but not in {previous.name}"
         elif not wrapped and whole:
             if _recorded(checkpoint):
                 continue
@@ -80,7 +80,7 @@ def _bare(name: str) -> str:
 
 
 def _is_certain(name: str) -> bool:
-    """Whether a wrapper is there that no module of a model is named after."""
+    """Whether it has the name of a wrapper that no module of a model has."""
     return any(part in WRAPPERS and part != "module" for part in name.split("."))
 
 
@@ -91,13 +91,13 @@ def _names_before(checkpoint: Checkpoint) -> frozenset[str]:
 
 
 def _recorded(checkpoint: Checkpoint) -> bool:
-    """Whether PEFT recorded that the base model was wrapped when the adapter was put onto it."""
+    """Whether PEFT recorded that the base model was wrapped when the adapter was added."""
     mappings = [adapter.config.get("auto_mapping") for adapter in checkpoint.optional("adapters") or ()]
     return any(isinstance(item, dict) and item.get("base_model_class") in CLASSES for item in mappings)
 
 
 def _went_on(checkpoint: Checkpoint, name: str) -> bool:
-    """Whether the run was resumed with such names, and the weights went on: its program loads them."""
+    """Whether the run was resumed with such names and the weights continued: its program loads them."""
     run = checkpoint.run
     for lineage, boundaries in zip(run.lineages, run.optional("boundaries") or (), strict=False):
         if checkpoint not in lineage:

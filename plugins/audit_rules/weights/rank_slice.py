@@ -8,8 +8,8 @@ from audit_rules.weights._shared import Scanned, is_lora_b, scanned
 
 @rule(
     Severity.ERROR,
-    remedy="Only one process saved its part. Rebuild the adapter from the sharded checkpoint if there is one; gather the "
-    "state dict on all processes before saving (FSDP2 with FULL_STATE_DICT needs accelerate with that fix).",
+    remedy="Rebuild the adapter from the sharded checkpoint if there is one; gather the state dict on all processes before "
+    "saving (FSDP2 with FULL_STATE_DICT needs a version of accelerate that does).",
     explained_by=("weights/untrained",),
 )
 def rank_slice(
@@ -20,14 +20,14 @@ def rank_slice(
     *,
     most: int = 16,
 ) -> Iterator[Violation]:
-    """Only one rank's rows of the adapter were saved, the others are zero.
+    """Only the rows of one rank of the adapter were saved; the others are zero.
 
-    Under FSDP2 each process holds ``ceil(rows / N)`` rows of a matrix. Where one of them saves without gathering,
-    every ``lora_B`` has that many rows and zeros in the others, and a resume puts (N-1)/N of the adapter back to its
-    beginning without a message.
+    Under FSDP2 each process has ``ceil(rows / N)`` rows of a matrix. If one of them saves without gathering, every
+    ``lora_B`` has that many rows and zeros in the others, and a resume silently resets (N-1)/N of the adapter to its
+    initial values.
 
-    Fires where the zero rows of every ``lora_B`` are the same whole blocks of 1/N: N is the number of processes where
-    that is known and above 1, else any number up to ``most`` that fits at least two matrices.
+    Reported if the zero rows of every ``lora_B`` are the same whole blocks of 1/N. N is the number of processes if that
+    is known and above 1, otherwise any number up to ``most`` that fits at least two matrices.
     """
     second = [item for item in scanned(checkpoint, scan) if is_lora_b(item.tensor.name) and len(item.tensor.shape) >= 2]
     if not second:
@@ -55,7 +55,7 @@ def rank_slice(
 
 
 def _kept(item: Scanned, count: int) -> tuple[bool, int] | None:
-    """Return from which end, and for how many of ``count`` blocks of rows, the matrix is zero; None if it is not so.
+    """Return from which end, and for how many of ``count`` blocks of rows, the matrix is zero; None if it is not.
 
     The scan knows the longest run only: at least the larger side of the one block that is kept.
     """

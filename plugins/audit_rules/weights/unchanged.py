@@ -10,26 +10,26 @@ from audit_rules.weights._shared import idle, shown
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="The weights of an older step lie here: resume from that older checkpoint, whose files belong together.",
+    remedy="Resume from that older checkpoint; these are its weights, not those of this step.",
     compares_all=True,
     explained_by=("steps/directory-mismatch", "weights/not-finite", "weights/hollow", "adapter/shape-mismatch"),
 )
 def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
-    """The weights are, byte for byte, those of an older checkpoint.
+    """The weights are byte for byte those of an older checkpoint.
 
-    Training changes them with every update, so the file is stale or was copied. A resume would go on with old weights
-    under the moments and the schedule of a later step; only the digest shows it.
+    Training changes them with every update, so the file is stale or was copied. A resume would combine old weights with
+    the moments and the schedule of a later step; only the digest shows it.
 
-    Which of the two is the copy? The older one, if its file is younger than its own trainer state, which is written
-    last; otherwise the newer one.
+    The older one is the copy if its file is later than its own trainer state, which is written last; otherwise the
+    newer one is.
 
-    One file of several (a shard, an adapter) counts alone only where the optimizer trains every saved tensor: a frozen
-    shard and an inactive adapter legitimately stay the same. Not judged where nothing could be learned in between:
+    One file of several (a shard, an adapter) counts alone only if the optimizer trains every saved tensor: a frozen
+    shard and an inactive adapter legitimately stay the same. Not checked if nothing could be learned in between:
     learning rate 0, the first step after a schedule that had reached 0, updates that the fp16 scaler skipped.
     """
     mine = _digests(layout, scan)
     if not mine:
-        raise NotApplicable("there are no weights that could be read to their end")
+        raise NotApplicable("there are no weights that could be read completely")
     reason = None
     if not any(item.step != checkpoint.step and item.optional("scan") is not None for item in checkpoint.run.judged):
         raise NotApplicable("no other checkpoint was read")
@@ -39,15 +39,15 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
         if not same or overwritten(older) or (len(same) < len(mine) and not _everything_trains(checkpoint)):
             continue
         if (late(older, same[0]) and not late(newer, same[0])) != (checkpoint is older):
-            continue  # the copy lies in the other one
+            continue  # the copy is in the other one
         reason = idle(older, newer)
         if reason is None:
             steps = abs(checkpoint.step - other.step)
             yield Violation(
-                f"{shown(same)} is byte for byte the one of {other.name}, {steps} steps "
-                + ("before" if other is older else "later"),
+                f"{shown(same)} is byte for byte that of {other.name}, {steps} steps "
+                + ("earlier" if other is older else "later"),
                 file=same[0],
-                expected="other weights at every step",
+                expected="different weights at every step",
                 actual=f"those of {other.name}",
             )
             return
@@ -77,7 +77,7 @@ def _digests(layout: Layout, scan: Mapping[str, FileScan]) -> dict[str, str]:
 def _everything_trains(checkpoint: Checkpoint) -> bool:
     """Say whether the optimizer has one parameter for each tensor saved, all of them in single precision.
 
-    In half precision a file of normalisation weights may not change: the updates are smaller than its digits.
+    In half precision a file of normalisation weights may stay the same: the updates are below its precision.
     """
     optimizer, weights = checkpoint.optional("optimizer"), checkpoint.optional("weights")
     if optimizer is None or weights is None:

@@ -8,8 +8,8 @@ from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scann
 
 @rule(
     Severity.ERROR,
-    remedy="Check that the adapter was active and its parameters were in the optimizer (model.print_trainable_parameters()), "
-    "and that the adapter was saved from the trained model; resume from a checkpoint whose lora_B is not zero.",
+    remedy="Check that the adapter was active, its parameters were in the optimizer (model.print_trainable_parameters()), "
+    "and it was saved from the trained model; resume from a checkpoint whose lora_B is not zero.",
     explained_by=("adapter/shape-mismatch",),
 )
 def untrained(
@@ -17,12 +17,12 @@ def untrained(
 ) -> Iterator[Violation]:
     """Every lora_B is zero: the adapter has no effect.
 
-    PEFT starts each ``lora_B`` as zeros, and the first update at a learning rate above 0 changes it. Zeros later mean
-    that the adapter was not trained, or that another one was saved in its place. Where the ``lora_A`` are zero as well
-    the contents of the file were lost, and that blocks a resume.
+    PEFT starts each ``lora_B`` at zero, and the first update at a learning rate above 0 changes it. Zeros after that
+    mean that the adapter was not trained, or that another one was saved in its place. If the ``lora_A`` are zero, too,
+    the contents of the file were lost, which blocks a resume.
 
-    Not judged at step 1 (a warm-up starts at rate 0), while the learning rate was 0, before the first update that an
-    fp16 scaler let through, and for one of several adapters: an inactive one keeps its zeros.
+    Not checked at step 1 (a warm-up starts at rate 0), while the learning rate was 0, before the first update that an
+    fp16 scaler did not skip, and for one of several adapters: an inactive one keeps its zeros.
     """
     parts = [item for item in scanned(checkpoint, scan) if ".lora_" in item.tensor.name and item.tensor.nbytes]
     second = [item for item in parts if is_lora_b(item.tensor.name)]
@@ -48,7 +48,7 @@ def _violation(second: list[Scanned], lost: bool, step: int) -> Violation:
             blocks_resume=True,
         )
     return Violation(
-        f"all {count} lora_B in {file} are still zero after {step} steps: the adapter does nothing",
+        f"all {count} lora_B in {file} are still zero after {step} steps: the adapter has no effect",
         file=file,
         expected="values other than 0",
         actual=0,

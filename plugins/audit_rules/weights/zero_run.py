@@ -16,20 +16,20 @@ from audit_rules.weights._shared import Scanned, is_lora_b, never_learned, scann
 def zero_run(
     checkpoint: Checkpoint, scan: Mapping[str, FileScan], *, lora_bytes: int = 256, page_bytes: int = 4096
 ) -> Iterator[Violation]:
-    """Weights hold a run of zeros that no training leaves: a lost page, or the zeros of a file that was never filled.
+    """Weights have a run of zeros that training does not leave: a lost page, or a file that was never filled.
 
     After a power failure a file may have its full size and pages of zeros (nothing in Trainer or safetensors calls
-    fsync). It loads without complaint.
+    fsync). It loads without an error.
 
-    Looked for are ``lora_bytes`` zero bytes within one dense LoRA matrix (at least four whole rows of a ``lora_B``: the
-    row of an output that never fires is zero), ``page_bytes`` within any other matrix, a ``lora_A`` that is all zero
-    (PEFT starts it at random), more zero ``lora_B`` than the optimizer has parameters without a gradient, and a matrix
-    that is all zero and was not in an older checkpoint.
+    Reported are ``lora_bytes`` zero bytes within a dense LoRA matrix (at least four whole rows of a ``lora_B``: the row
+    of an output that never fires is zero), ``page_bytes`` within any other matrix, a ``lora_A`` that is all zero (PEFT
+    starts it at random), more zero ``lora_B`` than the optimizer has parameters without a gradient, and a matrix that
+    is all zero and was not in an older checkpoint.
 
     A file of nothing but zeros is an error and blocks a resume.
 
-    Exceptions: embeddings, experts, output heads and masks, where rows of zeros are normal; vectors; zeros that lie at
-    the same place in another checkpoint too (a pruned model).
+    Not reported: embeddings, experts, output heads and masks, where rows of zeros are normal; vectors; zeros at the
+    same place in another checkpoint (a pruned model).
     """
     items = list(scanned(checkpoint, scan))
     known = _elsewhere(checkpoint)
@@ -57,7 +57,7 @@ def zero_run(
                 blocks_resume=True,
             )
     for file, places in lost.items():
-        yield Violation(f"{file} holds zeros where values should be: {shown(places, 2)}", file=file, actual=len(places))
+        yield Violation(f"{file} has zeros in place of values: {shown(places, 2)}", file=file, actual=len(places))
 
 
 Known = dict[tuple[str, str], list[Scanned]]
@@ -68,7 +68,7 @@ def _key(item: Scanned) -> tuple[str, str]:
 
 
 def _elsewhere(checkpoint: Checkpoint) -> Known:
-    """The same tensors in the nearest older and the nearest younger checkpoint of this run."""
+    """The same tensors in the nearest older and the nearest newer checkpoint of this run."""
     judged = checkpoint.run.judged
     place = bisect_left(judged, (checkpoint.step, checkpoint.name), key=lambda item: (item.step, item.name))
     found: Known = {}
@@ -97,7 +97,7 @@ def _same(item: Scanned, other: Scanned) -> bool:
 
 
 def _emptied(item: Scanned, others: list[Scanned]) -> bool:
-    """A lora_A of zeros, or a matrix of zeros that is none in a neighbour and is no lora_B."""
+    """Whether it is a lora_A of zeros, or another matrix of zeros (except lora_B) that is not zero in a neighbour."""
     name = item.tensor.name
     if not item.scan.all_zero or zeros_are_normal(item.tensor):
         return False
@@ -109,7 +109,7 @@ def _emptied(item: Scanned, others: list[Scanned]) -> bool:
 def _untrained_too_many(
     checkpoint: Checkpoint, scan: Mapping[str, FileScan], items: list[Scanned]
 ) -> Iterator[tuple[str, str]]:
-    """Give the zero ``lora_B`` of a shape where there are more of them than untrained parameters of that shape.
+    """Yield the zero ``lora_B`` of a shape if there are more of them than untrained parameters of that shape.
 
     Files in which all are zero are inactive adapters. A parameter that got a gradient has a second moment above 0, and
     its ``lora_B`` moved from zero. The optimizer keeps no names, so only numbers can be compared.

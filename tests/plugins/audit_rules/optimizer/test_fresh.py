@@ -69,7 +69,7 @@ def test_moments_of_zeros_with_the_count_kept_are_found(run: str) -> None:
     edit_optimizer(place(run), moments)
     (finding,) = report(run, "optimizer").findings
     assert finding.rule == "optimizer/fresh"
-    assert "16 moments that are all zero" in finding.message
+    assert "16 moments, all of them zero" in finding.message
 
 
 def test_some_moments_of_zeros_are_legitimate(run: str) -> None:

@@ -31,7 +31,7 @@ def only(run: str) -> Any:
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("betas", (0.9, 0.95), "betas of group 0 is (0.9, 0.95), it was (0.9, 0.999) in checkpoint-200"),
+        ("betas", (0.9, 0.95), "betas of group 0 is (0.9, 0.95) and was (0.9, 0.999) in checkpoint-200"),
         ("eps", 1e-6, "eps of group 0 is 1e-06"),
         ("weight_decay", 0.1, "weight_decay of group 0 is 0.1"),
         ("initial_lr", 1.0, "initial_lr of group 0 is 1"),
@@ -52,7 +52,7 @@ def test_moments_of_another_type_are_a_warning(run: str) -> None:
                 entry[key] = FakeTensor("BF16", entry[key].shape, entry[key].data[2::4] and b"\x80\x3f" * 64)
 
     edit_optimizer(place(run), halve)
-    assert "type of the moments is BF16, it was F32" in only(run).message
+    assert "type of the moments is BF16 and was F32" in only(run).message
 
 
 def test_the_learning_rate_is_no_hyperparameter_that_stays(run: str) -> None:

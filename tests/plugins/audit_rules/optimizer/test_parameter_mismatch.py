@@ -54,7 +54,7 @@ def test_one_lost_state_is_found(run: str) -> None:
     edit_optimizer(place(run), lambda value: value["state"].pop(3) and None)
     finding = only(run)
     assert finding.rule == RULE
-    assert "no state for 1 of 8 parameters that checkpoint-200 has one for, first 3" in finding.message
+    assert "no state for 1 of 8 parameters that have one in checkpoint-200, first 3" in finding.message
     assert finding.blocks_resume
 
 
@@ -118,7 +118,7 @@ def test_more_parameters_than_the_adapter_has_tensors_are_found(tmp_path: Path) 
             del tensors[name]
 
     edit_tensors(place(run) / FILE, drop)
-    assert "trains 8 parameters, but the adapter holds 4 tensors" in only(run).message
+    assert "trains 8 parameters, but the adapter has 4 tensors" in only(run).message
 
 
 def test_trained_weights_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_file_of_an_sgd_run_is_found_in_an_adam_run(run: str) -> None:
     edit_optimizer(place(run), sgd)
     finding = only(run)
     assert finding.rule == RULE
-    assert "is of SGD, but in checkpoint-200 it is of Adam" in finding.message
+    assert "is of SGD, but that of checkpoint-200 is of Adam" in finding.message
 
 
 def test_an_sgd_run_whose_arguments_name_adam_is_legitimate(run: str) -> None:
@@ -153,7 +153,7 @@ def test_indices_out_of_order_are_found(run: str) -> None:
 def test_a_state_of_a_parameter_that_no_group_has_is_found(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (300,))
     edit_optimizer(place(run), lambda value: value["param_groups"][0]["params"].pop() and None)
-    assert "1 parameters that no group has" in check(run, RULE)[0].message
+    assert "1 parameters that are in no group" in check(run, RULE)[0].message
 
 
 def test_one_tensor_lost_from_a_full_model_is_found_by_its_moments(tmp_path: Path) -> None:

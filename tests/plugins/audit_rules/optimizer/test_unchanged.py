@@ -22,7 +22,7 @@ def test_a_copied_optimizer_is_one_finding_that_names_its_source(run: str) -> No
     shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
     (finding,) = report(run, "optimizer").findings
     assert finding.rule == "optimizer/unchanged"
-    assert "checkpoint-100, 200 steps before" in finding.message
+    assert "checkpoint-100, 200 steps earlier" in finding.message
     assert finding.blocks_resume
 
 

@@ -20,7 +20,7 @@ def test_one_checkpoint_too_many_is_one_finding_against_the_run(tmp_path: Path) 
     assert finding.severity is Severity.ERROR
     assert finding.checkpoint is None
     assert not finding.blocks_resume
-    assert "4 checkpoints are here, but save_total_limit is 3" in finding.message
+    assert "there are 4 checkpoints, but save_total_limit is 3" in finding.message
     assert (finding.expected, finding.actual) == (3, 4)
 
 

@@ -23,7 +23,7 @@ def test_a_decaying_schedule_of_another_length_is_a_warning(run: str) -> None:
     edit_state(place(run), max_steps=900)
     (finding,) = check(run, "scheduler/horizon-changed")
     assert finding.checkpoint == "checkpoint-300"
-    assert "linear schedule ends at step 900, in checkpoint-200 it ended at step 300" in finding.message
+    assert "linear schedule ends at step 900, but at step 300 in checkpoint-200" in finding.message
     assert finding.severity is Severity.WARNING
 
 

@@ -83,7 +83,7 @@ def test_a_plateau_scheduler_counts_evaluations(run: str) -> None:
 def test_the_scheduler_of_another_kind_of_run_is_found(run: str) -> None:
     edit_torch(place(run) / "scheduler.pt", plateau)
     (finding,) = check(run, RULE)
-    assert "is of ReduceLROnPlateau, but in checkpoint-200 it is of a schedule of transformers" in finding.message
+    assert "is of ReduceLROnPlateau, but that of checkpoint-200 is of a schedule of transformers" in finding.message
 
 
 def test_an_empty_scheduler_of_a_trainer_of_one_s_own_is_not_judged(run: str) -> None:

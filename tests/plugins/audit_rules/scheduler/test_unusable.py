@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> str:
         ({"base_lrs": None}, "has base_lrs that are not a list of finite numbers"),
         ({"lr_lambdas": None}, "has lr_lambdas that are not a list of dictionaries"),
         ({"lr_lambdas": [{}, {}, {}]}, "has 3 lr_lambdas for 2 parameter groups"),
-        ({"step": 5}, "holds a value for step, which every scheduler has itself"),
+        ({"step": 5}, "has a value for step, which is a part of every scheduler itself"),
     ],
 )
 def test_what_keeps_a_schedule_from_going_on_blocks(run: str, changes: dict[str, Any], words: str) -> None:
@@ -51,7 +51,7 @@ def test_what_keeps_a_schedule_from_going_on_blocks(run: str, changes: dict[str,
 
     (finding,) = check(run, RULE)
 
-    assert finding.message == f"scheduler.pt {words}: a resume cannot go on with it"
+    assert finding.message == f"scheduler.pt {words}: a resume cannot continue with it"
     assert (finding.severity, finding.blocks_resume, finding.checkpoint) == (Severity.ERROR, True, "checkpoint-300")
     assert verify(run).resume_from == "checkpoint-200"
 

@@ -57,7 +57,7 @@ def test_more_entries_than_any_checkpoint_has_are_reported(checkpoint: Path, mon
 
     (finding,) = check(run_of(checkpoint), RULE)
 
-    assert "20 entries were looked at" in finding.message
+    assert "20 entries were checked" in finding.message
 
 
 def test_more_levels_than_any_checkpoint_has_are_reported(checkpoint: Path) -> None:

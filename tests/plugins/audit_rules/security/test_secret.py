@@ -55,7 +55,7 @@ def test_the_hub_token_of_all_checkpoints_is_one_finding_at_the_newest(run: str)
     (finding,) = check(run, RULE)
 
     assert (finding.checkpoint, finding.file) == ("checkpoint-200", "training_args.bin")
-    assert finding.message.endswith("(and of 1 more) holds what looks like a secret, hub_token: my o...")
+    assert finding.message.endswith("(and of 1 more) has what looks like a secret, hub_token: my o...")
 
 
 def test_a_token_in_any_other_argument_is_found(run: str) -> None:

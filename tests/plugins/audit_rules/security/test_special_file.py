@@ -39,7 +39,7 @@ def test_a_socket_is_found(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("optimizer.pt", "which leads back to itself"),
         (".", "which leads back to itself"),
-        ("gone.pt", "where nothing is"),
+        ("gone.pt", "which does not exist"),
         ("sub", "a directory"),
     ],
 )

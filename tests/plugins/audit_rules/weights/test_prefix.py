@@ -96,7 +96,7 @@ def test_names_that_had_no_wrapper_in_the_checkpoint_before_are_not_loaded(run: 
 
     (finding,) = check(run, "weights/prefix")
 
-    assert "in checkpoint-200 they are not" in finding.message
+    assert "but not in checkpoint-200" in finding.message
     assert consult(run).decision.checkpoint == "checkpoint-200"
 
 

@@ -27,7 +27,7 @@ def test_a_copied_adapter_is_found_and_its_source_named(run: str) -> None:
     copy(run, FILE, 100, 300)
     (finding,) = check(run, "weights/unchanged")
     assert finding.checkpoint == "checkpoint-300"
-    assert "checkpoint-100, 200 steps before" in finding.message
+    assert "checkpoint-100, 200 steps earlier" in finding.message
     assert finding.blocks_resume
 
 
