@@ -20,8 +20,7 @@ def schedule_moves(
     at each boundary; the first step after it is trained at the old rate, the second at the new one.
 
     Compared at the step of the checkpoint: its ``_last_lr`` against its ``base_lrs`` times the planned curve. A changed
-    ``learning_rate`` is no jump, but a warning: Trainer 5.23 goes on with the old one, whatever the argument says.
-    ``tolerance`` is relative to the base rate; schedules without a formula are not judged.
+    ``learning_rate`` is no jump: Trainer 5.23 goes on with the old one (plan/setting-ignored). ``tolerance`` is relative to the base rate; schedules without a formula are not judged.
     """
     scheduler = resume.scheduler
     step, bases, rates = scheduler.last_epoch, scheduler.base_lrs, scheduler.last_lr
@@ -46,19 +45,3 @@ def schedule_moves(
             expected=rates[number],
             actual=planned,
         )
-        return
-    before = resume.arguments.get("learning_rate") if resume.optional("arguments") else None
-    if schedule.base is not None and isinstance(before, int | float) and _apart(schedule.base, before, tolerance):
-        if any(not _apart(schedule.base, base, tolerance) for base in bases):
-            return
-        yield Violation(
-            f"learning_rate is {schedule.base:g} now and was {before:g}, but a resume goes on with the old one",
-            expected=before,
-            actual=schedule.base,
-            severity=Severity.WARNING,
-            remedy="Nothing, if the old rate is fine; another one needs a new run from these weights.",
-        )
-
-
-def _apart(one: float, other: float, tolerance: float) -> bool:
-    return abs(one - other) > tolerance * max(abs(one), abs(other))

@@ -56,6 +56,6 @@ def test_a_warning_is_told_and_training_goes_on(shop: Shop) -> None:
     shop.backend.arguments = lambda request: given  # type: ignore[attr-defined]
     shop.drop("b.jsonl", [3, 4])
 
-    assert [item.rule for item in plan(shop).findings if item.severity is Severity.WARNING] == ["plan/schedule-moves"]
+    assert [item.rule for item in plan(shop).findings if item.severity is Severity.WARNING] == ["plan/setting-ignored"]
     assert shop.train() == 0
-    assert any("plan/schedule-moves" in event["text"] for event in shop.said("note"))
+    assert any("plan/setting-ignored" in event["text"] for event in shop.said("note"))

@@ -14,7 +14,7 @@ from audit.training.config import read_train_config
 from audit.training.loop import train
 from audit.training.process import here
 from audit_rules.plan._resume import steps_of_resume
-from tests.backends.hf_trainer.fitting import data_file, llama, rows
+from tests.backends.hf_trainer.fitting import data_file, fit, llama, rows
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
@@ -190,8 +190,28 @@ def test_steps_checkpoints_and_their_size_are_those_of_the_training(
     full = {"plan/base-changed"} if not adapter else set()
     assert judged == {
         "plan/adapter-changed", "plan/base-changed", "plan/batch-size", "plan/disk", "plan/ignored-resume",
-        "plan/schedule-moves", "plan/world-size",
+        "plan/optimizer-changed", "plan/schedule-moves", "plan/setting-ignored", "plan/world-size",
     } - full  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"learning_rate": 0.5, "weight_decay": 0.9}, {"adam_beta1": 0.1, "adam_beta2": 0.5, "adam_epsilon": 0.1}],
+)
+def test_a_resume_ignores_what_the_rule_says_that_it_ignores(tmp_path: Path, changes: dict[str, Any]) -> None:
+    made = []
+    for name, over in (("same", {}), ("changed", changes)):
+        run = str(tmp_path / name)
+        fit(run, llama(), max_steps=3, lr_scheduler_type="constant")
+        fit(run, llama(), max_steps=6, lr_scheduler_type="constant", resume=True, **over)
+        made.append((tmp_path / name / "checkpoint-6" / "model.safetensors").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_a_resume_with_another_optimizer_fails(tmp_path: Path) -> None:
+    fit(str(tmp_path), llama(), max_steps=3)
+    with pytest.raises(KeyError):
+        fit(str(tmp_path), llama(), max_steps=6, resume=True, optim="sgd")
 
 
 def test_a_changed_plan_is_refused_by_all_three_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

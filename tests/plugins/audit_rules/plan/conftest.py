@@ -61,6 +61,7 @@ class Planned:
         seed: int = 42,
         fresh: bool = False,
         space: Space | None = None,
+        settings: Mapping[str, Any] | None = None,
         **thresholds: Any,
     ) -> list[Finding]:
         registry = load()
@@ -72,6 +73,7 @@ class Planned:
             first_step=done,
             last_step=done + steps if steps is not None else None,
             data=LegData("new.jsonl", None, epochs, example),
+            settings=settings or {},
             seed=seed,
         )
         trainer: Any = Trainer(owned, arguments, adapter, base_model)
