@@ -45,8 +45,8 @@ class _Entry(NamedTuple):
 def read_directory(reader: RangeReader, strict: bool = False) -> dict[str, Record]:
     """Return the records by name, in the order of the file. Raises Refused.
 
-    A record's own header is read if its payload is not where torch puts it (the next multiple of 64), and with
-    ``strict`` always.
+    A record's own header says where its payload begins. It is read for all records but tensors; for these only if the
+    payload is not where torch puts it (the next multiple of 64), and with ``strict`` always.
     """
     size = reader.size
     if size < 22:
@@ -146,7 +146,7 @@ def _records(reader: RangeReader, entries: list[_Entry], end: int, strict: bool)
         following = entries[position + 1].header if position + 1 < len(entries) else end
         # torch: header, name, at least 4 bytes of padding up to a multiple of 64, payload, 16 or 24 bytes of CRC.
         offset = (entry.header + 34 + len(entry.raw) + 63) & ~63
-        if strict or following - offset - entry.size not in (16, 24):
+        if strict or b"/data/" not in entry.raw or following - offset - entry.size not in (16, 24):
             offset = _locate(reader, entry)
         if offset + entry.size > following:
             other = entries[position + 1].name if position + 1 < len(entries) else "the directory"
