@@ -1,4 +1,4 @@
-"""The backend for Hugging Face Trainer and PEFT, and a callback that audits inside a training of one's own.
+"""The backend for Hugging Face Trainer and PEFT, and a callback that audits inside your own training.
 
 PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain
 where a program has imported it before.

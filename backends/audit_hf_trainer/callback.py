@@ -1,6 +1,6 @@
-"""The audit inside a training: verify, seal and pin at each save, refuse to start over what can be resumed.
+"""The audit inside a training: verify, seal and pin at each save, refuse to start over by accident.
 
-The only module of this backend beside ``training`` that imports transformers and torch.
+Besides ``training``, this is the only module of this backend that imports transformers and torch.
 """
 
 import os
@@ -15,20 +15,19 @@ STOP, WARN, REFUSE, ALLOW = "stop", "warn", "refuse", "allow"
 
 
 class CheckpointViolation(AuditError):
-    """A checkpoint that this training saved is broken, and ``on_violation`` was "stop"; the message says what is."""
+    """A checkpoint that this training saved is broken, with ``on_violation="stop"``; the message names the finding."""
 
 
 class AuditCallback(TrainerCallback):
     """Verify and seal each checkpoint as it is saved, pin the newest proven one, refuse to start over by accident.
 
-    ``on_violation``: "stop" ends the training after the save that brought an error to light and raises
-    CheckpointViolation at its end; "warn" only logs it. ``pin`` holds the newest proven checkpoint by hard links under
-    ``<output_dir>/.audit/pinned/``, where rotation does not reach it. ``depth``: "full" reads every byte that was saved
-    and seals it, "quick" looks at structure only, proves nothing and so pins nothing. ``fresh``: "refuse" raises
-    ResumeRefused before the first step of a training that would start at 0 although checkpoints are there, "allow"
-    lets it.
+    ``on_violation``: "stop" ends the training after a save with an error and raises CheckpointViolation at its end;
+    "warn" only logs it. ``pin`` keeps the newest proven checkpoint as hard links in ``<output_dir>/.audit/pinned/``,
+    where rotation does not reach it. ``depth``: "full" reads every byte that was saved and seals it, "quick" checks
+    only the structure, so it proves nothing and pins nothing. ``fresh``: "refuse" raises ResumeRefused before the first
+    step of a training that would start at 0 although there are checkpoints, "allow" does not.
 
-    Process 0 does it all and tells the others, which wait for it. Logs to the logger "audit".
+    Process 0 does this while the others wait for its result. Logs to the logger "audit".
     """
 
     def __init__(self, *, on_violation: str = STOP, pin: bool = True, depth: str = "full", fresh: str = REFUSE) -> None:
@@ -38,16 +37,16 @@ class AuditCallback(TrainerCallback):
             ("fresh", fresh, (REFUSE, ALLOW)),
         ):
             if value not in known:
-                raise ValueError(f"{name} is {value!r}; it is one of {', '.join(known)}")
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
         self.on_violation = on_violation
         self._watch = Watch(pin=pin, depth=depth, strict=on_violation == STOP, fresh=fresh == ALLOW)
         self._violation: str | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        """Raise ResumeRefused, on every process, where training starts at 0 beside what can be resumed."""
+        """Raise ResumeRefused, on every process, if training starts at 0 although a checkpoint can be resumed."""
         self._violation = None
         if state.is_hyper_param_search:
-            return  # each trial starts at 0, in a directory of its own
+            return  # each trial starts at 0, in its own directory
         refusal = None
         if args.process_index == 0:
             refusal = self._watch.begin(args.output_dir, state.global_step, state.max_steps)
@@ -56,8 +55,8 @@ class AuditCallback(TrainerCallback):
             raise self._watch.refused(refusal)
 
     def on_save(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
-        """Verify what was saved; after an error and with "stop" the training ends, on every process."""
-        _wait_for_all(args)  # the other processes write their random states when they get there
+        """Verify what was saved; after an error, with "stop", training ends on every process."""
+        _wait_for_all(args)  # the other processes write their random states a little later
         found = None
         if args.process_index == 0 and not state.is_hyper_param_search:
             found = self._watch.saved(args.output_dir, checkpoint_name(state.global_step))
@@ -68,11 +67,11 @@ class AuditCallback(TrainerCallback):
         return control
 
     def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-        """Raise CheckpointViolation where the training was stopped: a process that ends well would look successful."""
+        """Raise CheckpointViolation if the training was stopped: an exit code of 0 would look like success."""
         if self._violation is not None:
             raise CheckpointViolation(
                 f"training was stopped at step {state.global_step}: {self._violation}; "
-                f"`audit guard {os.path.normpath(args.output_dir)}` says what to resume from"
+                f"`audit guard {os.path.normpath(args.output_dir)}` names the checkpoint to resume from"
             )
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of DeepSpeed: deepspeed/runtime/engine.py, save_checkpoint and the names it gives its files."""
+"""Checkpoints of DeepSpeed: deepspeed/runtime/engine.py, save_checkpoint and its file names."""
 
 import re
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ _OTHER_MODEL_RANK = re.compile(r"mp_rank_(?!00)[0-9]", re.ASCII)
 
 
 def recognises(files: Files, arguments: Mapping[str, Any] | None) -> bool:
-    """Say whether DeepSpeed trained this: by its files, or, with all of them gone, by the arguments."""
+    """Say whether DeepSpeed trained this: by its files, or, if all are missing, by the arguments."""
     if files.has(LATEST) or any(_STEP.fullmatch(name) for name in files.directories()):
         return True
     return bool((arguments or {}).get("deepspeed")) or launched_as(arguments, "DEEPSPEED")
 
 
 def apply(files: Files, layout: Layout, owed: dict[str, str], state: Mapping[str, Any] | None) -> Layout:
-    """Return the layout with DeepSpeed's files in it, and name in ``owed`` what it owes instead of the usual files.
+    """Return the layout with DeepSpeed's files, and put into ``owed`` the files it must have instead of the usual ones.
 
-    Scheduler and scaler live in the engine's own files; a scheduler.pt is there only if Trainer made the schedule.
-    A resume never reads the consolidated model file. The optimizer's partitions are owed where one is there: without
-    ZeRO they are part of the model states.
+    Scheduler and scaler are in the engine's own files; a scheduler.pt is there only if Trainer made the schedule. A
+    resume never reads the consolidated model file. The optimizer's partitions are owed if there is at least one:
+    without ZeRO they are part of the model states.
     """
     owed.pop("optimizer", None)
     owed.pop("scheduler", None)
@@ -49,7 +49,7 @@ def apply(files: Files, layout: Layout, owed: dict[str, str], state: Mapping[str
 
 
 def _partitions(role: str, directory: str, found: tuple[str, ...], world: int) -> dict[str, str]:
-    """Name the partition of every rank, after the name of one that is there."""
+    """Return the partition of every rank, named like one that is there."""
     for name in found:
         if match := _PARTITION.fullmatch(name[len(directory) + 1 :]):
             return {f"{role}:{rank}": f"{directory}/{match['head']}{rank}{match['tail']}" for rank in range(world)}

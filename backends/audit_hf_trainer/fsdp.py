@@ -17,9 +17,9 @@ _LOCAL_OPTIMIZER = re.compile(r"optimizer(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re
 
 
 def recognises(files: Files, arguments: Mapping[str, Any] | None) -> bool:
-    """Say whether any part of the checkpoint is of FSDP's making, or, with all of it gone, whether FSDP was in effect.
+    """Say whether any file of the checkpoint is from FSDP, or, if all are missing, whether FSDP was used.
 
-    The argument ``fsdp`` does not tell: without an accelerator, accelerate trains plain DDP and saves that.
+    The argument ``fsdp`` is not enough: without an accelerator, accelerate trains plain DDP and saves that.
     """
     if files.has(MODEL) or files.has(OPTIMIZER) or launched_as(arguments, "FSDP"):
         return True
@@ -29,17 +29,17 @@ def recognises(files: Files, arguments: Mapping[str, Any] | None) -> bool:
 
 
 def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
-    """Return the layout with FSDP's files in it, and name in ``owed`` what FSDP owes instead of the usual files.
+    """Return the layout with FSDP's files, and put into ``owed`` the files it must have instead of the usual ones.
 
-    A sharded state owes no training_args.bin and no model files: ``save_model`` then writes nothing itself. The
-    scaler is left out: which kinds of FSDP make one changed between versions.
+    A sharded state has no training_args.bin and no model files: ``save_model`` then writes nothing itself. The scaler
+    is not owed: which kinds of FSDP make one changed between versions.
     """
     model = _directory(files, _MODEL_DIRECTORY)
     optimizer = _directory(files, _OPTIMIZER_DIRECTORY)
     local = tuple(sorted(name for name in files.root if _LOCAL.fullmatch(name)))
     local_optimizer = tuple(sorted(name for name in files.root if _LOCAL_OPTIMIZER.fullmatch(name)))
     owed.pop("scaler", None)
-    # Sharded states come without training arguments: with them there, the state was to be whole.
+    # Sharded states have no training arguments: if they are there, the state must be complete.
     whole = files.has(MODEL) or (not model and not local and (files.has(OPTIMIZER) or files.has(ARGUMENTS)))
     if whole:
         owed["weights"] = MODEL

@@ -1,4 +1,4 @@
-"""Which file of a Trainer checkpoint plays which part, and which files its configuration owes.
+"""The role of each file of a Trainer checkpoint, and the files that its configuration owes.
 
 Facts: transformers 5.23 ``Trainer._save_checkpoint``, ``_load_from_checkpoint`` and
 ``_load_optimizer_and_scheduler``; older versions where a comment says so.
@@ -76,7 +76,7 @@ def lay_out(
 
 
 def _weights(files: Files) -> Layout:
-    """Find the weights that belong to this run, and those that Trainer would load in their place.
+    """Find the weights of this run, and those that Trainer would load in their place.
 
     Trainer's precedence: a single full-model file, then adapters (if the model is a PeftModel), then shards.
     """
@@ -85,7 +85,7 @@ def _weights(files: Files) -> Layout:
     shards = tuple(sorted(name for name in files.root if SHARD.fullmatch(name) and files.has(name)))
     single = tuple(name for name in FULL if files.has(name))
     # PeftModel.save_pretrained writes no config.json and no full weights. With both of them and adapters in
-    # sub-directories only, the model itself was saved and the adapters are somebody's extra copies.
+    # subdirectories only, the model itself was saved and the adapters are extra copies.
     foreign = not any(adapter.directory == "" for adapter in adapters) and files.has(CONFIG)
     if adapters and not (foreign and (single or shards)):
         found = tuple(adapter.weights for adapter in adapters if adapter.weights)
@@ -98,7 +98,7 @@ def _weights(files: Files) -> Layout:
 
 
 def _adapters(files: Files) -> tuple[AdapterFiles, ...]:
-    """Find adapters at the root (PEFT's name for it is "default") and one level down."""
+    """Find adapters in the root (which PEFT calls "default") and one level below."""
     found = []
     for directory in ("", *(name for name in files.directories() if checkpoint_step(name) is None)):
         config = files.only(_inside(directory, ADAPTER_CONFIG))
@@ -109,7 +109,7 @@ def _adapters(files: Files) -> tuple[AdapterFiles, ...]:
 
 
 def _owed_weights(files: Files, layout: Layout) -> str:
-    """Name the file that Trainer needs first in order to find any weights."""
+    """Return the file that Trainer needs first to find any weights."""
     if layout.kind == "adapter":
         root = next((adapter for adapter in layout.adapters if not adapter.directory), None)
         first = root or layout.adapters[0]

@@ -26,8 +26,8 @@ ADAPTER_CONFIG = "adapter_config.json"
 SHARD = re.compile(r"(model|pytorch_model)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)", re.ASCII)
 RNG_OF_RANK = re.compile(r"rng_state_([0-9]{1,6})\.pth", re.ASCII)
 
-# More processes than any run has; a number beyond it is not believed, so that a made-up one cannot ask for
-# a billion file names.
+# More processes than any run has; a larger number is ignored, so that an untrusted one cannot cause a billion file
+# names.
 MOST_PROCESSES = 16384
 
 
@@ -39,7 +39,7 @@ class Files:
         self.root = tuple(name for name in entries if "/" not in name)
 
     def has(self, name: str) -> bool:
-        """Say whether ``name`` is there and no directory. Links and devices count: other rules judge those."""
+        """Say whether ``name`` is there and not a directory. Links and devices count: other rules check those."""
         entry = self.entries.get(name)
         return entry is not None and entry.kind in (FILE, LINK, SPECIAL)
 
@@ -52,9 +52,9 @@ class Files:
         return next((name for name in names if self.has(name)), None)
 
     def directories(self) -> tuple[str, ...]:
-        """Return the names of the sub-directories, one level down."""
+        """Return the names of the direct subdirectories."""
         return tuple(name for name in self.root if self.entries[name].kind == DIRECTORY)
 
     def below(self, directory: str) -> tuple[str, ...]:
-        """Return the paths of the files anywhere below a sub-directory, sorted."""
+        """Return the paths of all files below a subdirectory, sorted."""
         return tuple(sorted(name for name in self.entries if name.startswith(f"{directory}/") and self.has(name)))

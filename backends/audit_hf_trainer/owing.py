@@ -1,4 +1,4 @@
-"""What a checkpoint owes beyond its weights: questions to the training arguments and the trainer state."""
+"""What a checkpoint must have beyond its weights, according to the training arguments and the trainer state."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,8 +9,8 @@ from audit_hf_trainer.names import ARGUMENTS, MOST_PROCESSES, OPTIMIZER, RNG, RN
 def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:
     """Say whether the checkpoint was saved without optimizer, scheduler and random states.
 
-    ``save_only_model`` says so, and so does the picture: a finished checkpoint (Trainer writes the state last) that
-    has none of the three, as ``save_model()`` leaves it. One or two of them missing were deleted.
+    It is if ``save_only_model`` is set, or if a finished checkpoint (Trainer writes the state last) has none of the
+    three, as ``save_model()`` leaves it. If only one or two are missing, they were deleted.
     """
     if arguments is not None and arguments.get("save_only_model") is True:
         return True
@@ -20,7 +20,7 @@ def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:
 
 
 def world_size(files: Files, arguments: Mapping[str, Any] | None) -> int | None:
-    """Return the number of processes that trained: as the arguments say, else by the random states, else None.
+    """Return the number of processes that trained, from the arguments or the random states, else None.
 
     Data parallelism inside one process (several GPUs, no launcher) is one process and one rng_state.pth.
     """
@@ -40,12 +40,12 @@ def ranks(files: Files) -> tuple[str, ...]:
 
 
 def owes_rng(arguments: Mapping[str, Any] | None) -> bool:
-    """Random states are saved since transformers 4.6, the release that brought the argument ``push_to_hub``."""
+    """Say whether random states are saved: since transformers 4.6, which introduced the argument ``push_to_hub``."""
     return arguments is None or "output_dir" not in arguments or "push_to_hub" in arguments
 
 
 def owes_scaler(arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None) -> bool:
-    """Say whether a gradient scaler existed and this version of transformers saved it.
+    """Say whether there was a gradient scaler and this version of transformers saved it.
 
     One exists in fp16 training on an accelerator: accelerate makes none on a CPU, and neither apex nor DeepSpeed
     (asked by the caller) uses it. ``_n_gpu`` is the count that TrainingArguments keeps, 0 on CPU and TPU.
@@ -62,8 +62,8 @@ def owes_scaler(arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | 
 def launched_as(arguments: Mapping[str, Any] | None, kind: str) -> bool:
     """Say whether accelerate's ``DistributedType`` of the run was ``kind`` ("FSDP", "DEEPSPEED").
 
-    The saved arguments keep it as it was in effect, also where only the launcher's configuration asked for it;
-    accelerate writes it back into the state that they hold (``AcceleratorState.__init__``).
+    The saved arguments have the type that was used, even if only the launcher's configuration set it: accelerate writes
+    it back into the state in them (``AcceleratorState.__init__``).
     """
     state = (arguments or {}).get("distributed_state")
     return isinstance(state, Mapping) and state.get("distributed_type") == kind

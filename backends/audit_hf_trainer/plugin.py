@@ -1,4 +1,4 @@
-"""Hugging Face Trainer as a backend of the audit. Imports neither torch nor transformers; training does, lazily."""
+"""Hugging Face Trainer as a backend. Imports neither torch nor transformers before it trains."""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -33,7 +33,7 @@ class HFTrainer:
     owns_order = True
 
     def checkpoint_step(self, name: str) -> int | None:
-        """Return N of ``checkpoint-N``, else None; the pattern is the one that Trainer resumes by."""
+        """Return N of ``checkpoint-N``, else None; the pattern is that of Trainer's resume."""
         return checkpoint_step(name)
 
     def recognises(self, entries: Mapping[str, Entry]) -> bool:
@@ -50,13 +50,13 @@ class HFTrainer:
         return lay_out(entries, arguments, state)
 
     def schema(self) -> Mapping[str, Mapping[str, Any]]:
-        """Return the tables [model], [adapter] and [arguments]; with the fields of the installed libraries."""
+        """Return the tables [model], [adapter] and [arguments], with the fields of the installed libraries."""
         from audit_hf_trainer.tables import schema
 
         return schema()
 
     def check(self, settings: Mapping[str, Any]) -> None:
-        """Refuse a schedule or a model that is described in two ways or in none."""
+        """Refuse a model with two descriptions or none, and a schedule whose rate would jump."""
         from audit_hf_trainer.settings import check
 
         check(settings)
@@ -85,19 +85,19 @@ class HFTrainer:
         return None if name is None else str(name)
 
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
-        """Count the tensors of the model without making them."""
+        """Estimate from the tensors of the model, without creating them."""
         from audit_hf_trainer.training.sizing import checkpoint_size
 
         return checkpoint_size(settings)
 
     def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
-        """Meet the other processes of ``torchrun`` or ``accelerate launch``."""
+        """Join the other processes of ``torchrun`` or ``accelerate launch``."""
         from audit_hf_trainer.training.team import team
 
         return team(settings)
 
     def train(self, request: LegRequest, tell: Tell) -> LegResult:
-        """Train one leg with the real Trainer. Raises AuditError where the extra ``hf`` is not installed."""
+        """Train one leg with Trainer. Raises AuditError if the extra ``hf`` is not installed."""
         from audit_hf_trainer.training.leg import train
 
         return train(request, tell)

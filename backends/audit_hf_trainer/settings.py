@@ -1,7 +1,7 @@
-"""What the tables [model], [adapter] and [arguments] may say, beyond what TrainingArguments and LoraConfig take.
+"""What the tables [model], [adapter] and [arguments] may contain, beyond what TrainingArguments and LoraConfig accept.
 
-``audit train`` owns the order of the data and the ends of legs, so the fields of Trainer that meddle with them are
-refused, with the place where the same thing is said.
+``audit train`` controls the order of the data and the ends of legs, so fields of Trainer that affect them are refused,
+with the key to use instead.
 """
 
 from collections.abc import Mapping
@@ -11,22 +11,22 @@ from audit.plugin import ConfigError, LegRequest
 
 _LEG = "audit train sets it, for each leg"
 REFUSED: Mapping[str, str] = {
-    "output_dir": "the run's directory is the key run, at the top of the file",
-    "max_steps": "audit train sets it; the end of a decaying schedule is schedule.total_steps",
-    "num_train_epochs": "how often each data file is gone through is data.epochs",
-    "resume_from_checkpoint": "the guard says what to resume from",
+    "output_dir": "set the run's directory with the key run, at the top of the file",
+    "max_steps": "audit train sets it; set the end of a decaying schedule with schedule.total_steps",
+    "num_train_epochs": "set the epochs of each data file with data.epochs",
+    "resume_from_checkpoint": "the guard chooses the checkpoint to resume from",
     "ignore_data_skip": _LEG,
-    "seed": "is the key seed, at the top of the file",
+    "seed": "set it with the key seed, at the top of the file",
     "data_seed": "the order of the data comes from the key seed, at the top of the file",
-    "train_sampling_strategy": "audit train owns the order of the data; data.shuffle = false takes that of the file",
+    "train_sampling_strategy": "audit train controls the order of the data; data.shuffle = false keeps that of the file",
     "dataloader_drop_last": "the last examples of a batch would never be trained",
     "auto_find_batch_size": "the number of examples in a step must not change by itself",
-    "load_best_model_at_end": "a batch ends where the next one goes on, with the newest weights; audit best names the best",
+    "load_best_model_at_end": "the next batch continues with the newest weights; audit best names the best checkpoint",
     "save_only_model": "nothing can be resumed from a checkpoint without optimizer state",
     "do_train": _LEG,
-    "do_eval": "name a file with data.eval, and set arguments.eval_strategy",
+    "do_eval": "set a file with data.eval, and arguments.eval_strategy",
     "do_predict": _LEG,
-    "local_rank": "comes from the launcher",
+    "local_rank": "it comes from the launcher",
     "remove_unused_columns": _LEG,
 }
 REFUSED_OF_ADAPTER: Mapping[str, str] = {
@@ -49,7 +49,7 @@ MODEL: Mapping[str, Any] = {
     },
 }
 
-# Enough for a model that trains in a second: the audit's own demo, rehearsals and tests.
+# A model that trains in a second, for the demo, rehearsals and tests.
 TINY_MODEL: Mapping[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 64,
@@ -60,12 +60,12 @@ TINY_MODEL: Mapping[str, Any] = {
 }
 
 ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
-"""Schedules that need no horizon: what they give at a step does not depend on where training ends."""
+"""Schedules that need no horizon: their rate at a step does not depend on where training ends."""
 WSD = "warmup_stable_decay"
 
 
 def schedule_of(settings: Mapping[str, Any]) -> str:
-    """Return the kind of schedule; constant unless said otherwise (Trainer's own default, linear, needs a horizon)."""
+    """Return the kind of schedule; by default constant (Trainer's own default, linear, needs a horizon)."""
     arguments = settings.get("arguments", {})
     kind = arguments.get("lr_scheduler_type")
     if kind is not None:
@@ -76,7 +76,7 @@ def schedule_of(settings: Mapping[str, Any]) -> str:
 def arguments_of(request: LegRequest) -> dict[str, Any]:
     """Return the fields of TrainingArguments for one leg: the user's, over defaults for a quiet and reproducible one.
 
-    What is planned and what is trained come from here, so neither can differ from the other.
+    Both plan and training use them, so the two cannot differ.
     """
     given = request.settings.get("arguments", {})
     kind = schedule_of(request.settings)
@@ -89,7 +89,7 @@ def arguments_of(request: LegRequest) -> dict[str, Any]:
         **given,
         "lr_scheduler_type": kind,
         "output_dir": request.run,
-        # The leg's data begins where it goes on; Trainer would skip as many steps again (design, section 4).
+        # The leg's data begins where it continues; Trainer would skip as many steps again.
         "ignore_data_skip": True,
         "remove_unused_columns": False,
         "max_steps": _horizon(request, kind),
@@ -100,7 +100,7 @@ def arguments_of(request: LegRequest) -> dict[str, Any]:
 
 
 def _horizon(request: LegRequest, kind: str) -> int:
-    """The ``max_steps`` that the schedule is made for: it must not depend on where a leg ends, unless nothing does."""
+    """Return the ``max_steps`` of the schedule, which must not depend on the end of a leg unless it has no end."""
     last = request.last_step or 0
     if kind == WSD and request.horizon is None:
         return last + _decay(request)  # the plateau reaches to the end of the leg
@@ -114,7 +114,7 @@ def _decay(request: LegRequest) -> int:
 
 
 def check(settings: Mapping[str, Any]) -> None:
-    """Refuse a model that is described in two ways or none, and a schedule whose rate would jump at a boundary.
+    """Refuse a model with two descriptions or none, and a schedule whose rate would jump at a boundary.
 
     Raises ConfigError.
     """
@@ -126,38 +126,38 @@ def check(settings: Mapping[str, Any]) -> None:
     if kind == WSD:
         if "decay_steps" not in schedule:
             raise ConfigError(
-                f"schedule.decay_steps: is missing: {WSD} needs to know how many steps the decay takes; "
-                "it begins when it is asked for: audit train --decay"
+                f"schedule.decay_steps: is missing: {WSD} needs the number of steps of its decay, "
+                "which begins with audit train --decay"
             )
         if total is not None:
-            raise ConfigError(
-                f"schedule.total_steps: {WSD} has no horizon; its decay is asked for: audit train --decay"
-            )
+            raise ConfigError(f"schedule.total_steps: {WSD} has no horizon; start its decay with audit train --decay")
     elif "decay_steps" in schedule:
-        raise ConfigError(f'schedule.decay_steps: is for arguments.lr_scheduler_type = "{WSD}"; this is {kind}')
+        raise ConfigError(
+            f'schedule.decay_steps: is only for arguments.lr_scheduler_type = "{WSD}", and this is {kind}'
+        )
     elif kind not in ENDLESS and total is None:
         raise ConfigError(
-            f"arguments.lr_scheduler_type: {kind} falls to the end of training, and batches have none: the rate would "
-            "fall to 0 at each boundary and jump back; say in schedule.total_steps where it ends, or take "
-            f"constant_with_warmup, or {WSD}"
+            f"arguments.lr_scheduler_type: {kind} falls until the end of training, and batches have none: the rate would "
+            "fall to 0 at each boundary and jump back; set the end with schedule.total_steps, or use "
+            f"constant_with_warmup or {WSD}"
         )
     elif kind in ENDLESS and total is not None:
-        raise ConfigError(f"schedule.total_steps: {kind} has no end; leave it out")
+        raise ConfigError(f"schedule.total_steps: {kind} has no end; remove the key")
     if 0 < warmup < 1 and total is None:
-        raise ConfigError("arguments.warmup_steps: below 1 it is a share of schedule.total_steps, which is not given")
+        raise ConfigError("arguments.warmup_steps: below 1 it is a share of schedule.total_steps, which is not set")
     if kind == "constant" and warmup:
-        raise ConfigError("arguments.warmup_steps: constant has no warm-up; take constant_with_warmup")
+        raise ConfigError("arguments.warmup_steps: constant has no warm-up; use constant_with_warmup")
     keeps_best = arguments.get("metric_for_best_model") or kind == "reduce_lr_on_plateau"
     if arguments.get("save_total_limit") == 1 and (keeps_best or arguments.get("save_strategy") == "best"):
         raise ConfigError(
-            "arguments.save_total_limit: with 1 and a best model to keep Trainer deletes the newest checkpoint when a batch "
-            "ends, and nothing is left to go on from; take 2"
+            "arguments.save_total_limit: with 1 and a best model to keep, Trainer deletes the newest checkpoint at the end of "
+            "a batch, and nothing is left to resume from; set 2"
         )
 
 
 def _check_model(model: Mapping[str, Any]) -> None:
     if ("name_or_path" in model) == ("random" in model):
         raise ConfigError(
-            "model: give either name_or_path, a model to train, or the table random, fields of a small Llama with "
-            "random weights to try things out"
+            "model: set either name_or_path, the model to train, or the table random, fields of a small Llama with "
+            "random weights for trials"
         )

@@ -1,6 +1,6 @@
-"""The tables of the configuration, asked of the installed libraries without keeping them in memory.
+"""The tables of the configuration, from the installed libraries without keeping them in memory.
 
-The process that guards a training waits for weeks; with torch in it, it would hold half a gigabyte for a list of names.
+The process that guards a training waits for weeks; with torch it would take half a gigabyte for a list of names.
 """
 
 import json
@@ -16,9 +16,9 @@ from audit.plugin import AuditError
 def schema() -> Mapping[str, Mapping[str, Any]]:
     """Return the schema of [model], [adapter] and [arguments]; see :mod:`audit_hf_trainer.training.fields`.
 
-    Raises AuditError where the libraries are missing.
+    Raises AuditError if the libraries are missing.
     """
-    if "transformers" in sys.modules or int(os.environ.get("WORLD_SIZE", "1")) > 1:  # here they are loaded in any case
+    if "transformers" in sys.modules or int(os.environ.get("WORLD_SIZE", "1")) > 1:  # they are loaded in any case
         from audit_hf_trainer.training import fields
 
         return fields.schema()

@@ -1,4 +1,4 @@
-"""What the callback does on process 0, without transformers: begin a training, look at what it saved."""
+"""What the callback does on process 0, without transformers: check the start of a training and each save."""
 
 import logging
 import os
@@ -28,7 +28,7 @@ LOG = logging.getLogger("audit")
 
 
 class Watch:
-    """One training; ``strict`` makes what cannot be verified count as an error, ``fresh`` allows to start over."""
+    """One training. With ``strict``, what cannot be verified counts as an error; ``fresh`` allows starting over."""
 
     def __init__(self, *, pin: bool, depth: str, strict: bool, fresh: bool) -> None:
         self._pin = pin
@@ -54,7 +54,7 @@ class Watch:
         self._plugins = load_plugins()
         if not os.path.isdir(run):
             return None
-        # Nothing is recorded: that a training asked is neither a verification nor a step back.
+        # Nothing is recorded: this is neither a verification nor a step back.
         guarded = consult_guard(run, GuardLimits(), self._options._replace(ledger=False), registry=self._plugins)
         decision, report = guarded
         for outcome in report.crashed:
@@ -72,13 +72,13 @@ class Watch:
             LOG.warning("%s: training resumes at step %d, but %s could be resumed from", run, step, decision.checkpoint)
         self._known = {_key(item) for item in report.findings}
         self._of_before = {item.rule for item in report.findings if item.checkpoint is None}
-        # Beside checkpoints of a training that went further the new ones are another history: known, and told already.
+        # Beside checkpoints of a longer training the new ones are another history, which has already been reported.
         if any(item.step > step for item in report.checkpoints):
             self._of_other_history = frozenset({"history/forked", "steps/reset"})
         if report.checkpoints or not decision.fresh:
             record_training_start(run, step)
         if self._pin:
-            # Trainer writes into the files of before; one that is at its end saves its last step again.
+            # Trainer writes into existing files; one that is at its end saves its last step again.
             detach_pins(run, step if step < last else -1)
         return None
 
@@ -104,7 +104,7 @@ class Watch:
             return self._could_not(f"{run}/{checkpoint} could not be verified or pinned", error)
 
     def _told(self, run: str, report: "Report", checkpoint: str) -> str | None:
-        """Log every new finding and note once; return the first error of this checkpoint, or new one of the run."""
+        """Log every new finding and note once; return the first error of this checkpoint, or a new one of the run."""
         first = None
         for item in report.findings:
             mine = item.checkpoint == checkpoint
@@ -131,14 +131,14 @@ class Watch:
         return f"{what}: {error}" if self._strict else None
 
     def refused(self, message: str) -> AuditError | ResumeRefused:
-        """Make the exception for what ``begin`` returned, on this process or another."""
+        """Return the exception for the message of ``begin``, on this process or another."""
         if self._guarded is None:
             return AuditError(message)
         decision, report = self._guarded
         return ResumeRefused(message, report, decision)
 
 
-ADVICE = 'or train into another output_dir; AuditCallback(fresh="allow") starts over all the same'
+ADVICE = 'or train into another output_dir; AuditCallback(fresh="allow") starts over'
 
 
 def _key(item: Finding) -> tuple[str, str | None, str | None]:

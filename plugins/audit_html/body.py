@@ -22,16 +22,16 @@ from audit_html.charts import Chart, sentence, short, spaced
 from audit_html.markup import add, node
 
 ROWS = 1000
-"""Findings, and rows of tables, of all runs together; the rest is counted."""
+"""Findings, and rows of tables, of all runs together; only the number of the others is shown."""
 ALIKE = 3
-"""Findings of one rule that are shown before the rest is folded."""
+"""Findings of one rule that are shown before the others are folded."""
 
 SIGN = {SOUND: "✓", SUSPECT: "!", BROKEN: "✕"}
 PLURAL = {Severity.ERROR: "errors", Severity.WARNING: "warnings", Severity.INFO: "notes"}
 
 
 def article(number: int, run: RunCurves, charts: Sequence[Chart], rows: int) -> Element:
-    """All about one run."""
+    """Return everything about one run."""
     here = f"r{number}"
     return node(
         "article",
@@ -48,7 +48,7 @@ def article(number: int, run: RunCurves, charts: Sequence[Chart], rows: int) -> 
 
 
 def comparison(runs: Sequence[RunCurves]) -> Element:
-    """One line for each run."""
+    """Return a table with one line for each run."""
     body = node("tbody")
     for number, run in enumerate(runs):
         report = run.report
@@ -173,7 +173,7 @@ def _charts(here: str, charts: Sequence[Chart], run: RunCurves) -> Element:
         made.append(more)
     if run.left_out:
         made.append(node("p", f"{spaced(run.left_out)} more keys of the log are not shown.", class_="note"))
-    made.append(node("noscript", node("p", "The curves are drawn by a script; everything else is here.")))
+    made.append(node("noscript", node("p", "The curves need JavaScript; everything else is shown.")))
     return made
 
 
@@ -231,7 +231,7 @@ def _card(here: str, number: int, placed: Placed) -> Element:
 
 
 def place_of(finding: Finding) -> str:
-    """Checkpoint and file, as in the other reports."""
+    """Return checkpoint and file, as in the other reports."""
     return "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run as a whole"
 
 
@@ -276,7 +276,7 @@ def _checkpoints(here: str, marks: Sequence[Mark], rows: int) -> Element:
 
 
 def state_class(mark: Mark) -> str:
-    """The class of a checkpoint's mark."""
+    """Return the CSS class of a checkpoint's mark."""
     return mark.state.replace(" ", "-") + (" sealed" if mark.sealed else "") + (" here" if mark.resume_here else "")
 
 
@@ -285,7 +285,7 @@ def _optional(value: float | None) -> str:
 
 
 def _legs(legs: Sequence[Leg], rows: int) -> Element:
-    made = node("section", node("h3", "Batches, as far as files and ledger show"), class_="card legs")
+    made = node("section", node("h3", "Batches, as far as known from files and ledger"), class_="card legs")
     body = node("tbody")
     for number, leg in enumerate(legs[:rows], 1):
         body.append(
@@ -295,7 +295,7 @@ def _legs(legs: Sequence[Leg], rows: int) -> Element:
                 node("td", f"{spaced(leg.first)} to {spaced(leg.last)}", class_="number"),
                 node("td", _optional(leg.loss_first), class_="number"),
                 node("td", _optional(leg.loss_last), class_="number"),
-                node("td", leg.reason or "the beginning", node("small", f"data {leg.file}") if leg.file else None),
+                node("td", leg.reason or "start of the run", node("small", f"data {leg.file}") if leg.file else None),
             )
         )
     heads = ("Batch", "Steps", "First loss", "Last loss", "Known by")
@@ -306,7 +306,7 @@ def _legs(legs: Sequence[Leg], rows: int) -> Element:
 
 
 def _checks(report: Report) -> Element:
-    """How many outcomes of each kind every family of rules had: silence is not proof."""
+    """Return how many outcomes of each kind every family of rules had."""
     counts: dict[str, dict[Outcome, int]] = {}
     for item in report.outcomes:
         family = counts.setdefault(item.rule.partition("/")[0], dict.fromkeys(Outcome, 0))
@@ -320,7 +320,7 @@ def _checks(report: Report) -> Element:
         "details",
         node("summary", "What was checked"),
         node(
-            "p", "One count for each rule and checkpoint. A rule that could not look is not applicable, never passed."
+            "p", "One count for each rule and checkpoint. A rule that could not check is not applicable, never passed."
         ),
         _scrolling("Checks by family", node("table", _head(heads, numbers_from=1), body)),
         class_="card checks",
@@ -336,5 +336,5 @@ def _head(names: Sequence[str], numbers_from: int, text: Sequence[str] = ()) -> 
 
 
 def _scrolling(name: str, table: Element) -> Element:
-    """A wide table scrolls within itself, and by the keyboard."""
+    """A wide table scrolls in its own region, also by keyboard."""
     return node("div", table, class_="scrolling", tabindex="0", role="region", aria_label=name)

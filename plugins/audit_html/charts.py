@@ -9,11 +9,11 @@ from audit_html.markup import printable
 from audit_html.thinning import Bucket, thin
 
 BUCKETS = 40_000
-"""Of the whole page, each some thirty bytes: below 2 MB in any case that has a screen wide enough."""
+"""In the whole page, each about thirty bytes: less than 2 MB for any page that fits a screen."""
 MOST, LEAST = 1200, 60
 """Buckets of one curve: as many as a wide chart has columns."""
 LARGEST, SMALLEST = 1e100, 1e-100
-"""Beyond these a number is drawn as a mark, or as 0: the axes end there."""
+"""Larger numbers are drawn as marks, smaller ones as 0: the axes end here."""
 
 TITLES = {
     "loss": "Loss",
@@ -25,7 +25,7 @@ COLORS = {"loss": "loss", "eval_loss": "eval", "learning_rate": "rate", "grad_no
 
 
 class Chart(NamedTuple):
-    """One chart: its curves by key, and whether it stands among those that everybody looks at."""
+    """One chart: its curves by key, and whether it is one of those that are always shown."""
 
     key: str
     title: str
@@ -34,7 +34,7 @@ class Chart(NamedTuple):
 
 
 def charts_of(run: RunCurves) -> list[Chart]:
-    """Group curves into charts: the evaluation loss stands with the loss, everything else alone."""
+    """Group curves into charts: the evaluation loss is in one chart with the loss, each other key has its own."""
     groups: dict[str, list[Curve]] = {}
     for curve in run.curves:
         groups.setdefault("loss" if curve.key == "eval_loss" else curve.key, []).append(curve)
@@ -48,7 +48,7 @@ def charts_of(run: RunCurves) -> list[Chart]:
 
 
 def sentence(chart: Chart) -> str:
-    """Say in words what the chart shows, for those who cannot see it and those in a hurry."""
+    """Describe the chart in words, for those who cannot see it or want a summary."""
     parts = []
     for curve in chart.curves:
         finite = [point for point in curve.points if isfinite(point.value)]
@@ -74,7 +74,7 @@ def sentence(chart: Chart) -> str:
 def label(curve: Curve) -> str:
     """Name a curve within its chart."""
     name = {"loss": "training", "eval_loss": "evaluation"}.get(curve.key, curve.key)
-    return name if curve.current else f"{name}, left behind"
+    return name if curve.current else f"{name}, discarded"
 
 
 def numbers(charts: Sequence[Chart], share: int) -> list[dict[str, Any]]:
@@ -123,10 +123,10 @@ def _digits(value: float | None) -> float | None:
 
 
 def short(value: float) -> str:
-    """A number for people, four digits."""
+    """Return a number with four digits."""
     return f"{value:.4g}"
 
 
 def spaced(number: int) -> str:
-    """A count or a step for people, with its thousands apart."""
+    """Return a count or a step with separated thousands."""
     return f"{number:,}"

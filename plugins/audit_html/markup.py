@@ -3,13 +3,13 @@
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 LONGEST = 2000
-"""Characters of one text: a message that an enemy made long must not fill the page."""
+"""Characters of one text: an untrusted message must not fill the page."""
 
 Child = Element | str | None
 
 
 def node(tag: str, *children: Child, **attributes: str | int | bool | None) -> Element:
-    """Make an element. ``class_`` and ``for_`` lose their last character, ``data_x`` is ``data-x``; None leaves out."""
+    """Make an element. ``class_`` and ``for_`` lose their last character, ``data_x`` is ``data-x``; None omits one."""
     made = Element(tag)
     for name, value in attributes.items():
         if value is None or value is False:
@@ -33,9 +33,9 @@ def add(parent: Element, *children: Child) -> None:
 
 
 def raw(parent: Element, tag: str, text: str, **attributes: str) -> None:
-    """Append a script or a style. Raises ValueError where the text would end it early."""
+    """Append a script or a style. Raises ValueError if the text would end it early."""
     if "</" in text or "<!--" in text:
-        raise ValueError(f"the text of a {tag} element holds what would end it")
+        raise ValueError(f"the text of a {tag} element would end it early")
     SubElement(parent, tag, attributes).text = text
 
 
@@ -45,7 +45,7 @@ def html(root: Element) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from the audited run: no control characters, nothing that turns the direction of reading, no end."""
+    """Return text of an untrusted run without control and bidirectional characters, and of limited length."""
     cut = text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
     if cut.isprintable():
         return cut

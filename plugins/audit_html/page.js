@@ -1,6 +1,6 @@
 "use strict";
 // Draws the curves and ties them to the findings. Text from the audited files is only ever set as textContent or as the
-// value of an attribute that is text: nothing here builds markup.
+// value of a text attribute: nothing here builds markup.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const root = document.documentElement;
@@ -8,7 +8,7 @@
   const same = document.getElementById("same");
   const RANK = { error: 2, warning: 1, info: 0 };
   const STEPS = [1, 2, 5].flatMap((n) => Array.from({ length: 16 }, (_, e) => n * 10 ** e)).sort((a, b) => a - b);
-  const NEAR = 15; // pixels: marks that are closer stand as one
+  const NEAR = 15; // pixels: marks that are closer are drawn as one
   const charts = [];
   let printing = false;
 
@@ -106,7 +106,7 @@
     target.focus({ preventScroll: true });
     target.scrollIntoView({ block: "nearest", behavior: calm() });
     target.classList.remove("pulse");
-    void target.offsetWidth; // so that the animation begins again
+    void target.offsetWidth; // restarts the animation
     target.classList.add("pulse");
   };
   const calm = () => (matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth");
@@ -124,7 +124,7 @@
       made.addEventListener("focus", () => showTip(made, lines));
       made.addEventListener("blur", hideTip);
       made.addEventListener("click", () => target && goTo(target));
-      made.addEventListener("mousedown", (event) => event.stopPropagation()); // no zoom begins here
+      made.addEventListener("mousedown", (event) => event.stopPropagation()); // does not start a zoom
       made.addEventListener("dblclick", (event) => event.stopPropagation());
     }
     made.addEventListener("mouseenter", () => showTip(made, lines));
@@ -166,7 +166,7 @@
     }
   };
 
-  // -- what lies under and over the curves -----------------------------------------------------------------------------
+  // -- below and above the curves --------------------------------------------------------------------------------------
 
   const bands = (chart, u) => {
     const { ctx, bbox } = u;
@@ -276,7 +276,7 @@
     return [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
   };
 
-  // Charts that share their scale: the same metric of all runs, if one of them can be logarithmic all of those that can.
+  // Charts that share their scale: the same metric of all runs; with a logarithmic scale, all that can have one.
   const alike = (chart) => charts.filter((other) => other.key === chart.key && other.tell && (other === chart || (same && same.checked)));
 
   const limits = (chart) => {
@@ -284,7 +284,7 @@
     return [0, Math.max(1, last) * 1.015];
   };
 
-  // Of a logarithmic axis: 1, 2 and 5 of each power of ten, or the powers alone where there are many.
+  // Ticks of a logarithmic axis: 1, 2 and 5 of each power of ten, or only the powers if there are many.
   const round = (u, splits) => {
     const few = u.scales.y.max < 200 * u.scales.y.min;
     return splits.map((value) => {
@@ -439,7 +439,7 @@
     const names = new Map(own.series.map((one) => [one.label, one]));
     if (names.size > 1) figure.querySelector(".legend").append(...[...names.values()].map((one) => key(one)));
     place.addEventListener("keydown", keys(chart));
-    // Spoken only where the keyboard is: with the mouse all charts of a run read at once.
+    // Announced only for the chart with the focus: with the mouse all charts of a run show values at once.
     place.addEventListener("focus", () => chart.readout.setAttribute("aria-live", "polite"));
     place.addEventListener("blur", () => {
       chart.readout.setAttribute("aria-live", "off");
@@ -478,7 +478,7 @@
 
   root.classList.add("script");
   for (const run of data.runs) run.charts.forEach((own, number) => begin(run, own, number));
-  // Side by side, charts of a metric are equally high: all leave room for pins where one has some.
+  // Side by side, charts of a metric have the same height: all leave room for pins if one has some.
   for (const chart of charts) chart.lane = charts.some((other) => other.key === chart.key && other.findings.length);
   let themed = THEMES.includes(remember()) ? remember() : "automatic";
   theme(themed);
@@ -530,7 +530,7 @@
   });
   charts.forEach((chart) => resized.observe(chart.place));
 
-  // On paper: light, everything unfolded that says something, charts as wide as a page.
+  // In print: light theme, all sections with content open, charts as wide as the page.
   let folded = [];
   addEventListener("beforeprint", () => {
     printing = true;

@@ -1,4 +1,4 @@
-"""Put the page together: one file that loads nothing, runs no other script than its own, and escapes what it shows."""
+"""Put the page together: one file that loads nothing, runs only its own script, and escapes all text."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from audit_html.charts import charts_of, numbers, share_of
 from audit_html.markup import add, html, node, printable, raw
 
 MARKS = 2000
-"""Checkpoints, and as many findings, of all runs together that stand in the charts."""
+"""Checkpoints, and as many findings, that the charts of all runs together show."""
 
 
 def render(runs: Sequence[RunCurves]) -> str:
@@ -91,19 +91,19 @@ def _foot() -> Element:
         "footer",
         node(
             "p",
-            "Drag across a chart to look closer, double-click to go back. With the keyboard, on a chart: ",
+            "Drag across a chart to zoom in, double-click to zoom out. With the keyboard, on a chart: ",
             node("kbd", "←"), " ", node("kbd", "→"), " read the values, ", node("kbd", "+"), " ", node("kbd", "−"),
-            " closer and back, ", node("kbd", "0"), " everything.",
+            " zoom in and out, ", node("kbd", "0"), " shows everything.",
             class_="help",
         ),
-        node("p", "Where many numbers share a pixel, the line is their median and the band reaches from least to greatest."),
+        node("p", "If many values share a pixel, the line is their median and the band is their range."),
         node("p", "Charts by uPlot 1.6.32, © Leon Sorokin, MIT licence."),
         class_="foot",
     )  # fmt: skip
 
 
 def _run(number: int, run: RunCurves, marks: int, rows: int) -> dict[str, Any]:
-    """What the script knows of a run besides the charts' numbers."""
+    """What the script gets of a run besides the numbers of its charts."""
     order = sorted(enumerate(run.placed), key=lambda item: -item[1].finding.severity.rank)
     first = max(0, len(run.marks) - rows)
     return {
@@ -142,7 +142,7 @@ def _finding(number: int, placed: Placed) -> dict[str, Any]:
 
 
 def _json(data: Any) -> str:
-    """JSON in which nothing can end the element that holds it, and nothing begins a comment."""
+    """Return JSON that can neither end the element around it nor begin a comment."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 

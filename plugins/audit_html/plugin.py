@@ -1,4 +1,4 @@
-"""Registers the page. What draws it is imported when it is asked for."""
+"""Registers the page, which is imported at its first use."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -17,5 +17,5 @@ def _html(runs: "Sequence[RunCurves]") -> str:
 
 @hookimpl
 def audit_pages() -> dict[str, Page]:
-    """One page in HTML, with everything in it that it needs."""
+    """Return the page: one self-contained HTML file."""
     return {"html": _html}

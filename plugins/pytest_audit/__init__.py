@@ -16,7 +16,7 @@ _HOMES = {"assert_sound": "pytest_audit.asserting", "AuditWarning": "pytest_audi
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name at its first use: every pytest session loads this package, few use it."""
+    """Import a public name at its first use: every pytest session loads this package, and few use it."""
     if name not in _HOMES:
         raise AttributeError(f"module 'pytest_audit' has no attribute '{name}'")
     from importlib import import_module

@@ -17,12 +17,11 @@ def assert_sound(
 ) -> Report:
     """Assert that a run is sound, and return the report.
 
-    ``run`` is the directory that holds ``checkpoint-N``, one such checkpoint, or a report that is there already.
-    Findings of severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is
-    ``full`` (every byte) or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No
-    configuration file is read, and nothing is written into the run. Raises AssertionError with what was found and what
-    to do, also where a rule crashed, and audit.AuditError where the run could not be judged: no such run, no checkpoint
-    in it.
+    ``run`` is the directory that contains ``checkpoint-N``, one such checkpoint, or an existing report. Findings of
+    severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is ``full`` (every
+    byte) or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No configuration file is
+    read, and nothing is written into the run. Raises AssertionError with the findings and remedies, or if a rule
+    crashed, and audit.AuditError if the run could not be judged: no such run, no checkpoint in it.
     """
     __tracebackhide__ = True
     report = run if isinstance(run, Report) else _verified(os.fspath(run), depth, tuple(select), tuple(ignore))
@@ -45,9 +44,9 @@ def _verified(path: str, depth: str, select: tuple[str, ...], ignore: tuple[str,
 
 
 def judging_rules(options: Options, registry: Registry, where: str) -> Sequence[Rule]:
-    """The chosen rules about runs and checkpoints; those about plans are for `audit plan`.
+    """Return the selected rules about runs and checkpoints; those about plans are for `audit plan`.
 
-    Raises ConfigError for a name that does not exist, and where nothing would be judged: that is no proof of anything.
+    Raises ConfigError for a name that does not exist, and if no rule is left: judging nothing would prove nothing.
     """
     check_options(options, registry, where)
     found = [rule for rule in options.chosen(registry.rules) if rule.scope in {"run", "checkpoint"}]

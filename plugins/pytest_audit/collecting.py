@@ -30,7 +30,7 @@ class Collecting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
-        """Refuse what cannot be judged before anything else is started. Raises UsageError, exit code 4."""
+        """Refuse what cannot be judged before anything else starts. Raises UsageError, exit code 4."""
         if pytest.version_tuple < (
             8,
         ):  # it looks for a conftest.py where a node lies, and would import that of a checkpoint
@@ -47,13 +47,13 @@ class Collecting:
         self.apart = tuple(target.root for target in self.targets if not root.startswith(os.path.join(target.root, "")))
 
     def pytest_report_header(self) -> str:
-        """Name what is judged, and how."""
+        """Return what is judged, and how."""
         audit = audit_of(self.config)
         runs = ", ".join(target.id for target in self.targets)
         return f"audit: {runs} (depth {audit.options.depth}, {len(audit.rules)} rules)"
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Keep pytest from looking for tests, and so from importing anything, in what is judged."""
+        """Keep pytest from collecting, and so importing, tests in a run that is judged."""
         path = str(collection_path)
         return True if any(path == root or path.startswith(root + os.sep) for root in self.apart) else None
 
@@ -83,7 +83,7 @@ class Collecting:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
-        """Judge before pytest looks at the marks, so that what had nothing to judge is skipped by its own means."""
+        """Judge before pytest looks at the marks, so that pytest itself skips what is not applicable."""
         if isinstance(item, AuditRule):
             item.prepare()
 
@@ -91,7 +91,7 @@ class Collecting:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Spare the reader a traceback in the set-up, too, where pytest does not ask the item."""
+        """Leave out the traceback in the set-up, too, where pytest does not ask the item."""
         report = yield
         if (
             isinstance(item, AuditRule)
@@ -104,7 +104,7 @@ class Collecting:
 
 
 def _refuse_cache_in_checkpoint(config: pytest.Config, targets: Sequence[Target]) -> None:
-    """Raise UsageError where pytest's cache would lie in a checkpoint: one added file and a trainer deletes another."""
+    """Raise UsageError if pytest's cache would be in a checkpoint: an added file makes a trainer delete another one."""
     if not config.pluginmanager.hasplugin("cacheprovider"):
         return
     cache = os.path.normpath(os.path.join(config.rootpath, os.path.expandvars(config.getini("cache_dir"))))

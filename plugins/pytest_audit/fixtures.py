@@ -15,7 +15,7 @@ NO_RUN = "no run is named: use --audit RUN or the ini option audit_runs, or over
 
 
 def the_run(config: pytest.Config) -> Path:
-    """The one run that the session names; fails where there is none, or more than one."""
+    """Return the one run that the session names; fail if there is none, or more than one."""
     try:
         found = targets(config)
     except AuditError as error:
@@ -59,7 +59,7 @@ def reporting(request: pytest.FixtureRequest) -> Callable[..., Report]:
 
 
 def newest_resumable(request: pytest.FixtureRequest) -> Path:
-    """The newest resumable checkpoint of the session's run, from the one verification that all share."""
+    """Return the newest resumable checkpoint of the session's run, from the verification that all items share."""
     report: Report = request.getfixturevalue("audit_report")()
     run: Path = request.getfixturevalue("audit_run")
     if report.crashed:

@@ -1,7 +1,7 @@
 """The nodes: a run, its checkpoints, and an item for every rule on each of them.
 
-Collecting looks at names only. The verification is done when the first item is set up, so listing the items, as editors
-do all the time, reads no byte of a checkpoint; ``--durations`` shows the time as the set-up of that item.
+Collecting only lists names. The verification is done when the first item is set up, so listing the items, as editors do
+all the time, reads no byte of a checkpoint; ``--durations`` shows the time as the set-up of that item.
 """
 
 import os
@@ -76,7 +76,7 @@ class AuditRule(pytest.Item):
         self.checkpoint = checkpoint
 
     def prepare(self) -> None:
-        """Judge the run if nobody did yet; mark what had nothing to judge as skipped. Raises NotJudged."""
+        """Judge the run if that is not done; mark items that are not applicable as skipped. Raises NotJudged."""
         try:
             judged = self.run.audit.judged(self.run.target.path)
         except AuditError as error:
@@ -88,7 +88,7 @@ class AuditRule(pytest.Item):
             crash = printable(f"rule {self.rule.id} crashed: {found.reason}; please report this")
             raise NotJudged(crash, crash)
         elif found.outcome is Outcome.NOT_APPLICABLE:
-            self.add_marker(pytest.mark.skip(reason=printable(found.reason or "nothing to judge here")))
+            self.add_marker(pytest.mark.skip(reason=printable(found.reason or "not applicable")))
 
     def runtest(self) -> None:
         """Fail for errors, warn for warnings, note the rest."""
@@ -117,7 +117,7 @@ class AuditRule(pytest.Item):
         return False
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
-        """Return what was found without a traceback: none of our code is to blame."""
+        """Return what was found without a traceback: it would only show our own code."""
         if not isinstance(excinfo.value, Violated):
             return super().repr_failure(excinfo, style)
         shown = excinfo.getrepr(style="value")

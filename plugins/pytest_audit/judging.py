@@ -35,13 +35,13 @@ class Judged(NamedTuple):
     findings: Mapping[Place, Sequence[Finding]]
 
     def findings_of(self, rule: str, checkpoint: str | None) -> Sequence[Finding]:
-        """The findings of an item. One about the run as a whole answers for all that its rule found."""
+        """Return the findings of an item; an item about the run gets all findings of its rule."""
         own = self.findings.get((rule, checkpoint), ()) if checkpoint else ()
         return own or [finding for finding in self.report.findings if finding.rule == rule]
 
 
 class Audit:
-    """The audit of one pytest session. Raises ConfigError where the options mean nothing."""
+    """The audit of one pytest session. Raises ConfigError if the options are not valid."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.registry: Registry = load_plugins()
@@ -50,7 +50,7 @@ class Audit:
         self._judged: dict[str, Judged | AuditError] = {}
 
     def judged(self, path: str) -> Judged:
-        """Verify a run, once in this session. Raises AuditError, for every item the same."""
+        """Verify a run, once in a session. Raises AuditError, the same for every item."""
         if path not in self._judged:
             try:
                 self._judged[path] = _by_place(self.verify(path))
@@ -62,7 +62,7 @@ class Audit:
         return found
 
     def verify(self, path: str, **changes: Any) -> Report:
-        """Verify a run anew; nothing is written into it. Raises AuditError."""
+        """Verify a run again; nothing is written into it. Raises AuditError."""
         options = self.options._replace(**changes)
         if changes:
             judging_rules(options, self.registry, "audit_report")

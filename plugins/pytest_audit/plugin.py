@@ -1,7 +1,7 @@
-"""What pytest loads in every session: options and fixtures. Everything else is imported where a session uses it.
+"""What pytest loads in every session: options and fixtures. Everything else is imported when a session uses it.
 
-Nothing of ``audit`` is imported here: it would cost each session that does not use it, and what is measured with
-``pytest --cov=audit`` must not be loaded before the measurement begins.
+Nothing of ``audit`` is imported here: sessions that do not use it must not pay for it, and with ``pytest --cov=audit``
+it must not be loaded before the measurement begins.
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="RUN",
-        help="judge this run, the directory that holds checkpoint-N: one item for every rule and checkpoint. Without "
-        "paths of tests nothing else is collected. Also takes one checkpoint, or the id of an item",
+        help="judge this run, the directory that contains checkpoint-N: one item for every rule and checkpoint. Without "
+        "paths of tests nothing else is collected. Also accepts one checkpoint, or the id of an item",
     )
     parser.addini("audit_runs", "runs that a plain `pytest` judges besides its tests", type="paths", default=[])
     for name, metavar, text in OPTIONS:
@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and, where runs are to be judged, the hooks that collect them."""
+    """Register the marker, and, if runs are to be judged, the hooks that collect them."""
     config.addinivalue_line("markers", "audit: one rule on one checkpoint of a training run, collected by --audit")
     named = bool(config.option.audit)
     if not named and (config.args_source is config.ArgsSource.ARGS or not config.getini("audit_runs")):
@@ -60,7 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _on_command_line(config: pytest.Config) -> bool:
-    """Whether a person asked for the audit now: in addopts it must not push all tests aside."""
+    """Whether ``--audit`` was given on the command line: in addopts it must not replace all tests."""
     return any(str(word) == "--audit" or str(word).startswith("--audit=") for word in config.invocation_params.args)
 
 
@@ -82,7 +82,7 @@ def audit_report(request: pytest.FixtureRequest) -> "Callable[..., Report]":
 
 @pytest.fixture(scope="session")
 def resumable_checkpoint(request: pytest.FixtureRequest) -> Path:
-    """The newest checkpoint of ``audit_run`` that can be resumed from; an error where there is none."""
+    """The newest checkpoint of ``audit_run`` that can be resumed from; fails if there is none."""
     from pytest_audit.fixtures import newest_resumable
 
     return newest_resumable(request)

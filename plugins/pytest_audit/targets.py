@@ -11,7 +11,7 @@ _ITEM = re.compile(r"(?P<path>.+)::(?P<rule>[^/:]+/[^/:]+)")
 
 
 class Part(NamedTuple):
-    """A part of a run: one checkpoint (None: all, or the run itself), one rule (None: all)."""
+    """A part of a run: one checkpoint (None: all of them and the run itself), one rule (None: all)."""
 
     checkpoint: str | None
     rule: str | None
@@ -26,12 +26,12 @@ class Target(NamedTuple):
 
     @property
     def path(self) -> str:
-        """What to verify: the run, or its one checkpoint where no other is wanted."""
+        """What to verify: the run, or its one checkpoint if no other is wanted."""
         only, *others = {part.checkpoint for part in self.parts}
         return self.root if only is None or others else os.path.join(self.root, only)
 
     def holds(self, checkpoint: str | None, rule: str) -> bool:
-        """Whether this item is wanted. Who names a checkpoint gets the rules about the whole run, too."""
+        """Whether this item is wanted; with a checkpoint, the rules about the whole run are, too."""
         for part in self.parts:
             if part.rule is None and (part.checkpoint is None or checkpoint in (None, part.checkpoint)):
                 return True
@@ -41,7 +41,7 @@ class Target(NamedTuple):
 
 
 def targets_of(words: Iterable[str], directory: str, rootdir: str) -> tuple[Target, ...]:
-    """Group what was named by run; relative paths start at ``directory``. Raises AuditError: no such run."""
+    """Group what was named by run; relative paths start at ``directory``. Raises AuditError if there is no such run."""
     found: dict[str, list[Part]] = {}
     for word in words:
         item = _ITEM.fullmatch(word)

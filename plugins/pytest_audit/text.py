@@ -1,4 +1,4 @@
-"""Findings in the words of a test's failure: no traceback, what is wrong first, what to do last."""
+"""Findings as the text of a failed test: no traceback, what is wrong first, what to do last."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ class Violated(Exception):
 
 
 class NotJudged(Violated):
-    """The audit could not be done, or a rule crashed: nothing is known of the run, in neither direction."""
+    """The audit could not be done, or a rule crashed: nothing is known about the run."""
 
 
 def violated(findings: Sequence[Finding], report: Report, *, whole: bool) -> Violated:
@@ -52,12 +52,12 @@ def in_one_line(finding: Finding) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from the audited run: neither control characters nor line ends reach the terminal."""
+    """Return text of an untrusted run in one line, without control characters."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in " ".join(text.splitlines()))
 
 
 def for_pytest(error: Exception) -> str:
-    """Return an error of the audit in one line, with the name that pytest has for the one option that it may name."""
+    """Return an error of the audit in one line, with pytest's name of the option that it may contain."""
     return printable(str(error)).replace("--allow-empty", "--audit-allow-empty")
 
 

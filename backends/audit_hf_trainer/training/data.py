@@ -20,10 +20,10 @@ Example = dict[str, list[int]]
 """``input_ids`` and ``labels``, as many each; a label of -100 is not learned."""
 
 BUFFERED = 256
-"""Examples that are in memory before they are written."""
+"""Examples in memory before they are written."""
 
 NO_LIMIT = 1 << 30
-"""A tokenizer without a limit says 10**30."""
+"""A tokenizer without a limit has 10**30."""
 
 
 class Indexed(Protocol):
@@ -35,7 +35,7 @@ class Indexed(Protocol):
 
 
 class Examples:
-    """The examples of a data file in the order of its rows, in a file under ``scratch`` that goes with this object.
+    """The examples of a data file in the order of its rows, in a file that is deleted with this object.
 
     ``cut`` is how many of them were longer than the limit and were cut off there.
     """
@@ -52,7 +52,7 @@ class Examples:
         return self._dataset[index]
 
     def __getstate__(self) -> Any:
-        # What is sent to a worker process reads the file and leaves it there.
+        # A copy in a worker process reads the file and does not delete it.
         return self._dataset, self.cut
 
     def __setstate__(self, state: Any) -> None:
@@ -63,7 +63,7 @@ class Examples:
 def examples(
     data: LegData, tokenizer: Any | None, vocabulary: int | None, scratch: str, limit: int | None = None
 ) -> Examples:
-    """Tokenize every row of ``data.path``; they lie in a new directory under ``scratch``, not in memory.
+    """Tokenize every row of ``data.path`` into a new directory under ``scratch``, not into memory.
 
     ``vocabulary`` is the number of the model's embeddings, ``limit`` the number of its positions; None where they are
     not known. ``options`` of the data: "format", "max_length", "loss_on".
@@ -89,7 +89,7 @@ def examples(
             reader.examples,
             features=datasets.Features({"input_ids": integers, "labels": integers}),
             cache_dir=directory,
-            # Otherwise the tokenizer is pickled to name the cache, which is never looked for again.
+            # Otherwise the tokenizer is pickled to name the cache, which is never used again.
             fingerprint=os.path.basename(directory),
             writer_batch_size=BUFFERED,
         )
@@ -105,7 +105,7 @@ def examples(
 
 
 class Ordered:
-    """``data.epochs`` times all examples, each time in another order, without the first ``data.first`` of them."""
+    """All examples ``data.epochs`` times, each time in another order, without the first ``data.first`` of them."""
 
     def __init__(self, examples: Indexed, data: LegData) -> None:
         self._examples, self._order, self._first = examples, data.order, data.first
@@ -119,21 +119,21 @@ class Ordered:
         return self._examples[self.row(index)]
 
     def row(self, index: int) -> int:
-        """Return the number, from 0, of the row that comes as example ``index`` of this leg."""
+        """Return the number, from 0, of the row that is example ``index`` of this leg."""
         if not 0 <= index < self._length:
             raise IndexError(index)
         epoch, place = divmod(self._first + index, len(self._examples))
         if self._order is None:
             return place
         if epoch not in self._orders:
-            # Two are enough: who reads ahead reads into the next one.
+            # Two are enough: reading ahead reaches into the next one.
             self._orders = {key: value for key, value in self._orders.items() if key == epoch - 1}
             self._orders[epoch] = order_of(f"{self._order}:{epoch}", len(self._examples))
         return self._orders[epoch][place]
 
 
 def ordered(examples: Indexed, data: LegData) -> Ordered:
-    """Return the examples of the leg ``data`` in their order, beginning with number ``data.first``."""
+    """Return the examples of the leg ``data`` in their order, from number ``data.first``."""
     return Ordered(examples, data)
 
 
@@ -151,7 +151,7 @@ def order_of(text: str, count: int) -> Sequence[int]:
 
 
 class Padded:
-    """Examples, and after them as many that teach nothing as make the number a multiple."""
+    """Examples, followed by as many without labels as make their number a multiple."""
 
     def __init__(self, examples: Indexed, multiple: int) -> None:
         self._examples, self._more = examples, -len(examples) % multiple
@@ -168,7 +168,7 @@ class Padded:
 
 
 def padded(examples: Indexed, multiple: int) -> Padded:
-    """Fill up with rows whose labels are all -100, so that processes share the last step evenly.
+    """Fill up with rows whose labels are all -100, so that processes divide the last step evenly.
 
     Otherwise accelerate does that (``even_batches``) by going back to the first examples, which are then trained
     twice. A row without labels adds nothing to a sum of losses and nothing to the number of tokens that it is divided
@@ -218,7 +218,7 @@ class _Reader:
                 raise
             except jinja2.TemplateSyntaxError as error:
                 raise ConfigError(
-                    f"the tokenizer's chat template is no valid template: {error.message}, line {error.lineno}"
+                    f"the tokenizer's chat template is not valid: {error.message}, line {error.lineno}"
                 ) from error
             except Exception as error:
                 raise BadData(self._path, number, refusal(error)) from error
@@ -231,7 +231,7 @@ class _Reader:
             yield {key: np.array(value[: self._limit], dtype=np.int32) for key, value in values.items()}
 
     def _maker(self, found: str) -> Callable[[Mapping[str, Any]], tuple[list[int], list[int]]]:
-        """Return what makes ids and labels of a row of this format. Raises ConfigError, BadData."""
+        """Return the function from a row of this format to ids and labels. Raises ConfigError, BadData."""
         if found == RowFormat.TEXT and self._loss_on == COMPLETION:
             reason = 'data.loss_on: "completion" is not for rows of the format text: they have no completion'
             if self._format == "auto":
@@ -240,7 +240,7 @@ class _Reader:
         if found == RowFormat.INPUT_IDS:
             return given if self._loss_on != COMPLETION else given_labels
         if self._tokenizer is None:
-            raise ConfigError(f"data.format: rows of the format {found} need a tokenizer; without one, give input_ids")
+            raise ConfigError(f"data.format: rows of the format {found} need a tokenizer; without one, use input_ids")
         chat = Writer(self._tokenizer, self._loss_on)
         return {
             RowFormat.TEXT: chat.text,
@@ -249,7 +249,7 @@ class _Reader:
         }[RowFormat(found)]
 
     def _wrong(self, ids: Sequence[int], labels: Sequence[int], found: str) -> str | None:
-        """Return why an example cannot be trained. Raises ConfigError where that is not the row's fault."""
+        """Return why an example cannot be trained. Raises ConfigError if that is not the row's fault."""
         if len(ids) < 2:
             return f"makes {len(ids)} token{'s' * (len(ids) != 1)}; an example needs 2, one to predict the other"
         largest = max(*ids, *labels)
@@ -260,7 +260,7 @@ class _Reader:
                 f"the tokenizer makes the id {largest}, and the model's vocabulary has {self._vocabulary}: "
                 "they do not belong together"
             )
-        # The first label is the prediction of nothing.
+        # The first label is never predicted.
         learned = next((place for place in range(1, len(labels)) if labels[place] != IGNORED_LABEL), None)
         if learned is None:
             return "has no token that is learned: all labels after the first are -100"
@@ -270,7 +270,7 @@ class _Reader:
 
 
 def _limit(chosen: int | None, positions: int | None, tokenizer: Any | None) -> int:
-    """Return how many tokens an example may have. Raises ConfigError where the user's number cannot be."""
+    """Return how many tokens an example may have. Raises ConfigError if the user's number is not possible."""
     if chosen is not None:
         if chosen < 2:
             raise ConfigError(f"data.max_length: {chosen} is too short: an example needs 2 tokens")

@@ -1,4 +1,4 @@
-"""The fields of TrainingArguments and LoraConfig as a JSON Schema, as the installed libraries have them."""
+"""The fields of TrainingArguments and LoraConfig of the installed libraries as a JSON Schema."""
 
 import dataclasses
 import enum
@@ -16,7 +16,7 @@ PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: 
 
 
 def schema() -> Mapping[str, Mapping[str, Any]]:
-    """Return the schema of [model], [adapter] and [arguments]. Raises AuditError where the libraries are missing."""
+    """Return the schema of [model], [adapter] and [arguments]. Raises AuditError if the libraries are missing."""
     try:
         from peft import LoraConfig
         from transformers.training_args import TrainingArguments
@@ -51,18 +51,18 @@ def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
 
 
 def _schema_of(hint: Any) -> Mapping[str, Any]:
-    """A type annotation as a schema; what is no JSON is a table (a nested configuration)."""
+    """Return a type annotation as a schema; what is not JSON is a table (a nested configuration)."""
     kind = typing.get_origin(hint) or hint
     if kind in (typing.Union, types.UnionType):
         parts = [part for part in typing.get_args(hint) if part is not type(None)]
         names = [part for part in parts if isinstance(part, type) and issubclass(part, enum.Enum)]
-        if names and set(parts) <= {*names, str}:  # an enumeration, or its value: any other text is a slip of the pen
+        if names and set(parts) <= {*names, str}:  # an enumeration, or its value: any other string is a typo
             return {"enum": [member.value for name in names for member in name]}
         choices = [_schema_of(part) for part in parts]
         return choices[0] if len(choices) == 1 else {"anyOf": choices}
     if kind is typing.Literal:
         values = list(typing.get_args(hint))
-        # PEFT documents a family of values by a pattern in brackets: any text then
+        # PEFT documents a family of values by a pattern in brackets: then any string
         return {"type": "string"} if any("[" in str(value) for value in values) else {"enum": values}
     if kind is list:
         inner = typing.get_args(hint)

@@ -1,4 +1,4 @@
-"""Train one leg with the real Trainer, so that it ends in the same bits however it is cut."""
+"""Train one leg with Trainer, with the same result bit for bit however a batch is split into legs."""
 
 import contextlib
 import errno
@@ -35,12 +35,12 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAIL
 def train(request: LegRequest, tell: Tell) -> LegResult:
     """Train from ``request.resume_from`` until step ``request.last_step`` and save there.
 
-    On SIGTERM or SIGINT the step is finished, saved, and the result names the signal. Raises AuditError naming the
-    extra where a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be
-    trained, LegFailed where training fails.
+    On SIGTERM or SIGINT the step is finished and saved, and the result names the signal. Raises AuditError naming the
+    extra if a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be
+    trained, LegFailed if training fails.
     """
     if "random" in request.settings.get("model", {}):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would ask the hub for a config
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would request a config from the hub
     tell(Phase("loading the libraries"))
     with _libraries() as (torch, transformers, peft), _quiet(transformers):
         stop = _stop_at(request.last_step, tell, torch, transformers)
@@ -59,7 +59,7 @@ def _train(
 ) -> LegResult:
     first = _step_of(request.resume_from)
     if first != request.first_step:
-        raise AuditError(f"{request.resume_from} is of step {first}, not of step {request.first_step}")
+        raise AuditError(f"{request.resume_from} is at step {first}, not at step {request.first_step}")
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
     arguments = _arguments(request, torch, transformers)
@@ -103,7 +103,7 @@ def _train(
 @contextlib.contextmanager
 def _libraries() -> Iterator[tuple[Any, Any, Any]]:
     try:
-        import accelerate  # noqa: F401  Trainer needs it and says so only late
+        import accelerate  # noqa: F401  Trainer needs it and fails only later
         import datasets  # noqa: F401  the same
         import peft
         import torch
@@ -119,7 +119,7 @@ def _libraries() -> Iterator[tuple[Any, Any, Any]]:
 
 
 def _arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
-    """Make TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
+    """Return TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
     fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
     if fields["use_cpu"] or not torch.accelerator.is_available():
         fields.setdefault("dataloader_pin_memory", False)  # there is no device to copy to; torch would warn
@@ -127,7 +127,7 @@ def _arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
         arguments = transformers.TrainingArguments(**fields)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Trainer refuses the training arguments: {error}") from error
-    # Several devices in one process would take as many examples more in each step; torchrun is for that.
+    # Several devices in one process would multiply the examples of a step; torchrun is for that.
     arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
     return arguments
 
@@ -140,12 +140,12 @@ def _tokenizer(model: Mapping[str, Any], transformers: Any) -> Any:
         return transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=model.get("trust_remote_code", False))
     except (OSError, ValueError) as error:
         if "tokenizer" not in model:
-            return None  # rows of input_ids need none; others say so
+            return None  # rows of input_ids need none; others report it
         raise ConfigError(f"model.tokenizer: cannot be loaded: {_first_line(error)}") from error
 
 
 def _limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int | None]:
-    """Return how many tokens the model knows, and how long a row may be."""
+    """Return the size of the vocabulary and the maximum length of a row."""
     if "random" in model:
         shape = {**TINY_MODEL, **model["random"]}
         return int(shape["vocab_size"]), int(shape["max_position_embeddings"])
@@ -162,7 +162,7 @@ def _limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, in
 
 
 def _model(request: LegRequest, transformers: Any) -> Any:
-    """Load the model, or make one with random weights: the same for every leg of one seed."""
+    """Load the model, or create one with random weights: the same for every leg of one seed."""
     fields = dict(request.settings.get("model", {}))
     path = fields.pop("name_or_path", None)
     fields.pop("tokenizer", None)
@@ -189,13 +189,13 @@ def _adapted(request: LegRequest, model: Any, peft: Any) -> Any:
 
 def _trainer_class(torch: Any, transformers: Any) -> Any:
     class OrderedTrainer(transformers.Trainer):
-        """A Trainer that takes the examples in their order and draws no random number for that."""
+        """A Trainer that takes the examples in order and draws no random number for it."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
         def get_train_dataloader(self) -> Any:
-            # Starting an iterator draws one number from the global generator: a leg in two halves would then see
+            # Starting an iterator draws one number from the global generator: a leg in two halves would then have
             # other dropout masks than the same leg in one.
             loader = super().get_train_dataloader()
             inner = getattr(loader, "base_dataloader", loader)
@@ -207,7 +207,7 @@ def _trainer_class(torch: Any, transformers: Any) -> Any:
 
 def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any:
     class StopAt(transformers.TrainerCallback):
-        """Saves and stops at the end of the leg, or at the end of the step in which a signal came; tells each step."""
+        """Saves and stops at the end of the leg, or of the step in which a signal came; reports each step."""
 
         signal: int | None = None
         step: int | None = None
@@ -215,7 +215,7 @@ def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
             self.begun = True
-            # On a resume Trainer takes these from the checkpoint's state, and the configuration's would say nothing.
+            # On a resume Trainer takes these from the checkpoint's state and ignores the configuration.
             state.compute_steps(args, state.max_steps)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
@@ -237,7 +237,7 @@ def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any
 
 
 def _agreed(number: int | None, args: Any, torch: Any) -> int | None:
-    """Return the signal that any process got: all stop after the same step, or those that go on wait for ever."""
+    """Return the signal that any process got: all must stop after the same step, or the others would hang."""
     if args.world_size < 2:
         return number
     flag = torch.tensor([number or 0], device=args.device)
@@ -252,20 +252,20 @@ def _step_of(checkpoint: str | None) -> int:
         with open(os.path.join(checkpoint, STATE), encoding="utf-8") as file:
             return int(json.load(file)["global_step"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AuditError(f"cannot resume from {checkpoint}: its {STATE} gives no step ({error})") from error
+        raise AuditError(f"cannot resume from {checkpoint}: its {STATE} has no step ({error})") from error
 
 
 def _failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
-    """Say in one line why training failed, and of which kind it is."""
+    """Return in one line why training failed, with the kind of failure."""
     text = f"{type(error).__name__}: {_first_line(error)}"
     memory = getattr(torch, "OutOfMemoryError", MemoryError)
     if isinstance(error, (memory, MemoryError)) or any(words in str(error) for words in NO_MEMORY):
         return LegFailed(text, "out-of-memory", step)
-    # torch and safetensors write through Rust and C++, whose errors carry no errno.
+    # torch and safetensors write through Rust and C++, whose errors have no errno.
     known = (errno.ENOSPC, errno.EDQUOT)
     told = getattr(error, "errno", None) in known or any(f"os error {number}" in str(error) for number in known)
     if told or _full(request.run):
-        return LegFailed(f"no space left where the run lies ({text})", "disk-full", step)
+        return LegFailed(f"no space left on the volume of the run ({text})", "disk-full", step)
     return LegFailed(text, "error", step)
 
 
@@ -284,12 +284,12 @@ def _first_line(error: BaseException) -> str:
 def _signals(stop: Any) -> Iterator[None]:
     """Let SIGINT and SIGTERM stop the training after the step in progress; only the main thread may catch them.
 
-    Before the first step they do what they did before. Several processes stop only after a step, all after the same.
+    Before the first step they keep their effect. Several processes stop only after a step, and all after the same one.
     """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def note(number: int, frame: object) -> None:
-        if stop.signal is not None and number == signal.SIGINT:  # asked again, by hand: now
+        if stop.signal is not None and number == signal.SIGINT:  # a second Ctrl+C stops now
             raise KeyboardInterrupt
         if not stop.begun and os.environ.get("WORLD_SIZE", "1") == "1":
             signal.signal(number, before[signal.Signals(number)])
@@ -303,9 +303,9 @@ def _signals(stop: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet(transformers: Any) -> Iterator[None]:
-    """Keep back what concerns the developers of the libraries: their log, deprecations between them.
+    """Hide what concerns the developers of the libraries: their log, and deprecations between them.
 
-    Other warnings come through.
+    Other warnings are shown.
     """
     log = transformers.utils.logging
     before, bars = log.get_verbosity(), log.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""How large a checkpoint will be, and what adapter it will hold: known before anything is trained."""
+"""The size of a checkpoint and its adapter, before anything is trained."""
 
 import re
 import warnings
@@ -13,12 +13,11 @@ OVERHEAD = 64 << 10
 FILES = 10
 STATES = (("8bit", 2), ("4bit", 1), ("sgd", 0), ("adafactor", 0.1), ("lomo", 0), ("galore", 1), ("adagrad", 4),
           ("rmsprop", 4), ("lion", 4))  # fmt: skip
-"""Bytes of optimizer state per trained number by a part of the optimizer's name; AdamW and what is not known keep two
-floats."""
+"""Bytes of optimizer state per trained number by a part of the optimizer's name; 8 for AdamW and unknown ones."""
 
 
 def adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the LoRA configuration as adapter_config.json would hold it, but for what PEFT takes from the model.
+    """Return the LoRA configuration as in adapter_config.json, except for what PEFT takes from the model.
 
     Raises ConfigError.
     """
@@ -34,9 +33,9 @@ def adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def checkpoint_size(settings: Mapping[str, Any]) -> Size | None:
-    """Estimate a checkpoint: the model is built on torch's meta device, so no number of it exists.
+    """Estimate a checkpoint: the model is built on torch's meta device, without any values.
 
-    None where that fails, for whatever reason: an estimate must not stop anybody. Quantized models are not estimated.
+    None if that fails for any reason: an estimate must not prevent training. Quantized models are not estimated.
     """
     model = settings.get("model", {})
     if "quantization" in model:

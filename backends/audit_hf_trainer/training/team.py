@@ -1,4 +1,4 @@
-"""Several processes under ``torchrun`` or ``accelerate launch``: process 0 decides, the others hear of it."""
+"""Several processes under ``torchrun`` or ``accelerate launch``: process 0 decides and tells the others."""
 
 import datetime as dt
 import os
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from audit.plugin import Alone, AuditError, BadData, LegFailed, Team
 
 T = TypeVar("T")
-# What process 0 does meanwhile takes as long as it takes: it verifies gigabytes, or waits for the next file.
+# Process 0 may take long: it verifies gigabytes, or waits for the next file.
 PATIENCE = dt.timedelta(days=3650)
 
 
@@ -20,11 +20,11 @@ class Group:
         self.rank, self.size, self._group = rank, size, group
 
     def share(self, decide: Callable[[], T]) -> T:
-        """Call ``decide`` on process 0; its value, or the AuditError that it raises, reaches every process."""
+        """Call ``decide`` on process 0 and return its value, or raise its AuditError, on every process."""
         import torch
 
         held: list[Any] = [None]
-        with self._there():  # what process 0 looks at (a checkpoint, say) the others must have finished
+        with self._there():  # the others must have finished what process 0 looks at, such as a checkpoint
             torch.distributed.barrier(group=self._group)
         if self.rank == 0:
             try:
@@ -40,7 +40,7 @@ class Group:
 
     @contextmanager
     def _there(self) -> Iterator[None]:
-        """Raise AuditError where another process has gone: gloo notices at once."""
+        """Raise AuditError if another process has ended, which gloo notices at once."""
         try:
             yield
         except RuntimeError as error:
@@ -52,7 +52,7 @@ class Group:
 
 @contextmanager
 def team(settings: Mapping[str, Any]) -> Iterator[Team]:
-    """Join the group that the launcher's environment names; alone where there is none."""
+    """Join the group in the launcher's environment; a group of one if there is none."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Alone()
         return
@@ -60,7 +60,7 @@ def team(settings: Mapping[str, Any]) -> Iterator[Team]:
     import torch
 
     accelerate.PartialState(cpu=on_cpu(settings))
-    # Over gloo in any case: what is shared are a few words, and NCCL would give up waiting after minutes.
+    # Always over gloo: the shared values are small, and NCCL would time out after minutes.
     group = torch.distributed.new_group(backend="gloo", timeout=PATIENCE)
     try:
         yield Group(torch.distributed.get_rank(), torch.distributed.get_world_size(), group)

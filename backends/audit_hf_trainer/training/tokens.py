@@ -1,4 +1,4 @@
-"""Tokenize one row of a data file, and tell which of its tokens are learned (docs/data.md)."""
+"""Tokenize a row of a data file, and mark which of its tokens are learned (docs/data.md)."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ COMPLETION, ALL = "completion", "all"
 
 
 class Refused(Exception):
-    """A row that cannot be made an example; its text is the reason."""
+    """A row that cannot become an example; its text is the reason."""
 
 
 def refusal(error: Exception) -> str:
-    """Return why a row was refused, by us or by the tokenizer, in one line."""
+    """Return in one line why a row was refused, by this module or by the tokenizer."""
     if isinstance(error, Refused):
         return str(error)
     reason = " ".join(str(error).split()) or type(error).__name__
@@ -27,7 +27,7 @@ def given(row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
 
 
 def given_labels(row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-    """Return it where it says what is learned."""
+    """Return a row of input_ids that has labels. Raises Refused."""
     if "labels" not in row:
         raise Refused("has no labels, and the loss is on completions (data.loss_on)")
     return given(row)
@@ -42,12 +42,12 @@ class Writer:
         self._template: str | None = None
 
     def text(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-        """The text and the token that ends it."""
+        """Return the text and the token that ends it."""
         ids = self._ended(self._ids(row["text"]))
         return ids, ids
 
     def prompt_completion(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-        """Prompt and completion without anything between them, and the token that ends them; or one conversation."""
+        """Return prompt and completion, joined, and the token that ends them; or one conversation."""
         prompt, completion, tools = row["prompt"], row["completion"], row.get("tools")
         if isinstance(prompt, str):
             before, ids = self._ids(prompt), self._ended(self._ids(prompt + completion))
@@ -55,7 +55,7 @@ class Writer:
         return self._conversation(prompt + completion, len(prompt), tools, self._loss_on or COMPLETION)
 
     def messages(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
-        """A conversation as the tokenizer's chat template writes it."""
+        """Return a conversation as the tokenizer's chat template writes it."""
         messages, tools = row["messages"], row.get("tools")
         if self._loss_on != COMPLETION:
             return self._conversation(messages, 0, tools, ALL)
@@ -69,7 +69,7 @@ class Writer:
     def _conversation(
         self, messages: list[Any], start: int, tools: Any, loss_on: str, end: int | None = None
     ) -> tuple[list[int], list[int]]:
-        """Learn the messages from number ``start`` up to ``end``, or all where the loss is on all."""
+        """Learn the messages from number ``start`` up to ``end``, or all if the loss is on all."""
         text = self._render(messages, tools)
         ids = self._ids(text, special=False)
         if loss_on == ALL:
@@ -89,11 +89,11 @@ class Writer:
         if text.startswith(before):
             return before
         plain = self._render(messages, tools)
-        if text.startswith(plain):  # some templates ask for a thought that the answer given here does not have
+        if text.startswith(plain):  # some templates start with a thought that this answer does not have
             return text[: max(len(plain), _common(before, text))]
         raise Refused(
-            "the chat template writes the messages before the completion in another way when the completion follows: "
-            'what is to be learned cannot be told; set data.loss_on = "all" or use a template with {% generation %}'
+            "the chat template changes the messages before the completion when the completion follows, so the part to learn "
+            'is unknown; set data.loss_on = "all" or use a template with {% generation %}'
         )
 
     def _marked(self, messages: list[Any], tools: Any) -> tuple[list[int], list[int]]:
@@ -109,14 +109,14 @@ class Writer:
         return self._tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options)
 
     def _chat_template(self, tools: Any) -> str:
-        """Return the template. Raises ConfigError where the tokenizer has none."""
+        """Return the template. Raises ConfigError if the tokenizer has none."""
         if self._template is None:
             try:
                 self._template = self._tokenizer.get_chat_template(tools=tools)
             except (ValueError, AttributeError) as error:
                 raise ConfigError(
-                    "data.format: messages need a chat template, and the tokenizer has none: take the tokenizer of a "
-                    "chat model, or give the rows as text or prompt and completion"
+                    "data.format: messages need a chat template, and the tokenizer has none: use the tokenizer of a "
+                    "chat model, or rows with text or prompt and completion"
                 ) from error
         return self._template
 
@@ -138,7 +138,7 @@ class Writer:
 
 
 def _common(one: Sequence[object], other: Sequence[object]) -> int:
-    """Return how many tokens, or letters, both begin with: where two texts meet, a token may span both."""
+    """Return how many tokens or letters both start with: a token may span the end of a text."""
     count = 0
     for left, right in zip(one, other, strict=False):
         if left != right:

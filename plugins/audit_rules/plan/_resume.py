@@ -9,7 +9,7 @@ def steps_of_resume(
     """Return how many steps Trainer 5.23 trains when it resumes at step ``done``; 0 is a fresh start.
 
     ``epoch_steps``: optimizer steps of one epoch of the data it is given now. ``max_steps`` above 0 goes before
-    ``epochs``. One more step than ``max_steps`` is trained where that is reached already, unless its epochs are over.
+    ``epochs``. One more step than ``max_steps`` is trained if that is already reached, unless its epochs are over.
     Measured: 70 of 70 random cases against real resumes.
     """
     most = max_steps if max_steps > 0 else ceil(epochs * epoch_steps)

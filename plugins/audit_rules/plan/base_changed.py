@@ -15,17 +15,17 @@ _CACHED = re.compile(r"models--([^/]+)/snapshots/[0-9a-f]+/?$")
     remedy="Plan the base model that the adapter was trained on, or start a new run in its own directory.",
 )
 def base_changed(plan: Plan, base_model: str | None, resume: Checkpoint) -> Iterator[Violation]:
-    """The adapter would be put onto another base model than it was trained on.
+    """The adapter would be combined with another base model than it was trained on.
 
-    An adapter is the difference to one model. On another of the same shapes it loads without a word and means nothing;
-    Trainer compares neither names nor weights.
+    An adapter is a difference to one model. It silently loads on another one of the same shapes and is meaningless
+    there; Trainer compares neither names nor weights.
 
     Compared by name with ``base_model_name_or_path`` in ``adapter_config.json``. The same last part counts as the same
-    model if one of the two is a path: trees get moved, and models downloaded. Random weights come from the seed, so
-    another seed is another model. A checkpoint of a whole model brings its own weights and is not judged.
+    model if one of the two is a path: directories are moved, and models downloaded. Random weights come from the seed,
+    so another seed is another model. A checkpoint of a whole model has its own weights and is not checked.
     """
     if not resume.layout.adapters:
-        raise NotApplicable(f"{resume.name} holds no adapter; a whole model is resumed with its own weights")
+        raise NotApplicable(f"{resume.name} has no adapter; a whole model is resumed with its own weights")
     held = resume.adapters[0].config.get("base_model_name_or_path")
     if base_model is None:
         if held:
@@ -38,7 +38,7 @@ def base_changed(plan: Plan, base_model: str | None, resume: Checkpoint) -> Iter
         seed = resume.arguments.get("seed")
         if isinstance(seed, int) and seed != plan.request.seed:
             yield Violation(
-                f"The base model has random weights, and the seed they come from is {plan.request.seed}; for {resume.name} it "
+                f"The base model has random weights, and their seed is {plan.request.seed}; for {resume.name} it "
                 f"was {seed}",
                 expected=seed,
                 actual=plan.request.seed,

@@ -8,19 +8,19 @@ from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, r
 
 @rule(
     Severity.WARNING,
-    remedy="Keep per_device_train_batch_size x gradient_accumulation_steps x processes as it was; or mean it: steps and "
-    "epochs then count other amounts of data from here on.",
+    remedy="Keep per_device_train_batch_size x gradient_accumulation_steps x processes as it was, unless the change is "
+    "intended: steps and epochs then count other amounts of data from here on.",
     explained_by=("plan/world-size",),
 )
 def batch_size(plan: Plan, examples_per_step: int, resume: Checkpoint) -> Iterator[Violation]:
-    """A step will take another number of examples than the steps before.
+    """The number of examples in a step would change.
 
-    Steps are the only clock of a checkpoint: where training stands in its data, and in its schedule, is counted in
-    them. In Trainer 4.x and 5.0 the batch size of the checkpoint wins over the argument, silently; since 5.4 the
-    argument does, while ``train_batch_size`` in the trainer state keeps the old value. `audit train` counts examples
-    and not steps, so no example is lost; but the noise of the gradient changes, and so does what a learning rate means.
+    A checkpoint counts only steps: the position in the data and in the schedule is derived from them. In Trainer 4.x
+    and 5.0 the batch size of the checkpoint silently takes precedence over the argument; since 5.4 the argument does,
+    while ``train_batch_size`` in the trainer state keeps the old value. `audit train` counts examples, not steps, so no
+    example is lost; but the noise of the gradient changes, and with it the effect of a learning rate.
 
-    Compared is the effective batch: per device, times accumulation, times processes. A smaller batch with more
+    The effective batch is compared: per device, times accumulation, times processes. A smaller batch with more
     accumulation is the same.
     """
     before = _effective(resume.arguments)

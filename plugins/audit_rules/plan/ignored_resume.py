@@ -10,19 +10,19 @@ _NO = (False, None, "", "false", "no", "none", "0")
 
 @rule(
     Severity.ERROR,
-    remedy="Pass the checkpoint on: {resume_from} in command.resume_argv, or AUDIT_RESUME_FROM of the environment, to "
-    "resume_from_checkpoint; or start a new run in its own directory.",
+    remedy="Pass the checkpoint ({resume_from} in command.resume_argv, or AUDIT_RESUME_FROM in the environment) to "
+    "resume_from_checkpoint, or start a new run in its own directory.",
 )
 def ignored_resume(plan: Plan, sound: Checkpoint) -> Iterator[Violation]:
-    """There is a sound checkpoint, and training would start at step 0 all the same.
+    """There is a sound checkpoint, but training would start at step 0.
 
-    ``Trainer.train()`` without ``resume_from_checkpoint`` starts over in the same directory without a word; its
-    checkpoints then lie among those of the first training, and the rotation deletes the wrong ones.
-    ``resume_from_checkpoint`` in the arguments is read by nobody but the user's own program (transformers 5.23);
-    ``overwrite_output_dir`` made the example scripts of 4.x ignore what is there.
+    ``Trainer.train()`` without ``resume_from_checkpoint`` silently starts over in the same directory; its checkpoints
+    are then mixed with those of the first training, and the rotation deletes the wrong ones. ``resume_from_checkpoint``
+    in the arguments is read only by the user's own program (transformers 5.23); ``overwrite_output_dir`` made the
+    example scripts of 4.x ignore existing checkpoints.
 
-    With a backend that resumes by itself, only a plan that starts at 0 is a violation. With others, what the table
-    [arguments] says is believed, and nothing is concluded from what it does not say.
+    With a backend that resumes by itself, only a plan that starts at 0 is a violation. With others, only what the table
+    [arguments] contains counts.
     """
     if plan.request.resume_from is None:
         yield Violation(
@@ -35,7 +35,7 @@ def ignored_resume(plan: Plan, sound: Checkpoint) -> Iterator[Violation]:
         return
     arguments = plan.arguments
     if "resume_from_checkpoint" not in arguments and "overwrite_output_dir" not in arguments:
-        raise NotApplicable("the table [arguments] says nothing of resume_from_checkpoint")
+        raise NotApplicable("the table [arguments] has no resume_from_checkpoint")
     key = "resume_from_checkpoint"
     if arguments.get("overwrite_output_dir") is True and not arguments.get(key):
         key = "overwrite_output_dir"

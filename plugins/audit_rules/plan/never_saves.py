@@ -14,11 +14,12 @@ from audit.plugin import NotApplicable, Plan, Severity, Violation, rule
 def never_saves(plan: Plan, steps: int, arguments: Mapping[str, Any]) -> Iterator[Violation]:
     """Training ends before the first checkpoint of the batch would be saved.
 
-    Trainer saves at multiples of ``save_steps``, counted from step 0 of the run, and at ``max_steps``. Where a batch
+    Trainer saves at multiples of ``save_steps``, counted from step 0 of the run, and at ``max_steps``. If a batch
     reaches neither, nothing of it is kept: the next one resumes from before it. The ``save_steps`` of the first session
-    wins over changed arguments, because it is taken from the trainer state (Trainer 5.23, trainer_callback.py:586).
+    takes precedence over changed arguments, because it is read from the trainer state (Trainer 5.23,
+    trainer_callback.py:586).
 
-    Not judged where `audit train` itself saves at the end of each leg, nor for the strategy ``best``.
+    Not checked if `audit train` itself saves at the end of each leg, nor for the strategy ``best``.
     """
     plan.only_where_the_trainer_decides("saves at the end of each leg")
     strategy = arguments.get("save_strategy", "steps")
@@ -30,12 +31,12 @@ def never_saves(plan: Plan, steps: int, arguments: Mapping[str, Any]) -> Iterato
     if strategy != "steps":
         if strategy == "epoch":
             return
-        raise NotApplicable(f"when the strategy {strategy} saves is not known before")
+        raise NotApplicable(f"when the strategy {strategy} saves is not known in advance")
     if plan.saves.every < 1:
         raise NotApplicable("save_steps is a share of all steps, and their number is not known")
     horizon = plan.optional("horizon")
     if horizon is None and "save_steps" not in arguments:
-        raise NotApplicable("the table [arguments] says neither save_steps nor where training ends")
+        raise NotApplicable("the table [arguments] has neither save_steps nor an end of training")
     first, last, every = plan.request.first_step, plan.request.first_step + steps, plan.saves.every
     if last // every == first // every and (horizon is None or horizon > last):
         yield Violation(

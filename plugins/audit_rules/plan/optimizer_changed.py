@@ -18,23 +18,24 @@ TITLES = {
 
 @rule(
     Severity.ERROR,
-    remedy="Plan the optimizer that the checkpoint was trained with; another one needs a new run from these weights.",
+    remedy="Plan the optimizer that the checkpoint was trained with; for another one start a new run from these weights.",
 )
 def optimizer_changed(plan: Plan, arguments: Mapping[str, Any], resume: Checkpoint) -> Iterator[Violation]:
-    """The planned optimizer cannot go on with the state in the checkpoint.
+    """The planned optimizer cannot continue with the state in the checkpoint.
 
     Trainer 5.23 loads ``optimizer.pt`` into whatever ``optim`` names, without comparing; the first step then fails
     (``KeyError: 'momentum'`` with SGD after AdamW), after the model and the data were loaded.
 
-    Variants of one algorithm (``adamw_torch``, ``adamw_torch_fused``) go on with each other's state. Optimizers that are not
-    known by their state are not judged. If the configuration does not name ``optim``, it is AdamW, unless a command decides.
+    Variants of one algorithm (``adamw_torch``, ``adamw_torch_fused``) continue with each other's state. Optimizers
+    whose state is not known are not checked. If the configuration does not name ``optim``, it is AdamW, unless a
+    command decides.
     """
     optim = arguments.get("optim")
     if optim is None and plan.owned:
         optim = ADAM[0]
     wanted, held = _of_name(str(optim)), _of_state(resume.optimizer)
     if wanted is None or held is None:
-        raise NotApplicable(f"the optimizer that is planned, or that of {resume.name}, is not known")
+        raise NotApplicable(f"the planned optimizer, or that of {resume.name}, is not known")
     if wanted != held:
         yield Violation(
             f"optim is planned as {optim}, but the optimizer state of {resume.name} is that of {TITLES[held]}",

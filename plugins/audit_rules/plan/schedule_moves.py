@@ -8,19 +8,20 @@ from audit.plugin import Checkpoint, NotApplicable, Plan, Schedule, Severity, Vi
 @rule(
     Severity.ERROR,
     remedy="Keep type, warm-up and end of the schedule: [schedule] total_steps for one that decays, else "
-    "constant_with_warmup or warmup_stable_decay; another rate needs a new run from these weights.",
+    "constant_with_warmup or warmup_stable_decay; for another rate start a new run from these weights.",
 )
 def schedule_moves(
     plan: Plan, schedule: Schedule, resume: Checkpoint, *, tolerance: float = 1e-6
 ) -> Iterator[Violation]:
-    """The learning rate would jump at the boundary: the planned schedule does not go on where the checkpoint stopped.
+    """The learning rate would jump: the planned schedule does not continue where the checkpoint stopped.
 
     On a resume Trainer takes position and base rates from ``scheduler.pt``, but the curve itself (type, warm-up,
     ``max_steps``) from the new arguments. Planned for the end of each batch, a decaying rate falls to 0 and jumps back
     at each boundary; the first step after it is trained at the old rate, the second at the new one.
 
-    Compared at the step of the checkpoint: its ``_last_lr`` against its ``base_lrs`` times the planned curve. A changed
-    ``learning_rate`` is no jump: Trainer 5.23 goes on with the old one (plan/setting-ignored). ``tolerance`` is relative to the base rate; schedules without a formula are not judged.
+    Compared at the step of the checkpoint: its ``_last_lr`` with its ``base_lrs`` times the planned curve. A changed
+    ``learning_rate`` is not a jump: Trainer 5.23 continues with the old one (plan/setting-ignored). ``tolerance`` is
+    relative to the base rate; schedules without a formula are not checked.
     """
     scheduler = resume.scheduler
     step, bases, rates = scheduler.last_epoch, scheduler.base_lrs, scheduler.last_lr

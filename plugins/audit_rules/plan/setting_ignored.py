@@ -13,7 +13,7 @@ SETTINGS = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_e
 
 @rule(
     Severity.WARNING,
-    remedy="Nothing, if the old values are fine; other ones need a new run from these weights.",
+    remedy="Do nothing if the old values are fine; for other ones start a new run from these weights.",
     explained_by=("plan/optimizer-changed",),
 )
 def setting_ignored(
@@ -22,12 +22,12 @@ def setting_ignored(
     """A planned setting has no effect: a resume keeps the value in the checkpoint.
 
     Trainer 5.23 loads the parameter groups from ``optimizer.pt`` and the base rates from ``scheduler.pt`` over those of
-    the arguments. With another ``learning_rate``, ``weight_decay``, beta or ``adam_epsilon`` the weights of the resumed run
-    are the same bit for bit, and ``training_args.bin`` records the value that was not used.
+    the arguments. With another ``learning_rate``, ``weight_decay``, beta or ``adam_epsilon`` the weights of the resumed
+    run are the same bit for bit, and ``training_args.bin`` records the value that was not used.
 
     Only settings that the configuration names are compared. Groups without weight decay (biases, norms) are normal. A
-    command may build its own optimizer: with one, a setting is compared only if it differs from the checkpoint's arguments.
-    ``tolerance`` is relative.
+    command may build its own optimizer: with one, a setting is compared only if it differs from the checkpoint's
+    arguments. ``tolerance`` is relative.
     """
     named = plan.request.settings.get("arguments", arguments)
     before = resume.optional("arguments") or {}
@@ -45,7 +45,7 @@ def setting_ignored(
     if told:
         setting, planned, value = told[0]
         yield Violation(
-            f"{'; '.join(f'{name} is planned as {new:g}, kept is {old:g}' for name, new, old in told)}: a resume goes on with the "
+            f"{'; '.join(f'{name} is planned as {new:g}, kept is {old:g}' for name, new, old in told)}: a resume continues with the "
             f"values in {resume.name}",
             expected=value,
             actual=planned,
@@ -55,7 +55,7 @@ def setting_ignored(
 
 
 def _kept(setting: str, resume: Checkpoint) -> list[float]:
-    """The values of a setting in the checkpoint, of each group that has one; nothing if it keeps none."""
+    """The values of a setting in the checkpoint, of each group that has one; empty if it keeps none."""
     optimizer: OptimizerState | None = resume.optional("optimizer")
     groups = optimizer.groups if optimizer is not None else []
     if setting == "learning_rate":

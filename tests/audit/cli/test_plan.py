@@ -90,9 +90,7 @@ def test_the_trap_of_one_epoch_is_seen_before_anything_is_trained(
     assert audit(["plan", configure(home, "num_train_epochs = 3\nsave_steps = 50")]) == 1
 
     out = capsys.readouterr().out
-    assert (
-        "error: plan/nothing-to-train: num_train_epochs is 3, which is over at step 150 by the size of b.jsonl" in out
-    )
+    assert "error: plan/nothing-to-train: num_train_epochs is 3, which for the size of b.jsonl ends at step 150" in out
     assert "this would not work" in out
 
 

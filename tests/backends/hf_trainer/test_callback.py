@@ -276,7 +276,7 @@ def test_a_pinned_checkpoint_stays_as_it_was_when_its_step_is_saved_again(tmp_pa
 
 @pytest.mark.parametrize("wrong", [{"on_violation": "halt"}, {"depth": "deep"}, {"fresh": "yes"}])
 def test_a_parameter_that_does_not_exist_is_named(wrong: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*it is one of"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*it must be one of"):
         AuditCallback(**wrong)  # type: ignore[arg-type]
 
 

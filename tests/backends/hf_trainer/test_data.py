@@ -263,7 +263,7 @@ def test_a_template_that_writes_a_beginning_otherwise_cannot_tell_completions(tm
     ("row", "tokenizer", "options", "expected"),
     [
         ({"messages": [USER]}, {"template": None}, {}, "data.format: messages need a chat template, and the tokenizer"),
-        ({"messages": [USER]}, {"template": "{% for %}"}, {}, "the tokenizer's chat template is no valid template: "),
+        ({"messages": [USER]}, {"template": "{% for %}"}, {}, "the tokenizer's chat template is not valid: "),
         ({"text": "the"}, {}, {"max_length": 1}, "data.max_length: 1 is too short: an example needs 2 tokens"),
         (
             {"text": "the"},
@@ -287,7 +287,7 @@ def test_what_no_other_row_would_mend_is_a_fault_of_the_configuration(
 @pytest.mark.parametrize(
     ("tokenizer", "vocabulary", "options", "expected"),
     [
-        (False, 300, {}, "data.format: rows of the format text need a tokenizer; without one, give input_ids"),
+        (False, 300, {}, "data.format: rows of the format text need a tokenizer; without one, use input_ids"),
         (True, 100, {}, "the tokenizer makes the id 259, and the model's vocabulary has 100"),
         (True, 300, {"max_length": 9}, "data.max_length: 9 is more than the model's 8 positions"),
     ],

@@ -48,13 +48,13 @@ def test_a_rate_that_goes_on_over_every_boundary_is_taken(arguments: Any, schedu
         ({"lr_scheduler_type": "linear"}, {"decay_steps": 2}, "schedule.decay_steps", "this is linear"),
         ({"warmup_steps": 0.1}, {}, "arguments.warmup_steps", "a share of schedule.total_steps"),
         ({"lr_scheduler_type": "constant", "warmup_steps": 3}, {}, "arguments.warmup_steps", "has no warm-up"),
-        ({"save_total_limit": 1, "metric_for_best_model": "loss"}, {}, "arguments.save_total_limit", "take 2"),
+        ({"save_total_limit": 1, "metric_for_best_model": "loss"}, {}, "arguments.save_total_limit", "set 2"),
         ({"save_total_limit": 1, "save_strategy": "best"}, {}, "arguments.save_total_limit", "deletes the newest"),
         (
             {"save_total_limit": 1, "lr_scheduler_type": "reduce_lr_on_plateau"},
             {},
             "arguments.save_total_limit",
-            "take 2",
+            "set 2",
         ),
     ],
 )
@@ -69,7 +69,7 @@ def test_what_would_go_wrong_is_refused_with_key_and_reason(
 
 @pytest.mark.parametrize("model", [{}, {"random": {}, "name_or_path": "somewhere"}])
 def test_a_model_is_described_in_one_way(model: Any) -> None:
-    with pytest.raises(ConfigError, match="model: give either name_or_path"):
+    with pytest.raises(ConfigError, match="model: set either name_or_path"):
         check(settings(model=model))
 
 

@@ -32,7 +32,7 @@ FAILURES = [
     ("exit", "exit", "the training process ended with code 3, without a result; last output: the driver is gone"),
 ]
 
-FULL = re.compile("no space left where the run lies|No space left on device|disk is full|are free")
+FULL = re.compile("no space left on the volume of the run|No space left on device|disk is full|are free")
 
 
 def filled(home: Path) -> Continuous:

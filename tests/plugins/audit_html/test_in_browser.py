@@ -230,7 +230,7 @@ def test_without_scripts_everything_but_the_curves_is_there(show: Open, jump: Ru
 
     assert "Resume from checkpoint-300." in text
     assert "The loss jumps from 1 to 1.5" in text
-    assert "The curves are drawn by a script" in text
+    assert "The curves need JavaScript" in text
     assert "Theme" not in text
 
 

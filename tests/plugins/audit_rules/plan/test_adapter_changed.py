@@ -89,13 +89,13 @@ def test_patterns_are_compared_as_they_are(run: str, plan: Planned) -> None:
 
 def test_a_whole_model_after_an_adapter_is_an_error(run: str, plan: Planned) -> None:
     (finding,) = plan(run, adapter=None)
-    assert "The whole model is to be trained, but checkpoint-300 holds an adapter" in finding.message
+    assert "The whole model is to be trained, but checkpoint-300 has an adapter" in finding.message
 
 
 def test_an_adapter_after_a_whole_model_is_an_error(tmp_path: Path, plan: Planned) -> None:
     run = make_run(tmp_path / "whole", full=True)
     (finding,) = plan(run, adapter=SAME)
-    assert "An adapter is to be trained, but checkpoint-300 holds a whole model" in finding.message
+    assert "An adapter is to be trained, but checkpoint-300 has a whole model" in finding.message
     assert not plan(run, adapter=None)
 
 

@@ -49,7 +49,7 @@ def test_a_backend_that_resumes_by_itself_is_fine(run: str, plan: Planned) -> No
 
 def test_what_is_not_said_is_not_judged(run: str, plan: Planned) -> None:
     assert not plan(run, arguments={"save_steps": 5})
-    assert "says nothing of resume_from_checkpoint" in plan.reason
+    assert "has no resume_from_checkpoint" in plan.reason
 
 
 def test_a_first_training_has_nothing_to_resume_from(plan: Planned) -> None:

@@ -54,7 +54,7 @@ def test_a_backend_that_saves_at_the_end_of_each_leg_is_not_judged(plan: Planned
 
 def test_a_table_that_does_not_say_when_is_not_judged(plan: Planned) -> None:
     assert not plan(None, steps=40, arguments={"learning_rate": 1e-4})
-    assert "says neither save_steps nor where training ends" in plan.reason
+    assert "has neither save_steps nor an end of training" in plan.reason
     assert not plan(None, steps=40, arguments={"save_strategy": "best", "save_steps": 500})
     assert "strategy best" in plan.reason
     assert not plan(None, steps=None, arguments={"save_steps": 500})

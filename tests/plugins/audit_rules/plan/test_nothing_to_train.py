@@ -9,7 +9,7 @@ from tests.plugins.audit_rules.plan.conftest import Planned
 def test_one_epoch_of_a_second_file_is_over_before_it_begins(plan: Planned, done: int) -> None:
     (finding,) = plan(None, first=done, arguments={"num_train_epochs": 1})
     assert (
-        f"num_train_epochs is 1, which is over at step 10 by the size of new.jsonl, and step {done} is done"
+        f"num_train_epochs is 1, which for the size of new.jsonl ends at step 10, and step {done} is done"
         in finding.message
     )
 
