@@ -122,10 +122,10 @@ def page(matrices: list[Matrix], command: str) -> str:
     lines = [
         "# Killed at every file event of a save",
         "",
-        f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout is killed while it saves `checkpoint-10`",
-        "(`checkpoint-5` is there): before each file event, and once more with each file cut to half its length. Then it resumes, and its",
-        "final weights are compared, bit by bit, with those of a run that was never killed. Injector, runner and verdicts are",
-        "[ckpt-chaos](https://pypi.org/project/ckpt-chaos/)'s; of two ranks, each is once the one that dies.",
+        f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout is killed while it saves",
+        "`checkpoint-10` (`checkpoint-5` exists): before each file event, and once more with each file cut to half its length.",
+        "Then it resumes, and its final weights are compared, bit by bit, with those of a run that was never killed. Injector,",
+        "runner and verdicts are those of [ckpt-chaos](https://pypi.org/project/ckpt-chaos/). Of two ranks, each is killed once.",
         "",
         "| resumes by | ranks | kills | "
         + " | ".join(verdict.lower().replace("_", " ") for verdict in VERDICTS)
@@ -140,17 +140,17 @@ def page(matrices: list[Matrix], command: str) -> str:
         "",
         "* **hard fail**: the resume raised; somebody has to clean up by hand.",
         "* **silent divergence**: it resumed, and the weights differ from those of the undisturbed run.",
-        "* **lost work**: it resumed from an older checkpoint than the newest one that was whole.",
+        "* **lost work**: it resumed from a checkpoint older than the newest complete one.",
         "",
-        "A checkpoint that lacks the random number state of one rank is all there otherwise: it resumes, but not bit by bit. While the",
-        "save may still go on it is passed over; a minute later the guard hands it out with a warning, unless it is asked for exactness.",
+        "A checkpoint that lacks only the random number state of one rank can be resumed from, but not bit for bit. While the",
+        "save may still be running, the guard skips it; a minute later it hands it out with a warning, unless `exact` is set.",
         "",
         "## Every kill",
         "",
         *_details(matrices),
         "## Machine",
         "",
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, CPU only (gloo); "
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, CPU only (gloo);\n"
         + ", ".join(f"{name} {version(name)}" for name in packages)
         + ".",
     ]

@@ -14,9 +14,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 HEAD = """\
 # Kinds of damage, and the rule that names each
 
-Written by the tests (`tox run -e tests -- tests/faults --update-faults`). Each row is a test: a run that Hugging Face Trainer really trained is
-copied, damaged in this one way and verified; this rule must name it and no other may fire beside it. `blocks`: the checkpoint is then not handed
-out for resuming. `full`: found at `--depth full` only, since the structure of the files is sound.
+Written by the tests (`tox run -e tests -- tests/faults --update-faults`). Each row is a test: a run that Hugging Face
+Trainer really trained is copied, damaged in this one way and verified. This rule must find it, and no other rule may
+report anything. `blocks`: the guard does not hand out the checkpoint. `full`: found at `--depth full` only, because the
+structure of the files is sound.
 """
 
 
