@@ -44,7 +44,17 @@ def moved(run: Run) -> frozenset[str]:
     if run.clock.settle_ns:
         time.sleep(max((_half_written(item) for item in run.checkpoints), default=0) / 1e9)
     gone = run.homes.keys() - run.listing.inside.keys() - run.unsettled
-    return frozenset(gone.union(item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item)))
+    homes = _homes(run)
+    changed = (item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item, homes))
+    return frozenset(gone.union(changed))
+
+
+def _homes(run: Run) -> Mapping[str, int]:
+    """The times of the checkpoints' directories as they are now."""
+    try:
+        return {entry.name: entry.mtime_ns for entry in run.storage.list("")}
+    except OSError:
+        return {}
 
 
 def _half_written(checkpoint: Checkpoint) -> int:
@@ -66,7 +76,11 @@ def _at_stake(checkpoint: Checkpoint) -> bool:
     return completeness is None or not completeness.state.moving
 
 
-def _changed(run: Run, checkpoint: Checkpoint) -> bool:
+def _changed(run: Run, checkpoint: Checkpoint, homes: Mapping[str, int]) -> bool:
+    # The run's root is listed before what is in it: a deletion that began between the two, and makes a pause, shows by
+    # the time of the directory alone.
+    if homes.get(checkpoint.name) != run.entry_of(checkpoint.name).mtime_ns:
+        return True
     now = list_checkpoint(run.storage, checkpoint.name)
     return now is None or _stamps(now.entries) != _stamps(checkpoint.entries)
 

@@ -17,7 +17,7 @@ from audit.findings import Severity
 from audit.options import Options
 from audit.report import Report
 from audit.scan import ScanJob
-from audit.storage import ContextReader, LocalStorage
+from audit.storage import ContextReader, Entry, LocalStorage
 from audit.testing.runs import make_run
 
 HOUR = 3_600_000_000_000
@@ -163,6 +163,26 @@ def test_a_checkpoint_that_rotation_is_just_deleting_is_not_broken(tmp_path: Pat
         "is being deleted right now: hf-trainer keeps 3 checkpoints",
     )
     assert report.checkpoints[0].resumable is False
+
+
+def test_a_deletion_that_began_while_the_run_was_listed_and_makes_a_pause_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Path(make_run(tmp_path / "run", (100, 200, 300), limit=3, max_steps=400, save_steps=100))
+    grow_old(run)
+    make_run(run, (400,), save_steps=100, limit=3)
+    listed = LocalStorage.list
+
+    def rotating(self: LocalStorage, path: str) -> list[Entry]:
+        found = listed(self, path)
+        if path == "" and (run / "checkpoint-400").is_dir() and any(item.name == "checkpoint-100" for item in found):
+            time.sleep(0.02)
+            (run / "checkpoint-100" / "optimizer.pt").unlink(missing_ok=True)
+        return found
+
+    monkeypatch.setattr(LocalStorage, "list", rotating)
+
+    assert blamed(verify(str(run))) == []
 
 
 def test_a_file_that_was_lost_where_rotation_has_nothing_to_delete_is_missed(tmp_path: Path) -> None:
