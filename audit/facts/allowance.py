@@ -25,6 +25,10 @@ class Allowance:
         self._left -= counted
         return True
 
+    def hold(self, counted: int) -> bool:
+        """Take what was counted of contents that are known already; False if it is too much."""
+        return self.take(counted + FREE)
+
     def give(self, size: int) -> None:
         """Give back what was taken for contents that are no longer kept."""
         self._left += max(0, size - FREE)

@@ -4,14 +4,16 @@ Every public attribute marked ``fact`` may be a parameter of a rule. A fact that
 raises NotApplicable with the reason; ``checkpoint.optional("scaler")`` gives None instead.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from audit.backend.layout import AdapterFiles, Backend, Layout
 from audit.errors import NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
-from audit.facts.fact import Facts, fact
+from audit.facts.fact import Facts, Watch, fact
 from audit.facts.file import JSON_CHECKED, JSON_QUICK, PLACEHOLDER_SUFFIXES, File, FileFormat
 from audit.facts.listing import Listing
 from audit.formats.damage import Damage
@@ -64,6 +66,17 @@ class SessionFacts(Protocol):
         ...
 
 
+ANYTHING = "*"
+"""Noted for a rule that looked at the run itself."""
+BASE, SEAL, PREVIOUS, NEIGHBOURS, SESSION = "base", "seal", "previous", "neighbours", "session"
+BYTES, OLDER_BYTES = "bytes", "older bytes"
+BEYOND = {
+    "history": BASE, "state_document": BASE, "seal": SEAL, "previous": PREVIOUS, "neighbours": NEIGHBOURS,
+    "session": SESSION,
+}  # fmt: skip
+"""Facts that depend on more than the files of their checkpoint, and on what; see :mod:`audit.judging.outcomes`."""
+
+
 class RunFacts(Protocol):
     """What a checkpoint, and rules over one checkpoint, use of its run; :class:`audit.facts.run.Run` provides it."""
 
@@ -80,6 +93,11 @@ class RunFacts(Protocol):
     @property
     def backend(self) -> Backend:
         """The trainer that wrote the run."""
+        ...
+
+    @property
+    def watch(self) -> Watch | None:
+        """Notes what rules ask of its checkpoints."""
         ...
 
     @property
@@ -163,8 +181,16 @@ class RunFacts(Protocol):
         """What must stay the same for the scan of a file to hold, by (checkpoint, file)."""
         ...
 
+    def scan_text_of(self, checkpoint: "Checkpoint", path: str) -> str:
+        """The text by which the scan of a file is remembered."""
+        ...
+
     def scans_of(self, checkpoint: "Checkpoint") -> "Mapping[str, FileScan]":
         """The scan of every byte of a checkpoint that is judged, by file; nothing of another one."""
+        ...
+
+    def digests_of(self, checkpoint: "Checkpoint") -> Mapping[str, str]:
+        """The digests of the files of a judged checkpoint that could be read."""
         ...
 
     def with_same_bytes(self, path: str, digest: str, below: int | None = None) -> "tuple[Checkpoint, ...]":
@@ -188,25 +214,49 @@ class Checkpoint(Facts):
     """One ``checkpoint-N`` of a run; ``entries`` are keyed by path relative to it, directories included."""
 
     def __init__(self, run: RunFacts, name: str, step: int, entries: Mapping[str, Entry]) -> None:
-        self.run = run
+        self._run = run
+        self.watch = run.watch
         self.name = name
         self.step = step
         self.entries = entries
+
+    @property
+    def run(self) -> RunFacts:
+        """Its run. The outcome of a rule that asks for it is not remembered: it may depend on anything."""
+        if self.watch is not None and self.watch.seen is not None:
+            self.watch.seen.add(ANYTHING)
+        return self._run
+
+    @property
+    def backend(self) -> Backend:
+        """The trainer that wrote it."""
+        return self._run.backend
+
+    def asked(self, name: str, value: Any) -> None:
+        """Note what a fact depends on beside the files of this checkpoint: the answer, and the checkpoints in it."""
+        seen = self.watch.seen if self.watch is not None else None
+        if seen is None:
+            return
+        seen.add(self.name)
+        if name in BEYOND:
+            seen.add(f"{self.name}!{BEYOND[name]}")
+            others = value if type(value) is tuple else (value,)
+            seen.update(item.name for item in others if isinstance(item, Checkpoint))
 
     # -- what is there ------------------------------------------------------------------------------------------
 
     @fact
     def completeness(self) -> Completeness:
         """Whether it was written to the end: the state file is written last, the sentinel is removed last."""
-        if self.name in self.run.unlistable:
+        if self.name in self._run.unlistable:
             raise NotApplicable("the directory cannot be listed")
-        if self.name in self.run.unsettled:
+        if self.name in self._run.unsettled:
             return Completeness(CheckpointState.IN_PROGRESS, "its files changed while they were read")
-        return completeness_of(self.run.listing, self.name, self.run.backend, self.run.clock, self._arguments_of)
+        return completeness_of(self._run.listing, self.name, self._run.backend, self._run.clock, self._arguments_of)
 
     def _arguments_of(self, name: str) -> Mapping[str, Any] | None:
         """The training arguments of this or another checkpoint, complete or not."""
-        for other in self.run.checkpoints:
+        for other in self._run.checkpoints:
             if other.name == name:
                 found = other.optional("early_arguments")
                 return None if found is None or isinstance(found, Damage) else found.values
@@ -227,9 +277,11 @@ class Checkpoint(Facts):
 
     @fact
     def _every_file(self) -> Mapping[str, File]:
-        arguments = self.run.backend.arguments_file
+        arguments = self._run.backend.arguments_file
         return {
-            path: File(self.run.storage, path, entry, self.run.depth == "full", path == arguments, self.run.allowance)
+            path: File(
+                self._run.storage, path, entry, self._run.depth == "full", path == arguments, self._run.allowance
+            )
             for path, entry in self.entries.items()
             if entry.kind != DIRECTORY
         }
@@ -241,13 +293,25 @@ class Checkpoint(Facts):
         document = self.optional("state_document")
         arguments = self.optional("arguments")
         visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
-        return self.run.backend.layout(visible, arguments, document.document if document else None)
+        return self._run.backend.layout(visible, arguments, document.document if document else None)
 
     def file(self, path: str | None, role: str = "file") -> File:
         """Return the file at ``path``. Raises NotApplicable where there is none."""
         if path is None or path not in self.files:
             raise NotApplicable(f"there is no {role}")
         return self.files[path]
+
+    @property
+    def unlistable(self) -> frozenset[str]:
+        """Directories that the operating system does not let us list, relative to the checkpoint; "" is itself."""
+        inside = f"{self.name}/"
+        there = self._run.unlistable
+        return frozenset(path[len(inside) :] for path in there if path == self.name or path.startswith(inside))
+
+    @property
+    def overfull(self) -> bool:
+        """Whether it has more entries or levels than any real one; the rest was not looked at."""
+        return self.name in self._run.overfull
 
     def stands_in(self, path: str) -> str | None:
         """Return the name of what stands where ``path`` should be, or None.
@@ -259,7 +323,7 @@ class Checkpoint(Facts):
                 return path + suffix
         directory = path.rpartition("/")[0]
         while directory:
-            if f"{self.name}/{directory}" in self.run.unlistable:
+            if f"{self.name}/{directory}" in self._run.unlistable:
                 return directory
             directory = directory.rpartition("/")[0]
         return None
@@ -278,15 +342,15 @@ class Checkpoint(Facts):
 
     def content(self, file: File) -> Any:
         """Contents or Damage of a file by its role, so that each is parsed once and by its own reader."""
-        backend = self.run.backend
+        backend = self._run.backend
         if file.path == backend.state_file:
-            return self.run.state_of(self)
+            return self._run.state_of(self)
         if file.path == backend.arguments_file:
             return self._arguments_or_damage
         if file.format == FileFormat.JSON and file.entry.size > JSON_CHECKED:
             if file.path in self._documents:
                 return file.document
-            if file.entry.size > JSON_QUICK and self.run.depth == "quick":
+            if file.entry.size > JSON_QUICK and self._run.depth == "quick":
                 return None
         return file.content
 
@@ -304,10 +368,10 @@ class Checkpoint(Facts):
     @fact
     def state_document(self) -> "StateDocument":
         """The trainer state as it stands in the file, valid or not (``problems`` says what is wrong)."""
-        self.file(self.run.backend.state_file, "trainer state")
-        found = self.run.state_of(self)
+        self.file(self._run.backend.state_file, "trainer state")
+        found = self._run.state_of(self)
         if isinstance(found, Damage):
-            raise NotApplicable(f"{self.run.backend.state_file} {found.message}")
+            raise NotApplicable(f"{self._run.backend.state_file} {found.message}")
         return found
 
     @fact
@@ -315,7 +379,7 @@ class Checkpoint(Facts):
         """The trainer state with checked types."""
         document = self.state_document
         if document.state is None:
-            raise NotApplicable(f"{self.run.backend.state_file} has the wrong shape")
+            raise NotApplicable(f"{self._run.backend.state_file} has the wrong shape")
         return document.state
 
     @property
@@ -338,13 +402,13 @@ class Checkpoint(Facts):
 
     @fact
     def _arguments_or_damage(self) -> "TrainingArguments | Damage":
-        self.file(self.run.backend.arguments_file, "training arguments")
+        self.file(self._run.backend.arguments_file, "training arguments")
         return self.early_arguments
 
     @fact
     def early_arguments(self) -> "TrainingArguments | Damage":
         """The training arguments, also of a checkpoint that is not written to its end: they are written early."""
-        path = self.run.backend.arguments_file
+        path = self._run.backend.arguments_file
         if path not in self._every_file:
             raise NotApplicable("there are no training arguments")
         return self._every_file[path].arguments
@@ -354,7 +418,7 @@ class Checkpoint(Facts):
         """Class, plain values and pickle names of ``training_args.bin``."""
         found = self._arguments_or_damage
         if isinstance(found, Damage):
-            raise NotApplicable(f"{self.run.backend.arguments_file} {found.message}")
+            raise NotApplicable(f"{self._run.backend.arguments_file} {found.message}")
         return found
 
     @fact
@@ -472,24 +536,36 @@ class Checkpoint(Facts):
         layout = self.optional("layout")
         return bool(layout and file.path in (*layout.weights, *(adapter.weights for adapter in layout.adapters)))
 
+    # -- what should not be there -------------------------------------------------------------------------------
+
+    @fact
+    def secrets(self) -> tuple[tuple[str, str, str], ...]:
+        """What looks like a token or a key in clear text, as (file, where in it, secret); see :mod:`audit.facts.secrets`."""
+        from audit.facts.secrets import secrets_in
+
+        found = self.optional("state_document")
+        document = found.document if found is not None else None
+        arguments, files = self.optional("arguments") or {}, self.optional("files") or {}
+        return tuple(secrets_in(self._run.backend, arguments, document, files))
+
     # -- every byte ---------------------------------------------------------------------------------------------
 
     @fact
     def scan(self) -> "Mapping[str, FileScan]":
         """The full-depth scan by file. Not there at ``--depth quick``."""
-        if self.run.depth == "quick":
+        if self._run.depth == "quick":
             raise NotApplicable("needs --depth full")
         _ = self.files
-        return self.run.scans_of(self)
+        return self._run.scans_of(self)
 
     @fact
     def seal(self) -> "Seal":
         """Its digests as the ledger has them. Not there where it was saved anew since."""
-        seal = self.run.records.seals.get(self.name)
+        seal = self._run.records.seals.get(self.name)
         if seal is None:
             raise NotApplicable("it was never sealed")
         # Nobody trains in a snapshot: one that changed shares its bytes with a run (a hard link) that saved the step anew.
-        if not self.run.records.snapshot and self._saved_anew(seal):
+        if not self._run.records.snapshot and self._saved_anew(seal):
             raise NotApplicable("it was saved anew after it was sealed")
         return seal
 
@@ -506,7 +582,7 @@ class Checkpoint(Facts):
             return False
         if seal.passed:
             return True
-        return not self.run.records.batches.legs and self._other_state(seal)
+        return not self._run.records.batches.legs and self._other_state(seal)
 
     @property
     def state_replaced(self) -> bool:
@@ -515,15 +591,15 @@ class Checkpoint(Facts):
         By the size, and by the digest of a file that is younger than the seal.
         """
         seal = self.optional("seal")
-        entry = self.entries.get(self.run.backend.state_file)
-        sealed = seal.files.get(self.run.backend.state_file) if seal is not None else None
+        entry = self.entries.get(self._run.backend.state_file)
+        sealed = seal.files.get(self._run.backend.state_file) if seal is not None else None
         if seal is None or sealed is None or entry is None:
             return False
         return entry.size != sealed.size or (entry.mtime_ns > seal.newest and self._other_state(seal))
 
     def _other_state(self, seal: "Seal") -> bool:
         """Whether the trainer state was read and is not the sealed one."""
-        state = self.run.backend.state_file
+        state = self._run.backend.state_file
         if state not in seal.files or state not in self.entries:
             return False
         sealed = seal.files[state]
@@ -538,9 +614,37 @@ class Checkpoint(Facts):
     # -- neighbours ---------------------------------------------------------------------------------------------
 
     @fact
+    def neighbours(self) -> "tuple[Checkpoint | None, Checkpoint | None]":
+        """The judged checkpoints right before and after this one, by step, whatever their lineage; None at an end."""
+        judged = self._run.judged
+        place = bisect_left(judged, (self.step, self.name), key=lambda item: (item.step, item.name))
+        here = place < len(judged) and judged[place] is self
+        after = place + 1 if here else place
+        return (judged[place - 1] if place else None, judged[after] if after < len(judged) else None)
+
+    @fact
+    def session(self) -> "SessionFacts":
+        """The training session that wrote it. Not there if its arguments could not be read."""
+        return self._run.session_of(self)
+
+    def with_same_bytes(self, path: str, *, older: bool = False) -> "tuple[Checkpoint, ...]":
+        """The judged checkpoints whose file ``path`` has the same bytes, by step, this one among them.
+
+        With ``older`` only those of earlier steps, and no later one is read for the answer.
+        """
+        with self.watch.paused() if self.watch is not None else nullcontext():
+            digest = self._run.digests_of(self).get(path)
+            below = self.step if older else None
+            found = self._run.with_same_bytes(path, digest, below) if digest else ()
+        if self.watch is not None and self.watch.seen is not None:
+            self.watch.seen.update({self.name, f"{self.name}!{OLDER_BYTES if older else BYTES}:{path}"})
+            self.watch.seen.update(item.name for item in found)
+        return found
+
+    @fact
     def previous(self) -> "Checkpoint":
         """The checkpoint before this one in the same lineage (one uninterrupted history)."""
-        before = self.run.before(self)
+        before = self._run.before(self)
         if before is None:
             raise NotApplicable("there is no earlier checkpoint of this lineage")
         return before

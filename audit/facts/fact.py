@@ -1,11 +1,32 @@
 """Facts: computed at first use, kept for good, and "not there" is remembered like a value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any, Generic, TypeVar, overload
 
 from audit.errors import NotApplicable
 
 T = TypeVar("T")
+
+
+class Watch:
+    """Notes what a rule asks of checkpoints, so that its outcome can be remembered as long as none of that changes.
+
+    ``seen`` is None while nobody listens. What a fact asks in turn is not noted: it follows from the files of its
+    checkpoint, and what else it depends on is noted by :meth:`audit.facts.checkpoint.Checkpoint.asked`.
+    """
+
+    def __init__(self) -> None:
+        self.seen: set[str] | None = None
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Note nothing meanwhile."""
+        seen, self.seen = self.seen, None
+        try:
+            yield
+        finally:
+            self.seen = seen
 
 
 class fact(Generic[T]):
@@ -31,12 +52,16 @@ class fact(Generic[T]):
         if holder is None:
             return self
         kept: dict[str, Any] = holder.__dict__.setdefault("_facts", {})
+        watch: Watch | None = holder.watch  # type: ignore[attr-defined]
         if self._name not in kept:
-            try:
-                kept[self._name] = self._compute(holder)
-            except NotApplicable as missing:
-                kept[self._name] = missing
+            with watch.paused() if watch is not None and watch.seen is not None else nullcontext():
+                try:
+                    kept[self._name] = self._compute(holder)
+                except NotApplicable as missing:
+                    kept[self._name] = missing
         value = kept[self._name]
+        if watch is not None and watch.seen is not None:
+            holder.asked(self._name, value)  # type: ignore[attr-defined]
         if isinstance(value, NotApplicable):
             raise NotApplicable(*value.args)
         return value  # type: ignore[no-any-return]
@@ -44,6 +69,15 @@ class fact(Generic[T]):
 
 class Facts:
     """Base of things that have facts."""
+
+    watch: Watch | None = None
+
+    def asked(self, name: str, value: Any) -> None:
+        """Hear that a fact was asked for while somebody watches."""
+
+    def give(self, facts: Mapping[str, Any]) -> None:
+        """Take facts that are known already, so that they are not computed."""
+        self.__dict__.setdefault("_facts", {}).update(facts)
 
     def drop(self, *names: str) -> None:
         """Drop facts: they are computed again if somebody asks once more."""

@@ -114,6 +114,8 @@ class File(Facts):
         self._storage = storage
         self._allowance = allowance or Allowance()
         self._taken = 0
+        self.kept = 0
+        """Bytes of memory, about, of the contents that :meth:`forget` does not drop; see :class:`Allowance`."""
         self._every_header = every_header
         self._holds_arguments = holds_arguments
         self.path = path
@@ -163,7 +165,7 @@ class File(Facts):
 
             archive = content if self.format == FileFormat.TORCH and not isinstance(content, Damage) else None
             arguments = read_training_args(source, archive)
-            if archive is not None and not self._allowance.take(BYTES_PER_UNIT * archive.units):
+            if archive is not None and not self._keep(BYTES_PER_UNIT * archive.units):
                 arguments = TOO_MUCH
         if not self._is_text or not isinstance(text, bytes):
             return Opened(content, arguments, (), text if isinstance(text, Damage) else None)
@@ -193,7 +195,13 @@ class File(Facts):
         from audit.formats.json_text import parse_json, weight
 
         found = parse_json(text)
-        return found if isinstance(found, Damage) or self._allowance.take(weight(text)) else TOO_MUCH
+        return found if isinstance(found, Damage) or self._keep(weight(text)) else TOO_MUCH
+
+    def _keep(self, size: int) -> bool:
+        """Take memory that is not given back."""
+        taken = self._allowance.take(size)
+        self.kept += max(0, size - FREE) if taken else 0
+        return taken
 
     def _kept(self, content: Any) -> Any:
         """The contents of a pickle if there is memory for them."""

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from audit.backend.layout import Backend
 from audit.backend.names import is_checkpoint
@@ -11,13 +11,13 @@ from audit.errors import AuditError, NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import Clock
-from audit.facts.fact import Facts, fact
+from audit.facts.fact import Facts, Watch, fact
 from audit.facts.lineage import Ancestry, group
 from audit.facts.listing import Listing, list_run
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
-from audit.ledger.scans import is_of, scan_from, stamp_of
+from audit.ledger.scans import RememberedScans, is_stamp_of, scan_from, scan_text, stamp_of
 from audit.options import SETTLE_SECONDS
 from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
 
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
     from audit.formats.trainer_state import History, StateDocument
     from audit.ledger.timeline import Timeline
     from audit.scan import FileScan, Span
+
+
+class Memory(Protocol):
+    """What is to be remembered of a judgement; :class:`audit.judging.outcomes.Outcomes` provides it."""
+
+    def text_of(self, checkpoint: Checkpoint) -> tuple[str, str] | None:
+        """Return (stamp, text) of a sealed checkpoint, None if it is remembered already."""
+        ...
 
 
 class _ByBytes(NamedTuple):
@@ -65,6 +73,9 @@ class Run(Facts):
         self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9))
         self.only = frozenset(only)
         self._progress = progress
+        self.watch = Watch()
+        self.memory: Memory | None = None
+        self._given: dict[str, Mapping[str, str]] = {}
         self._scanned: dict[str, Mapping[str, FileScan]] = {}
         self._by_bytes = _ByBytes([], {})
         self.stamps: dict[tuple[str, str], str] = {}
@@ -377,7 +388,9 @@ class Run(Facts):
     def _seems_known(self, key: tuple[str, str], entry: Entry) -> bool:
         before = self.known_scans.get(key)
         remembered = self.records.scans.get(key)
-        return (before is not None and before[0] == entry) or (remembered is not None and is_of(remembered[0], entry))
+        return (before is not None and before[0] == entry) or (
+            remembered is not None and is_stamp_of(remembered[0], entry)
+        )
 
     def with_same_bytes(self, path: str, digest: str, below: int | None = None) -> tuple[Checkpoint, ...]:
         """The judged checkpoints whose file ``path`` has this digest, by step; those of steps ``below`` alone if given.
@@ -389,11 +402,44 @@ class Run(Facts):
             if below is not None and item.step >= below:
                 break
             self._by_bytes.seen.append(item)
-            for name, scan in self.scans_of(item).items():
-                if not scan.error:
-                    self._by_bytes.holders.setdefault((name, scan.digest), []).append(item)
-        found = self._by_bytes.holders.get((path, digest), ())
-        return tuple(item for item in found if below is None or item.step < below)
+            for name, found in self.digests_of(item).items():
+                self._by_bytes.holders.setdefault((name, found), []).append(item)
+        holders = self._by_bytes.holders.get((path, digest), ())
+        return tuple(item for item in holders if below is None or item.step < below)
+
+    def digests_of(self, checkpoint: Checkpoint) -> Mapping[str, str]:
+        """The digests of the files of a judged checkpoint that could be read."""
+        if checkpoint.name in self._given:
+            return self._given[checkpoint.name]
+        return {path: scan.digest for path, scan in self.scans_of(checkpoint).items() if not scan.error}
+
+    def give_scans(self, checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
+        """Take the remembered scans of a checkpoint for what they are, without looking into its files.
+
+        The caller knows that they are of these files and of these parts of them. ``digests`` by file.
+        """
+        name = checkpoint.name
+        self._given[name] = digests
+        texts = {path: self.records.scans[name, path] for path in digests}
+        self.stamps.update({(name, path): stamp for path, (stamp, _) in texts.items()})
+        self._scanned[name] = RememberedScans({path: text for path, (_, text) in texts.items()})
+
+    def scan_text_of(self, checkpoint: Checkpoint, path: str) -> str:
+        """The text by which the scan of a file is remembered."""
+        if checkpoint.name in self._given:
+            return self.records.scans[checkpoint.name, path][1]
+        return scan_text(self.scans_of(checkpoint)[path])
+
+    def was_read(self, checkpoint: Checkpoint) -> bool:
+        """Whether anything of a judged checkpoint was read for its scan in this audit."""
+        scans = () if checkpoint.name in self._given else self.scans_of(checkpoint).values()
+        return any(scan.bytes_read for scan in scans)
+
+    @property
+    def bytes_scanned(self) -> int:
+        """Bytes that were read for the scan of all judged checkpoints."""
+        new = (item for item in self.judged if item.name not in self._given)
+        return sum(scan.bytes_read for item in new for scan in self.scans_of(item).values())
 
     def _remembered(self, key: tuple[str, str], entry: Entry, spans: "Sequence[Span]") -> "FileScan | None":
         """The scan of a sealed checkpoint's file that has not changed since, so that it need not be read again."""

@@ -22,7 +22,8 @@ _LARGE = 1 << 20
 _PIECE = 1 << 20
 _DIGITS = 38
 """Of an integer: 128 bits. Tokenizers write 10 to the power of 30 for "no limit"; hundreds of digits overflow every float."""
-_LONG = re.compile(rb"\d{%d}" % (_DIGITS + 1))
+_LONG = b"0" * (_DIGITS + 1)
+_TO_ZEROS = bytes(ord("0") if chr(code).isdecimal() and code < 128 else ord(" ") for code in range(256))
 
 
 def read_json(reader: RangeReader, limit: int = DEFAULT_LIMIT) -> Any | Damage:
@@ -84,7 +85,7 @@ def _no_text(data: bytes) -> Damage | None:
 
 def has_long_number(data: bytes) -> bool:
     """Whether there may be a number that only :func:`parse_json` recognises as too long; digits in text count, too."""
-    return _LONG.search(data) is not None
+    return _LONG in data.translate(_TO_ZEROS)  # several times as fast as a regular expression
 
 
 def parse_json(data: bytes, most: int = MOST_MEMORY) -> Any | Damage:

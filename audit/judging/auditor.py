@@ -10,6 +10,7 @@ from audit.backend.names import is_rotated
 from audit.facts.run import Run, open_run
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.engine import judge
+from audit.judging.outcomes import Outcomes
 from audit.judging.resume import resumable, resume_from
 from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
@@ -97,7 +98,8 @@ class Auditor:
 
     def report(self, run: Run) -> Report:
         """Apply the rules to an opened run and put the report together."""
-        findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity)
+        run.memory = known = Outcomes(run, self.rules, self.options) if run.depth == "full" else None
+        findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity, known)
         checkpoints = tuple(
             CheckpointSummary(
                 item.name,
@@ -110,7 +112,7 @@ class Auditor:
             for item in run.judged
         )
         full = self.options.depth == "full"
-        scanned = sum(scan.bytes_read for scan in (run.optional("scans") or {}).values()) if full else 0
+        scanned = run.bytes_scanned if full else 0
         read = run.storage.bytes_read if isinstance(run.storage, LocalStorage) else 0
         return Report(
             path=run.path,

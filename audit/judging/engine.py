@@ -8,6 +8,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
 from audit.facts.run import Run
 from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
+from audit.judging.outcomes import Applied, Outcomes
 from audit.rules import ANY, Rule
 from audit.text import veiled
 
@@ -24,19 +25,20 @@ def judge(
     rules: Sequence[Rule],
     options: Mapping[str, Mapping[str, Any]] | None = None,
     severities: Mapping[str, Severity] | None = None,
+    known: Outcomes | None = None,
 ) -> Judgement:
     """Apply ``rules`` to a run, those of the scope ``plan`` to a plan; the others are left out.
 
     ``options`` gives thresholds by rule id, ``severities`` overrides by rule id. A rule that crashes gets the
     outcome "error" and the others still run. A violation whose root cause another rule names on the same checkpoint
     (``explained_by``) is left out, unless it is the more severe one; if it blocks resuming, the finding of the cause
-    does, too.
+    does, too. What is ``known`` to hold still is not judged again.
     """
     fired: dict[str, dict[str | None, int]] = {}
     findings: list[Finding] = []
     outcomes: list[RuleOutcome] = []
     ordered = _causes_first(rules)
-    applied = _apply_all(ordered, run, options or {})
+    applied = _apply_all(ordered, run, options or {}, known)
     for rule in ordered:
         severity = (severities or {}).get(rule.id)
         for target in _targets(rule, run):
@@ -64,12 +66,8 @@ def judge(
     return Judgement(tuple(findings), tuple(outcomes))
 
 
-Applied = tuple[list[Violation], RuleOutcome]
-"""What one rule says of one target, before what another rule says better is left out."""
-
-
 def _apply_all(
-    rules: Sequence[Rule], run: Run | Plan, options: Mapping[str, Mapping[str, Any]]
+    rules: Sequence[Rule], run: Run | Plan, options: Mapping[str, Mapping[str, Any]], known: Outcomes | None
 ) -> dict[tuple[str, str | None], Applied]:
     """Apply every rule to its targets: checkpoint by checkpoint, so that each one's files are parsed once.
 
@@ -82,7 +80,7 @@ def _apply_all(
         before: Checkpoint | None = None
         for checkpoint in run.judged:
             for rule in near:
-                found[rule.id, checkpoint.name] = _apply(rule, checkpoint, options.get(rule.id, {}))
+                found[rule.id, checkpoint.name] = _one(rule, checkpoint, options.get(rule.id, {}), known)
             if before is not None:
                 before.forget()
             before = checkpoint
@@ -90,8 +88,24 @@ def _apply_all(
         for target in _targets(rule, run):
             name = target.name if isinstance(target, Checkpoint) else None
             if (rule.id, name) not in found:
-                found[rule.id, name] = _apply(rule, target, options.get(rule.id, {}))
+                found[rule.id, name] = _one(rule, target, options.get(rule.id, {}), known)
     return found
+
+
+def _one(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any], known: Outcomes | None) -> Applied:
+    """Apply a rule unless what it said still holds; else have what it looks at noted."""
+    if known is None or not isinstance(target, Checkpoint) or target.watch is None:
+        return _apply(rule, target, options)
+    before = known.of(rule, target)
+    if before is not None:
+        return before
+    seen = target.watch.seen = set()
+    try:
+        applied = _apply(rule, target, options)
+    finally:
+        target.watch.seen = None
+    known.note(rule, target, applied, seen)
+    return applied
 
 
 def _targets(rule: Rule, run: Run | Plan) -> Iterable[Run | Checkpoint | Plan]:
@@ -108,12 +122,14 @@ def _apply(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, An
             violations.append(violation)  # noqa: PERF402  what was found before a crash or a missing fact is kept
     except NotApplicable as missing:
         if not violations:
-            return [], RuleOutcome(rule.id, None, Outcome.NOT_APPLICABLE, str(missing))
+            return Applied([], RuleOutcome(rule.id, None, Outcome.NOT_APPLICABLE, str(missing)))
     except AuditError:
         raise
     except Exception as error:  # the rule's fault, not the run's: the other rules still run
-        return [], RuleOutcome(rule.id, None, Outcome.ERROR, f"{type(error).__name__}: {error} {_where(error)}")
-    return violations, RuleOutcome(rule.id, None, Outcome.FAIL if violations else Outcome.PASS)
+        return Applied(
+            [], RuleOutcome(rule.id, None, Outcome.ERROR, f"{type(error).__name__}: {error} {_where(error)}")
+        )
+    return Applied(violations, RuleOutcome(rule.id, None, Outcome.FAIL if violations else Outcome.PASS))
 
 
 def _where(error: BaseException) -> str:

@@ -34,7 +34,7 @@ def keep(run: Run, rules: Sequence[Rule], options: Options, report: Report, ledg
     if ledger is None or report.notes or not _says_nothing(run, rules, report):
         return
     # Every file was read, so what the ledger now remembers of it is of the file as it is.
-    read = {(item.name, path) for item in run.checkpoints for path, scan in item.scan.items() if not scan.error}
+    read = {(item.name, path) for item in run.checkpoints for path in run.digests_of(item)}
     stamp = _stamp(run, rules, options, read)
     if stamp is None or run.records.scans.get(KEY, ("",))[0] == stamp:
         return

@@ -9,9 +9,9 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.findings import Severity
 from audit.judging.decision import Decision
+from audit.judging.outcomes import KEY as OUTCOMES
 from audit.judging.resume import provable
 from audit.ledger import events
-from audit.ledger.scans import scan_text
 from audit.report import Report
 from audit.text import utc_time
 
@@ -61,7 +61,9 @@ def record_start(run: str, step: int) -> None:
         ledger.close()
 
 
-def seal(checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False) -> None:
+def seal(
+    checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False, outcomes: tuple[str, str] | None = None
+) -> None:
     """Take the seal of a checkpoint that was read at full depth. Raises LedgerError.
 
     A ``durable`` one is on the disk when this returns, with all rows before it.
@@ -70,18 +72,23 @@ def seal(checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False) -> Non
     newest = max((checkpoint.entries[path].mtime_ns for path in scans), default=0)
     files = {path: events.SealedFile(scan.size, scan.digest) for path, scan in scans.items()}
     ledger.append(events.SealTaken(checkpoint.name, checkpoint.step, newest, files), durable)
-    remember(checkpoint, ledger)
+    remember(checkpoint, ledger, outcomes)
 
 
-def remember(checkpoint: Checkpoint, ledger: "Ledger") -> None:
-    """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again."""
+def remember(checkpoint: Checkpoint, ledger: "Ledger", outcomes: tuple[str, str] | None = None) -> None:
+    """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again.
+
+    ``outcomes`` as (stamp, text): what rules said of it, to be kept with the scans; see :mod:`audit.judging.outcomes`.
+    """
+    records, stamps = checkpoint.run.records, checkpoint.run.stamps
     kept = {}
     whole = all(scan.bytes_read or not scan.size for scan in checkpoint.scan.values())
-    before = checkpoint.run.records.last_read.get(checkpoint.name)
+    before = records.last_read.get(checkpoint.name)
     for path, scan in checkpoint.scan.items():
-        if scan.error:
-            continue
-        kept[path] = (checkpoint.run.stamps[checkpoint.name, path], scan_text(scan))
+        if not scan.error:
+            kept[path] = (stamps[checkpoint.name, path], checkpoint.run.scan_text_of(checkpoint, path))
+    if outcomes is not None:
+        kept[OUTCOMES] = outcomes
     ledger.remember(checkpoint.name, kept, utc_time() if whole or before is None else utc_time(before))
 
 
@@ -100,12 +107,13 @@ def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove:
         proven = provable(run.judged, report)
         new = [item for item in proven if item.optional("seal") is None]
         for checkpoint in proven:
+            outcomes = run.memory.text_of(checkpoint) if run.memory is not None else None
             if checkpoint in new:
                 # A pin may follow: after a power failure it must not be there without its seal.
-                seal(checkpoint, ledger, durable=checkpoint is new[-1])
+                seal(checkpoint, ledger, checkpoint is new[-1], outcomes)
                 sealed.add(checkpoint.name)
-            elif any(scan.bytes_read for scan in checkpoint.scan.values()):
-                remember(checkpoint, ledger)
+            elif outcomes is not None or run.was_read(checkpoint):
+                remember(checkpoint, ledger, outcomes or run.records.scans.get((checkpoint.name, OUTCOMES)))
     kept = {item.name for item in run.checkpoints} | pinned_names(run.path) | {""}
     gone = {name for name, _ in run.records.scans} - kept
     if gone:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sys import float_info
 from typing import TYPE_CHECKING
 
@@ -38,11 +38,6 @@ def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] |
     return bool(digest == sealed.digest and size == sealed.size)
 
 
-def is_of(stamp: str, entry: "Entry") -> bool:
-    """Whether a stamp is of the file as it is now, whatever was looked for in it."""
-    return stamp.startswith(_of_file(entry))
-
-
 def _of_file(entry: "Entry") -> str:
     return f"2:{entry.size}:{entry.mtime_ns}:{entry.ctime_ns}:{entry.inode}:"
 
@@ -67,8 +62,8 @@ def scan_text(scan: FileScan) -> str:
     return json.dumps([scan.digest, scan.size, {name: list(span) for name, span in scan.spans.items()}])
 
 
-def scan_from(text: str, asked: Sequence[Span]) -> FileScan | None:
-    """Return the remembered scan, None for text of another shape or a scan of other spans."""
+def scan_from(text: str, asked: Sequence[Span] | None) -> FileScan | None:
+    """Return the remembered scan, None for text of another shape or a scan of other spans; any spans if None."""
     try:
         digest, size, spans = json.loads(text)
         found = {name: SpanScan(*values) for name, values in spans.items()}
@@ -76,11 +71,35 @@ def scan_from(text: str, asked: Sequence[Span]) -> FileScan | None:
         return None
     if not isinstance(digest, str) or not _HEX.fullmatch(digest) or not isinstance(size, int):
         return None
-    if not all(_well_typed(span) for span in found.values()) or found.keys() != {span.name for span in asked}:
+    if not all(_well_typed(span) for span in found.values()):
+        return None
+    if asked is None:
+        return FileScan(digest, size, 0, found, None)
+    if found.keys() != {span.name for span in asked}:
         return None
     if any((found[span.name].crc is None) != (span.crc is None) for span in asked if found[span.name].complete):
         return None
     return FileScan(digest, size, 0, found, None)
+
+
+class RememberedScans(Mapping[str, FileScan]):
+    """The remembered scans of one checkpoint by file, parsed when they are asked for; ``texts`` as they are kept."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+        self._parsed: dict[str, FileScan] = {}
+
+    def __getitem__(self, path: str) -> FileScan:
+        if path not in self._parsed:
+            found = scan_from(self._texts[path], None)
+            self._parsed[path] = found or FileScan("", 0, 0, {}, "has a remembered scan that cannot be read")
+        return self._parsed[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
 
 
 def _well_typed(span: SpanScan) -> bool:

@@ -37,5 +37,5 @@ def late(checkpoint: Checkpoint, path: str) -> bool:
 
     A copied tree has its own times, but in the same order: the name of the state is the last one.
     """
-    file, state = checkpoint.entries.get(path), checkpoint.entries.get(checkpoint.run.backend.state_file)
+    file, state = checkpoint.entries.get(path), checkpoint.entries.get(checkpoint.backend.state_file)
     return file is not None and state is not None and file.mtime_ns > state.mtime_ns + 2_000_000_000

@@ -38,5 +38,5 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
         )
     elif completeness.state is CheckpointState.INCOMPLETE:
         yield Violation(f"is incomplete: {completeness.reason}")
-    elif (entry := checkpoint.entries.get(state_file := checkpoint.run.backend.state_file)) and entry.kind == DIRECTORY:
+    elif (entry := checkpoint.entries.get(state_file := checkpoint.backend.state_file)) and entry.kind == DIRECTORY:
         yield Violation(f"is incomplete: {state_file} is a directory", file=state_file)

@@ -19,7 +19,7 @@ def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     a message either way.
     """
     here = {adapter.directory for adapter in layout.adapters}
-    session = checkpoint.run.session_of(checkpoint)
+    session = checkpoint.session
     for directory in sorted(session.adapter_directories.keys() - here):
         having = session.adapter_directories[directory]
         if having < len(session.members) - having:

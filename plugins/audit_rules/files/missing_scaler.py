@@ -19,6 +19,6 @@ def missing_scaler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation
     """
     name = layout.missing.get("scaler")
     if name is None and layout.scaler is None and not layout.weights_only:
-        name = checkpoint.run.session_of(checkpoint).scaler
+        name = checkpoint.session.scaler
     if name and not checkpoint.stands_in(name):
         yield Violation(f"{name} is not there: the fp16 loss scale would restart", file=name)

@@ -16,11 +16,9 @@ def unreadable(checkpoint: Checkpoint) -> Iterator[Violation]:
     This is not "missing": safetensors writes its files with mode 0600 (others get 0644), so an audit or a resume by
     another user sees them and cannot open them. Input/output errors of a failing disk are reported here, too.
     """
-    for path in sorted(checkpoint.run.unlistable):
-        if path == checkpoint.name or path.startswith(f"{checkpoint.name}/"):
-            place = path[len(checkpoint.name) + 1 :] or None
-            what = f"{place}/" if place else "the directory of the checkpoint"
-            yield Violation(f"{what} cannot be listed, so its contents are unknown", file=place)
+    for place in sorted(checkpoint.unlistable):
+        what = f"{place}/" if place else "the directory of the checkpoint"
+        yield Violation(f"{what} cannot be listed, so its contents are unknown", file=place or None)
     known = set()
     for file, damage in checkpoint.damages:
         known.add(file.path)

@@ -29,7 +29,7 @@ def beyond_step(checkpoint: Checkpoint, state: "TrainerState", history: "History
     if beyond:
         yield Violation(
             f"The log continues to step {max(beyond)}, but the checkpoint is at step {state.global_step}",
-            file=checkpoint.run.backend.state_file,
+            file=checkpoint.backend.state_file,
             expected=state.global_step,
             actual=max(beyond),
             step=max(beyond),

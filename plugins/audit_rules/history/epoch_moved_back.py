@@ -28,11 +28,10 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
     points = [*last, *fresh_series(history, "epoch")]
     if not points:
         raise NotApplicable("the log has no epochs")
-    batches = checkpoint.run.records.batches
     falls = [
         (before, after)
         for before, after in pairwise(points)
-        if after.value < before.value and not batches.begins_between(before.step, after.step)
+        if after.value < before.value and not checkpoint.run.records.batches.begins_between(before.step, after.step)
     ]
     if falls:
         before, after = falls[0]
@@ -40,7 +39,7 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
         yield Violation(
             f"The epoch goes back from {before.value:g} to {after.value:g} after step {before.step}{more}: "
             "training was resumed on other data",
-            file=checkpoint.run.backend.state_file,
+            file=checkpoint.backend.state_file,
             expected=before.value,
             actual=after.value,
             step=before.step,

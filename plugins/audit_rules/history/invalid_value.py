@@ -43,7 +43,7 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
             more = f", nor are {len(found) - 1} more values of the log" if len(found) > 1 else ""
             yield Violation(
                 f"At step {step} the log has {_shown(value)} for {_cut(key)}, which is not a number{more}",
-                file=checkpoint.run.backend.state_file,
+                file=checkpoint.backend.state_file,
                 expected="a number",
                 actual=_shown(value),
                 severity=severity,

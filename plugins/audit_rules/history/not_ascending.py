@@ -35,7 +35,7 @@ def not_ascending(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
         more = f", and {len(breaks) - 1} more times" if len(breaks) > 1 else ""
         yield Violation(
             f"The log goes back from step {before} to step {after}{more}",
-            file=checkpoint.run.backend.state_file,
+            file=checkpoint.backend.state_file,
             expected=f"a step of {before} or more",
             actual=after,
             step=after,

@@ -34,7 +34,7 @@ def report(checkpoint: Checkpoint, path: str, message: str) -> Iterator[Violatio
     """
     if path in checkpoint.layout.read_by_resume:
         yield Violation(message, file=path)
-    elif path.rpartition("/")[2] in WRITTEN_BESIDE or path == checkpoint.run.backend.arguments_file:
+    elif path.rpartition("/")[2] in WRITTEN_BESIDE or path == checkpoint.backend.arguments_file:
         yield Violation(message, file=path, blocks_resume=False, remedy=REMEDY_UNREAD)
     elif not path.lower().endswith(".bin"):
         yield Violation(message, file=path, severity=Severity.WARNING, blocks_resume=False, remedy=REMEDY_UNREAD)

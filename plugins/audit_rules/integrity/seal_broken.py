@@ -44,7 +44,7 @@ def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
                 expected=sealed.digest[:16],
                 actual=scan[path].digest[:16],
             )
-        elif path not in scan and path == checkpoint.run.backend.state_file and checkpoint.state_replaced:
+        elif path not in scan and path == checkpoint.backend.state_file and checkpoint.state_replaced:
             yield Violation(
                 f"{path} was changed after it was sealed on {_day(seal)}: this is not the checkpoint that was proven",
                 file=path,

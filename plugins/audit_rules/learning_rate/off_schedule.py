@@ -78,7 +78,7 @@ def off_schedule(
     file = layout.scheduler
     if follows != horizon:
         text += f"; the logged rates follow max_steps {follows}, so max_steps in the trainer state was changed"
-        file = checkpoint.run.backend.state_file
+        file = checkpoint.backend.state_file
     yield Violation(text, file=file, expected=expected, actual=actual)
 
 

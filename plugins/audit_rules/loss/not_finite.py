@@ -36,7 +36,7 @@ def not_finite(checkpoint: Checkpoint, history: "History") -> Iterator[Violation
     more = f" and {len(bad) - 1} more logged losses of this checkpoint are not finite" if len(bad) > 1 else ""
     yield Violation(
         f"The loss is {bad[0].value} at step {bad[0].step}{more}",
-        file=checkpoint.run.backend.state_file,
+        file=checkpoint.backend.state_file,
         expected="a finite number",
         actual=str(bad[0].value),
         step=bad[0].step,

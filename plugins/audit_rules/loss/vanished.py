@@ -37,7 +37,7 @@ def vanished(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
     yield Violation(
         f"The loss is exactly 0 with a gradient norm of NaN at step {step_of(dead[0])}{more}: "
         "the true losses are NaN and were filtered out of the log",
-        file=checkpoint.run.backend.state_file,
+        file=checkpoint.backend.state_file,
         expected="a loss above 0",
         actual=0.0,
         step=step_of(dead[0]),

@@ -1,6 +1,5 @@
 """optimizer/unchanged."""
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ def unchanged(
         raise NotApplicable("the optimizer state could not be read completely")
     if not any(optimizer.state.values()):
         raise NotApplicable("this optimizer keeps no state")
-    for older in reversed(checkpoint.run.with_same_bytes(path, scan[path].digest, below=checkpoint.step)):
+    for older in reversed(checkpoint.with_same_bytes(path, older=True)):
         if overwritten(older):
             continue
         steps = checkpoint.step - older.step
@@ -51,9 +50,11 @@ def unchanged(
 
 def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     """The judged checkpoints of earlier steps, the nearest first."""
-    judged = checkpoint.run.judged
-    place = bisect_left(judged, checkpoint.step, key=lambda item: item.step)
-    return (judged[index] for index in range(place - 1, -1, -1))
+    older = checkpoint.neighbours[0]
+    while older is not None:
+        if older.step < checkpoint.step:
+            yield older
+        older = older.neighbours[0]
 
 
 def _was_read(checkpoint: Checkpoint, path: str) -> bool:

@@ -36,7 +36,7 @@ def is_broken(checkpoint: Checkpoint) -> bool:
         return True
     if any(role.partition(":")[0] in ("weights", "optimizer", "scheduler", "state") for role in layout.missing):
         return True
-    unread = checkpoint.run.backend.arguments_file
+    unread = checkpoint.backend.arguments_file
     heavy = saved_files(checkpoint)
     return any(file.path in heavy and file.path != unread for file, _ in checkpoint.damages)
 

@@ -31,7 +31,7 @@ def best_wrong(checkpoint: Checkpoint) -> Iterator[Violation]:
     if previous is not None and _excused(previous) is not None:
         raise NotApplicable(f"as in {previous.name}")
     message, expected, actual = fault
-    yield Violation(message, file=checkpoint.run.backend.state_file, expected=expected, actual=actual)
+    yield Violation(message, file=checkpoint.backend.state_file, expected=expected, actual=actual)
 
 
 class _Aim(NamedTuple):

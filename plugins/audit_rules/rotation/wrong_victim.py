@@ -66,7 +66,7 @@ def _save(checkpoint: Checkpoint) -> _Save | None:
     if any(entry.kind not in (FILE, "directory") for entry in checkpoint.entries.values()):
         return None
     times = [checkpoint.entries[path].mtime_ns for path in saved_files(checkpoint) if path in checkpoint.entries]
-    state = checkpoint.entries[checkpoint.run.backend.state_file].mtime_ns
+    state = checkpoint.entries[checkpoint.backend.state_file].mtime_ns
     return _Save(checkpoint, checkpoint.run.entry_of(checkpoint.name).mtime_ns, state, max([*times, state]))
 
 

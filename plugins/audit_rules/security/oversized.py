@@ -30,7 +30,7 @@ def oversized(checkpoint: Checkpoint) -> Iterator[Violation]:
                 expected=file.entry.size,
                 actual=file.entry.allocated,
             )
-    if checkpoint.name in checkpoint.run.overfull:
+    if checkpoint.overfull:
         yield Violation(
             f"the directory has more entries than any real checkpoint: {len(checkpoint.entries)} entries were checked, "
             "further or deeper ones were not"

@@ -1,10 +1,8 @@
 """security/secret."""
 
 from collections.abc import Iterator
-from typing import Any
 
-from audit.plugin import Checkpoint, Run, Severity, Violation, credentials, is_token_placeholder, rule, secret_hint
-from audit_rules.security._secrets import texts
+from audit.plugin import Checkpoint, Run, Severity, Violation, rule, secret_hint
 
 
 @rule(
@@ -25,7 +23,7 @@ def secret(run: Run) -> Iterator[Violation]:
     """
     places: dict[tuple[str, str, str], list[Checkpoint]] = {}
     for checkpoint in run.judged:
-        for place in _of(checkpoint):
+        for place in checkpoint.secrets:
             places.setdefault(place, []).append(checkpoint)
     for (path, name, found), holders in places.items():
         others = f" (and of {len(holders) - 1} more)" if len(holders) > 1 else ""
@@ -34,29 +32,3 @@ def secret(run: Run) -> Iterator[Violation]:
             checkpoint=holders[-1].name,
             file=path,
         )
-
-
-def _of(checkpoint: Checkpoint) -> Iterator[tuple[str, str, str]]:
-    """Return (file, where in it, secret) for every secret of one checkpoint, each once."""
-    path = checkpoint.run.backend.arguments_file
-    arguments = checkpoint.optional("arguments") or {}
-    found: dict[str, str] = {}
-    for name in ("hub_token", "push_to_hub_token"):
-        value = arguments.get(name)
-        if isinstance(value, str) and not is_token_placeholder(value):
-            found.setdefault(value, f", {name}")
-    for token in _inside(arguments):
-        found.setdefault(token, "")
-    yield from ((path, name, token) for token, name in found.items())
-    # The log of a state is long and has only numbers: the rest is searched.
-    state_file = checkpoint.run.backend.state_file
-    document = checkpoint.optional("state_document")
-    yield from ((state_file, "", token) for token in _inside(document.document if document else None))
-    for path, file in (checkpoint.optional("files") or {}).items():
-        if path != state_file:
-            yield from ((path, "", token) for token in file.secrets)
-
-
-def _inside(values: Any) -> Iterator[str]:
-    for text in texts(values):
-        yield from credentials(text.encode("utf-8", "replace"))

@@ -33,7 +33,7 @@ def unsafe_arguments(checkpoint: Checkpoint) -> Iterator[Violation]:
     enums, torch's types, paths, dates, plain containers, and ``getattr`` of a member of an enum. Functions are not
     allowed, nor is anything else of Python's standard library.
     """
-    path = checkpoint.run.backend.arguments_file
+    path = checkpoint.backend.arguments_file
     file = checkpoint.file(path, "training arguments")
     damage = checkpoint.content(file) if file.readable else None
     if isinstance(damage, Damage):

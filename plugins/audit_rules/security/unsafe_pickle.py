@@ -35,7 +35,7 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
     load such a file, so the checkpoint cannot be resumed in any case. In files that no resume reads only names that are
     known to run code are reported; for ``training_args.bin`` see security/unsafe-arguments.
     """
-    arguments = checkpoint.run.backend.arguments_file
+    arguments = checkpoint.backend.arguments_file
     for file, damage in checkpoint.damages:
         if damage.kind is DamageKind.UNSAFE and file.path != arguments:
             yield Violation(f"{file.path} {damage.message}", file=file.path)

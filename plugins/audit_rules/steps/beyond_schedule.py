@@ -24,7 +24,7 @@ def beyond_schedule(checkpoint: Checkpoint, state: "TrainerState", *, epochs: fl
     """
     if not state.max_steps or state.max_steps < 0:
         raise NotApplicable("the trainer state has no max_steps")
-    file = checkpoint.run.backend.state_file
+    file = checkpoint.backend.state_file
     if state.global_step > state.max_steps:
         yield Violation(
             f"Step {state.global_step} is beyond the end of the run: max_steps is {state.max_steps}",

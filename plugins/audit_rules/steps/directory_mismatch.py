@@ -25,7 +25,7 @@ def directory_mismatch(checkpoint: Checkpoint, state: "TrainerState") -> Iterato
         yield Violation(
             f"The directory is named after step {checkpoint.step}, but its trainer state is of step {state.global_step}: "
             "a resume would not continue at the step of the name",
-            file=checkpoint.run.backend.state_file,
+            file=checkpoint.backend.state_file,
             expected=checkpoint.step,
             actual=state.global_step,
         )

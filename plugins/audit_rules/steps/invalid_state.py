@@ -24,7 +24,7 @@ def invalid_state(checkpoint: Checkpoint, state_document: "StateDocument") -> It
     An unknown key in every checkpoint of the run was written by a newer transformers and is an info; in only some of
     them it is a warning. A bad log entry is reported only for the first checkpoint that has it.
     """
-    file = checkpoint.run.backend.state_file
+    file = checkpoint.backend.state_file
     base = state_document.history.base if state_document.history is not None else None
     inherited = frozenset(base.problems) if base is not None else frozenset()
     problems = [problem for problem in state_document.problems if problem not in inherited]
@@ -46,7 +46,7 @@ def _unknown(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Violation:
     return Violation(
         f"The trainer state has keys that no known version writes ({named}), {where}: "
         "a version of transformers that does not know them raises a TypeError on resume",
-        file=checkpoint.run.backend.state_file,
+        file=checkpoint.backend.state_file,
         severity=Severity.INFO if everywhere else Severity.WARNING,
         blocks_resume=False,
         remedy="Resume with the transformers version that wrote it, or upgrade checkpoint-audit if that is newer.",

@@ -31,7 +31,7 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     if not mine:
         raise NotApplicable("there are no weights that could be read completely")
     reason = None
-    if not any(item.step != checkpoint.step and item.optional("scan") is not None for item in checkpoint.run.judged):
+    if not any(item.step != checkpoint.step and item.optional("scan") is not None for item in _others(checkpoint)):
         raise NotApplicable("no other checkpoint was read")
     for older, newer, other, scans in _pairs(checkpoint, mine):
         theirs = _digests(other.layout, scans) if other.optional("layout") else {}
@@ -55,12 +55,21 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
         raise NotApplicable(reason)
 
 
+def _others(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
+    """The other judged checkpoints: older ones, the nearest first, then younger ones."""
+    for side in (0, 1):
+        other = checkpoint.neighbours[side]
+        while other is not None:
+            yield other
+            other = other.neighbours[side]
+
+
 def _pairs(
     checkpoint: Checkpoint, digests: Mapping[str, str]
 ) -> Iterator[tuple[Checkpoint, Checkpoint, Checkpoint, Mapping[str, FileScan]]]:
     """Yield (older, newer, the other, its scan) for each checkpoint that shares a file, the nearest older first."""
     sharing = {
-        item.name: item for path, digest in digests.items() for item in checkpoint.run.with_same_bytes(path, digest)
+        item.name: item for path in digests for item in checkpoint.with_same_bytes(path) if item is not checkpoint
     }
     for other in sorted(sharing.values(), key=lambda item: (item.step > checkpoint.step, -item.step)):
         scans = other.optional("scan") if other.step != checkpoint.step else None

@@ -1,6 +1,5 @@
 """weights/zero-run."""
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -69,12 +68,10 @@ def _key(item: Scanned) -> tuple[str, str]:
 
 def _elsewhere(checkpoint: Checkpoint) -> Known:
     """The same tensors in the nearest older and the nearest newer checkpoint of this run."""
-    judged = checkpoint.run.judged
-    place = bisect_left(judged, (checkpoint.step, checkpoint.name), key=lambda item: (item.step, item.name))
     found: Known = {}
-    for other in judged[max(place - 1, 0) : place] + judged[place + 1 : place + 2]:
-        scan = other.optional("scan")
-        if scan is not None and other.optional("weights") is not None:
+    for other in checkpoint.neighbours:
+        scan = other.optional("scan") if other is not None else None
+        if other is not None and scan is not None and other.optional("weights") is not None:
             for item in scanned(other, scan):
                 found.setdefault(_key(item), []).append(item)
     return found

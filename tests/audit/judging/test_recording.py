@@ -178,7 +178,7 @@ def _forge(run: str, change: Callable[[str], str]) -> None:
     for (checkpoint, file), (stamp, text) in ledger.scans().items():
         if not checkpoint:  # the judgement of the whole; see test_recall.py
             continue
-        held.setdefault(checkpoint, {})[file] = (stamp, change(text))
+        held.setdefault(checkpoint, {})[file] = (stamp, change(text) if file else text)
     for checkpoint, scans in held.items():
         ledger.remember(checkpoint, scans)
     ledger.close()
