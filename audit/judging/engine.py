@@ -154,8 +154,9 @@ def _explained(
     rank = (item.severity or rule.severity).rank
     for cause in rule.explained_by:
         for place, severest in fired.get(cause, {}).items():
-            if place in (checkpoint, None) and severest >= rank:
-                if _blocks(rule, item):
+            # An info explains whatever it names: a checkpoint that is being written or deleted is no error at all.
+            if place in (checkpoint, None) and (severest >= rank or severest == Severity.INFO.rank):
+                if severest and _blocks(rule, item):
                     _block(findings, cause, place)
                 return True
     return False
