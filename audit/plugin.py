@@ -61,7 +61,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Batch",
     "Boundary",
     "Listing",
+    "RunFacts",
     "Saves",
+    "SessionFacts",
     "Schedule",
     "Space",
     "Timeline",
@@ -199,7 +201,7 @@ if TYPE_CHECKING:
     from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError
     from audit.facts.boundaries import Boundary, never_rises
     from audit.facts.boundaries import rises as rate_rises
-    from audit.facts.checkpoint import Adapter, Checkpoint, WeightFile
+    from audit.facts.checkpoint import Adapter, Checkpoint, RunFacts, SessionFacts, WeightFile
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.file import File, FileFormat
     from audit.facts.listing import Listing
@@ -269,7 +271,7 @@ _HOMES = {
     "audit.data.rows": "checked_rows",
     "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError",
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
-    "audit.facts.checkpoint": "Adapter Checkpoint WeightFile",
+    "audit.facts.checkpoint": "Adapter Checkpoint WeightFile RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
     "audit.facts.file": "File FileFormat",
     "audit.facts.listing": "Listing",

@@ -35,7 +35,7 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
     adapters = checkpoint.optional("adapters")
     if not adapters or len(adapters) != len(layout.adapters) or _further_weights(checkpoint, layout):
         return
-    if any(item.config.get("peft_type") not in AS_TRAINED for item in adapters):
+    if any(str(item.config.get("peft_type")) not in AS_TRAINED for item in adapters):
         return
     names = [name for item in adapters for name in item.tensors]
     saved = Counter(tensor.shape for item in adapters for tensor in item.tensors.values())
