@@ -203,6 +203,15 @@ class PlanningBackend(Protocol):
         """Return the name or the path of the model that training starts from, None for random weights."""
         ...
 
+    def base_identity(self, settings: Mapping[str, Any], seed: int) -> Mapping[str, str] | None:
+        """Return what tells the base model from another one under the same name or path, as texts by name.
+
+        "config", "tensors" and "weights" are digests, "commit" is that of the Hub; what is not known is missing.
+        Anything else is a setting of the model that must stay ("dtype", "seed" of random weights). Returns quickly, and
+        downloads nothing. The ledger keeps it with each leg, and plan/base-changed compares it.
+        """
+        ...
+
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
         """Estimate a checkpoint without training, None if that is not possible."""
         ...

@@ -27,7 +27,7 @@ class Plan(Facts):
     ``rows`` and ``per_step``: examples in the data file and in one step, None where not known; ``file``: its name, None where
     no file waits. ``processes`` train together. ``resume`` is the checkpoint that the leg resumes from, None for a fresh
     start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then. ``sound``: the
-    newest checkpoint that could be resumed from.
+    newest checkpoint that could be resumed from. ``recorded_base``: the identity of its base model, None if not recorded.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Plan(Facts):
         per_step: int | None = None,
         processes: int | None = None,
         every: Any = None,
+        recorded_base: Mapping[str, str] | None = None,
     ) -> None:
         self.request = request
         self.trainer = trainer
         self.file = file
         self.given_processes = processes
         self._given_every = every
+        self._recorded_base = recorded_base
         self._resume, self._sound, self._rows, self._per_step = resume, sound, rows, per_step
         self._ask_space: Callable[[], Space | None] = lambda: None
 
@@ -98,6 +100,22 @@ class Plan(Facts):
     def base_model(self) -> str | None:
         """Name or path of the planned base model, None for random weights."""
         return self._of_backend("base_model", "which model it starts from")  # type: ignore[no-any-return]
+
+    @fact
+    def base_identity(self) -> Mapping[str, str]:
+        """What tells the planned base model from another one, as texts by name; see PlanningBackend.base_identity."""
+        asked = getattr(self.trainer, "base_identity", None)
+        found = asked(self.request.settings, self.request.seed) if asked is not None else None
+        if not found:
+            raise NotApplicable(f"the backend {self.trainer.name} does not say what identifies its base model")
+        return found  # type: ignore[no-any-return]
+
+    @fact
+    def recorded_base(self) -> Mapping[str, str]:
+        """The same of the base model that the checkpoint was trained on, as the ledger has it."""
+        if not self._recorded_base:
+            raise NotApplicable("the ledger does not record the base model")
+        return self._recorded_base
 
     def _of_backend(self, method: str, what: str) -> Any:
         asked = getattr(self.trainer, method, None)

@@ -11,7 +11,16 @@ taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from audit.ledger.json_values import as_file_name, as_integer, as_losses, as_number, as_step, as_text, as_whole
+from audit.ledger.json_values import (
+    as_file_name,
+    as_integer,
+    as_losses,
+    as_number,
+    as_step,
+    as_text,
+    as_texts,
+    as_whole,
+)
 
 Content = Mapping[str, Any]
 Written = tuple[str, dict[str, Any]]
@@ -201,7 +210,8 @@ class LegBegun(NamedTuple):
 
     ``last_step`` is the planned end, None if the backend decides; ``examples`` is rows x epochs, None if they are not
     counted. ``order`` is that of the rows, ``horizon`` and ``decay_steps`` are those of the schedule, ``resumed_from``
-    is the checkpoint.
+    is the checkpoint. ``base`` is the identity of the base model, see
+    :meth:`audit.backend.training.PlanningBackend.base_identity`; the key is absent if it is not known.
     """
 
     batch: str
@@ -219,9 +229,10 @@ class LegBegun(NamedTuple):
     decay_steps: int | None
     processes: int
     resumed_from: str | None
+    base: Mapping[str, str] | None = None
 
     def row(self) -> Written:
-        return _batch_row(LEG, self._asdict())
+        return _batch_row(LEG, self._asdict(), absent="base")
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -244,11 +255,15 @@ class LegBegun(NamedTuple):
             as_whole(content.get("decay_steps")) or None,
             as_whole(content.get("processes")) or 1,
             as_text(content.get("resumed_from")),
+            as_texts(content.get("base")),
         )
 
 
 class Finished(NamedTuple):
-    """A batch, begun after ``first_step``, is trained and its last checkpoint proven; ``losses`` are (step, loss)."""
+    """A batch, begun after ``first_step``, is trained and its last checkpoint proven; ``losses`` are (step, loss).
+
+    ``base`` is as in :class:`LegBegun`, given if it was not known when the leg began.
+    """
 
     batch: str
     file: str
@@ -258,9 +273,10 @@ class Finished(NamedTuple):
     checkpoint: str
     losses: Sequence[tuple[int, float]]
     seconds: float
+    base: Mapping[str, str] | None = None
 
     def row(self) -> Written:
-        return _batch_row(FINISHED, self._asdict())
+        return _batch_row(FINISHED, self._asdict(), absent="base")
 
     @classmethod
     def read(cls, content: Content) -> "Finished | None":
@@ -275,6 +291,7 @@ class Finished(NamedTuple):
             as_text(content.get("checkpoint")) or "",
             as_losses(content.get("losses")),
             as_number(content.get("seconds")) or 0.0,
+            as_texts(content.get("base")),
         )
 
 

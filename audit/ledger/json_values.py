@@ -34,6 +34,13 @@ def as_text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def as_texts(value: Any) -> dict[str, str] | None:
+    """Return texts by name; values of other types are left out."""
+    if not isinstance(value, dict):
+        return None
+    return {name: text for name, text in value.items() if isinstance(text, str)} or None
+
+
 def as_file_name(value: Any) -> str:
     """Return a file's name without any directory, empty if it is none, so that no path made of it leads elsewhere."""
     name = (as_text(value) or "").replace("\0", "").rpartition("/")[2]

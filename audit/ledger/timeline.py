@@ -9,7 +9,7 @@ than reading them.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.ledger.events import (
@@ -56,6 +56,7 @@ class Leg(NamedTuple):
     decay_steps: int | None = None
     processes: int = 1
     over: bool = False
+    base: Mapping[str, str] | None = None
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""
@@ -132,6 +133,10 @@ class Timeline(NamedTuple):
         """
         index = bisect_right(self.legs, step, key=lambda leg: leg.first_step)
         return self.legs[index - 1] if index else None
+
+    def base_at(self, step: int) -> Mapping[str, str] | None:
+        """Return the identity of the base model that the steps up to ``step`` were trained on, None if it is not known."""
+        return next((leg.base for leg in reversed(self.legs) if leg.base and leg.first_step < step), None)
 
     def beyond(self, step: int) -> tuple[Batch, ...]:
         """Return the batches that follow the owner of ``step``: those begun later, and those given up."""
@@ -316,7 +321,8 @@ class _Replay:
                 state=FINISHED, last_step=step, examples=examples, reason=None, failures=0
             )
             if self.legs[-1].batch == digest:
-                self.legs[-1] = self.legs[-1]._replace(last_step=max(step, self.legs[-1].first_step))
+                leg = self.legs[-1]
+                self.legs[-1] = leg._replace(last_step=max(step, leg.first_step), base=event.base or leg.base)
         elif isinstance(event, Stopped):
             self.batches[digest] = batch._replace(state=STOPPED, reason=_signal(event.signal))
         else:
@@ -340,6 +346,7 @@ def _leg(event: LegBegun) -> Leg:
         event.horizon,
         event.decay_steps,
         event.processes,
+        base=event.base,
     )
 
 

@@ -123,7 +123,7 @@ def _judged(dry_run: DryRun, outlook: Outlook) -> Forecast:
     plans: list[Plan] = []
     for work in outlook.works:
         every = plans[0].every if plans else None
-        plans.append(plan_of(work, trainer, dry_run.processes, resume if not plans else None, every))
+        plans.append(plan_of(work, trainer, dry_run.processes, resume if not plans else None, outlook.timeline, every))
     first = plans[0] if plans else _idle(dry_run, outlook, resume)
     if plans:
         first.ask_space(lambda: space_of(plans, outlook.works[0].request, trainer, run))
@@ -162,4 +162,12 @@ def _idle(dry_run: DryRun, outlook: Outlook, resume: Checkpoint | None) -> Plan:
         decay_steps=last.decay_steps if last is not None else None,
     )
     per_step = dry_run.trainer.examples_per_step(config.settings, dry_run.processes)
-    return Plan(request, dry_run.trainer, resume=resume, sound=resume, per_step=per_step, processes=dry_run.processes)
+    return Plan(
+        request,
+        dry_run.trainer,
+        resume=resume,
+        sound=resume,
+        per_step=per_step,
+        processes=dry_run.processes,
+        recorded_base=outlook.timeline.base_at(step),
+    )

@@ -12,6 +12,7 @@ from audit.facts.space import Space, free_at, peak
 from audit.findings import Finding, Outcome, Severity
 from audit.judging.auditor import Auditor
 from audit.judging.engine import Judgement, judge
+from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
 from audit.training.drafting import Work
@@ -20,12 +21,18 @@ from audit.training.run_state import TrainRefused
 
 
 def refuse_or_warn(
-    work: Work, trainer: TrainingBackend, registry: Registry, options: Options, processes: int, emit: Emit
+    work: Work,
+    trainer: TrainingBackend,
+    registry: Registry,
+    options: Options,
+    processes: int,
+    timeline: Timeline,
+    emit: Emit,
 ) -> None:
     """Raise TrainRefused if a rule finds an error in the leg; its data stays. Warnings are emitted as notes."""
     run = opened(work.request.run, registry, options)
     resume = checkpoint_in(run, work.request.resume_from)
-    plan = plan_of(work, trainer, processes, resume)
+    plan = plan_of(work, trainer, processes, resume, timeline)
     plan.ask_space(lambda: space_of([plan], work.request, trainer, run))
     errors = []
     for finding in judged(plan, registry, options).findings:
@@ -51,7 +58,14 @@ def judged(plan: Plan, registry: Registry, options: Options) -> Judgement:
     return found
 
 
-def plan_of(work: Work, trainer: TrainingBackend, processes: int, resume: Checkpoint | None, every: Any = None) -> Plan:
+def plan_of(
+    work: Work,
+    trainer: TrainingBackend,
+    processes: int,
+    resume: Checkpoint | None,
+    timeline: Timeline,
+    every: Any = None,
+) -> Plan:
     """Return the facts of one leg."""
     return Plan(
         work.request,
@@ -63,6 +77,7 @@ def plan_of(work: Work, trainer: TrainingBackend, processes: int, resume: Checkp
         per_step=work.per_step,
         processes=processes,
         every=every,
+        recorded_base=timeline.base_at(work.request.first_step),
     )
 
 

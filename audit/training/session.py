@@ -8,6 +8,7 @@ where to resume. After a kill at any moment, the next round continues.
 import math
 import os
 import time
+from collections.abc import Mapping
 
 from audit.backend.names import step_of
 from audit.backend.training import BadData, LegFailed, LegResult, Note, TrainingBackend
@@ -75,6 +76,7 @@ class Session:
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
         self.unsettled: float | None = None
+        self._base_unread = False
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
@@ -93,7 +95,7 @@ class Session:
                 self._held_files.release_all()
                 return None
             if isinstance(found, Work):
-                refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, self.emit)
+                refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, timeline, self.emit)
                 self._run_state.check_way(step)
                 held = self._hold(found)
                 if held is not None:
@@ -173,11 +175,18 @@ class Session:
         data = work.request.data._replace(path=held.path)
         return work._replace(request=work.request._replace(data=data), held=held)
 
+    def _base(self) -> Mapping[str, str] | None:
+        """Return the identity of the base model, None if the backend does not say."""
+        asked = getattr(self.trainer, "base_identity", None)
+        return asked(self.config.settings, self.config.seed) if asked is not None else None
+
     def _begin(self, work: Work) -> None:
         """Record what will be trained, and detach the pins that it will overwrite."""
         request = work.request
         keep_apart(request.run, request.first_step)
-        self._batch_log.record(work.row(self.processes))
+        base = self._base()
+        self._base_unread = base is not None and "weights" not in base
+        self._batch_log.record(work.row(self.processes)._replace(base=base))
         self._batch_log.hold_reserve()
         self.emit(
             BatchStarted(
@@ -290,6 +299,7 @@ class Session:
                 checkpoint=checkpoint,
                 losses=_thinned(losses),
                 seconds=round(time.perf_counter() - started, 3),
+                base=self._base() if self._base_unread else None,  # it was downloaded meanwhile
             )
         )
         try:

@@ -84,6 +84,12 @@ class HFTrainer:
         name = settings.get("model", {}).get("name_or_path")
         return None if name is None else str(name)
 
+    def base_identity(self, settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
+        """Return what tells the base model from another one of the same name; nothing is downloaded."""
+        from audit_hf_trainer.base import base_identity
+
+        return base_identity(settings, seed)
+
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
         """Estimate from the tensors of the model, without creating them."""
         from audit_hf_trainer.training.sizing import checkpoint_size

@@ -35,7 +35,8 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
     an initialisation that leaves the base alone: EVA, gaussian, orthogonal, MiCA) is a warning.
 
     Lists are compared sorted (``target_modules`` is a set whose order changes with every process), and only keys that
-    both files have: a newer PEFT adds some. The directory of a local base model may change.
+    both files have: a newer PEFT adds some. The directory of a local base model may change, and its name if the ledger
+    of `audit train` records the same weights.
     """
     before = {adapter.files.name: adapter for adapter in previous.adapters}
     compared = False
@@ -52,6 +53,8 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
             )
             continue
         changed = [key for key in adapter.config if key in other.config and differs(key, adapter.config, other.config)]
+        if "base_model_name_or_path" in changed and _same_base(checkpoint, previous):
+            changed.remove("base_model_name_or_path")
         serious = [key for key in changed if key in IDENTITY]
         if base_differs(adapter.config, other.config):
             serious.append(INITIALISATION)
@@ -70,6 +73,13 @@ def config_changed(checkpoint: Checkpoint, adapters: tuple[Adapter, ...], previo
             )
     if not compared:
         raise NotApplicable(f"{previous.name} has no adapter of this name")
+
+
+def _same_base(checkpoint: Checkpoint, previous: Checkpoint) -> bool:
+    """Whether the ledger records that both were trained on the same base model, whatever it is called."""
+    batches = checkpoint.run.records.batches
+    one, other = batches.base_at(checkpoint.step), batches.base_at(previous.step)
+    return one is not None and other is not None and "weights" in one and one.get("weights") == other.get("weights")
 
 
 def differs(key: str, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> bool:

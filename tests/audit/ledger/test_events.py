@@ -81,6 +81,17 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
+        events.LegBegun(
+            "b", "a.jsonl", 110, 0, None, 0, None, None, 1, None, 42, None, None, 1, None, {"weights": DIGEST}
+        ),
+        "batch",
+        (
+            f'{{"base":{{"weights":"{DIGEST}"}},"batch":"b","bytes":110,"decay_steps":null,"epochs":1,"event":"leg",'
+            '"examples":null,"examples_per_step":null,"file":"a.jsonl","first_example":0,"first_step":0,"horizon":null,'
+            '"last_step":null,"order":null,"processes":1,"resumed_from":null,"seed":42}'
+        ),
+    ),
+    (
         events.LegBegun("b", "a.jsonl", 110, 0, None, 0, None, None, 1, None, 42, None, None, 1, None),
         "batch",
         (
@@ -95,6 +106,14 @@ ROWS: list[tuple[events.Event, str, str]] = [
         (
             '{"batch":"b","checkpoint":"checkpoint-3","event":"finished","examples":5,"file":"a.jsonl","first_step":0,'
             '"last_step":3,"losses":[[1,2.5],[3,2.25]],"seconds":0.084}'
+        ),
+    ),
+    (
+        events.Finished("b", "a.jsonl", 0, 3, 5, "checkpoint-3", (), 0.5, {"kind": "pretrained"}),
+        "batch",
+        (
+            '{"base":{"kind":"pretrained"},"batch":"b","checkpoint":"checkpoint-3","event":"finished","examples":5,'
+            '"file":"a.jsonl","first_step":0,"last_step":3,"losses":[],"seconds":0.5}'
         ),
     ),
     (
@@ -185,6 +204,7 @@ written = st.one_of(
         decay_steps=st.none() | st.integers(1, 99),
         processes=st.integers(1, 99),
         resumed_from=st.none() | text,
+        base=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
     ),
     st.builds(
         events.Finished,
@@ -195,6 +215,7 @@ written = st.one_of(
         checkpoint=text,
         losses=losses,
         seconds=st.floats(0, 1e9),
+        base=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
     ),
     st.builds(events.Stopped, **batch, step=some, signal=st.none() | st.integers(), losses=losses),
     st.builds(

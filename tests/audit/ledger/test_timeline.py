@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline, timeline_of
+from tests.audit.batch_rows import finished, leg
 
 Example = tuple[str, int]
 
@@ -325,3 +326,15 @@ def test_a_long_ledger_is_replayed_without_looking_back_at_all_of_it() -> None:
 
     assert [item.digest for item in timeline.batches] == ["x"]
     assert len(timeline.redo) == 5_000
+
+
+def test_the_base_model_of_a_step_is_that_of_the_legs_before_it() -> None:
+    rows = [leg("a", 0, 4), {**leg("b", 4, 8), "base": {"weights": "w"}}, finished("b", 4, 8), leg("c", 8, 12)]
+    made = timeline_of(Row(number, "now", "batch", content) for number, content in enumerate(rows, 1))
+
+    assert [made.base_at(step) for step in (4, 5, 8, 12)] == [
+        None,
+        {"weights": "w"},
+        {"weights": "w"},
+        {"weights": "w"},
+    ]

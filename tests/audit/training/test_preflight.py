@@ -6,6 +6,7 @@ import pytest
 
 from audit.facts.space import Free
 from audit.findings import Severity
+from audit.training.batch_log import BatchLog
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop, plan
 
@@ -59,3 +60,35 @@ def test_a_warning_is_told_and_training_goes_on(shop: Shop) -> None:
     assert [item.rule for item in plan(shop).findings if item.severity is Severity.WARNING] == ["plan/setting-ignored"]
     assert shop.train() == 0
     assert any("plan/setting-ignored" in event["text"] for event in shop.said("note"))
+
+
+def test_the_base_model_is_recorded_with_each_leg_and_must_stay(shop: Shop) -> None:
+    known = {"kind": "pretrained", "dtype": "auto", "config": "c"}
+    shop.backend.base_model = lambda settings: "base/tiny"  # type: ignore[attr-defined]
+    shop.backend.base_identity = lambda settings, seed: dict(known)  # type: ignore[attr-defined]
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    assert BatchLog(str(shop.run)).timeline().base_at(1) == known
+
+    known["weights"] = "w"  # it was downloaded by now
+    shop.drop("b.jsonl", [3, 4])
+    assert plan(shop).findings == ()
+    shop.train()
+    assert BatchLog(str(shop.run)).timeline().base_at(2) == known
+
+    known["config"] = "d"
+    shop.drop("c.jsonl", [5, 6])
+    assert [item.rule for item in plan(shop).findings] == ["plan/base-changed"]
+    with pytest.raises(TrainRefused, match="another config"):
+        shop.train()
+    assert shop.names("inbox") == ["c.jsonl"]
+
+
+def test_a_model_that_the_first_leg_downloads_is_recorded_when_it_is_finished(shop: Shop) -> None:
+    known = {"kind": "pretrained"}
+    shop.backend.base_identity = lambda settings, seed: dict(known)  # type: ignore[attr-defined]
+    shop.backend.tick = lambda what: known.update(weights="w")
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+
+    assert BatchLog(str(shop.run)).timeline().base_at(1) == known

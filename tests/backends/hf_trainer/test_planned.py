@@ -187,11 +187,10 @@ def test_steps_checkpoints_and_their_size_are_those_of_the_training(
     assert again["disk"]["checkpoint_source"] == "as large as the newest one"
     # all that could be compared was: nothing of the family had to be left out for want of facts
     judged = {item["rule"] for item in again["outcomes"] if item["outcome"] == "pass"}
-    full = {"plan/base-changed"} if not adapter else set()
     assert judged == {
         "plan/adapter-changed", "plan/base-changed", "plan/batch-size", "plan/disk", "plan/ignored-resume",
         "plan/optimizer-changed", "plan/schedule-moves", "plan/setting-ignored", "plan/world-size",
-    } - full  # fmt: skip
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -212,6 +211,34 @@ def test_a_resume_with_another_optimizer_fails(tmp_path: Path) -> None:
     fit(str(tmp_path), llama(), max_steps=3)
     with pytest.raises(KeyError):
         fit(str(tmp_path), llama(), max_steps=6, resume=True, optim="sgd")
+
+
+def test_a_base_model_that_is_replaced_in_its_place_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    (tmp_path / "inbox").mkdir()
+    config, base = tmp_path / "train.toml", tmp_path / "base"
+    model = llama()
+    model.save_pretrained(base)
+    text = CONFIG.format(adapter=LORA)
+    before, _, after = text.partition("[model.random]")
+    rest = after[after.index("[") :]
+    config.write_text(f'{before}[model]\nname_or_path = "{base}"\n{rest}', encoding="utf-8")
+    data_file(str(tmp_path / "inbox" / "a.jsonl"), [row["input_ids"] for row in rows(4)])
+    assert train_here(str(config)) == 0
+    data_file(str(tmp_path / "inbox" / "b.jsonl"), [row["input_ids"] for row in rows(6)])
+    assert planned(str(config), capsys)["findings"] == []
+
+    with torch.no_grad():
+        model.model.norm.weight.mul_(1.5)
+    model.save_pretrained(base)
+    for command in (["plan"], ["guard", str(tmp_path / "run"), "--config"], ["train"]):
+        capsys.readouterr()
+        assert cli.run([*command, str(config)]) == 1
+        shown = capsys.readouterr()
+        assert "other weights in the same tensors" in shown.out + shown.err
 
 
 def test_a_changed_plan_is_refused_by_all_three_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

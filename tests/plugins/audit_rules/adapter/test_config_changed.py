@@ -9,6 +9,7 @@ import pytest
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_json, make_run
+from tests.audit.batch_rows import leg, tell
 
 
 @pytest.fixture
@@ -82,6 +83,16 @@ def test_a_base_model_in_another_directory_is_the_same(run: str) -> None:
     for step, place in ((100, "/data/models/tiny"), (200, "/data/models/tiny"), (300, "/mnt/tiny/")):
         configure(run, step, base_model_name_or_path=place)
     assert not check(run, "adapter/config-changed")
+
+
+def test_a_base_model_of_the_same_weights_may_be_called_otherwise(run: str) -> None:
+    configure(run, 300, base_model_name_or_path="/models/of-tuesday")
+    assert check(run, "adapter/config-changed")
+    base = {"weights": "w"}
+    tell(run, {**leg("a", 0, 200), "base": base}, {**leg("b", 200, 300), "base": base})
+    assert not check(run, "adapter/config-changed")
+    tell(run, {**leg("b", 200, 300), "base": {"weights": "x"}})
+    assert check(run, "adapter/config-changed")
 
 
 def test_a_first_checkpoint_has_nothing_before_it(run: str) -> None:

@@ -62,6 +62,8 @@ class Planned:
         fresh: bool = False,
         space: Space | None = None,
         settings: Mapping[str, Any] | None = None,
+        recorded: Mapping[str, str] | None = None,
+        identity: Mapping[str, str] | None = None,
         **thresholds: Any,
     ) -> list[Finding]:
         registry = load()
@@ -77,6 +79,7 @@ class Planned:
             seed=seed,
         )
         trainer: Any = Trainer(owned, arguments, adapter, base_model)
+        trainer.base_identity = lambda settings, seed: identity
         plan = Plan(
             request,
             trainer,
@@ -86,6 +89,7 @@ class Planned:
             rows=rows,
             per_step=per_step,
             processes=processes,
+            recorded_base=recorded,
         )
         plan.ask_space(lambda: space)
         judgement = judge(plan, [registry.rule(self.rule)], {self.rule: thresholds})
