@@ -1,7 +1,8 @@
 """The identity of the base model: what tells it from another one under the same name or path. Needs no torch.
 
-Read are the configuration and the tensors of the files that ``from_pretrained`` would load, from a directory or the cache
-of the Hub; nothing is downloaded. A model of at most WHOLE bytes is read whole, of a larger one the beginning of each tensor.
+Read are the configuration and the tensors of the files that ``from_pretrained`` would load, from a directory or the
+cache of the Hub; nothing is downloaded. A model of at most WHOLE bytes is read whole, of a larger one the beginning of
+each tensor.
 """
 
 import json
@@ -32,9 +33,9 @@ def base_identity(settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
     """Return the identity as texts by name.
 
     ``kind`` is "random" or "pretrained". Random weights are determined by the fields of the model, ``random.NAME``, and
-    ``seed``. Of a pretrained model: ``dtype``, ``quantization``, ``commit`` if the cache of the Hub has it, and the digests
-    of its ``config``, of the names, types and shapes of its ``tensors`` and of its ``weights``. What cannot be read, or is
-    not downloaded yet, is missing.
+    ``seed``. Of a pretrained model: ``dtype``, ``quantization``, ``commit`` if the cache of the Hub has it, and the
+    digests of its ``config``, of the names, types and shapes of its ``tensors`` and of its ``weights``. What cannot be
+    read, or is not downloaded yet, is missing.
     """
     model = settings.get("model", {})
     if "random" in model:

@@ -33,7 +33,7 @@ def lay_out(
     """Return the layout of one checkpoint.
 
     ``entries`` are keyed by path relative to the checkpoint, at any depth; ``arguments`` are the fields of
-    training_args.bin and ``state`` those of trainer_state.json, None where the file is absent or unreadable.
+    training_args.bin and ``state`` those of trainer_state.json, None if the file is absent or unreadable.
     """
     files = Files(entries)
     layout = _weights(files)

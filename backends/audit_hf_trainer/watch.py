@@ -90,7 +90,7 @@ class Watch:
                 LOG.warning("%s/%s is not there after the save, so it was not verified", run, checkpoint)
                 return None
             report = verify(run, self._options, registry=self._plugins or load_plugins())
-            wrong = self._told(run, report, checkpoint)
+            wrong = self._log_findings(run, report, checkpoint)
             for outcome in report.crashed:
                 LOG.warning("rule %s crashed: %s; please report this", outcome.rule, outcome.reason)
             proven = any(item.name == checkpoint and item.resumable and item.sealed for item in report.checkpoints)
@@ -103,7 +103,7 @@ class Watch:
         except Exception as error:
             return self._could_not(f"{run}/{checkpoint} could not be verified or pinned", error)
 
-    def _told(self, run: str, report: "Report", checkpoint: str) -> str | None:
+    def _log_findings(self, run: str, report: "Report", checkpoint: str) -> str | None:
         """Log every new finding and note once; return the first error of this checkpoint, or a new one of the run."""
         first = None
         for item in report.findings:

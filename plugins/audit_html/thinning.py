@@ -9,9 +9,9 @@ from audit.plugin import Point
 
 
 class Bucket(NamedTuple):
-    """Neighbouring numbers: the ``step`` in their middle, their median, least and greatest; None where none is finite.
+    """Neighbouring numbers: the ``step`` in their middle, their median, least and greatest; None if none is finite.
 
-    ``odd`` is the first that is not finite, None where all are, and ``odds`` how many there are.
+    ``odd`` is the first that is not finite, None if all are, and ``odds`` is how many there are.
     """
 
     step: int
@@ -23,9 +23,9 @@ class Bucket(NamedTuple):
 
 
 def thin(points: Sequence[Point], most: int, largest: float = float("inf")) -> list[Bucket]:
-    """Put a long series into at most ``most`` buckets of equal count, so that no spike and no NaN gets lost.
+    """Put a long series into at most ``most`` buckets of equal count, so that no spike and no NaN is lost.
 
-    Numbers beyond ``largest`` count as not finite.
+    Larger numbers than ``largest`` count as not finite.
     """
     size = max(1, -(-len(points) // max(1, most)))
     found = []

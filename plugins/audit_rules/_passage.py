@@ -16,11 +16,11 @@ OTHER_DATA = "Nothing if new data starts there; otherwise look at the data of th
 class Passage(NamedTuple):
     """What the checkpoints say about a boundary: ``on`` is whether training continued over it, None if unknown.
 
-    ``told`` is the evidence in words; ``weights`` is whether the weights are part of it.
+    ``evidence`` is the evidence in words; ``weights`` is whether the weights are part of it.
     """
 
     on: bool | None
-    told: str = ""
+    evidence: str = ""
     weights: bool = False
 
 
@@ -39,8 +39,8 @@ def passage(lineage: Sequence[Checkpoint], boundary: Boundary) -> Passage:
     way = after.run.way_back(lineage[0], before, after) if before is not None else None
     if before is not None and way is not None:
         on = way < NEAR and counted
-        told = f"the weights and the optimizer continued from {before.name} to {after.name}" if on else ""
-        return Passage(on, told, weights=True)
+        evidence = f"the weights and the optimizer continued from {before.name} to {after.name}" if on else ""
+        return Passage(on, evidence, weights=True)
     if counted and (after.optional("arguments") or {}).get("ignore_data_skip") is True:
         return Passage(True, "the optimizer continued, and ignore_data_skip is set")
     return Passage(None if counted else False)

@@ -29,5 +29,5 @@ def audit_rules() -> list[Rule]:
 def _rule(module: str, name: str) -> Rule:
     made = getattr(import_module(module), name, None)
     if not isinstance(made, Rule):
-        raise PluginError(f"{module}: a rule file holds a rule of its own name, '{name}'")
+        raise PluginError(f"{module}: a rule file must have a rule of its own name, '{name}'")
     return made

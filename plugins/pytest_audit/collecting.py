@@ -33,7 +33,7 @@ class Collecting:
         """Refuse what cannot be judged before anything else starts. Raises UsageError, exit code 4."""
         if pytest.version_tuple < (
             8,
-        ):  # it looks for a conftest.py where a node lies, and would import that of a checkpoint
+        ):  # it looks for a conftest.py beside a node, and would import that of a checkpoint
             raise pytest.UsageError(f"--audit, audit_runs: needs pytest 8 or newer, this is {pytest.__version__}")
         try:
             audit_of(self.config)

@@ -65,7 +65,7 @@ def examples(
 ) -> Examples:
     """Tokenize every row of ``data.path`` into a new directory under ``scratch``, not into memory.
 
-    ``vocabulary`` is the number of the model's embeddings, ``limit`` the number of its positions; None where they are
+    ``vocabulary`` is the number of the model's embeddings, ``limit`` the number of its positions; None if they are
     not known. ``options`` of the data: "format", "max_length", "loss_on".
 
     Raises BadData for a row that cannot be trained, ConfigError where tokenizer, model and options do not go with

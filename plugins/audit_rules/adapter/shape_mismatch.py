@@ -67,7 +67,7 @@ def _unpaired(adapter: Adapter, found: dict[str, Module]) -> Iterator[str]:
         if without:
             yield f"{len(without)} of {len(found)} modules have no lora_magnitude_vector, which DoRA needs: {without[0]}"
     if not found:
-        yield "it holds no LoRA matrix, but the configuration names target modules"
+        yield "it has no LoRA matrix, but the configuration names target modules"
 
 
 def _untargeted(adapter: Adapter, found: dict[str, Module]) -> Iterator[str]:

@@ -85,7 +85,7 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
         if not _is_readable(checkpoint.files[path], "rng"):
             continue
         if path not in states:
-            found[path] = f"{path} holds no states of random number generators"
+            found[path] = f"{path} has no states of random number generators"
         elif states[path].problems:
             found[path] = f"{path} {states[path].problems[0]}"
     return found

@@ -14,8 +14,8 @@ _REWARDS = ("objective/", "policy/", "val/ratio")
 class Losses(NamedTuple):
     """The finite losses of one lineage, newest history, and the boundaries within them.
 
-    ``unseen`` are those of examples that were trained for the first time: where a data file is gone through several
-    times, the loss falls with each, and a new file is compared with what was new before.
+    ``unseen`` are those of examples that were trained for the first time: if a data file is trained for several
+    epochs, the loss falls with each, and a new file is compared with what was new before.
     """
 
     lineage: Sequence[Checkpoint]

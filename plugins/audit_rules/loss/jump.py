@@ -42,18 +42,18 @@ def jump(
             if boundary.new_data and not begins_again(losses, old, new, fallen, back):
                 continue
             if rises(old, new, share):
-                told = passage(losses.lineage, boundary).told
+                evidence = passage(losses.lineage, boundary).evidence
                 yield Violation(
                     f"The loss jumps from {median(old):.4g} to {median(new):.4g} at the boundary of step "
                     f"{boundary.step} and stays there ({boundary.reason})"
-                    + (f"; but {told}: other data, not another model" if told else ""),
+                    + (f"; but {evidence}: other data, not another model" if evidence else ""),
                     checkpoint=first_after(losses, boundary.step),
                     step=boundary.step,
                     file=run.backend.state_file,
                     expected=round(max(old), 6),
                     actual=round(min(new), 6),
-                    severity=Severity.WARNING if boundary.new_data or told else None,
-                    remedy=OTHER_DATA if told else None,
+                    severity=Severity.WARNING if boundary.new_data or evidence else None,
+                    remedy=OTHER_DATA if evidence else None,
                 )
     if not judged:
         raise NotApplicable(f"no known boundary with {before} losses before and {after} after it: not enough data")

@@ -37,17 +37,17 @@ def jump_likely(
                 continue
             judged += 1
             if rises(old, new, share):
-                told = passage(losses.lineage, boundary).told
+                evidence = passage(losses.lineage, boundary).evidence
                 yield Violation(
                     f"The loss seems to jump from {median(old):.4g} to {median(new):.4g} at the boundary of step "
                     f"{boundary.step} ({boundary.reason})"
-                    + (f"; but {told}: other data, not another model" if told else ""),
+                    + (f"; but {evidence}: other data, not another model" if evidence else ""),
                     checkpoint=first_after(losses, boundary.step),
                     step=boundary.step,
                     file=run.backend.state_file,
                     expected=round(max(old), 6),
                     actual=round(min(new), 6),
-                    remedy=OTHER_DATA if told else None,
+                    remedy=OTHER_DATA if evidence else None,
                 )
     if not judged:
         raise NotApplicable("no known boundary that needs it: loss/jump decides, or there is not enough data")

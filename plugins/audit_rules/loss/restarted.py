@@ -45,13 +45,13 @@ def restarted(
         if len(teeth) < boundaries:
             continue
         passages = [passage(losses.lineage, boundary) for boundary, _, _ in teeth]
-        told = next((item.told for item in passages if item.on), "")
-        other_data = bool(told) and not any(item.on is False for item in passages)
+        evidence = next((item.evidence for item in passages if item.on), "")
+        other_data = bool(evidence) and not any(item.on is False for item in passages)
         steps = ", ".join(str(boundary.step) for boundary, _, _ in teeth[:4]) + (", ..." if len(teeth) > 4 else "")
         yield Violation(
             f"The loss starts over at {len(teeth)} of {seen} boundaries (steps {steps}): it had fallen to "
             f"{teeth[0][1]:.4g} and was back at {teeth[0][2]:.4g}, the run started at {first:.4g}"
-            + (f"; but {told}: other data, not another model" if other_data else ""),
+            + (f"; but {evidence}: other data, not another model" if other_data else ""),
             file=run.backend.state_file,
             expected=round(teeth[0][1], 6),
             actual=round(teeth[0][2], 6),

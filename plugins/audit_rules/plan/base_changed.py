@@ -31,10 +31,11 @@ def base_changed(plan: Plan, base_model: str | None, resume: Checkpoint) -> Iter
     An adapter is a difference to one model. It silently loads on another one of the same shapes and is meaningless
     there; Trainer compares neither names nor weights.
 
-    `audit train` records the identity of the base model with each leg: digests of its configuration, of the names, types
-    and shapes of its tensors and of its weights (whole up to 64 MB, of more the beginning of each tensor), ``dtype`` and
-    quantization; of random weights their sizes and seed. So a model that was replaced under the same name or path is
-    found, and one that was moved or renamed passes. Of a whole model only the configuration and the settings count.
+    `audit train` records the identity of the base model with each leg: digests of its configuration, of the names,
+    types and shapes of its tensors and of its weights (whole up to 64 MB, of more the beginning of each tensor),
+    ``dtype`` and quantization; of random weights their sizes and seed. So a model that was replaced under the same name
+    or path is found, and one that was moved or renamed passes. Of a whole model only the configuration and the settings
+    count.
 
     Without a record (an older ledger, another backend) it is compared by name with ``base_model_name_or_path`` in
     ``adapter_config.json``. The same last part counts as the same model if one of the two is a path: directories are
