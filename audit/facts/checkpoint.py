@@ -254,6 +254,20 @@ class Checkpoint(Facts):
             return Completeness(CheckpointState.IN_PROGRESS, "its files changed while they were read")
         return completeness_of(self._run.listing, self.name, self._run.backend, self._run.clock, self._arguments_of)
 
+    @property
+    def other_program(self) -> str | None:
+        """What saved it in words if no checkpoint of the run has a trainer state, None if one has.
+
+        One checkpoint alone, in a layout that is not known, may as well be an interrupted save.
+        """
+        from audit.facts.traces import layout_of
+
+        there = self.run.listing
+        if any(self.backend.state_file in entries for entries in (there.entries, *there.inside.values())):
+            return None
+        known = layout_of(self.entries)
+        return known or ("a checkpoint of another program than the trainer" if len(there.inside) > 1 else None)
+
     def _arguments_of(self, name: str) -> Mapping[str, Any] | None:
         """The training arguments of this or another checkpoint, complete or not."""
         for other in self._run.checkpoints:

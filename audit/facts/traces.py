@@ -74,6 +74,16 @@ def trace_in(storage: Storage) -> Trace | None:
     return unread
 
 
+def layout_of(entries: Mapping[str, Entry]) -> str | None:
+    """Return what saved a directory with these entries in words, None if they are of no layout that is known."""
+    folder = _Folder("", {path: entry for path, entry in entries.items() if "/" not in path})
+    for kind in (_accelerate, _deepspeed, _megatron, _dcp, _lightning):
+        found = kind(folder, None)
+        if found is not None:
+            return found.what
+    return None
+
+
 def no_checkpoint(path: str, storage: Storage) -> str:
     """Say that a run has no checkpoint-N, and what is there instead; ``path`` is the run as the user named it."""
     found = trace_in(storage)
@@ -120,14 +130,14 @@ def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
     return Trace(folder.path, f"a Trainer checkpoint of step {step}", f"rename {folder.path} to checkpoint-{step}")
 
 
-def _accelerate(folder: _Folder, storage: Storage) -> Trace | None:
+def _accelerate(folder: _Folder, storage: Storage | None) -> Trace | None:
     if folder.has("random_states_0.pkl") or (folder.has("optimizer.bin") and not folder.has(STATE)):
         what = "a checkpoint of accelerate (save_state)"
         return Trace(folder.path, what, "it is not judged here: resume with accelerate's load_state")
     return None
 
 
-def _deepspeed(folder: _Folder, storage: Storage) -> Trace | None:
+def _deepspeed(folder: _Folder, storage: Storage | None) -> Trace | None:
     tag = folder.matching(_DEEPSPEED, (DIRECTORY,))
     if tag is None and not folder.has("latest"):
         return None
@@ -136,21 +146,21 @@ def _deepspeed(folder: _Folder, storage: Storage) -> Trace | None:
     return Trace(path, what if tag else "DeepSpeed's note of its latest checkpoint", "it is not judged here")
 
 
-def _megatron(folder: _Folder, storage: Storage) -> Trace | None:
+def _megatron(folder: _Folder, storage: Storage | None) -> Trace | None:
     tracker = "latest_checkpointed_iteration.txt"
     if folder.has(tracker):
         return Trace(_below(folder, tracker), "the tracker file of Megatron, NeMo or verl", "it is not judged here")
     return None
 
 
-def _dcp(folder: _Folder, storage: Storage) -> Trace | None:
+def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:
     if folder.has(".metadata") or any(name.endswith(".distcp") for name in folder.files()):
         what = "a checkpoint of torch.distributed.checkpoint (FSDP, torchtitan)"
         return Trace(folder.path, what, "it is not judged here")
     return None
 
 
-def _lightning(folder: _Folder, storage: Storage) -> Trace | None:
+def _lightning(folder: _Folder, storage: Storage | None) -> Trace | None:
     found = next((name for name in sorted(folder.entries) if name.endswith(".ckpt")), None)
     if found is None:
         return None

@@ -19,6 +19,8 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
     ``get_last_checkpoint`` takes the highest number without looking inside, so a resume picks this directory and
     crashes, or loads a partial state.
 
+    If no checkpoint of the run has a trainer state, another program saved them (``save_state`` of accelerate, for example).
+
     There is one finding for the whole directory. While a file in it is younger than the settle time (60 seconds,
     ``settle-seconds``) the save may still be running: it is then "in progress", an info, and not handed out. The same
     holds for a checkpoint whose other processes have yet to write their random states, for one that rotation is
@@ -35,6 +37,11 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
             f"is being deleted right now: {completeness.reason} checkpoints",
             severity=Severity.INFO,
             remedy="Do nothing; the newer checkpoints stay.",
+        )
+    elif completeness.state is CheckpointState.INCOMPLETE and (saved := checkpoint.other_program) is not None:
+        yield Violation(
+            f"has no {checkpoint.backend.state_file}, nor has any other checkpoint of the run: it is {saved}",
+            remedy="Resume with the program that saved it; Trainer cannot, and it is not judged here.",
         )
     elif completeness.state is CheckpointState.INCOMPLETE:
         yield Violation(f"is incomplete: {completeness.reason}")

@@ -16,6 +16,9 @@ from audit.plugin import (
 from audit_rules._roles import loaded_as
 from audit_rules.security._names import unknown_in_arguments
 
+OWN_CLASSES = {"galore_torch.": "GaLore", "q_galore_torch.": "Q-GaLore", "apollo_torch.": "APOLLO"}
+"""Packages of optimizers that pickle their projector into the state, and what they are called."""
+
 
 @rule(
     Severity.ERROR,
@@ -48,8 +51,23 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             found = [name for name in names if refused_in_torch_file(name, loaded_as(path, layout))]
         else:
             found = [name for name in names if is_dangerous(name) and unknown_in_arguments(name)]
-        if found:
+        if found and path == layout.optimizer and (name := _optimizer_of(found)):
+            yield Violation(
+                f"{path} has {found[0]}, which {name} itself saves there, and which a resume refuses to load (weights_only)",
+                file=path,
+                actual=", ".join(found[:10]),
+                remedy=f"The optimizer wrote it: Trainer cannot resume with {name}, unless the program first allows the class "
+                "(torch.serialization.add_safe_globals). Start a new run from these weights.",
+            )
+        elif found:
             yield Violation(_message(path, found), file=path, actual=", ".join(found[:10]))
+
+
+def _optimizer_of(names: list[str]) -> str | None:
+    """The optimizer whose own projector classes these are, None if there is any other name."""
+    found = {title for prefix, title in OWN_CLASSES.items() for name in names if name.startswith(prefix)}
+    own = all(name.startswith(tuple(OWN_CLASSES)) and name.endswith("Projector") for name in names)
+    return found.pop() if own and len(found) == 1 and not any(map(is_dangerous, names)) else None
 
 
 def _message(path: str, names: list[str]) -> str:

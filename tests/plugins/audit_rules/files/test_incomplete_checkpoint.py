@@ -123,3 +123,27 @@ def test_a_directory_in_place_of_the_trainer_state_blocks(run: str) -> None:
     (finding,) = check(run, RULE)
     assert (finding.checkpoint, finding.blocks_resume) == ("checkpoint-200", True)
     assert "trainer_state.json is a directory" in finding.message
+
+
+def test_checkpoints_of_which_none_has_a_state_were_saved_by_another_program(run: str) -> None:
+    for step in (100, 200, 300):
+        remove(run, "trainer_state.json", checkpoint=f"checkpoint-{step}")
+    found = judged(run, now_ns=NOW * SECOND)
+    assert names(found) == [(RULE, f"checkpoint-{step}", None) for step in (100, 200, 300)]
+    assert all(
+        "nor has any other checkpoint of the run: it is a checkpoint of another" in item.message for item in found
+    )
+    assert all(item.blocks_resume for item in found)
+
+    accelerate = Path(run, "checkpoint-300", "random_states_0.pkl")
+    accelerate.write_bytes(b"")
+    age(accelerate, 3600)
+    assert any("a checkpoint of accelerate (save_state)" in item.message for item in judged(run, now_ns=NOW * SECOND))
+
+
+def test_one_checkpoint_alone_may_as_well_be_an_interrupted_save(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100,))
+    remove(run, "trainer_state.json", checkpoint="checkpoint-100")
+    for place in Path(run).rglob("*"):
+        age(place, 3600)
+    assert "which the trainer writes last" in judged(run, now_ns=NOW * SECOND)[0].message

@@ -47,7 +47,19 @@ def test_galore_cannot_be_resumed_and_is_not_called_an_attack(checkpoint: Path) 
 
     (finding,) = check(run_of(checkpoint), RULE)
 
-    assert "GaLoreProjector, which a resume refuses to load" in finding.message
+    assert "GaLoreProjector, which GaLore itself saves there, and which a resume refuses to load" in finding.message
+    assert finding.remedy.startswith("The optimizer wrote it")
+    assert finding.blocks_resume
+
+
+@pytest.mark.parametrize("name", ["galore_torch.os.system", "torch.hub.load"])
+def test_what_is_no_projector_is_not_excused_by_one(checkpoint: Path, name: str) -> None:
+    more = [Made("galore_torch.galore_projector.GaLoreProjector", (), {}), Made(name, ("x",))]
+    edit_torch(checkpoint / "optimizer.pt", lambda value: {**value, "projector": more})
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert "find out who wrote it" in finding.remedy
 
 
 def test_sound_files_with_states_of_numpy_pass(checkpoint: Path) -> None:
