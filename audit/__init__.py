@@ -3,8 +3,8 @@
 ``audit.verify(run)`` judges a run from its files alone and returns a :class:`audit.report.Report`. Nothing of the
 run is executed, imported or changed. The names here are the public ones; everything else may move.
 
-PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain where a
-program has imported it before.
+PYTEST_DONT_REWRITE: pytest would rewrite the assertions of a distribution that brings a plugin for it, and complain
+where a program has imported it before.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -33,8 +33,8 @@ class Violation(NamedTuple):
     """What a rule yields: place, message and evidence. The engine adds the rule's id and severity.
 
     ``checkpoint`` and ``file`` name the place; a rule over one checkpoint leaves ``checkpoint`` out, the engine
-    fills it in. ``severity`` and ``blocks_resume`` are given only where they differ from the rule's own. ``step`` is the
-    place in the log, where the violation lies in a curve and not in the checkpoint as a whole.
+    fills it in. ``severity`` and ``blocks_resume`` are given only where they differ from the rule's own. ``step`` is
+    the place in the log, where the violation lies in a curve and not in the checkpoint as a whole.
     """
 
     message: str

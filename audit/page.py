@@ -25,7 +25,8 @@ class Curve(NamedTuple):
 class Leg(NamedTuple):
     """Steps trained in one go, as far as ledger and files show it: ``first`` to ``last``, the losses at both ends.
 
-    ``reason`` says what shows that it began with a resume, None for the first one; ``file`` is the data, if that is known.
+    ``reason`` says what shows that it began with a resume, None for the first one; ``file`` is the data, if that is
+    known.
     """
 
     first: int
@@ -37,7 +38,7 @@ class Leg(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """One checkpoint on the axis; ``reason`` says why it is not resumable, or not ``sealed`` any more. ``saved`` is UTC.
+    """One checkpoint on the axis; ``reason`` says why it is not resumable, or no longer ``sealed``. ``saved`` is UTC.
 
     ``state`` is "resumable", "weights only", "broken", "unknown" (a rule crashed), "in progress", "incomplete",
     "being deleted" or "unreadable".

@@ -4,8 +4,8 @@
 
 Each checkpoint holds an adapter in bfloat16, an AdamW optimizer.pt in float32 (four times the adapter's bytes, three
 records a parameter), a trainer_state.json and the small files. The adapter's tensors have the optimizer's shapes, the
-losses fall, the learning rate decays linearly, so `audit verify` finds nothing in the tree. Needs torch and safetensors;
-training_args.bin is left out where transformers is not installed.
+losses fall, the learning rate decays linearly, so `audit verify` finds nothing in the tree. Needs torch and
+safetensors; training_args.bin is left out where transformers is not installed.
 """
 
 import argparse

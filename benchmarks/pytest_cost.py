@@ -3,8 +3,8 @@
     python benchmarks/pytest_cost.py [--rounds 30]
 
 Run it where the wheel is installed, not an editable checkout: pytest reads the list of files of every distribution that
-brings a plugin, and only a wheel has a long one. "Not installed" is the same session with the group ``pytest11`` taken out
-of the metadata for its time; the rounds are interleaved, and medians of the processor time are compared.
+brings a plugin, and only a wheel has a long one. "Not installed" is the same session with the group ``pytest11`` taken
+out of the metadata for its time; the rounds are interleaved, and medians of the processor time are compared.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def session(home: str, *options: str) -> float:
 
 
 def imported(home: str) -> str:
-    """What ``-X importtime`` says of the plugin where pytest is there already; pytest's own way to load it is not listed."""
+    """What ``-X importtime`` says of the plugin after pytest is imported; how pytest itself loads it is not listed."""
     command = [
         sys.executable,
         "-X",

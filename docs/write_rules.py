@@ -1,7 +1,7 @@
 """Write docs/rules/: an index, and a page for each family of rules from the docstrings: `tox run -e docs`.
 
-The anchor of a rule is the second half of its id, so ``files/missing-optimizer`` is ``rules/files.md#missing-optimizer``
-for as long as the rule has its name.
+The anchor of a rule is the second half of its id, so ``files/missing-optimizer`` is
+``rules/files.md#missing-optimizer`` for as long as the rule has its name.
 """
 
 import re

@@ -31,7 +31,7 @@ def layers_of(document: str) -> dict[str, int]:
 
 
 def imports(tree: ast.AST, at_load: bool = True) -> Iterator[Import]:
-    """Yield the imports of a module; those that only a type checker sees are paid for by nobody, and count all the same."""
+    """Yield the imports of a module; those that only a type checker sees count, too."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:

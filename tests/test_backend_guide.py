@@ -53,7 +53,7 @@ def audit(home: Path, *words: str, **environment: str) -> "subprocess.CompletedP
     )
 
 
-# -- the page itself ----------------------------------------------------------------------------------------------------
+# -- the page itself ---------------------------------------------------------------------------------------------------
 
 
 def test_every_placeholder_stands_on_the_page_and_no_other() -> None:
@@ -84,7 +84,7 @@ def test_every_configuration_on_the_page_is_taken(tmp_path: Path, table: str) ->
     assert config.settings["command"]["examples_per_step"] in (8, 16)
 
 
-# -- a backend of one's own ---------------------------------------------------------------------------------------------
+# -- a backend of one's own --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_slip_in_the_toys_table_is_named(installed: Path) -> None:
     assert "toy.save_step: there is no such key; did you mean 'save_steps'" in done.stderr
 
 
-# -- recipes ------------------------------------------------------------------------------------------------------------
+# -- recipes -----------------------------------------------------------------------------------------------------------
 
 
 def test_what_is_due_is_each_example_once_however_it_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ def test_no_key_is_misspelt() -> None:
     assert keys(PRE_COMMIT) <= {"repos", "repo", "rev", "hooks", "id", "args"}
 
 
-# -- the project's own hooks and forms ----------------------------------------------------------------------------------
+# -- the project's own hooks and forms ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("hook", OWN_HOOKS, ids=lambda hook: str(hook["id"]))

@@ -1,4 +1,4 @@
-"""The site shows what GitHub shows: Python-Markdown reads some things otherwise. Runs where mkdocs is: `tox run -e site`."""
+"""The site shows what GitHub shows, although Python-Markdown reads some things differently: `tox run -e site`."""
 
 import re
 from collections import Counter

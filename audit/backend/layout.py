@@ -58,7 +58,7 @@ class Layout(NamedTuple):
 
 
 class Backend(Protocol):
-    """One trainer: how its checkpoints lie on disk. What trains is an :class:`audit.backend.training.TrainingBackend`."""
+    """One trainer: its checkpoints on disk. What trains is an :class:`audit.backend.training.TrainingBackend`."""
 
     name: str
     title: str

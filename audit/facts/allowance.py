@@ -4,7 +4,7 @@ RUN_MEMORY = 160 << 20
 """Bytes, about, beyond what the tensors in the files account for: the largest log, or a thousand odd files."""
 
 FREE = 192 << 10
-"""Bytes of each file that are not counted: real configurations, schedulers and random states take less, and a run may have
+"""Bytes of each file that are not counted: real configurations, schedulers and random states take less, a run may have
 twenty thousand of each."""
 
 BYTES_PER_UNIT = 9

@@ -59,8 +59,8 @@ WINDOW = 5
 class Boundary(NamedTuple):
     """The last step before a resume, and what shows it.
 
-    ``new_data``: the ledger says that another data file begins there. ``counted``: it says which examples follow, so that
-    none of them was trained before.
+    ``new_data``: the ledger says that another data file begins there. ``counted``: it says which examples follow, so
+    that none of them was trained before.
     """
 
     step: int

@@ -194,7 +194,7 @@ class RunFacts(Protocol):
         ...
 
     def with_same_bytes(self, path: str, digest: str, below: int | None = None) -> "tuple[Checkpoint, ...]":
-        """The judged checkpoints whose file ``path`` has this digest, by step; those of steps ``below`` alone if given."""
+        """The judged checkpoints whose file ``path`` has this digest, by step; only steps ``below``, if given."""
         ...
 
     def state_of(self, checkpoint: "Checkpoint") -> "StateDocument | Damage":
@@ -554,7 +554,7 @@ class Checkpoint(Facts):
 
     @fact
     def secrets(self) -> tuple[tuple[str, str, str], ...]:
-        """What looks like a token or a key in clear text, as (file, where in it, secret); see :mod:`audit.facts.secrets`."""
+        """What looks like a token or key in clear text: (file, where in it, secret); see :mod:`audit.facts.secrets`."""
         from audit.facts.secrets import secrets_in
 
         found = self.optional("state_document")
@@ -578,7 +578,8 @@ class Checkpoint(Facts):
         seal = self._run.records.seals.get(self.name)
         if seal is None:
             raise NotApplicable("it was never sealed")
-        # Nobody trains in a snapshot: one that changed shares its bytes with a run (a hard link) that saved the step anew.
+        # Nobody trains in a snapshot: one that changed shares its bytes with a run (a hard link) that saved the step
+        # anew.
         if not self._run.records.snapshot and self._saved_anew(seal):
             raise NotApplicable("it was saved anew after it was sealed")
         return seal
@@ -587,9 +588,9 @@ class Checkpoint(Facts):
         """Whether the trainer wrote this step again, as it does after going back to an earlier checkpoint.
 
         Then every file is younger than all that were sealed, and the trainer state, which holds the log, is another
-        one. Damage and edits leave most files as they were; a copy has new times, but the same state. If the ledger says
-        that a leg began before this step since, the state may be the same to the bit: it was trained again. In a run
-        whose legs are recorded nothing else trains: without such a leg it was trained elsewhere and copied over.
+        one. Damage and edits leave most files as they were; a copy has new times, but the same state. If the ledger
+        says that a leg began before this step since, the state may be the same to the bit: it was trained again. In a
+        run whose legs are recorded nothing else trains: without such a leg it was trained elsewhere and copied over.
         """
         entries = [self.entries[path] for path in seal.files if path in self.entries]
         if not entries or any(entry.mtime_ns <= seal.newest for entry in entries):

@@ -96,8 +96,8 @@ class Opened(NamedTuple):
 class File(Facts):
     """One file; ``path`` is relative to the checkpoint, ``entry`` carries the path relative to the run.
 
-    ``every_header`` has the local header of every record in a torch archive compared with the archive's directory. ``holds_arguments``:
-    the trainer keeps its training arguments in it.
+    ``every_header`` has the local header of every record in a torch archive compared with the archive's directory.
+    ``holds_arguments``: the trainer keeps its training arguments in it.
 
     It is opened and parsed at the first question, whatever that is, and everything is taken then.
     """

@@ -1,7 +1,8 @@
 """The facts of a plan: one leg that is to be trained, against the checkpoint that it would resume from.
 
-Rules of the scope ``plan`` are applied to it by `audit plan`, `audit guard --config` and, before each leg, `audit train`.
-What is planned comes from the configuration, through the backend (:class:`audit.backend.training.PlanningBackend`); nothing is trained.
+Rules of the scope ``plan`` are applied to it by `audit plan`, `audit guard --config` and, before each leg,
+`audit train`. What is planned comes from the configuration, through the backend
+(:class:`audit.backend.training.PlanningBackend`); nothing is trained.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,10 +25,11 @@ SAVE_STEPS = 500
 class Plan(Facts):
     """One leg as it is planned.
 
-    ``rows`` and ``per_step``: examples in the data file and in one step, None where not known; ``file``: its name, None where
-    no file waits. ``processes`` train together. ``resume`` is the checkpoint that the leg resumes from, None for a fresh
-    start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then. ``sound``: the
-    newest checkpoint that could be resumed from. ``recorded_base``: the identity of its base model, None if not recorded.
+    ``rows`` and ``per_step``: examples in the data file and in one step, None where not known; ``file``: its name, None
+    where no file waits. ``processes`` train together. ``resume`` is the checkpoint that the leg resumes from, None for
+    a fresh start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then.
+    ``sound``: the newest checkpoint that could be resumed from. ``recorded_base``: the identity of its base model, None
+    if not recorded.
     """
 
     def __init__(
@@ -195,7 +197,7 @@ class Plan(Facts):
 
     @fact
     def every(self) -> Any:
-        """``save_steps`` where the arguments do not decide: in Trainer 5.23 the resumed state's win (trainer_callback.py:586)."""
+        """``save_steps`` if the arguments do not decide: the resumed state wins (Trainer 5.23, trainer_callback.py)."""
         if self.owned:
             return None
         state = self.optional("resume") and self.resume.optional("state_document")

@@ -85,9 +85,9 @@ class Run(Facts):
         self.allowance = Allowance()
         """The memory for the contents of its files."""
         self.unsettled = unsettled
-        """Names of checkpoints that changed while they were read: nothing is known of them; see audit.judging.at_rest."""
+        """Checkpoints that changed while they were read: nothing is known of them; see audit.judging.at_rest."""
         self.known_scans: Mapping[tuple[str, str], tuple[Entry, FileScan]] = {}
-        """Scans of this audit's earlier passes, with the entries as they were; they hold while the entry is the same."""
+        """Scans of this audit's earlier passes, with the entries as they were; valid while the entry is the same."""
 
     @fact
     def listing(self) -> Listing:
@@ -235,7 +235,7 @@ class Run(Facts):
 
     @fact
     def boundaries(self) -> "tuple[tuple[Boundary, ...], ...]":
-        """Where training was resumed, for each lineage, by the ledger and by the files; see :mod:`audit.facts.boundaries`."""
+        """Where each lineage was resumed, by the ledger and by the files; see :mod:`audit.facts.boundaries`."""
         from audit.facts.boundaries import boundaries_of
 
         return tuple(boundaries_of(lineage, self.records.batches) for lineage in self.lineages)
@@ -270,7 +270,7 @@ class Run(Facts):
 
     @fact
     def root_state(self) -> "StateDocument":
-        """The trainer state in the run's root, which ``save_state()`` leaves; it stands on the newest history if it can."""
+        """The trainer state in the run's root, which ``save_state()`` leaves, on the newest history if possible."""
         from audit.facts.file import File
         from audit.formats.trainer_state import read_trainer_state
 
@@ -284,7 +284,7 @@ class Run(Facts):
 
     @fact
     def final_model(self) -> bool:
-        """Whether ``save_model()`` wrote the model into the run's root at the end; its weights may have gone elsewhere."""
+        """Whether ``save_model()`` wrote the model into the run's root at the end; its weights may be elsewhere."""
         files = {name: entry for name, entry in self.entries.items() if entry.kind != DIRECTORY}
         layout = self.backend.layout(files, None, None)
         return bool(layout.weights or layout.shard_index or layout.sharded_weights or layout.arguments)

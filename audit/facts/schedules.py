@@ -57,7 +57,7 @@ class Schedule(NamedTuple):
         return self.kind in EXACT
 
     def at(self, step: int) -> tuple[float, ...]:
-        """Return what the base rate is multiplied with once ``step`` steps are done, one for each warm-up; () unknown."""
+        """Return the factors of the base rate after ``step`` steps, one for each warm-up; () if they are unknown."""
         base = self.base or 0.0
         found = (factor(self.kind, step, warmup, self.horizon, self.options, base) for warmup in self.warmups)
         return tuple(share for share in found if share is not None)

@@ -17,7 +17,7 @@ class Free(NamedTuple):
 
 
 class Space(NamedTuple):
-    """``need`` beyond what lies there now, at the worst moment; ``one``: the size of a checkpoint and where it comes from."""
+    """``need`` beyond what is there now, at the worst moment; ``one``: a checkpoint's size and where it comes from."""
 
     need: Size
     free: Free
@@ -43,9 +43,10 @@ def free_at(path: str) -> Free:
 def peak(legs: Sequence[int], there: Sequence[Size], one: Size, limit: int | None, best: bool = False) -> Size:
     """Return what must be free at the worst moment of these legs, beyond what is taken now.
 
-    ``legs``: how many checkpoints each leg saves. ``there``: those of now, the oldest first. Trainer rotates only *after*
-    a save, so for a moment there is one more than ``limit``; the best one is kept beside the newest (``best``). The audit
-    holds the checkpoint that a leg began with by hard links until the leg is proven, so rotation does not free its bytes.
+    ``legs``: how many checkpoints each leg saves. ``there``: those of now, the oldest first. Trainer rotates only
+    *after* a save, so for a moment there is one more than ``limit``; the best one is kept beside the newest (``best``).
+    The audit holds the checkpoint that a leg began with by hard links until the leg is proven, so rotation does not
+    free its bytes.
     """
     kept = deque(enumerate(there))
     number = len(kept)

@@ -21,7 +21,7 @@ _NAME = re.compile(rb'"([^"\\]{0,200})"\s*:')
 _LARGE = 1 << 20
 _PIECE = 1 << 20
 _DIGITS = 38
-"""Of an integer: 128 bits. Tokenizers write 10 to the power of 30 for "no limit"; hundreds of digits overflow every float."""
+"""Of an integer: 128 bits. Tokenizers write 10 to the 30th for "no limit"; hundreds of digits overflow a float."""
 _LONG = b"0" * (_DIGITS + 1)
 _TO_ZEROS = bytes(ord("0") if chr(code).isdecimal() and code < 128 else ord(" ") for code in range(256))
 
@@ -54,7 +54,7 @@ def _keys_vary(data: bytes) -> bool:
 
 
 def check_json(data: bytes, most: int) -> Damage | None:
-    """Return what is wrong with a document whose value nobody needs: ten times as fast as parsing it, and without memory."""
+    """Return what is wrong with a document whose value nobody needs: ten times as fast as parsing, without memory."""
     from msgspec import DecodeError, Raw
     from msgspec.json import decode
 

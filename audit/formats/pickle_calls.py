@@ -32,14 +32,14 @@ _MODULUS = (1 << 61) - 1
 """From this value on the hash of a number is not the number: millions of numbers may have the same hash."""
 
 FREE_UNITS = 6_000_000
-"""Units of work that any pickle may take. A unit is about 9 bytes of memory and less than a microsecond: an instruction is
-one; what makes a container, calls or keeps something is several. A scheduler takes a hundred, training arguments 3000."""
+"""Units of work that any pickle may take. A unit is about 9 bytes of memory and less than a microsecond: an instruction
+is one; what makes a container, calls or keeps something is several. A scheduler takes 100, training arguments 3000."""
 
 UNITS_PER_RECORD = 250
 """Units more for each record: of an optimizer, each tensor has its record and takes some 180 units."""
 
 MOST_UNITS = 20_000_000
-"""Units of the largest pickle, at most 180 MB. AdamW over 20 000 parameters (60 000 tensors) takes 11 million, 80 MB, 1 s."""
+"""Units of the largest pickle, at most 180 MB. AdamW over 20 000 parameters (60 000 tensors) takes 11 million, 1 s."""
 
 
 def over() -> Refused:

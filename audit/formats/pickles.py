@@ -89,7 +89,7 @@ def _damage(machine: Machine, message: str, kind: Kind = Kind.MALFORMED) -> Dama
 
 
 def _run(machine: Machine) -> tuple[int, int]:  # noqa: C901 - one loop: a function per opcode costs 3 times as much
-    """Interpret until STOP, leave the value on top of the stack; return the position after STOP and the units of work."""
+    """Interpret until STOP, leave the value on the stack; return the position after STOP and the units of work."""
     data, memo, marks = machine.data, machine.memo, machine.marks
     stack = machine.stack
     size = len(data)

@@ -49,8 +49,8 @@ class TorchArchive(NamedTuple):
     ``names`` are the classes and functions that the pickle names. ``refs`` are all tensors in it, ``dtypes`` the
     element type of every storage by key. ``crc_written`` is False if torch was told to compute no CRC
     (``torch.serialization.set_crc32_options(False)``): every CRC is 0 then and proves nothing. ``refusal`` and
-    ``units`` are those of :class:`~audit.formats.pickles.Pickle`. ``scalars`` are the values of the tensors of one element, counts of steps
-    mostly, so that nothing but the scan opens the file again.
+    ``units`` are those of :class:`~audit.formats.pickles.Pickle`. ``scalars`` are the values of the tensors of one
+    element, counts of steps mostly, so that nothing but the scan opens the file again.
     """
 
     value: Any

@@ -59,7 +59,7 @@ class Auditor:
         )
 
     def open_quick(self, path: str) -> Run:
-        """Open a run for its structure alone, with what its ledger remembers; nothing is recorded. Raises AuditError."""
+        """Open a run for its structure only, with what its ledger remembers; records nothing. Raises AuditError."""
         quick = Auditor(self.options._replace(depth="quick"), self.registry)
         return quick.open(path, read_records(path, write=False)[0])
 

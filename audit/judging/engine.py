@@ -71,8 +71,8 @@ def _apply_all(
 ) -> dict[tuple[str, str | None], Applied]:
     """Apply every rule to its targets: checkpoint by checkpoint, so that each one's files are parsed once.
 
-    What was parsed of a checkpoint is dropped when the next one was judged, which may compare itself with it. Rules over
-    the run, and those that compare a checkpoint with all others, come last: they ask for conclusions only.
+    What was parsed of a checkpoint is dropped when the next one was judged, which may compare itself with it. Rules
+    over the run, and those that compare a checkpoint with all others, come last: they ask for conclusions only.
     """
     found: dict[tuple[str, str | None], Applied] = {}
     if isinstance(run, Run):

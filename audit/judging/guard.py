@@ -119,7 +119,7 @@ def _recalled(path: str, auditor: Auditor, records: Records, limits: Limits) -> 
 
 
 def _or_pinned(decision: Decision, run: Run, limits: Limits, auditor: Auditor) -> Decision:
-    """Take the pinned checkpoint if it is further on than what the run itself still has; it is verified like any other."""
+    """Take the pinned checkpoint if it is newer than all that the run itself has; it is verified like any other."""
     if limits.strict or limits.lineage is not None:
         return decision
     judged = auditor.judge_pins(run, beyond=decision.step or 0)

@@ -1,8 +1,8 @@
 """A judgement that still holds: of a run in which nothing has changed since it was judged, by the same rules.
 
-Only the guard makes use of it, and only of one that has nothing to say: every checkpoint sealed, the newest to be resumed
-from. What counts as unchanged is what counts for a single file (size, times, inode), for all entries of the run. The
-ledger's chain vouches for the text; see :func:`audit.ledger.records.vouched`.
+Only the guard makes use of it, and only of one that has nothing to say: every checkpoint sealed, the newest to be
+resumed from. What counts as unchanged is what counts for a single file (size, times, inode), for all entries of the
+run. The ledger's chain vouches for the text; see :func:`audit.ledger.records.vouched`.
 """
 
 import json
@@ -84,8 +84,8 @@ def _says_nothing(run: Run, rules: Sequence[Rule], report: Report) -> bool:
 def _stamp(run: Run, rules: Sequence[Rule], options: Options, read: Container[tuple[str, str]]) -> str | None:
     """Return a digest of all that the judgement rests on; None if a directory could not be listed.
 
-    ``read``: (checkpoint, file) of the files whose remembered scan is of the file as it is. Their ctime does not count: a
-    pin changes it, and renews the scan (:func:`audit.retention.pins.known_links`).
+    ``read``: (checkpoint, file) of the files whose remembered scan is of the file as it is. Their ctime does not count:
+    a pin changes it, and renews the scan (:func:`audit.retention.pins.known_links`).
     """
     from blake3 import blake3
 

@@ -1,12 +1,13 @@
 """Outcomes that still hold: what rules said of a checkpoint of which nothing changed that they looked at.
 
 A sealed checkpoint is not judged anew at every save. While a rule is applied, what it asks of checkpoints is noted
-(:class:`audit.facts.fact.Watch`); its outcome is remembered with a digest of each part that it looked at: the entries of
-a checkpoint, its seal, which checkpoint is before it, which others have the same bytes, ... It is used again while all
-these digests are the same, and the program is. A rule that looks at the run itself is judged each time.
+(:class:`audit.facts.fact.Watch`); its outcome is remembered with a digest of each part that it looked at: the entries
+of a checkpoint, its seal, which checkpoint is before it, which others have the same bytes, ... It is used again while
+all these digests are the same, and the program is. A rule that looks at the run itself is judged each time.
 
 What is remembered is kept beside the scans of the checkpoint, in the ledger; the ledger's chain vouches for both
-(:func:`audit.ledger.records.vouched`). A file counts as unchanged under the condition under which its scan is used again.
+(:func:`audit.ledger.records.vouched`). A file counts as unchanged under the condition under which its scan is used
+again.
 """
 
 import json
@@ -148,7 +149,7 @@ class Outcomes:
         checkpoint.give(document.facts)
 
     def text_of(self, checkpoint: Checkpoint) -> tuple[str, str] | None:
-        """Return what is to be remembered of a sealed checkpoint, as (stamp, text); None if it is remembered already."""
+        """Return what to remember of a sealed checkpoint, as (stamp, text); None if it is remembered already."""
         if self._judging:  # files were read meanwhile, so more can be relied on
             self._judging = False
             self._parts.clear()

@@ -42,9 +42,9 @@ def _worst(checkpoint: str | None, findings: Sequence[Finding]) -> str | None:
 def newest_lineage(run: Run, findings: Sequence[Finding]) -> tuple[Checkpoint, ...] | None:
     """The lineage that was written last, or None where the files do not say which that is.
 
-    A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the one
-    whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order, and
-    a guess could continue the wrong run.
+    A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the
+    one whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order,
+    and a guess could continue the wrong run.
     """
     lineages = [group for group in run.lineages if any(resumable(item, findings) for item in group)]
     if len(lineages) <= 1:
@@ -93,7 +93,7 @@ def crashes(report: Report) -> tuple[Finding, ...]:
 
 
 def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoint]:
-    """Return those that a full-depth verification proved: resumable, no error against them, every rule could judge them."""
+    """Return those that a full-depth verification proved: resumable, without an error and without a crashed rule."""
     unknown = {item.checkpoint for item in report.crashed}
     faulty = {item.checkpoint for item in report.findings if item.severity is Severity.ERROR}
     return [

@@ -1,4 +1,4 @@
-"""Which sealed checkpoints are read again although nothing shows that they changed: what rots on a disk changes no time."""
+"""Which sealed checkpoints are read again though nothing shows that they changed: decay on a disk changes no time."""
 
 import time
 

@@ -18,8 +18,8 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
     """Return what must be unchanged for a remembered scan to be valid: size, times, inode, and the spans.
 
-    The ctime, too: a program that changes a byte and puts the mtime back cannot put that back. A hard link changes it as
-    well; who makes one says so with :func:`linked`.
+    The ctime, too: a program that changes a byte and puts the mtime back cannot put that back. A hard link changes it
+    as well; who makes one says so with :func:`linked`.
     """
     from blake3 import blake3
 

@@ -47,10 +47,10 @@ def pin(run: str, checkpoint: str) -> str:
 
 @contextmanager
 def known_links(run: str, checkpoints: Iterable[str]) -> Iterator[None]:
-    """Make or delete hard links of files of these checkpoints in the body: what was read of them still holds afterwards.
+    """Make or delete hard links to files of these checkpoints in the body: what was read of them stays valid.
 
-    A link changes the ctime of a file, by which a change of its bytes would be known. It is a matter of speed only: what
-    cannot be written into the ledger is read again.
+    A link changes the ctime of a file, by which a change of its bytes would be known. It is a matter of speed only:
+    what cannot be written into the ledger is read again.
     """
     from audit.ledger.scans import linked
     from audit.ledger.store import LedgerError, open_ledger

@@ -36,8 +36,8 @@ class Files(NamedTuple):
 class Comparison(NamedTuple):
     """What is different in ``b``; ``values`` by section and name as (a, b), None where there is no such value.
 
-    ``relation`` says how the two logs belong together. ``sharded``: there are weights that lie in pieces of tensors (FSDP,
-    DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what could not be compared.
+    ``relation`` says how the two logs belong together. ``sharded``: there are weights that lie in pieces of tensors
+    (FSDP, DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what could not be compared.
     """
 
     a: str

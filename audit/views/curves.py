@@ -1,4 +1,4 @@
-"""What a page shows of one run: its curves, where it was resumed, its checkpoints, and where on the axis each finding lies.
+"""What a page shows of one run: its curves, where it was resumed, its checkpoints, each finding's place on the axis.
 
 Values only: how they look is for whoever renders them (``audit_pages`` in :mod:`audit.hookspecs`).
 """

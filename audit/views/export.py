@@ -38,7 +38,7 @@ def as_json(found: Inspection) -> str:
 
 
 def log_csv(found: Inspection) -> str:
-    """Return the log as CSV, one row for each entry of each lineage; ``checkpoint`` is the first that holds the entry."""
+    """Return the log as CSV, one row for each entry of each lineage; ``checkpoint`` is the first with the entry."""
     counts: Counter[str] = Counter()
     for members in _lineages(found):
         for entry in members[-1].history:
@@ -90,7 +90,7 @@ def _csv(heads: Sequence[str], rows: Iterator[list[Any]] | Iterator[Any]) -> str
 
 
 def _cell(value: Any) -> Any:
-    """A number as it is; text that a spreadsheet would take for a formula is marked as text, for it comes from the run."""
+    """A number as it is; text from the run that a spreadsheet would take for a formula is marked as text."""
     value = plain(value)
     if isinstance(value, dict | list):
         return json.dumps(value)

@@ -1,8 +1,9 @@
 """``trainee.py PHASE OUT``, the training script that ckpt-chaos kills: Trainer, a tiny LoRA model, dropout on.
 
 It speaks the protocol of ckpt-chaos's own targets: ``reference`` trains to the end, ``train`` trains to step 10 and is
-killed while ``checkpoint-10`` is being saved (``checkpoint-5`` is there), ``resume`` goes on to the end. The environment
-variable RESUME_BY says how ``resume`` finds its checkpoint, RESUME_AFTER how many seconds after the kill that seems to be.
+killed while ``checkpoint-10`` is being saved (``checkpoint-5`` is there), ``resume`` goes on to the end. The
+environment variable RESUME_BY says how ``resume`` finds its checkpoint, RESUME_AFTER how many seconds after the kill
+that seems to be.
 """
 
 import json

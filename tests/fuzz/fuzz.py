@@ -1,7 +1,7 @@
 """Fuzz the readers, guided by coverage: ``tox run -e fuzz``, or ``tox run -e fuzz -- pickle archive --seconds 60``.
 
-Needs atheris. What crashes, or takes more than 5 seconds or 600 MB, is written to ``crash-*``, ``timeout-*`` or ``oom-*``: mend the reader
-and put the input into ``corpus/READER/``, where test_corpus.py replays it.
+Needs atheris. What crashes, or takes more than 5 seconds or 600 MB, is written to ``crash-*``, ``timeout-*`` or
+``oom-*``: mend the reader and put the input into ``corpus/READER/``, where test_corpus.py replays it.
 """
 
 import argparse

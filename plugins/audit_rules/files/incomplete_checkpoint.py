@@ -19,7 +19,8 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
     ``get_last_checkpoint`` takes the highest number without looking inside, so a resume picks this directory and
     crashes, or loads a partial state.
 
-    If no checkpoint of the run has a trainer state, another program saved them (``save_state`` of accelerate, for example).
+    If no checkpoint of the run has a trainer state, another program saved them (``save_state`` of accelerate, for
+    example).
 
     There is one finding for the whole directory. While a file in it is younger than the settle time (60 seconds,
     ``settle-seconds``) the save may still be running: it is then "in progress", an info, and not handed out. The same

@@ -210,7 +210,7 @@ def in_terminal(columns: int, **environment: str) -> str:
 
 
 def rendered(text: str, columns: int) -> tuple[list[str], list[str]]:
-    """The screen in the end, and every text that was ever drawn between two line ends: enough of a terminal for rich."""
+    """The final screen, and every text that was ever drawn between two line ends: enough of a terminal for rich."""
     lines, row, drawn = [""], 0, []
     for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\r|\n|[^\x1b\r\n]+|\x1b", text):
         if part == "\r":

@@ -1,4 +1,4 @@
-"""What a run may cost: memory is measured in a process of its own; time is bounded by what is counted, not measured here."""
+"""What a run may cost: memory is measured in a process of its own; time is bounded by what is counted, not measured."""
 
 import json
 import os

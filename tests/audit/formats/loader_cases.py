@@ -1,4 +1,4 @@
-"""Small archives and pickles of every kind, for test_held_to_torch: real ``torch.save`` output, taken apart and changed."""
+"""Small archives and pickles of all kinds, for test_held_to_torch: real ``torch.save`` output, changed."""
 
 import pickle
 import pickletools

@@ -1,7 +1,7 @@
 """The reader held to torch's own loader: what ``torch.load(weights_only=True)`` refuses is never sound to us.
 
-Thousands of small archives and pickles; skipped where torch is not installed. With torch 2.13 the whole campaign is about
-110 000 inputs. What we refuse and torch loads is listed in STRICTER, each kind with its reason.
+Thousands of small archives and pickles; skipped where torch is not installed. With torch 2.13 the whole campaign is
+about 110 000 inputs. What we refuse and torch loads is listed in STRICTER, each kind with its reason.
 """
 
 import random

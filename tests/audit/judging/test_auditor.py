@@ -1,4 +1,4 @@
-"""The one that opens, judges and reports: with the options' rules, its own clock, and the pins as a run of their own."""
+"""It opens, judges and reports: with the rules of the options, its own clock, and the pins as a run of their own."""
 
 import shutil
 from pathlib import Path

@@ -59,7 +59,7 @@ def records(read: dict[str, float], size: int = 100) -> Records:
     return Records(scans={**scans, ("", "judgement"): ("1:x", "text")}, last_read=read)
 
 
-# -- what is chosen -----------------------------------------------------------------------------------------------------
+# -- what is chosen ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_stamps_of_any_shape_do_no_harm() -> None:
     assert due_for_scrub(odd, 0.5) <= {str(place) for place in range(5)}
 
 
-# -- rot ----------------------------------------------------------------------------------------------------------------
+# -- rot ---------------------------------------------------------------------------------------------------------------
 
 
 def test_repeated_scrubs_get_round_to_every_checkpoint(
@@ -150,7 +150,7 @@ def test_what_was_read_again_counts_from_then_on(run: str, monkeypatch: pytest.M
     assert (known["checkpoint-300"], known["checkpoint-200"]) == (later, before)
 
 
-# -- a change that puts the mtime back ----------------------------------------------------------------------------------
+# -- a change that puts the mtime back ---------------------------------------------------------------------------------
 
 
 def test_a_byte_changed_with_the_mtime_put_back_is_found_by_default(run: str) -> None:

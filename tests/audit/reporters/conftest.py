@@ -12,7 +12,7 @@ from audit.report import CheckpointSummary, Report
 from audit.rules import Rule, rule
 
 HOSTILE = "x\n::set-output name=a::b\r%0A::error::c##[add-mask]d\x1b[2J\udcff\u202e,title=e:\x00<f>&\"'.pt"
-"""A file name that a file system takes: lines, commands of CI services, escape sequences, markup, bytes that are no text."""
+"""A possible file name: lines, commands of CI services, escape sequences, markup, bytes that are no text."""
 
 SPEECH = f"cannot read '{HOSTILE}': {{0}} [sound](https://evil.example) ]]></failure>\n::warning::g"
 """What a rule may say of it."""

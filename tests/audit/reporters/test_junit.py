@@ -1,4 +1,4 @@
-"""JUnit XML: fits the schema of Jenkins' plugin, can be read whatever a file is called, and agrees with the exit code."""
+"""JUnit XML: fits the schema of Jenkins' plugin, is readable with any file name, and agrees with the exit code."""
 
 from collections.abc import Callable
 from pathlib import Path

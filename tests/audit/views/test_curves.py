@@ -1,4 +1,4 @@
-"""What a page gets of a run: curves, legs, checkpoints and findings, each at its step; damage leaves gaps, no errors."""
+"""What a page gets of a run: curves, legs, checkpoints, findings, each at its step; damage leaves gaps, no errors."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A stand-in for a launcher's training script: writes the checkpoints that it is told to, and misbehaves as it is told."""
+"""A stand-in for a launcher's training script: writes checkpoints and misbehaves as it is told."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A continuous training with the real Trainer in processes of their own, and a witness of what was trained in which step."""
+"""A continuous training with the real Trainer in processes of their own, and a witness of what each step trained."""
 
 import contextlib
 import hashlib
@@ -168,7 +168,7 @@ class Continuous:
         return max((int(place.name.split("-")[1]) for place in self.run.glob("checkpoint-*")), default=0)
 
     def state(self, step: int | None = None) -> dict[str, str]:
-        """Digests of weights, optimizer, scheduler and random states of a checkpoint (the newest), and what it logged."""
+        """Digests of weights, optimizer, scheduler, random states of a checkpoint (the newest), and what it logged."""
         home = self.run / f"checkpoint-{step or self.step}"
         files = {name: home / name for name in STATE if (home / name).exists()}
         assert len(files) >= 4, sorted(place.name for place in home.iterdir())

@@ -132,8 +132,8 @@ def fit(
 ) -> Any:
     """Train with the real Trainer and return it.
 
-    ``data`` is a data set (by default :func:`rows`); ``scores`` is the sequence of a made-up metric ``score``, one value an evaluation; ``before`` gets the Trainer
-    before it trains.
+    ``data`` is a data set (by default :func:`rows`); ``scores`` is the sequence of a made-up metric ``score``, one
+    value an evaluation; ``before`` gets the Trainer before it trains.
     """
     import transformers
 

@@ -1,4 +1,4 @@
-"""A week of `audit train --watch` with the real Trainer, killed, starved and damaged: benchmarks/week.py holds, each time."""
+"""A week of `audit train --watch` with the real Trainer, killed, starved and damaged: benchmarks/week.py holds."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""``audit train`` with the real Trainer, stopped by signals and by what goes wrong: the batch stays, the next call goes on."""
+"""``audit train`` with the real Trainer, stopped by signals and failures: the batch stays, the next call continues."""
 
 import json
 import os

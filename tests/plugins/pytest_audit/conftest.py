@@ -1,4 +1,4 @@
-"""Sessions inside a session: pytester runs each in a directory of its own. The test files ask for pytester themselves."""
+"""Sessions inside a session: pytester runs each in a directory of its own. The test files request pytester."""
 
 import os
 import warnings

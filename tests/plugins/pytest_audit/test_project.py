@@ -1,4 +1,4 @@
-"""A project of somebody's own, with pytest as its own process: several workers, JUnit, the failures of the last time."""
+"""A user's project, with pytest in a process of its own: several workers, JUnit, the failures of the last time."""
 
 import os
 import re

@@ -1,7 +1,8 @@
-"""Imported by every Python that has this directory in PYTHONPATH: writes down what a Trainer really trains, makes it fail.
+"""Imported by every Python with this directory in PYTHONPATH: records what a Trainer really trains, makes it fail.
 
-Knows nothing of the audit. ``WITNESS`` is the file to append to, one JSON object for each forward and backward pass; ``WITNESS_ACT``
-is "<what>@<step>": what happens when that step begins (see :func:`_act`), in the process of rank ``WITNESS_RANK`` if given.
+Knows nothing of the audit. ``WITNESS`` is the file to append to, one JSON object for each forward and backward pass;
+``WITNESS_ACT`` is "<what>@<step>": what happens when that step begins (see :func:`_act`), in the process of rank
+``WITNESS_RANK`` if given.
 """
 
 import importlib.abc

@@ -19,8 +19,8 @@ def resumed(
 ) -> str:
     """Write a run that logs ``losses`` every 10 steps and saves every ``10 * every``.
 
-    After each of ``boundaries`` (steps of saves) the training arguments differ, as after a resume. ``entry`` is added to
-    each log entry.
+    After each of ``boundaries`` (steps of saves) the training arguments differ, as after a resume. ``entry`` is added
+    to each log entry.
     """
     last = 10 * len(losses)
     steps = sorted({*range(10 * every, last + 1, 10 * every), last})
