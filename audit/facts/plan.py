@@ -56,7 +56,7 @@ class Plan(Facts):
         self._ask_space: Callable[[], Space | None] = lambda: None
 
     def ask_space(self, ask: "Callable[[], Space | None]") -> None:
-        """Say how to find out what this leg, or all of them together, need; asked at most once, and only if a rule does."""
+        """Say how to find out what this leg, or all of them together, need; asked at most once, and only by a rule."""
         self._ask_space = ask
 
     @property

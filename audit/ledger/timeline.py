@@ -135,7 +135,7 @@ class Timeline(NamedTuple):
         return self.legs[index - 1] if index else None
 
     def base_at(self, step: int) -> Mapping[str, str] | None:
-        """Return the identity of the base model that the steps up to ``step`` were trained on, None if it is not known."""
+        """Return the identity of the base model that the steps up to ``step`` were trained on, None if unknown."""
         return next((leg.base for leg in reversed(self.legs) if leg.base and leg.first_step < step), None)
 
     def beyond(self, step: int) -> tuple[Batch, ...]:
