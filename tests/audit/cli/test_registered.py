@@ -12,6 +12,7 @@ from audit.cli import COMMANDS
 from audit.cli.parser import build
 from audit.cli.registered import BACKENDS, FAMILIES, FORMATS, PAGES, RULES, names_of
 from audit.hookspecs import hookimpl
+from audit.reporters import plugin as reporters
 from tests.audit.cli.conftest import Ended
 
 Audit = Callable[..., Ended]
@@ -46,7 +47,8 @@ def test_the_help_lists_the_formats_of_plugins(audit: Audit, monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "team_formats", Toml())
     monkeypatch.setattr(manager, "_entry_points", lambda: installed | {("team", "team_formats")})
 
-    assert option(audit, "verify", "--format").endswith("console (default), github, json, junit, sarif, toml")
+    names = [f"{name} (default)" if name == "console" else name for name in sorted((*reporters.FORMATS, "toml"))]
+    assert option(audit, "verify", "--format").endswith(f"format: {', '.join(names)}")
     assert option(audit, "report", "--format").endswith("html (default), pdf")
     assert "hf-trainer" in option(audit, "prune", "--backend")
 
