@@ -90,6 +90,13 @@ def test_every_plugin_has_an_entry_point() -> None:
     assert registered == modules
 
 
+def test_the_coverage_of_every_package_is_measured() -> None:
+    packages = {file.partition("/")[0] for file in sources()}
+    coverage = project()["tool"]["coverage"]
+
+    assert set(coverage["run"]["source_pkgs"]) == set(coverage["paths"]) == packages
+
+
 def test_plugins_load_where_no_trainer_is_installed(tmp_path: Path) -> None:
     names = python(
         BLOCKER.format(heavy=HEAVY)

@@ -70,7 +70,10 @@ def test_the_help_is_as_wide_as_the_terminal(audit: Audit, monkeypatch: pytest.M
     assert int(columns) - 30 < max(map(len, usage.splitlines())) <= int(columns)
 
 
-def test_a_verification_imports_none_of_the_modules_that_cost_more_than_what_they_are_for(run: str) -> None:
+def test_a_verification_imports_none_of_the_modules_that_cost_more_than_what_they_are_for(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage imports them
     slow = "{'configparser', 'dataclasses', 'importlib.metadata', 'shutil', 'urllib.parse'}"
     code = (
         f"import sys; from audit.cli import run; run(['verify', '-q', sys.argv[1]]); print({slow} & {{*sys.modules}})"
