@@ -3,10 +3,6 @@
 import os
 from typing import TYPE_CHECKING
 
-from audit.judging.auditor import Progress
-from audit.judging.decision import Limits, ResumeRefused
-from audit.judging.guard import consult
-from audit.judging.verification import verify_run
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
@@ -14,13 +10,15 @@ from audit.report import Report
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from audit.judging.auditor import Progress
+
 
 def verify(
     path: str | os.PathLike[str],
     options: Options | None = None,
     *,
     registry: Registry | None = None,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
 ) -> Report:
     """Judge one run: the directory that holds ``checkpoint-N``, or one such checkpoint.
 
@@ -30,7 +28,9 @@ def verify(
     checkpoint in it (unless ``options.allow_empty``), a plugin that does not load. Nothing of the run is executed, and
     no checkpoint is changed.
     """
-    return verify_run(os.fspath(path), options, registry=registry, progress=progress).report
+    from audit.judging.verification import verify_report
+
+    return verify_report(os.fspath(path), options, registry=registry, progress=progress)
 
 
 def guard(
@@ -43,6 +43,9 @@ def guard(
     instead of refusing, ``exact`` takes only a checkpoint from which training goes on bit for bit.
     """
     from pathlib import Path
+
+    from audit.judging.decision import Limits, ResumeRefused
+    from audit.judging.guard import consult
 
     path = os.fspath(run)
     decision, report = consult(path, Limits(strict=strict, allow_fresh=allow_fresh, exact=exact))

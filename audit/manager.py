@@ -1,47 +1,132 @@
 """Load the plugins and ask them once for their lists. The only file that calls pluggy."""
 
 import os
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pluggy
-
-from audit import hookspecs
-from audit.backend.layout import Backend
-from audit.backend.training import TrainingBackend
 from audit.errors import AuditError, PluginError
-from audit.report import Report
-from audit.rules import Rule
 from audit.text import did_you_mean
+
+if TYPE_CHECKING:
+    import pluggy
+
+    from audit import hookspecs
+    from audit.backend.layout import Backend
+    from audit.backend.training import TrainingBackend
+    from audit.report import Report
+    from audit.rules import Rule
+
+T = TypeVar("T")
 
 GROUP = "audit"
 
 
-class Registry(NamedTuple):
-    """Everything that the plugins provide, sorted by name."""
+class Registry:
+    """Everything that the plugins provide, sorted by name; each list is loaded when somebody asks for it.
 
-    rules: tuple[Rule, ...]
-    backends: tuple[Backend, ...]
-    trainers: tuple[TrainingBackend, ...]
-    reporters: Mapping[str, hookspecs.Reporter]
-    pages: Mapping[str, hookspecs.Page]
-    plugins: pluggy.PluginManager
+    The guard of an unchanged run asks for none, and the rules are a hundred modules. Raises PluginError, naming the
+    plugin, if one cannot be imported or two claim the same name.
+    """
 
-    def rule(self, id: str) -> Rule:
+    def __init__(self, extra: Sequence[Any] = ()) -> None:
+        self._extra = tuple(extra)
+        self.rules_given = bool(extra)
+        """Whether the rules are not, or not only, those of the installed plugins."""
+
+    @cached_property
+    def _named(self) -> list[tuple[str, str]]:
+        return sorted(_entry_points())
+
+    @cached_property
+    def sources(self) -> tuple[tuple[str, str | None], ...]:
+        """Name and file of every plugin, loaded or not; None for one that is in no file."""
+        import sys
+
+        own = [
+            (type(plugin).__qualname__, getattr(plugin, "__file__", None) or _home(sys.modules, plugin))
+            for plugin in self._extra
+        ]
+        return (*((name, _file_of(module)) for name, module in self._named), *own)
+
+    @cached_property
+    def plugins(self) -> "pluggy.PluginManager":
+        """The plugins themselves."""
+        import pluggy
+
+        from audit import hookspecs
+
+        manager = pluggy.PluginManager(GROUP)
+        manager.add_hookspecs(hookspecs)
+        for name, module in self._named:
+            try:
+                manager.register(_import(module), name)
+            except Exception as error:
+                raise PluginError(
+                    f"plugin '{name}' ({module}) cannot be loaded: {type(error).__name__}: {error}"
+                ) from error
+        for plugin in self._extra:
+            manager.register(plugin)
+        try:
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise PluginError(f"a plugin implements a hook that does not exist: {error}") from error
+        return manager
+
+    @cached_property
+    def rules(self) -> "tuple[Rule, ...]":
+        """All rules."""
+        found = [rule for brought in self.plugins.hook.audit_rules() for rule in brought]
+        _refuse_duplicates("rule", [rule.id for rule in found])
+        return tuple(sorted(found, key=lambda rule: rule.id))
+
+    @cached_property
+    def backends(self) -> "tuple[Backend, ...]":
+        """How the checkpoints of each trainer lie on disk."""
+        found = [backend for brought in self.plugins.hook.audit_backends() for backend in brought]
+        _refuse_duplicates("backend", [backend.name for backend in found])
+        return tuple(sorted(found, key=lambda backend: backend.name))
+
+    @cached_property
+    def trainers(self) -> "tuple[TrainingBackend, ...]":
+        """What `audit train` can train with."""
+        found = [trainer for brought in self.plugins.hook.audit_training_backends() for trainer in brought]
+        _refuse_duplicates("training backend", [trainer.name for trainer in found])
+        return tuple(sorted(found, key=lambda trainer: trainer.name))
+
+    @cached_property
+    def reporters(self) -> "Mapping[str, hookspecs.Reporter]":
+        """Output formats of a report by name."""
+        return _merged("reporter", self.plugins.hook.audit_reporters())
+
+    @cached_property
+    def pages(self) -> "Mapping[str, hookspecs.Page]":
+        """Formats of a page by name."""
+        return _merged("page", self.plugins.hook.audit_pages())
+
+    def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
+        """Return a registry with these rules instead."""
+        other = Registry(self._extra)
+        other.__dict__.update(self.__dict__)
+        other.rules = tuple(rules)
+        other.rules_given = True
+        return other
+
+    def rule(self, id: str) -> "Rule":
         """Return the rule of this id; raises AuditError with the nearest names."""
         for candidate in self.rules:
             if candidate.id == id:
                 return candidate
         raise AuditError(f"no rule is named '{id}'{did_you_mean(id, [rule.id for rule in self.rules])}")
 
-    def backend(self, name: str) -> Backend:
+    def backend(self, name: str) -> "Backend":
         """Return the backend of this name; raises AuditError with the nearest names."""
         for candidate in self.backends:
             if candidate.name == name:
                 return candidate
         raise AuditError(f"no backend is named '{name}'{did_you_mean(name, [b.name for b in self.backends])}")
 
-    def trainer(self, name: str) -> TrainingBackend:
+    def trainer(self, name: str) -> "TrainingBackend":
         """Return the training backend of this name; raises AuditError with the available ones."""
         for candidate in self.trainers:
             if candidate.name == name:
@@ -51,7 +136,7 @@ class Registry(NamedTuple):
             f"no training backend is named '{name}'; available: {', '.join(names)}{did_you_mean(name, names)}"
         )
 
-    def reporter(self, name: str) -> hookspecs.Reporter:
+    def reporter(self, name: str) -> "hookspecs.Reporter":
         """Return the reporter of this format; raises AuditError with the available formats."""
         if not self.reporters:
             raise AuditError("no output format is installed; reinstall checkpoint-audit")
@@ -59,60 +144,51 @@ class Registry(NamedTuple):
             raise AuditError(f"no format is named '{name}'; available: {', '.join(self.reporters)}")
         return self.reporters[name]
 
-    def page(self, name: str) -> hookspecs.Page:
+    def page(self, name: str) -> "hookspecs.Page":
         """Return the renderer of this page format; raises AuditError with the available formats."""
         if name not in self.pages:
             raise AuditError(f"no page format is named '{name}'; available: {', '.join(self.pages) or 'none'}")
         return self.pages[name]
 
-    def verified(self, report: Report) -> None:
+    def verified(self, report: "Report") -> None:
         """Notify observers of every checkpoint of a finished report."""
         for checkpoint in report.checkpoints:
             self.plugins.hook.audit_checkpoint_verified(report=report, checkpoint=checkpoint.name)
 
 
-def load(extra: Iterable[Any] = ()) -> Registry:
-    """Load every installed plugin of the entry-point group, the built-in ones among them, and ``extra`` objects.
+def load(extra: Sequence[Any] = ()) -> Registry:
+    """Return a registry of every installed plugin of the entry-point group, the built-in ones among them.
 
-    Raises PluginError, naming the plugin, if one cannot be imported or two claim the same name.
+    With ``extra`` objects everything is loaded at once, otherwise when it is asked for. Raises PluginError.
     """
-    manager = pluggy.PluginManager(GROUP)
-    manager.add_hookspecs(hookspecs)
-    for name, module in sorted(_entry_points()):
-        try:
-            manager.register(_import(module), name)
-        except Exception as error:
-            raise PluginError(
-                f"plugin '{name}' ({module}) cannot be loaded: {type(error).__name__}: {error}"
-            ) from error
-    for plugin in extra:
-        manager.register(plugin)
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"a plugin implements a hook that does not exist: {error}") from error
-    rules = [rule for found in manager.hook.audit_rules() for rule in found]
-    backends = [backend for found in manager.hook.audit_backends() for backend in found]
-    trainers = [trainer for found in manager.hook.audit_training_backends() for trainer in found]
-    pages: dict[str, hookspecs.Page] = {}
-    for brought in manager.hook.audit_pages():
-        _refuse_duplicates("page", [*pages, *brought])
-        pages.update(brought)
-    named: dict[str, hookspecs.Reporter] = {}
-    for found in manager.hook.audit_reporters():
-        _refuse_duplicates("reporter", [*named, *found])
+    registry = Registry(extra)
+    if extra:
+        _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages)
+    return registry
+
+
+def _merged(what: str, brought: Iterable[Mapping[str, T]]) -> dict[str, T]:
+    named: dict[str, T] = {}
+    for found in brought:
+        _refuse_duplicates(what, [*named, *found])
         named.update(found)
-    _refuse_duplicates("rule", [rule.id for rule in rules])
-    _refuse_duplicates("backend", [backend.name for backend in backends])
-    _refuse_duplicates("training backend", [trainer.name for trainer in trainers])
-    return Registry(
-        tuple(sorted(rules, key=lambda rule: rule.id)),
-        tuple(sorted(backends, key=lambda backend: backend.name)),
-        tuple(sorted(trainers, key=lambda trainer: trainer.name)),
-        dict(sorted(named.items())),
-        dict(sorted(pages.items())),
-        manager,
-    )
+    return dict(sorted(named.items()))
+
+
+def _home(modules: Mapping[str, Any], plugin: Any) -> str | None:
+    """The file of the class of a plugin that is an object."""
+    return getattr(modules.get(type(plugin).__module__), "__file__", None)
+
+
+def _file_of(module: str) -> str | None:
+    """The file of a module, which is not imported; None if there is none."""
+    from importlib.util import find_spec
+
+    try:
+        spec = find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return spec.origin if spec is not None else None
 
 
 def _import(module: str) -> Any:

@@ -50,8 +50,10 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LogEntry",
     "OptimizerState",
     "RngState",
+    "RunFacts",
     "ScalerState",
     "SchedulerState",
+    "SessionFacts",
     "Seal",
     "StateDocument",
     "TrainerState",
@@ -205,9 +207,9 @@ if TYPE_CHECKING:
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.file import File, FileFormat
     from audit.facts.listing import Listing
+    from audit.facts.listing import locate as locate_run
     from audit.facts.plan import Plan, Saves
     from audit.facts.run import Run, open_run
-    from audit.facts.run import locate as locate_run
     from audit.facts.schedules import Schedule
     from audit.facts.series import Point, series, tail
     from audit.facts.space import Space
@@ -271,12 +273,12 @@ _HOMES = {
     "audit.data.rows": "checked_rows",
     "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError",
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
-    "audit.facts.checkpoint": "Adapter Checkpoint WeightFile RunFacts SessionFacts",
+    "audit.facts.checkpoint": "Adapter Checkpoint RunFacts SessionFacts WeightFile",
     "audit.facts.completeness": "CheckpointState Completeness",
     "audit.facts.file": "File FileFormat",
-    "audit.facts.listing": "Listing",
+    "audit.facts.listing": "Listing locate:locate_run",
     "audit.facts.plan": "Plan Saves",
-    "audit.facts.run": "Run locate:locate_run open_run",
+    "audit.facts.run": "Run open_run",
     "audit.facts.schedules": "Schedule",
     "audit.facts.series": "Point series tail",
     "audit.facts.space": "Space",

@@ -9,7 +9,6 @@ A rule is a generator over facts. Its parameters *are* its declaration of needs:
 * keyword-only parameters with defaults are thresholds, which the configuration may change.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -59,7 +58,9 @@ class Rule(NamedTuple):
     @property
     def documentation(self) -> str:
         """The docstring without indentation: what is wrong, then why it matters and where the fact comes from."""
-        return inspect.getdoc(self.function) or ""
+        from inspect import getdoc  # takes longer to import than all rules take to judge a checkpoint
+
+        return getdoc(self.function) or ""
 
     @property
     def title(self) -> str:

@@ -1,6 +1,5 @@
 """How values are written for people and for JSON: sizes, times, near names, values of an audited file, no secrets."""
 
-import calendar
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -73,8 +72,12 @@ def utc_time(seconds: float | None = None, form: str = "%Y-%m-%dT%H:%M:%SZ") -> 
 
 def unix_time(text: str) -> float | None:
     """Return the Unix time of what :func:`utc_time` wrote, None for any other text."""
+    from datetime import datetime  # SQLite needs it anyway; time.strptime takes longer to import
+
+    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", text) is None:
+        return None
     try:
-        return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         return None
 
@@ -116,9 +119,7 @@ _CREDENTIALS = rb"""(?<![A-Za-z0-9_\-+.])(?P<secret>
 
 _PLACEHOLDER = r"<.*>|\$.*|\*+|[xX.]+|hf_[xX.*]+|true|false|none|null"
 
-_SECRET_KEY = re.compile(
-    r"(.*_)?(hub_token|access_token|auth_token|api_?key|secret(_key)?|password|passwd)", re.IGNORECASE
-)
+_SECRET_KEY = r"(?i:(.*_)?(hub_token|access_token|auth_token|api_?key|secret(_key)?|password|passwd))"
 """Keys whose value is never shown, whatever it looks like; ``eos_token`` and its kind are words of a tokenizer."""
 
 
@@ -166,6 +167,6 @@ def veiled(text: str) -> str:
 
 def _veiled_value(key: Any, value: Any) -> Any:
     """The value under a key: a text under a name for secrets is one, unless it is a placeholder."""
-    if isinstance(value, str) and isinstance(key, str) and not is_placeholder(value) and _SECRET_KEY.fullmatch(key):
+    if isinstance(value, str) and isinstance(key, str) and not is_placeholder(value) and re.fullmatch(_SECRET_KEY, key):
         return hint(value)
     return value

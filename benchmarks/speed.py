@@ -79,7 +79,10 @@ def rows(home: str, tree: str | None) -> Iterator[Row]:
     yield Row("audit verify, 3 checkpoints", of("verify", run), "6 x")
     yield Row("audit guard, 3 checkpoints, unchanged", of("guard", run), "5 x")
     inside = [python, os.path.abspath(__file__), "--inside"]
-    yield Row("one more tiny run in the same process", lambda env: told([*inside, "tiny", run], env), "12 ms", "")
+    one = os.path.join(home, "one")
+    _make(one, 1)
+    for name, tiny in (("one more run of 3 in the same process", run), ("one more run of 1 in the same process", one)):
+        yield Row(name, _told([*inside, "tiny", tiny]), "12 ms", "")
     for kept in KEPT:
         saved = os.path.join(home, f"kept-{kept}")
         yield Row(f"verify after a save, {kept} kept", _after_a_save([*inside, "kept", saved], saved, kept), "", "")
@@ -88,6 +91,10 @@ def rows(home: str, tree: str | None) -> Iterator[Row]:
         yield Row("bare calls over TREE", lambda env: spent([*scan, "--bare"], env), "", "")
         verify = ("verify", tree, "--no-ledger", "--no-cache")
         yield Row("audit verify TREE", of(*verify), "1.2 x", "bare calls over TREE")
+
+
+def _told(command: list[str]) -> Callable[[dict[str, str]], float]:
+    return lambda environment: told(command, environment)
 
 
 def _make(run: str, count: int) -> None:
@@ -163,22 +170,20 @@ def main() -> None:
     codes = codes or [("installed", environment_of(None))]
     times: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as home:
-        todo = [
-            row
-            for row in rows(home, args.tree)
-            if row.name == BARE or not args.only or any(part in row.name for part in args.only)
-        ]
+        # Each checkout has runs of its own: what one remembers of a run is not what the other would.
+        todo = {code: list(_wanted(os.path.join(home, code), args.tree, args.only)) for code, _ in codes}
+        names = [row.name for row in todo[codes[0][0]]]
         for number in range(args.rounds + 1):
-            for row in todo:
+            for place, name in enumerate(names):
                 for code, environment in codes:
-                    milliseconds = row.measure(environment)
+                    milliseconds = todo[code][place].measure(environment)
                     if number:  # the first round writes bytecode and warms the page cache
-                        times.setdefault((row.name, code), []).append(milliseconds)
+                        times.setdefault((name, code), []).append(milliseconds)
     print(f"{args.rounds} rounds, {os.cpu_count()} cores, Python {sys.version.split()[0]}; milliseconds\n")
     head = [cell for code, _ in codes for cell in (code, "least", "ratio")]
     print("| " + " | ".join(["measured", "bar", *head]) + " |")
     print("| --- | --- |" + " --- |" * len(head))
-    for row in todo:
+    for row in todo[codes[0][0]]:
         cells = [row.name, row.bar]
         for code, _ in codes:
             mine = times[row.name, code]
@@ -186,6 +191,13 @@ def main() -> None:
             ratio = f"{median / statistics.median(times[row.to, code]):.2f}" if row.to else ""
             cells += [f"{median:.1f}", f"{min(mine):.1f}", ratio]
         print("| " + " | ".join(cells) + " |")
+
+
+def _wanted(home: str, tree: str | None, only: list[str]) -> Iterator[Row]:
+    os.makedirs(home)
+    for row in rows(home, tree):
+        if row.name == BARE or not only or any(part in row.name for part in only):
+            yield row
 
 
 if __name__ == "__main__":

@@ -36,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
+    if tuple(arguments) in (("--version",), ("-V",)):  # what scripts ask for needs no parser
+        from audit.version import __version__
+
+        try:
+            print(f"checkpoint-audit {__version__}", flush=True)
+            return 0
+        except (OSError, AttributeError):  # a closed pipe, a full disk, no stdout: the parser says so
+            pass
     from audit.cli.parser import dispatch
 
     return dispatch(arguments, COMMANDS)

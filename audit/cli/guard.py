@@ -14,7 +14,6 @@ from audit.cli.progress import Progress
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
-from audit.reporters.json import document
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 if there is none"),
@@ -165,6 +164,8 @@ def _say(text: str) -> None:
 
 
 def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
+    from audit.reporters.json import document
+
     decision = guarded.decision
     return {
         "schema_version": 1,

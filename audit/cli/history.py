@@ -10,7 +10,7 @@ from audit.audit_dir import LEDGER
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
-from audit.facts.run import locate
+from audit.facts.listing import locate
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Batch, SetAside, Timeline
 from audit.text import plain

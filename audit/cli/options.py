@@ -178,6 +178,8 @@ def laid_over(options: Options, arguments: argparse.Namespace, registry: Registr
         if value is not None:
             options = options._replace(**{option.field: option.convert(value, options)})
     check_names(options, registry, "command line")
+    if not options.select and not options.ignore:
+        return options
     chosen = options.chosen(registry.rules)
     if not chosen:
         raise ConfigError("every selected rule is ignored, so there is nothing to check")

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import threading
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +16,11 @@ class Progress:
         self._title = title
         terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._wanted = not quiet and terminal and not os.environ.get("CI")
-        self._lock = threading.Lock()
+        self._lock: Any = None
+        if self._wanted:
+            from threading import Lock
+
+            self._lock = Lock()
         self._bar: Any = None
         self._task: Any = None
 

@@ -9,7 +9,7 @@ from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
-from audit.facts.run import locate
+from audit.facts.listing import locate
 from audit.judging.auditor import Auditor
 from audit.ledger.records import Records, read_records
 from audit.manager import load

@@ -8,7 +8,7 @@ from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.cli.registered import PAGES, Registered
 from audit.errors import AuditError
-from audit.facts.run import locate
+from audit.facts.listing import locate
 from audit.judging.verification import verify_run
 from audit.ledger.store import LedgerError, open_ledger
 from audit.ledger.timeline import Timeline, timeline_of

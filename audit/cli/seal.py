@@ -9,7 +9,7 @@ from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
-from audit.facts.run import locate
+from audit.facts.listing import locate
 from audit.judging.proving import proving
 from audit.ledger.checksums import write_checksums
 from audit.ledger.records import read_records

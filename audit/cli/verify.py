@@ -65,7 +65,7 @@ def call(arguments: argparse.Namespace) -> int:
         color=arguments.output is None and use_color(sys.stdout),
         verbosity=arguments.verbose - arguments.quiet,
         fail_on=options.fail_on,
-        rules=registry.rules,
+        rules=() if arguments.format == "console" else registry.rules,  # it names rules and does not explain them
         unaudited=tuple(unaudited),
     )
     write(reporter(reports, context), arguments.output)

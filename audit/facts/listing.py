@@ -1,11 +1,15 @@
 """What is in a run, as one value: the entries of its root and of every checkpoint, listed once."""
 
+import os
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from audit.backend.layout import Backend
+from audit.backend.names import is_checkpoint
 from audit.errors import AuditError
 from audit.storage import DIRECTORY, Entry, Storage
+
+if TYPE_CHECKING:
+    from audit.backend.layout import Backend
 
 MAX_DEPTH = 4
 """Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
@@ -46,7 +50,26 @@ class Listing(NamedTuple):
         return sorted(self.inside, key=lambda name: (self.homes[name], name))
 
 
-def list_run(path: str, storage: Storage, backend: Backend) -> Listing:
+def locate(path: str) -> tuple[str, tuple[str, ...]]:
+    """Split what the user named into the run's directory and the checkpoints to judge (none: all).
+
+    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
+    """
+    if not os.path.lexists(path):
+        home = os.path.dirname(os.path.abspath(path))
+        if is_checkpoint(os.path.basename(path)) and os.path.isdir(home):
+            raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
+        raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
+    if not os.path.isdir(path):
+        raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
+    whole = os.path.abspath(path)
+    name = os.path.basename(whole)
+    if is_checkpoint(name):
+        return os.path.dirname(whole), (name,)
+    return path, ()
+
+
+def list_run(path: str, storage: Storage, backend: "Backend") -> Listing:
     """List a run and its checkpoints; ``path`` is for the message. Raises AuditError if the root cannot be listed."""
     try:
         entries = {entry.name: entry for entry in storage.list("")}
@@ -63,7 +86,7 @@ def list_run(path: str, storage: Storage, backend: Backend) -> Listing:
     )
 
 
-def _homes(entries: Mapping[str, Entry], backend: Backend) -> Iterator[tuple[str, int]]:
+def _homes(entries: Mapping[str, Entry], backend: "Backend") -> Iterator[tuple[str, int]]:
     for name, entry in entries.items():
         step = backend.checkpoint_step(name)
         if step is not None and entry.kind == DIRECTORY:

@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from audit.backend.layout import Backend
-from audit.backend.names import is_checkpoint
 from audit.errors import AuditError, NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import Clock
 from audit.facts.fact import Facts, Watch, fact
 from audit.facts.lineage import Ancestry, group
-from audit.facts.listing import Listing, list_run
+from audit.facts.listing import Listing, list_run, locate
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
@@ -459,25 +458,6 @@ def _of_its_step(checkpoint: Checkpoint) -> bool:
     return not checkpoint.state_replaced
 
 
-def locate(path: str) -> tuple[str, tuple[str, ...]]:
-    """Split what the user named into the run's directory and the checkpoints to judge (none: all).
-
-    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
-    """
-    if not os.path.lexists(path):
-        home = os.path.dirname(os.path.abspath(path))
-        if is_checkpoint(os.path.basename(path)) and os.path.isdir(home):
-            raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
-        raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
-    if not os.path.isdir(path):
-        raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
-    whole = os.path.abspath(path)
-    name = os.path.basename(whole)
-    if is_checkpoint(name):
-        return os.path.dirname(whole), (name,)
-    return path, ()
-
-
 def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
     """Open a run of this machine with the backend that recognises it.
 
@@ -499,4 +479,4 @@ def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
     return Run(root if only else path, storage, (claims or list(backends))[0], only=only, **options)
 
 
-__all__ = ["Run", "locate", "open_run"]
+__all__ = ["Run", "open_run"]

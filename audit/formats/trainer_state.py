@@ -19,6 +19,8 @@ MOST_MEMORY = 160 << 20
 """Bytes of memory, about, that a parsed state may take; such a log is estimated at 87 MB and takes 65 MB."""
 
 _COMPARED = 2_000_000  # entries, for one file: enough for any real run, and seconds at most
+_LIGHT = 128 << 10
+"""Bytes of memory. No more exactly need be known what takes less; see :data:`audit.facts.allowance.FREE`."""
 KNOWN_KEYS = frozenset(
     {
         "best_metric", "best_model_checkpoint", "epoch", "global_step", "is_hyper_param_search",
@@ -70,8 +72,8 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
     data = read_whole(reader, MAX_BYTES)
     if isinstance(data, Damage):
         return data
-    heavy = weight(data)
-    if heavy > MOST_MEMORY:
+    heavy = weight(data, at_most=True)
+    if heavy > MOST_MEMORY and weight(data) > MOST_MEMORY:
         limit = MOST_MEMORY >> 20
         return Damage(
             Kind.OVERSIZED, f"has a log that would take more than {limit} MB of memory, more than any real one"
@@ -81,7 +83,7 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
         return found
     history = found.history
     own = len(history.own) / len(history) if history is not None and len(history) else 1.0
-    return found._replace(weight=int(heavy * own))
+    return found._replace(weight=int((heavy if heavy * own < _LIGHT else weight(data)) * own))
 
 
 def _parsed(data: bytes, known: Sequence[History]) -> StateDocument | Damage:

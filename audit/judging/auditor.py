@@ -1,21 +1,21 @@
 """Open a run, judge it while nothing moves, and put the report together: with one set of options and rules."""
 
-import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from audit.audit_dir import AUDIT_DIR, pins_home
-from audit.backend.names import is_rotated
+from audit.audit_dir import pins_home
 from audit.facts.run import Run, open_run
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.engine import judge
 from audit.judging.outcomes import Outcomes
+from audit.judging.program import is_whole, program_of
 from audit.judging.resume import resumable, resume_from
 from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import CheckpointSummary, Report
+from audit.rules import Rule
 from audit.storage import DIRECTORY, LocalStorage
 
 Progress = Callable[[int, int], None]
@@ -38,11 +38,24 @@ class Auditor:
     def __init__(self, options: Options, registry: Registry | None = None, *, exact: bool = False) -> None:
         self.options = options
         self.registry = registry or load()
-        chosen = options.chosen(self.registry.rules)
-        self.rules = tuple(
-            rule._replace(blocks_resume=True) if exact and rule.breaks_exactness else rule for rule in chosen
-        )
+        self._exact = exact
+        self._rules: tuple[Rule, ...] | None = None
         self._started = time.perf_counter()
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that the options choose."""
+        if self._rules is None:
+            self._rules = tuple(
+                rule._replace(blocks_resume=True) if self._exact and rule.breaks_exactness else rule
+                for rule in self.options.chosen(self.registry.rules)
+            )
+        return self._rules
+
+    @property
+    def program(self) -> str | None:
+        """What must be the same for a remembered judgement to hold; None if nothing can be remembered."""
+        return program_of(self.registry)
 
     def open(self, path: str, records: Records | None = None, progress: Progress | None = None) -> Run:
         """Open a run as the options ask for, with what its ledger remembers. Raises AuditError."""
@@ -98,7 +111,8 @@ class Auditor:
 
     def report(self, run: Run) -> Report:
         """Apply the rules to an opened run and put the report together."""
-        run.memory = known = Outcomes(run, self.rules, self.options) if run.depth == "full" else None
+        program = self.program if run.depth == "full" and is_whole(self.registry, self.rules) else None
+        run.memory = known = Outcomes(run, program, self.options) if program is not None else None
         findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity, known)
         checkpoints = tuple(
             CheckpointSummary(
@@ -132,12 +146,3 @@ class Auditor:
     def seconds(self) -> float:
         """Seconds since this auditor was made."""
         return time.perf_counter() - self._started
-
-
-def anything_to_record(root: str) -> bool:
-    """Whether a verification may leave a record: a directory without checkpoints stays as it is."""
-    try:
-        names = os.listdir(root)
-    except OSError:
-        return False
-    return any(map(is_rotated, names)) or AUDIT_DIR in names

@@ -4,17 +4,17 @@ It never falls through to step 0: where checkpoints or the ledger show progress 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import QUARANTINE
 from audit.backend.names import is_left_by_save, is_rotated
 from audit.errors import AuditError
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
-from audit.facts.traces import trace_in
 from audit.findings import Finding
-from audit.judging.resume import newest_lineage, why_not
 from audit.report import Report
+
+if TYPE_CHECKING:
+    from audit.facts.checkpoint import Checkpoint
+    from audit.facts.run import Run
 
 
 class Skipped(NamedTuple):
@@ -61,7 +61,7 @@ class Limits(NamedTuple):
     max_age_days: float | None = MAX_AGE_DAYS
 
 
-def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
+def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
     """Choose from the newest to the oldest.
 
     A run without any trace of training is a fresh start; a checkpoint that is being written right now is passed over.
@@ -71,6 +71,8 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
         return (
             _refused(trace, (), limits, run.records.highest_reached) if trace else Decision(None, None, True, None, ())
         )
+    from audit.judging.resume import why_not
+
     lineage = _lineage(run, findings, limits)
     if lineage is None:
         return Decision(
@@ -98,7 +100,7 @@ def decide(run: Run, findings: Sequence[Finding], limits: Limits) -> Decision:
     return _refused("no checkpoint can be resumed from", tuple(skipped), limits, progress)
 
 
-def _trace(run: Run) -> str | None:
+def _trace(run: "Run") -> str | None:
     """Say what shows that something was trained in a run without checkpoints, None where nothing does."""
     if run.records.highest_reached:
         return f"the ledger saw step {run.records.highest_reached}, but there is no checkpoint any more"
@@ -109,19 +111,23 @@ def _trace(run: Run) -> str | None:
         return f"there is no checkpoint that a resume would find, but {left[0]} was left by a training"
     if _quarantined(run):
         return f"every checkpoint is in quarantine; see audit quarantine {run.path} --list"
+    from audit.facts.traces import trace_in
+
     found = trace_in(run.storage)
     return f"there is no checkpoint-N here, but {found}" if found is not None else None
 
 
-def _quarantined(run: Run) -> bool:
+def _quarantined(run: "Run") -> bool:
     try:
         return any(is_rotated(entry.name) for entry in run.storage.list(QUARANTINE))
     except OSError:
         return False
 
 
-def _lineage(run: Run, findings: Sequence[Finding], limits: Limits) -> tuple[Checkpoint, ...] | None:
+def _lineage(run: "Run", findings: Sequence[Finding], limits: Limits) -> "tuple[Checkpoint, ...] | None":
     if limits.lineage is None:
+        from audit.judging.resume import newest_lineage
+
         return newest_lineage(run, findings)
     for lineage in run.lineages:
         if any(checkpoint.name == limits.lineage for checkpoint in lineage):
@@ -129,20 +135,20 @@ def _lineage(run: Run, findings: Sequence[Finding], limits: Limits) -> tuple[Che
     raise AuditError(f"--lineage {limits.lineage}: {run.path} has no checkpoint of that name with a readable history")
 
 
-def _counts(checkpoint: Checkpoint, lineage: Sequence[Checkpoint], run: Run) -> bool:
+def _counts(checkpoint: "Checkpoint", lineage: "Sequence[Checkpoint]", run: "Run") -> bool:
     """Whether a step was reached, in this history: not by a save that goes on, nor by another run in the directory."""
     return _settled(checkpoint) and (
         checkpoint in lineage or not any(checkpoint in other for other in run.lineages if other is not lineage)
     )
 
 
-def _settled(checkpoint: Checkpoint) -> bool:
+def _settled(checkpoint: "Checkpoint") -> bool:
     found = checkpoint.optional("completeness")
     return found is None or not found.state.moving
 
 
 def _handed_out(
-    checkpoint: Checkpoint, skipped: list[Skipped], passed: list[Skipped], progress: int, limits: Limits
+    checkpoint: "Checkpoint", skipped: list[Skipped], passed: list[Skipped], progress: int, limits: Limits
 ) -> Decision:
     """Hand it out unless the limits forbid it; ``allow_fresh`` does not help, there is something to resume from."""
     behind = max(progress - checkpoint.step, 0)

@@ -49,7 +49,7 @@ def judge(
                 causes = ", ".join(cause for cause in rule.explained_by if cause in fired) or "another finding"
                 outcome = RuleOutcome(rule.id, name, Outcome.NOT_APPLICABLE, f"explained by {causes}")
             else:
-                outcome = outcome._replace(checkpoint=name)
+                outcome = RuleOutcome(rule.id, name, outcome.outcome, outcome.reason)
             outcomes.append(outcome)
             for item in kept:
                 finding = _finding(rule, item, name, severity)

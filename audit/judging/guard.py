@@ -1,22 +1,32 @@
-"""The guard: judge a run, decide what to resume from, record the decision."""
+"""The guard: judge a run, decide what to resume from, record the decision.
+
+An unchanged run is answered from memory, in a process that then loads neither rules nor readers of files: what only a
+judgement needs is imported where one is made.
+"""
 
 import os
+import time
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from audit.audit_dir import PINNED
+from audit.audit_dir import PINNED, pinned_names
+from audit.backend.names import step_of
 from audit.errors import AuditError
-from audit.facts.run import Run, locate
-from audit.judging.auditor import Auditor, Judged, Progress, anything_to_record
+from audit.facts.listing import locate
 from audit.judging.decision import Decision, Limits, decide
-from audit.judging.memory import KEY, keep, recall
-from audit.judging.recording import record_decision, record_observation
-from audit.judging.resume import crashes
-from audit.ledger.records import Records, read_records
+from audit.judging.memory import keep, recall
+from audit.judging.program import program_of
+from audit.judging.recording import record_decision, record_observation, record_unchanged
+from audit.ledger.records import Records, anything_to_record, read_records
 from audit.ledger.rereading import is_stale, without_scans
-from audit.manager import Registry
+from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import Report
+
+if TYPE_CHECKING:
+    from audit.facts.run import Run
+    from audit.judging.auditor import Auditor, Progress
+    from audit.ledger.store import Ledger
 
 Veto = Callable[[Decision], str | None]
 
@@ -34,61 +44,93 @@ def consult(
     options: Options | None = None,
     *,
     registry: Registry | None = None,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
     veto: Veto | None = None,
 ) -> Guarded:
     """Judge a run and decide what to resume from; see :func:`audit.judging.decision.decide`. Raises AuditError.
 
     ``veto`` hears the decision before it is recorded, and may say why nothing is to be handed out after all.
     """
-    limits = limits or Limits()
-    auditor = Auditor((options or Options())._replace(allow_empty=True), registry, exact=limits.exact)
+    begin = time.perf_counter()
+    limits, registry = limits or Limits(), registry or load()
+    options = (options or Options())._replace(allow_empty=True)
     if not os.path.lexists(path):
-        empty = Report(path, None, None, None, None, (), (), (), auditor.options.depth, 0, auditor.seconds)
+        empty = Report(path, None, None, None, None, (), (), (), options.depth, 0, time.perf_counter() - begin)
         return Guarded(_unless(Decision(None, None, True, None, ()), veto), empty)
     root, only = locate(path)
     if only:
         raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
-    records, ledger = read_records(root, auditor.options.ledger and anything_to_record(root))
+    records, ledger = read_records(root, options.ledger and anything_to_record(root))
     try:
-        known, run, report, decision = _decided(path, auditor, records, limits, progress)
-        if report.crashed and decision.checkpoint is None:
-            crash = report.crashed[0]
-            raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
-        decision = _unless(decision, veto)
-        report = report._replace(notes=(*report.notes, *_ledger_notes(records)))
-        report = record_observation(run, report, ledger, prove=not auditor.options.select and not known)
-        if not known:
-            keep(run, auditor.rules, auditor.options, report, ledger)
-        report = record_decision(decision, run, report, ledger)
+        known = _unchanged(path, records, limits, options, registry)
+        if known is not None:
+            report = known.report._replace(notes=tuple(_ledger_notes(records)))
+            decision = _unless(known.decision, veto)
+            report = record_unchanged(records, report, ledger)
+        else:
+            decision, report = _judged(path, records, ledger, limits, options, registry, progress, veto)
+        report = record_decision(decision, records, report, ledger)
     finally:
         if ledger is not None:
             ledger.close()
+    return Guarded(decision, report._replace(seconds=time.perf_counter() - begin))
+
+
+def _unchanged(path: str, records: Records, limits: Limits, options: Options, registry: Registry) -> "Guarded | None":
+    """The judgement of before, if nothing of the run has changed since, it had nothing to say and is young enough."""
+    found = recall(path, records, options, program_of(registry)) if limits.lineage is None else None
+    if found is None or is_stale(records, found.newest.name, limits.max_age_days):
+        return None
+    if any((step_of(name) or 0) > found.newest.step for name in pinned_names(path)):
+        return None  # a pin is further on, and has to be judged
+    return Guarded(Decision(found.newest.name, found.newest.step, False, None, ()), found.report)
+
+
+def _judged(
+    path: str,
+    records: Records,
+    ledger: "Ledger | None",
+    limits: Limits,
+    options: Options,
+    registry: Registry,
+    progress: "Progress | None",
+    veto: Veto | None,
+) -> Guarded:
+    from audit.judging.auditor import Auditor
+
+    auditor = Auditor(options, registry, exact=limits.exact)
+    run, report, decision = _decided(path, auditor, records, limits, progress)
+    if report.crashed and decision.checkpoint is None:
+        crash = report.crashed[0]
+        raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
+    decision = _unless(decision, veto)
+    report = report._replace(notes=(*report.notes, *_ledger_notes(records)))
+    report = record_observation(run, report, ledger, prove=not options.select)
+    keep(run, auditor, report, ledger)
     return Guarded(decision, report)
 
 
 class _Decided(NamedTuple):
-    """A decision and what it rests on; ``known``: on a judgement that was remembered."""
+    """A decision and what it rests on."""
 
-    known: bool
-    run: Run
+    run: "Run"
     report: Report
     decision: Decision
 
 
-def _decided(path: str, auditor: Auditor, records: Records, limits: Limits, progress: Progress | None) -> _Decided:
+def _decided(path: str, auditor: "Auditor", records: Records, limits: Limits, progress: "Progress | None") -> _Decided:
     """Judge and decide; again if what would be handed out was last read too long ago, then with every byte of it."""
+    from audit.judging.resume import crashes
+
     reread: frozenset[str] = frozenset()
     while True:
-        fresh = without_scans(records, reread)
-        known = _recalled(path, auditor, fresh, limits)
-        run, report = known or auditor.judge(path, fresh, progress)
-        decided = _newest(run) if known else decide(run, (*report.findings, *crashes(report)), limits)
+        run, report = auditor.judge(path, without_scans(records, reread), progress)
+        decided = decide(run, (*report.findings, *crashes(report)), limits)
         decision = _or_pinned(decided, run, limits, auditor)
         name = os.path.basename(decision.checkpoint or "")
         used = auditor.options.depth == "full" and auditor.options.cache
         if not used or name in reread or not is_stale(records, name, limits.max_age_days):
-            return _Decided(known is not None, run, report, decision)
+            return _Decided(run, report, decision)
         reread |= {name}
 
 
@@ -104,24 +146,12 @@ def _ledger_notes(records: Records) -> Iterator[str]:
         yield f"{problem}; what it says of seals and of the steps reached before is not used"
 
 
-def _newest(run: Run) -> Decision:
-    newest = run.checkpoints[-1]
-    return Decision(newest.name, newest.step, False, None, ())
-
-
-def _recalled(path: str, auditor: Auditor, records: Records, limits: Limits) -> Judged | None:
-    """The judgement of before, if nothing of the run has changed since and it had nothing to say."""
-    if limits.lineage is not None or KEY not in records.scans:
-        return None
-    run = auditor.open(path, records)
-    found = recall(run, auditor.rules, auditor.options)
-    return Judged(run, found[0]._replace(seconds=auditor.seconds)) if found else None
-
-
-def _or_pinned(decision: Decision, run: Run, limits: Limits, auditor: Auditor) -> Decision:
+def _or_pinned(decision: Decision, run: "Run", limits: Limits, auditor: "Auditor") -> Decision:
     """Take the pinned checkpoint if it is newer than all that the run itself has; it is verified like any other."""
     if limits.strict or limits.lineage is not None:
         return decision
+    from audit.judging.resume import crashes
+
     judged = auditor.judge_pins(run, beyond=decision.step or 0)
     if judged is None:
         return decision

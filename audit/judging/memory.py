@@ -1,72 +1,106 @@
-"""A judgement that still holds: of a run in which nothing has changed since it was judged, by the same rules.
+"""A judgement that still holds: of a run in which nothing has changed since it was judged, by the same program.
 
-Only the guard makes use of it, and only of one that has nothing to say: every checkpoint sealed, the newest to be
-resumed from. What counts as unchanged is what counts for a single file (size, times, inode), for all entries of the
-run. The ledger's chain vouches for the text; see :func:`audit.ledger.records.vouched`.
+Only one that has nothing to say is remembered: every checkpoint sealed, the newest to be resumed from. What counts as
+unchanged is what counts for a single file (size, times, inode), for all entries of the run. The ledger's chain vouches
+for the text; see :func:`audit.ledger.records.vouched`. No rule is loaded for an answer from here.
 """
 
 import json
 import os
-from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Container, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
+from audit.facts.listing import list_checkpoint
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.ledger.records import Records
 from audit.ledger.scans import is_stamp_of
 from audit.options import Options
 from audit.report import CheckpointSummary, Report
-from audit.rules import Rule
-from audit.version import __version__
+from audit.storage import Entry, LocalStorage
 
 if TYPE_CHECKING:
+    from audit.facts.run import Run
+    from audit.judging.auditor import Auditor
     from audit.ledger.store import Ledger
 
 KEY = ("", "judgement")
 """Where it stands among the remembered scans: no checkpoint has an empty name."""
 
 
-def keep(run: Run, rules: Sequence[Rule], options: Options, report: Report, ledger: "Ledger | None") -> None:
+class Remembered(NamedTuple):
+    """A judgement that still holds.
+
+    ``exactly``: judged anew, the report would be the same in every outcome; otherwise it would find as little, but the
+    ledger knows more by now, or files were so young that their age still counted.
+    """
+
+    report: Report
+    exactly: bool
+
+    @property
+    def newest(self) -> CheckpointSummary:
+        """The newest checkpoint, which is resumable."""
+        return self.report.checkpoints[-1]
+
+
+def keep(run: "Run", auditor: "Auditor", report: Report, ledger: "Ledger | None") -> None:
     """Remember a judgement that has nothing to say. It is a matter of speed only: what cannot be written is let go."""
     from audit.ledger.store import LedgerError
 
-    if ledger is None or report.notes or not _says_nothing(run, rules, report):
+    program = auditor.program
+    if ledger is None or program is None or report.notes or run.memory is None:
+        return
+    if run.unlistable or run.overfull or not _says_nothing(run, auditor, report):
         return
     # Every file was read, so what the ledger now remembers of it is of the file as it is.
     read = {(item.name, path) for item in run.checkpoints for path in run.digests_of(item)}
-    stamp = _stamp(run, rules, options, read)
-    if stamp is None or run.records.scans.get(KEY, ("",))[0] == stamp:
+    stamp = _stamp(program, auditor.options, run.path, run.entries, run.listing.inside, read)
+    kept = (stamp, _text(report, _basis(run.path, run.records) if _is_settled(run) else ""))
+    if run.records.scans.get(KEY) == kept:
         return
     try:
-        ledger.remember(KEY[0], {KEY[1]: (stamp, _text(report))})
+        ledger.remember(KEY[0], {KEY[1]: kept})
     except LedgerError:
         return
 
 
-def recall(run: Run, rules: Sequence[Rule], options: Options) -> tuple[Report, Checkpoint] | None:
-    """Return the remembered judgement and the newest checkpoint, if it holds of this run as it is now."""
-    stamp, text = run.records.scans.get(KEY, ("", ""))
-    if not stamp or not run.checkpoints or not options.cache:
+def recall(path: str, records: Records, options: Options, program: str | None) -> Remembered | None:
+    """Return the remembered judgement of a run if it holds of the run as it is now."""
+    stamp, text = records.scans.get(KEY, ("", ""))
+    found = _parsed(text) if stamp and program is not None and options.cache and options.depth == "full" else None
+    if found is None or program is None:
         return None
-    newest = run.checkpoints[-1]
-    seals = run.records.seals
-    if run.records.highest_reached > newest.step or any(item.name not in seals for item in run.checkpoints):
+    report, basis = found
+    names = [item.name for item in report.checkpoints]
+    newest = report.checkpoints[-1].step if report.checkpoints else -1
+    if records.highest_reached > newest or any(name not in records.seals for name in names):
         return None
-    scans = run.records.scans
+    storage = LocalStorage(path)
+    try:
+        root = {entry.name: entry for entry in storage.list("")}
+    except OSError:
+        return None
+    inside = {}
+    for name in names:
+        there = list_checkpoint(storage, name) if name in root else None
+        if there is None or there.unlistable or there.overfull:
+            return None
+        inside[name] = there.entries
     read = {
-        (item.name, path)
-        for item in run.checkpoints
-        for path, entry in item.entries.items()
-        if is_stamp_of(scans.get((item.name, path), ("", ""))[0], entry)
+        (name, file)
+        for name, entries in inside.items()
+        for file, entry in entries.items()
+        if is_stamp_of(records.scans.get((name, file), ("", ""))[0], entry)
     }
-    report = _report(text) if stamp == _stamp(run, rules, options, read) else None
-    return (report._replace(path=run.path), newest) if report and report.resume_from == newest.name else None
+    if stamp != _stamp(program, options, path, root, inside, read):
+        return None
+    return Remembered(report._replace(path=path), basis == _basis(path, records))
 
 
-def _says_nothing(run: Run, rules: Sequence[Rule], report: Report) -> bool:
+def _says_nothing(run: "Run", auditor: "Auditor", report: Report) -> bool:
     """Whether there is nothing to act on, whether or not the resume has to be exact."""
-    inexact = {rule.id for rule in rules if rule.breaks_exactness}
+    inexact = {rule.id for rule in auditor.rules if rule.breaks_exactness}
     return (
         report.depth == "full"
         and not report.crashed
@@ -81,59 +115,86 @@ def _says_nothing(run: Run, rules: Sequence[Rule], report: Report) -> bool:
     )
 
 
-def _stamp(run: Run, rules: Sequence[Rule], options: Options, read: Container[tuple[str, str]]) -> str | None:
-    """Return a digest of all that the judgement rests on; None if a directory could not be listed.
+def _is_settled(run: "Run") -> bool:
+    """Whether nothing is so young that its age counts, nor of the future; and whether all that counts is in the run."""
+    entries = [run.entry_of(item.name) for item in run.checkpoints]
+    entries += [entry for item in run.checkpoints for entry in item.entries.values()]
+    entries += [entry for name, entry in run.entries.items() if name != AUDIT_DIR]
+    newest = max(entry.mtime_ns for entry in entries)
+    state = run.checkpoints[-1].optional("state")
+    best = state.best_model_checkpoint if state is not None else None
+    inside = not best or not os.path.isabs(best) or os.path.dirname(best) == os.path.abspath(run.path)
+    return inside and newest <= run.clock.now_ns - run.clock.settle_ns
+
+
+def _basis(path: str, records: Records) -> str:
+    """Digest of what a report rests on beside the run's entries: what the ledger says, and how the run is called."""
+    known = records._replace(scans={}, last_read={}, observed=min(records.observed, 1))._asdict()
+    return _digest([path, {**known, "pruned": sorted(records.pruned), "quarantined": sorted(records.quarantined)}])
+
+
+def _stamp(
+    program: str,
+    options: Options,
+    path: str,
+    root: Mapping[str, Entry],
+    inside: Mapping[str, Mapping[str, Entry]],
+    read: Container[tuple[str, str]],
+) -> str:
+    """Return a digest of all that the judgement rests on: the entries of the root, those in each checkpoint.
 
     ``read``: (checkpoint, file) of the files whose remembered scan is of the file as it is. Their ctime does not count:
-    a pin changes it, and renews the scan (:func:`audit.retention.pins.known_links`).
+    a pin changes it, and renews the scan (:func:`audit.retention.pins.known_links`). A judgement without a finding of a
+    rule that breaks exactness is the same with and without ``exact``.
     """
+    outside = [list(entry) for name, entry in root.items() if name != AUDIT_DIR]
+    within = [
+        [name, [list(entry._replace(ctime_ns=0) if (name, file) in read else entry) for file, entry in entries.items()]]
+        for name, entries in sorted(inside.items())
+    ]
+    return f"2:{_digest([program, os.path.abspath(path), outside, within, _asked(options)])}"
+
+
+def _asked(options: Options) -> list[Any]:
+    rules = {name: dict(thresholds) for name, thresholds in options.rules.items()}
+    return [options.backend, options.select, options.ignore, dict(options.severity), rules]
+
+
+def _digest(value: Any) -> str:
     from blake3 import blake3
 
-    if run.depth != "full" or run.unlistable or run.overfull:
-        return None
-    root = [list(entry) for name, entry in run.entries.items() if name != AUDIT_DIR]
-    inside = [
-        list(entry._replace(ctime_ns=0) if (checkpoint.name, path) in read else entry)
-        for checkpoint in run.checkpoints
-        for path, entry in checkpoint.entries.items()
-    ]
-    files = {rule.function.__code__.co_filename for rule in rules}
-    # A judgement without a finding of a rule that breaks exactness is the same with and without ``exact``.
-    judges = [
-        [rule.id, rule.severity, rule.blocks_resume and not rule.breaks_exactness, rule.scope, rule.explained_by]
-        for rule in rules
-    ]
-    wanted = [{name: dict(options.rules[name]) for name in sorted(options.rules)}, dict(options.severity)]
-    whole = [
-        [__version__, os.path.abspath(run.path), run.backend.name, root, inside, judges],
-        [[name, _mtime(name)] for name in sorted(files)],
-        wanted,
-    ]
-    text = json.dumps(whole, sort_keys=True, default=str)
-    return f"1:{blake3(text.encode('ascii')).hexdigest()}"
+    return blake3(json.dumps(value, sort_keys=True, default=str).encode("ascii")).hexdigest()
 
 
-def _mtime(path: str) -> int:
+def _text(report: Report, basis: str) -> str:
+    """The report as text; outcomes, which are many and few different ones, by their places in lists of these."""
+    said: dict[tuple[str, str, str | None], int] = {}
+    names: dict[str | None, int] = {}
+    outcomes = [
+        [
+            said.setdefault((item.rule, item.outcome, item.reason), len(said)),
+            names.setdefault(item.checkpoint, len(names)),
+        ]
+        for item in report.outcomes
+    ]
+    whole = report._replace(path="", seconds=0.0, bytes_read=0, outcomes=())
+    return json.dumps([basis, whole, list(said), list(names), outcomes], separators=(",", ":"))
+
+
+def _parsed(text: str) -> tuple[Report, str] | None:
+    """The report as it was kept, and what it rests on; None for text of another shape."""
     try:
-        return os.stat(path).st_mtime_ns
-    except OSError:
-        return 0
-
-
-def _text(report: Report) -> str:
-    return json.dumps(report._replace(path="", seconds=0.0, bytes_read=0))
-
-
-def _report(text: str) -> Report | None:
-    """The report as it was kept; None for text of another shape."""
-    try:
-        values: list[Any] = json.loads(text)
+        basis, values, said, names, outcomes = json.loads(text)
         report = Report(*values)
-        return report._replace(
+        kinds = [(rule, Outcome(outcome), reason) for rule, outcome, reason in said]
+        whole = report._replace(
             checkpoints=tuple(CheckpointSummary(*item) for item in report.checkpoints),
             findings=tuple(Finding(*item)._replace(severity=Severity(item[1])) for item in report.findings),
-            outcomes=tuple(RuleOutcome(*item)._replace(outcome=Outcome(item[2])) for item in report.outcomes),
+            outcomes=tuple(
+                RuleOutcome(kinds[kind][0], names[name], kinds[kind][1], kinds[kind][2]) for kind, name in outcomes
+            ),
             notes=tuple(report.notes),
         )
     except (ValueError, TypeError, IndexError, KeyError, RecursionError):
         return None
+    return whole, str(basis)

@@ -11,13 +11,9 @@ again.
 """
 
 import json
-import os
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend
 from audit.facts.checkpoint import (
     ANYTHING,
     BASE,
@@ -35,13 +31,9 @@ from audit.ledger.scans import is_stamp_of
 from audit.options import Options
 from audit.rules import Rule
 from audit.storage import FILE
-from audit.version import __version__
 
 KEY = ""
 """Where they are among a checkpoint's remembered scans: no file has an empty path."""
-
-CORE = ("backend", "facts", "formats", "judging", "ledger", "scan")
-"""Folders of the core on which an outcome depends, beside the rules and the backend."""
 
 
 class Applied(NamedTuple):
@@ -75,10 +67,10 @@ class _Held(NamedTuple):
 class Outcomes:
     """The remembered outcomes of one run at full depth, and those that come anew. Made before the run is judged."""
 
-    def __init__(self, run: Run, rules: Sequence[Rule], options: Options) -> None:
+    def __init__(self, run: Run, program: str, options: Options) -> None:
         self._run = run
         self._options = options
-        self._code = _code(run.backend, rules)
+        self._stamp = f"1:{program}:{run.backend.name}"
         self._by_name = {item.name: item for item in run.checkpoints}
         self._parts: dict[str, str | None] = {}
         self._judging = True
@@ -134,7 +126,7 @@ class Outcomes:
         """Take what is remembered of a checkpoint that is as it was, and what is known of its files."""
         records, name = self._run.records, checkpoint.name
         stamp, text = records.scans.get((name, KEY), ("", ""))
-        if stamp != self._code or name not in records.seals:
+        if stamp != self._stamp or name not in records.seals:
             return
         document = _parsed(text)
         if document is None or self._part(name) is None or document.parts.get(name) != self._part(name):
@@ -166,7 +158,7 @@ class Outcomes:
                 del said[rule]
             else:
                 parts.update((part, found) for part, found in digests.items() if found is not None)
-        whole = self._code, _text(checkpoint, said, parts, held.memory if held is not None else 0)
+        whole = self._stamp, _text(checkpoint, said, parts, held.memory if held is not None else 0)
         return None if self._run.records.scans.get((checkpoint.name, KEY)) == whole else whole
 
 
@@ -239,30 +231,6 @@ _PARTS: Mapping[str, Callable[[Run, Checkpoint, str], Any]] = {
 }
 
 
-def _code(backend: Backend, rules: Sequence[Rule]) -> str:
-    """Digest of the program, as it was when this process first asked."""
-    modules = {rule.function.__module__ for rule in rules} | {type(backend).__module__}
-    return f"1:{_files_of(frozenset(modules))}"
-
-
-@cache
-def _files_of(modules: frozenset[str]) -> str:
-    files = {str(getattr(sys.modules.get(name), "__file__", None) or name) for name in modules}
-    folders = {os.path.dirname(path) for path in files}
-    folders |= {os.path.dirname(folder) for folder in folders}  # what the rules of several families share
-    folders |= {os.path.join(os.path.dirname(os.path.dirname(__file__)), name) for name in CORE}
-    return _digest([__version__, sys.version, sorted(files), [_listed(folder) for folder in sorted(folders)]])
-
-
-def _listed(folder: str) -> Any:
-    try:
-        with os.scandir(folder) as found:
-            files = sorted((item.name, item) for item in found if item.name.endswith(".py"))
-            return [[folder, name, info.st_size, info.st_mtime_ns] for name, item in files if (info := item.stat())]
-    except OSError:
-        return folder
-
-
 def _digest(value: Any) -> str:
     from blake3 import blake3
 
@@ -288,22 +256,24 @@ class _Document(NamedTuple):
 
 
 def _text(checkpoint: Checkpoint, said: Mapping[str, _Said], parts: Mapping[str, str], memory: int) -> str:
-    groups: dict[tuple[str, ...], int] = {}
-    outcomes = {
-        rule: [
-            item.thresholds,
-            groups.setdefault(item.parts, len(groups)),
-            item.applied.outcome.outcome,
-            item.applied.outcome.reason,
-            item.applied.violations,
-        ]
-        for rule, item in sorted(said.items())
-    }
+    passed: dict[tuple[str, ...], list[str]] = {}  # nearly all: by the parts that they rest on
+    others: dict[str, Any] = {}
+    for rule, item in sorted(said.items()):
+        applied = item.applied
+        if applied == _passed(rule) and not item.thresholds:
+            passed.setdefault(item.parts, []).append(rule)
+        else:
+            found = [applied.outcome.outcome, applied.outcome.reason, applied.violations]
+            others[rule] = [item.thresholds, item.parts, *found]
     scans = {
         path: [digest, _text_digest(checkpoint.run.scan_text_of(checkpoint, path))]
         for path, digest in checkpoint.run.digests_of(checkpoint).items()
     }
-    return json.dumps([parts, list(groups), outcomes, scans, _known(checkpoint, memory)], separators=(",", ":"))
+    return json.dumps([parts, list(passed.items()), others, scans, _known(checkpoint, memory)], separators=(",", ":"))
+
+
+def _passed(rule: str) -> Applied:
+    return Applied([], RuleOutcome(rule, None, Outcome.PASS))
 
 
 def _text_digest(text: str) -> str:
@@ -355,18 +325,11 @@ def _parsed(text: str) -> _Document | None:
     from audit.formats.training_args import TrainingArguments
 
     try:
-        parts, groups, outcomes, scans, known = json.loads(text)
-        said = {
-            rule: _Said(
-                _is(thresholds, str),
-                tuple(groups[group]),
-                Applied(
-                    [_violation(item) for item in found],
-                    RuleOutcome(rule, None, Outcome(outcome), _is(reason, str | None)),
-                ),
-            )
-            for rule, (thresholds, group, outcome, reason, found) in outcomes.items()
-        }
+        parts, passed, others, scans, known = json.loads(text)
+        said = {rule: _Said("", tuple(rest), _passed(rule)) for rest, rules in passed for rule in rules}
+        for rule, (thresholds, rest, outcome, reason, found) in others.items():
+            before = RuleOutcome(rule, None, Outcome(outcome), _is(reason, str | None))
+            said[rule] = _Said(_is(thresholds, str), tuple(rest), Applied([_violation(item) for item in found], before))
         facts: dict[str, Any] = {}
         if known["sound"]:
             facts["damages"] = ()

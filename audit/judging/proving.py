@@ -8,7 +8,8 @@ from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import is_rotated
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run, locate
+from audit.facts.listing import locate
+from audit.facts.run import Run
 from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
 from audit.judging.recording import record_observation

@@ -5,24 +5,23 @@ from typing import TYPE_CHECKING
 
 from audit.audit_dir import pinned_names
 from audit.errors import AuditError
-from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run
 from audit.findings import Severity
-from audit.judging.decision import Decision
-from audit.judging.outcomes import KEY as OUTCOMES
-from audit.judging.resume import provable
 from audit.ledger import events
+from audit.ledger.records import Records
 from audit.report import Report
 from audit.text import utc_time
 
 if TYPE_CHECKING:
+    from audit.facts.checkpoint import Checkpoint
+    from audit.facts.run import Run
+    from audit.judging.decision import Decision
     from audit.ledger.store import Ledger
 
 
 NOT_RECORDED = "not recorded: "
 
 
-def record_observation(run: Run, report: Report, ledger: "Ledger | None", prove: bool = True) -> Report:
+def record_observation(run: "Run", report: Report, ledger: "Ledger | None", prove: bool = True) -> Report:
     """Add one observation, seal what was proven, and return the report with what came of it.
 
     Without ``prove`` nothing is sealed: a few selected rules prove nothing.
@@ -39,9 +38,20 @@ def record_observation(run: Run, report: Report, ledger: "Ledger | None", prove:
     return report._replace(checkpoints=checkpoints, notes=(*report.notes, *notes))
 
 
-def record_decision(decision: Decision, run: Run, report: Report, ledger: "Ledger | None") -> Report:
+def record_unchanged(records: Records, report: Report, ledger: "Ledger | None") -> Report:
+    """Add one observation of a run that is as it was, and return the report with what came of it."""
+    notes = [note for note in (records.unwritable,) if note]
+    names = [item.name for item in report.checkpoints]
+    if ledger is not None:
+        problem = _try(lambda: ledger.append(_observation(report, names, report.latest_step)))
+        if problem:
+            notes.append(NOT_RECORDED + problem)
+    return report._replace(notes=(*report.notes, *notes))
+
+
+def record_decision(decision: "Decision", records: Records, report: Report, ledger: "Ledger | None") -> Report:
     """Add what the guard handed out: a step that the run may go back to without having lost anything unseen."""
-    started_over = decision.fresh and bool(report.checkpoints or run.records.highest_reached)
+    started_over = decision.fresh and bool(report.checkpoints or records.highest_reached)
     if ledger is None or not (decision.checkpoint or started_over):
         return report
     if any(note.startswith(NOT_RECORDED) for note in report.notes):
@@ -62,7 +72,7 @@ def record_start(run: str, step: int) -> None:
 
 
 def seal(
-    checkpoint: Checkpoint, ledger: "Ledger", durable: bool = False, outcomes: tuple[str, str] | None = None
+    checkpoint: "Checkpoint", ledger: "Ledger", durable: bool = False, outcomes: tuple[str, str] | None = None
 ) -> None:
     """Take the seal of a checkpoint that was read at full depth. Raises LedgerError.
 
@@ -75,11 +85,13 @@ def seal(
     remember(checkpoint, ledger, outcomes)
 
 
-def remember(checkpoint: Checkpoint, ledger: "Ledger", outcomes: tuple[str, str] | None = None) -> None:
+def remember(checkpoint: "Checkpoint", ledger: "Ledger", outcomes: tuple[str, str] | None = None) -> None:
     """Keep what the scan of a sealed checkpoint found, so that unchanged files need not be read again.
 
     ``outcomes`` as (stamp, text): what rules said of it, to be kept with the scans; see :mod:`audit.judging.outcomes`.
     """
+    from audit.judging.outcomes import KEY as OUTCOMES
+
     records, stamps = checkpoint.run.records, checkpoint.run.stamps
     kept = {}
     whole = all(scan.bytes_read or not scan.size for scan in checkpoint.scan.values())
@@ -92,17 +104,23 @@ def remember(checkpoint: Checkpoint, ledger: "Ledger", outcomes: tuple[str, str]
     ledger.remember(checkpoint.name, kept, utc_time() if whole or before is None else utc_time(before))
 
 
-def _record(run: Run, report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:
-    ledger.append(
-        events.Observation(
-            step=max((item.step for item in run.checkpoints if item.complete), default=None),
-            verdict=report.verdict,
-            depth=report.depth,
-            errors=report.count(Severity.ERROR),
-            warnings=report.count(Severity.WARNING),
-            checkpoints=[item.name for item in run.checkpoints],
-        )
+def _observation(report: Report, names: list[str], step: int | None) -> events.Observation:
+    return events.Observation(
+        step=step,
+        verdict=report.verdict,
+        depth=report.depth,
+        errors=report.count(Severity.ERROR),
+        warnings=report.count(Severity.WARNING),
+        checkpoints=names,
     )
+
+
+def _record(run: "Run", report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:
+    from audit.judging.outcomes import KEY as OUTCOMES
+    from audit.judging.resume import provable
+
+    step = max((item.step for item in run.checkpoints if item.complete), default=None)
+    ledger.append(_observation(report, [item.name for item in run.checkpoints], step))
     if report.depth == "full" and prove and not run.records.lost:  # a seal now would hide that one is missing
         proven = provable(run.judged, report)
         new = [item for item in proven if item.optional("seal") is None]

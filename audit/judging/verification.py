@@ -1,15 +1,50 @@
 """Verify a run: judge it, record what was seen, seal what was proven."""
 
+import time
+from typing import TYPE_CHECKING
+
 from audit.errors import AuditError
-from audit.facts.run import Run, locate
-from audit.facts.traces import no_checkpoint
-from audit.judging.auditor import Auditor, Judged, Progress, anything_to_record
-from audit.judging.memory import keep
-from audit.judging.recording import record_observation
-from audit.ledger.records import Records, read_records
+from audit.facts.listing import locate
+from audit.judging.memory import keep, recall
+from audit.judging.program import program_of
+from audit.judging.recording import record_observation, record_unchanged
+from audit.ledger.records import Records, anything_to_record, read_records
 from audit.ledger.rereading import due_for_scrub, without_scans
-from audit.manager import Registry
+from audit.manager import Registry, load
 from audit.options import Options
+from audit.report import Report
+
+if TYPE_CHECKING:
+    from audit.facts.run import Run
+    from audit.judging.auditor import Judged, Progress
+    from audit.ledger.store import Ledger
+
+
+def verify_report(
+    path: str,
+    options: Options | None = None,
+    *,
+    registry: Registry | None = None,
+    progress: "Progress | None" = None,
+) -> Report:
+    """Do what :func:`audit.verify` does; from memory if a new judgement would be the same in every outcome."""
+    begin = time.perf_counter()
+    options, registry = options or Options(), registry or load()
+    root, only = locate(path)
+    records, ledger = read_records(root, options.ledger and anything_to_record(root))
+    try:
+        program = None if only or options.scrub else program_of(registry)
+        found = recall(path, records, options, program)
+        if found is not None and found.exactly:
+            report = record_unchanged(records, found.report, ledger)
+            report = report._replace(seconds=time.perf_counter() - begin)
+        else:
+            report = _judged(path, options, registry, progress, records, ledger).report
+    finally:
+        if ledger is not None:
+            ledger.close()
+    registry.verified(report)
+    return report
 
 
 def verify_run(
@@ -17,26 +52,43 @@ def verify_run(
     options: Options | None = None,
     *,
     registry: Registry | None = None,
-    progress: Progress | None = None,
-) -> Judged:
-    """Do what :func:`audit.verify` does, and return the opened run with its report: for callers that show more."""
-    auditor = Auditor(options or Options(), registry)
+    progress: "Progress | None" = None,
+) -> "Judged":
+    """Judge a run and return it opened, with its report: for callers that show more."""
+    options, registry = options or Options(), registry or load()
     root, _ = locate(path)
-    records, ledger = read_records(root, auditor.options.ledger and anything_to_record(root))
-    known = without_scans(records, due_for_scrub(records, auditor.options.scrub))
+    records, ledger = read_records(root, options.ledger and anything_to_record(root))
     try:
-        run, report = auditor.judge(path, known, progress, lambda run: _admit(path, run, auditor.options, records))
-        report = record_observation(run, report, ledger, prove=not auditor.options.select)
-        keep(run, auditor.rules, auditor.options, report, ledger)
+        judged = _judged(path, options, registry, progress, records, ledger)
     finally:
         if ledger is not None:
             ledger.close()
-    auditor.registry.verified(report)
+    registry.verified(judged.report)
+    return judged
+
+
+def _judged(
+    path: str,
+    options: Options,
+    registry: Registry,
+    progress: "Progress | None",
+    records: Records,
+    ledger: "Ledger | None",
+) -> "Judged":
+    from audit.judging.auditor import Auditor, Judged
+
+    auditor = Auditor(options, registry)
+    known = without_scans(records, due_for_scrub(records, options.scrub))
+    run, report = auditor.judge(path, known, progress, lambda run: _admit(path, run, options, records))
+    report = record_observation(run, report, ledger, prove=not options.select)
+    keep(run, auditor, report, ledger)
     return Judged(run, report)
 
 
-def _admit(path: str, run: Run, options: Options, records: Records) -> None:
+def _admit(path: str, run: "Run", options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
+    from audit.facts.traces import no_checkpoint
+
     if not run.checkpoints and not options.allow_empty and not records.highest_reached and not run.homes:
         problem = no_checkpoint(path, run.storage)
         advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"

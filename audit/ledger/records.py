@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import step_of
+from audit.backend.names import is_rotated, step_of
 from audit.ledger import events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
@@ -45,6 +45,15 @@ class Records(NamedTuple):
     quarantined: frozenset[int] = frozenset()
     lost: str | None = None
     last_read: Mapping[str, float] = {}
+
+
+def anything_to_record(root: str) -> bool:
+    """Whether a verification may leave a record: a directory without checkpoints stays as it is."""
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return False
+    return any(map(is_rotated, names)) or AUDIT_DIR in names
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run, locate
+from audit.facts.listing import locate
+from audit.facts.run import Run
 from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
 from audit.judging.standing import Standing, standing

@@ -18,7 +18,6 @@ from audit.plugin import (
     checkpoint_step,
     hookimpl,
 )
-from audit_hf_trainer.layout import lay_out
 from audit_hf_trainer.names import ARGUMENTS, STATE
 
 
@@ -47,6 +46,8 @@ class HFTrainer:
         self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
     ) -> Layout:
         """Assign roles to the files of one checkpoint; see :func:`audit_hf_trainer.layout.lay_out`."""
+        from audit_hf_trainer.layout import lay_out
+
         return lay_out(entries, arguments, state)
 
     def schema(self) -> Mapping[str, Mapping[str, Any]]:

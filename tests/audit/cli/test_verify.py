@@ -232,7 +232,7 @@ def test_a_rule_that_crashes_is_exit_code_2_and_the_findings_are_still_shown(
     bad = rule(Severity.ERROR, id="x/crashing", remedy="Report it.")(crashing)
 
     def loaded() -> Registry:
-        return registry._replace(rules=(*registry.rules, bad))
+        return registry.with_rules([*registry.rules, bad])
 
     monkeypatch.setattr("audit.cli.verify.load", loaded)
     ended = audit("verify", broken)

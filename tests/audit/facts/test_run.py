@@ -11,7 +11,8 @@ import pytest
 
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.run import Run, locate, open_run
+from audit.facts.listing import locate
+from audit.facts.run import Run, open_run
 from audit.manager import load
 from audit.storage import ContextReader, Entry, LocalStorage
 from audit.testing.runs import edit_arguments, edit_state, make_run

@@ -305,7 +305,7 @@ def test_nothing_is_handed_out_on_the_word_of_a_rule_that_crashed(run: str, monk
     def crash(*_: object) -> Any:
         raise KeyError("x")
 
-    broken = registry._replace(rules=(rule._replace(function=crash),))
+    broken = registry.with_rules([rule._replace(function=crash)])
     with pytest.raises(AuditError, match="rule files/missing-optimizer crashed, so nothing is handed out"):
         consult(run, registry=broken)
 
@@ -319,7 +319,7 @@ def test_the_guard_passes_over_the_checkpoint_that_a_rule_crashed_on(run: str) -
             raise KeyError("x")
         return iter(())
 
-    broken = registry._replace(rules=(rule._replace(function=crash),))
+    broken = registry.with_rules([rule._replace(function=crash)])
 
     decision = consult(run, registry=broken).decision
 

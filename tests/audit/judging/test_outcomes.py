@@ -57,6 +57,13 @@ def reported(run: Path, options: Options) -> Any:
     return json.loads(json.dumps(whole))
 
 
+def verified_anew(run: Path, options: Options) -> Any:
+    """The report of a verification that records nothing; it may be a judgement of before."""
+    whole = document(verify_run(str(run), options._replace(ledger=False), registry=REGISTRY).report)
+    del whole["summary"]["seconds"], whole["summary"]["bytes_read"]
+    return json.loads(json.dumps(whole))
+
+
 @pytest.fixture
 def applied(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """(rule, checkpoint) of every rule that is applied to a checkpoint from now on."""
@@ -131,7 +138,7 @@ def test_a_threshold_or_another_program_has_rules_judged_again(
     reported(run, SETTLED._replace(rules={"weights/outlier": {"limit": 2.0}}))
     assert applied == [("weights/outlier", f"checkpoint-{step}") for step in (100, 200, 300)]
     applied.clear()
-    monkeypatch.setattr("audit.judging.outcomes._files_of", lambda modules: "another")
+    monkeypatch.setattr("audit.judging.auditor.program_of", lambda registry: "another")
     reported(run, SETTLED)
     assert len(applied) == 3 * sum(rule.scope == "checkpoint" for rule in REGISTRY.rules)
 
@@ -144,7 +151,7 @@ def test_an_outcome_that_was_put_into_the_ledger_by_hand_is_not_believed(
     verified(run)
     sound = reported(run, SETTLED)
     ledger = sqlite3.connect(run / ".audit" / "ledger.db")
-    changed = "replace(content, '\"pass\"', '\"fail\"')"
+    changed = "replace(content, '\"not-applicable\"', '\"pass\"')"
     ledger.execute(f"UPDATE scans SET content = {changed} WHERE checkpoint = 'checkpoint-200' AND file = ?", (KEY,))
     ledger.commit()
     ledger.close()
@@ -158,26 +165,29 @@ def test_an_outcome_that_was_put_into_the_ledger_by_hand_is_not_believed(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda parts, groups, outcomes, scans, known: [],
-        lambda parts, groups, outcomes, scans, known: [list(parts), groups, outcomes, scans, known],
-        lambda parts, groups, outcomes, scans, known: [dict.fromkeys(parts, 1), groups, outcomes, scans, known],
-        lambda parts, groups, outcomes, scans, known: [parts, [], outcomes, scans, known],
-        lambda parts, groups, outcomes, scans, known: [parts, groups, {rule: ["", 0] for rule in outcomes}, scans, known],
-        lambda parts, groups, outcomes, scans, known: [
-            parts, groups, {rule: [*item[:2], "maybe", *item[3:]] for rule, item in outcomes.items()}, scans, known,
+        lambda parts, passed, others, scans, known: [],
+        lambda parts, passed, others, scans, known: [list(parts), passed, others, scans, known],
+        lambda parts, passed, others, scans, known: [dict.fromkeys(parts, 1), passed, others, scans, known],
+        lambda parts, passed, others, scans, known: [parts, [1, 2], others, scans, known],
+        lambda parts, passed, others, scans, known: [parts, [[[1], [2]]], others, scans, known],
+        lambda parts, passed, others, scans, known: [parts, passed, {rule: ["", 0] for rule in others}, scans, known],
+        lambda parts, passed, others, scans, known: [
+            parts, passed, {rule: [*item[:2], "maybe", *item[3:]] for rule, item in others.items()}, scans, known,
         ],
-        lambda parts, groups, outcomes, scans, known: [
-            parts, groups, {rule: [*item[:4], [[1, 2]]] for rule, item in outcomes.items()}, scans, known,
+        lambda parts, passed, others, scans, known: [
+            parts, passed, {rule: [*item[:4], [[1, 2]]] for rule, item in others.items()}, scans, known,
         ],
-        lambda parts, groups, outcomes, scans, known: [parts, groups, outcomes, {path: ["0", "1"] for path in scans}, known],
-        lambda parts, groups, outcomes, scans, known: [parts, groups, outcomes, {**scans, "x": ["0", "1"]}, known],
-        lambda parts, groups, outcomes, scans, known: [parts, groups, outcomes, scans, {}],
-        lambda parts, groups, outcomes, scans, known: [
-            parts, groups, outcomes, scans, {**known, "early_arguments": [1, [], 2]},
+        lambda parts, passed, others, scans, known: [
+            parts, passed, others, {path: ["0", "1"] for path in scans}, known
         ],
-        lambda parts, groups, outcomes, scans, known: [parts, groups, outcomes, scans, {**known, "scheduler": {}}],
+        lambda parts, passed, others, scans, known: [parts, passed, others, {**scans, "x": ["0", "1"]}, known],
+        lambda parts, passed, others, scans, known: [parts, passed, others, scans, {}],
+        lambda parts, passed, others, scans, known: [
+            parts, passed, others, scans, {**known, "early_arguments": [1, [], 2]},
+        ],
+        lambda parts, passed, others, scans, known: [parts, passed, others, scans, {**known, "scheduler": {}}],
     ],
-    ids=map(str, range(12)),
+    ids=map(str, range(13)),
 )  # fmt: skip
 def test_garbage_is_not_believed_and_does_no_harm(tmp_path: Path, change: Callable[..., Any]) -> None:
     run = Path(make_run(tmp_path / "run", (100, 200)))
@@ -349,10 +359,16 @@ def test_the_report_is_the_same_as_from_scratch(tmp_path: Path, seed: int) -> No
         with suppress(TypeError, ValueError, KeyError, OSError):  # damaged before
             change(run, checkpoint, chance)
         options = SETTLED if chance.random() < 0.8 else Options(allow_empty=True)
-        assert reported(run, options) == reported(run, options._replace(cache=False)), done
+        scratch = reported(run, options._replace(cache=False))
+        assert reported(run, options) == scratch, done
+        assert verified_anew(run, options) == scratch, done
         verified(run, options)
         if chance.random() < 0.5:
-            assert reported(run, options) == reported(run, options._replace(cache=False)), [*done, "verified"]
+            done.append(("verified", ""))
+            scratch = reported(run, options._replace(cache=False))
+            assert reported(run, options) == scratch, done
+            verified(run, options)
+            assert verified_anew(run, options) == reported(run, options._replace(cache=False)), done
         if checkpoint.exists() and chance.random() < 0.6:
             _healed(run, checkpoint, whole)
             done.append(("healed", checkpoint.name))

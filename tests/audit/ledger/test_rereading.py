@@ -165,7 +165,7 @@ def test_a_pin_costs_no_second_reading(run: str) -> None:
     for name in ("checkpoint-200", "checkpoint-300"):
         pin(run, name)
 
-        assert verified(run).bytes_read == quick
+        assert verified(run).bytes_read <= quick
 
 
 def test_a_byte_changed_before_a_pin_is_made_is_still_found(run: str) -> None:
@@ -189,4 +189,4 @@ def test_another_hard_link_is_read_once_more_and_then_known(run: str) -> None:
     once, then = verify(run, SETTLED), verify(run, SETTLED)
 
     assert (once.findings, then.findings) == ((), ())
-    assert once.bytes_read > known == then.bytes_read
+    assert once.bytes_read > known >= then.bytes_read
