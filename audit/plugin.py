@@ -63,9 +63,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Batch",
     "Boundary",
     "Listing",
-    "RunFacts",
     "Saves",
-    "SessionFacts",
     "Schedule",
     "Space",
     "Timeline",
@@ -203,12 +201,13 @@ if TYPE_CHECKING:
     from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError
     from audit.facts.boundaries import Boundary, never_rises
     from audit.facts.boundaries import rises as rate_rises
-    from audit.facts.checkpoint import Adapter, Checkpoint, RunFacts, SessionFacts, WeightFile
+    from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.file import File, FileFormat
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
     from audit.facts.plan import Plan, Saves
+    from audit.facts.recorded import Adapter, WeightFile
     from audit.facts.run import Run, open_run
     from audit.facts.schedules import Schedule
     from audit.facts.series import Point, series, tail
@@ -273,11 +272,12 @@ _HOMES = {
     "audit.data.rows": "checked_rows",
     "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError",
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
-    "audit.facts.checkpoint": "Adapter Checkpoint RunFacts SessionFacts WeightFile",
+    "audit.facts.checkpoint": "Checkpoint RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
     "audit.facts.file": "File FileFormat",
     "audit.facts.listing": "Listing locate:locate_run",
     "audit.facts.plan": "Plan Saves",
+    "audit.facts.recorded": "Adapter WeightFile",
     "audit.facts.run": "Run open_run",
     "audit.facts.schedules": "Schedule",
     "audit.facts.series": "Point series tail",

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -46,7 +46,11 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Facts of a checkpoint": (
         "Attributes of `audit.plugin.Checkpoint`, by which rules ask for them.",
-        ("audit/facts/checkpoint.py:Checkpoint",),
+        (
+            "audit/facts/directory.py:Directory",
+            "audit/facts/recorded.py:Recorded",
+            "audit/facts/checkpoint.py:Checkpoint",
+        ),
     ),
     "Facts of a run": ("Attributes of `audit.plugin.Run`.", ("audit/facts/run.py:Run",)),
     "Facts of a plan": (
@@ -102,8 +106,11 @@ def page() -> str:
     lines = [HEAD]
     for title, (intro, names) in PARTS.items():
         lines.append(f"## {title}\n\n{intro}\n")
-        for name in names:
-            lines += _entry(name, public, facts=title.startswith("Facts"))
+        if title.startswith("Facts"):
+            lines += _facts(names)
+        else:
+            for name in names:
+                lines += _entry(name, public)
         if title == "All names of audit.plugin":
             lines += _all_names()
     return "\n".join(lines).rstrip("\n") + "\n"
@@ -158,13 +165,14 @@ def _said_of(module: str, name: str) -> str:
     raise LookupError(f"{module}.{name} has no docstring")
 
 
-def _entry(name: str, public: set[str], *, facts: bool) -> Iterator[str]:
+def _definition(name: str) -> Function | ast.ClassDef:
     path, _, wanted = name.partition(":")
-    node = next(item for item in _tree(path).body if isinstance(item, Function | ast.ClassDef) and item.name == wanted)
-    if facts:
-        assert isinstance(node, ast.ClassDef)
-        yield from _facts(node)
-        return
+    return next(item for item in _tree(path).body if isinstance(item, Function | ast.ClassDef) and item.name == wanted)
+
+
+def _entry(name: str, public: set[str]) -> Iterator[str]:
+    node = _definition(name)
+    path, _, wanted = name.partition(":")
     module = path.removesuffix(".py").removeprefix("plugins/").removeprefix("backends/").replace("/", ".")
     yield f"### {_public_name(module, wanted, public)}\n"
     yield f"```python\n{_signature(node)}\n```\n"
@@ -183,9 +191,10 @@ def _public_name(module: str, name: str, public: Container[str]) -> str:
     return f"audit.plugin.{name}" if name in _origins() else f"{HOMES.get(module, module)}.{name}"
 
 
-def _facts(node: ast.ClassDef) -> Iterator[str]:
+def _facts(classes: Sequence[str]) -> Iterator[str]:
+    """One table: a class and its bases are given in the order in which they are read."""
     yield "| fact | is a | what it is |\n| --- | --- | --- |"
-    for item in node.body:
+    for item in (item for name in classes for item in _definition(name).body):
         if not isinstance(item, ast.FunctionDef) or item.name.startswith("_"):
             continue
         if [ast.unparse(mark) for mark in item.decorator_list] == ["fact"]:

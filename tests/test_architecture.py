@@ -188,6 +188,8 @@ TESTED_BY = {
     "version": "cli/test_process",
     "backend.layout": "facts/test_checkpoint",
     "backend.training": "training/test_session",
+    "facts.directory": "facts/test_checkpoint",
+    "facts.recorded": "facts/test_checkpoint",
     "formats.damage": "formats/test_pickles",
     "formats.tensors": "formats/test_safetensors",
     "scan.values": "scan/test_scan",

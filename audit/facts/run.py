@@ -187,11 +187,19 @@ class Run(Facts):
                 heads.insert(0, history)
         return found
 
-    def state_of(self, checkpoint: Checkpoint) -> "StateDocument | Damage":
-        """The trainer state of a checkpoint or its Damage. Raises NotApplicable where there is no such file."""
-        if checkpoint.name not in self._states:
+    def arguments_of(self, name: str) -> Mapping[str, Any] | None:
+        """The training arguments of a checkpoint, complete or not; None if they could not be read."""
+        for checkpoint in self.checkpoints:
+            if checkpoint.name == name:
+                found = checkpoint.optional("early_arguments")
+                return None if found is None or isinstance(found, Damage) else found.values
+        return None
+
+    def state_of(self, name: str) -> "StateDocument | Damage":
+        """The trainer state of a checkpoint or its Damage. Raises NotApplicable if there is no such file."""
+        if name not in self._states:
             raise NotApplicable("there is no trainer state")
-        return self._states[checkpoint.name]
+        return self._states[name]
 
     @fact
     def lineages(self) -> tuple[tuple[Checkpoint, ...], ...]:

@@ -197,7 +197,7 @@ def test_a_torn_checkpoint_is_in_no_lineage(path: str) -> None:
     run = opened(path)
     assert groups(run) == [[100, 200]]
     with pytest.raises(NotApplicable, match="no trainer state"):
-        run.state_of(run.checkpoints[2])
+        run.state_of(run.checkpoints[2].name)
 
 
 # -- facts of the whole run -----------------------------------------------------------------------------------------

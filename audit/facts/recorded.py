@@ -1,0 +1,271 @@
+"""What the files of one checkpoint record: trainer state, arguments, optimizer, scheduler, random numbers, weights."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.backend.layout import AdapterFiles, Layout
+from audit.errors import NotApplicable
+from audit.facts.directory import Directory
+from audit.facts.fact import fact
+from audit.facts.file import JSON_CHECKED, JSON_QUICK, File, FileFormat
+from audit.formats.damage import Damage
+from audit.formats.tensors import Tensor
+from audit.storage import DIRECTORY
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+    from audit.formats.rng import RngState
+    from audit.formats.scheduler import ScalerState, SchedulerState
+    from audit.formats.torch_archive import TorchArchive
+    from audit.formats.trainer_state import History, StateDocument, TrainerState
+    from audit.formats.training_args import TrainingArguments
+
+
+class WeightFile(NamedTuple):
+    """One file with weights and its tensors by name."""
+
+    file: str
+    tensors: Mapping[str, Tensor]
+
+
+class Adapter(NamedTuple):
+    """One PEFT adapter: its files, its configuration (a JSON object) and its tensors by name."""
+
+    files: AdapterFiles
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+class Recorded(Directory):
+    """The contents of a checkpoint's files, each read by its own reader and once."""
+
+    # -- the part that each file plays --------------------------------------------------------------------------
+
+    @fact
+    def layout(self) -> Layout:
+        """Which file plays which part, and which files the configuration owes."""
+        files = self.files
+        document = self.optional("state_document")
+        arguments = self.optional("arguments")
+        visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
+        return self._run.backend.layout(visible, arguments, document.document if document else None)
+
+    @fact
+    def damages(self) -> tuple[tuple[File, Damage], ...]:
+        """Every file that could not be read, with the reason; the integrity rules report them."""
+        found = []
+        for file in self.files.values():
+            if not file.readable:
+                continue
+            content = self.content(file)
+            if isinstance(content, Damage):
+                found.append((file, content))
+        return tuple(found)
+
+    def content(self, file: File) -> Any:
+        """Contents or Damage of a file by its role, so that each is parsed once and by its own reader."""
+        backend = self._run.backend
+        if file.path == backend.state_file:
+            return self._run.state_of(self.name)
+        if file.path == backend.arguments_file:
+            return self._arguments_or_damage
+        if file.format == FileFormat.JSON and file.entry.size > JSON_CHECKED:
+            if file.path in self._documents:
+                return file.document
+            if file.entry.size > JSON_QUICK and self._run.depth == "quick":
+                return None
+        return file.content
+
+    @fact
+    def _documents(self) -> frozenset[str]:
+        """The JSON files whose document a resume needs, however large they are."""
+        layout = self.optional("layout")
+        if layout is None:
+            return frozenset()
+        configs = [adapter.config for adapter in layout.adapters]
+        return frozenset(path for path in (layout.shard_index, *configs) if path)
+
+    def needs(self, file: File) -> bool:
+        """Whether a resume reads this file, or nobody can say: a stray one may be damaged, and is sealed as it is."""
+        layout = self.optional("layout")
+        return layout is None or file.path in layout.read_by_resume
+
+    def holds_weights(self, file: File) -> bool:
+        """Whether the trainer would load weights from this file."""
+        layout = self.optional("layout")
+        return bool(layout and file.path in (*layout.weights, *(adapter.weights for adapter in layout.adapters)))
+
+    # -- what the trainer recorded ------------------------------------------------------------------------------
+
+    @fact
+    def state_document(self) -> "StateDocument":
+        """The trainer state as it stands in the file, valid or not (``problems`` says what is wrong)."""
+        self.file(self._run.backend.state_file, "trainer state")
+        found = self._run.state_of(self.name)
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{self._run.backend.state_file} {found.message}")
+        return found
+
+    @fact
+    def state(self) -> "TrainerState":
+        """The trainer state with checked types."""
+        document = self.state_document
+        if document.state is None:
+            raise NotApplicable(f"{self._run.backend.state_file} has the wrong shape")
+        return document.state
+
+    @property
+    def best_recorded(self) -> str | None:
+        """Name of the directory that the trainer recorded as the best checkpoint, None if there is none or no state.
+
+        Only the last part of ``best_model_checkpoint``, a path on any system: trees get moved.
+        """
+        state: TrainerState | None = self.optional("state")
+        path = (state.best_model_checkpoint if state is not None else None) or ""
+        return path.replace("\\", "/").rstrip("/").rpartition("/")[2] or None
+
+    @fact
+    def history(self) -> "History":
+        """``log_history``: all entries, and those that the previous checkpoint of the lineage did not have."""
+        document = self.state_document
+        if document.history is None:
+            raise NotApplicable("log_history is not a list of objects")
+        return document.history
+
+    @fact
+    def _arguments_or_damage(self) -> "TrainingArguments | Damage":
+        self.file(self._run.backend.arguments_file, "training arguments")
+        return self.early_arguments
+
+    @fact
+    def early_arguments(self) -> "TrainingArguments | Damage":
+        """The training arguments, also of a checkpoint that is not written to its end: they are written early."""
+        path = self._run.backend.arguments_file
+        if path not in self._every_file:
+            raise NotApplicable("there are no training arguments")
+        return self._every_file[path].arguments
+
+    @fact
+    def training_arguments(self) -> "TrainingArguments":
+        """Class, plain values and pickle names of ``training_args.bin``."""
+        found = self._arguments_or_damage
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{self._run.backend.arguments_file} {found.message}")
+        return found
+
+    @fact
+    def arguments(self) -> Mapping[str, Any]:
+        """The training arguments as plain values (enums as their value strings)."""
+        return self.training_arguments.values
+
+    # -- optimizer, scheduler, scaler, random numbers -----------------------------------------------------------
+
+    @fact
+    def optimizer(self) -> "OptimizerState":
+        """Groups, steps and moments of ``optimizer.pt``."""
+        from audit.formats.optimizer import optimizer_in
+
+        return self._state_in(self.layout.optimizer, "optimizer state", optimizer_in)  # type: ignore[no-any-return]
+
+    @fact
+    def updates(self) -> float | None:
+        """How many updates the optimizer counted for the parameter it updated most; None if it counts none.
+
+        The highest count speaks: parameters that were unfrozen later, and experts seldom used, have lower ones.
+        """
+        return self.optimizer.highest_step
+
+    @fact
+    def scheduler(self) -> "SchedulerState":
+        """Position and rates of ``scheduler.pt``."""
+        from audit.formats.scheduler import scheduler_in
+
+        return self._state_in(self.layout.scheduler, "scheduler state", scheduler_in)  # type: ignore[no-any-return]
+
+    @fact
+    def scaler(self) -> "ScalerState":
+        """Scale of the fp16 gradient scaler."""
+        from audit.formats.scheduler import scaler_in
+
+        return self._state_in(self.layout.scaler, "gradient scaler state", scaler_in)  # type: ignore[no-any-return]
+
+    @fact
+    def rng(self) -> "Mapping[str, RngState]":
+        """Random number states by file, those that could be read."""
+        from audit.formats.rng import rng_in
+
+        if not self.layout.rng:
+            raise NotApplicable("there is no random number state")
+        archives = {path: self.files[path].content for path in self.layout.rng}
+        found = {path: rng_in(item) for path, item in archives.items() if not isinstance(item, Damage)}
+        return {path: state for path, state in found.items() if not isinstance(state, Damage)}
+
+    def _state_in(self, path: str | None, role: str, taken_from: "Callable[[TorchArchive], Any]") -> Any:
+        found = taken_from(self.file(path, role).archive)
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{path} {found.message}")
+        return found
+
+    # -- weights ------------------------------------------------------------------------------------------------
+
+    @fact
+    def weights(self) -> tuple[WeightFile, ...]:
+        """The files with weights that the trainer would load, adapters included, each with its tensors."""
+        paths = dict.fromkeys(
+            [*self.layout.weights, *(adapter.weights for adapter in self.layout.adapters if adapter.weights)]
+        )
+        if not paths:
+            raise NotApplicable("there are no weights in a format that is read")
+        return tuple(WeightFile(path, self._tensors(path)) for path in paths)
+
+    def _tensors(self, path: str) -> Mapping[str, Tensor]:
+        file = self.file(path, "weights")
+        if file.format == FileFormat.SAFETENSORS:
+            return file.safetensors.tensors
+        if file.format == FileFormat.TORCH:
+            from audit.formats.torch_archive import tensors
+
+            return tensors(file.archive)
+        raise NotApplicable(f"{path} is not a format that is read")
+
+    @fact
+    def adapters(self) -> tuple[Adapter, ...]:
+        """The PEFT adapters whose configuration and weights could both be read."""
+        found = []
+        for files in self.layout.adapters:
+            if files.config is None or files.weights is None:
+                continue
+            config = self.file(files.config, "adapter configuration").optional("value")
+            if isinstance(config, dict):
+                try:
+                    found.append(Adapter(files, config, self._tensors(files.weights)))
+                except NotApplicable:
+                    continue
+        if not found:
+            raise NotApplicable("there is no adapter that could be read")
+        return tuple(found)
+
+    # -- all of it ----------------------------------------------------------------------------------------------
+
+    @fact
+    def secrets(self) -> tuple[tuple[str, str, str], ...]:
+        """What looks like a token or key in clear text: (file, where in it, secret); see :mod:`audit.facts.secrets`."""
+        from audit.facts.secrets import secrets_in
+
+        found = self.optional("state_document")
+        document = found.document if found is not None else None
+        arguments, files = self.optional("arguments") or {}, self.optional("files") or {}
+        return tuple(secrets_in(self._run.backend, arguments, document, files))
+
+    def forget(self) -> None:
+        """Drop what was parsed of large files, and keep what was concluded from it.
+
+        An audit of many checkpoints holds the states of a few at a time.
+        """
+        if "optimizer" in self.__dict__.get("_facts", {}):
+            self.optional("updates")
+        self.drop("optimizer", "rng", "weights", "adapters")
+        for file in (self.optional("_every_file") or {}).values():
+            if file.heavy:
+                self.drop("scheduler", "scaler")
+            file.forget()
