@@ -15,7 +15,6 @@ from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.decision import Decision, Limits, decide
 from audit.judging.memory import keep, recall
-from audit.judging.program import program_of
 from audit.judging.recording import record_decision, record_observation, record_unchanged
 from audit.ledger.records import Records, anything_to_record, read_records
 from audit.ledger.rereading import is_stale, without_scans
@@ -78,7 +77,7 @@ def consult(
 
 def _unchanged(path: str, records: Records, limits: Limits, options: Options, registry: Registry) -> "Guarded | None":
     """The judgement of before, if nothing of the run has changed since, it had nothing to say and is young enough."""
-    found = recall(path, records, options, program_of(registry)) if limits.lineage is None else None
+    found = recall(path, records, options, registry) if limits.lineage is None else None
     if found is None or is_stale(records, found.newest.name, limits.max_age_days):
         return None
     if any((step_of(name) or 0) > found.newest.step for name in pinned_names(path)):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from audit.audit_dir import AUDIT_DIR
 from audit.facts.listing import list_checkpoint
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.judging.program import program_of
 from audit.ledger.records import Records
 from audit.ledger.scans import is_stamp_of
 from audit.options import Options
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from audit.facts.run import Run
     from audit.judging.auditor import Auditor
     from audit.ledger.store import Ledger
+    from audit.manager import Registry
 
 KEY = ("", "judgement")
 """Where it stands among the remembered scans: no checkpoint has an empty name."""
@@ -48,10 +50,12 @@ def keep(run: "Run", auditor: "Auditor", report: Report, ledger: "Ledger | None"
     """Remember a judgement that has nothing to say. It is a matter of speed only: what cannot be written is let go."""
     from audit.ledger.store import LedgerError
 
-    program = auditor.program
-    if ledger is None or program is None or report.notes or run.memory is None:
+    if ledger is None or report.notes or run.memory is None:
         return
     if run.unlistable or run.overfull or not _says_nothing(run, auditor, report):
+        return
+    program = auditor.program
+    if program is None:
         return
     # Every file was read, so what the ledger now remembers of it is of the file as it is.
     read = {(item.name, path) for item in run.checkpoints for path in run.digests_of(item)}
@@ -65,10 +69,11 @@ def keep(run: "Run", auditor: "Auditor", report: Report, ledger: "Ledger | None"
         return
 
 
-def recall(path: str, records: Records, options: Options, program: str | None) -> Remembered | None:
+def recall(path: str, records: Records, options: Options, registry: "Registry") -> Remembered | None:
     """Return the remembered judgement of a run if it holds of the run as it is now."""
     stamp, text = records.scans.get(KEY, ("", ""))
-    found = _parsed(text) if stamp and program is not None and options.cache and options.depth == "full" else None
+    found = _parsed(text) if stamp and options.cache and options.depth == "full" else None
+    program = program_of(registry) if found is not None else None
     if found is None or program is None:
         return None
     report, basis = found

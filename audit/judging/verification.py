@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.memory import keep, recall
-from audit.judging.program import program_of
 from audit.judging.recording import record_observation, record_unchanged
 from audit.ledger.records import Records, anything_to_record, read_records
 from audit.ledger.rereading import due_for_scrub, without_scans
@@ -33,8 +32,7 @@ def verify_report(
     root, only = locate(path)
     records, ledger = read_records(root, options.ledger and anything_to_record(root))
     try:
-        program = None if only or options.scrub else program_of(registry)
-        found = recall(path, records, options, program)
+        found = None if only or options.scrub else recall(path, records, options, registry)
         if found is not None and found.exactly:
             report = record_unchanged(records, found.report, ledger)
             report = report._replace(seconds=time.perf_counter() - begin)
