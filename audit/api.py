@@ -34,13 +34,19 @@ def verify(
 
 
 def guard(
-    run: str | os.PathLike[str], *, strict: bool = False, allow_fresh: bool = False, exact: bool = False
+    run: str | os.PathLike[str],
+    *,
+    strict: bool = False,
+    allow_fresh: bool = False,
+    exact: bool = False,
+    allow_missing: bool = False,
 ) -> "Path | None":
     """Return the newest checkpoint that is really resumable, or None if nothing was ever trained: start fresh.
 
     Raises ResumeRefused, which carries the report, if training was done and nothing may be resumed from; AuditError
-    if the audit could not be done. ``strict`` takes the newest checkpoint or none, ``allow_fresh`` returns None
-    instead of refusing, ``exact`` takes only a checkpoint from which training goes on bit for bit.
+    if the audit could not be done, and if there is no such directory, unless ``allow_missing``. ``strict`` takes the
+    newest checkpoint or none, ``allow_fresh`` returns None instead of refusing, ``exact`` takes only a checkpoint from
+    which training goes on bit for bit.
     """
     from pathlib import Path
 
@@ -48,7 +54,8 @@ def guard(
     from audit.judging.guard import consult
 
     path = os.fspath(run)
-    decision, report = consult(path, Limits(strict=strict, allow_fresh=allow_fresh, exact=exact))
+    limits = Limits(strict=strict, allow_fresh=allow_fresh, exact=exact, allow_missing=allow_missing)
+    decision, report = consult(path, limits)
     if decision.refusal is not None:
         raise ResumeRefused(f"{path}: {decision.refusal}", report, decision)
     return Path(path, decision.checkpoint) if decision.checkpoint else None

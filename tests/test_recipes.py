@@ -41,9 +41,9 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with a space in its name, in which nothing was trained yet."""
+    """A directory with a space in its name, with a run in which nothing was trained yet."""
     home = tmp_path / "my work"
-    home.mkdir()
+    (home / "current_model").mkdir(parents=True)
     monkeypatch.chdir(home)
     return home
 
@@ -105,7 +105,17 @@ class TestATrainingRecipe:
         assert ended.code == 0
         assert "" not in call
         assert not any("resume" in word for word in call)
-        assert list(here.iterdir()) == []
+        assert list(here.rglob("*")) == [here / "current_model"]
+
+    def test_does_not_train_where_the_run_is_not_there(
+        self, here: Path, follow: Callable[..., Ended], recipe: str
+    ) -> None:
+        (here / "current_model").rmdir()
+
+        ended = follow(recipe, "sh")
+
+        assert (ended.code, ended.calls) == (2, [])
+        assert str(here / "current_model") in ended.err
 
     def test_does_not_train_where_the_guard_refuses(
         self, here: Path, follow: Callable[..., Ended], recipe: str

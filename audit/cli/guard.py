@@ -14,6 +14,7 @@ from audit.cli.progress import Progress
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
+from audit.retention.lock import holder_of
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 if there is none"),
@@ -29,9 +30,10 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help=f"{RUN}; need not exist yet")
+    parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument("--strict", action="store_true", help="accept only the newest checkpoint")
     parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
+    parser.add_argument("--allow-missing", action="store_true", help="start at step 0 if RUN does not exist")
     parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back more than STEPS steps")
     parser.add_argument(
         "--lineage", metavar="CHECKPOINT", help="if the run has several histories, use that of CHECKPOINT"
@@ -62,9 +64,11 @@ def call(arguments: argparse.Namespace) -> int:
         arguments.lineage,
         arguments.exact,
         arguments.max_age,
+        arguments.allow_missing,
     )
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
     options = trains.options if trains else options_of(arguments, registry)
+    holder = holder_of(arguments.run)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
             arguments.run,
@@ -74,6 +78,9 @@ def call(arguments: argparse.Namespace) -> int:
             progress=progress.advance,
             veto=trains.veto if trains else None,
         )
+    if holder is not None:
+        said = f"{arguments.run} {holder}; start no second training beside it"
+        guarded = guarded._replace(report=guarded.report._replace(notes=(*guarded.report.notes, said)))
     if trains is not None:
         for text in trains.lines:
             _say(text)

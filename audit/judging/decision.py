@@ -51,6 +51,7 @@ class Limits(NamedTuple):
     that says which of several histories is meant. ``exact``: only a checkpoint from which training goes on bit for bit,
     so that findings block which otherwise only warn of that (:attr:`audit.rules.Rule.breaks_exactness`).
     ``max_age_days``: every byte of what is handed out was read within so many days, or is read now; None: never again.
+    ``allow_missing``: a run that is not there is a fresh start; otherwise it may be mistyped or not mounted.
     """
 
     strict: bool = False
@@ -59,6 +60,7 @@ class Limits(NamedTuple):
     lineage: str | None = None
     exact: bool = False
     max_age_days: float | None = MAX_AGE_DAYS
+    allow_missing: bool = False
 
 
 def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:

@@ -46,7 +46,9 @@ def consult(
     progress: "Progress | None" = None,
     veto: Veto | None = None,
 ) -> Guarded:
-    """Judge a run and decide what to resume from; see :func:`audit.judging.decision.decide`. Raises AuditError.
+    """Judge a run and decide what to resume from; see :func:`audit.judging.decision.decide`.
+
+    Raises AuditError if the run could not be judged, or is not there and ``limits.allow_missing`` is not set.
 
     ``veto`` hears the decision before it is recorded, and may say why nothing is to be handed out after all.
     """
@@ -54,6 +56,11 @@ def consult(
     limits, registry = limits or Limits(), registry or load()
     options = (options or Options())._replace(allow_empty=True)
     if not os.path.lexists(path):
+        if not limits.allow_missing:
+            raise AuditError(
+                f"{path}: there is no directory {os.path.abspath(path)}; if nothing was trained yet, create it or give "
+                "--allow-missing, otherwise correct the path or mount its disk"
+            )
         empty = Report(path, None, None, None, None, (), (), (), options.depth, 0, time.perf_counter() - begin)
         return Guarded(_unless(Decision(None, None, True, None, ()), veto), empty)
     root, only = locate(path)

@@ -65,7 +65,8 @@ class RunState:
     def __init__(
         self, run: str, options: Options, limits: Limits, registry: Registry, batch_log: BatchLog, emit: Emit
     ) -> None:
-        self.run, self.options, self.limits = run, options, limits
+        # A training makes its run's directory.
+        self.run, self.options, self.limits = run, options, limits._replace(allow_missing=True)
         self._registry, self._batch_log, self._emit = registry, batch_log, emit
         self._known: frozenset[tuple[str, str | None]] = frozenset()
 

@@ -12,6 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from audit.retention.lock import RunLock
 from audit.retention.pins import pin
 from audit.testing.runs import make_run
 from tests.audit.cli.conftest import Ended, command, one_line
@@ -62,11 +63,35 @@ def test_a_refusal_is_exit_1_and_stdout_stays_empty(audit: Audit, broken: str, l
 
 
 def test_nothing_trained_is_exit_0_and_empty_stdout(audit: Audit, tmp_path: Path) -> None:
-    assert audit("guard", str(tmp_path / "new")) == (0, "", "start fresh: nothing has been trained here\n")
+    new = str(tmp_path / "new")
+    assert audit("guard", new, "--allow-missing") == (0, "", "start fresh: nothing has been trained here\n")
     (tmp_path / "empty").mkdir()
     assert audit("guard", str(tmp_path / "empty")) == (0, "", "start fresh: nothing has been trained here\n")
     assert os.listdir(tmp_path / "empty") == []
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_is_not_there_is_no_fresh_start(
+    audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    line = one_line(audit("guard", "current_mdoel"))
+
+    assert f"there is no directory {tmp_path}/current_mdoel" in line
+    assert "--allow-missing" in line
+    assert not (tmp_path / "current_mdoel").exists()
+
+
+def test_a_training_in_progress_is_said(audit: Audit, run: str) -> None:
+    with RunLock(run, "trained"):
+        ended = audit("guard", run)
+        found = document(audit("guard", run, "--format", "json"))
+
+    assert ended.code == 0
+    assert f"note: {run} is being trained by this process" in ended.err
+    assert any("is being trained" in note for note in found["report"]["notes"])
+    assert "is being" not in audit("guard", run).err
 
 
 def test_starting_over_has_to_be_allowed(audit: Audit, run: str) -> None:
@@ -105,7 +130,7 @@ def test_json_says_the_same(audit: Audit, run: str, broken: str, tmp_path: Path)
     assert refused.code == 1
     assert document(refused)["decision"] == "refused"
 
-    found = document(audit("guard", str(tmp_path / "new"), "--format", "json"))
+    found = document(audit("guard", str(tmp_path / "new"), "--format", "json", "--allow-missing"))
     assert (found["decision"], found["path"]) == ("fresh", None)
 
 

@@ -117,7 +117,7 @@ def test_where_nothing_was_ever_trained_it_says_so_and_makes_nothing(tmp_path: P
     make(path)
     before = sorted(tmp_path.rglob("*"))
 
-    assert decided(path) == Decision(None, None, True, None, ())
+    assert decided(path, allow_missing=True) == Decision(None, None, True, None, ())
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -355,7 +355,9 @@ def test_a_ledger_that_is_not_used_is_said_and_strict_refuses_an_edited_one(run:
 def test_from_python_it_is_a_path_none_or_an_exception(run: str, tmp_path: Path) -> None:
     assert audit.guard(run) == Path(run, "checkpoint-300")
     assert audit.guard(Path(run)) == Path(run, "checkpoint-300")
-    assert audit.guard(tmp_path / "new") is None
+    assert audit.guard(tmp_path / "new", allow_missing=True) is None
+    with pytest.raises(AuditError, match="there is no directory"):
+        audit.guard(tmp_path / "new")
 
     breaks(run, 100, 200, 300)
     with pytest.raises(ResumeRefused) as refused:
