@@ -20,6 +20,8 @@ import audit
 WITNESS = str(Path(__file__).parent / "witness")
 PATIENCE = 120
 """Seconds after which a process that should have ended is taken for hung: no test waits that long if all is well."""
+LOST_AFTER = 30
+"""Seconds after which a signal to a launcher is taken for lost: it reaches the workers within one."""
 LLAMA = """
 [model.random]
 hidden_size = 16
@@ -276,6 +278,21 @@ class Held:
     def signalled(self, before: int = 0) -> None:
         """Wait until the child has got a signal, beside those ``before``."""
         until(lambda: len(self._signals.read_bytes()) > before)
+
+    def signal_launcher(self, number: int) -> None:
+        """Send a signal to torchrun, which passes it on, and wait until the child has it.
+
+        torchrun's handler raises a SignalException, which is an Exception: if it is raised inside one of the
+        ``except Exception`` of torch.distributed.elastic (its poll of the workers, its store), the signal is lost and
+        nobody is told. So it is sent once more if the child has got none after a while; a second one does no harm.
+        """
+        self.process.send_signal(number)
+        deadline = time.monotonic() + LOST_AFTER
+        while not self._signals.read_bytes() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        if not self._signals.read_bytes():
+            self.process.send_signal(number)
+        self.signalled()
 
     def end_session(self) -> None:
         """SIGKILL to all of it."""

@@ -43,8 +43,7 @@ def test_two_processes_stop_after_the_same_step_and_go_on_with_every_example_onc
     shop = Continuous(tmp_path / "shop", launcher=LAUNCHERS["torchrun"])
     shop.drop("0.jsonl", examples(35, 0))
     with shop.held(3) as held:
-        held.process.send_signal(signal.SIGTERM)  # torchrun passes it on to both
-        held.signalled()
+        held.signal_launcher(signal.SIGTERM)  # torchrun passes it on to both
         held.release()
         held.end()
     assert shop.step == 3
@@ -122,8 +121,7 @@ def test_a_signal_to_the_launcher_stops_all_after_one_step(
 ) -> None:
     shop = filled(tmp_path)
     with shop.held(8) as held:
-        held.process.send_signal(number)
-        held.signalled()
+        held.signal_launcher(number)
         held.release()
         _, events, errors = held.end()
     stopped = [event for event in events if event["event"] == "stopped"]
