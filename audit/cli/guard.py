@@ -5,16 +5,18 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audit.audit_dir import PINNED
+from audit.audit_dir import LOCK, PINNED
 from audit.cli.options import RUN, add_shared, laid_over, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress import Progress
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
-from audit.retention.lock import holder_of
+
+if TYPE_CHECKING:
+    from audit.retention.lock import Holder
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 if there is none"),
@@ -68,7 +70,7 @@ def call(arguments: argparse.Namespace) -> int:
     )
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
     options = trains.options if trains else options_of(arguments, registry)
-    holder = holder_of(arguments.run)
+    holder = _holder(arguments.run)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
             arguments.run,
@@ -92,6 +94,14 @@ def call(arguments: argparse.Namespace) -> int:
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
     _explain(arguments.run, guarded, arguments.allow_fresh)
     return int(decision.refusal is not None)
+
+
+def _holder(run: str) -> "Holder | None":
+    if not os.path.lexists(os.path.join(run, LOCK)):
+        return None
+    from audit.retention.lock import holder_of
+
+    return holder_of(run)
 
 
 def _trains(config: str | None) -> bool:

@@ -12,6 +12,9 @@ from audit.backend.names import is_checkpoint
 from audit.cli.registered import fill_in
 from audit.errors import AuditError
 
+# argparse asks gettext for translations that exist nowhere, and so imports locale, 2 ms of a start-up.
+argparse._ = str  # type: ignore[attr-defined]
+
 BROKEN_PIPE = 141
 SHELLS = ("bash", "zsh", "tcsh")
 

@@ -72,19 +72,24 @@ def keep(run: "Run", auditor: "Auditor", report: Report, ledger: "Ledger | None"
 def recall(path: str, records: Records, options: Options, registry: "Registry") -> Remembered | None:
     """Return the remembered judgement of a run if it holds of the run as it is now."""
     stamp, text = records.scans.get(KEY, ("", ""))
-    found = _parsed(text) if stamp and options.cache and options.depth == "full" else None
-    program = program_of(registry) if found is not None else None
-    if found is None or program is None:
-        return None
-    report, basis = found
-    names = [item.name for item in report.checkpoints]
-    newest = report.checkpoints[-1].step if report.checkpoints else -1
-    if records.highest_reached > newest or any(name not in records.seals for name in names):
+    if not stamp or not options.cache or options.depth != "full":
         return None
     storage = LocalStorage(path)
     try:
         root = {entry.name: entry for entry in storage.list("")}
     except OSError:
+        return None
+    program = program_of(registry)
+    # After a save this is another one already, and the text, which grows with the run, is not parsed.
+    if program is None or not stamp.startswith(_stamp_of_root(program, path, root)):
+        return None
+    found = _parsed(text)
+    if found is None:
+        return None
+    report, basis = found
+    names = [item.name for item in report.checkpoints]
+    newest = report.checkpoints[-1].step if report.checkpoints else -1
+    if records.highest_reached > newest or any(name not in records.seals for name in names):
         return None
     inside = {}
     for name in names:
@@ -152,12 +157,17 @@ def _stamp(
     a pin changes it, and renews the scan (:func:`audit.retention.pins.known_links`). A judgement without a finding of a
     rule that breaks exactness is the same with and without ``exact``.
     """
-    outside = [list(entry) for name, entry in root.items() if name != AUDIT_DIR]
     within = [
         [name, [list(entry._replace(ctime_ns=0) if (name, file) in read else entry) for file, entry in entries.items()]]
         for name, entries in sorted(inside.items())
     ]
-    return f"2:{_digest([program, os.path.abspath(path), outside, within, _asked(options)])}"
+    return f"{_stamp_of_root(program, path, root)}{_digest([within, _asked(options)])}"
+
+
+def _stamp_of_root(program: str, path: str, root: Mapping[str, Entry]) -> str:
+    """The beginning of a stamp: what judges, and the entries of the run's own directory."""
+    outside = [list(entry) for name, entry in root.items() if name != AUDIT_DIR]
+    return f"3:{_digest([program, os.path.abspath(path), outside])}:"
 
 
 def _asked(options: Options) -> list[Any]:

@@ -12,6 +12,7 @@ again.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from audit.facts.checkpoint import (
@@ -272,6 +273,7 @@ def _text(checkpoint: Checkpoint, said: Mapping[str, _Said], parts: Mapping[str,
     return json.dumps([parts, list(passed.items()), others, scans, _known(checkpoint, memory)], separators=(",", ":"))
 
 
+@lru_cache(1024)
 def _passed(rule: str) -> Applied:
     return Applied([], RuleOutcome(rule, None, Outcome.PASS))
 
@@ -326,7 +328,10 @@ def _parsed(text: str) -> _Document | None:
 
     try:
         parts, passed, others, scans, known = json.loads(text)
-        said = {rule: _Said("", tuple(rest), _passed(rule)) for rest, rules in passed for rule in rules}
+        said: dict[str, _Said] = {}
+        for rest, rules in passed:
+            common = tuple(rest)
+            said.update((rule, _Said("", common, _passed(rule))) for rule in rules)
         for rule, (thresholds, rest, outcome, reason, found) in others.items():
             before = RuleOutcome(rule, None, Outcome(outcome), _is(reason, str | None))
             said[rule] = _Said(_is(thresholds, str), tuple(rest), Applied([_violation(item) for item in found], before))

@@ -7,15 +7,15 @@ from sys import float_info
 from typing import TYPE_CHECKING
 
 from audit.ledger.events import SealedFile
-from audit.scan import FileScan, Span, SpanScan
 
 if TYPE_CHECKING:
+    from audit.scan import FileScan, Span, SpanScan
     from audit.storage import Entry
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-def stamp_of(entry: "Entry", spans: Iterable[Span]) -> str:
+def stamp_of(entry: "Entry", spans: "Iterable[Span]") -> str:
     """Return what must be unchanged for a remembered scan to be valid: size, times, inode, and the spans.
 
     The ctime, too: a program that changes a byte and puts the mtime back cannot put that back. A hard link changes it
@@ -57,13 +57,15 @@ def linked(stamp: str, before: "Entry", after: "Entry") -> str:
     return _of_file(after) + stamp.removeprefix(known) if same and stamp.startswith(known) else stamp
 
 
-def scan_text(scan: FileScan) -> str:
+def scan_text(scan: "FileScan") -> str:
     """Return a scan as JSON text, to be remembered."""
     return json.dumps([scan.digest, scan.size, {name: list(span) for name, span in scan.spans.items()}])
 
 
-def scan_from(text: str, asked: Sequence[Span] | None) -> FileScan | None:
+def scan_from(text: str, asked: "Sequence[Span] | None") -> "FileScan | None":
     """Return the remembered scan, None for text of another shape or a scan of other spans; any spans if None."""
+    from audit.scan import FileScan, SpanScan
+
     try:
         digest, size, spans = json.loads(text)
         found = {name: SpanScan(*values) for name, values in spans.items()}
@@ -82,15 +84,17 @@ def scan_from(text: str, asked: Sequence[Span] | None) -> FileScan | None:
     return FileScan(digest, size, 0, found, None)
 
 
-class RememberedScans(Mapping[str, FileScan]):
+class RememberedScans(Mapping[str, "FileScan"]):
     """The remembered scans of one checkpoint by file, parsed when they are asked for; ``texts`` as they are kept."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
         self._parsed: dict[str, FileScan] = {}
 
-    def __getitem__(self, path: str) -> FileScan:
+    def __getitem__(self, path: str) -> "FileScan":
         if path not in self._parsed:
+            from audit.scan import FileScan
+
             found = scan_from(self._texts[path], None)
             self._parsed[path] = found or FileScan("", 0, 0, {}, "has a remembered scan that cannot be read")
         return self._parsed[path]
@@ -102,7 +106,7 @@ class RememberedScans(Mapping[str, FileScan]):
         return len(self._texts)
 
 
-def _well_typed(span: SpanScan) -> bool:
+def _well_typed(span: "SpanScan") -> bool:
     flags = (span.nonfinite, span.negative, span.all_zero, span.complete)
     whole = (span.zero_run, span.zero_run_at)
     return (
