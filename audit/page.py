@@ -40,8 +40,8 @@ class Leg(NamedTuple):
 class Mark(NamedTuple):
     """One checkpoint on the axis; ``reason`` says why it is not resumable, or no longer ``sealed``. ``saved`` is UTC.
 
-    ``state`` is "resumable", "weights only", "broken", "unknown" (a rule crashed), "in progress", "incomplete",
-    "being deleted" or "unreadable".
+    ``state`` is "resumable", "not judged", "weights only", "broken", "unknown" (a rule crashed), "in progress",
+    "incomplete", "being deleted" or "unreadable".
     """
 
     name: str

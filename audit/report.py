@@ -9,7 +9,10 @@ SOUND, SUSPECT, BROKEN = "sound", "suspect", "broken"
 
 
 class CheckpointSummary(NamedTuple):
-    """One checkpoint of the run; ``step`` is the N of its name, ``bytes`` the size of its files."""
+    """One checkpoint of the run; ``step`` is the N of its name, ``bytes`` the size of its files.
+
+    Not ``judged``: nothing blocks a resume from it, but files that a resume reads were not read, so nothing is proven.
+    """
 
     name: str
     step: int
@@ -17,6 +20,7 @@ class CheckpointSummary(NamedTuple):
     sealed: bool
     files: int
     bytes: int
+    judged: bool = True
 
 
 class Report(NamedTuple):

@@ -166,6 +166,8 @@ def notes(decision: Decision) -> Iterator[str]:
     """What the user should know about the checkpoint that is handed out."""
     if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
         yield f"using the pinned copy of {os.path.basename(decision.checkpoint)}"
+    if decision.unread:
+        yield f"{os.path.basename(decision.checkpoint or '')} is not judged: {decision.unread}; nothing is proven of it"
     if decision.behind:
         yield rollback(decision)
 
@@ -191,6 +193,7 @@ def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
         "path": _path(run, decision.checkpoint) if decision.checkpoint else None,
         "step": decision.step,
         "behind": decision.behind,
+        "judged": not decision.unread if decision.checkpoint else None,
         "reason": decision.refusal,
         "skipped": [item._asdict() for item in decision.skipped],
         "report": document(guarded.report),

@@ -70,7 +70,8 @@ def call(arguments: argparse.Namespace) -> int:
     unsealed = 0
     for item in report.checkpoints:
         if not item.sealed or not item.resumable or item.name not in seals:
-            write(f"not sealed  {item.name}: see audit verify {report.path}\n", None)
+            why = "" if item.judged else "is not judged; "
+            write(f"not sealed  {item.name}: {why}see audit verify {report.path}\n", None)
             unsealed += 1
             continue
         path = write_checksums(report.path, seals[item.name], algorithm)

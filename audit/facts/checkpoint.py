@@ -169,6 +169,29 @@ class Checkpoint(Recorded):
         return self._run.scans_of(self)
 
     @fact
+    def unread(self) -> Mapping[str, str]:
+        """What a resume reads and was not read, by path, with the reason: then the checkpoint is *not judged*."""
+        from audit.facts.unread import unread_of
+
+        return unread_of(self, self.scan if self._run.depth == "full" else None)
+
+    @property
+    def unread_in_words(self) -> str:
+        """What was not read: ``6 files that a resume reads were not read, first optimizer_0/.metadata``; or ""."""
+        unread = self.optional("unread")
+        if not unread:
+            return ""
+        first = next(iter(unread))
+        if len(unread) == 1:
+            return f"{first}, which a resume reads, was not read"
+        return f"{len(unread)} files that a resume reads were not read, first {first}"
+
+    def forget(self) -> None:
+        """Drop what was parsed of large files, and keep what was concluded from it, whether all was read as well."""
+        self.optional("unread")
+        super().forget()
+
+    @fact
     def seal(self) -> "Seal":
         """Its digests as the ledger has them. Not there where it was saved anew since."""
         seal = self._run.records.seals.get(self.name)

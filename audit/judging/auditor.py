@@ -1,11 +1,13 @@
 """Open a run, judge it while nothing moves, and put the report together: with one set of options and rules."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import pins_home
+from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, open_run
+from audit.findings import Finding
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.engine import judge
 from audit.judging.outcomes import Outcomes
@@ -114,17 +116,7 @@ class Auditor:
         program = self.program if run.depth == "full" and is_whole(self.registry, self.rules) else None
         run.memory = known = Outcomes(run, program, self.options) if program is not None else None
         findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity, known)
-        checkpoints = tuple(
-            CheckpointSummary(
-                item.name,
-                item.step,
-                resumable(item, findings),
-                item.optional("seal") is not None,
-                sum(entry.kind != DIRECTORY for entry in item.entries.values()),
-                item.bytes,
-            )
-            for item in run.judged
-        )
+        checkpoints = tuple(_summary(item, findings) for item in run.judged)
         full = self.options.depth == "full"
         scanned = run.bytes_scanned if full else 0
         read = run.storage.bytes_read if isinstance(run.storage, LocalStorage) else 0
@@ -146,3 +138,16 @@ class Auditor:
     def seconds(self) -> float:
         """Seconds since this auditor was made."""
         return time.perf_counter() - self._started
+
+
+def _summary(checkpoint: Checkpoint, findings: Sequence[Finding]) -> CheckpointSummary:
+    goes = resumable(checkpoint, findings)
+    return CheckpointSummary(
+        checkpoint.name,
+        checkpoint.step,
+        goes,
+        checkpoint.optional("seal") is not None,
+        sum(entry.kind != DIRECTORY for entry in checkpoint.entries.values()),
+        checkpoint.bytes,
+        not (goes and checkpoint.optional("unread")),
+    )

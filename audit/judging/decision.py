@@ -29,6 +29,7 @@ class Decision(NamedTuple):
 
     ``checkpoint`` is the name to resume from; without one, ``fresh`` says that training may start at step 0 and
     ``refusal`` says why nothing is handed out. ``behind``: steps that were reached before and are given up.
+    ``unread``: what a resume from it reads and was not read, in words; empty if it is judged.
     """
 
     checkpoint: str | None
@@ -37,6 +38,7 @@ class Decision(NamedTuple):
     refusal: str | None
     skipped: tuple[Skipped, ...]
     behind: int = 0
+    unread: str = ""
 
 
 MAX_AGE_DAYS = 7.0
@@ -162,7 +164,8 @@ def _handed_out(
         refusal = f"{checkpoint.name} is {behind} steps behind step {progress}, more than --max-rollback {limits.max_rollback}"
     if refusal is not None:
         return Decision(None, None, False, refusal, tuple(skipped))
-    return Decision(checkpoint.name, checkpoint.step, False, None, tuple(skipped), behind)
+    unread = checkpoint.unread_in_words
+    return Decision(checkpoint.name, checkpoint.step, False, None, tuple(skipped), behind, unread)
 
 
 def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress: int) -> Decision:

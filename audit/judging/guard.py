@@ -109,6 +109,11 @@ def _judged(
     if report.crashed and decision.checkpoint is None:
         crash = report.crashed[0]
         raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
+    if limits.strict and decision.unread:
+        raise AuditError(
+            f"{path}: {decision.checkpoint} is not judged ({decision.unread}), so --strict hands out nothing; without it "
+            "the guard hands it out with a note"
+        )
     decision = _unless(decision, veto)
     report = report._replace(notes=(*report.notes, *_ledger_notes(records)))
     report = record_observation(run, report, ledger, prove=not options.select)

@@ -117,7 +117,7 @@ def _says_nothing(run: "Run", auditor: "Auditor", report: Report) -> bool:
         and bool(run.checkpoints)
         and report.resume_from == run.checkpoints[-1].name
         and [item.name for item in report.checkpoints] == [item.name for item in run.checkpoints]
-        and all(item.sealed and item.resumable for item in report.checkpoints)
+        and all(item.sealed and item.resumable and item.judged for item in report.checkpoints)
         and all(item.severity is Severity.INFO and not item.blocks_resume for item in report.findings)
         and not any(item.rule in inexact for item in report.findings)
         and all(item.complete for item in run.checkpoints)

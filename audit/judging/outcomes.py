@@ -335,7 +335,7 @@ def _parsed(text: str) -> _Document | None:
         for rule, (thresholds, rest, outcome, reason, found) in others.items():
             before = RuleOutcome(rule, None, Outcome(outcome), _is(reason, str | None))
             said[rule] = _Said(_is(thresholds, str), tuple(rest), Applied([_violation(item) for item in found], before))
-        facts: dict[str, Any] = {}
+        facts: dict[str, Any] = {"unread": {}}  # only what is proven is remembered
         if known["sound"]:
             facts["damages"] = ()
         if known["clean"]:

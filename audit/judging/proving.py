@@ -98,7 +98,9 @@ def newest_proven(proof: Proof, options: Options, registry: Registry) -> Checkpo
     if pinned:
         return pinned[-1]
     if not own:
-        raise RefusedError(f"{run.path}: no checkpoint is proven; see audit verify {run.path}")
+        unread = next((item for item in reversed(run.judged) if item.optional("unread")), None)
+        why = f"; {unread.name} is not judged ({unread.unread_in_words})" if unread is not None else ""
+        raise RefusedError(f"{run.path}: no checkpoint is proven{why}; see audit verify {run.path}")
     return own[-1]
 
 

@@ -93,11 +93,17 @@ def crashes(report: Report) -> tuple[Finding, ...]:
 
 
 def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoint]:
-    """Return those that a full-depth verification proved: resumable, without an error and without a crashed rule."""
+    """Return those that a full-depth verification proved.
+
+    They are resumable, without an error and without a crashed rule, and all that a resume reads of them was read.
+    """
     unknown = {item.checkpoint for item in report.crashed}
     faulty = {item.checkpoint for item in report.findings if item.severity is Severity.ERROR}
     return [
         item
         for item in checkpoints
-        if None not in unknown and item.name not in unknown | faulty and resumable(item, report.findings)
+        if None not in unknown
+        and item.name not in unknown | faulty
+        and resumable(item, report.findings)
+        and not item.optional("unread")
     ]

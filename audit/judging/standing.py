@@ -11,7 +11,7 @@ from audit.report import Report
 from audit.storage import FILE, Entry
 
 SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN = "sealed", "resumable", "weights only", "broken"
-UNREADABLE, UNKNOWN = "unreadable", "unknown"
+UNREADABLE, UNKNOWN, NOT_JUDGED = "unreadable", "unknown", "not judged"
 WEIGHTS_ONLY_RULE = "files/weights-only"
 
 
@@ -19,8 +19,9 @@ class Standing(NamedTuple):
     """What is known of a checkpoint; ``reason`` names the rules that block it, or says what else is wrong.
 
     ``state``: "sealed" (proven at full depth, and no file was touched since it was last read), "resumable" (the report
-    has nothing that blocks it), "weights only", "broken", "unreadable", "unknown" (a rule crashed), or that of its
-    completeness: "in progress", "being deleted", "incomplete".
+    has nothing that blocks it), "not judged" (the same, but not all that a resume reads was read), "weights only",
+    "broken", "unreadable", "unknown" (a rule crashed), or that of its completeness: "in progress", "being deleted",
+    "incomplete".
     """
 
     state: str
@@ -44,6 +45,8 @@ def standing(checkpoint: Checkpoint, report: Report) -> Standing:
     crashed = [item.rule for item in report.crashed if item.checkpoint in (checkpoint.name, None)]
     if crashed:
         return Standing(UNKNOWN, f"rule {crashed[0]} crashed")
+    if unread := checkpoint.unread_in_words:
+        return Standing(NOT_JUDGED, unread)
     seal = checkpoint.optional("seal")
     if seal is None:
         just_now = any(item.sealed for item in report.checkpoints if item.name == checkpoint.name)

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from audit.findings import Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context
 from audit.report import BROKEN, SOUND, SUSPECT, Report
-from audit.reporters.words import counted, difference, place, printable, resume_line
+from audit.reporters.words import counted, difference, place, printable, resume_line, verdict_of
 from audit.text import human_bytes
 
 VERDICT_STYLE = {SOUND: "bold green", SUSPECT: "bold yellow", BROKEN: "bold red"}
 SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
-MARK = {"ok": "green", "warn": "yellow", "FAIL": "red", "wait": "cyan"}
+MARK = {"ok": "green", "warn": "yellow", "FAIL": "red", "wait": "cyan", "?": "cyan"}
 
 Line = list[tuple[str, str]]
 """Pieces of one line: text and style."""
@@ -37,7 +37,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
     for item in report.checkpoints:
         mark = worst.get(item.name, "ok")
         size = f"{item.files:>3} files  {human_bytes(item.bytes):>9}"
-        notes = "resumable" if item.resumable else "not resumable"
+        notes = ("resumable" if item.judged else "not judged") if item.resumable else "not resumable"
         if item.name == report.resume_from:
             notes += "  <- resume from here"
         lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])
@@ -58,7 +58,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
 
 def _headline(report: Report) -> Line:
     tail = f"  ({counted(report)})"
-    return [(f"{report.path}: ", ""), (report.verdict.upper(), VERDICT_STYLE[report.verdict]), (tail, "")]
+    return [(f"{report.path}: ", ""), (verdict_of(report), VERDICT_STYLE[report.verdict]), (tail, "")]
 
 
 def _worst(report: Report) -> dict[str, str]:
@@ -72,6 +72,8 @@ def _worst(report: Report) -> dict[str, str]:
             marks[item.name] = "warn"
         elif not item.resumable and any(finding.blocks_resume for finding in own):
             marks[item.name] = "wait"
+        elif not item.judged:
+            marks[item.name] = "?"
     return marks
 
 

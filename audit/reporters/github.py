@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from audit.findings import Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context
 from audit.report import BROKEN, SOUND, SUSPECT, Report
-from audit.reporters.words import counted, difference, location, printable, resume_line, why
+from audit.reporters.words import counted, difference, location, printable, resume_line, verdict_of, why
 
 COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 VERDICTS = {BROKEN: "error", SUSPECT: "warning", SOUND: "notice"}
@@ -31,7 +31,7 @@ def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
 
 
 def _report(report: Report, verbosity: int) -> Iterator[str]:
-    verdict = f"{report.path}: {report.verdict.upper()}  ({counted(report)}). {resume_line(report)}"
+    verdict = f"{report.path}: {verdict_of(report)}  ({counted(report)}). {resume_line(report)}"
     yield _command(VERDICTS[report.verdict], verdict, title="audit verify")
     for crash in report.crashed:
         reason = f"{crash.rule}: {crash.reason}; the audit is incomplete, please report this"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
 from audit.hookspecs import PLAIN, Context, Unaudited
-from audit.report import Report
+from audit.report import CheckpointSummary, Report
 from audit.reporters.words import difference, place, printable, why
 
 
@@ -68,7 +68,11 @@ def _suites(report: Report, fail_on: Severity | None) -> Iterator[_Suite]:
     about = {"verdict": report.verdict, "resume_from": report.resume_from or "", "depth": report.depth}
     yield _Suite(report.path, cases[None], about, report.seconds, report.notes)
     for item in report.checkpoints:
-        yield _Suite(names[item.name], cases[item.name], {"resumable": str(item.resumable).lower()})
+        yield _Suite(names[item.name], cases[item.name], _about(item))
+
+
+def _about(item: CheckpointSummary) -> dict[str, str]:
+    return {"resumable": str(item.resumable).lower(), "judged": str(item.judged).lower()}
 
 
 def _by_outcome(report: Report) -> dict[tuple[str, str | None], tuple[RuleOutcome, list[Finding]]]:

@@ -4,7 +4,7 @@ import os
 
 from audit.findings import Finding, Severity
 from audit.hookspecs import Unaudited
-from audit.report import Report
+from audit.report import SOUND, Report
 
 WORDS = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "note"))
 
@@ -22,11 +22,19 @@ def printable(text: str) -> str:
 
 
 def counted(report: Report) -> str:
-    """Return ``3 checkpoints, 1 error, 2 notes``."""
+    """Return ``3 checkpoints, 1 not judged, 1 error, 2 notes``."""
     counts = [(len(report.checkpoints), "checkpoint"), *((report.count(level), word) for level, word in WORDS)]
-    return ", ".join(
+    texts = [
         f"{number} {word}{'s' if number != 1 else ''}" for number, word in counts if number or word == "checkpoint"
-    )
+    ]
+    unjudged = sum(not item.judged for item in report.checkpoints)
+    return ", ".join([*texts[:1], *([f"{unjudged} not judged"] if unjudged else []), *texts[1:]])
+
+
+def verdict_of(report: Report) -> str:
+    """Return ``BROKEN``, ``SUSPECT``, ``SOUND``, or ``SOUND AS FAR AS READ`` if a checkpoint is not judged."""
+    judged = all(item.judged for item in report.checkpoints)
+    return report.verdict.upper() + ("" if judged or report.verdict != SOUND else " AS FAR AS READ")
 
 
 def place(finding: Finding) -> str:
@@ -50,7 +58,8 @@ def resume_line(report: Report) -> str:
     if not report.checkpoints:
         return "Nothing has been trained here yet."
     if report.resume_from:
-        return f"Resume from {report.resume_from}."
+        judged = all(item.judged for item in report.checkpoints if item.name == report.resume_from)
+        return f"Resume from {report.resume_from}{'' if judged else ', which is not judged'}."
     return "No checkpoint can be resumed from."
 
 

@@ -145,7 +145,7 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
             kept.append(Kept(checkpoint.name, best[checkpoint.name]))
         elif len(newest) < keep:
             reason = f"only {len(newest)} of the {keep} to keep {'is' if len(newest) == 1 else 'are'} proven"
-            kept.append(Kept(checkpoint.name, reason))
+            kept.append(Kept(checkpoint.name, f"not judged; {reason}" if checkpoint.optional("unread") else reason))
         elif checkpoint.step > newest[0].step:
             kept.append(Kept(checkpoint.name, "not proven, but newer than one that is kept"))
         elif checkpoint.name in run.unlistable:

@@ -54,6 +54,7 @@ class Choice(NamedTuple):
 
 
 SOUND = "is sound; --force moves it nevertheless"
+UNJUDGED = "is not judged, and nothing was found against it; --force moves it nevertheless"
 LAST = "no checkpoint would be left, and a trainer would start over at step 0; --force moves it nevertheless"
 
 
@@ -81,9 +82,10 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
         if reason is not None:
             candidates.append(Candidate(checkpoint, reason))
         elif names and force:
-            candidates.append(Candidate(checkpoint, "is sound; moved on request"))
+            found_nothing = "is not judged" if checkpoint.unread_in_words else "is sound"
+            candidates.append(Candidate(checkpoint, f"{found_nothing}; moved on request"))
         elif names:
-            refused[checkpoint.name] = SOUND
+            refused[checkpoint.name] = UNJUDGED if checkpoint.unread_in_words else SOUND
     if candidates and len(candidates) == len(run.checkpoints) and not force:
         refused[candidates[-1].checkpoint.name] = LAST
     return Choice(tuple(candidates), refused)

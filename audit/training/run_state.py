@@ -205,6 +205,10 @@ class RunState:
                 return f"{item.message} ({item.rule})"
         if not checkpoint.resumable:
             return f"{checkpoint.name} is not resumable"
+        if not checkpoint.judged:
+            return (
+                f"{checkpoint.name} is not judged: a resume reads files of it that are not read here (files/not-judged)"
+            )
         return None if checkpoint.sealed else f"it was not sealed{f'; {report.notes[-1]}' if report.notes else ''}"
 
 

@@ -64,8 +64,9 @@ def lay_out(
         layout = fsdp.apply(files, layout, owed)
     elif not bare and deepspeed.recognises(files, arguments):
         layout = deepspeed.apply(files, layout, owed, state)
-    elif any(_sharded_optimizer(name) for name in files.root):
+    elif parts := tuple(sorted(name for name in files.root if _sharded_optimizer(name) and files.has(name))):
         owed.pop("optimizer", None)  # TPU or SageMaker: one optimizer file per rank, under other names
+        layout = layout._replace(sharded_optimizer=parts)
     rng = _rng(world) if not bare and owes_rng(arguments) else ()
     return layout._replace(
         owed=owed,

@@ -97,7 +97,8 @@ class Watch:
             if not wrong and proven and self._pin:
                 pin_checkpoint(run, checkpoint)
             if not wrong:
-                words = "verified, sealed" if proven else "verified"
+                unread = any(item.name == checkpoint and not item.judged for item in report.checkpoints)
+                words = "verified, sealed" if proven else "not judged" if unread else "verified"
                 LOG.info("%s/%s: %s in %.3f s", run, checkpoint, words, time.perf_counter() - begin)
             return wrong
         except Exception as error:

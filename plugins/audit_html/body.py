@@ -111,7 +111,8 @@ def _badge(verdict: str) -> Element:
 
 def _facts(run: RunCurves) -> Element:
     report = run.report
-    resumable = sum(item.resumable for item in report.checkpoints)
+    resumable = sum(item.resumable and item.judged for item in report.checkpoints)
+    unjudged = sum(not item.judged for item in report.checkpoints)
     passed = sum(item.outcome is Outcome.PASS for item in report.outcomes)
     idle = sum(item.outcome is Outcome.NOT_APPLICABLE for item in report.outcomes)
     first, last, lowest = _losses(run)
@@ -120,7 +121,11 @@ def _facts(run: RunCurves) -> Element:
     facts = (
         ("Steps", steps, f"{spaced(run.entries)} log entries"),
         ("Loss", f"{first} → {last}" if first else "not logged", f"lowest {lowest}" if lowest else ""),
-        ("Checkpoints", f"{len(report.checkpoints)}", f"{resumable} resumable, {size}"),
+        (
+            "Checkpoints",
+            f"{len(report.checkpoints)}",
+            f"{resumable} resumable, {f'{unjudged} not judged, ' if unjudged else ''}{size}",
+        ),
         ("Batches", str(len(run.legs)), "trained in one go" if len(run.legs) == 1 else "with resumes between"),
         ("Checks", f"{passed} passed", f"{idle} not applicable, depth {report.depth}"),
     )

@@ -132,7 +132,7 @@
     return made;
   };
 
-  const ORDER = ["broken", "unreadable", "incomplete", "unknown", "being-deleted", "weights-only", "in-progress", "resumable"];
+  const ORDER = ["broken", "unreadable", "incomplete", "unknown", "being-deleted", "weights-only", "in-progress", "not-judged", "resumable"];
   const worst = (items) =>
     items.reduce((a, b) => (ORDER.indexOf(b.state.split(" ")[0]) < ORDER.indexOf(a.state.split(" ")[0]) ? b : a));
 

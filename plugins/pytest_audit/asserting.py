@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from audit.plugin import ConfigError, Options, Registry, Report, Rule, Severity, check_options, load_plugins, verify
-from pytest_audit.text import lines_of, printable, resume_line
+from pytest_audit.text import AuditWarning, lines_of, printable, resume_line
 
 
 def assert_sound(
@@ -21,7 +21,8 @@ def assert_sound(
     severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is ``full`` (every
     byte) or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No configuration file is
     read, and nothing is written into the run. Raises AssertionError with the findings and remedies, or if a rule
-    crashed, and audit.AuditError if the run could not be judged: no such run, no checkpoint in it.
+    crashed, and audit.AuditError if the run could not be judged: no such run, no checkpoint in it. A checkpoint that is
+    not judged is an :class:`AuditWarning`: nothing was found against it, and it may not be sound.
     """
     __tracebackhide__ = True
     report = run if isinstance(run, Report) else _verified(os.fspath(run), depth, tuple(select), tuple(ignore))
@@ -31,7 +32,17 @@ def assert_sound(
     lines += [printable(f"rule {crash.rule} crashed: {crash.reason}; please report this") for crash in report.crashed]
     if lines:
         raise AssertionError("\n".join([f"{printable(report.path)} is not sound", "", *lines, resume_line(report)]))
+    if unread := [item.name for item in report.checkpoints if not item.judged]:
+        _warn(
+            f"{printable(report.path)}: {unread[-1]} is not judged: a resume reads files of it that are not read here"
+        )
     return report
+
+
+def _warn(text: str) -> None:
+    import warnings
+
+    warnings.warn(text, AuditWarning, stacklevel=3)
 
 
 def _verified(path: str, depth: str, select: tuple[str, ...], ignore: tuple[str, ...]) -> Report:

@@ -43,7 +43,10 @@ def lines_of(finding: Finding) -> list[str]:
 
 def resume_line(report: Report) -> str:
     """Say what may be resumed from."""
-    return f"Resume from {report.resume_from}." if report.resume_from else "No checkpoint can be resumed from."
+    if report.resume_from is None:
+        return "No checkpoint can be resumed from."
+    judged = all(item.judged for item in report.checkpoints if item.name == report.resume_from)
+    return f"Resume from {report.resume_from}{'' if judged else ', which is not judged'}."
 
 
 def in_one_line(finding: Finding) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, DamageKind, Severity, Violation, rule
+from audit_rules._roles import is_large_metadata
 
 
 @rule(
@@ -17,9 +18,12 @@ def oversized(checkpoint: Checkpoint) -> Iterator[Violation]:
     hundred thousand levels deep crashes the program that reads it. Sound files are far below the limits: ``torch``
     compresses nothing, and the largest JSON file is a tokenizer of some 35 MB. A sparse file has a size of a terabyte
     and a few kilobytes of data. The file was not read any further.
+
+    The metadata of a sharded state is left out: with thousands of shards it is as large, and the checkpoint is then not
+    judged (files/not-judged).
     """
     for file, damage in checkpoint.optional("damages") or ():
-        if damage.kind is DamageKind.OVERSIZED:
+        if damage.kind is DamageKind.OVERSIZED and not is_large_metadata(file, damage):
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     damaged = {file.path for file, _ in checkpoint.optional("damages") or ()}
     for file in (checkpoint.optional("files") or {}).values():

@@ -1,0 +1,31 @@
+"""files/not-judged."""
+
+from collections.abc import Iterator, Mapping
+
+from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._roles import is_large_metadata
+
+
+@rule(
+    Severity.INFO,
+    remedy="Nothing was found against it, and nothing is proven: try a resume from it, and keep an older checkpoint until "
+    "that has worked.",
+)
+def not_judged(checkpoint: Checkpoint, unread: Mapping[str, str]) -> Iterator[Violation]:
+    """The checkpoint is not judged: a resume reads files that this program does not.
+
+    These are the parts of sharded states that no reader here understands (DeepSpeed's ``global_stepN/``, FSDP's local
+    states, optimizers that are saved for each rank under names of their own), and whatever a backend says that a resume
+    reads and that is in no format that is read, or too large for it. What else is in the checkpoint is judged as ever.
+
+    It is neither an error nor a warning. The guard hands such a checkpoint out with a note, and not at all with
+    ``--strict``; it is never sealed and never counts as proven, so `audit prune` removes nothing because of it.
+    """
+    if not unread:
+        return
+    damaged = {file.path for file, damage in checkpoint.damages if not is_large_metadata(file, damage)}
+    if damaged.issuperset(unread):
+        return  # each has a finding of its own
+    path = next(path for path in unread if path not in damaged)
+    more = f" (and {len(unread) - 1} more files that a resume reads)" if len(unread) > 1 else ""
+    yield Violation(f"is not judged: {path} {unread[path]}{more}", file=path)
