@@ -58,6 +58,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "StateDocument",
     "TrainerState",
     "TrainingArguments",
+    "Unread",
     "WeightFile",
     # the facts of a run and of a plan
     "Batch",
@@ -213,6 +214,7 @@ if TYPE_CHECKING:
     from audit.facts.series import Point, series, tail
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
+    from audit.facts.unread import Unread
     from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
     from audit.formats.damage import Kind as DamageKind
@@ -283,6 +285,7 @@ _HOMES = {
     "audit.facts.series": "Point series tail",
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
+    "audit.facts.unread": "Unread",
     "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",
     "audit.formats.history": "Entry:LogEntry History",

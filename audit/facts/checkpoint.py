@@ -16,6 +16,7 @@ from audit.facts.fact import fact
 from audit.facts.recorded import Recorded
 
 if TYPE_CHECKING:
+    from audit.facts.unread import Unread
     from audit.ledger.records import Records
     from audit.ledger.seals import Seal
     from audit.scan import FileScan
@@ -169,7 +170,7 @@ class Checkpoint(Recorded):
         return self._run.scans_of(self)
 
     @fact
-    def unread(self) -> Mapping[str, str]:
+    def unread(self) -> "Mapping[str, Unread]":
         """What a resume reads and was not read, by path, with the reason: then the checkpoint is *not judged*."""
         from audit.facts.unread import unread_of
 

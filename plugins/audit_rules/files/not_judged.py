@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from audit.plugin import Checkpoint, Severity, Violation, rule
-from audit_rules._roles import is_large_metadata
+from audit.plugin import Checkpoint, Severity, Unread, Violation, rule
 
 
 @rule(
@@ -11,7 +10,7 @@ from audit_rules._roles import is_large_metadata
     remedy="Nothing was found against it, and nothing is proven: try a resume from it, and keep an older checkpoint until "
     "that has worked.",
 )
-def not_judged(checkpoint: Checkpoint, unread: Mapping[str, str]) -> Iterator[Violation]:
+def not_judged(checkpoint: Checkpoint, unread: Mapping[str, Unread]) -> Iterator[Violation]:
     """The checkpoint is not judged: a resume reads files that this program does not.
 
     These are the parts of sharded states that no reader here understands (DeepSpeed's ``global_stepN/``, FSDP's local
@@ -21,11 +20,7 @@ def not_judged(checkpoint: Checkpoint, unread: Mapping[str, str]) -> Iterator[Vi
     It is neither an error nor a warning. The guard hands such a checkpoint out with a note, and not at all with
     ``--strict``; it is never sealed and never counts as proven, so `audit prune` removes nothing because of it.
     """
-    if not unread:
-        return
-    damaged = {file.path for file, damage in checkpoint.damages if not is_large_metadata(file, damage)}
-    if damaged.issuperset(unread):
-        return  # each has a finding of its own
-    path = next(path for path in unread if path not in damaged)
-    more = f" (and {len(unread) - 1} more files that a resume reads)" if len(unread) > 1 else ""
-    yield Violation(f"is not judged: {path} {unread[path]}{more}", file=path)
+    own = [path for path, item in unread.items() if not item.damaged]  # each of the others has a finding
+    if own:
+        more = f" (and {len(own) - 1} more files that a resume reads)" if len(own) > 1 else ""
+        yield Violation(f"is not judged: {own[0]} {unread[own[0]].reason}{more}", file=own[0])

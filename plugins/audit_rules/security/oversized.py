@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, DamageKind, Severity, Violation, rule
-from audit_rules._roles import is_large_metadata
 
 
 @rule(
@@ -19,11 +18,12 @@ def oversized(checkpoint: Checkpoint) -> Iterator[Violation]:
     compresses nothing, and the largest JSON file is a tokenizer of some 35 MB. A sparse file has a size of a terabyte
     and a few kilobytes of data. The file was not read any further.
 
-    The metadata of a sharded state is left out: with thousands of shards it is as large, and the checkpoint is then not
+    The metadata of a sharded state is left out: that of thousands of shards is as large, and the checkpoint is then not
     judged (files/not-judged).
     """
+    unread = checkpoint.optional("unread") or {}
     for file, damage in checkpoint.optional("damages") or ():
-        if damage.kind is DamageKind.OVERSIZED and not is_large_metadata(file, damage):
+        if damage.kind is DamageKind.OVERSIZED and (file.path not in unread or unread[file.path].damaged):
             yield Violation(f"{file.path} {damage.message}", file=file.path)
     damaged = {file.path for file, _ in checkpoint.optional("damages") or ()}
     for file in (checkpoint.optional("files") or {}).values():

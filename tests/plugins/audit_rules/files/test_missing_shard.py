@@ -1,11 +1,13 @@
 """files/missing-shard."""
 
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 
 from audit.testing.judging import check
 from audit.testing.runs import make_run
+from tests.audit.unjudged import make_unjudged
 from tests.plugins.audit_rules.files.editing import INDEX, Locked, judged, names, remove, shard
 
 RULE = "files/missing-shard"
@@ -76,22 +78,14 @@ def test_a_path_that_leads_elsewhere_is_not_called_missing(run: str) -> None:
 
 @pytest.fixture
 def deepspeed(tmp_path: Path) -> str:
-    path = make_run(tmp_path / "zero", (100,), world=2, deepspeed="ds_config.json")
-    place = Path(path, "checkpoint-100")
-    (place / "latest").write_text("global_step100")
-    (place / "global_step100").mkdir()
-    for name in ("zero_pp_rank_{}_mp_rank_00_model_states.pt", "bf16_zero_pp_rank_{}_mp_rank_00_optim_states.pt"):
-        for rank in (0, 1):
-            (place / "global_step100" / name.format(rank)).write_bytes((place / "optimizer.pt").read_bytes())
-    (place / "optimizer.pt").unlink()
-    return path
+    return make_unjudged(tmp_path / "zero", (100,))
 
 
 def test_under_deepspeed_every_process_owes_its_part(deepspeed: str) -> None:
-    assert not judged(deepspeed)
+    assert names(judged(deepspeed)) == [("files/not-judged", "checkpoint-100", ANY)]
     gone = "global_step100/bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
     remove(deepspeed, gone, checkpoint="checkpoint-100")
-    (finding,) = judged(deepspeed)
+    finding, _ = judged(deepspeed)
     assert (finding.rule, finding.file) == (RULE, gone)
     assert "part of the state cannot be loaded" in finding.message
 
