@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 
 from audit.backend.names import step_of
 from audit.backend.training import BadData, LegFailed, LegResult, Note, TrainingBackend
@@ -92,7 +93,7 @@ class Session:
             step, checkpoint = self._run_state.guard(timeline)
             found = self._choose(timeline, step, checkpoint)
             if found is None:
-                self._held_files.release_all()
+                self._release(timeline)
                 return None
             if isinstance(found, Work):
                 refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, timeline, self.emit)
@@ -115,7 +116,7 @@ class Session:
                 self._run_state.finish_rotation(step)
                 return True
         for later in timeline.beyond(step):
-            file = self._files.find(later)
+            file = self._files.find(later) or self._held_files.find(later.file, later.digest)
             if file is None:
                 self._lost(later, step)
                 return True
@@ -126,9 +127,10 @@ class Session:
     def _go_on(self, timeline: Timeline, owner: Leg, batch: Batch, step: int, checkpoint: str | None) -> Work | bool:
         """Continue a batch in the middle."""
         file = self._files.find(batch)
-        if file is None and step > batch.first_step:  # replaced in the inbox while it was trained
+        begun = step > batch.first_step or self._was_trained(batch)
+        if file is None and begun:  # replaced or deleted in the inbox since then
             file = self._held_files.find(batch.file, batch.digest)
-        if file is None and step == batch.first_step and not self._was_finished(batch):
+        if file is None and not begun:
             reason = "was removed before its first step was trained"
             self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
             self.emit(Note(f"{batch.file}: {reason}"))
@@ -139,9 +141,11 @@ class Session:
         past = owner, owner.example_at(step)
         return self._drafting.draft(timeline, file, batch.digest, step, checkpoint, past)
 
-    def _was_finished(self, batch: Batch) -> bool:
-        """Whether the batch was once finished, before the run went back."""
-        ended = (row for row in self._batch_log.events() if isinstance(row, rows.Finished | rows.Retired))
+    def _was_trained(self, batch: Batch) -> bool:
+        """Whether the batch was once finished, or stopped after a step, before the run went back."""
+        ended = (
+            row for row in self._batch_log.events() if isinstance(row, rows.Finished | rows.Retired | rows.Stopped)
+        )
         return any(row.batch == batch.digest for row in ended)
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
@@ -212,9 +216,6 @@ class Session:
             raise TrainRefused(
                 f"{text}; nothing is lost: run the same command to continue from what was saved"
             ) from error
-        finally:
-            if unchanged(work.file):  # otherwise the second name is the only one that is left
-                self._held_files.release(work.file.name, work.batch)
 
     def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         request = work.request
@@ -325,14 +326,29 @@ class Session:
         data = self.config.data
         done = [item for item in timeline.batches if item.state == rows.FINISHED]
         for batch in done:
-            file = self._files.find(batch, inbox=True) or self._held_files.find(batch.file, batch.digest)
+            # The held file is what was trained. One of the same bytes in the inbox is the same file, or a copy of it.
+            file = self._files.find(batch, inbox=True)
+            held = self._held_files.find(batch.file, batch.digest)
             to = None
             if file is not None:
-                to = retire(file, data)
-                self._held_files.release(batch.file, batch.digest)
-                self.emit(FileRetired(file.name, to))
+                held = self._held_files.take(file, batch.digest)
+            if held is not None:
+                to = retire(held, data)
+                self.emit(FileRetired(held.name, to))
             self._batch_log.record(rows.Retired(batch.digest, batch.file, to))
         return bool(done)
+
+    def _release(self, timeline: Timeline) -> None:
+        """Remove the second names that are left. The last copy of what was never trained goes to ``rejected``."""
+        for file in self._held_files.left():
+            digest = self._files.digest(file)
+            batch = timeline.batch(digest)
+            if batch is not None and batch.state == rows.RETIRED:
+                with suppress(OSError):
+                    os.unlink(file.path)
+                continue
+            to = set_aside(file, self.config.data)
+            self.emit(Note(f"{to}: was held for a batch that was not trained, and has no other name in the inbox"))
 
     def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
         where = f"row {error.row}: " if error.row is not None else ""

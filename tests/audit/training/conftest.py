@@ -13,6 +13,7 @@ from audit.manager import load
 from audit.training.config import Data, read_train_config
 from audit.training.events import Event, as_json
 from audit.training.forecast import Forecast, forecast
+from audit.training.held_file import PREFIX
 from audit.training.loop import TrainOptions, train
 from audit.training.process import here
 from tests.audit.training.places import places
@@ -70,8 +71,10 @@ class Shop:
         return [example for examples in steps for example in examples]
 
     def names(self, place: str) -> list[str]:
+        """What is there, without the second names of held files."""
         home = self.home / place
-        return sorted(path.name for path in home.iterdir()) if home.is_dir() else []
+        found = sorted(path.name for path in home.iterdir()) if home.is_dir() else []
+        return [name for name in found if not name.startswith(PREFIX)]
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What is trained stays what it is, whatever happens to the file under its name."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,10 @@ def at(moment: str, act: Callable[[], object]) -> Callable[[str], None]:
 def replace(shop: Shop, name: str, examples: list[int]) -> None:
     """As rsync does it: written aside, then renamed."""
     write_rows(shop.inbox / ".incoming", examples).rename(shop.inbox / name)
+
+
+def examples_in(shop: Shop, name: str) -> list[int]:
+    return [json.loads(line)["input_ids"][0] for line in (shop.home / "done" / name).read_text().splitlines()]
 
 
 def file_of(path: Path) -> DataFile:
@@ -71,6 +76,66 @@ def test_replaced_and_then_killed_the_batch_goes_on_with_what_it_was(shop: Shop)
     assert shop.train() == 0
 
     assert sorted(shop.trained()) == [*range(8), 20, 21]
+    assert hidden(shop) == []
+    assert examples_in(shop, "a.jsonl") == list(range(8))
+    assert examples_in(shop, "a.1.jsonl") == [20, 21]
+
+
+@pytest.mark.parametrize("how", ["replaced", "deleted"])
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_stopped_and_then_gone_from_the_inbox_the_batch_goes_on_and_comes_to_done(
+    how: str, times: int, shop: Shop
+) -> None:
+    shop.drop("a.jsonl", list(range(8)))
+    for time in range(1, times + 1):
+        shop.backend.stop_after = time
+        assert shop.train() == 143
+        if time == 1:
+            replace(shop, "a.jsonl", [20, 21]) if how == "replaced" else (shop.inbox / "a.jsonl").unlink()
+    shop.backend.stop_after = None
+
+    assert shop.train() == 0
+
+    assert sorted(shop.trained()) == [*range(8), *([20, 21] if how == "replaced" else [])]
+    assert examples_in(shop, "a.jsonl") == list(range(8))
+    assert shop.names("done") == (["a.1.jsonl", "a.jsonl"] if how == "replaced" else ["a.jsonl"])
+    assert hidden(shop) == []
+
+
+def test_killed_and_gone_back_before_its_first_save_the_batch_is_still_there(shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2, 3, 4])
+    shop.train()
+    shop.drop("b.jsonl", list(range(10, 18)))
+    shop.backend.stop_after = 4
+    assert shop.train() == 143
+    shop.backend.stop_after = None
+    (shop.inbox / "b.jsonl").unlink()
+    (shop.run / "checkpoint-4" / "optimizer.pt").unlink()
+    (shop.run / "checkpoint-3" / "optimizer.pt").unlink()
+
+    assert shop.train() == 0
+
+    assert sorted(shop.trained()) == [1, 2, 3, 4, *range(10, 18)]
+    assert examples_in(shop, "b.jsonl") == list(range(10, 18))
+
+
+def test_a_file_that_is_put_in_the_place_of_a_trained_one_at_its_retirement_stays(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.drop("a.jsonl", [1, 2, 3])
+    rename = os.rename
+
+    def replaced_first(source: str, target: str) -> None:
+        if str(source) == str(shop.inbox / "a.jsonl"):
+            monkeypatch.setattr(os, "rename", rename)
+            write_rows(shop.inbox / ".incoming", [20, 21]).replace(shop.inbox / "a.jsonl")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", replaced_first)
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == [1, 2, 3, 20, 21]
+    assert examples_in(shop, "a.jsonl") == [1, 2, 3]
+    assert examples_in(shop, "a.1.jsonl") == [20, 21]
     assert hidden(shop) == []
 
 
@@ -155,12 +220,30 @@ def test_no_second_name_is_left_when_all_is_trained(shop: Shop) -> None:
     assert hidden(shop) == []
 
 
-def test_after_a_failure_the_inbox_is_as_it_was(make_shop: Make) -> None:
+def test_after_a_failure_the_file_is_held_until_its_batch_is_retired(make_shop: Make) -> None:
     shop = make_shop(toy='fail = "it burns"')
     shop.drop("a.jsonl", [1, 2, 3])
     with pytest.raises(Exception, match="it burns"):
         shop.train()
-    assert os.listdir(shop.inbox) == ["a.jsonl"]
+    assert shop.names("inbox") == ["a.jsonl"]
+    assert len(hidden(shop)) == 1
+
+
+def test_the_last_copy_of_a_file_that_was_never_trained_is_set_aside_and_not_deleted(shop: Shop) -> None:
+    (shop.inbox / f"{PREFIX}0123.jsonl").write_text("of a call long ago")
+    assert shop.train() == 0
+    assert hidden(shop) == []
+    assert (shop.home / "rejected" / "0123.jsonl").read_text() == "of a call long ago"
+    assert "was held for a batch that was not trained" in shop.said("note")[0]["text"]
+
+
+def test_a_file_that_changed_since_it_was_looked_at_leaves_the_held_one(tmp_path: Path) -> None:
+    file = file_of(write_rows(tmp_path / "a.jsonl", [1]))
+    digest, files = digest_of(file), HeldFiles(str(tmp_path))
+    held = files.hold(file, digest)
+    write_rows(tmp_path / "b", [2]).rename(tmp_path / "a.jsonl")
+    assert files.hold(file, digest) is None
+    assert files.find("a.jsonl", digest) == held
 
 
 def test_a_file_that_changed_since_it_was_looked_at_is_not_held(tmp_path: Path) -> None:
