@@ -152,7 +152,8 @@ class TrainingBackend(Protocol):
         """Return the backend's own tables of the configuration, a JSON Schema by the name of the table.
 
         A property of ``"format": "path"`` is relative to the configuration, and so is its "default"; settings hold it
-        absolute. Where a part has a text "refuse", that is the message for a wrong value.
+        absolute. With ``"path-or-name"`` it may also be a name, if there is no such path. Where a part has a text
+        "refuse", that is the message for a wrong value.
         """
         ...
 

@@ -82,6 +82,7 @@ def document(forecast: Forecast) -> Mapping[str, Any]:
         "config": forecast.config.path,
         "run": forecast.config.run,
         "backend": plan.trainer.name,
+        "base_model": plan.optional("base_model"),
         "processes": plan.given_processes,
         "works": forecast.works,
         "resume": {
@@ -212,6 +213,9 @@ def _what(forecast: Forecast) -> Iterator[str]:
         begins = "starts fresh" if forecast.checkpoint is None else f"resumes from {forecast.checkpoint}"
         behind = f", {rollback(forecast.decision)}" if forecast.decision.behind else ""
         yield one_line(f"{begins}{behind}{_middle(forecast)}")
+    base = plan.optional("base_model")
+    if base is not None:
+        yield one_line(f"base model: {base}")
     if forecast.legs:
         yield ""
         yield from _table(forecast)

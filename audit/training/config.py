@@ -112,8 +112,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
             snapshots=place(watch["snapshots"]) if "snapshots" in watch else None,
         ),
         verify=_verify(path, document, registry),
-        settings={name: _placed(document[name], tables[name], place) for name in tables if name in document}
-        | {"schedule": dict(schedule)},
+        settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)},
     )
     _check_places(config)
     try:
@@ -123,11 +122,35 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     return config, trainer
 
 
-def _placed(table: Any, schema: Mapping[str, Any], place: Callable[[str], str]) -> Any:
-    """Make the paths in a backend's table absolute: those with ``"format": "path"`` in its schema, defaults too."""
-    paths = {key: part for key, part in schema.get("properties", {}).items() if part.get("format") == "path"}
-    given = {key: table.get(key, part.get("default")) for key, part in paths.items()}
-    return {**table, **{key: place(value) for key, value in given.items() if value is not None}}
+def _settings(
+    path: str, document: Mapping[str, Any], tables: Mapping[str, Any], place: Callable[[str], str]
+) -> dict[str, Any]:
+    try:
+        return {name: _placed(name, document[name], tables[name], place) for name in tables if name in document}
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _placed(name: str, table: Any, schema: Mapping[str, Any], place: Callable[[str], str]) -> Any:
+    """Make the paths in a backend's table absolute: those with ``"format": "path"`` in its schema, defaults too.
+
+    With ``"path-or-name"`` a text is a path if it looks like one or is there beside the configuration, else a name.
+    Raises ConfigError for a name that a library would take for a path in the working directory.
+    """
+    placed = dict(table)
+    for key, part in schema.get("properties", {}).items():
+        value, form = table.get(key, part.get("default")), part.get("format")
+        if not isinstance(value, str) or form not in ("path", "path-or-name"):
+            continue
+        there = place(value)
+        if form == "path" or value.startswith(("/", "./", "../", "~")) or os.path.exists(there):
+            placed[key] = there
+        elif os.path.exists(value):
+            raise ConfigError(
+                f"{name}.{key}: {value} is in the working directory, and paths are relative to the configuration; "
+                f"write {os.path.abspath(value)}"
+            )
+    return placed
 
 
 def _document(path: str) -> Mapping[str, Any]:

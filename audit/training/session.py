@@ -77,7 +77,7 @@ class Session:
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
         self.unsettled: float | None = None
-        self._base_unread = False
+        self._base_unread = self._base_told = False
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
@@ -184,10 +184,19 @@ class Session:
         asked = getattr(self.trainer, "base_identity", None)
         return asked(self.config.settings, self.config.seed) if asked is not None else None
 
+    def _tell_base_model(self) -> None:
+        """Once: a path may be another one than was meant."""
+        asked = getattr(self.trainer, "base_model", None)
+        name = asked(self.config.settings) if asked is not None and not self._base_told else None
+        self._base_told = True
+        if name is not None:
+            self.emit(Note(f"base model: {name}"))
+
     def _begin(self, work: Work) -> None:
         """Record what will be trained, and detach the pins that it will overwrite."""
         request = work.request
         keep_apart(request.run, request.first_step)
+        self._tell_base_model()
         base = self._base()
         self._base_unread = base is not None and "weights" not in base
         self._batch_log.record(work.row(self.processes)._replace(base=base))

@@ -32,7 +32,8 @@ _COMMIT = re.compile(r"models--[^/]+/snapshots/([0-9a-f]{7,64})(?:/|$)")
 def base_identity(settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
     """Return the identity as texts by name.
 
-    ``kind`` is "random" or "pretrained". Random weights are determined by the fields of the model, ``random.NAME``, and
+    ``kind`` is "random" or "pretrained", ``name`` a path or a name on the Hub, which says where it came from and not
+    what it is. Random weights are determined by the fields of the model, ``random.NAME``, and
     ``seed``. Of a pretrained model: ``dtype``, ``quantization``, ``commit`` if the cache of the Hub has it, and the
     digests of its ``config``, of the names, types and shapes of its ``tensors`` and of its ``weights``. What cannot be
     read, or is not downloaded yet, is missing.
@@ -41,10 +42,11 @@ def base_identity(settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
     if "random" in model:
         fields = {f"random.{name}": _text(value) for name, value in {**TINY_MODEL, **model["random"]}.items()}
         return {"kind": "random", "seed": str(seed), **fields}
-    found = {"kind": "pretrained", "dtype": str(model.get("dtype", "auto"))}
+    name = str(model.get("name_or_path", ""))
+    found = {"kind": "pretrained", "name": name, "dtype": str(model.get("dtype", "auto"))}
     if model.get("quantization"):
         found["quantization"] = _text(model["quantization"])
-    place = _place(str(model.get("name_or_path", "")), model)
+    place = _place(name, model)
     if place is None:
         return found
     if (commit := _COMMIT.search(place.replace(os.sep, "/"))) is not None:

@@ -29,6 +29,8 @@ REFUSED: Mapping[str, str] = {
     "local_rank": "it comes from the launcher",
     "remove_unused_columns": _LEG,
 }
+PATHS = ("accelerator_config", "deepspeed", "fsdp_config", "logging_dir")
+"""Arguments of which a text is the path of a file or directory."""
 REFUSED_OF_ADAPTER: Mapping[str, str] = {
     "peft_type": "the adapter is LoRA",
     "inference_mode": "an adapter for inference is not trained",
@@ -37,8 +39,8 @@ MODEL: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "name_or_path": {"type": "string", "minLength": 1},
-        "tokenizer": {"type": "string", "minLength": 1},
+        "name_or_path": {"type": "string", "minLength": 1, "format": "path-or-name"},
+        "tokenizer": {"type": "string", "minLength": 1, "format": "path-or-name"},
         "revision": {"type": "string"},
         "dtype": {"enum": ["auto", "float32", "bfloat16", "float16"]},
         "attn_implementation": {"type": "string"},

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import AuditError
-from audit_hf_trainer.settings import MODEL, REFUSED, REFUSED_OF_ADAPTER
+from audit_hf_trainer.settings import MODEL, PATHS, REFUSED, REFUSED_OF_ADAPTER
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
@@ -44,6 +44,9 @@ def main() -> None:
 def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
     hints = typing.get_type_hints(holder)
     properties = {item.name: _schema_of(hints[item.name]) for item in dataclasses.fields(holder) if item.init}
+    for name in PATHS:
+        if name in properties:
+            properties[name] = {**properties[name], "format": "path"}
     for name, reason in refused.items():
         if name in properties:
             properties[name] = {"not": {}, "refuse": reason}

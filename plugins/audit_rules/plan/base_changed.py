@@ -73,7 +73,7 @@ def _differences(recorded: Mapping[str, str], identity: Mapping[str, str], adapt
         if key in keys and key in recorded and key in identity and recorded[key] != identity[key] and not told:
             told = key == "tensors"
             yield key, f"it has {_DIGESTS[key]}{_commits(recorded, identity)}"
-    for key in sorted(keys.keys() - _DIGESTS.keys() - {"commit", "kind"}):
+    for key in sorted(keys.keys() - _DIGESTS.keys() - {"commit", "kind", "name"}):
         if recorded.get(key) != identity.get(key):
             yield key, f"{key} is {_shown(identity.get(key))}, was {_shown(recorded.get(key))}"
 

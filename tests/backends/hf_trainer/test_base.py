@@ -28,7 +28,9 @@ def made(place: Path, tensors: dict[str, FakeTensor] = TENSORS, config: dict[str
 
 
 def identity(name: str, seed: int = 1, **model: Any) -> dict[str, str]:
-    return dict(base_identity({"model": {"name_or_path": name, **model}}, seed))
+    found = dict(base_identity({"model": {"name_or_path": name, **model}}, seed))
+    assert found.pop("name", name) == name
+    return found
 
 
 def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:

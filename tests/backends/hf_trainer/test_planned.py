@@ -3,14 +3,18 @@
 import json
 import os
 import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from audit import cli
+from audit.backend.training import Note
 from audit.manager import load
 from audit.training.config import read_train_config
+from audit.training.events import Event
 from audit.training.loop import train
 from audit.training.process import here
 from audit_rules.plan._resume import steps_of_resume
@@ -148,11 +152,11 @@ def planned(config: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     return found
 
 
-def train_here(config: str) -> int:
+def train_here(config: str, tell: Callable[[Event], None] = lambda event: None) -> int:
     """Train without a process for each leg: a second instead of ten."""
     registry = load()
     found, trainer = read_train_config(config, registry)
-    return train(found, trainer, registry, lambda event: None, run_leg=here)
+    return train(found, trainer, registry, tell, run_leg=here)
 
 
 @pytest.mark.parametrize("adapter", [LORA, ""], ids=["LoRA", "full"])
@@ -263,3 +267,62 @@ def test_a_changed_plan_is_refused_by_all_three_commands(tmp_path: Path, capsys:
         shown = capsys.readouterr()
         assert all(rule in shown.err for rule in wrong), shown
         assert (tmp_path / "inbox/b.jsonl").is_file()
+
+
+def _with_base(config: Path, name: str) -> None:
+    before, _, after = CONFIG.format(adapter=LORA).partition("[model.random]")
+    rest = after[after.index("[") :]
+    config.write_text(f'{before}[model]\nname_or_path = "{name}"\n{rest}', encoding="utf-8")
+
+
+def test_the_base_model_is_the_one_beside_the_configuration_wherever_the_command_is_called(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    (home / "inbox").mkdir(parents=True)
+    elsewhere.mkdir()
+    llama().save_pretrained(home / "base")
+    llama().save_pretrained(elsewhere / "base")
+    monkeypatch.chdir(elsewhere)
+    _with_base(home / "train.toml", "base")
+    data_file(str(home / "inbox" / "a.jsonl"), [row["input_ids"] for row in rows(4)])
+
+    assert planned(str(home / "train.toml"), capsys)["base_model"] == str(home / "base")
+    events: list[Event] = []
+    assert train_here(str(home / "train.toml"), events.append) == 0
+
+    assert Note(f"base model: {home / 'base'}") in events
+    config = json.loads((home / "run" / "checkpoint-2" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == str(home / "base")
+    shutil.move(home, tmp_path / "moved")
+    data_file(str(tmp_path / "moved" / "inbox" / "b.jsonl"), [row["input_ids"] for row in rows(6)])
+    assert planned(str(tmp_path / "moved" / "train.toml"), capsys)["findings"] == []
+
+
+def test_a_base_model_that_is_only_in_the_working_directory_is_refused_with_its_path(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "base").mkdir()
+    monkeypatch.chdir(tmp_path)
+    _with_base(tmp_path / "home" / "train.toml", "base")
+
+    assert cli.run(["plan", "home/train.toml"]) == 2
+
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "model.name_or_path: base is in the working directory" in said
+    assert f"write {tmp_path / 'base'}" in said
+
+
+def test_a_name_on_the_hub_stays_a_name(tmp_path: Path) -> None:
+    _with_base(tmp_path / "train.toml", "org/base")
+
+    assert read_train_config(str(tmp_path / "train.toml"), load())[0].settings["model"]["name_or_path"] == "org/base"
+
+
+def test_the_files_that_arguments_name_are_beside_the_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "train.toml"
+    config.write_text(CONFIG.format(adapter=LORA).replace("[arguments]", '[arguments]\ndeepspeed = "ds.json"'))
+
+    assert read_train_config(str(config), load())[0].settings["arguments"]["deepspeed"] == str(tmp_path / "ds.json")
