@@ -213,6 +213,14 @@ class PlanningBackend(Protocol):
         """
         ...
 
+    def tried(self, request: LegRequest) -> str | None:
+        """Build what the leg would be trained with, as far as that needs neither weights nor a device.
+
+        Returns what could not be tried, and why; None if nothing. Raises ConfigError, beginning with the path of the
+        key, for what the libraries refuse: `audit train` would fail on it.
+        """
+        ...
+
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
         """Estimate a checkpoint without training, None if that is not possible."""
         ...

@@ -7,6 +7,7 @@ import os
 from typing import NamedTuple
 
 from audit.backend.training import LegData, LegRequest, TrainingBackend
+from audit.errors import ConfigError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan, Saves
 from audit.findings import Finding, Severity
@@ -98,7 +99,7 @@ def forecast(
         skip_lost=skip_lost,
         allow_fresh=allow_fresh,
     )
-    return _judged(dry_run, dry_run.look())
+    return _tried(_judged(dry_run, dry_run.look()))
 
 
 def forecast_next_leg(
@@ -111,6 +112,18 @@ def forecast_next_leg(
     planned = PlannedLog(config.run)
     dry_run = DryRun(config, trainer, registry, planned, decided=decision, processes=planned.processes)
     return _judged(dry_run, dry_run.look(only_first=True))
+
+
+def _tried(found: Forecast) -> Forecast:
+    """Have the backend build what the next leg would be trained with."""
+    asked = getattr(found.plan.trainer, "tried", None)
+    if asked is None:
+        return found
+    try:
+        note = asked(found.plan.request)
+    except ConfigError as error:
+        return found._replace(refusal=found.refusal or str(error))
+    return found._replace(notes=(*found.notes, note)) if note is not None else found
 
 
 def _judged(dry_run: DryRun, outlook: Outlook) -> Forecast:

@@ -91,6 +91,12 @@ class HFTrainer:
 
         return base_identity(settings, seed)
 
+    def tried(self, request: LegRequest) -> str | None:
+        """Build what the leg would be trained with, without weights or a device."""
+        from audit_hf_trainer.training.trial import tried
+
+        return tried(request)
+
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
         """Estimate from the tensors of the model, without creating them."""
         from audit_hf_trainer.training.sizing import checkpoint_size

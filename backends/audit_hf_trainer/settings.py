@@ -61,6 +61,13 @@ TINY_MODEL: Mapping[str, Any] = {
     "max_position_embeddings": 256,
 }
 
+_COUNTS = (
+    "per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps", "logging_steps",
+    "save_steps", "eval_steps", "save_total_limit",
+)  # fmt: skip
+_SHARES = ("logging_steps", "save_steps", "eval_steps")
+"""Those of which a number below 1 is a share of all steps."""
+
 ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
 """Schedules that need no horizon: their rate at a step does not depend on where training ends."""
 WSD = "warmup_stable_decay"
@@ -121,6 +128,7 @@ def check(settings: Mapping[str, Any]) -> None:
     Raises ConfigError.
     """
     _check_model(settings.get("model", {}))
+    _check_numbers(settings.get("arguments", {}))
     kind = schedule_of(settings)
     arguments, schedule = settings.get("arguments", {}), settings.get("schedule", {})
     total = schedule.get("total_steps")
@@ -155,6 +163,19 @@ def check(settings: Mapping[str, Any]) -> None:
             "arguments.save_total_limit: with 1 and a best model to keep, Trainer deletes the newest checkpoint at the end of "
             "a batch, and nothing is left to resume from; set 2"
         )
+
+
+def _check_numbers(arguments: Mapping[str, Any]) -> None:
+    """Refuse numbers that no training can work with: the libraries would fail on them later, or ignore them."""
+    for name in _COUNTS:
+        value = arguments.get(name)
+        if isinstance(value, int | float) and value < 1 and not (name in _SHARES and value > 0):
+            advice = "; leave the key out to keep all checkpoints" if name == "save_total_limit" else ""
+            raise ConfigError(f"arguments.{name}: {value} is less than 1{advice}")
+    for name in ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm"):
+        value = arguments.get(name)
+        if isinstance(value, int | float) and value < 0:
+            raise ConfigError(f"arguments.{name}: {value} is negative")
 
 
 def _check_model(model: Mapping[str, Any]) -> None:

@@ -42,7 +42,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     if "random" in request.settings.get("model", {}):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would request a config from the hub
     tell(Phase("loading the libraries"))
-    with _libraries() as (torch, transformers, peft), _quiet(transformers):
+    with libraries() as (torch, transformers, peft), quiet(transformers):
         stop = _stop_at(request.last_step, tell, torch, transformers)
         try:
             with _signals(stop), scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch:
@@ -62,10 +62,10 @@ def _train(
         raise AuditError(f"{request.resume_from} is at step {first}, not at step {request.first_step}")
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
-    arguments = _arguments(request, torch, transformers)
+    arguments = training_arguments(request, torch, transformers)
     tell(Phase("reading the data"))
-    tokenizer = _tokenizer(request.settings.get("model", {}), transformers)
-    vocabulary, positions = _limits(request.settings.get("model", {}), transformers)
+    tokenizer = tokenizer_of(request.settings.get("model", {}), transformers)
+    vocabulary, positions = limits(request.settings.get("model", {}), transformers)
     rows: Any = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
     if arguments.world_size > 1:
         rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
@@ -79,7 +79,7 @@ def _train(
     tell(Phase("loading the model"))
     model = _model(request, transformers)
     if request.settings.get("adapter") is not None:
-        model = _adapted(request, model, peft)
+        model = adapted(request, model, peft)
     pad = getattr(tokenizer, "pad_token_id", None) or 0
     trainer = _trainer_class(torch, transformers)(
         model=model,
@@ -101,7 +101,8 @@ def _train(
 
 
 @contextlib.contextmanager
-def _libraries() -> Iterator[tuple[Any, Any, Any]]:
+def libraries() -> Iterator[tuple[Any, Any, Any]]:
+    """Import torch, transformers and peft. Raises AuditError with the extra to install."""
     try:
         import accelerate  # noqa: F401  Trainer needs it and fails only later
         import datasets  # noqa: F401  the same
@@ -118,7 +119,7 @@ def _libraries() -> Iterator[tuple[Any, Any, Any]]:
     yield torch, transformers, peft
 
 
-def _arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
+def training_arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
     """Return TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
     fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
     if fields["use_cpu"] or not torch.accelerator.is_available():
@@ -132,7 +133,8 @@ def _arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
     return arguments
 
 
-def _tokenizer(model: Mapping[str, Any], transformers: Any) -> Any:
+def tokenizer_of(model: Mapping[str, Any], transformers: Any) -> Any:
+    """Return the tokenizer, None for a model with random weights or without one. Raises ConfigError."""
     path = model.get("tokenizer", model.get("name_or_path"))
     if path is None:
         return None
@@ -144,7 +146,7 @@ def _tokenizer(model: Mapping[str, Any], transformers: Any) -> Any:
         raise ConfigError(f"model.tokenizer: cannot be loaded: {_first_line(error)}") from error
 
 
-def _limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int | None]:
+def limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int | None]:
     """Return the size of the vocabulary and the maximum length of a row."""
     if "random" in model:
         shape = {**TINY_MODEL, **model["random"]}
@@ -179,7 +181,8 @@ def _model(request: LegRequest, transformers: Any) -> Any:
         raise ConfigError(f"model: cannot be built: {_first_line(error)}") from error
 
 
-def _adapted(request: LegRequest, model: Any, peft: Any) -> Any:
+def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
+    """Return the model with the planned adapter. Raises ConfigError."""
     fields = {"task_type": "CAUSAL_LM", **request.settings["adapter"]}
     try:
         return peft.get_peft_model(model, peft.LoraConfig(**fields))
@@ -302,7 +305,7 @@ def _signals(stop: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Hide what concerns the developers of the libraries: their log, and deprecations between them.
 
     Other warnings are shown.

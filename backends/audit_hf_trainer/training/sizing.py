@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import ConfigError, Size
-from audit_hf_trainer.settings import TINY_MODEL
+from audit_hf_trainer.training.trial import empty_model
 
 OVERHEAD = 64 << 10
 """Bytes of the small files: README, configurations, random states, training arguments, scheduler, headers, names."""
@@ -58,17 +58,9 @@ def _counted(settings: Mapping[str, Any]) -> tuple[int, int]:
 
     model = settings.get("model", {})
     with torch.device("meta"):
-        if "random" in model:
-            config = transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]})
-            made = transformers.LlamaForCausalLM(config)
-        else:
-            trust = model.get("trust_remote_code", False)
-            config = transformers.AutoConfig.from_pretrained(
-                model["name_or_path"], revision=model.get("revision", "main"), trust_remote_code=trust
-            )
-            made = transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+        made = empty_model(model, transformers)
         wanted = model.get("dtype", "auto")
-        kind = getattr(config, "dtype", None) if wanted == "auto" else getattr(torch, wanted)
+        kind = getattr(made.config, "dtype", None) if wanted == "auto" else getattr(torch, wanted)
         made = made.to(kind) if isinstance(kind, torch.dtype) else made
         if settings.get("adapter") is not None:
             import peft

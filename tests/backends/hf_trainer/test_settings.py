@@ -85,3 +85,27 @@ def test_every_field_that_is_refused_is_one_of_trainer() -> None:
     transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
     fields = {item.name for item in transformers.TrainingArguments.__dataclass_fields__.values()}
     assert REFUSED.keys() - fields == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"per_device_train_batch_size": 0},
+        {"gradient_accumulation_steps": 0},
+        {"save_steps": 0},
+        {"save_total_limit": 0},
+        {"logging_steps": -1},
+        {"learning_rate": -1e-4},
+        {"weight_decay": -0.1},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_numbers_that_no_training_can_work_with_are_refused(arguments: dict[str, float]) -> None:
+    (name,) = arguments
+
+    with pytest.raises(ConfigError, match=rf"^arguments\.{name}: .* is (less than 1|negative)"):
+        check({"model": {"random": {}}, "arguments": arguments})
+
+
+def test_shares_of_all_steps_are_numbers_of_steps_too() -> None:
+    check({"model": {"random": {}}, "arguments": {"save_steps": 0.1, "logging_steps": 0.05, "learning_rate": 0.0}})

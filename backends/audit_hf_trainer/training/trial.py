@@ -1,0 +1,90 @@
+"""Build what a leg would be trained with, as far as that needs neither weights nor a device."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from audit.plugin import ConfigError, LegRequest
+from audit_hf_trainer.settings import TINY_MODEL
+from audit_hf_trainer.training.leg import adapted, libraries, limits, quiet, tokenizer_of, training_arguments
+
+WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json", ".gguf")
+
+
+def tried(request: LegRequest) -> str | None:
+    """Return what could not be tried, and why; None if all that can be built was built.
+
+    Built are the training arguments, the optimizer over one number and its schedule, the tokenizer, the model on
+    torch's meta device and the adapter in it. Raises ConfigError, beginning with the path of the key, for what the
+    libraries refuse.
+    """
+    with libraries() as (torch, transformers, peft), quiet(transformers), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arguments = training_arguments(request, torch, transformers)
+        _optimizer(arguments, torch, transformers)
+        model = request.settings.get("model", {})
+        tokenizer_of(model, transformers)
+        limits(model, transformers)
+        _weights(model)
+        try:
+            with torch.device("meta"):
+                made = empty_model(model, transformers)
+        except Exception as error:  # code of a model that does not know the meta device says nothing of the training
+            return (
+                f"the model was not built: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+            )
+        if request.settings.get("adapter") is not None:
+            with torch.device("meta"):
+                adapted(request, made, peft)
+    return None
+
+
+def empty_model(model: Mapping[str, Any], transformers: Any) -> Any:
+    """Return the model of the table [model] with the values that the current device gives it."""
+    if "random" in model:
+        return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]}))
+    trust = model.get("trust_remote_code", False)
+    config = transformers.AutoConfig.from_pretrained(
+        model["name_or_path"], revision=model.get("revision", "main"), trust_remote_code=trust
+    )
+    return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+
+
+def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:
+    """Build optimizer and schedule as Trainer does, over one number."""
+    number = torch.nn.Parameter(torch.zeros(1))
+    try:
+        kind, fields = transformers.Trainer.get_optimizer_cls_and_kwargs(arguments)
+    except (TypeError, ValueError, ImportError, RuntimeError) as error:
+        raise ConfigError(f"arguments.optim: {_first_line(error)}") from error
+    plain = {name: value for name, value in fields.items() if name not in ("optimizer_dict", "model", "params")}
+    if plain.keys() != fields.keys():
+        return  # made for the parameters of a real model
+    try:
+        made = kind([{"params": [number], "weight_decay": arguments.weight_decay}], **plain)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"arguments: {kind.__name__} refuses them: {_first_line(error)}") from error
+    except Exception:  # one that needs a device says nothing of the arguments
+        return
+    try:
+        transformers.get_scheduler(
+            arguments.lr_scheduler_type,
+            optimizer=made,
+            num_warmup_steps=arguments.get_warmup_steps(max(arguments.max_steps, 1)),
+            num_training_steps=max(arguments.max_steps, 1),
+            scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs or {}),
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"arguments.lr_scheduler_type: {_first_line(error)}") from error
+
+
+def _weights(model: Mapping[str, Any]) -> None:
+    """Refuse a directory without weights: the configuration alone can be read."""
+    place = os.path.join(str(model.get("name_or_path", "")), str(model.get("options", {}).get("subfolder", "")))
+    if "random" not in model and os.path.isdir(place) and not any(name.endswith(WEIGHTS) for name in os.listdir(place)):
+        raise ConfigError(f"model.name_or_path: {place} has no file of weights")
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
