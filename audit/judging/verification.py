@@ -1,8 +1,11 @@
 """Verify a run: judge it, record what was seen, seal what was proven."""
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from audit.audit_dir import pinned_names
+from audit.backend.names import step_of
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.memory import keep, recall
@@ -80,7 +83,14 @@ def _judged(
     run, report = auditor.judge(path, known, progress, lambda run: _admit(path, run, options, records))
     report = record_observation(run, report, ledger, prove=not options.select)
     keep(run, auditor, report, ledger)
-    return Judged(run, report)
+    return Judged(run, report if run.only else report._replace(notes=(*report.notes, *_pin_notes(path, report))))
+
+
+def _pin_notes(path: str, report: Report) -> Iterator[str]:
+    """Name the pin that the guard would prefer: this report is of the run's own checkpoints."""
+    newest = max(pinned_names(path), key=lambda name: step_of(name) or 0, default="")
+    if (step_of(newest) or 0) > (step_of(report.resume_from or "") or 0):
+        yield f"{newest} has a pinned copy; audit guard verifies it and takes it if it is sound"
 
 
 def _admit(path: str, run: "Run", options: Options, records: Records) -> None:

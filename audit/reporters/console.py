@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from audit.findings import Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context
-from audit.report import BROKEN, SOUND, SUSPECT, Report
+from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
 from audit.reporters.words import counted, difference, place, printable, resume_line, verdict_of
 from audit.text import human_bytes
 
@@ -38,6 +38,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
         mark = worst.get(item.name, "ok")
         size = f"{item.files:>3} files  {human_bytes(item.bytes):>9}"
         notes = ("resumable" if item.judged else "not judged") if item.resumable else "not resumable"
+        notes += _but(report, item) if item.resumable else ""
         if item.name == report.resume_from:
             notes += "  <- resume from here"
         lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])
@@ -54,6 +55,15 @@ def _report(report: Report, verbosity: int) -> list[Line]:
         lines.append([])
         lines += _unjudged(report)
     return lines
+
+
+def _but(report: Report, item: CheckpointSummary) -> str:
+    """Say in the row of a resumable checkpoint what its mark stands for: ``, 1 error``."""
+    own = [finding.severity for finding in report.findings if finding.checkpoint == item.name]
+    counts = [
+        (own.count(severity), word) for severity, word in ((Severity.ERROR, "error"), (Severity.WARNING, "warning"))
+    ]
+    return "".join(f", {number} {word}{'s' if number != 1 else ''}" for number, word in counts if number)
 
 
 def _headline(report: Report) -> Line:

@@ -59,7 +59,11 @@ def resume_line(report: Report) -> str:
         return "Nothing has been trained here yet."
     if report.resume_from:
         judged = all(item.judged for item in report.checkpoints if item.name == report.resume_from)
-        return f"Resume from {report.resume_from}{'' if judged else ', which is not judged'}."
+        errors = sum(
+            item.severity is Severity.ERROR and item.checkpoint == report.resume_from for item in report.findings
+        )
+        but = f"; look at its {'error' if errors == 1 else f'{errors} errors'} first" if errors else ""
+        return f"Resume from {report.resume_from}{'' if judged else ', which is not judged'}{but}."
     return "No checkpoint can be resumed from."
 
 

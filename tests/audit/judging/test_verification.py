@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from audit.api import verify
 from audit.errors import AuditError
+from audit.judging.guard import consult
 from audit.judging.verification import verify_run
 from audit.options import Options
+from audit.retention.pins import pin
 from audit.testing.runs import make_run
 from tests.audit.seals import rows
 
@@ -49,3 +52,19 @@ def test_a_run_that_lost_all_its_checkpoints_is_judged_by_its_records(run: str, 
     (tmp_path / "new").mkdir()
     with pytest.raises(AuditError, match="if nothing was trained here yet, say so with --allow-empty"):
         verify_run(str(tmp_path / "new"), SETTLED)
+
+
+def test_a_pin_that_the_guard_would_prefer_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    verify(run)
+    pin(run, "checkpoint-300")
+    assert verify(run).notes == ()
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+
+    report = verify(run)
+
+    assert report.resume_from == "checkpoint-200"
+    assert report.notes == ("checkpoint-300 has a pinned copy; audit guard verifies it and takes it if it is sound",)
+    decision = consult(run).decision
+    assert decision.checkpoint == ".audit/pinned/checkpoint-300"
+    assert verify(f"{run}/checkpoint-200").notes == ()

@@ -2,6 +2,7 @@
 
 import re
 
+from audit.findings import Severity
 from audit.hookspecs import Context
 from audit.report import Report
 from audit.reporters.console import render
@@ -10,7 +11,7 @@ EXPECTED = """\
 current_model: BROKEN  (4 checkpoints, 2 errors, 1 warning, 1 note)
   ok    checkpoint-100    9 files   123.5 kB  resumable  <- resume from here
   FAIL  checkpoint-200    8 files   100.0 kB  not resumable
-  warn  checkpoint-300    9 files   123.5 kB  resumable
+  warn  checkpoint-300    9 files   123.5 kB  resumable, 1 warning
   wait  checkpoint-400    2 files      999 B  not resumable
 
 error  files/missing-optimizer  checkpoint-200/optimizer.pt
@@ -69,3 +70,16 @@ def test_an_empty_run_says_so(report: Report) -> None:
     empty = report._replace(checkpoints=(), findings=(), outcomes=(), resume_from=None, latest_step=None)
 
     assert "Nothing has been trained here yet." in render([empty])
+
+
+def test_the_newest_checkpoint_with_an_error_is_not_offered_without_a_word(report: Report) -> None:
+    error = next(item for item in report.findings if item.severity is Severity.ERROR)
+    finding = error._replace(checkpoint="checkpoint-100", blocks_resume=False)
+
+    text = render([report._replace(findings=(finding,))])
+
+    row = next(line for line in text.splitlines() if "<- resume from here" in line)
+    assert row.split() == [
+        *["FAIL", "checkpoint-100", *row.split()[2:6], "resumable,", "1", "error", "<-", "resume", "from", "here"]
+    ]
+    assert "Resume from checkpoint-100; look at its error first." in text
