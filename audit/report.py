@@ -1,8 +1,9 @@
 """The finished judgement of one run: values, no behaviour beyond counting."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.findings import Finding, Outcome, RuleOutcome, RuleOutcomes, Severity
 
 SOUND, SUSPECT, BROKEN = "sound", "suspect", "broken"
 """Verdicts of a :class:`Report`: no finding, warnings, errors."""
@@ -33,7 +34,7 @@ class Report(NamedTuple):
     resume_from: str | None
     checkpoints: tuple[CheckpointSummary, ...]
     findings: tuple[Finding, ...]
-    outcomes: tuple[RuleOutcome, ...]
+    outcomes: Sequence[RuleOutcome]
     depth: str
     bytes_read: int
     seconds: float
@@ -43,6 +44,10 @@ class Report(NamedTuple):
     def count(self, severity: Severity) -> int:
         """Number of findings of this severity."""
         return sum(finding.severity is severity for finding in self.findings)
+
+    def tally(self, outcome: Outcome) -> int:
+        """Number of outcomes of this kind."""
+        return RuleOutcomes.of(self.outcomes).count_of(outcome)
 
     @property
     def verdict(self) -> str:
@@ -59,7 +64,7 @@ class Report(NamedTuple):
     @property
     def crashed(self) -> tuple[RuleOutcome, ...]:
         """Outcomes of rules that crashed: the audit is then incomplete, whatever the verdict says."""
-        return tuple(outcome for outcome in self.outcomes if outcome.outcome is Outcome.ERROR)
+        return tuple(RuleOutcomes.of(self.outcomes).of_kind(Outcome.ERROR))
 
     def reaches(self, threshold: Severity) -> bool:
         """Say whether a finding is at or above this severity."""

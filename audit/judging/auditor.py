@@ -1,18 +1,17 @@
 """Open a run, judge it while nothing moves, and put the report together: with one set of options and rules."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 from audit.audit_dir import pins_home
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, open_run
-from audit.findings import Finding
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.engine import judge
 from audit.judging.outcomes import Outcomes
 from audit.judging.program import is_whole, program_of
-from audit.judging.resume import resumable, resume_from
+from audit.judging.resume import Against, against, resumable, resume_from
 from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
 from audit.options import Options
@@ -116,7 +115,8 @@ class Auditor:
         program = self.program if run.depth == "full" and is_whole(self.registry, self.rules) else None
         run.memory = known = Outcomes(run, program, self.options) if program is not None else None
         findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity, known)
-        checkpoints = tuple(_summary(item, findings) for item in run.judged)
+        found = against(findings)
+        checkpoints = tuple(_summary(item, found) for item in run.judged)
         full = self.options.depth == "full"
         scanned = run.bytes_scanned if full else 0
         read = run.storage.bytes_read if isinstance(run.storage, LocalStorage) else 0
@@ -125,7 +125,7 @@ class Auditor:
             backend=run.backend.name if run.checkpoints else None,
             latest_step=max((item.step for item in run.judged), default=None),
             save_total_limit=run.optional("save_total_limit"),
-            resume_from=resume_from(run, findings),
+            resume_from=resume_from(run, found),
             checkpoints=checkpoints,
             findings=findings,
             outcomes=outcomes,
@@ -140,7 +140,7 @@ class Auditor:
         return time.perf_counter() - self._started
 
 
-def _summary(checkpoint: Checkpoint, findings: Sequence[Finding]) -> CheckpointSummary:
+def _summary(checkpoint: Checkpoint, findings: Against) -> CheckpointSummary:
     goes = resumable(checkpoint, findings)
     return CheckpointSummary(
         checkpoint.name,

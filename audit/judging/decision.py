@@ -15,6 +15,7 @@ from audit.report import Report
 if TYPE_CHECKING:
     from audit.facts.checkpoint import Checkpoint
     from audit.facts.run import Run
+    from audit.judging.resume import Findings
 
 
 class Skipped(NamedTuple):
@@ -75,9 +76,10 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
         return (
             _refused(trace, (), limits, run.records.highest_reached) if trace else Decision(None, None, True, None, ())
         )
-    from audit.judging.resume import why_not
+    from audit.judging.resume import against, why_not
 
-    lineage = _lineage(run, findings, limits)
+    found = against(findings)
+    lineage = _lineage(run, found, limits)
     if lineage is None:
         return Decision(
             None,
@@ -95,7 +97,7 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
     skipped: list[Skipped] = []
     passed: list[Skipped] = []
     for checkpoint in reversed(run.checkpoints):
-        reason = why_not(checkpoint, findings, lineage, run)
+        reason = why_not(checkpoint, found, lineage, run)
         if reason is None:
             return _handed_out(checkpoint, skipped, passed, progress, limits)
         skipped.append(Skipped(checkpoint.name, reason))
@@ -128,7 +130,7 @@ def _quarantined(run: "Run") -> bool:
         return False
 
 
-def _lineage(run: "Run", findings: Sequence[Finding], limits: Limits) -> "tuple[Checkpoint, ...] | None":
+def _lineage(run: "Run", findings: "Findings", limits: Limits) -> "tuple[Checkpoint, ...] | None":
     if limits.lineage is None:
         from audit.judging.resume import newest_lineage
 
@@ -141,9 +143,8 @@ def _lineage(run: "Run", findings: Sequence[Finding], limits: Limits) -> "tuple[
 
 def _counts(checkpoint: "Checkpoint", lineage: "Sequence[Checkpoint]", run: "Run") -> bool:
     """Whether a step was reached, in this history: not by a save that goes on, nor by another run in the directory."""
-    return _settled(checkpoint) and (
-        checkpoint in lineage or not any(checkpoint in other for other in run.lineages if other is not lineage)
-    )
+    home = run.lineage_of(checkpoint)
+    return _settled(checkpoint) and (not home or home is lineage)
 
 
 def _settled(checkpoint: "Checkpoint") -> bool:

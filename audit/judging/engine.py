@@ -1,13 +1,15 @@
 """Run rules over facts and give every rule an outcome on every checkpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
 from audit.facts.run import Run
-from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
+from audit.findings import Evidence, Finding, Outcome, RuleOutcome, RuleOutcomes, Severity, Violation
 from audit.judging.outcomes import Applied, Outcomes
 from audit.rules import ANY, Rule
 from audit.text import veiled
@@ -17,7 +19,30 @@ class Judgement(NamedTuple):
     """Findings, most severe first, and the outcome of every rule on every checkpoint."""
 
     findings: tuple[Finding, ...]
-    outcomes: tuple[RuleOutcome, ...]
+    outcomes: RuleOutcomes
+
+
+class _Found:
+    """The findings so far, and by checkpoint; ``fired``: the highest rank of each rule's, by checkpoint."""
+
+    def __init__(self) -> None:
+        self.all: list[Finding] = []
+        self.places: dict[str | None, list[int]] = {}
+        self.fired: dict[str, dict[str | None, int]] = {}
+
+    def add(self, finding: Finding, rank: int) -> None:
+        """Add a finding of a violation of this rank."""
+        self.places.setdefault(finding.checkpoint, []).append(len(self.all))
+        self.all.append(finding)
+        ranks = self.fired.setdefault(finding.rule, {})
+        ranks[finding.checkpoint] = max(ranks.get(finding.checkpoint, 0), rank)
+
+    def block(self, cause: str, checkpoint: str | None) -> None:
+        """Have the finding of a cause block resuming, in place of one that is left out."""
+        for place in self.places.get(checkpoint, ()) if checkpoint is not None else ():
+            if self.all[place].rule == cause:
+                self.all[place] = self.all[place]._replace(blocks_resume=True)
+                return
 
 
 def judge(
@@ -34,61 +59,65 @@ def judge(
     (``explained_by``) is left out, unless it is the more severe one; if it blocks resuming, the finding of the cause
     does, too. What is ``known`` to hold still is not judged again.
     """
-    fired: dict[str, dict[str | None, int]] = {}
-    findings: list[Finding] = []
-    outcomes: list[RuleOutcome] = []
+    found = _Found()
     ordered = _causes_first(rules)
     applied = _apply_all(ordered, run, options or {}, known)
     for rule in ordered:
         severity = (severities or {}).get(rule.id)
-        for target in _targets(rule, run):
-            name = target.name if isinstance(target, Checkpoint) else None
-            violations, outcome = applied[rule.id, name]
-            kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, fired, findings)]
-            if violations and not kept:
-                causes = ", ".join(cause for cause in rule.explained_by if cause in fired) or "another finding"
-                outcome = RuleOutcome(rule.id, name, Outcome.NOT_APPLICABLE, f"explained by {causes}")
-            else:
-                outcome = RuleOutcome(rule.id, name, outcome.outcome, outcome.reason)
-            outcomes.append(outcome)
+        said = applied[rule.id]
+        for place, name in enumerate(_names(rule, run)):
+            violations = said[place].violations
+            if not violations:
+                continue
+            kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, found)]
+            if not kept:
+                causes = ", ".join(cause for cause in rule.explained_by if cause in found.fired) or "another finding"
+                said[place] = Applied((), _not_applicable(rule.id, f"explained by {causes}"))
             for item in kept:
                 finding = _finding(rule, item, name, severity)
                 if isinstance(run, Plan) and finding.file is None:
                     finding = finding._replace(file=run.file)
-                findings.append(finding)
-                places = fired.setdefault(rule.id, {})
-                places[finding.checkpoint] = max(
-                    places.get(finding.checkpoint, 0), (item.severity or rule.severity).rank
-                )
+                found.add(finding, (item.severity or rule.severity).rank)
     steps = {} if isinstance(run, Plan) else {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
-    findings.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
-    outcomes.sort(key=lambda item: (steps.get(item.checkpoint or "", -1), item.rule))
-    return Judgement(tuple(findings), tuple(outcomes))
+    found.all.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
+    return Judgement(tuple(found.all), _outcomes(ordered, run, applied))
+
+
+def _outcomes(rules: Sequence[Rule], run: Run | Plan, applied: Mapping[str, Sequence[Applied]]) -> RuleOutcomes:
+    """The outcomes of the run, then those of each checkpoint; judged checkpoints are sorted by step."""
+    by_id = sorted(rules, key=lambda rule: rule.id)
+    over_run = [rule.id for rule in by_id if applied[rule.id] and _is_whole(rule, run)]
+    over_each = [rule.id for rule in by_id if not _is_whole(rule, run)]
+    rows = [(None, tuple(applied[rule][0].outcome for rule in over_run))]
+    judged = () if isinstance(run, Plan) else run.judged
+    each = (
+        (checkpoint.name, tuple(applied[rule][place].outcome for rule in over_each))
+        for place, checkpoint in enumerate(judged)
+    )
+    return RuleOutcomes(chain(rows, each))
 
 
 def _apply_all(
     rules: Sequence[Rule], run: Run | Plan, options: Mapping[str, Mapping[str, Any]], known: Outcomes | None
-) -> dict[tuple[str, str | None], Applied]:
-    """Apply every rule to its targets: checkpoint by checkpoint, so that each one's files are parsed once.
+) -> dict[str, list[Applied]]:
+    """Apply every rule to its targets, by rule: checkpoint by checkpoint, so that each one's files are parsed once.
 
     What was parsed of a checkpoint is dropped when the next one was judged, which may compare itself with it. Rules
     over the run, and those that compare a checkpoint with all others, come last: they ask for conclusions only.
     """
-    found: dict[tuple[str, str | None], Applied] = {}
+    found: dict[str, list[Applied]] = {rule.id: [] for rule in rules}
+    near = [rule for rule in rules if rule.scope == "checkpoint" and not rule.compares_all]
     if isinstance(run, Run):
-        near = [rule for rule in rules if rule.scope == "checkpoint" and not rule.compares_all]
         before: Checkpoint | None = None
         for checkpoint in run.judged:
             for rule in near:
-                found[rule.id, checkpoint.name] = _one(rule, checkpoint, options.get(rule.id, {}), known)
+                found[rule.id].append(_one(rule, checkpoint, options.get(rule.id, {}), known))
             if before is not None:
                 before.forget()
             before = checkpoint
     for rule in rules:
-        for target in _targets(rule, run):
-            name = target.name if isinstance(target, Checkpoint) else None
-            if (rule.id, name) not in found:
-                found[rule.id, name] = _one(rule, target, options.get(rule.id, {}), known)
+        if not isinstance(run, Run) or rule.scope != "checkpoint" or rule.compares_all:
+            found[rule.id] = [_one(rule, target, options.get(rule.id, {}), known) for target in _targets(rule, run)]
     return found
 
 
@@ -108,10 +137,31 @@ def _one(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any]
     return applied
 
 
+def _is_whole(rule: Rule, run: Run | Plan) -> bool:
+    """Whether the rule is applied to the run or plan as a whole."""
+    return isinstance(run, Plan) or rule.scope in ("run", "plan")
+
+
 def _targets(rule: Rule, run: Run | Plan) -> Iterable[Run | Checkpoint | Plan]:
     if isinstance(run, Plan) or rule.scope == "plan":
         return [run] if isinstance(run, Plan) and rule.scope == "plan" else []
     return [run] if rule.scope == "run" else run.judged
+
+
+def _names(rule: Rule, run: Run | Plan) -> Iterable[str | None]:
+    """The checkpoint's name of each target, None for the run or a plan."""
+    return (target.name if isinstance(target, Checkpoint) else None for target in _targets(rule, run))
+
+
+@lru_cache(maxsize=1024)
+def _passed(rule: str) -> Applied:
+    """What a rule says that found nothing: one value for all checkpoints."""
+    return Applied((), RuleOutcome(rule, None, Outcome.PASS))
+
+
+@lru_cache(maxsize=4096)
+def _not_applicable(rule: str, reason: str) -> RuleOutcome:
+    return RuleOutcome(rule, None, Outcome.NOT_APPLICABLE, reason)
 
 
 def _apply(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any]) -> Applied:
@@ -122,14 +172,16 @@ def _apply(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, An
             violations.append(violation)  # noqa: PERF402  what was found before a crash or a missing fact is kept
     except NotApplicable as missing:
         if not violations:
-            return Applied([], RuleOutcome(rule.id, None, Outcome.NOT_APPLICABLE, str(missing)))
+            return Applied((), _not_applicable(rule.id, str(missing)))
     except AuditError:
         raise
     except Exception as error:  # the rule's fault, not the run's: the other rules still run
         return Applied(
-            [], RuleOutcome(rule.id, None, Outcome.ERROR, f"{type(error).__name__}: {error} {_where(error)}")
+            (), RuleOutcome(rule.id, None, Outcome.ERROR, f"{type(error).__name__}: {error} {_where(error)}")
         )
-    return Applied(violations, RuleOutcome(rule.id, None, Outcome.FAIL if violations else Outcome.PASS))
+    if not violations:
+        return _passed(rule.id)
+    return Applied(tuple(violations), RuleOutcome(rule.id, None, Outcome.FAIL))
 
 
 def _where(error: BaseException) -> str:
@@ -142,22 +194,18 @@ def _where(error: BaseException) -> str:
     return f"({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}, line {trace.tb_lineno})"
 
 
-def _explained(
-    rule: Rule,
-    item: Violation,
-    checkpoint: str | None,
-    fired: Mapping[str, Mapping[str | None, int]],
-    findings: list[Finding],
-) -> bool:
-    if ANY in rule.explained_by and checkpoint is not None and _said_better(rule, item, checkpoint, findings):
+def _explained(rule: Rule, item: Violation, checkpoint: str | None, found: _Found) -> bool:
+    if ANY in rule.explained_by and checkpoint is not None and _said_better(rule, item, checkpoint, found):
         return True
     rank = (item.severity or rule.severity).rank
     for cause in rule.explained_by:
-        for place, severest in fired.get(cause, {}).items():
+        ranks = found.fired.get(cause, {})
+        for place in dict.fromkeys((checkpoint, None)):
+            severest = ranks.get(place)
             # An info explains whatever it names: a checkpoint that is being written or deleted is no error at all.
-            if place in (checkpoint, None) and (severest >= rank or severest == Severity.INFO.rank):
+            if severest is not None and (severest >= rank or severest == Severity.INFO.rank):
                 if severest and _blocks(rule, item):
-                    _block(findings, cause, place)
+                    found.block(cause, place)
                 return True
     return False
 
@@ -166,23 +214,16 @@ def _blocks(rule: Rule, item: Violation) -> bool:
     return rule.blocks_resume if item.blocks_resume is None else item.blocks_resume
 
 
-def _block(findings: list[Finding], cause: str, checkpoint: str | None) -> None:
-    """Have the finding of a cause block resuming, in place of one that is left out."""
-    for place, finding in enumerate(findings):
-        if finding.rule == cause and finding.checkpoint == checkpoint and checkpoint is not None:
-            findings[place] = finding._replace(blocks_resume=True)
-            return
-
-
-def _said_better(rule: Rule, item: Violation, checkpoint: str, findings: list[Finding]) -> bool:
+def _said_better(rule: Rule, item: Violation, checkpoint: str, found: _Found) -> bool:
     """Whether another rule says what is wrong: anything that blocks this checkpoint, or names the same file.
 
     What is left out here still counts: the finding that stands for it then blocks resuming, too.
     """
+    findings = found.all
     others = [
         place
-        for place, other in enumerate(findings)
-        if other.checkpoint == checkpoint and other.rule != rule.id and other.severity is not Severity.INFO
+        for place in found.places.get(checkpoint, ())
+        if findings[place].rule != rule.id and findings[place].severity is not Severity.INFO
     ]
     if any(findings[place].blocks_resume for place in others):
         return True

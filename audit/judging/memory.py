@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.facts.listing import list_checkpoint
-from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.findings import Finding, Outcome, RuleOutcome, RuleOutcomes, Severity
 from audit.judging.program import program_of
 from audit.ledger.records import Records
 from audit.ledger.scans import is_stamp_of
@@ -183,31 +183,31 @@ def _digest(value: Any) -> str:
 
 def _text(report: Report, basis: str) -> str:
     """The report as text; outcomes, which are many and few different ones, by their places in lists of these."""
-    said: dict[tuple[str, str, str | None], int] = {}
-    names: dict[str | None, int] = {}
-    outcomes = [
-        [
-            said.setdefault((item.rule, item.outcome, item.reason), len(said)),
-            names.setdefault(item.checkpoint, len(names)),
-        ]
-        for item in report.outcomes
-    ]
+    said: dict[RuleOutcome, int] = {}
+    patterns: dict[int, int] = {}
+    shown: list[list[int]] = []
+    rows = []
+    for name, outcomes in RuleOutcomes.of(report.outcomes).rows:
+        if id(outcomes) not in patterns:
+            patterns[id(outcomes)] = len(shown)
+            shown.append([said.setdefault(item, len(said)) for item in outcomes])
+        rows.append([name, patterns[id(outcomes)]])
     whole = report._replace(path="", seconds=0.0, bytes_read=0, outcomes=())
-    return json.dumps([basis, whole, list(said), list(names), outcomes], separators=(",", ":"))
+    kinds = [[item.rule, item.outcome, item.reason] for item in said]
+    return json.dumps([basis, whole, kinds, shown, rows], separators=(",", ":"))
 
 
 def _parsed(text: str) -> tuple[Report, str] | None:
     """The report as it was kept, and what it rests on; None for text of another shape."""
     try:
-        basis, values, said, names, outcomes = json.loads(text)
+        basis, values, said, shown, rows = json.loads(text)
         report = Report(*values)
-        kinds = [(rule, Outcome(outcome), reason) for rule, outcome, reason in said]
+        kinds = [RuleOutcome(rule, None, Outcome(outcome), reason) for rule, outcome, reason in said]
+        patterns = [tuple(kinds[place] for place in places) for places in shown]
         whole = report._replace(
             checkpoints=tuple(CheckpointSummary(*item) for item in report.checkpoints),
             findings=tuple(Finding(*item)._replace(severity=Severity(item[1])) for item in report.findings),
-            outcomes=tuple(
-                RuleOutcome(kinds[kind][0], names[name], kinds[kind][1], kinds[kind][2]) for kind, name in outcomes
-            ),
+            outcomes=RuleOutcomes((name, patterns[place]) for name, place in rows),
             notes=tuple(report.notes),
         )
     except (ValueError, TypeError, IndexError, KeyError, RecursionError):

@@ -40,7 +40,7 @@ KEY = ""
 class Applied(NamedTuple):
     """What one rule says of one target, before what another rule says better is left out."""
 
-    violations: list[Violation]
+    violations: Sequence[Violation]
     outcome: RuleOutcome
 
 
@@ -274,8 +274,9 @@ def _text(checkpoint: Checkpoint, said: Mapping[str, _Said], parts: Mapping[str,
 
 
 @lru_cache(1024)
+@lru_cache(maxsize=1024)
 def _passed(rule: str) -> Applied:
-    return Applied([], RuleOutcome(rule, None, Outcome.PASS))
+    return Applied((), RuleOutcome(rule, None, Outcome.PASS))
 
 
 def _text_digest(text: str) -> str:
@@ -284,12 +285,10 @@ def _text_digest(text: str) -> str:
     return blake3(text.encode("utf-8", "surrogatepass")).hexdigest(16)
 
 
-def _survives(violations: list[Violation]) -> bool:
+def _survives(violations: Sequence[Violation]) -> bool:
     """Whether evidence is the same after it was text."""
     try:
-        return not violations or repr([_violation(item) for item in json.loads(json.dumps(violations))]) == repr(
-            violations
-        )
+        return not violations or repr(tuple(map(_violation, json.loads(json.dumps(violations))))) == repr(violations)
     except (TypeError, ValueError):
         return False
 
@@ -334,7 +333,7 @@ def _parsed(text: str) -> _Document | None:
             said.update((rule, _Said("", common, _passed(rule))) for rule in rules)
         for rule, (thresholds, rest, outcome, reason, found) in others.items():
             before = RuleOutcome(rule, None, Outcome(outcome), _is(reason, str | None))
-            said[rule] = _Said(_is(thresholds, str), tuple(rest), Applied([_violation(item) for item in found], before))
+            said[rule] = _Said(_is(thresholds, str), tuple(rest), Applied(tuple(map(_violation, found)), before))
         facts: dict[str, Any] = {"unread": {}}  # only what is proven is remembered
         if known["sound"]:
             facts["damages"] = ()

@@ -9,44 +9,72 @@ from audit.findings import Finding, Severity
 from audit.report import Report
 
 
-def resumable(checkpoint: Checkpoint, findings: Sequence[Finding]) -> bool:
+class Against:
+    """Findings that block resuming, by the checkpoint that they are against (None: all of the run).
+
+    Whoever asks for many checkpoints makes it once: a search through all findings for each would cost their product.
+    """
+
+    def __init__(self, findings: Iterable[Finding]) -> None:
+        self._blocking: dict[str | None, list[Finding]] = {}
+        for finding in findings:
+            if finding.blocks_resume:
+                self._blocking.setdefault(finding.checkpoint, []).append(finding)
+
+    def blocks(self, checkpoint: str) -> bool:
+        """Whether any is against this checkpoint, or against the run as a whole."""
+        return checkpoint in self._blocking or None in self._blocking
+
+    def worst(self, checkpoint: str | None) -> str | None:
+        """The worst against one checkpoint, None: against the run as a whole; in words."""
+        worst = max(self._blocking.get(checkpoint, ()), key=lambda item: item.severity.rank, default=None)
+        return f"{worst.message} ({worst.rule})" if worst is not None else None
+
+
+Findings = Sequence[Finding] | Against
+
+
+def against(findings: Findings) -> Against:
+    """Return findings by what they are against."""
+    return findings if isinstance(findings, Against) else Against(findings)
+
+
+def resumable(checkpoint: Checkpoint, findings: Findings) -> bool:
     """No finding that blocks resuming stands against the checkpoint, or against the run as a whole."""
-    return checkpoint.complete and not any(
-        finding.blocks_resume and finding.checkpoint in (checkpoint.name, None) for finding in findings
-    )
+    return checkpoint.complete and not against(findings).blocks(checkpoint.name)
 
 
-def fault(checkpoint: Checkpoint, findings: Sequence[Finding]) -> str | None:
+def fault(checkpoint: Checkpoint, findings: Findings) -> str | None:
     """Return why a checkpoint by itself cannot be resumed from, None if it can, is being written, or is unknown."""
     found = checkpoint.optional("completeness")
     incomplete = found is not None and found.state is CheckpointState.INCOMPLETE
-    return _worst(checkpoint.name, findings) or ("was not written to its end" if incomplete else None)
+    return against(findings).worst(checkpoint.name) or ("was not written to its end" if incomplete else None)
 
 
-def why_not(checkpoint: Checkpoint, findings: Sequence[Finding], lineage: Sequence[Checkpoint], run: Run) -> str | None:
+def why_not(checkpoint: Checkpoint, findings: Findings, lineage: Sequence[Checkpoint], run: Run) -> str | None:
     """Return why a checkpoint of ``run`` is not handed out, None if it may be; ``lineage`` is the one that goes on."""
-    if not resumable(checkpoint, findings):
-        return _worst(checkpoint.name, findings) or _worst(None, findings) or "was not written to its end"
-    if run.lineages and checkpoint not in lineage:
+    found = against(findings)
+    if not resumable(checkpoint, found):
+        return found.worst(checkpoint.name) or found.worst(None) or "was not written to its end"
+    if run.lineages and not is_member(checkpoint, lineage, run):
         return "belongs to another history in the same directory, or its history cannot be read (history/forked)"
     return None
 
 
-def _worst(checkpoint: str | None, findings: Sequence[Finding]) -> str | None:
-    """The worst finding against one checkpoint, None: against the run as a whole, that blocks resuming."""
-    own = [item for item in findings if item.checkpoint == checkpoint and item.blocks_resume]
-    worst = max(own, key=lambda item: item.severity.rank, default=None)
-    return f"{worst.message} ({worst.rule})" if worst is not None else None
+def is_member(checkpoint: Checkpoint, lineage: Sequence[Checkpoint], run: Run) -> bool:
+    """Whether a checkpoint is of this lineage of the run, without a search through all of its members."""
+    return bool(lineage) and run.lineage_of(checkpoint) is lineage
 
 
-def newest_lineage(run: Run, findings: Sequence[Finding]) -> tuple[Checkpoint, ...] | None:
+def newest_lineage(run: Run, findings: Findings) -> tuple[Checkpoint, ...] | None:
     """The lineage that was written last, or None where the files do not say which that is.
 
     A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the
     one whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order,
     and a guess could continue the wrong run.
     """
-    lineages = [group for group in run.lineages if any(resumable(item, findings) for item in group)]
+    found = against(findings)
+    lineages = [group for group in run.lineages if any(resumable(item, found) for item in group)]
     if len(lineages) <= 1:
         return lineages[0] if lineages else ()
     state_file = run.backend.state_file
@@ -59,13 +87,14 @@ def newest_lineage(run: Run, findings: Sequence[Finding]) -> tuple[Checkpoint, .
     return times[-1][1]
 
 
-def resume_from(run: Run, findings: Sequence[Finding]) -> str | None:
+def resume_from(run: Run, findings: Findings) -> str | None:
     """Name of the newest resumable checkpoint of the newest unambiguous lineage, or None."""
-    lineage = newest_lineage(run, findings)
+    found = against(findings)
+    lineage = newest_lineage(run, found)
     if lineage is None:
         return None
     for checkpoint in reversed(run.judged):
-        if resumable(checkpoint, findings) and (checkpoint in lineage or not run.lineages):
+        if resumable(checkpoint, found) and (not run.lineages or is_member(checkpoint, lineage, run)):
             return checkpoint.name
     return None
 
@@ -98,12 +127,10 @@ def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoi
     They are resumable, without an error and without a crashed rule, and all that a resume reads of them was read.
     """
     unknown = {item.checkpoint for item in report.crashed}
-    faulty = {item.checkpoint for item in report.findings if item.severity is Severity.ERROR}
+    faulty = unknown | {item.checkpoint for item in report.findings if item.severity is Severity.ERROR}
+    found = against(report.findings)
     return [
         item
         for item in checkpoints
-        if None not in unknown
-        and item.name not in unknown | faulty
-        and resumable(item, report.findings)
-        and not item.optional("unread")
+        if None not in unknown and item.name not in faulty and resumable(item, found) and not item.optional("unread")
     ]

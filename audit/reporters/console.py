@@ -100,8 +100,8 @@ def _finding(finding: Finding) -> list[Line]:
 
 
 def _footer(report: Report) -> str:
-    passed = sum(item.outcome is Outcome.PASS for item in report.outcomes)
-    skipped = sum(item.outcome is Outcome.NOT_APPLICABLE for item in report.outcomes)
+    passed = report.tally(Outcome.PASS)
+    skipped = report.tally(Outcome.NOT_APPLICABLE)
     return (
         f"{passed} check{'s' if passed != 1 else ''} passed, {skipped} not applicable; {report.files} files, "
         f"{human_bytes(report.bytes_read)} read at depth {report.depth} in {report.seconds:.2f} s"

@@ -17,7 +17,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding
-from audit.judging.resume import fault
+from audit.judging.resume import against, fault
 from audit.ledger.events import Quarantined
 from audit.ledger.records import reached_by
 from audit.storage import LINK
@@ -70,6 +70,7 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
         if name not in known:
             raise AuditError(f"{run.path}: {_why_unknown(run, name)}")
     candidates, refused = [], {}
+    found_against = against(findings)
     for checkpoint in reversed(run.checkpoints):
         if names and checkpoint.name not in names:
             continue
@@ -78,7 +79,7 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
             if names:
                 refused[checkpoint.name] = "is being written right now"
             continue
-        reason = fault(checkpoint, findings)
+        reason = fault(checkpoint, found_against)
         if reason is not None:
             candidates.append(Candidate(checkpoint, reason))
         elif names and force:

@@ -113,8 +113,8 @@ def _facts(run: RunCurves) -> Element:
     report = run.report
     resumable = sum(item.resumable and item.judged for item in report.checkpoints)
     unjudged = sum(not item.judged for item in report.checkpoints)
-    passed = sum(item.outcome is Outcome.PASS for item in report.outcomes)
-    idle = sum(item.outcome is Outcome.NOT_APPLICABLE for item in report.outcomes)
+    passed = report.tally(Outcome.PASS)
+    idle = report.tally(Outcome.NOT_APPLICABLE)
     first, last, lowest = _losses(run)
     steps = spaced(run.last_step) + (f" of {spaced(run.max_steps)}" if run.max_steps and run.max_steps > 0 else "")
     size = human_bytes(sum(item.bytes for item in report.checkpoints))
@@ -185,7 +185,7 @@ def _charts(here: str, charts: Sequence[Chart], run: RunCurves) -> Element:
 def _findings(here: str, run: RunCurves, rows: int) -> Element:
     made = node("section", node("h3", "Findings"), class_="findings card", aria_label="Findings")
     if not run.placed:
-        passed = sum(item.outcome is Outcome.PASS for item in run.report.outcomes)
+        passed = run.report.tally(Outcome.PASS)
         made.append(node("p", f"Nothing found; {spaced(passed)} checks passed.", class_="nothing"))
         return made
     groups: dict[tuple[int, str], list[tuple[int, Placed]]] = {}
