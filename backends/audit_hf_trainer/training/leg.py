@@ -20,13 +20,13 @@ from audit.plugin import (
     LegRequest,
     LegResult,
     Phase,
-    Step,
     Tell,
     catch_signals,
     scratch_directory,
 )
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
+from audit_hf_trainer.training.stopping import stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -43,7 +43,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would request a config from the hub
     tell(Phase("loading the libraries"))
     with libraries() as (torch, transformers, peft), quiet(transformers):
-        stop = _stop_at(request.last_step, tell, torch, transformers)
+        stop = stop_at(request.last_step, tell, torch, transformers)
         try:
             with _signals(stop), scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch:
                 return _train(request, tell, stop, scratch, torch, transformers, peft)
@@ -81,7 +81,7 @@ def _train(
     if request.settings.get("adapter") is not None:
         model = adapted(request, model, peft)
     pad = getattr(tokenizer, "pad_token_id", None) or 0
-    trainer = _trainer_class(torch, transformers)(
+    trainer = trainer_class(stop, torch, transformers)(
         model=model,
         args=arguments,
         train_dataset=rows,
@@ -188,64 +188,6 @@ def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
         return peft.get_peft_model(model, peft.LoraConfig(**fields))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"adapter: PEFT refuses it: {_first_line(error)}") from error
-
-
-def _trainer_class(torch: Any, transformers: Any) -> Any:
-    class OrderedTrainer(transformers.Trainer):
-        """A Trainer that takes the examples in order and draws no random number for it."""
-
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            return torch.utils.data.SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
-
-        def get_train_dataloader(self) -> Any:
-            # Starting an iterator draws one number from the global generator: a leg in two halves would then have
-            # other dropout masks than the same leg in one.
-            loader = super().get_train_dataloader()
-            inner = getattr(loader, "base_dataloader", loader)
-            inner.generator = torch.Generator().manual_seed(self.args.seed)
-            return loader
-
-    return OrderedTrainer
-
-
-def _stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any:
-    class StopAt(transformers.TrainerCallback):
-        """Saves and stops at the end of the leg, or of the step in which a signal came; reports each step."""
-
-        signal: int | None = None
-        step: int | None = None
-        begun = False
-
-        def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
-            self.begun = True
-            # On a resume Trainer takes these from the checkpoint's state and ignores the configuration.
-            state.compute_steps(args, state.max_steps)
-
-        def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
-            self.step = state.global_step
-            tell(Step(state.global_step))
-            self.signal = _agreed(self.signal, args, torch)
-            if state.global_step == last or self.signal is not None:
-                control.should_save = True
-                control.should_training_stop = True
-            return control
-
-        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **unused: Any) -> None:
-            known = ("loss", "learning_rate", "grad_norm", "eval_loss")
-            values = ((logs or {}).get(key) for key in known)
-            loss, rate, norm, eval_loss = (float(value) if isinstance(value, int | float) else None for value in values)
-            tell(Step(state.global_step, loss, rate, norm, eval_loss))
-
-    return StopAt()
-
-
-def _agreed(number: int | None, args: Any, torch: Any) -> int | None:
-    """Return the signal that any process got: all must stop after the same step, or the others would hang."""
-    if args.world_size < 2:
-        return number
-    flag = torch.tensor([number or 0], device=args.device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-    return int(flag.item()) or None
 
 
 def _step_of(checkpoint: str | None) -> int:

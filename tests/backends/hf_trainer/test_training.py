@@ -26,13 +26,14 @@ def leg(
     last: int,
     examples: list[list[int]],
     tell: Any = lambda event: None,
+    options: Any = None,
     **tables: Any,
 ) -> LegResult:
     resume = str(run / f"checkpoint-{after}") if after else None
     path = data_file(str(run.parent / f"{run.name}.jsonl"), examples)
     settings = {"model": {"random": {}}, "adapter": ADAPTER, "arguments": ARGUMENTS, **tables}
     wanted = {name: table for name, table in settings.items() if table is not None}
-    request = LegRequest(str(run), resume, after, last, LegData(path), wanted, horizon=30)
+    request = LegRequest(str(run), resume, after, last, LegData(path, options=options or {}), wanted, horizon=30)
     return HFTrainer().train(request, tell)
 
 
