@@ -2,13 +2,13 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from audit.errors import ConfigError
 from audit.findings import Severity
 from audit.manager import Registry
-from audit.options import JOBS, SETTLE_SECONDS, Options
+from audit.options import Options
 from audit.text import did_you_mean
 
 
@@ -55,20 +55,22 @@ def read(path: str, registry: Registry) -> Options:
 def options_of_table(table: Mapping[str, Any], registry: Registry, path: str, key: str = "") -> Options:
     """Make options of a table; ``key`` is its place in the file. Raises ConfigError."""
     where = f"{path}: {key}" if key else path
-    _check_shape(where, table)
-    options = Options(
-        depth=table.get("depth", "full"),
-        select=tuple(table.get("select", ())),
-        ignore=tuple(table.get("ignore", ())),
-        fail_on=severity_or_never(table.get("fail-on", "error")),
-        jobs=table.get("jobs", JOBS),
-        settle_seconds=float(table.get("settle-seconds", SETTLE_SECONDS)),
-        backend=table.get("backend"),
-        severity={name: Severity(level) for name, level in table.get("severity", {}).items()},
-        rules=table.get("rules", {}),
-    )
+    schema = _schema()
+    _check_shape(where, table, schema)
+    kinds = {name: part.get("type") for name, part in schema["properties"].items()}
+    options = Options(**{name.replace("-", "_"): _value(name, value, kinds[name]) for name, value in table.items()})
     check_names(options, registry, where)
     return options
+
+
+def _value(name: str, value: Any, kind: str | None) -> Any:
+    """The value of a key as the field of its name holds it."""
+    if name == "fail-on":
+        return severity_or_never(value)
+    if name == "severity":
+        return {rule: Severity(level) for rule, level in value.items()}
+    kinds: Mapping[str | None, Callable[[Any], Any]] = {"array": tuple, "integer": int, "number": float}
+    return kinds[kind](value) if kind in kinds else value  # 2.0 is an integer, too, in JSON Schema
 
 
 def severity_or_never(text: str) -> Severity | None:
@@ -106,11 +108,16 @@ def check_names(options: Options, registry: Registry, where: str) -> None:
                 )
 
 
-def _check_shape(path: str, table: Any) -> None:
+def _schema() -> Mapping[str, Any]:
+    with open(os.path.join(os.path.dirname(__file__), "schemas", "config.json"), encoding="utf-8") as file:
+        schema: Mapping[str, Any] = json.load(file)
+        return schema
+
+
+def _check_shape(path: str, table: Any, schema: Mapping[str, Any]) -> None:
     import jsonschema
 
-    with open(os.path.join(os.path.dirname(__file__), "schemas", "config.json"), encoding="utf-8") as file:
-        validator = jsonschema.Draft202012Validator(json.load(file))
+    validator = jsonschema.Draft202012Validator(schema)
     error = jsonschema.exceptions.best_match(validator.iter_errors(table))
     if error is not None:
         key = ".".join(str(part) for part in error.absolute_path) or "top level"

@@ -1,10 +1,12 @@
 """A configuration that is wrong in any key or name is refused: a typo must not switch a rule off."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from audit.config import find, read
+import audit.config
+from audit.config import find, options_of_table, read
 from audit.errors import ConfigError
 from audit.findings import Severity
 from audit.manager import Registry, load
@@ -34,6 +36,26 @@ def test_every_key_can_be_set(tmp_path: Path, registry: Registry) -> None:
         "quick", ("files",), ("files/leftover",), Severity.WARNING, 4, 5.0, backend="hf-trainer"
     )
     assert options.severity == {"files/leftover": Severity.INFO}
+
+
+SCHEMA = json.loads((Path(audit.config.__file__).parent / "schemas" / "config.json").read_text(encoding="utf-8"))
+EXAMPLES = {
+    "backend": "hf-trainer",
+    "severity": {"files/leftover": "info"},
+    "rules": {"loss/jump": {"share": 0.9}},
+}
+
+
+@pytest.mark.parametrize("name", SCHEMA["properties"])
+def test_every_key_of_the_schema_reaches_the_field_of_its_name(name: str, registry: Registry) -> None:
+    part = SCHEMA["properties"][name]
+    value = EXAMPLES.get(name) or (part["enum"][0 if name == "depth" else -1] if "enum" in part else None)
+    value = value or {"array": ["files"], "integer": part.get("minimum", 0) + 2.0, "number": 7}[part["type"]]
+
+    field = getattr(options_of_table({name: value}, registry, "audit.toml"), name.replace("-", "_"))
+
+    assert field != getattr(Options(), name.replace("-", "_"))
+    assert type(field) is not float or part["type"] == "number"
 
 
 def test_pyproject_holds_the_same_in_its_table(tmp_path: Path, registry: Registry) -> None:
