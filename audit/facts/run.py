@@ -264,7 +264,7 @@ class Run(Facts):
     def batches(self) -> "Timeline":
         """The batches of `audit train`, as the ledger tells them; see :mod:`audit.ledger.timeline`."""
         if not self.records.batches.batches:
-            raise NotApplicable("the ledger tells of no batch: no `audit train` has trained here")
+            raise NotApplicable("the ledger records no batch: `audit train` has not trained here")
         return self.records.batches
 
     @fact

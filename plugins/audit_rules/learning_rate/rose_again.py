@@ -3,7 +3,19 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
-from audit.plugin import Boundary, NotApplicable, Point, Run, Severity, Violation, never_rises, rate_rises, rule, series
+from audit.plugin import (
+    Boundary,
+    Checkpoint,
+    NotApplicable,
+    Point,
+    Run,
+    Severity,
+    Violation,
+    never_rises,
+    rate_rises,
+    rule,
+    series,
+)
 
 _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
 
@@ -55,7 +67,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             more = f", and {len(found) - 1} more times" if len(found) > 1 else ""
             yield Violation(
                 f"The learning rate rose from {before.value:.4g} at step {before.step} to {after.value:.4g} at step "
-                f"{after.step}{more}: " + (f"a {kind} schedule never rises" if falling else "at a resume"),
+                f"{after.step}{more}: {_cause(lineage, before.step, kind, falling)}",
                 checkpoint=next((item.name for item in lineage if item.step > before.step), newest.name),
                 file=run.backend.state_file,
                 expected=before.value,
@@ -65,6 +77,18 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
             )
     if not judged:
         raise NotApplicable(reason)
+
+
+def _cause(lineage: Sequence[Checkpoint], step: int, kind: object, falling: bool) -> str:
+    """Say what happened after ``step``, as far as the checkpoints around it show it."""
+    before = [item for item in lineage if item.step <= step][-1:]
+    after = [item for item in lineage if item.step > step][:1]
+    ends = [state.max_steps for item in (*before, *after) if (state := item.optional("state")) is not None]
+    if len(ends) == 2 and ends[0] is not None and ends[1] is not None and ends[0] < ends[1]:
+        return f"max_steps was raised from {ends[0]} to {ends[1]} at a resume, and the schedule was drawn out over it"
+    if not falling:
+        return "at a resume"
+    return f"a {kind} schedule {'of one cycle ' if kind == 'cosine_with_restarts' else ''}does not rise"
 
 
 def _resumed(before: Point, after: Point, known: Sequence[int]) -> bool:

@@ -9,7 +9,7 @@ from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, r
 @rule(
     Severity.WARNING,
     remedy="Keep per_device_train_batch_size x gradient_accumulation_steps x processes as it was, unless the change is "
-    "intended: steps and epochs then count other amounts of data from here on.",
+    "intended: steps and epochs then stand for other amounts of data.",
     explained_by=("plan/world-size",),
 )
 def batch_size(plan: Plan, examples_per_step: int, resume: Checkpoint) -> Iterator[Violation]:

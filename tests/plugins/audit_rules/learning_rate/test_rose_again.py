@@ -60,3 +60,19 @@ def test_a_log_without_rates_is_not_judged(tmp_path: Path) -> None:
     edit_state(tmp_path / "checkpoint-100", log_history=[])
 
     assert "no learning rate" in str(outcome(run, "learning-rate/rose-again").reason)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("cosine", "a cosine schedule"), ("cosine_with_restarts", "a cosine_with_restarts schedule of one cycle")],
+)
+def test_the_message_says_that_the_schedule_was_drawn_out(tmp_path: Path, kind: str, said: str) -> None:
+    run = rated(tmp_path, fall() + fall(), lr_scheduler_type=kind)
+    (finding,) = check(run, "learning-rate/rose-again")
+    assert finding.message.endswith(f": {said} does not rise")
+
+    edit_state(tmp_path / "checkpoint-100", max_steps=100)
+    edit_state(tmp_path / "checkpoint-200", max_steps=200)
+
+    (finding,) = check(run, "learning-rate/rose-again")
+    assert "max_steps was raised from 100 to 200 at a resume" in finding.message
