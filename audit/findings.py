@@ -36,7 +36,7 @@ class Violation(NamedTuple):
 
     ``checkpoint`` and ``file`` name the place; a rule over one checkpoint leaves ``checkpoint`` out, the engine
     fills it in. ``severity`` and ``blocks_resume`` are given only where they differ from the rule's own. ``step`` is
-    the place in the log, where the violation lies in a curve and not in the checkpoint as a whole.
+    the place in the log, if the violation is in a curve and not in the checkpoint as a whole.
     """
 
     message: str

@@ -194,7 +194,7 @@ class Checkpoint(Recorded):
 
     @fact
     def seal(self) -> "Seal":
-        """Its digests as the ledger has them. Not there where it was saved anew since."""
+        """Its digests as the ledger has them. Not there if it was saved anew since."""
         seal = self._run.records.seals.get(self.name)
         if seal is None:
             raise NotApplicable("it was never sealed")

@@ -137,7 +137,7 @@ class Directory(Facts):
         }
 
     def file(self, path: str | None, role: str = "file") -> File:
-        """Return the file at ``path``. Raises NotApplicable where there is none."""
+        """Return the file at ``path``. Raises NotApplicable if there is none."""
         if path is None or path not in self.files:
             raise NotApplicable(f"there is no {role}")
         return self.files[path]
@@ -157,7 +157,7 @@ class Directory(Facts):
     def stands_in(self, path: str) -> str | None:
         """Return the name of what stands where ``path`` should be, or None.
 
-        A placeholder, or a directory that cannot be listed: what lies in it is unknown, not missing.
+        A placeholder, or a directory that cannot be listed: what is in it is unknown, not missing.
         """
         for suffix in PLACEHOLDER_SUFFIXES:
             if path + suffix in self.entries:

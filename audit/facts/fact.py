@@ -1,4 +1,4 @@
-"""Facts: computed at first use, kept for good, and "not there" is remembered like a value."""
+"""Facts: computed at first use and kept, and "not there" is remembered like a value."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -86,7 +86,7 @@ class Facts:
             kept.pop(name, None)
 
     def optional(self, name: str) -> Any:
-        """Return the fact of this name, or None where it is not there."""
+        """Return the fact of this name, or None if it is not there."""
         try:
             return getattr(self, name)
         except NotApplicable:

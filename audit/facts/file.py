@@ -288,7 +288,7 @@ class File(Facts):
 
     @property
     def value(self) -> Any:
-        """The contents; raises NotApplicable where they could not be read."""
+        """The contents; raises NotApplicable if they could not be read."""
         found = self.document if self.format == FileFormat.JSON else self.content
         if isinstance(found, Damage):
             raise NotApplicable(f"{self.path} {found.message}")

@@ -25,7 +25,7 @@ SAVE_STEPS = 500
 class Plan(Facts):
     """One leg as it is planned.
 
-    ``rows`` and ``per_step``: examples in the data file and in one step, None where not known; ``file``: its name, None
+    ``rows`` and ``per_step``: examples in the data file and in one step, None if not known; ``file``: its name, None
     where no file waits. ``processes`` train together. ``resume`` is the checkpoint that the leg resumes from, None for
     a fresh start and where it is only saved by an earlier leg of the same plan; ``every`` is its ``save_steps`` then.
     ``sound``: the newest checkpoint that could be resumed from. ``recorded_base``: the identity of its base model, None
@@ -65,7 +65,7 @@ class Plan(Facts):
         return self.trainer.owns_order
 
     def only_where_the_trainer_decides(self, what: str) -> None:
-        """Raise NotApplicable where `audit train` does ``what`` itself."""
+        """Raise NotApplicable if `audit train` does ``what`` itself."""
         if self.owned:
             raise NotApplicable(f"with the backend {self.trainer.name}, audit train {what}")
 
@@ -215,7 +215,7 @@ class Plan(Facts):
 class Saves(NamedTuple):
     """The checkpoints that a leg saves.
 
-    ``every`` so many steps (0: not by steps), and at the end where ``at_end``. ``number`` in all, None where not known;
+    ``every`` so many steps (0: not by steps), and at the end if ``at_end``. ``number`` in all, None if not known;
     ``certain``: whether it may not be fewer (the strategy "best").
     """
 

@@ -99,7 +99,7 @@ class Recorded(Directory):
 
     @fact
     def state_document(self) -> "StateDocument":
-        """The trainer state as it stands in the file, valid or not (``problems`` says what is wrong)."""
+        """The trainer state as it is in the file, valid or not (``problems`` says what is wrong)."""
         self.file(self._run.backend.state_file, "trainer state")
         found = self._run.state_of(self.name)
         if isinstance(found, Damage):

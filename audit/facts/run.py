@@ -125,7 +125,7 @@ class Run(Facts):
 
     @property
     def highest(self) -> int:
-        """The highest step of a checkpoint's directory, 0 where there is none."""
+        """The highest step of a checkpoint's directory, 0 if there is none."""
         return max(self.homes.values(), default=0)
 
     def setting_aside(self, changed: frozenset[str]) -> "Run":
@@ -269,7 +269,7 @@ class Run(Facts):
 
     @fact
     def newest(self) -> Checkpoint:
-        """The complete checkpoint with the highest step, whose training arguments speak for the run."""
+        """The complete checkpoint with the highest step, whose training arguments count for the run."""
         for checkpoint in reversed(self.checkpoints):
             if checkpoint.complete:
                 return checkpoint

@@ -81,7 +81,7 @@ def warmups(arguments: Mapping[str, Any], horizon: int) -> tuple[float, ...]:
 
 
 def factor(kind: str, step: int, warmup: float, horizon: int, options: Mapping[str, Any], base: float) -> float | None:
-    """The multiplier of the base rate after ``step`` scheduler steps; None where the formula is not known.
+    """The multiplier of the base rate after ``step`` scheduler steps; None if the formula is not known.
 
     ``horizon`` is the number of all steps; ``options`` are the ``lr_scheduler_kwargs``, ``base`` the rate that an
     absolute minimum is a share of.

@@ -10,7 +10,7 @@ from audit.errors import AuditError
 
 
 class Free(NamedTuple):
-    """What is free on a volume for the user who asks; ``inodes`` None where the file system makes them as needed."""
+    """What is free on a volume for the user who asks; ``inodes`` None if the file system makes them as needed."""
 
     bytes: int
     inodes: int | None

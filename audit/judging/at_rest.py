@@ -1,6 +1,6 @@
 """What changes while it is read: a trainer saves and rotates, and no lock keeps it from that.
 
-A judgement rests on one listing of the run. Afterwards the run is listed again; where a checkpoint that counts as
+A judgement rests on one listing of the run. Afterwards the run is listed again; if a checkpoint that counts as
 written to its end has changed, or is gone, what was found may be about a state that never was: a directory half
 deleted, a file half written. Then the run is judged once more. A trainer that never rests must not keep an audit busy
 for ever: in the second round a checkpoint that changed is set aside as in progress, and only the others are judged.

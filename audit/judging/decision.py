@@ -107,7 +107,7 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
 
 
 def _trace(run: "Run") -> str | None:
-    """Say what shows that something was trained in a run without checkpoints, None where nothing does."""
+    """Say what shows that something was trained in a run without checkpoints, None if nothing does."""
     if run.records.highest_reached:
         return f"the ledger saw step {run.records.highest_reached}, but there is no checkpoint any more"
     if run.records.unusable or run.records.edited:

@@ -84,7 +84,7 @@ def proving(options: Options) -> Options:
 def newest_proven(proof: Proof, options: Options, registry: Registry) -> Checkpoint:
     """Return the newest proven checkpoint of a run, a pinned one where that is further on.
 
-    Raises RefusedError where there is none, or where several histories are mixed and nothing says which is the newest.
+    Raises RefusedError if there is none, or if several histories are mixed and nothing says which is the newest.
     """
     run = proof.run
     lineage = newest_lineage(run, proof.report.findings)
@@ -105,7 +105,7 @@ def newest_proven(proof: Proof, options: Options, registry: Registry) -> Checkpo
 
 
 def seal_now(checkpoint: Checkpoint) -> Seal:
-    """Return the digests that the full-depth judgement took. Raises AuditError where a file has none."""
+    """Return the digests that the full-depth judgement took. Raises AuditError if a file has none."""
     scan = checkpoint.scan
     for path, entry in checkpoint.entries.items():
         if entry.kind != DIRECTORY and (path not in scan or scan[path].error):

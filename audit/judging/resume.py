@@ -67,7 +67,7 @@ def is_member(checkpoint: Checkpoint, lineage: Sequence[Checkpoint], run: Run) -
 
 
 def newest_lineage(run: Run, findings: Findings) -> tuple[Checkpoint, ...] | None:
-    """The lineage that was written last, or None where the files do not say which that is.
+    """The lineage that was written last, or None if the files do not say which that is.
 
     A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the
     one whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order,

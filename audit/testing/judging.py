@@ -18,7 +18,7 @@ def report(run: str, *select: str, depth: str = "full", **options: object) -> Re
 
 
 def check(run: str, rule: str, **options: object) -> list[Finding]:
-    """Return the findings of one rule on a run. Raises AssertionError where the rule crashed."""
+    """Return the findings of one rule on a run. Raises AssertionError if the rule crashed."""
     judged = report(run, rule, **options)  # type: ignore[arg-type]
     assert not judged.crashed, judged.crashed
     return [finding for finding in judged.findings if finding.rule == rule]

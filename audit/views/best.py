@@ -46,7 +46,7 @@ class Candidate(NamedTuple):
 
 
 class Choice(NamedTuple):
-    """``best`` is None where no checkpoint has a value; ``notes`` say what was assumed and what was passed over.
+    """``best`` is None if no checkpoint has a value; ``notes`` say what was assumed and what was passed over.
 
     ``candidates`` are in the order of their steps. ``mode`` is "min" or "max".
     """
@@ -61,8 +61,8 @@ class Choice(NamedTuple):
 def choose(found: Inspection, metric: str | None = None, mode: str | None = None) -> Choice:
     """Choose among the complete checkpoints whose weights can be read; of equal values the earliest, as Trainer does.
 
-    Without ``metric``, the one of ``metric_for_best_model``, else ``eval_loss``. Raises AuditError where nothing of
-    that name is logged, and where nothing tells which direction is better.
+    Without ``metric``, the one of ``metric_for_best_model``, else ``eval_loss``. Raises AuditError if nothing of
+    that name is logged, and if nothing tells which direction is better.
     """
     arguments = found.run.optional("arguments") or {}
     notes: list[str] = []

@@ -34,7 +34,7 @@ class Files(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What is different in ``b``; ``values`` by section and name as (a, b), None where there is no such value.
+    """What is different in ``b``; ``values`` by section and name as (a, b), None if there is no such value.
 
     ``relation`` says how the two logs belong together. ``sharded``: there are weights that lie in pieces of tensors
     (FSDP, DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what could not be compared.
@@ -123,7 +123,7 @@ def _files(a: Checkpoint, b: Checkpoint, troubles: list[str]) -> Files:
 
 
 def _same_file(mine: File, other: File, troubles: list[str]) -> bool | None:
-    """Whether two files hold the same bytes, None where that cannot be said."""
+    """Whether two files hold the same bytes, None if that cannot be said."""
     from audit.scan.differences import same_bytes
 
     for side, file in (("A", mine), ("B", other)):

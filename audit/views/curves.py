@@ -38,7 +38,7 @@ KEY_OF_FAMILY = {"loss": "loss", "learning-rate": "learning_rate"}
 def curves_of(run: Run, report: Report, timeline: Timeline | None = None) -> RunCurves:
     """Collect what a page shows of a run that was judged; files that cannot be read leave gaps, never an error.
 
-    ``timeline`` are the batches that its ledger tells of.
+    ``timeline`` are the batches that its ledger records.
     """
     main, others = _histories(run, report)
     history = main[-1].history if main else None

@@ -14,7 +14,7 @@ from audit.version import __version__
 from audit.views.inspection import Inspection
 
 COLUMNS = 200
-"""Columns of the log as CSV, the most frequent keys; what else an entry holds stands in the column ``others``."""
+"""Columns of the log as CSV, the most frequent keys; everything else of an entry is in the column ``others``."""
 
 FIRST = ("lineage", "checkpoint", "step", "epoch")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -20,7 +20,7 @@ class TensorChange(NamedTuple):
     """One tensor that is not the same; ``kind`` is "removed", "added", "shape", "dtype" or "changed".
 
     ``name`` has the directory of an adapter that does not lie in the checkpoint itself before it. The last four are
-    those of :class:`audit.scan.differences.Distance`, None where there is nothing to compare.
+    those of :class:`audit.scan.differences.Distance`, None if there is nothing to compare.
     """
 
     name: str
@@ -85,7 +85,7 @@ def _sizes(places: dict[str, Place]) -> dict[str, int]:
 
 
 def _change(name: str, first: Place, second: Place, readers: "_Readers", budget: list[int]) -> TensorChange | None:
-    """How one tensor differs, None where it does not. Raises OSError where that cannot be said."""
+    """How one tensor differs, None if it does not. Raises OSError if that cannot be said."""
     from audit.scan.differences import distance
 
     one, two = first.tensor, second.tensor
@@ -170,7 +170,7 @@ class _Readers:
         self._stack.close()
 
     def part(self, place: Place) -> "Part":
-        """Where the tensor lies. Raises OSError where its file cannot be opened."""
+        """Where the tensor lies. Raises OSError if its file cannot be opened."""
         from audit.scan.differences import Part
 
         if place.file not in self._open:

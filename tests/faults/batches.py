@@ -48,7 +48,7 @@ batches.add(
     blocks=False,
 )
 batches.add(
-    "the last steps were never saved; the state in the root tells of them",
+    "the last steps were never saved; only the state in the root has them",
     "steps/unsaved-tail",
     _never_saved,
     severity="warning",

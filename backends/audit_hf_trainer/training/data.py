@@ -68,7 +68,7 @@ def examples(
     ``vocabulary`` is the number of the model's embeddings, ``limit`` the number of its positions; None if they are
     not known. ``options`` of the data: "format", "max_length", "loss_on".
 
-    Raises BadData for a row that cannot be trained, ConfigError where tokenizer, model and options do not go with
+    Raises BadData for a row that cannot be trained, ConfigError if tokenizer, model and options do not go with
     the format of the rows.
     """
     try:
