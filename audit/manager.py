@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audit.errors import AuditError, PluginError
@@ -29,14 +29,11 @@ class Registry:
     plugin, if one cannot be imported or two claim the same name.
     """
 
-    def __init__(self, extra: Sequence[Any] = ()) -> None:
+    def __init__(self, extra: Sequence[Any] = (), named: Iterable[tuple[str, str]] = ()) -> None:
         self._extra = tuple(extra)
+        self._named = sorted(named)
         self.rules_given = bool(extra)
         """Whether the rules are not, or not only, those of the installed plugins."""
-
-    @cached_property
-    def _named(self) -> list[tuple[str, str]]:
-        return sorted(_entry_points())
 
     @cached_property
     def sources(self) -> tuple[tuple[str, str | None], ...]:
@@ -106,7 +103,7 @@ class Registry:
 
     def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
         """Return a registry with these rules instead."""
-        other = Registry(self._extra)
+        other = Registry(self._extra, self._named)
         other.__dict__.update(self.__dict__)
         other.rules = tuple(rules)
         other.rules_given = True
@@ -159,12 +156,20 @@ class Registry:
 def load(extra: Sequence[Any] = ()) -> Registry:
     """Return a registry of every installed plugin of the entry-point group, the built-in ones among them.
 
-    With ``extra`` objects everything is loaded at once, otherwise when it is asked for. Raises PluginError.
+    With ``extra`` objects everything is loaded at once, otherwise when it is asked for: then a process that audits many
+    runs has one registry, as long as no plugin is installed or removed. Raises PluginError.
     """
-    registry = Registry(extra)
-    if extra:
-        _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages)
+    named = frozenset(_entry_points())
+    if not extra:
+        return _registry_of(named)
+    registry = Registry(extra, named)
+    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages)
     return registry
+
+
+@lru_cache(maxsize=1)
+def _registry_of(named: frozenset[tuple[str, str]]) -> Registry:
+    return Registry((), named)
 
 
 def _merged(what: str, brought: Iterable[Mapping[str, T]]) -> dict[str, T]:
@@ -209,13 +214,20 @@ def _entry_points() -> set[tuple[str, str]]:
     found: set[tuple[str, str]] = set()
     for path in dict.fromkeys(sys.path):
         try:
-            names = os.listdir(path or ".")
+            found |= _entry_points_in(path, os.stat(path or ".").st_mtime_ns)
         except OSError:
             continue
-        for name in names:
-            if name.endswith((".dist-info", ".egg-info")):
-                found |= _group_of(os.path.join(path, name, "entry_points.txt"))
     return found
+
+
+@lru_cache(maxsize=64)
+def _entry_points_in(path: str, mtime_ns: int) -> frozenset[tuple[str, str]]:
+    """The plugins that are installed in one directory; to install or remove one changes its time."""
+    found: set[tuple[str, str]] = set()
+    for name in os.listdir(path or "."):
+        if name.endswith((".dist-info", ".egg-info")):
+            found |= _group_of(os.path.join(path, name, "entry_points.txt"))
+    return frozenset(found)
 
 
 def _group_of(path: str) -> set[tuple[str, str]]:
