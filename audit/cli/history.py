@@ -24,6 +24,8 @@ EXAMPLES = (
 )
 LONGEST = 60
 """Characters of a file's name or a reason in the table."""
+ADOPTED_NAMED = 10
+"""Adopted files that are named."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +46,17 @@ def call(arguments: argparse.Namespace) -> int:
     found = records.batches
     if arguments.format == "json":
         write(json.dumps(plain(_document(root, found)), indent=2, allow_nan=False) + "\n", None)
-    elif not (found.batches or found.aside or found.redo):
+    elif not (found.batches or found.aside or found.redo or found.adopted or found.adopted_files):
         known = os.path.lexists(os.path.join(root, LEDGER))
         why = "its ledger records none" if known else "it has no ledger"
         write(f"{one_line(arguments.run)}: audit train has trained no batch here: {why}\n", None)
     else:
-        write("\n".join(part for part in (_trained(found), _again(found.redo), _aside(found.aside)) if part), None)
+        write(
+            "\n".join(
+                part for part in (_trained(found), _again(found.redo), _aside(found.aside), _adopted(found)) if part
+            ),
+            None,
+        )
     return 0
 
 
@@ -60,6 +67,7 @@ def _document(run: str, found: Timeline) -> dict[str, Any]:
         "batches": [item._asdict() for item in found.batches],
         "redo": [item._asdict() for item in found.redo],
         "aside": [item._asdict() for item in found.aside],
+        "adopted": {"step": found.adopted, "files": sorted(found.adopted_files.values())},
     }
 
 
@@ -111,6 +119,15 @@ def _aside(aside: Sequence[SetAside]) -> str:
         for item in aside
     ]
     return "not trained:\n" + table(("FILE", "STATE", "WHEN", "MOVED TO", "REASON"), rows)
+
+
+def _adopted(found: Timeline) -> str:
+    parts = [f"steps 1-{found.adopted} of no batch"] if found.adopted else []
+    names = sorted(found.adopted_files.values())
+    if names:
+        more = f" and {len(names) - ADOPTED_NAMED} more" if len(names) > ADOPTED_NAMED else ""
+        parts.append(f"as trained: {', '.join(map(_short, names[:ADOPTED_NAMED]))}{more}")
+    return f"adopted (--adopt): {'; '.join(parts)}\n" if parts else ""
 
 
 def _steps(batch: Batch) -> str:

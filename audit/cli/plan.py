@@ -46,6 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
     )
     parser.add_argument(
+        "--adopt", action="store_true", help="as for audit train: continue a run that the ledger does not record"
+    )
+    parser.add_argument(
         "--format", choices=("console", "json"), default="console", help="output format (default: console)"
     )
     parser.add_argument("-q", "--quiet", action="count", default=0, help="print only problems")
@@ -63,6 +66,7 @@ def call(arguments: argparse.Namespace) -> int:
         processes=arguments.processes or (int(world) if world.isdigit() and int(world) > 0 else None),
         decay=arguments.decay,
         skip_lost=arguments.skip_lost,
+        adopt=arguments.adopt,
         allow_fresh=arguments.allow_fresh,
     )
     if arguments.format == "json":

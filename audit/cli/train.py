@@ -35,6 +35,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
     )
     parser.add_argument(
+        "--adopt",
+        action="store_true",
+        help="continue a run that the ledger does not record: its steps are of no file, and files in done count as trained",
+    )
+    parser.add_argument(
         "--log-format",
         choices=("console", "json"),
         default="console",
@@ -54,6 +59,7 @@ def call(arguments: argparse.Namespace) -> int:
         decay=arguments.decay,
         skip_lost=arguments.skip_lost,
         allow_fresh=arguments.allow_fresh,
+        adopt=arguments.adopt,
         show_output=arguments.verbose > 0,
     )
     shown = Lines() if arguments.log_format == "json" else Screen(arguments.quiet > 0, bar=arguments.verbose == 0)

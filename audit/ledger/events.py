@@ -30,6 +30,7 @@ ALGORITHM = "blake3"
 _HEX = frozenset("0123456789abcdef")
 LEG, FINISHED, STOPPED, FAILED = "leg", "finished", "stopped", "failed"
 RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
+ADOPTED = "adopted"
 
 
 class Observation(NamedTuple):
@@ -413,7 +414,28 @@ class Lost(NamedTuple):
         return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")))
 
 
-BatchEvent = LegBegun | Finished | Stopped | Failed | Retired | Rejected | Duplicate | Lost
+class Adopted(NamedTuple):
+    """A person said to continue (``--adopt``) although the steps up to ``step`` are of no batch (0: all are of one).
+
+    With a ``batch``, the digest of a file in ``done``: that file is of no batch and counts as trained. Else both texts
+    are empty.
+    """
+
+    batch: str
+    file: str
+    step: int
+
+    def row(self) -> Written:
+        return _batch_row(ADOPTED, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Adopted | None":
+        if not _is_batch(content, ADOPTED):
+            return None
+        return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")) or 0)
+
+
+BatchEvent = LegBegun | Finished | Stopped | Failed | Retired | Rejected | Duplicate | Lost | Adopted
 Event = (
     Observation
     | Start
@@ -435,6 +457,7 @@ _BATCH: Mapping[Any, Callable[[Content], Event | None]] = {
     REJECTED: Rejected.read,
     DUPLICATE: Duplicate.read,
     LOST: Lost.read,
+    ADOPTED: Adopted.read,
 }
 _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "observation": Observation.read,

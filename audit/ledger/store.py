@@ -105,27 +105,28 @@ class Ledger:
                 found.append(Row(number, moment, kind, document))
         return tuple(found)
 
-    def append(self, event: Event, durable: bool = False) -> None:
+    def append(self, event: Event, durable: bool = False, time: str | None = None) -> None:
         """Add the row of an event. Several processes may do so at once. Raises LedgerError (full disk, read-only).
 
-        A ``durable`` one is on the disk when this returns, so it survives a power failure.
+        A ``durable`` one is on the disk when this returns, so it survives a power failure. ``time``: that of a row of
+        another ledger, which is copied; by default now.
         """
         with self._errors():
             if durable:
                 self._connection.execute("PRAGMA synchronous = FULL")
             try:
                 with self._transaction():
-                    self._append(event)
+                    self._append(event, time)
             finally:
                 if durable:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _append(self, event: Event) -> None:
+    def _append(self, event: Event, time: str | None = None) -> None:
         kind, content = event.row()
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
         if len(text) > LONGEST:
             raise LedgerError(f"{self.path}: an entry of {len(text)} bytes is too long")
-        moment = utc_time()
+        moment = time or utc_time()
         last = self._connection.execute("SELECT number, digest FROM rows ORDER BY number DESC LIMIT 1").fetchone()
         number, before = (last[0] + 1, last[1]) if last else (1, "")
         self._connection.execute(

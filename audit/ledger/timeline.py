@@ -9,7 +9,7 @@ than reading them.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.ledger.events import (
@@ -20,6 +20,7 @@ from audit.ledger.events import (
     REJECTED,
     RETIRED,
     STOPPED,
+    Adopted,
     BatchEvent,
     Duplicate,
     Failed,
@@ -119,12 +120,16 @@ class Timeline(NamedTuple):
     """``legs`` in the order of their steps; ``batches`` in the order of their first legs; ``aside``: not trained.
 
     ``redo`` are batches whose steps were given up when the run went back, in the order in which they are trained again.
+    ``adopted``: the steps up to this one may be of no batch; ``adopted_files``: names by digest of files that count as
+    trained. A person said so, see :class:`audit.ledger.events.Adopted`.
     """
 
     legs: tuple[Leg, ...] = ()
     batches: tuple[Batch, ...] = ()
     aside: tuple[SetAside, ...] = ()
     redo: tuple[Batch, ...] = ()
+    adopted: int = 0
+    adopted_files: Mapping[str, str] = {}
 
     def owner(self, step: int) -> Leg | None:
         """Return the leg whose batch goes on after ``step``, None if there is none.
@@ -188,6 +193,35 @@ def timeline_of(rows: "Iterable[Row]") -> Timeline:
     return replay.timeline()
 
 
+def batch_rows_until(rows: "Iterable[Row]", step: int) -> Iterator[tuple[BatchEvent, str]]:
+    """Yield with their times the batch rows of what was trained up to ``step``: replayed, the timeline at that step.
+
+    A batch that ended later is in the middle there, and one that began later is not known.
+    """
+    ended: dict[str, bool] = {}
+    for row in rows:
+        event = row.event
+        if isinstance(event, LegBegun):
+            kept = event.first_step <= step
+            if kept:
+                ended[event.batch] = False
+        elif isinstance(event, Finished):
+            kept = event.batch in ended and (event.last_step or 0) <= step
+            if kept:
+                ended[event.batch] = True
+        elif isinstance(event, Retired):
+            kept = ended.get(event.batch, False)
+        elif isinstance(event, Stopped | Failed | Lost):
+            kept = event.batch in ended and (event.step or 0) <= step
+        elif isinstance(event, Rejected):
+            kept = event.batch in ended
+        else:
+            kept = isinstance(event, Adopted | Duplicate)
+        if kept:
+            assert isinstance(event, BatchEvent)
+            yield event, row.time
+
+
 class _Replay:
     """The state after the rows so far."""
 
@@ -205,6 +239,8 @@ class _Replay:
         self.since: dict[str, str] = {}
         """When the current leg of each batch began."""
         self.aside: list[SetAside] = []
+        self.adopted = 0
+        self.adopted_files: dict[str, str] = {}
 
     def timeline(self) -> Timeline:
         legs = [item._replace(over=True) if item.batch in self.over else item for item in self.legs]
@@ -212,7 +248,7 @@ class _Replay:
         found = {item.digest: item for item in batches}
         kept = [found[digest] for digest in dict.fromkeys(item.batch for item in legs)]
         redo = [found[digest] for digest in reversed(self.redo)]
-        return Timeline(tuple(legs), tuple(kept), tuple(self.aside), tuple(redo))
+        return Timeline(tuple(legs), tuple(kept), tuple(self.aside), tuple(redo), self.adopted, self.adopted_files)
 
     def add(self, event: BatchEvent, time: str) -> None:
         if isinstance(event, LegBegun):
@@ -220,6 +256,11 @@ class _Replay:
                 self._begin(_leg(event), time)
             return
         digest = event.batch
+        if isinstance(event, Adopted):
+            self.adopted = max(self.adopted, event.step)
+            if digest:
+                self.adopted_files[digest] = event.file
+            return
         if isinstance(event, Rejected | Duplicate | Lost):
             self.aside.append(_aside(event, time))
         batch = self.batches.get(digest)

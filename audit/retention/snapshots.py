@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import is_checkpoint, is_left_by_save
@@ -23,14 +23,18 @@ from audit.facts.run import Run
 from audit.judging.auditor import Auditor
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
-from audit.ledger.events import SealTaken, SnapshotTaken
+from audit.ledger.events import BatchEvent, SealTaken, SnapshotTaken
 from audit.ledger.records import read_records
 from audit.ledger.seals import Seal
+from audit.ledger.timeline import batch_rows_until
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import WAYS, copy_tree, sync
 from audit.storage import DIRECTORY
 from audit.text import local_date
+
+if TYPE_CHECKING:
+    from audit.ledger.store import Ledger
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SCRATCH = ".tmp"
@@ -226,11 +230,34 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
             ledger.append(SnapshotTaken(seal.checkpoint, os.path.abspath(run), how))
         if how or seal.checkpoint not in records.seals:
             ledger.append(SealTaken(seal.checkpoint, seal.step, seal.newest, seal.files))
+            _copy_batches(run, ledger, seal.step)
     except LedgerError as error:
         return (f"not recorded: {error}",)
     finally:
         ledger.close()
     return ()
+
+
+def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
+    """Copy what the run's ledger records of its batches up to ``step``. Raises LedgerError.
+
+    A copy that is put in the place of the run then knows which examples were trained.
+    """
+    from audit.ledger.store import open_ledger
+
+    source = open_ledger(run, False)
+    if source is None:
+        return
+    try:
+        rows = source.rows()
+    finally:
+        source.close()
+    wanted = list(batch_rows_until(rows, step))
+    there = [row.event for row in ledger.rows() if isinstance(row.event, BatchEvent)]
+    if [event for event, _ in wanted[: len(there)]] == there:  # those of an older checkpoint of the same day
+        wanted = wanted[len(there) :]
+    for event, time in wanted:
+        ledger.append(event, time=time)
 
 
 __all__ = ["Snapshot", "snapshot"]

@@ -110,6 +110,7 @@ class DryRun(Session):
         )
         self.options = config.verify._replace(ledger=False)
         self._decided = decided
+        self._recorded = decided is not None  # audit guard asks about the plan alone
         self._asides: list[Aside] = []
         fresh = [file.name for file in self._files.waiting() if settled(file, settle)]
         self._notes = [f"{name} changed a moment ago; it is planned as it is now" for name in fresh]
@@ -126,6 +127,8 @@ class DryRun(Session):
             if self._retire(timeline):
                 continue
             try:
+                if not self._all_recorded(timeline, step, checkpoint):
+                    continue
                 found = self._choose(timeline, step, checkpoint)
             except TrainRefused as error:
                 refusal = str(error)

@@ -85,6 +85,7 @@ def forecast(
     processes: int | None = None,
     decay: bool = False,
     skip_lost: bool = False,
+    adopt: bool = False,
     allow_fresh: bool = False,
 ) -> Forecast:
     """Return what would be trained now. ``processes`` None: as many as last time. Raises AuditError."""
@@ -97,6 +98,7 @@ def forecast(
         processes=processes or planned.processes,
         decay=decay,
         skip_lost=skip_lost,
+        adopt=adopt,
         allow_fresh=allow_fresh,
     )
     return _tried(_judged(dry_run, dry_run.look()))

@@ -9,7 +9,7 @@ belongs to somebody else, the file is trained under its own name, and a change i
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from audit.errors import AuditError
@@ -55,6 +55,15 @@ class HeldFiles:
             return file if file is not None and digest_of(file) == digest else None
         except AuditError:
             return None
+
+    def names_of(self, files: Iterable[DataFile]) -> list[str]:
+        """Return the names of those files that are held."""
+        held = set()
+        with suppress(OSError):
+            for name in os.listdir(self._inbox):
+                if name.startswith(PREFIX):
+                    held.add(os.lstat(os.path.join(self._inbox, name)).st_ino)
+        return [file.name for file in files if file.stamp[2] in held]
 
     def take(self, file: DataFile, digest: str) -> DataFile:
         """Take a file whose digest is known out of the inbox: it then has the held name alone.

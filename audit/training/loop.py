@@ -37,6 +37,7 @@ class TrainOptions(NamedTuple):
     decay: bool = False
     skip_lost: bool = False
     allow_fresh: bool = False
+    adopt: bool = False
     show_output: bool = False
 
 
@@ -90,6 +91,7 @@ def _trained(
             decay=options.decay,
             skip_lost=options.skip_lost,
             allow_fresh=options.allow_fresh,
+            adopt=options.adopt,
         )
         if run_leg is None:
             run_leg = here if team.size > 1 else _in_child(config, lock, options)

@@ -20,6 +20,7 @@ from audit.ledger.store import LedgerError
 from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
 from audit.retention.pins import keep_apart, pin
+from audit.training.adoption import unrecorded
 from audit.training.batch_log import BatchLog
 from audit.training.config import TrainConfig
 from audit.training.data_files import DataFile, DataFiles, unchanged
@@ -47,7 +48,8 @@ class Session:
 
     ``processes`` train together. ``decay``: the waiting files are the last ones, the learning rate falls at their end.
     ``skip_lost``: continue without batches that must be trained again and whose files are gone. ``allow_fresh``: start
-    over if nothing can be resumed from. ``batch_log`` and ``files`` replace those of the run and of its data in a dry
+    over if nothing can be resumed from. ``adopt``: continue although the ledger does not record all of the run, see
+    :mod:`audit.training.adoption`. ``batch_log`` and ``files`` replace those of the run and of its data in a dry
     run.
     """
 
@@ -62,11 +64,12 @@ class Session:
         decay: bool = False,
         skip_lost: bool = False,
         allow_fresh: bool = False,
+        adopt: bool = False,
         batch_log: BatchLog | None = None,
         files: DataFiles | None = None,
     ) -> None:
         self.config, self.trainer, self.registry, self.emit = config, trainer, registry, emit
-        self.processes, self.skip_lost = processes, skip_lost
+        self.processes, self.skip_lost, self.adopt = processes, skip_lost, adopt
         # The lock keeps other trainings away: an incomplete checkpoint stays incomplete.
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self.set_aside = 0
@@ -78,6 +81,7 @@ class Session:
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
         self.unsettled: float | None = None
         self._base_unread = self._base_told = False
+        self._recorded = False
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
@@ -91,6 +95,8 @@ class Session:
             if self._retire(timeline):
                 continue
             step, checkpoint = self._run_state.guard(timeline)
+            if not self._all_recorded(timeline, step, checkpoint):
+                continue
             found = self._choose(timeline, step, checkpoint)
             if found is None:
                 self._release(timeline)
@@ -102,6 +108,28 @@ class Session:
                 if held is not None:
                     self._begin(held)
                     return held
+
+    def _all_recorded(self, timeline: Timeline, step: int, checkpoint: str | None) -> bool:
+        """Whether the ledger records all of the run, or what it does not was adopted; looked at once in a call.
+
+        False if it was adopted just now. Raises TrainRefused.
+        """
+        if self._recorded:
+            return True
+        found = unrecorded(timeline, self._batch_log.events(), step, self.config.data, self._files)
+        if found is None:
+            self._recorded = True
+            return True
+        if not self.adopt:
+            begun = self._held_files.names_of(self._files.waiting())
+            raise TrainRefused(found.refusal(self.config.run, checkpoint, self.config.data, begun))
+        for row in found.rows():
+            self._batch_log.record(row)
+        if found.step:
+            self.emit(Note(f"adopted: {checkpoint}, whose {found.step} steps are of no batch"))
+        if found.files:
+            self.emit(Note(f"adopted as trained: {', '.join(file.name for file, _ in found.files)}"))
+        return False
 
     def _choose(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         """Return what follows on ``step``: work, None for nothing, True if another round is needed."""
@@ -161,6 +189,10 @@ class Session:
             if before is not None and before.state == rows.RETIRED:
                 steps = f"steps {before.first_step + 1} to {before.step}"
                 reason = f"the same bytes were trained as {before.file}, {steps}"
+                self._aside(file, rows.Duplicate(digest, file.name, reason))
+                return True
+            if before is None and digest in timeline.adopted_files:
+                reason = f"the same bytes were adopted as trained (--adopt), as {timeline.adopted_files[digest]}"
                 self._aside(file, rows.Duplicate(digest, file.name, reason))
                 return True
             try:

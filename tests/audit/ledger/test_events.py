@@ -152,6 +152,11 @@ ROWS: list[tuple[events.Event, str, str]] = [
         "batch",
         '{"batch":"b","event":"duplicate","file":"a.jsonl","reason":"the same bytes","to":"rejected/a.jsonl"}',
     ),
+    (
+        events.Adopted("b", "a.jsonl", 4),
+        "batch",
+        '{"batch":"b","event":"adopted","file":"a.jsonl","step":4}',
+    ),
     (events.Lost("b", "a.jsonl", 1), "batch", '{"batch":"b","event":"lost","file":"a.jsonl","step":1}'),
 ]
 """Each as the ledger holds it since its first version: ledgers that are there must be read."""
