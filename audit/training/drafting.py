@@ -110,6 +110,15 @@ class Drafting:
         begun = min((item.first_step for item in timeline.legs if item.batch == digest), default=step)
         return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs)
 
+    def refusal(self, file: DataFile) -> str | None:
+        """Return why the rows of a file cannot be trained, None if they can, as far as is known before the leg."""
+        per_step = self._trainer.examples_per_step(self._config.settings, self._processes)
+        try:
+            self._count(file, 1, per_step)
+        except BadData as error:
+            return error.reason
+        return None
+
     def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
         """Return how many examples a file has; None if it is not needed, or if only the backend can read the file."""
         if self._trainer.reads_rows:

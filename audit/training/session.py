@@ -199,9 +199,19 @@ class Session:
                 return self._drafting.draft(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
             except BadData as error:
                 if unchanged(file):  # otherwise it is being written again
+                    self._check_others(file, error)
                     self._reject(file, digest, error)
                 return True
         return None
+
+    def _check_others(self, file: DataFile, error: BadData) -> None:
+        """Raise TrainRefused if every waiting file is refused for this reason: it is not the fault of the files."""
+        others = [other for other in self._files.waiting() if other.path != file.path]
+        if others and all(self._drafting.refusal(other) == error.reason for other in others):
+            raise TrainRefused(
+                f"all {len(others) + 1} files in {self.config.data.inbox} are refused for the same reason, so none is "
+                f"moved: {error.reason}; correct the configuration (data.format, data.pattern), or move the files away"
+            )
 
     def _hold(self, work: Work) -> Work | None:
         """Let the leg read a file that cannot be replaced; None if it has changed."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audit.plugin import IGNORED_LABEL, AuditError, BadData, ConfigError, LegData, LegFailed, RowFormat, checked_rows
-from audit_hf_trainer.training.tokens import COMPLETION, Writer, given, given_labels, refusal
+from audit_hf_trainer.training.tokens import COMPLETION, Writer, given, given_labels, refusal, smallest
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,11 @@ Example = dict[str, list[int]]
 
 BUFFERED = 256
 """Examples in memory before they are written."""
+
+TRIED = 100
+"""Rows that are tried if none can be trained: then the configuration does not go with them."""
+
+Make = Callable[[Mapping[str, Any]], tuple[list[int], list[int]]]
 
 NO_LIMIT = 1 << 30
 """A tokenizer without a limit has 10**30."""
@@ -206,37 +211,56 @@ class _Reader:
 
     def examples(self) -> Iterator[dict[str, Any]]:
         """Yield the example of each row. Raises BadData and ConfigError."""
-        import jinja2  # comes with torch
         import numpy as np
 
-        make = None
+        make: Make | None = None
+        refused: list[BadData] = []
+        made = False
         for number, row, found in checked_rows(self._path, self._format):
             make = make or self._maker(found)
-            try:
-                ids, labels = make(row)
-            except (AuditError, MemoryError):
-                raise
-            except jinja2.TemplateSyntaxError as error:
-                raise ConfigError(
-                    f"the tokenizer's chat template is not valid: {error.message}, line {error.lineno}"
-                ) from error
-            except Exception as error:
-                raise BadData(self._path, number, refusal(error)) from error
-            reason = self._wrong(ids, labels, found)
-            if reason is not None:
-                raise BadData(self._path, number, reason)
+            example = self._example(make, row, found)
+            if isinstance(example, str):
+                refused.append(BadData(self._path, number, example))
+                if made or found == RowFormat.INPUT_IDS:
+                    raise refused[0]
+                if example == self._example(make, smallest(row), found):
+                    raise _of_all(example)
+                if len(refused) == TRIED:
+                    break
+                continue
+            if refused:
+                raise refused[0]
+            made = True
+            ids, labels = example
             if len(ids) > self._limit:
                 self.cut += 1
             values = {"input_ids": ids, "labels": labels}
             yield {key: np.array(value[: self._limit], dtype=np.int32) for key, value in values.items()}
+        if len(refused) > 1:
+            raise _of_all(refused[0].reason, len(refused))
+        if refused:
+            raise refused[0]
 
-    def _maker(self, found: str) -> Callable[[Mapping[str, Any]], tuple[list[int], list[int]]]:
-        """Return the function from a row of this format to ids and labels. Raises ConfigError, BadData."""
+    def _example(self, make: Make, row: Mapping[str, Any], found: str) -> tuple[list[int], list[int]] | str:
+        """Return ids and labels of a row, or why it cannot be trained. Raises ConfigError."""
+        import jinja2  # comes with torch
+
+        try:
+            ids, labels = make(row)
+        except (AuditError, MemoryError):
+            raise
+        except jinja2.TemplateSyntaxError as error:
+            raise ConfigError(
+                f"the tokenizer's chat template is not valid: {error.message}, line {error.lineno}"
+            ) from error
+        except Exception as error:
+            return refusal(error)
+        return self._wrong(ids, labels, found) or (ids, labels)
+
+    def _maker(self, found: str) -> Make:
+        """Return the function from a row of this format to ids and labels. Raises ConfigError."""
         if found == RowFormat.TEXT and self._loss_on == COMPLETION:
-            reason = 'data.loss_on: "completion" is not for rows of the format text: they have no completion'
-            if self._format == "auto":
-                raise BadData(self._path, None, reason)
-            raise ConfigError(reason)
+            raise ConfigError('data.loss_on: "completion" is not for rows of the format text: they have no completion')
         if found == RowFormat.INPUT_IDS:
             return given if self._loss_on != COMPLETION else given_labels
         if self._tokenizer is None:
@@ -267,6 +291,14 @@ class _Reader:
         if learned >= self._limit:
             return f"has nothing to learn within its first {self._limit} tokens; raise data.max_length or shorten it"
         return None
+
+
+def _of_all(reason: str, count: int = 0) -> ConfigError:
+    """A fault that other files would have as well: it is that of the configuration, and no file is set aside for it."""
+    what = f"none of the first {count} rows" if count else "no row"
+    return ConfigError(
+        f"data: {what} can be trained with this configuration (data.loss_on, data.max_length, chat template): {reason}"
+    )
 
 
 def _limit(chosen: int | None, positions: int | None, tokenizer: Any | None) -> int:

@@ -21,6 +21,18 @@ def refusal(error: Exception) -> str:
     return f"the tokenizer or its chat template refuses it: {reason[:200]}"
 
 
+def smallest(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the smallest sensible row of the same shape: what refuses it refuses every row."""
+    question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+    if "messages" in row:
+        return {"messages": [question, answer]}
+    if isinstance(row.get("prompt"), str):
+        return {"prompt": "a", "completion": "b"}
+    if "prompt" in row:
+        return {"prompt": [question], "completion": [answer]}
+    return {"text": "a b"}
+
+
 def given(row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
     """Return a row of input_ids as it is."""
     return row["input_ids"], row.get("labels", row["input_ids"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from audit.api import verify
+from audit.errors import ConfigError
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON, Kill, kill_at
@@ -76,6 +77,35 @@ def test_a_bad_row_sets_the_file_aside_untouched_and_the_others_go_on(shop: Shop
     assert (shop.home / "rejected" / "a.jsonl").read_text() == text
     assert "row 2" in shop.said("rejected")[0]["reason"]
     assert shop.trained() == [1]
+
+
+@pytest.mark.parametrize("row", ['{"instruction": "a", "output": "b"}', '{"input_ids": "no"}'])
+def test_what_every_waiting_file_is_refused_for_empties_no_inbox(row: str, shop: Shop) -> None:
+    for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
+        (shop.inbox / name).write_text(f"{row}\n")
+    with pytest.raises(TrainRefused, match=r"all 3 files in .* are refused for the same reason, so none is moved: "):
+        shop.train()
+    assert shop.names("inbox") == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    assert shop.names("rejected") == []
+
+    shop.drop("d.jsonl", [1])  # now it is the fault of the three
+    assert shop.train() == 1
+    assert shop.names("rejected") == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    assert shop.trained() == [1]
+
+
+def test_a_fault_of_the_configuration_that_the_trainer_finds_moves_no_file(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("data: no row can be trained with this configuration")
+
+    shop.drop("a.jsonl", [1])
+    shop.drop("b.jsonl", [2])
+    monkeypatch.setattr(shop.backend, "train", refuse)
+    with pytest.raises(ConfigError, match="no row can be trained"):
+        shop.train()
+    assert (shop.names("inbox"), shop.names("rejected")) == (["a.jsonl", "b.jsonl"], [])
 
 
 def test_a_row_that_only_the_trainer_refuses_sets_the_file_aside_as_well(shop: Shop) -> None:

@@ -223,17 +223,49 @@ def test_the_second_row_is_checked_as_the_first_one(
             {"loss_on": "completion"},
             "1: has no labels, and the loss is on completions (data.loss_on)",
         ),
-        (
-            {"text": "the"},
-            {"loss_on": "completion"},
-            'None: data.loss_on: "completion" is not for rows of the format text: they have no completion',
-        ),
     ],
 )
 def test_a_row_that_cannot_be_trained_is_named(
     row: dict[str, Any], options: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     assert refused(tmp_path, row, **options) == expected
+
+
+OF_ALL = "can be trained with this configuration (data.loss_on, data.max_length, chat template): "
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_template_that_marks_no_generation_is_a_fault_of_the_configuration(count: int, tmp_path: Path) -> None:
+    tokenizer = letters(PLAIN + "{% generation %}{% endgeneration %}")
+    rows = [{"messages": TALK}] * count
+
+    assert refused(tmp_path, *rows, error=ConfigError, tokenizer=tokenizer, loss_on="completion") == (
+        f"data: no row {OF_ALL}has no token that is learned: all labels after the first are -100"
+    )
+
+
+def test_what_every_row_of_a_file_lacks_is_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    rows = [{"prompt": f"a long prompt {number}", "completion": "4"} for number in range(120)]
+
+    assert refused(tmp_path, *rows, error=ConfigError, max_length=5) == (
+        f"data: none of the first 100 rows {OF_ALL}has nothing to learn within its first 5 tokens; "
+        "raise data.max_length or shorten it"
+    )
+    assert refused(tmp_path, *rows[:2], error=ConfigError, max_length=5).startswith("data: none of the first 2 rows ")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_one_bad_row_among_others_is_a_fault_of_the_file(number: int, tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "completion": "4"}] * 3
+    rows[number - 1] = {"prompt": "a long prompt", "completion": "4"}
+
+    assert refused(tmp_path, *rows, max_length=5).startswith(f"{number}: has nothing to learn")
+
+
+def test_completions_of_plain_texts_are_a_fault_of_the_configuration(tmp_path: Path) -> None:
+    assert refused(tmp_path, {"text": "the"}, error=ConfigError, loss_on="completion") == (
+        'data.loss_on: "completion" is not for rows of the format text: they have no completion'
+    )
 
 
 def test_a_text_of_one_token_is_too_short_where_nothing_ends_it(tmp_path: Path) -> None:
@@ -254,7 +286,7 @@ def test_a_template_that_writes_a_beginning_otherwise_cannot_tell_completions(tm
     row = {"messages": [USER, ASSISTANT]}
 
     assert 'set data.loss_on = "all" or use a template with' in refused(
-        tmp_path, row, tokenizer=tokenizer, loss_on="completion"
+        tmp_path, row, error=ConfigError, tokenizer=tokenizer, loss_on="completion"
     )
     assert made(tmp_path, row, tokenizer=tokenizer, loss_on="all") == [f"[2{ASKED}4<|end|>\n]"]
 
