@@ -10,6 +10,7 @@ from audit.facts.completeness import CheckpointState, Clock, Completeness, compl
 from audit.facts.fact import Facts, Watch, fact
 from audit.facts.file import PLACEHOLDER_SUFFIXES, File
 from audit.facts.listing import Listing
+from audit.facts.shared import Shared
 from audit.storage import DIRECTORY, FILE, Entry, Storage
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class RunFiles(Protocol):
     @property
     def allowance(self) -> Allowance:
         """The memory for the contents of its files."""
+        ...
+
+    @property
+    def shared(self) -> Shared:
+        """What its checkpoints have in common."""
         ...
 
     @property
@@ -130,7 +136,13 @@ class Directory(Facts):
         arguments = self._run.backend.arguments_file
         return {
             path: File(
-                self._run.storage, path, entry, self._run.depth == "full", path == arguments, self._run.allowance
+                self._run.storage,
+                path,
+                entry,
+                self._run.depth == "full",
+                path == arguments,
+                self._run.allowance,
+                self._run.shared,
             )
             for path, entry in self.entries.items()
             if entry.kind != DIRECTORY

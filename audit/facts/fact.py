@@ -58,7 +58,7 @@ class fact(Generic[T]):
                 try:
                     kept[self._name] = self._compute(holder)
                 except NotApplicable as missing:
-                    kept[self._name] = missing
+                    kept[self._name] = NotApplicable(*missing.args)  # without the frames that it came through
         value = kept[self._name]
         if watch is not None and watch.seen is not None:
             holder.asked(self._name, value)  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from audit.errors import NotApplicable
 from audit.facts.allowance import BYTES_PER_UNIT, FREE, Allowance
 from audit.facts.fact import Facts, fact
+from audit.facts.shared import Shared
 from audit.formats.damage import Damage, Kind
 from audit.formats.intake import read_whole
 from audit.storage import FILE, Entry, RangeReader, Storage
@@ -62,6 +63,9 @@ TEXTS = frozenset(
 )
 """Endings of files that are text; a name without an ending is text, too (``latest``)."""
 
+ARGUMENTS = "arguments"
+"""What the training arguments are called in what is kept once."""
+
 PLACEHOLDER_SUFFIXES = (".REMOVED.git-id", ".part_aa", ".partaa", ".part-aa")
 """What history cleaners and ``split`` leave in place of a file; no loader finds them."""
 
@@ -110,12 +114,16 @@ class File(Facts):
         every_header: bool = False,
         holds_arguments: bool = False,
         allowance: Allowance | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self._storage = storage
         self._allowance = allowance or Allowance()
+        self._shared = shared or Shared()
         self._taken = 0
         self.kept = 0
-        """Bytes of memory, about, of the contents that :meth:`forget` does not drop; see :class:`Allowance`."""
+        """Bytes of memory, about, of the training arguments in it, which outlast it."""
+        self.weight = 0
+        """Bytes of memory, about, of its contents."""
         self._every_header = every_header
         self._holds_arguments = holds_arguments
         self.path = path
@@ -165,8 +173,7 @@ class File(Facts):
 
             archive = content if self.format == FileFormat.TORCH and not isinstance(content, Damage) else None
             arguments = read_training_args(source, archive)
-            if archive is not None and not self._keep(BYTES_PER_UNIT * archive.units):
-                arguments = TOO_MUCH
+            arguments = self._kept_arguments(arguments, archive.units if archive is not None else 0)
         if not self._is_text or not isinstance(text, bytes):
             return Opened(content, arguments, (), text if isinstance(text, Damage) else None)
         return Opened(content, arguments, tuple(credentials(text)), text if len(text) <= SHORT else None)
@@ -195,23 +202,27 @@ class File(Facts):
         from audit.formats.json_text import parse_json, weight
 
         found = parse_json(text)
-        return found if isinstance(found, Damage) or self._keep(weight(text)) else TOO_MUCH
+        return found if isinstance(found, Damage) or self._fits(weight(text)) else TOO_MUCH
 
-    def _keep(self, size: int) -> bool:
-        """Take memory that is not given back."""
+    def _kept_arguments(self, arguments: Any, units: int) -> Any:
+        """Training arguments if there is memory for them to the end; equal ones are one value for the whole run."""
+        if not self._shared.has(ARGUMENTS, arguments):
+            self.kept = BYTES_PER_UNIT * units
+            if not self._allowance.keep(self.kept):
+                return TOO_MUCH
+        return self._shared.once(ARGUMENTS, arguments)
+
+    def _fits(self, size: int) -> bool:
+        """Whether there is memory for contents of this size; then it is taken, until they are forgotten."""
         taken = self._allowance.take(size)
-        self.kept += max(0, size - FREE) if taken else 0
+        if taken:
+            self.weight += size
+            self._taken += max(0, size - FREE)
         return taken
 
     def _kept(self, content: Any) -> Any:
         """The contents of a pickle if there is memory for them."""
-        if isinstance(content, Damage):
-            return content
-        size = BYTES_PER_UNIT * content.units
-        if not self._allowance.take(size):
-            return TOO_MUCH
-        self._taken = size
-        return content
+        return content if isinstance(content, Damage) or self._fits(BYTES_PER_UNIT * content.units) else TOO_MUCH
 
     @fact
     def document(self) -> Any:
@@ -237,11 +248,10 @@ class File(Facts):
         return found if isinstance(found, Damage) else found.arguments
 
     def forget(self) -> None:
-        """Drop what was parsed, if that may be large; whoever asks again opens the file again."""
-        if self.format in (FileFormat.SAFETENSORS, FileFormat.TORCH, FileFormat.PICKLE):
-            self.drop("_opened")
-            self._allowance.give(self._taken)
-            self._taken = 0
+        """Drop what was parsed; whoever asks again opens the file again."""
+        self.drop("_opened", "document")
+        self._allowance.give(self._taken + FREE)
+        self._taken = self.weight = 0
 
     @fact
     def digest(self) -> str:
@@ -280,11 +290,6 @@ class File(Facts):
         if isinstance(data, Damage):
             raise NotApplicable(f"{self.path} {data.message}")
         return data
-
-    @property
-    def heavy(self) -> bool:
-        """Whether its contents take more memory than those of real files."""
-        return self._taken > FREE
 
     @property
     def value(self) -> Any:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.backend.names import is_checkpoint
@@ -122,7 +123,7 @@ class _Walk:
             if len(self.entries) >= MAX_ENTRIES:
                 self.overfull = True
                 return True
-            self.entries[entry.path[self._skipped :]] = entry
+            self.entries[intern(entry.path[self._skipped :])] = entry  # the same in every checkpoint
             if entry.kind != DIRECTORY:
                 continue
             if level < MAX_DEPTH:

@@ -1,6 +1,6 @@
 """What the files of one checkpoint record: trainer state, arguments, optimizer, scheduler, random numbers, weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.backend.layout import AdapterFiles, Layout
@@ -36,8 +36,19 @@ class Adapter(NamedTuple):
     tensors: Mapping[str, Tensor]
 
 
+LASTING = frozenset(
+    {
+        "completeness", "layout", "damages", "state_document", "state", "history", "early_arguments", "arguments",
+        "scheduler", "secrets", "updates", "unread", "seal",
+    }
+)  # fmt: skip
+"""Facts that rules over the run ask of every checkpoint: small, and of none of them a file is opened again."""
+
+
 class Recorded(Directory):
     """The contents of a checkpoint's files, each read by its own reader and once."""
+
+    _kept = 0
 
     # -- the part that each file plays --------------------------------------------------------------------------
 
@@ -48,7 +59,8 @@ class Recorded(Directory):
         document = self.optional("state_document")
         arguments = self.optional("arguments")
         visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
-        return self._run.backend.layout(visible, arguments, document.document if document else None)
+        layout = self._run.backend.layout(visible, arguments, document.document if document else None)
+        return self._run.shared.once("layout", layout)  # type: ignore[no-any-return]
 
     @fact
     def damages(self) -> tuple[tuple[File, Damage], ...]:
@@ -258,14 +270,31 @@ class Recorded(Directory):
         return tuple(secrets_in(self._run.backend, arguments, document, files))
 
     def forget(self) -> None:
-        """Drop what was parsed of large files, and keep what was concluded from it.
-
-        An audit of many checkpoints holds the states of a few at a time.
-        """
-        if "optimizer" in self.__dict__.get("_facts", {}):
+        """Drop what was parsed, and keep what was concluded from it: an audit holds the contents of a few at a time."""
+        known: dict[str, Any] = self.__dict__.get("_facts", {})
+        if "optimizer" in known:
             self.optional("updates")
-        self.drop("optimizer", "rng", "weights", "adapters")
-        for file in (self.optional("_every_file") or {}).values():
-            if file.heavy:
-                self.drop("scheduler", "scaler")
+        if "damages" in known:  # every file was read, so no more is read for it
+            self.optional("secrets")
+        self._kept = self.kept
+        lasting = LASTING if self._keeps_scheduler(known) else LASTING - {"scheduler"}
+        for file in self._files_if_known():
             file.forget()
+        self.drop(*(known.keys() - lasting))
+
+    def _keeps_scheduler(self, known: Mapping[str, Any]) -> bool:
+        """Whether there is memory for the scheduler's state to the end; it is counted once."""
+        if "scheduler" not in known or "_every_file" not in known:
+            return True
+        layout = self.optional("layout")
+        file = known["_every_file"].get(layout.scheduler) if layout is not None else None
+        return file is None or self._run.allowance.keep(file.weight)
+
+    @property
+    def kept(self) -> int:
+        """Bytes of memory, about, of contents that :meth:`forget` does not drop."""
+        return self._kept + sum(file.kept for file in self._files_if_known())
+
+    def _files_if_known(self) -> Iterable[File]:
+        known: dict[str, Any] = self.__dict__.get("_facts", {})
+        return known["_every_file"].values() if "_every_file" in known else ()

@@ -14,6 +14,7 @@ from audit.facts.fact import Facts, Watch, fact
 from audit.facts.lineage import Ancestry, group
 from audit.facts.listing import Listing, list_run, locate
 from audit.facts.session import Session, sessions_of
+from audit.facts.shared import Shared
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
 from audit.ledger.scans import RememberedScans, is_stamp_of, scan_from, scan_text, stamp_of
@@ -83,6 +84,8 @@ class Run(Facts):
         self._given_listing = listing
         self.allowance = Allowance()
         """The memory for the contents of its files."""
+        self.shared = Shared()
+        """What its checkpoints have in common."""
         self.unsettled = unsettled
         """Checkpoints that changed while they were read: nothing is known of them; see audit.judging.at_rest."""
         self.known_scans: Mapping[tuple[str, str], tuple[Entry, FileScan]] = {}
@@ -175,8 +178,9 @@ class Run(Facts):
                 document = files[self.backend.state_file].read(read_trainer_state, tuple(heads))
             except NotApplicable:
                 continue
-            if not isinstance(document, Damage) and not self.allowance.take(document.weight):
-                document = TOO_MUCH
+            if not isinstance(document, Damage):
+                fits = self.allowance.keep(document.weight)
+                document = _slim(document, self.shared) if fits else TOO_MUCH
             found[checkpoint.name] = document
             if not isinstance(document, Damage) and document.history is not None:
                 history = ancestry.attach(document.history, heads)
@@ -457,6 +461,16 @@ class Run(Facts):
             return None
         found = scan_from(text, spans)
         return found if found is not None and found.size == entry.size else None
+
+
+def _slim(document: "StateDocument", shared: Shared) -> "StateDocument":
+    """A trainer state without what those of other checkpoints hold as well: names, and all that stays the same."""
+    values = shared.document("state", document.document)
+    state = document.state
+    if state is not None:
+        callbacks, best = values.get("stateful_callbacks"), values.get("best_model_checkpoint")
+        state = state._replace(stateful_callbacks=callbacks, best_model_checkpoint=best)
+    return document._replace(document=values, state=state)
 
 
 def _of_its_step(checkpoint: Checkpoint) -> bool:

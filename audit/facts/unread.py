@@ -29,7 +29,7 @@ def unread_of(checkpoint: Recorded, scan: "Mapping[str, FileScan] | None") -> di
     """
     layout = checkpoint.layout
     roles = dict(_roles(checkpoint))
-    found = {}
+    found: dict[str, Unread] = {}
     for path in sorted(layout.read_by_resume):
         file = checkpoint.files.get(path)
         if file is not None and (why := _why(checkpoint, file, scan) or roles.get(path)) is not None:

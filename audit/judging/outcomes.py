@@ -135,7 +135,7 @@ class Outcomes:
         texts = {path: records.scans.get((name, path), ("", ""))[1] for path in document.scans}
         if any(_text_digest(texts[path]) != scan.text for path, scan in document.scans.items()):
             return
-        if not self._run.allowance.hold(document.memory):  # judged anew, it would take as much
+        if not self._run.allowance.keep(document.memory):  # judged anew, it would take as much
             return
         self._held[name] = _Held(document.parts, document.said, {}, document.memory)
         self._run.give_scans(checkpoint, {path: scan.digest for path, scan in document.scans.items()})
@@ -300,7 +300,7 @@ def _known(checkpoint: Checkpoint, memory: int) -> dict[str, Any]:
     known: dict[str, Any] = {
         "sound": checkpoint.damages == (),
         "clean": checkpoint.optional("secrets") == (),
-        "memory": max(memory, sum(file.kept for file in checkpoint.files.values())),
+        "memory": max(memory, checkpoint.kept),
     }
     arguments = checkpoint.optional("early_arguments")
     if arguments is not None and not isinstance(arguments, Damage) and _is_plain(list(arguments)):
