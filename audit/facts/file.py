@@ -9,7 +9,7 @@ from audit.facts.fact import Facts, fact
 from audit.facts.shared import Shared
 from audit.formats.damage import Damage, Kind
 from audit.formats.intake import read_whole
-from audit.storage import FILE, Entry, RangeReader, Storage
+from audit.storage import FILE, BytesReader, Entry, RangeReader, Storage
 from audit.text import credentials
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ ARGUMENTS = "arguments"
 PLACEHOLDER_SUFFIXES = (".REMOVED.git-id", ".part_aa", ".partaa", ".part-aa")
 """What history cleaners and ``split`` leave in place of a file; no loader finds them."""
 
+
+SMALL = 32 << 10
+"""Bytes. A file of at most this size is read at once."""
 
 SHORT = 1 << 10
 """Bytes. A text of at most this length is kept: the name that a file ``latest`` holds."""
@@ -151,7 +154,8 @@ class File(Facts):
             raise NotApplicable(f"{self.path} is not a regular file of this checkpoint")
         try:
             with self._storage.open(self.entry.path) as source:
-                return reader(source, *arguments)
+                small = source.size <= SMALL  # then one call of the system instead of a dozen
+                return reader(BytesReader(source.read(0, SMALL)) if small else source, *arguments)
         except OSError as error:
             return Damage(Kind.UNREADABLE, f"cannot be read: {error.strerror or error}")
 

@@ -169,6 +169,13 @@ def _run(machine: Machine) -> tuple[int, int]:  # noqa: C901 - one loop: a funct
             stack.append(_I32(data, position)[0])
             position += 4
             left -= 3
+        elif op == 138:  # LONG1: half of the words of a random state
+            end = position + 1 + data[position]
+            if end > size:
+                raise IndexError
+            stack.append(int.from_bytes(data[position + 1 : end], "little", signed=True))
+            position = end
+            left -= 8
         elif op == 125:  # } EMPTY_DICT
             stack.append({})
             left -= 7

@@ -61,9 +61,9 @@ def _python(state: Any) -> str | None:
     version, words, normal = state
     if version != 3:
         return "its version is not 3"
-    if type(words) is not tuple or len(words) != _WORDS + 1 or not all(type(word) is int for word in words):
+    if type(words) is not tuple or len(words) != _WORDS + 1 or set(map(type, words)) != {int}:
         return "it does not have 625 integers"
-    if not all(0 <= word < 1 << 32 for word in words) or words[_WORDS] > _WORDS:
+    if min(words) < 0 or max(words) >= 1 << 32 or words[_WORDS] > _WORDS:
         return "a number is out of range"
     if not any(words[:_WORDS]):
         return "it is all zeros"
