@@ -105,6 +105,10 @@ class RunFacts(RunFiles, Protocol):
         """The scan of every byte of a checkpoint that is judged, by file; nothing of another one."""
         ...
 
+    def forget_scans(self, checkpoint: "Checkpoint") -> None:
+        """Keep the scans of a checkpoint as short as the ledger does."""
+        ...
+
     def digests_of(self, checkpoint: "Checkpoint") -> Mapping[str, str]:
         """The digests of the files of a judged checkpoint that could be read."""
         ...
@@ -166,7 +170,7 @@ class Checkpoint(Recorded):
         """The full-depth scan by file. Not there at ``--depth quick``."""
         if self._run.depth == "quick":
             raise NotApplicable("needs --depth full")
-        _ = self.files
+        self.refuse_incomplete()
         return self._run.scans_of(self)
 
     @fact
@@ -191,6 +195,7 @@ class Checkpoint(Recorded):
         """Drop what was parsed of large files, and keep what was concluded from it, whether all was read as well."""
         self.optional("unread")
         super().forget()
+        self._run.forget_scans(self)
 
     @fact
     def seal(self) -> "Seal":

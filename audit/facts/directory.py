@@ -127,9 +127,13 @@ class Directory(Facts):
     @fact
     def files(self) -> Mapping[str, File]:
         """Files by path relative to the checkpoint. Not there for an incomplete checkpoint: it has one finding."""
+        self.refuse_incomplete()
+        return self._every_file
+
+    def refuse_incomplete(self) -> None:
+        """Raise NotApplicable if it is not written to its end."""
         if self.completeness.state is not CheckpointState.COMPLETE:
             raise NotApplicable(f"the checkpoint is {self.completeness.state}")
-        return self._every_file
 
     @fact
     def _every_file(self) -> Mapping[str, File]:

@@ -77,6 +77,8 @@ class Run(Facts):
         self.memory: Memory | None = None
         self._given: dict[str, Mapping[str, str]] = {}
         self._scanned: dict[str, Mapping[str, FileScan]] = {}
+        self._digests: dict[str, Mapping[str, str]] = {}
+        self._bytes_scanned: dict[str, int] = {}
         self._by_bytes = _ByBytes([], {})
         self.stamps: dict[tuple[str, str], str] = {}
         """What must stay the same for the scan of a file to hold, by (checkpoint, file); filled by the scan."""
@@ -422,7 +424,22 @@ class Run(Facts):
         """The digests of the files of a judged checkpoint that could be read."""
         if checkpoint.name in self._given:
             return self._given[checkpoint.name]
-        return {path: scan.digest for path, scan in self.scans_of(checkpoint).items() if not scan.error}
+        if checkpoint.name not in self._digests:
+            scans = self.scans_of(checkpoint).items()
+            self._digests[checkpoint.name] = {path: scan.digest for path, scan in scans if not scan.error}
+        return self._digests[checkpoint.name]
+
+    def forget_scans(self, checkpoint: Checkpoint) -> None:
+        """Keep the scans of a checkpoint as the text by which the ledger remembers them, a tenth of the memory."""
+        scans = self._scanned.get(checkpoint.name)
+        if isinstance(scans, RememberedScans):
+            scans.forget()
+            return
+        if not scans:
+            return
+        self.digests_of(checkpoint)
+        self._bytes_scanned[checkpoint.name] = sum(scan.bytes_read for scan in scans.values())
+        self._scanned[checkpoint.name] = RememberedScans.of(scans)
 
     def give_scans(self, checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
         """Take the remembered scans of a checkpoint for what they are, without looking into its files.
@@ -439,18 +456,22 @@ class Run(Facts):
         """The text by which the scan of a file is remembered."""
         if checkpoint.name in self._given:
             return self.records.scans[checkpoint.name, path][1]
-        return scan_text(self.scans_of(checkpoint)[path])
+        scans = self.scans_of(checkpoint)
+        return scans.text_of(path) if isinstance(scans, RememberedScans) else scan_text(scans[path])
 
     def was_read(self, checkpoint: Checkpoint) -> bool:
         """Whether anything of a judged checkpoint was read for its scan in this audit."""
-        scans = () if checkpoint.name in self._given else self.scans_of(checkpoint).values()
-        return any(scan.bytes_read for scan in scans)
+        return checkpoint.name not in self._given and self._bytes_of(checkpoint) > 0
+
+    def _bytes_of(self, checkpoint: Checkpoint) -> int:
+        scans = self.scans_of(checkpoint)
+        return self._bytes_scanned.get(checkpoint.name, 0) or sum(scan.bytes_read for scan in scans.values())
 
     @property
     def bytes_scanned(self) -> int:
         """Bytes that were read for the scan of all judged checkpoints."""
         new = (item for item in self.judged if item.name not in self._given)
-        return sum(scan.bytes_read for item in new for scan in self.scans_of(item).values())
+        return sum(map(self._bytes_of, new))
 
     def _remembered(self, key: tuple[str, str], entry: Entry, spans: "Sequence[Span]") -> "FileScan | None":
         """The scan of a sealed checkpoint's file that has not changed since, so that it need not be read again."""

@@ -77,6 +77,7 @@ class Outcomes:
         self._judging = True
         self._held: dict[str, _Held] = {}
         self._new: dict[str, dict[str, _Said]] = {}
+        self._looked_at: tuple[str, dict[tuple[str, ...], tuple[str, ...]]] = ("", {})
         for checkpoint in run.judged:
             self._recall(checkpoint)
 
@@ -93,9 +94,15 @@ class Outcomes:
     def note(self, rule: Rule, checkpoint: Checkpoint, applied: Applied, seen: Iterable[str]) -> None:
         """Hear what a rule said that was applied, and what it looked at."""
         if ANYTHING not in seen and applied.outcome.outcome is not Outcome.ERROR and _survives(applied.violations):
-            parts = tuple(sorted({checkpoint.name, *seen}))
+            parts = self._same_parts(checkpoint.name, tuple(sorted({checkpoint.name, *seen})))
             said = _Said(self._thresholds(rule), parts, applied)
             self._new.setdefault(checkpoint.name, {})[rule.id] = said
+
+    def _same_parts(self, checkpoint: str, parts: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the parts of a checkpoint's rule, once: most rules look at the same few."""
+        if self._looked_at[0] != checkpoint:
+            self._looked_at = (checkpoint, {})
+        return self._looked_at[1].setdefault(parts, parts)
 
     def _thresholds(self, rule: Rule) -> str:
         thresholds = self._options.rules.get(rule.id)

@@ -87,17 +87,37 @@ def scan_from(text: str, asked: "Sequence[Span] | None") -> "FileScan | None":
 class RememberedScans(Mapping[str, "FileScan"]):
     """The remembered scans of one checkpoint by file, parsed when they are asked for; ``texts`` as they are kept."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], others: "Mapping[str, FileScan] | None" = None) -> None:
         self._texts = texts
+        self._others = others or {}
         self._parsed: dict[str, FileScan] = {}
 
+    @classmethod
+    def of(cls, scans: "Mapping[str, FileScan]") -> "RememberedScans":
+        """Return scans as text, without the bytes that were read for them; those that text cannot hold as they are."""
+        texts = {path: scan_text(scan) for path, scan in scans.items()}
+        odd = {
+            path: scan for path, scan in scans.items() if scan_from(texts[path], None) != scan._replace(bytes_read=0)
+        }
+        return cls(texts, odd)
+
+    def text_of(self, path: str) -> str:
+        """The text of the scan of a file."""
+        return self._texts[path]
+
     def __getitem__(self, path: str) -> "FileScan":
+        if path in self._others:
+            return self._others[path]
         if path not in self._parsed:
             from audit.scan import FileScan
 
             found = scan_from(self._texts[path], None)
             self._parsed[path] = found or FileScan("", 0, 0, {}, "has a remembered scan that cannot be read")
         return self._parsed[path]
+
+    def forget(self) -> None:
+        """Drop what was parsed."""
+        self._parsed.clear()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
