@@ -40,6 +40,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="continue a run that the ledger does not record: its steps are of no file, and files in done count as trained",
     )
     parser.add_argument(
+        "--accept",
+        metavar="RULE",
+        action="append",
+        default=[],
+        help="accept what this rule finds in a trained batch, which is not proven otherwise; needs --reason",
+    )
+    parser.add_argument("--reason", metavar="TEXT", help="why the findings are accepted; recorded in the ledger")
+    parser.add_argument(
         "--log-format",
         choices=("console", "json"),
         default="console",
@@ -53,6 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Train; 0 all trained and proven, 1 a batch failed or was set aside, 130 or 143 after a signal."""
+    if bool(arguments.accept) != bool((arguments.reason or "").strip()):
+        raise AuditError("--accept and --reason belong together: name the rule, and say why")
     gc.enable()  # a daemon lives for weeks
     options = TrainOptions(
         watch=arguments.watch,
@@ -60,6 +70,8 @@ def call(arguments: argparse.Namespace) -> int:
         skip_lost=arguments.skip_lost,
         allow_fresh=arguments.allow_fresh,
         adopt=arguments.adopt,
+        accept=tuple(arguments.accept),
+        reason=arguments.reason or "",
         show_output=arguments.verbose > 0,
     )
     shown = Lines() if arguments.log_format == "json" else Screen(arguments.quiet > 0, bar=arguments.verbose == 0)

@@ -23,6 +23,9 @@ from audit.ledger.json_values import (
 )
 
 Content = Mapping[str, Any]
+Known = tuple[str, str | None, int | None]
+"""A finding of an earlier verification: rule, file, place in the log."""
+
 Written = tuple[str, dict[str, Any]]
 """The kind of a row, and its content."""
 
@@ -203,6 +206,31 @@ class SnapshotTaken(NamedTuple):
         return cls(name, source, how)
 
 
+class Accepted(NamedTuple):
+    """A person has accepted the findings of ``rule`` for a ``reason``; see :mod:`audit.judging.acceptance`.
+
+    ``step`` is their place in the log, None if they have none; ``checkpoint`` the one at which they were accepted.
+    ``until`` is the last day (2026-11-21) on which it counts, None: for ever.
+    """
+
+    rule: str
+    checkpoint: str | None
+    step: int | None
+    reason: str
+    until: str | None = None
+
+    def row(self) -> Written:
+        return "accepted", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "Accepted | None":
+        rule = as_text(content.get("rule"))
+        if rule is None:
+            return None
+        step, until = as_whole(content.get("step")), as_text(content.get("until"))
+        return cls(rule, as_text(content.get("checkpoint")), step, as_text(content.get("reason")) or "", until)
+
+
 # -- batches of audit train ---------------------------------------------------------------------------------------
 
 
@@ -212,7 +240,8 @@ class LegBegun(NamedTuple):
     ``last_step`` is the planned end, None if the backend decides; ``examples`` is rows x epochs, None if they are not
     counted. ``order`` is that of the rows, ``horizon`` and ``decay_steps`` are those of the schedule, ``resumed_from``
     is the checkpoint. ``base`` is the identity of the base model, see
-    :meth:`audit.backend.training.PlanningBackend.base_identity`; the key is absent if it is not known.
+    :meth:`audit.backend.training.PlanningBackend.base_identity`; the key is absent if it is not known. ``known`` are
+    the errors that were in the run before the first step of the batch, as (rule, file, step); absent if there are none.
     """
 
     batch: str
@@ -231,9 +260,10 @@ class LegBegun(NamedTuple):
     processes: int
     resumed_from: str | None
     base: Mapping[str, str] | None = None
+    known: Sequence[Known] | None = None
 
     def row(self) -> Written:
-        return _batch_row(LEG, self._asdict(), absent="base")
+        return _batch_row(LEG, self._asdict(), absent=("base", "known"))
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -257,6 +287,7 @@ class LegBegun(NamedTuple):
             as_whole(content.get("processes")) or 1,
             as_text(content.get("resumed_from")),
             as_texts(content.get("base")),
+            _known(content.get("known")),
         )
 
 
@@ -277,7 +308,7 @@ class Finished(NamedTuple):
     base: Mapping[str, str] | None = None
 
     def row(self) -> Written:
-        return _batch_row(FINISHED, self._asdict(), absent="base")
+        return _batch_row(FINISHED, self._asdict(), absent=("base",))
 
     @classmethod
     def read(cls, content: Content) -> "Finished | None":
@@ -331,7 +362,7 @@ class Failed(NamedTuple):
     first_step: int | None = None
 
     def row(self) -> Written:
-        return _batch_row(FAILED, self._asdict(), absent="first_step")
+        return _batch_row(FAILED, self._asdict(), absent=("first_step",))
 
     @classmethod
     def read(cls, content: Content) -> "Failed | None":
@@ -368,7 +399,7 @@ class Rejected(NamedTuple):
     to: str | None = None
 
     def row(self) -> Written:
-        return _batch_row(REJECTED, self._asdict(), absent="to")
+        return _batch_row(REJECTED, self._asdict(), absent=("to",))
 
     @classmethod
     def read(cls, content: Content) -> "Rejected | None":
@@ -387,7 +418,7 @@ class Duplicate(NamedTuple):
     to: str | None = None
 
     def row(self) -> Written:
-        return _batch_row(DUPLICATE, self._asdict(), absent="to")
+        return _batch_row(DUPLICATE, self._asdict(), absent=("to",))
 
     @classmethod
     def read(cls, content: Content) -> "Duplicate | None":
@@ -445,6 +476,7 @@ Event = (
     | Quarantined
     | Pruned
     | SnapshotTaken
+    | Accepted
     | BatchEvent
 )
 
@@ -468,6 +500,7 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "quarantine": Quarantined.read,
     "pruned": Pruned.read,
     "snapshot": SnapshotTaken.read,
+    "accepted": Accepted.read,
 }
 
 
@@ -481,15 +514,23 @@ def event_of(kind: str, content: Content) -> Event | None:
     return read(content) if read is not None else None
 
 
-def _batch_row(event: str, content: dict[str, Any], absent: str | None = None) -> Written:
-    """``absent`` is a key to leave out instead of writing null."""
-    if absent is not None and content[absent] is None:
-        del content[absent]
+def _batch_row(event: str, content: dict[str, Any], absent: tuple[str, ...] = ()) -> Written:
+    """``absent`` are keys to leave out instead of writing null."""
+    for key in absent:
+        if content[key] is None:
+            del content[key]
     return "batch", {"event": event, **content}
 
 
 def _is_batch(content: Content, event: str) -> bool:
     return content.get("event") == event and isinstance(content.get("batch"), str)
+
+
+def _known(value: Any) -> tuple[Known, ...] | None:
+    if not isinstance(value, list):
+        return None
+    found = [item for item in value if isinstance(item, list) and len(item) == 3 and isinstance(item[0], str)]
+    return tuple((item[0], as_text(item[1]), as_whole(item[2])) for item in found)
 
 
 def _sealed(value: Any) -> dict[str, SealedFile] | None:

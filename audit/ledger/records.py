@@ -25,6 +25,7 @@ class Records(NamedTuple):
       0 if something was begun since. ``observed`` counts verifications.
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
     * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
+    * ``accepted``: findings that a person has accepted.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
       written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
@@ -45,6 +46,7 @@ class Records(NamedTuple):
     quarantined: frozenset[int] = frozenset()
     lost: str | None = None
     last_read: Mapping[str, float] = {}
+    accepted: tuple[events.Accepted, ...] = ()
 
 
 def anything_to_record(root: str) -> bool:
@@ -99,6 +101,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         highest_ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
+        accepted=tuple(row.event for row in rows if isinstance(row.event, events.Accepted)),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:

@@ -25,6 +25,7 @@ from audit.ledger.events import (
     Duplicate,
     Failed,
     Finished,
+    Known,
     LegBegun,
     Lost,
     Rejected,
@@ -58,6 +59,7 @@ class Leg(NamedTuple):
     processes: int = 1
     over: bool = False
     base: Mapping[str, str] | None = None
+    known: tuple[Known, ...] = ()
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""
@@ -178,6 +180,10 @@ class Timeline(NamedTuple):
                 return leg, leg.example_at(end)
             end = leg.first_step
         return None
+
+    def known(self, digest: str) -> tuple[Known, ...]:
+        """Return the errors that were in the run before the first step of a batch."""
+        return next((leg.known for leg in self.legs if leg.batch == digest), ())
 
     def batch(self, digest: str) -> Batch | None:
         """Return the batch of this data file."""
@@ -388,6 +394,7 @@ def _leg(event: LegBegun) -> Leg:
         event.decay_steps,
         event.processes,
         base=event.base,
+        known=tuple(event.known or ()),
     )
 
 

@@ -38,6 +38,8 @@ class TrainOptions(NamedTuple):
     skip_lost: bool = False
     allow_fresh: bool = False
     adopt: bool = False
+    accept: tuple[str, ...] = ()
+    reason: str = ""
     show_output: bool = False
 
 
@@ -92,6 +94,8 @@ def _trained(
             skip_lost=options.skip_lost,
             allow_fresh=options.allow_fresh,
             adopt=options.adopt,
+            accept=options.accept,
+            reason=options.reason,
         )
         if run_leg is None:
             run_leg = here if team.size > 1 else _in_child(config, lock, options)

@@ -1,6 +1,7 @@
 """The state of a run: what training can resume from, what is in its way, and whether a step is proven."""
 
 import os
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED
@@ -10,18 +11,22 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.facts.series import series
-from audit.findings import Severity
+from audit.findings import Finding, Severity
+from audit.judging.acceptance import acceptance_of
 from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
 from audit.judging.guard import Guarded, consult
 from audit.judging.verification import verify_run
+from audit.ledger.events import Accepted, Known
+from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
-from audit.report import Report
+from audit.report import CheckpointSummary, Report
 from audit.retention.pins import put_back
 from audit.retention.quarantine import Candidate, isolate
 from audit.retention.trash import empty, place_for
+from audit.text import local_date
 from audit.training.batch_log import BatchLog
 from audit.training.events import (
     CheckpointPutBack,
@@ -38,12 +43,17 @@ class TrainRefused(AuditError):
 
 
 class Verified(NamedTuple):
-    """A verification after a leg. ``problem``: why the checkpoint of ``step`` is not proven, None if it is."""
+    """A verification after a leg. ``problem``: why the checkpoint of ``step`` is not proven, None if it is.
+
+    ``against``: the findings that keep it from being proven; ``accepted``: those that a person has accepted.
+    """
 
     run: Run
     report: Report
     step: int
     problem: str | None
+    against: tuple[Finding, ...] = ()
+    accepted: tuple[tuple[Finding, Accepted], ...] = ()
 
     @property
     def checkpoint(self) -> str | None:
@@ -68,7 +78,8 @@ class RunState:
         # A training makes its run's directory.
         self.run, self.options, self.limits = run, options, limits._replace(allow_missing=True)
         self._registry, self._batch_log, self._emit = registry, batch_log, emit
-        self._known: frozenset[tuple[str, str | None]] = frozenset()
+        self.known: tuple[Known, ...] = ()
+        """The errors that the guard saw in the run as a whole, or at a place in its log."""
 
     def guard(self, timeline: Timeline) -> tuple[int, str | None]:
         """Return the step to resume from and its checkpoint, None for a fresh start; move broken checkpoints aside."""
@@ -76,7 +87,7 @@ class RunState:
         if guarded.report.crashed:  # our own fault is no reason to discard steps that were trained
             crash = guarded.report.crashed[0]
             raise AuditError(f"rule {crash.rule} crashed, so nothing is trained: {crash.reason}; please report this")
-        self._known = _of_run(guarded.report)
+        self.known = tuple(sorted(_known_in(guarded.report), key=str))
         decision = guarded.decision
         if decision.refusal is not None and self.clear_torn(timeline, 0):
             return self.guard(timeline)
@@ -185,31 +196,36 @@ class RunState:
         """Open the run, for its structure alone."""
         return Auditor(self.options, self._registry).open_quick(self.run)
 
-    def verify(self, step: int) -> Verified:
-        """Verify the run, seal what is proven, and report on the checkpoint of ``step``. Raises AuditError."""
+    def verify(self, step: int, begun: int, known: Iterable[Known]) -> Verified:
+        """Verify the run, seal what is proven, and report on the checkpoint of ``step``. Raises AuditError.
+
+        Errors that the batch, which began after ``begun``, has brought count against it, in whichever call they are
+        seen: all but those ``known`` before its first step.
+        """
         run, report = verify_run(self.run, self.options._replace(allow_empty=True), registry=self._registry)
         if report.crashed:
             raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
         for note in report.notes:
             self._emit(Note(note))
-        return Verified(run, report, step, self._why_not_proven(report, step))
-
-    def _why_not_proven(self, report: Report, step: int) -> str | None:
         checkpoint = next((item for item in report.checkpoints if item.step == step), None)
         if checkpoint is None:
-            return f"there is no checkpoint of step {step}"
-        for item in report.findings:
-            mine = item.checkpoint == checkpoint.name
-            new = item.checkpoint is None and (item.rule, item.file) not in self._known
-            if item.severity is Severity.ERROR and (mine or new):
-                return f"{item.message} ({item.rule})"
-        if not checkpoint.resumable:
-            return f"{checkpoint.name} is not resumable"
-        if not checkpoint.judged:
-            return (
-                f"{checkpoint.name} is not judged: a resume reads files of it that are not read here (files/not-judged)"
-            )
-        return None if checkpoint.sealed else f"it was not sealed{f'; {report.notes[-1]}' if report.notes else ''}"
+            return Verified(run, report, step, f"there is no checkpoint of step {step}")
+        found = list(_brought(report, checkpoint.name, begun, step, frozenset(known)))
+        records, _ = read_records(self.run, write=False)
+        judged = [(item, acceptance_of(item, records.accepted, local_date())) for item in found]
+        against = tuple(item for item, acceptance in judged if acceptance is None)
+        accepted = tuple((item, acceptance) for item, acceptance in judged if acceptance is not None)
+        return Verified(run, report, step, _why_not_proven(report, checkpoint, against), against, accepted)
+
+
+def _why_not_proven(report: Report, checkpoint: CheckpointSummary, against: tuple[Finding, ...]) -> str | None:
+    if against:
+        return f"{against[0].message} ({against[0].rule})"
+    if not checkpoint.resumable:
+        return f"{checkpoint.name} is not resumable"
+    if not checkpoint.judged:
+        return f"{checkpoint.name} is not judged: a resume reads files of it that are not read here (files/not-judged)"
+    return None if checkpoint.sealed else f"it was not sealed{f'; {report.notes[-1]}' if report.notes else ''}"
 
 
 def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:
@@ -217,9 +233,24 @@ def _in_the_way(entry: "os.DirEntry[str]", step: int) -> bool:
     return found is not None and found > step and not entry.is_dir(follow_symlinks=False)
 
 
-def _of_run(report: Report) -> frozenset[tuple[str, str | None]]:
-    """Return rule and file of the findings against the run as a whole."""
-    return frozenset((item.rule, item.file) for item in report.findings if item.checkpoint is None)
+def _known_in(report: Report) -> set[Known]:
+    """Return the errors on the run as a whole, and those at a place in its log."""
+    errors = (item for item in report.findings if item.severity is Severity.ERROR)
+    return {_key(item) for item in errors if item.checkpoint is None or item.step is not None}
+
+
+def _brought(report: Report, checkpoint: str, begun: int, step: int, known: frozenset[Known]) -> Iterator[Finding]:
+    """Yield the errors that count against a batch: of its last checkpoint, of the run, and of its part of the log."""
+    for item in report.findings:
+        if item.severity is not Severity.ERROR:
+            continue
+        of_log = item.step is not None and begun <= item.step <= step
+        if item.checkpoint == checkpoint or ((item.checkpoint is None or of_log) and _key(item) not in known):
+            yield item
+
+
+def _key(finding: Finding) -> Known:
+    return finding.rule, finding.file, finding.step
 
 
 def _remove(run: str, checkpoint: str) -> None:

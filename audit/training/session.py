@@ -38,7 +38,7 @@ from audit.training.events import (
 from audit.training.held_file import HeldFiles
 from audit.training.inbox import Stillness, retire, set_aside
 from audit.training.preflight import refuse_or_warn
-from audit.training.run_state import RunState, TrainRefused
+from audit.training.run_state import RunState, TrainRefused, Verified
 
 KEPT_LOSSES = 200
 
@@ -49,7 +49,8 @@ class Session:
     ``processes`` train together. ``decay``: the waiting files are the last ones, the learning rate falls at their end.
     ``skip_lost``: continue without batches that must be trained again and whose files are gone. ``allow_fresh``: start
     over if nothing can be resumed from. ``adopt``: continue although the ledger does not record all of the run, see
-    :mod:`audit.training.adoption`. ``batch_log`` and ``files`` replace those of the run and of its data in a dry
+    :mod:`audit.training.adoption`. ``accept``: rules whose findings on a trained batch are accepted, for this
+    ``reason``. ``batch_log`` and ``files`` replace those of the run and of its data in a dry
     run.
     """
 
@@ -65,6 +66,8 @@ class Session:
         skip_lost: bool = False,
         allow_fresh: bool = False,
         adopt: bool = False,
+        accept: tuple[str, ...] = (),
+        reason: str = "",
         batch_log: BatchLog | None = None,
         files: DataFiles | None = None,
     ) -> None:
@@ -82,6 +85,9 @@ class Session:
         self.unsettled: float | None = None
         self._base_unread = self._base_told = False
         self._recorded = False
+        self._accept, self._reason = accept, reason
+        for name in accept:
+            registry.rule(name)
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
@@ -106,7 +112,7 @@ class Session:
                 self._run_state.check_way(step)
                 held = self._hold(found)
                 if held is not None:
-                    self._begin(held)
+                    self._begin(held, timeline)
                     return held
 
     def _all_recorded(self, timeline: Timeline, step: int, checkpoint: str | None) -> bool:
@@ -234,14 +240,16 @@ class Session:
         if name is not None:
             self.emit(Note(f"base model: {name}"))
 
-    def _begin(self, work: Work) -> None:
+    def _begin(self, work: Work, timeline: Timeline) -> None:
         """Record what will be trained, and detach the pins that it will overwrite."""
         request = work.request
         keep_apart(request.run, request.first_step)
         self._tell_base_model()
         base = self._base()
         self._base_unread = base is not None and "weights" not in base
-        self._batch_log.record(work.row(self.processes)._replace(base=base))
+        first = request.first_step == work.begun
+        known = self._run_state.known if first else timeline.known(work.batch)
+        self._batch_log.record(work.row(self.processes)._replace(base=base, known=known or None))
         self._batch_log.hold_reserve()
         self.emit(
             BatchStarted(
@@ -282,7 +290,7 @@ class Session:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            problem = self._run_state.verify(outcome.last_step).problem
+            problem = self._verify(work.batch, work.begun, outcome.last_step).problem
             losses = _thinned(outcome.losses)
             self._batch_log.record(
                 rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
@@ -333,13 +341,19 @@ class Session:
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         """Verify what was saved at ``step``, and finish the batch if it is proven. Raises TrainRefused."""
         started = time.perf_counter()
-        verified = self._run_state.verify(step)
+        verified = self._verify(digest, begun, step)
+        if self._accepted(verified):
+            verified = self._verify(digest, begun, step)  # a checkpoint is sealed in a verification
+        for finding, acceptance in verified.accepted:
+            self.emit(Note(f"{name}: accepted: {finding.message} ({finding.rule}): {acceptance.reason}"))
         checkpoint, reason = verified.checkpoint, verified.problem
         if reason is not None or checkpoint is None:
             reason = reason or f"there is no checkpoint of step {step}"
             again = "; it failed here before" if self._failures(digest, step) else ""
             self._batch_log.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
-            raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}")
+            rule = next((item.rule for item in verified.against if not item.blocks_resume), None)
+            way = f"; once you have judged it, accept it with --accept {rule} --reason TEXT" if rule else ""
+            raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}{way}")
         losses = verified.losses(begun)
         self._batch_log.record(
             rows.Finished(
@@ -371,6 +385,20 @@ class Session:
                 verdict=verified.report.verdict,
             )
         )
+
+    def _verify(self, digest: str, begun: int, step: int) -> Verified:
+        return self._run_state.verify(step, begun, self._batch_log.timeline().known(digest))
+
+    def _accepted(self, verified: Verified) -> bool:
+        """Record what a person accepts of the findings; return whether there was anything."""
+        found = [item for item in verified.against if item.rule in self._accept and not item.blocks_resume]
+        if found:
+            with self._batch_log.ledger() as ledger:
+                for item in dict.fromkeys(
+                    (item.rule, item.checkpoint or verified.checkpoint, item.step) for item in found
+                ):
+                    ledger.append(rows.Accepted(*item, self._reason), durable=True)
+        return bool(found)
 
     def _retire(self, timeline: Timeline) -> bool:
         """Move the data of finished batches away; return whether there was one."""

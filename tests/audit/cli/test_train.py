@@ -81,6 +81,17 @@ def test_what_cannot_be_done_is_exit_2(
     assert [(event["event"], event["reason"]) for event in events(out)] == ([("error", reason)] if options else [])
 
 
+@pytest.mark.parametrize(
+    "options", [["--accept", "loss/jump"], ["--reason", "x"], ["--accept", "loss/jump", "--reason", " "]]
+)
+def test_nothing_is_accepted_without_a_reason(
+    options: list[str], shop: Callable[..., Shop], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shop().drop("a.jsonl", [1])
+    assert run(["train", "train.toml", *options]) == 2
+    assert "--accept and --reason belong together" in capsys.readouterr().err
+
+
 def test_a_daemon_without_what_watches_says_what_to_install(
     shop: Callable[..., Shop], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -153,6 +153,11 @@ ROWS: list[tuple[events.Event, str, str]] = [
         '{"batch":"b","event":"duplicate","file":"a.jsonl","reason":"the same bytes","to":"rejected/a.jsonl"}',
     ),
     (
+        events.Accepted("loss/jump", "checkpoint-6", 2, "another language"),
+        "accepted",
+        '{"checkpoint":"checkpoint-6","reason":"another language","rule":"loss/jump","step":2,"until":null}',
+    ),
+    (
         events.Adopted("b", "a.jsonl", 4),
         "batch",
         '{"batch":"b","event":"adopted","file":"a.jsonl","step":4}',
@@ -193,6 +198,8 @@ written = st.one_of(
     st.builds(events.Quarantined, text, text, text, text, some),
     st.builds(events.Pruned, text, whole, whole),
     st.builds(events.SnapshotTaken, text, text, text),
+    st.builds(events.Accepted, text, st.none() | text, some, text, st.none() | text),
+    st.builds(events.Adopted, **batch, step=whole),
     st.builds(
         events.LegBegun,
         **batch,
@@ -210,6 +217,7 @@ written = st.one_of(
         processes=st.integers(1, 99),
         resumed_from=st.none() | text,
         base=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
+        known=st.none() | st.lists(st.tuples(text, st.none() | text, some), max_size=3).map(tuple),
     ),
     st.builds(
         events.Finished,
