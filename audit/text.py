@@ -53,6 +53,11 @@ def brief(value: Any, width: int = 60) -> str:
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 
+def escaped(text: str) -> str:
+    """Return a text for one line: what is not printable, such as a line end, as its escape sequence."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def human_bytes(count: int) -> str:
     """Return a size in decimal units, as ``ls --si`` does: 999 B, 1.2 MB."""
     if count < 1000:

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from audit.text import escaped
+
 
 def table(heads: Sequence[str] | None, rows: Sequence[Sequence[Any]]) -> str:
     """Return lines with aligned columns; None is shown as a dash, floats with six digits."""
@@ -28,4 +30,4 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.6g}"
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(value))
+    return escaped(str(value))

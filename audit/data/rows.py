@@ -13,6 +13,7 @@ from typing import IO, Any, NamedTuple
 from audit.backend.training import BadData
 from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
+from audit.text import escaped
 
 LINE_LIMIT = 16 << 20
 """Bytes of one line. The longest novels have 4 MB; JSON of this size takes at worst some hundred MB of memory."""
@@ -193,7 +194,7 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         names = [name for name in table.schema_arrow.names if columns is None or name in columns]
         if not names and columns is not None:
-            found = ", ".join(table.schema_arrow.names[:8]) or "none"
+            found = ", ".join(escaped(name[:40]) for name in table.schema_arrow.names[:8]) or "none"
             raise BadData(path, None, f"has none of the columns {', '.join(columns)}; it has {found}")
         width = sum(table.metadata.row_group(index).total_byte_size for index in range(table.num_row_groups))
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(table.metadata.num_rows, 1) // max(width, 1)))
@@ -205,5 +206,5 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
         if number != table.metadata.num_rows:
             raise BadData(path, None, f"has {number} rows, but its footer says {table.metadata.num_rows}")
     except (pa.ArrowException, OSError, ValueError, TypeError, OverflowError, MemoryError, LookupError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise BadData(path, None, f"is not a valid Parquet file, after row {number}: {reason[:200]}") from error
+        reason = escaped(" ".join(str(error).split())[:200]) or type(error).__name__
+        raise BadData(path, None, f"is not a valid Parquet file, after row {number}: {reason}") from error

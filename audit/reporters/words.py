@@ -5,6 +5,7 @@ import os
 from audit.findings import Finding, Severity
 from audit.hookspecs import Unaudited
 from audit.report import SOUND, Report
+from audit.text import escaped
 
 WORDS = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "note"))
 
@@ -17,7 +18,7 @@ def printable(text: str) -> str:
     for a command (actions/runner, ``ActionCommand.TryParse``), that of Azure Pipelines ``##vso[command]`` too: the
     bracket becomes ``\x5b``.
     """
-    seen = text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    seen = escaped(text)
     return seen.replace("##[", "##\\x5b").replace("##vso[", "##vso\\x5b") if "##" in seen else seen
 
 

@@ -38,8 +38,9 @@ def main() -> int:
 def _fuzz(name: str, seconds: int) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["audit.formats"]):
-        from tests.fuzz.readers import READERS, seeds
+    with atheris.instrument_imports(include=["audit.data", "audit.formats", "audit.judging", "audit.ledger"]):
+        from tests.fuzz.readers import READERS
+    from tests.fuzz.seeds import seeds
 
     with tempfile.TemporaryDirectory() as grown, tempfile.TemporaryDirectory() as first:
         for number, seed in enumerate(seeds(name)):

@@ -1,11 +1,12 @@
 """The readers as functions of bytes, and what holds for any bytes: they give a value or a Damage, and never raise."""
 
+import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any
+from collections.abc import Callable
 
+from audit.backend.training import BadData
+from audit.data.rows import Rows, count_rows, inspect
 from audit.formats.damage import Damage
 from audit.formats.json_text import check_json, parse_json, weight
 from audit.formats.optimizer import OptimizerState, read_optimizer
@@ -16,9 +17,15 @@ from audit.formats.scheduler import SchedulerState, read_scaler, read_scheduler
 from audit.formats.torch_archive import TorchArchive, read_torch, scalar, storages, tensors
 from audit.formats.trainer_state import StateDocument, read_trainer_state
 from audit.formats.training_args import read_training_args
+from audit.judging import memory, outcomes
+from audit.ledger.records import ended_early_by, last_read_by, pruned_of, quarantined_by, reached_by
+from audit.ledger.scans import scan_from, scan_text
+from audit.ledger.seals import seals_of
+from audit.ledger.store import Row
+from audit.ledger.timeline import timeline_of
 from audit.storage import BytesReader
-from audit.testing.runs import make_run
 from audit.testing.torch_files import zip_bytes
+from audit.text import credentials
 from audit_rules.scheduler._needs import lacks
 
 Reader = Callable[[bytes], object]
@@ -75,6 +82,52 @@ def _state(data: bytes) -> object:
     return again
 
 
+def _data_file(data: bytes, name: str) -> object:
+    """A data file: if its rows can be read they can be counted; what is wrong with one is told in one short line."""
+    with tempfile.TemporaryDirectory() as home:
+        path = os.path.join(home, name)
+        with open(path, "wb") as file:
+            file.write(data)
+        found = _inspected(path)
+        if isinstance(found, BadData):
+            assert str(found).isprintable(), found
+            assert len(found.reason) < 1000, found
+        else:
+            assert count_rows(path) == found.count
+        return found
+
+
+def _inspected(path: str) -> Rows | BadData:
+    try:
+        return inspect(path)
+    except BadData as bad:
+        return bad
+
+
+def _ledger(data: bytes) -> object:
+    """Rows of a ledger by kind and number, JSON objects all: the store has checked that and their digests."""
+    try:
+        contents = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    kinds = contents.items() if isinstance(contents, dict) else ()
+    rows = tuple(
+        Row(number, "2026-11-26T12:00:00Z", kind.partition("-")[0], item)
+        for number, (kind, item) in enumerate(kinds, 1)
+        if isinstance(item, dict)
+    )
+    facts = (timeline_of, seals_of, last_read_by, pruned_of, reached_by, ended_early_by, quarantined_by)
+    return [fact(rows) for fact in facts]
+
+
+def _remembered(data: bytes) -> object:
+    """What ``.audit`` remembers of earlier scans and verdicts."""
+    text = data.decode(errors="replace")
+    scan = scan_from(text, None)
+    assert scan is None or scan_from(scan_text(scan), None) == scan, scan
+    return scan, outcomes._parsed(text), memory._parsed(text)
+
+
 READERS: dict[str, Reader] = {
     "pickle": _pickle,
     "archive": _archive,
@@ -86,30 +139,9 @@ READERS: dict[str, Reader] = {
     "state": _state,
     "json": _json,
     "safetensors": lambda data: read_safetensors(BytesReader(data)),
+    "rows": lambda data: _data_file(data, "a.jsonl"),
+    "parquet": lambda data: _data_file(data, "a.parquet"),
+    "ledger": _ledger,
+    "remembered": _remembered,
+    "credentials": lambda data: list(credentials(data)),
 }
-_FILES = {
-    "optimizer": ("optimizer.pt",), "scheduler": ("scheduler.pt",), "scaler": ("scaler.pt",), "rng": ("rng_state.pth",),
-    "arguments": ("training_args.bin",), "pickle": ("optimizer.pt", "scheduler.pt", "training_args.bin"),
-    "archive": ("scheduler.pt", "scaler.pt"), "state": ("trainer_state.json",), "json": ("adapter_config.json",),
-    "safetensors": ("adapter_model.safetensors",),
-}  # fmt: skip
-
-
-@cache
-def _checkpoint() -> str:
-    return os.path.join(make_run(os.path.join(tempfile.mkdtemp(), "run"), (20,), layers=1, fp16=True), "checkpoint-20")
-
-
-def seeds(name: str) -> Iterator[bytes]:
-    """Valid inputs of a reader."""
-    for file in _FILES[name]:
-        with open(os.path.join(_checkpoint(), file), "rb") as source:
-            data = source.read()
-        if name in ("archive", "state", "json", "safetensors"):
-            yield data
-            continue
-        reader: Any = BytesReader(data)
-        found = read_torch(reader)
-        assert isinstance(found, TorchArchive)
-        main = found.records["data.pkl"]
-        yield data[main.offset : main.offset + main.size]

@@ -351,6 +351,18 @@ def test_other_columns_of_a_parquet_file_are_not_even_read(tmp_path: Path) -> No
     assert list(read_rows(str(tmp_path / "a.parquet"))) == [(1, {"text": "a"})]
 
 
+def test_names_and_reasons_of_a_parquet_file_are_short_and_printable(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra hf is not installed")
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"a\x1b[2J\nb": [1], "c" * 1000: [1]}), tmp_path / "a.parquet")
+
+    said = reason(tmp_path / "a.parquet")
+
+    assert said.isprintable()
+    assert said.endswith(f"it has a\\x1b[2J\\nb, {'c' * 40}")
+
+
 def test_without_pyarrow_the_extra_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
     (tmp_path / "a.parquet").write_bytes(b"PAR1")
