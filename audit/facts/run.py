@@ -78,7 +78,6 @@ class Run(Facts):
         self._given: dict[str, Mapping[str, str]] = {}
         self._scanned: dict[str, Mapping[str, FileScan]] = {}
         self._digests: dict[str, Mapping[str, str]] = {}
-        self._bytes_scanned: dict[str, int] = {}
         self._by_bytes = _ByBytes([], {})
         self.stamps: dict[tuple[str, str], str] = {}
         """What must stay the same for the scan of a file to hold, by (checkpoint, file); filled by the scan."""
@@ -438,7 +437,6 @@ class Run(Facts):
         if not scans:
             return
         self.digests_of(checkpoint)
-        self._bytes_scanned[checkpoint.name] = sum(scan.bytes_read for scan in scans.values())
         self._scanned[checkpoint.name] = RememberedScans.of(scans)
 
     def give_scans(self, checkpoint: Checkpoint, digests: Mapping[str, str]) -> None:
@@ -465,7 +463,9 @@ class Run(Facts):
 
     def _bytes_of(self, checkpoint: Checkpoint) -> int:
         scans = self.scans_of(checkpoint)
-        return self._bytes_scanned.get(checkpoint.name, 0) or sum(scan.bytes_read for scan in scans.values())
+        if isinstance(scans, RememberedScans):
+            return scans.bytes_read
+        return sum(scan.bytes_read for scan in scans.values())
 
     @property
     def bytes_scanned(self) -> int:

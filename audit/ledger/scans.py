@@ -87,19 +87,28 @@ def scan_from(text: str, asked: "Sequence[Span] | None") -> "FileScan | None":
 class RememberedScans(Mapping[str, "FileScan"]):
     """The remembered scans of one checkpoint by file, parsed when they are asked for; ``texts`` as they are kept."""
 
-    def __init__(self, texts: Mapping[str, str], others: "Mapping[str, FileScan] | None" = None) -> None:
+    def __init__(
+        self,
+        texts: Mapping[str, str],
+        others: "Mapping[str, FileScan] | None" = None,
+        read: Mapping[str, int] | None = None,
+    ) -> None:
         self._texts = texts
         self._others = others or {}
+        self._read = read or {}
         self._parsed: dict[str, FileScan] = {}
 
     @classmethod
     def of(cls, scans: "Mapping[str, FileScan]") -> "RememberedScans":
-        """Return scans as text, without the bytes that were read for them; those that text cannot hold as they are."""
+        """Return scans as text, with the bytes that were read for each; as they are if text cannot hold them."""
         texts = {path: scan_text(scan) for path, scan in scans.items()}
-        odd = {
-            path: scan for path, scan in scans.items() if scan_from(texts[path], None) != scan._replace(bytes_read=0)
-        }
-        return cls(texts, odd)
+        others = {path: scan for path, scan in scans.items() if not _is_held(texts[path], scan)}
+        return cls(texts, others, {path: scan.bytes_read for path, scan in scans.items()})
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that were read for all of them in this audit."""
+        return sum(self._read.values())
 
     def text_of(self, path: str) -> str:
         """The text of the scan of a file."""
@@ -112,7 +121,8 @@ class RememberedScans(Mapping[str, "FileScan"]):
             from audit.scan import FileScan
 
             found = scan_from(self._texts[path], None)
-            self._parsed[path] = found or FileScan("", 0, 0, {}, "has a remembered scan that cannot be read")
+            found = found or FileScan("", 0, 0, {}, "has a remembered scan that cannot be read")
+            self._parsed[path] = found._replace(bytes_read=self._read.get(path, 0))
         return self._parsed[path]
 
     def forget(self) -> None:
@@ -124,6 +134,10 @@ class RememberedScans(Mapping[str, "FileScan"]):
 
     def __len__(self) -> int:
         return len(self._texts)
+
+
+def _is_held(text: str, scan: "FileScan") -> bool:
+    return scan_from(text, None) == scan._replace(bytes_read=0)
 
 
 def _well_typed(span: "SpanScan") -> bool:
