@@ -65,6 +65,11 @@ class HeldFiles:
                     held.add(os.lstat(os.path.join(self._inbox, name)).st_ino)
         return [file.name for file in files if file.stamp[2] in held]
 
+    def inode(self, name: str, digest: str) -> int | None:
+        """Return the inode of the file that has the held name of a batch, whatever is in it now."""
+        file = seen(self._path(name, digest), name or "data")
+        return file.stamp[2] if file is not None else None
+
     def take(self, file: DataFile, digest: str) -> DataFile:
         """Take a file whose digest is known out of the inbox: it then has the held name alone.
 

@@ -23,7 +23,7 @@ from audit.retention.pins import keep_apart, pin
 from audit.training.adoption import unrecorded
 from audit.training.batch_log import BatchLog
 from audit.training.config import TrainConfig
-from audit.training.data_files import DataFile, DataFiles, unchanged
+from audit.training.data_files import DataFile, DataFiles, digest_of, unchanged
 from audit.training.drafting import Drafting, Work
 from audit.training.events import (
     BatchFailed,
@@ -278,8 +278,8 @@ class Session:
 
     def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         request = work.request
-        if not unchanged(work.held) and os.path.exists(work.held.path):
-            return self._changed(work, outcome)
+        if not unchanged(work.held) and os.path.exists(work.held.path) and digest_of(work.held) != work.batch:
+            return self._changed(work, outcome)  # the digest decides: a mere touch changes nothing
         if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
             self._reject(work.file if unchanged(work.file) else work.held, work.batch, outcome)
             return None
@@ -441,6 +441,14 @@ class Session:
         shown = FileRejected if isinstance(row, rows.Rejected) else FileDuplicate
         self.emit(shown(file.name, row.reason or "", to))
 
+    def _changed_since(self, batch: Batch) -> str | None:
+        """Return the path of the file in the inbox that is no longer what it was when the batch began, else None."""
+        waiting = self._files.waiting()
+        inode = self._held_files.inode(batch.file, batch.digest)  # written to in place: both names lead to it
+        found = [file for file in waiting if file.stamp[2] == inode]
+        found += [file for file in waiting if file.name == batch.file and self._files.digest(file) != batch.digest]
+        return found[0].path if found else None
+
     def _lost(self, batch: Batch, step: int) -> None:
         """Skip a batch that must be trained from ``step`` on, but is gone. Raises TrainRefused unless ``skip_lost``."""
         if not self.skip_lost:
@@ -448,6 +456,13 @@ class Session:
             if batch.step > step:
                 steps = f"steps {batch.first_step + 1} to {batch.step}"
                 what = f"the run went back to step {step}, so this file ({steps}) must be trained again"
+            changed = self._changed_since(batch)
+            if changed is not None:
+                raise TrainRefused(
+                    f"{batch.file}: {what}, but {changed} was changed since, so what is left to train is unknown: put "
+                    "its old content back, or pass --skip-lost, which gives the rest of it up and trains the new "
+                    "content as a new batch"
+                )
             raise TrainRefused(
                 f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or skip it with --skip-lost"

@@ -23,7 +23,7 @@ def finding(**fields: Any) -> Finding:
         ({}, {}, True),
         ({"checkpoint": "checkpoint-9"}, {}, True),  # the same place in the log
         ({"step": 3}, {}, False),
-        ({"rule": "loss/jump"}, {}, False),
+        ({"rule": "loss/spike"}, {}, False),
         ({"blocks_resume": True}, {}, False),
         ({"step": None}, {"step": None}, True),
         ({"step": None, "checkpoint": "checkpoint-9"}, {"step": None}, False),

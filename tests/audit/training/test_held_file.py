@@ -10,6 +10,7 @@ import pytest
 from audit.api import verify
 from audit.training.data_files import DataFile, digest_of, seen
 from audit.training.held_file import PREFIX, HeldFiles
+from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import Kill, write_rows
 
@@ -171,8 +172,63 @@ def test_what_was_trained_before_such_a_change_is_not_given_up_silently(shop: Sh
     assert shop.train() == 143
     shop.backend.stop_after = None
     shop.backend.tick = at("step 3", lambda: write_rows(path, [1, 2]))
-    with pytest.raises(Exception, match=r"a\.jsonl: is trained to step 2, not to its end.*--skip-lost"):
+    with pytest.raises(TrainRefused, match=CHANGED):
         shop.train()
+
+
+CHANGED = r"a\.jsonl: is trained to step 2, not to its end, but /.*/inbox/a\.jsonl was changed since.*--skip-lost"
+
+
+@pytest.mark.parametrize("how", ["in place", "renamed", "replaced and not held"])
+def test_a_file_that_was_edited_between_two_calls_is_named_and_nobody_is_blocked(how: str, shop: Shop) -> None:
+    path = shop.drop("a.jsonl", list(range(8)))
+    text = path.read_text()
+    shop.backend.stop_after = 2
+    assert shop.train() == 143
+    shop.backend.stop_after = None
+    if how == "replaced and not held":
+        for name in hidden(shop):
+            (shop.inbox / name).unlink()
+        replace(shop, "a.jsonl", [20, 21])
+    else:
+        write_rows(path, [20, 21])
+    match = CHANGED
+    if how == "renamed":
+        path.rename(shop.inbox / "b.jsonl")
+        match = CHANGED.replace("inbox/a", "inbox/b")
+    for _ in range(2):
+        with pytest.raises(TrainRefused, match=match):
+            shop.train()
+
+    if how == "in place":
+        path.write_text(text)
+        assert shop.train() == 0
+        assert sorted(shop.trained()) == list(range(8))
+    else:
+        assert shop.train(skip_lost=True) == 0
+        assert sorted(shop.trained())[-2:] == [20, 21]
+        assert len(shop.trained()) == 6
+    assert hidden(shop) == []
+
+
+@pytest.mark.parametrize("moment", ["step 1", "step 4", "saved 4"])
+def test_a_mere_touch_changes_nothing(moment: str, shop: Shop) -> None:
+    path = shop.drop("a.jsonl", list(range(8)))
+    shop.backend.tick = at(moment, lambda: os.utime(path, ns=(1, 1)))
+    assert shop.train() == 0
+    assert shop.said("failed") == []
+    assert [event["first_step"] for event in shop.said("batch")] == [0]
+    assert shop.names("done") == ["a.jsonl"]
+
+
+def test_a_touch_between_two_calls_changes_nothing(shop: Shop) -> None:
+    path = shop.drop("a.jsonl", list(range(8)))
+    shop.backend.stop_after = 2
+    assert shop.train() == 143
+    shop.backend.stop_after = None
+    os.utime(path, ns=(1, 1))
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == list(range(8))
 
 
 def test_a_file_that_is_taken_away_while_it_is_trained_is_in_done_all_the_same(shop: Shop) -> None:
