@@ -1,9 +1,10 @@
 """Which checkpoints belong to one uninterrupted history, told by the contents of their logs alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
 from audit.formats.history import History
+from audit.formats.known_histories import KnownHistories
 
 _COMPARED = 5_000_000
 """Log entries that are compared for one run in search of common ancestors: seconds at most, whatever the files hold."""
@@ -36,12 +37,12 @@ class Ancestry:
     def __init__(self) -> None:
         self._budget = _COMPARED
 
-    def attach(self, history: History, heads: Sequence[History]) -> History:
+    def attach(self, history: History, heads: KnownHistories) -> History:
         """Return ``history`` on the longest earlier history that it begins with: itself if there is none."""
         if history.base_count or not len(history):
             return history  # it stands on something already, or there is nothing to compare
         best: History | None = None
-        for head in heads:
+        for head in heads.sharing(history.own):
             if self._budget <= 0:
                 break
             count = head.common(history.own)

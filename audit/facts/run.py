@@ -23,7 +23,7 @@ from audit.storage import DIRECTORY, Entry, LocalStorage, Storage
 
 if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary
-    from audit.formats.trainer_state import History, StateDocument
+    from audit.formats.trainer_state import StateDocument
     from audit.ledger.timeline import Timeline
     from audit.scan import FileScan, Span
 
@@ -166,17 +166,18 @@ class Run(Facts):
         only its new part is parsed: 200 checkpoints share most of theirs.
         """
         from audit.facts.file import TOO_MUCH
+        from audit.formats.known_histories import KnownHistories
         from audit.formats.trainer_state import read_trainer_state
 
         ancestry = Ancestry()
-        heads: list[History] = []
+        heads = KnownHistories()
         found: dict[str, StateDocument | Damage] = {}
         for checkpoint in self.checkpoints:
             files = checkpoint.optional("files")
             if not files or self.backend.state_file not in files:
                 continue
             try:
-                document = files[self.backend.state_file].read(read_trainer_state, tuple(heads))
+                document = files[self.backend.state_file].read(read_trainer_state, heads)
             except NotApplicable:
                 continue
             if not isinstance(document, Damage):
@@ -188,8 +189,8 @@ class Run(Facts):
                 if history is not document.history:
                     document = document._replace(history=history)
                     found[checkpoint.name] = document
-                heads = [head for head in heads if head is not history.base]
-                heads.insert(0, history)
+                heads.remove(history.base)
+                heads.add(history)
         return found
 
     def arguments_of(self, name: str) -> Mapping[str, Any] | None:

@@ -9,10 +9,14 @@ Entry = dict[str, Any]
 
 
 class RawHistory(NamedTuple):
-    """Length and BLAKE3 digest of the bytes between the brackets of ``log_history``, as Trainer writes them."""
+    """Length and BLAKE3 digest of the bytes between the brackets of ``log_history``, as Trainer writes them.
+
+    ``head`` are the first of these bytes; see :mod:`audit.formats.known_histories`.
+    """
 
     length: int
     digest: bytes
+    head: bytes
 
 
 class History:

@@ -7,10 +7,10 @@ layout alone proves nothing; if anything does not fit, the caller parses the who
 
 import json
 import os
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from audit.formats.history import Entry, History, RawHistory
+from audit.formats.known_histories import HEAD, KnownHistories
 
 _OPEN = b'\n  "log_history": ['
 _CLOSE = b"\n  ]"
@@ -27,7 +27,7 @@ class Parts(NamedTuple):
     raw: RawHistory
 
 
-def split(data: bytes, known: Sequence[History]) -> Parts | None:
+def split(data: bytes, known: KnownHistories) -> Parts | None:
     """Return the parts, None if the file is not laid out as Trainer writes it."""
     marker = data.find(_OPEN)
     if marker < 0:
@@ -45,17 +45,21 @@ def split(data: bytes, known: Sequence[History]) -> Parts | None:
     entries = _entries(view[start + taken : end], base is not None)
     if entries is None:
         return None
-    return Parts(document, entries, base, RawHistory(end - start, hasher.digest()))
+    head = data[start : min(end, start + HEAD)]
+    if base is not None and base.raw is not None and base.raw.head == head:
+        head = base.raw.head  # nearly always: kept once
+    return Parts(document, entries, base, RawHistory(end - start, hasher.digest(), head))
 
 
-def _longest(view: memoryview, start: int, known: Sequence[History]) -> tuple[History | None, int, Any]:
+def _longest(view: memoryview, start: int, known: KnownHistories) -> tuple[History | None, int, Any]:
     """Return the longest known history that the bytes begin with, its length, and a hasher that has seen it."""
     from blake3 import blake3
 
     hasher = blake3()
     best, taken, best_hasher = None, 0, blake3()
     position = 0
-    candidates = [(history.raw.length, history) for history in known if history.raw is not None and len(history)]
+    found = known.beginning(bytes(view[start : start + HEAD]))
+    candidates = [(history.raw.length, history) for history in found if history.raw is not None]
     for length, history in sorted(candidates, key=lambda item: item[0]):
         if start + length > len(view):
             break

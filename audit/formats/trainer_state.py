@@ -7,6 +7,7 @@ from audit.formats.damage import Damage, Kind
 from audit.formats.history import Entry, History, RawHistory
 from audit.formats.intake import read_whole
 from audit.formats.json_text import has_long_number, parse_json, weight
+from audit.formats.known_histories import KnownHistories
 from audit.formats.state_split import split
 from audit.storage import RangeReader
 
@@ -67,7 +68,7 @@ class StateDocument(NamedTuple):
     weight: int = 0
 
 
-def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> StateDocument | Damage:
+def read_trainer_state(reader: RangeReader, known: KnownHistories | Sequence[History] = ()) -> StateDocument | Damage:
     """Read a state; if its log begins with one of the ``known`` histories, only the rest is parsed."""
     data = read_whole(reader, MAX_BYTES)
     if isinstance(data, Damage):
@@ -78,7 +79,7 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
         return Damage(
             Kind.OVERSIZED, f"has a log that would take more than {limit} MB of memory, more than any real one"
         )
-    found = _parsed(data, known)
+    found = _parsed(data, known if isinstance(known, KnownHistories) else KnownHistories(known))
     if isinstance(found, Damage):
         return found
     history = found.history
@@ -86,7 +87,7 @@ def read_trainer_state(reader: RangeReader, known: Sequence[History] = ()) -> St
     return found._replace(weight=int((heavy if heavy * own < _LIGHT else weight(data)) * own))
 
 
-def _parsed(data: bytes, known: Sequence[History]) -> StateDocument | Damage:
+def _parsed(data: bytes, known: KnownHistories) -> StateDocument | Damage:
     parts = None if has_long_number(data) else split(data, known)
     if parts is not None:
         base, entries = _longest(parts.base, parts.entries, known)
@@ -108,12 +109,11 @@ def _parsed(data: bytes, known: Sequence[History]) -> StateDocument | Damage:
     return _document(document, entries, base, None)
 
 
-def _longest(
-    base: History | None, entries: list[Entry], known: Sequence[History]
-) -> tuple[History | None, list[Entry]]:
+def _longest(base: History | None, entries: list[Entry], known: KnownHistories) -> tuple[History | None, list[Entry]]:
     """Look for a longer base among the histories that bytes cannot show: other layout, other order of keys."""
     count = len(base) if base is not None else 0
-    longer = [history for history in known if len(history) > count and (base is None or history.raw is None)]
+    related = known.relatives(base) if base is not None and count else known.sharing(entries)
+    longer = [history for history in related if len(history) > count and (base is None or history.raw is None)]
     if not longer:
         return _shortest(base, known), entries
     everything = [*base, *entries] if base is not None else entries
@@ -130,9 +130,9 @@ def _longest(
     return _shortest(base, known), entries
 
 
-def _shortest(base: History | None, known: Sequence[History]) -> History | None:
+def _shortest(base: History | None, known: KnownHistories) -> History | None:
     """Every history begins with an empty one: a run that saves before its first log entry is still one run."""
-    return base if base is not None else next((history for history in known if not len(history)), None)
+    return base if base is not None else known.empty
 
 
 def _document(

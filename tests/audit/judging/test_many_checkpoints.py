@@ -73,6 +73,23 @@ def test_twice_as_many_findings_are_twice_the_work(tmp_path: Path) -> None:
     assert calls(many, "quick", 2 * len(MANY)) < 2.15 * calls(few, "quick", 2 * len(FEW))
 
 
+def test_histories_with_nothing_in_common_are_not_compared_with_each_other(tmp_path: Path) -> None:
+    work = []
+    for count in (0, 40, 80):
+        run = str(tmp_path / str(count))
+        for step in range(20, 20 + max(count, 4)):
+            make_run(run, [step], layers=1, save_steps=1, logging_steps=5, max_steps=200, seed=step)
+        profile = cProfile.Profile()
+        opened = Auditor(Options(settle_seconds=0, depth="quick"), load()).open(run)
+        profile.enable()
+        lineages = opened.lineages
+        profile.disable()
+        assert len(lineages) == max(count, 4)
+        work.append(int(pstats.Stats(profile).total_calls))  # type: ignore[attr-defined]
+
+    assert work[2] < 2.15 * work[1]
+
+
 @pytest.mark.parametrize("depth", ["quick", "full"])
 def test_little_is_kept_of_a_checkpoint(tmp_path: Path, depth: str) -> None:
     few, many = small(tmp_path / "few", FEW), small(tmp_path / "many", MANY)
