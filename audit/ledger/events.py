@@ -242,6 +242,7 @@ class LegBegun(NamedTuple):
     is the checkpoint. ``base`` is the identity of the base model, see
     :meth:`audit.backend.training.PlanningBackend.base_identity`; the key is absent if it is not known. ``known`` are
     the errors that were in the run before the first step of the batch, as (rule, file, step); absent if there are none.
+    ``rows`` is the digest of the rows, see :class:`audit.data.rows.Rows`; absent if only the backend can read them.
     """
 
     batch: str
@@ -261,9 +262,10 @@ class LegBegun(NamedTuple):
     resumed_from: str | None
     base: Mapping[str, str] | None = None
     known: Sequence[Known] | None = None
+    rows: str | None = None
 
     def row(self) -> Written:
-        return _batch_row(LEG, self._asdict(), absent=("base", "known"))
+        return _batch_row(LEG, self._asdict(), absent=("base", "known", "rows"))
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -288,6 +290,7 @@ class LegBegun(NamedTuple):
             as_text(content.get("resumed_from")),
             as_texts(content.get("base")),
             _known(content.get("known")),
+            as_text(content.get("rows")),
         )
 
 

@@ -60,6 +60,7 @@ class Leg(NamedTuple):
     over: bool = False
     base: Mapping[str, str] | None = None
     known: tuple[Known, ...] = ()
+    rows: str | None = None
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""
@@ -184,6 +185,11 @@ class Timeline(NamedTuple):
     def known(self, digest: str) -> tuple[Known, ...]:
         """Return the errors that were in the run before the first step of a batch."""
         return next((leg.known for leg in self.legs if leg.batch == digest), ())
+
+    def of_rows(self, rows: str | None) -> Batch | None:
+        """Return the batch that was trained to its end on these rows, whatever the bytes of its file; None if none."""
+        digests = {leg.batch for leg in self.legs if rows is not None and leg.rows == rows}
+        return next((item for item in self.batches if item.digest in digests and item.state == RETIRED), None)
 
     def batch(self, digest: str) -> Batch | None:
         """Return the batch of this data file."""
@@ -395,6 +401,7 @@ def _leg(event: LegBegun) -> Leg:
         event.processes,
         base=event.base,
         known=tuple(event.known or ()),
+        rows=event.rows,
     )
 
 

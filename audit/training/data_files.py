@@ -63,7 +63,7 @@ class DataFiles:
 
         The file of a batch that was trained before may be in ``rejected``: a copy of it was dropped again.
         """
-        places = self.waiting()
+        places = tuple(file for file in self.waiting() if not os.path.islink(file.path))
         if not inbox:
             places += trained(self._data)
             if batch.state == RETIRED or batch.legs > 1:

@@ -5,7 +5,7 @@ import os
 from typing import NamedTuple
 
 from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
-from audit.data.rows import count_rows, inspect
+from audit.data.rows import Rows, count_rows, inspect
 from audit.errors import AuditError
 from audit.ledger.events import LegBegun
 from audit.ledger.timeline import Leg, Timeline
@@ -18,6 +18,7 @@ class Work(NamedTuple):
     """The next leg: what to train, of which batch. The batch began after step ``begun``.
 
     ``file`` is the data file where the user put it, ``held`` the same file under the name that the leg reads.
+    ``rows`` is the digest of its rows.
     """
 
     request: LegRequest
@@ -28,6 +29,7 @@ class Work(NamedTuple):
     examples: int | None
     per_step: int | None
     epochs: int
+    rows: str | None = None
 
     def shown(self, text: str) -> str:
         """Return a text of the backend with the path of the data file that the user knows."""
@@ -52,6 +54,7 @@ class Work(NamedTuple):
             decay_steps=request.decay_steps,
             processes=processes,
             resumed_from=os.path.basename(request.resume_from) if request.resume_from else None,
+            rows=self.rows,
         )
 
 
@@ -63,6 +66,7 @@ class Drafting:
     ) -> None:
         self._config, self._trainer, self._files = config, trainer, files
         self._processes, self._decay = processes, decay
+        self._rows: tuple[DataFile, Rows] | None = None
 
     def draft(
         self,
@@ -108,7 +112,7 @@ class Drafting:
             decay_steps=decay_steps,
         )
         begun = min((item.first_step for item in timeline.legs if item.batch == digest), default=step)
-        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs)
+        return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs, self.rows_digest(file))
 
     def refusal(self, file: DataFile) -> str | None:
         """Return why the rows of a file cannot be trained, None if they can, as far as is known before the leg."""
@@ -119,10 +123,19 @@ class Drafting:
             return error.reason
         return None
 
+    def rows_digest(self, file: DataFile) -> str | None:
+        """Return the digest of a file's rows, None if only the backend can read them. Raises BadData."""
+        return self._inspected(file).digest if self._trainer.reads_rows else None
+
+    def _inspected(self, file: DataFile) -> Rows:
+        if self._rows is None or self._rows[0] != file:
+            self._rows = file, inspect(file.path, self._config.data.options.get("format", "auto"))
+        return self._rows[1]
+
     def _count(self, file: DataFile, epochs: int, per_step: int | None) -> int | None:
         """Return how many examples a file has; None if it is not needed, or if only the backend can read the file."""
         if self._trainer.reads_rows:
-            return inspect(file.path, self._config.data.options.get("format", "auto")).count * epochs
+            return self._inspected(file).count * epochs
         if per_step is None or not file.name.lower().endswith((".jsonl", ".parquet")):
             return None
         return count_rows(file.path) * epochs

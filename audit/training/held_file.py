@@ -27,6 +27,8 @@ class HeldFiles:
 
     def hold(self, file: DataFile, digest: str) -> DataFile | None:
         """Hold a file of the inbox; return the file to train from, None if it has changed."""
+        if os.path.islink(file.path):
+            return None  # put in its place since it was looked at
         if os.path.dirname(file.path) != self._inbox or os.path.basename(file.path).startswith(PREFIX):
             return file if unchanged(file) else None
         path = self._path(file.name, digest)
@@ -50,7 +52,8 @@ class HeldFiles:
 
     def find(self, name: str, digest: str) -> DataFile | None:
         """Return the held file of a batch, None if there is none."""
-        file = seen(self._path(name, digest), name or "data")
+        path = self._path(name, digest)
+        file = seen(path, name or "data") if not os.path.islink(path) else None
         try:
             return file if file is not None and digest_of(file) == digest else None
         except AuditError:
@@ -103,8 +106,8 @@ class HeldFiles:
         except OSError:
             return
         for name in names:
-            if name.startswith(PREFIX):
-                path = os.path.join(self._inbox, name)
+            path = os.path.join(self._inbox, name)
+            if name.startswith(PREFIX) and not os.path.islink(path):
                 with suppress(OSError):
                     if os.lstat(path).st_nlink > 1:
                         os.unlink(path)

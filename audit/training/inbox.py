@@ -106,8 +106,11 @@ def _copy(path: str, target: str) -> None:
     """Copy under a hidden name first: a partial copy must not be taken for the file."""
     aside = os.path.join(os.path.dirname(target), f".{os.path.basename(target)[:200]}.part")
     try:
-        shutil.copy2(path, aside)
-        sync(aside)  # the original is deleted next
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), aside)
+        else:
+            shutil.copy2(path, aside)
+            sync(aside)  # the original is deleted next
         os.rename(aside, target)
     except BaseException:
         with suppress(OSError):
@@ -118,7 +121,8 @@ def _copy(path: str, target: str) -> None:
 def _same(path: str, other: str) -> bool:
     import filecmp
 
-    return stat.S_ISREG(os.lstat(other).st_mode) and filecmp.cmp(path, other, shallow=False)
+    both = all(stat.S_ISREG(os.lstat(name).st_mode) for name in (path, other))
+    return both and filecmp.cmp(path, other, shallow=False)
 
 
 def _move(file: DataFile, home: str) -> str:
@@ -132,9 +136,9 @@ def _move(file: DataFile, home: str) -> str:
             try:
                 os.link(file.path, target, follow_symlinks=False)
             except FileExistsError:
-                if os.path.samestat(
-                    os.lstat(file.path), os.lstat(target)
-                ):  # killed between the link and the unlink, last time
+                # Killed between the link or the copy and the unlink, last time. On another file system, too, a target
+                # that is there is said first (link(2)).
+                if os.path.samestat(os.lstat(file.path), os.lstat(target)) or _same(file.path, target):
                     os.unlink(file.path)
                     return target
                 number += 1

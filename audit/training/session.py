@@ -41,6 +41,7 @@ from audit.training.preflight import refuse_or_warn
 from audit.training.run_state import RunState, TrainRefused, Verified
 
 KEPT_LOSSES = 200
+LINK = "is a symbolic link; put the file itself here, or a hard link to it"
 
 
 class Session:
@@ -185,6 +186,9 @@ class Session:
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
         self.unsettled = None
         for file in self._files.waiting():
+            if os.path.islink(file.path):  # its target is not read: it may be anything, anywhere
+                self._reject(file, "", BadData(file.path, None, LINK))
+                return True
             wait = self.stillness.left(file)
             digest = self._files.digest(file) if not wait else ""
             if not digest:
@@ -202,6 +206,11 @@ class Session:
                 self._aside(file, rows.Duplicate(digest, file.name, reason))
                 return True
             try:
+                twin = timeline.of_rows(self._drafting.rows_digest(file))
+                if twin is not None and before is None:
+                    reason = f"the same rows were trained as {twin.file}, steps {twin.first_step + 1} to {twin.step}"
+                    self._aside(file, rows.Duplicate(digest, file.name, reason))
+                    return True
                 return self._drafting.draft(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
             except BadData as error:
                 if unchanged(file):  # otherwise it is being written again
@@ -431,10 +440,10 @@ class Session:
 
     def _reject(self, file: DataFile, digest: str, error: BadData) -> None:
         where = f"row {error.row}: " if error.row is not None else ""
-        self.set_aside += 1
         self._aside(file, rows.Rejected(digest, file.name, f"{where}{error.reason}"))
 
     def _aside(self, file: DataFile, row: rows.Rejected | rows.Duplicate) -> None:
+        self.set_aside += 1
         to = set_aside(file, self.config.data)
         self._held_files.release(file.name, row.batch)
         self._batch_log.record(row._replace(to=to))

@@ -8,7 +8,7 @@ import pytest
 
 from audit.backend.training import BadData
 from audit.data.row_formats import IGNORED, RowFormat, format_of, kind_of, wrong
-from audit.data.rows import Rows, inspect
+from audit.data.rows import inspect
 
 USER, ASSISTANT = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
 
@@ -92,7 +92,7 @@ def test_rows_of_two_formats_in_one_file_are_refused(tmp_path: Path) -> None:
 def test_a_format_that_was_asked_for_settles_what_the_keys_leave_open(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {"text": "a", "messages": [USER]}, {"text": "b", "input_ids": "none"})
 
-    assert inspect(path, "text") == Rows(2, "text")
+    assert inspect(path, "text")[:2] == (2, "text")
     assert reason(path, "messages") == (
         "2: has no messages, which rows of the format messages need; it has 'text', 'input_ids'"
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from audit.backend.training import BadData
 from audit.data import rows
 from audit.data.row_formats import FORMATS
-from audit.data.rows import Rows, checked_rows, count_rows, inspect, read_rows
+from audit.data.rows import checked_rows, count_rows, inspect, read_rows
 from audit.errors import AuditError
 
 USER, ASSISTANT = {"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "4"}
@@ -61,7 +61,8 @@ def reason(path: Path | str, format: str = "auto") -> str:
 def test_the_format_is_found_by_the_keys(format: str, tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", GOOD[format], GOOD[format])
 
-    assert inspect(path) == inspect(path, format) == Rows(2, format)
+    assert inspect(path) == inspect(path, format)
+    assert inspect(path)[:2] == (2, format)
 
 
 @given(made=files, ascii_only=st.booleans(), blank=st.sampled_from(["", "\n", " \t\r\n", "\n\n\n"]), bom=st.booleans())
@@ -81,7 +82,7 @@ def test_written_lines_are_what_is_read(
 
     assert [row for _, row in found] == written
     assert [number for number, _ in found] == [1 + place * (1 + blank.count("\n")) for place in range(len(written))]
-    assert inspect(str(path)) == Rows(len(written), name)
+    assert inspect(str(path))[:2] == (len(written), name)
 
 
 @given(made=files, data=st.data())
@@ -103,7 +104,7 @@ def test_written_parquet_is_what_is_read(
 
     assert [number for number, _ in found] == list(range(1, len(written) + 1))
     assert [without_null(row) for _, row in found] == written
-    assert inspect(path) == Rows(len(written), name)
+    assert inspect(path)[:2] == (len(written), name)
 
 
 def without_null(value: Any) -> Any:
@@ -316,7 +317,7 @@ def test_a_parquet_file_that_was_cut_is_said_to_be_unsound(
 def test_parquet_is_known_by_its_first_bytes_too(parquet_files: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "data").write_bytes(parquet_files["messages"])
 
-    assert inspect(str(tmp_path / "data")) == Rows(20, "messages")
+    assert inspect(str(tmp_path / "data"))[:2] == (20, "messages")
 
 
 @pytest.mark.parametrize(

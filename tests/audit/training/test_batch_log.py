@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,3 +99,32 @@ def test_a_nearly_full_disk_gives_no_reserve(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1 << 18))
     BatchLog(str(tmp_path)).hold_reserve()
     assert list((tmp_path / ".audit").iterdir()) == []
+
+
+@pytest.mark.parametrize("case", ["file", "directory", "link", "pipe", "garbage", "other tables", "no rights"])
+def test_a_ledger_that_cannot_be_used_says_why(case: str, tmp_path: Path) -> None:
+    ledger = tmp_path / ".audit" / "ledger.db"
+    if case == "file":
+        ledger.parent.write_text("")
+    else:
+        ledger.parent.mkdir()
+    if case == "directory":
+        ledger.mkdir()
+    elif case == "link":
+        ledger.symlink_to("/nowhere")
+    elif case == "pipe":
+        os.mkfifo(ledger)
+    elif case == "garbage":
+        ledger.write_bytes(b"SQLite format 3\0" + b"x" * 500)
+    elif case == "other tables":
+        connection = sqlite3.connect(ledger)
+        connection.execute("CREATE TABLE t (x)")
+        connection.close()
+    elif case == "no rights":
+        ledger.parent.chmod(0o500)
+        if os.access(ledger.parent, os.W_OK):
+            pytest.skip("root may write everywhere")
+
+    with pytest.raises(LedgerError, match=r"^the ledger cannot be used, .*: /.*\.audit") as refused:
+        BatchLog(str(tmp_path)).record(FAILED)
+    assert "None" not in str(refused.value)

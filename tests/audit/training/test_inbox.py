@@ -212,6 +212,39 @@ def test_a_copy_that_is_interrupted_leaves_nothing_and_one_that_was_whole_is_not
     assert (names(data.inbox), names(data.done)) == ([], ["a.jsonl"])
 
 
+def test_killed_again_and_again_before_its_second_name_is_gone_there_is_one_file_in_done(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other_file_system(source: str, target: str, **unused: object) -> None:
+        raise (
+            FileExistsError(17, "File exists") if os.path.lexists(target) else OSError(18, "Invalid cross-device link")
+        )
+
+    def killed(path: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", other_file_system)
+    file = put(data, "a.jsonl")
+    for _ in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "unlink", killed)
+            with pytest.raises(KeyboardInterrupt):
+                retire(file, data)
+    assert retire(file, data) == os.path.join(data.done, "a.jsonl")
+    assert (names(data.inbox), names(data.done)) == ([], ["a.jsonl"])
+
+    Path(data.inbox, "a.jsonl").write_text("another")
+    other = waiting(data)[0]
+    assert retire(other, data) == os.path.join(data.done, "a.1.jsonl")
+
+
+def test_a_link_is_moved_as_a_link_to_another_file_system(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    Path(data.inbox, "a.jsonl").symlink_to("/etc/passwd")
+    moved = set_aside(waiting(data)[0], data)
+    assert os.readlink(moved) == "/etc/passwd"
+
+
 def test_what_cannot_be_moved_is_said_in_one_line_and_stays(data: Data) -> None:
     Path(data.done).write_text("a file where the directory should be")
     with pytest.raises(AuditError, match=r"a\.jsonl: cannot be moved to .*done: File exists"):

@@ -51,7 +51,7 @@ def test_the_same_file_dropped_twice_is_set_aside(shop: Shop) -> None:
     shop.train()
     shop.drop("again.jsonl", [1, 2])
 
-    assert shop.train() == 0
+    assert shop.train() == 1
 
     (event,) = shop.said("duplicate")
     assert event["reason"] == "the same bytes were trained as a.jsonl, steps 1 to 1"
@@ -59,10 +59,49 @@ def test_the_same_file_dropped_twice_is_set_aside(shop: Shop) -> None:
     assert shop.names("rejected") == ["again.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"input_ids": [1, 1]}\n{"input_ids": [2, 2]}',
+        '\ufeff{"input_ids":[1,1]}\r\n\n{"input_ids":[2,2],"id":7,"labels":null}\r\n',
+    ],
+    ids=["without the last newline", "written by another program"],
+)
+def test_the_same_rows_in_other_bytes_are_set_aside(text: str, shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    (shop.inbox / "again.jsonl").write_text(text)
+
+    assert shop.train() == 1
+
+    (event,) = shop.said("duplicate")
+    assert event["reason"] == "the same rows were trained as a.jsonl, steps 1 to 1"
+    assert len(shop.trained()) == 2
+    shop.drop("other.jsonl", [2, 1])  # another order is another file
+    assert shop.train() == 0
+
+
+@pytest.mark.parametrize("target", ["/etc/passwd", "done/a.jsonl", "missing"])
+def test_a_link_in_the_inbox_is_refused_by_name_and_not_followed(target: str, shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    link = shop.inbox / "passwd.jsonl"
+    link.symlink_to(target if target[0] == "/" else shop.home / target)
+    shop.drop("z.jsonl", [3])
+    assert shop.train() == (0 if target == "missing" else 1)
+    if target != "missing":
+        (event,) = shop.said("rejected")
+        assert event["file"] == "passwd.jsonl"
+        assert event["reason"] == "is a symbolic link; put the file itself here, or a hard link to it"
+        assert (shop.home / "rejected" / "passwd.jsonl").is_symlink()
+    assert sorted(shop.trained()) == [1, 2, 3]
+    assert not any(path.is_symlink() for path in shop.inbox.glob(".held-*"))
+
+
 def test_two_copies_at_once_are_trained_once(shop: Shop) -> None:
     shop.drop("a.jsonl", [1, 2, 3])
     shop.drop("b.jsonl", [1, 2, 3])
-    assert shop.train() == 0
+    assert shop.train() == 1
     assert sorted(shop.trained()) == [1, 2, 3]
 
 

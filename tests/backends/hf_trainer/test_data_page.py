@@ -26,7 +26,7 @@ def test_every_format_has_its_section_and_examples() -> None:
 def test_an_example_is_of_the_format_of_its_section(name: str, rows: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(rows, encoding="utf-8")
 
-    assert inspect(str(tmp_path / "a.jsonl")) == (len(rows.splitlines()), name)
+    assert inspect(str(tmp_path / "a.jsonl"))[:2] == (len(rows.splitlines()), name)
 
 
 @pytest.mark.parametrize("loss_on", [None, "all", "completion"])
