@@ -60,6 +60,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "TrainingArguments",
     "Unread",
     "WeightFile",
+    "EngineState",
+    "ZeroPartition",
+    "ZeroState",
     # the facts of a run and of a plan
     "Batch",
     "Boundary",
@@ -215,6 +218,7 @@ if TYPE_CHECKING:
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
     from audit.facts.unread import Unread
+    from audit.facts.zero import ZeroState
     from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
     from audit.formats.damage import Kind as DamageKind
@@ -234,6 +238,8 @@ if TYPE_CHECKING:
     from audit.formats.torch_names import loads_by_default, plain_name, refused_in_torch_file
     from audit.formats.trainer_state import StateDocument, TrainerState, read_trainer_state
     from audit.formats.training_args import TrainingArguments, read_training_args
+    from audit.formats.zero import EngineState
+    from audit.formats.zero import Partition as ZeroPartition
     from audit.hookspecs import Context, Page, Reporter, Unaudited, hookimpl
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
@@ -286,6 +292,7 @@ _HOMES = {
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",
+    "audit.facts.zero": "ZeroState",
     "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",
     "audit.formats.history": "Entry:LogEntry History",
@@ -299,6 +306,7 @@ _HOMES = {
     "audit.formats.torch_archive": "TorchArchive",
     "audit.formats.torch_names": "loads_by_default plain_name refused_in_torch_file",
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
+    "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
     "audit.hookspecs": "Context Page Reporter Unaudited hookimpl",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",

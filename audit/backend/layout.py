@@ -51,6 +51,9 @@ class Layout(NamedTuple):
 
         ``training_args.bin``, tokenizers and ``config.json`` are not among them: Trainer writes them for people.
         """
+        if self.kind == "deepspeed":  # the engine loads its own states, and not the files for deployment beside them
+            own = (*self.sharded_weights, *self.sharded_optimizer, *self.rng, self.state, self.scheduler)
+            return frozenset(path for path in own if path)
         single = (self.shard_index, self.state, self.optimizer, self.scheduler, self.scaler)
         adapters = [path for adapter in self.adapters for path in (adapter.config, adapter.weights)]
         several = (self.weights, self.shadowing, self.rng, self.sharded_weights, self.sharded_optimizer)
@@ -76,5 +79,9 @@ class Backend(Protocol):
     def layout(
         self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
     ) -> Layout:
-        """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it."""
+        """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it.
+
+        A backend with an attribute ``pointers``, names of short text files that name others (DeepSpeed's ``latest``),
+        gets their texts by name as a fourth argument.
+        """
         ...

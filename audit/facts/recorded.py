@@ -13,12 +13,17 @@ from audit.formats.tensors import Tensor
 from audit.storage import DIRECTORY
 
 if TYPE_CHECKING:
+    from audit.facts.zero import ZeroState
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
     from audit.formats.scheduler import ScalerState, SchedulerState
     from audit.formats.torch_archive import TorchArchive
     from audit.formats.trainer_state import History, StateDocument, TrainerState
     from audit.formats.training_args import TrainingArguments
+
+
+POINTER_LIMIT = 4096
+"""Bytes of a file that names another one, at most."""
 
 
 class WeightFile(NamedTuple):
@@ -59,8 +64,17 @@ class Recorded(Directory):
         document = self.optional("state_document")
         arguments = self.optional("arguments")
         visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
-        layout = self._run.backend.layout(visible, arguments, document.document if document else None)
+        state = document.document if document else None
+        pointers = getattr(self._run.backend, "pointers", ())
+        texts = {name: text for name in pointers if (text := self._text_of(name)) is not None}
+        more = (texts,) if pointers else ()
+        layout = self._run.backend.layout(visible, arguments, state, *more)
         return self._run.shared.once("layout", layout)  # type: ignore[no-any-return]
+
+    def _text_of(self, name: str) -> str | None:
+        """The text of a short file, None if it is not there or no text."""
+        data = self.files[name].optional("text") if name in self.files else None
+        return data.decode("utf-8", "replace") if data is not None and len(data) <= POINTER_LIMIT else None
 
     @fact
     def damages(self) -> tuple[tuple[File, Damage], ...]:
@@ -211,6 +225,13 @@ class Recorded(Directory):
         archives = {path: self.files[path].content for path in self.layout.rng}
         found = {path: rng_in(item) for path, item in archives.items() if not isinstance(item, Damage)}
         return {path: state for path, state in found.items() if not isinstance(state, Damage)}
+
+    @fact
+    def zero(self) -> "ZeroState":
+        """The states of DeepSpeed's engine and its ZeRO partitions; not there unless all of them are understood."""
+        from audit.facts.zero import zero_of
+
+        return zero_of(self.layout, lambda path: self.file(path, "state of DeepSpeed").archive)
 
     def _state_in(self, path: str | None, role: str, taken_from: "Callable[[TorchArchive], Any]") -> Any:
         found = taken_from(self.file(path, role).archive)

@@ -46,7 +46,7 @@ def _why(checkpoint: Recorded, file: File, scan: "Mapping[str, FileScan] | None"
     if isinstance(content, Damage):
         # The metadata of a state in thousands of shards is legitimately that large.
         return Unread(content.message, not (content.kind is Kind.OVERSIZED and file.entry.name == METADATA))
-    if file.path in (*layout.sharded_weights, *layout.sharded_optimizer):
+    if file.path in (*layout.sharded_weights, *layout.sharded_optimizer) and checkpoint.optional("zero") is None:
         return Unread(f"is a part of a sharded state ({layout.kind}), which is not read", False)
     if file.format is FileFormat.OTHER:
         return Unread("is in a format that is not read", False)

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import Layout
-from audit_hf_trainer.names import Files
+from audit_hf_trainer.names import LATEST, Files
 from audit_hf_trainer.owing import launched_as
 
-LATEST = "latest"
 _STEP = re.compile(r"global_step[0-9]{1,18}", re.ASCII)
 _PARTITION = re.compile(
     r"(?P<head>(?:bf16_|fp16_)?zero_pp_rank_)(?P<rank>[0-9]{1,6})(?P<tail>_mp_rank_00_.*)", re.ASCII
@@ -23,18 +22,23 @@ def recognises(files: Files, arguments: Mapping[str, Any] | None) -> bool:
     return bool((arguments or {}).get("deepspeed")) or launched_as(arguments, "DEEPSPEED")
 
 
-def apply(files: Files, layout: Layout, owed: dict[str, str], state: Mapping[str, Any] | None) -> Layout:
+def apply(
+    files: Files, layout: Layout, owed: dict[str, str], state: Mapping[str, Any] | None, latest: str | None
+) -> Layout:
     """Return the layout with DeepSpeed's files, and put into ``owed`` the files it must have instead of the usual ones.
 
     Scheduler and scaler are in the engine's own files; a scheduler.pt is there only if Trainer made the schedule. A
-    resume never reads the consolidated model file. The optimizer's partitions are owed if there is at least one:
+    resume never reads the consolidated model file. ``latest`` alone names the directory that is loaded: others beside
+    it are left from saves that were cut off. The optimizer's partitions are owed if there is at least one:
     without ZeRO they are part of the model states.
     """
     owed.pop("optimizer", None)
     owed.pop("scheduler", None)
     owed.pop("scaler", None)
     step = (state or {}).get("global_step")
-    directory = _newest(files) or (f"global_step{step}" if isinstance(step, int) else "global_step")
+    directory = (
+        _named(files, latest) or _newest(files) or (f"global_step{step}" if isinstance(step, int) else "global_step")
+    )
     inside = files.below(directory)
     models = tuple(name for name in inside if name.endswith("_model_states.pt"))
     optimizers = tuple(name for name in inside if name.endswith("_optim_states.pt"))
@@ -44,7 +48,13 @@ def apply(files: Files, layout: Layout, owed: dict[str, str], state: Mapping[str
         for role, found in (("weights", models), ("optimizer", optimizers)):
             owed.update(_partitions(role, directory, found, layout.world_size or 0))
     return layout._replace(
-        kind="deepspeed", shadowing=(), sharded_weights=models, sharded_optimizer=optimizers, optimizer=None
+        kind="deepspeed",
+        weights=(),
+        shard_index=None,
+        shadowing=(),
+        sharded_weights=models,
+        sharded_optimizer=optimizers,
+        optimizer=None,
     )
 
 
@@ -54,6 +64,12 @@ def _partitions(role: str, directory: str, found: tuple[str, ...], world: int) -
         if match := _PARTITION.fullmatch(name[len(directory) + 1 :]):
             return {f"{role}:{rank}": f"{directory}/{match['head']}{rank}{match['tail']}" for rank in range(world)}
     return {}
+
+
+def _named(files: Files, latest: str | None) -> str | None:
+    """The directory that ``latest`` names, None if there is none; rules report that."""
+    name = (latest or "").strip()
+    return name if name in files.directories() else None
 
 
 def _newest(files: Files) -> str | None:

@@ -16,6 +16,7 @@ from audit_hf_trainer.names import (
     CONFIG,
     FULL,
     INDEXES,
+    LATEST,
     OPTIMIZER,
     RNG,
     SCALER,
@@ -28,12 +29,16 @@ from audit_hf_trainer.owing import owes_rng, owes_scaler, ranks, weights_only, w
 
 
 def lay_out(
-    entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
+    entries: Mapping[str, Entry],
+    arguments: Mapping[str, Any] | None,
+    state: Mapping[str, Any] | None,
+    texts: Mapping[str, str] | None = None,
 ) -> Layout:
     """Return the layout of one checkpoint.
 
     ``entries`` are keyed by path relative to the checkpoint, at any depth; ``arguments`` are the fields of
-    training_args.bin and ``state`` those of trainer_state.json, None if the file is absent or unreadable.
+    training_args.bin and ``state`` those of trainer_state.json, None if the file is absent or unreadable. ``texts``:
+    DeepSpeed's ``latest``, if it is there.
     """
     files = Files(entries)
     layout = _weights(files)
@@ -63,7 +68,7 @@ def lay_out(
     if not bare and fsdp.recognises(files, arguments):
         layout = fsdp.apply(files, layout, owed)
     elif not bare and deepspeed.recognises(files, arguments):
-        layout = deepspeed.apply(files, layout, owed, state)
+        layout = deepspeed.apply(files, layout, owed, state, (texts or {}).get(LATEST))
     elif parts := tuple(sorted(name for name in files.root if _sharded_optimizer(name) and files.has(name))):
         owed.pop("optimizer", None)  # TPU or SageMaker: one optimizer file per rank, under other names
         layout = layout._replace(sharded_optimizer=parts)

@@ -16,6 +16,7 @@ SCHEDULER = "scheduler.pt"
 SCALER = "scaler.pt"
 RNG = "rng_state.pth"
 CONFIG = "config.json"
+LATEST = "latest"
 
 # In the order in which Trainer takes them.
 FULL = ("model.safetensors", "pytorch_model.bin")

@@ -18,7 +18,7 @@ from audit.plugin import (
     checkpoint_step,
     hookimpl,
 )
-from audit_hf_trainer.names import ARGUMENTS, STATE
+from audit_hf_trainer.names import ARGUMENTS, LATEST, STATE
 
 
 class HFTrainer:
@@ -28,6 +28,7 @@ class HFTrainer:
     title = "Hugging Face Trainer"
     state_file = STATE
     arguments_file = ARGUMENTS
+    pointers = (LATEST,)
     reads_rows = True
     owns_order = True
 
@@ -43,12 +44,16 @@ class HFTrainer:
         )
 
     def layout(
-        self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
+        self,
+        entries: Mapping[str, Entry],
+        arguments: Mapping[str, Any] | None,
+        state: Mapping[str, Any] | None,
+        texts: Mapping[str, str] | None = None,
     ) -> Layout:
         """Assign roles to the files of one checkpoint; see :func:`audit_hf_trainer.layout.lay_out`."""
         from audit_hf_trainer.layout import lay_out
 
-        return lay_out(entries, arguments, state)
+        return lay_out(entries, arguments, state, texts)
 
     def schema(self) -> Mapping[str, Mapping[str, Any]]:
         """Return the tables [model], [adapter] and [arguments], with the fields of the installed libraries."""

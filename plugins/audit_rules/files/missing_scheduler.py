@@ -15,9 +15,18 @@ def missing_scheduler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violat
     """The scheduler state is not there.
 
     Trainer 5.23, ``_load_optimizer_and_scheduler``: without it the optimizer state is silently not loaded either. The
-    learning rate jumps back to its start and the moments are lost. Not checked under DeepSpeed, whose engine holds the
-    schedule, nor with ``save_only_model``.
+    learning rate jumps back to its start and the moments are lost. Not checked with ``save_only_model``.
+
+    Under DeepSpeed it is owed if the trainer made the schedule: then the engine's state has none, and Trainer stops
+    without the file. If that state cannot be read, it is not checked.
     """
     name = layout.missing.get("scheduler")
+    if name is None and layout.kind == "deepspeed" and layout.scheduler is None:
+        zero = checkpoint.optional("zero")
+        if zero is not None and not any(engine.own_scheduler for engine in zero.engines.values()):
+            yield Violation(
+                "scheduler.pt is not there: Trainer made the schedule, and stops without it", file="scheduler.pt"
+            )
+        return
     if name and not checkpoint.stands_in(name):
         yield Violation(f"{name} is not there: a resume would load neither schedule nor optimizer", file=name)

@@ -72,7 +72,7 @@ def lay(
         (FULL, ONE, "full", ("model.safetensors",)),
         ((*SHARDED, INDEX), ONE, "full", SHARDED[-2:]),
         (FSDP, None, "fsdp", ()),
-        (ZERO2, TWO, "deepspeed", ("model.safetensors",)),
+        (ZERO2, TWO, "deepspeed", ()),
     ],
 )
 def test_a_whole_checkpoint_owes_nothing_that_is_not_there(
@@ -290,3 +290,16 @@ def test_a_run_is_recognised_by_a_checkpoint_directory_or_the_files_in_its_root(
     assert backend.recognises(entries("checkpoint-3/"))
     assert backend.recognises(entries("trainer_state.json"))
     assert not backend.recognises(entries("checkpoint-3", "model.safetensors", "checkpoint-best/"))
+
+
+def test_latest_says_which_directory_of_deepspeed_is_loaded() -> None:
+    names = (*ZERO2, "global_step9/", "global_step9/mp_rank_00_model_states.pt")
+    files = entries(*names)
+
+    newest = HFTrainer().layout(files, TWO, MODERN)
+    named = HFTrainer().layout(files, TWO, MODERN, {"latest": "global_step4\n"})
+
+    assert newest.sharded_weights == ("global_step9/mp_rank_00_model_states.pt",)
+    assert named.sharded_weights == ("global_step4/mp_rank_00_model_states.pt",)
+    assert named.missing == {}
+    assert HFTrainer().layout(files, TWO, MODERN, {"latest": "../elsewhere"}) == newest

@@ -1,0 +1,1 @@
+"""What DeepSpeed saves for each process, and the file that says which of it is loaded."""

@@ -1,0 +1,37 @@
+"""deepspeed/stale-partition."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule
+
+if TYPE_CHECKING:
+    from audit.plugin import ZeroState
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from an older checkpoint; a partition cannot be rebuilt from the others.",
+    explained_by=("steps/directory-mismatch", "deepspeed/latest"),
+)
+def stale_partition(checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str, FileScan]) -> Iterator[Violation]:
+    """A partition of ZeRO is byte for byte that of another rank or of the checkpoint before.
+
+    Every update changes every slice, and no two ranks have the same one. DeepSpeed loads such a file without a message:
+    that slice of the weights and moments is then of another step, or of another rank.
+    """
+    known: dict[str, str] = {}
+    previous = checkpoint.optional("previous")
+    before = previous.optional("zero") if previous is not None and previous.step < checkpoint.step else None
+    if previous is not None and before is not None:
+        scanned = previous.optional("scan") or {}
+        for path in before.paths.values():
+            if path in scanned and not scanned[path].error:
+                known[scanned[path].digest] = f"{previous.name}/{path}"
+    for _, path in sorted(zero.paths.items()):
+        if path not in scan or scan[path].error:
+            continue
+        other = known.setdefault(scan[path].digest, path)
+        if other != path:
+            yield Violation(f"{path} is byte for byte {other}", file=path, actual=other)
