@@ -4,6 +4,7 @@ import json
 import os
 import string
 import threading
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -362,6 +363,27 @@ def test_names_and_reasons_of_a_parquet_file_are_short_and_printable(tmp_path: P
 
     assert said.isprintable()
     assert said.endswith(f"it has a\\x1b[2J\\nb, {'c' * 40}")
+
+
+def test_a_text_that_many_rows_share_is_in_memory_once(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the extra hf is not installed")
+    from pyarrow import parquet
+
+    shared = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 300, pyarrow.int32()), ["x" * (1 << 20)])
+    parquet.write_table(pyarrow.table({"text": shared}), tmp_path / "a.parquet", compression="zstd")
+    assert os.path.getsize(tmp_path / "a.parquet") < 1000
+    before = pyarrow.total_allocated_bytes()
+
+    tracemalloc.start()
+    try:
+        taken = [pyarrow.total_allocated_bytes() - before for _ in read_rows(str(tmp_path / "a.parquet"))]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert len(taken) == 300
+    assert max(taken) < 32 << 20
+    assert peak < 32 << 20
 
 
 def test_without_pyarrow_the_extra_to_install_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
