@@ -7,6 +7,7 @@ from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding, Severity
 from audit.judging.acceptance import acceptance_of
+from audit.ledger.events import Accepted
 from audit.report import Report
 from audit.text import local_date
 
@@ -123,11 +124,14 @@ def crashes(report: Report) -> tuple[Finding, ...]:
     )
 
 
-def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoint]:
+def provable(
+    checkpoints: Iterable[Checkpoint], report: Report, accepted: Sequence[Accepted] | None = None
+) -> list[Checkpoint]:
     """Return those that a full-depth verification proved.
 
     They are resumable, without a crashed rule or an error that nobody has accepted, and all that a resume reads of them
     was read.
+    ``accepted`` is by default what the ledger of their run records.
     """
     unknown = {item.checkpoint for item in report.crashed}
     found, day = against(report.findings), local_date()
@@ -137,8 +141,8 @@ def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoi
             errors.setdefault(finding.checkpoint, []).append(finding)
 
     def faulty(checkpoint: Checkpoint) -> bool:
-        accepted = checkpoint.run.records.accepted
-        return any(acceptance_of(item, accepted, day) is None for item in errors.get(checkpoint.name, ()))
+        known = checkpoint.run.records.accepted if accepted is None else accepted
+        return any(acceptance_of(item, known, day) is None for item in errors.get(checkpoint.name, ()))
 
     return [
         item

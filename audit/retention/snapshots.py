@@ -23,7 +23,7 @@ from audit.facts.run import Run
 from audit.judging.auditor import Auditor
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
-from audit.ledger.events import BatchEvent, SealTaken, SnapshotTaken
+from audit.ledger.events import Accepted, BatchEvent, SealTaken, SnapshotTaken
 from audit.ledger.records import read_records
 from audit.ledger.seals import Seal
 from audit.ledger.timeline import batch_rows_until
@@ -163,7 +163,7 @@ def _take(checkpoint: Checkpoint, seal: Seal, home: str, how: str, options: Opti
     try:
         os.mkdir(scratch)
         taken = copy_tree(place_of(checkpoint), copy, list(seal.files), directories, how)
-        problem = _difference(copy, seal, options, plugins) or _unproven(copy, options, plugins)
+        problem = _difference(copy, seal, options, plugins) or _unproven(copy, checkpoint, options, plugins)
         if problem:
             raise AuditError(f"{target}: the copy is not what was proven ({problem}); it was deleted, try again")
         info = os.lstat(copy)
@@ -195,11 +195,11 @@ def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> s
     return None
 
 
-def _unproven(path: str, options: Options, plugins: Registry) -> str | None:
+def _unproven(path: str, original: Checkpoint, options: Options, plugins: Registry) -> str | None:
     """Judge a copy as a run of its own by all rules, and return why it is not proven, None if it is."""
     run, copy = _opened(path, options, plugins)
     report = Auditor(proving(options), plugins).report(run)
-    if provable([copy], report):
+    if provable([copy], report, original.run.records.accepted):
         return None
     wrong = [item for item in report.findings if item.checkpoint in (copy.name, None) and item.blocks_resume]
     return f"{wrong[0].message} ({wrong[0].rule})" if wrong else "it is not sound by itself"
@@ -239,7 +239,7 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
 
 
 def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
-    """Copy what the run's ledger records of its batches up to ``step``. Raises LedgerError.
+    """Copy what the run's ledger records of its batches up to ``step``, and what was accepted. Raises LedgerError.
 
     A copy that is put in the place of the run then knows which examples were trained.
     """
@@ -254,6 +254,10 @@ def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
         source.close()
     wanted = list(batch_rows_until(rows, step))
     there = [row.event for row in ledger.rows() if isinstance(row.event, BatchEvent)]
+    known = [row.event for row in ledger.rows() if isinstance(row.event, Accepted)]
+    for row in rows:
+        if isinstance(row.event, Accepted) and row.event not in known:
+            ledger.append(row.event, time=row.time)
     if [event for event, _ in wanted[: len(there)]] == there:  # those of an older checkpoint of the same day
         wanted = wanted[len(there) :]
     for event, time in wanted:

@@ -1,5 +1,6 @@
 """The same findings lead to the same decision in every call, until a person accepts them."""
 
+import shutil
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from audit.hookspecs import hookimpl
 from audit.ledger.events import Accepted
 from audit.ledger.store import open_ledger
 from audit.manager import load
+from audit.retention.snapshots import snapshot
 from audit.rules import rule
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
@@ -140,3 +142,31 @@ def test_what_was_there_before_the_batch_is_not_held_against_it(shop: Shop, teet
 def test_a_rule_that_does_not_exist_cannot_be_accepted(shop: Shop) -> None:
     with pytest.raises(AuditError, match="no rule is named 'loss/sawtoth'"):
         shop.train(accept=("loss/sawtoth",), reason="x")
+
+
+def test_going_back_before_the_finding_trains_the_batch_again(shop: Shop, teeth: list[int]) -> None:
+    two_batches(shop)
+    teeth.append(2)
+    with pytest.raises(TrainRefused, match=NOT_PROVEN):
+        shop.train()
+    for step in (3, 6):
+        shutil.rmtree(shop.run / f"checkpoint-{step}")
+    with pytest.raises(TrainRefused, match=NOT_PROVEN):  # it comes again: it is not an old one
+        shop.train(allow_fresh=True)
+    teeth.clear()
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == [1, 2, 3, 4, *range(10, 18)]
+
+
+def test_a_snapshot_of_an_accepted_checkpoint_knows_what_was_accepted(shop: Shop, teeth: list[int]) -> None:
+    two_batches(shop)
+    teeth.append(2)
+    assert shop.train(accept=(RULE,), reason="another language") == 0
+    made = snapshot(str(shop.run), str(shop.home / "snapshots"), registry=shop.registry, today="2026-11-21")
+    assert made.checkpoint == "checkpoint-6"
+    first = accepted(shop)
+    shutil.rmtree(shop.run)
+    shutil.copytree(shop.home / "snapshots" / "2026-11-21", shop.run)
+    assert accepted(shop) == first
+    shop.drop("c.jsonl", [20, 21])
+    assert shop.train() == 0
