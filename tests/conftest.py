@@ -1,10 +1,12 @@
 """Settings that hold for every test, and the runs of the real Trainer. Builders of files live in audit.testing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from audit import manager
 
 # No deadline: the machine may be busy with something else. The same examples every time, so that a change is to blame
 # for what fails; the campaign looks for new ones.
@@ -39,3 +41,11 @@ def clean_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return trained[name]
 
     return train
+
+
+@pytest.fixture(autouse=True)
+def own_registry() -> Iterator[None]:
+    """A process has one registry: a rule that a test replaces must be seen there, and nowhere else."""
+    manager._registry_of.cache_clear()
+    yield
+    manager._registry_of.cache_clear()
