@@ -1,6 +1,7 @@
 """``audit train`` with the real Trainer while its data files change, between two calls and during one."""
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -56,3 +57,19 @@ def test_a_batch_whose_file_is_replaced_after_a_kill_is_kept_and_the_new_one_is_
     assert sorted(trained[:17]) == sorted(first)
     assert sorted(trained[17:]) == sorted(second)
     assert (done(shop, "a.jsonl"), done(shop, "a.1.jsonl")) == (first, second)
+
+
+def test_without_its_ledger_a_batch_in_the_middle_is_not_trained_again_silently(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop")
+    shop.drop("a.jsonl", examples(17, 1))
+    with shop.held(4) as held:
+        held.process.kill()
+    before = len(shop.passes())
+    shutil.rmtree(shop.run / ".audit")
+
+    said = shop.call(code=1).stderr
+
+    assert "checkpoint-2 (step 2) is of no batch that it records" in said
+    assert "a.jsonl was being trained, and would be trained from its first example" in said
+    assert len(shop.passes()) == before
+    assert shop.waiting() == ["a.jsonl"]
