@@ -4,9 +4,10 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from typing import Any
 
 from audit.backend.training import BadData
-from audit.data.rows import Rows, count_rows, inspect
+from audit.data.rows import count_rows, inspect
 from audit.formats.damage import Damage
 from audit.formats.json_text import check_json, parse_json, weight
 from audit.formats.optimizer import OptimizerState, read_optimizer
@@ -88,18 +89,19 @@ def _data_file(data: bytes, name: str) -> object:
         path = os.path.join(home, name)
         with open(path, "wb") as file:
             file.write(data)
-        found = _inspected(path)
+        found, counted = _attempt(inspect, path), _attempt(count_rows, path)
         if isinstance(found, BadData):
             assert str(found).isprintable(), found
             assert len(found.reason) < 1000, found
         else:
-            assert count_rows(path) == found.count
+            # Counting reads the other columns, too, and one of them may be damaged.
+            assert counted == found.count or (name.endswith(".parquet") and isinstance(counted, BadData)), counted
         return found
 
 
-def _inspected(path: str) -> Rows | BadData:
+def _attempt(read: Callable[[str], Any], path: str) -> Any:
     try:
-        return inspect(path)
+        return read(path)
     except BadData as bad:
         return bad
 
