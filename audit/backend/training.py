@@ -17,7 +17,7 @@ T = TypeVar("T")
 class LegData(NamedTuple):
     """The examples of one leg.
 
-    ``path``: the file, JSONL or Parquet, one example a row. ``order``: text that the order is drawn from, None for the
+    ``path``: the file, one example a row (docs/data.md). ``order``: text that the order is drawn from, None for the
     order of the file. The file is read ``epochs`` times, each time in another order: rows x epochs examples, of which
     the leg takes those from number ``first`` on (counted from 0). ``options``: the table ``[data]`` of
     the configuration: "format", "max_length", "loss_on", and so on.

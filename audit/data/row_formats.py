@@ -14,6 +14,8 @@ class RowFormat(StrEnum):
     MESSAGES = "messages"
     PROMPT_COMPLETION = "prompt-completion"
     INPUT_IDS = "input_ids"
+    ALPACA = "alpaca"
+    SHAREGPT = "sharegpt"
 
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -21,8 +23,19 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     RowFormat.MESSAGES: ("messages",),
     RowFormat.PROMPT_COMPLETION: ("prompt", "completion"),
     RowFormat.INPUT_IDS: ("input_ids",),
+    RowFormat.ALPACA: ("instruction", "output"),
+    RowFormat.SHAREGPT: ("conversations",),
 }
-"""The keys that a row of each format has. Other keys are ignored, except ``labels`` and ``tools``."""
+"""The keys that a row of each format has. Others are ignored, except optional ones such as ``labels``."""
+
+ROLES: Mapping[str, str] = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+}
+"""The role of a message of ShareGPT by what it is from."""
 
 IGNORED = -100
 """The label of a token that is not trained on."""
@@ -41,7 +54,10 @@ def no_format(row: Mapping[str, Any], found: str | None, wanted: str | None) -> 
     fitting = [name for name, keys in FORMATS.items() if all(key in row for key in keys)]
     if fitting:
         return f"has the keys of {' and '.join(fitting)}; set data.format to one of them"
-    return f"has {_keys(row)}; a row needs text, or messages, or prompt and completion, or input_ids"
+    return (
+        f"has {_keys(row)}; a row needs text, or messages, or prompt and completion, or input_ids, "
+        "or instruction and output, or conversations"
+    )
 
 
 def _keys(row: Mapping[str, Any]) -> str:
@@ -59,6 +75,10 @@ def wrong(row: Mapping[str, Any], format: str) -> str | None:
         return _wrong_messages("messages", row["messages"]) or _wrong_tools(row)
     if format == RowFormat.INPUT_IDS:
         return _wrong_ids(row)
+    if format == RowFormat.ALPACA:
+        return _wrong_alpaca(row)
+    if format == RowFormat.SHAREGPT:
+        return _wrong_conversations(row) or _wrong_tools(row)
     prompt, completion = row["prompt"], row["completion"]
     if isinstance(prompt, list) != isinstance(completion, list):
         return "prompt and completion must both be strings, or both lists of messages"
@@ -93,10 +113,70 @@ def _wrong_messages(key: str, value: Any) -> str | None:
             return reason
         if content is None and message.get("tool_calls") is None:
             return f"{where} has no content; a message has role and content"
-        reason = _wrong_text(f"{where}.content", content) if content not in (None, "") else None
+        reason = _wrong_content(f"{where}.content", content)
         if reason is not None:
             return reason
     return None
+
+
+def _wrong_content(key: str, content: Any) -> str | None:
+    """Return what is wrong with the content of a message: a string, or a list of parts that are text."""
+    if not isinstance(content, list):
+        return _wrong_text(key, content) if content not in (None, "") else None
+    if not content:
+        return f"{key} is empty"
+    for index, part in enumerate(content):
+        where = f"{key}[{index}]"
+        if not isinstance(part, dict):
+            return f'{where} is {kind_of(part)}; a part is {{"type": "text", "text": ...}}'
+        if part.get("type") != "text":
+            return f'{where}.type is {_short(part.get("type"))}; only parts of the type "text" can be trained on'
+        if part.get("text") != "":
+            reason = _wrong_text(f"{where}.text", part.get("text"))
+            if reason is not None:
+                return reason
+    return None
+
+
+def _wrong_alpaca(row: Mapping[str, Any]) -> str | None:
+    if row.get("history"):
+        return "has a history, which rows of the format alpaca cannot have; write the conversation as messages"
+    for key in ("input", "system"):
+        reason = _wrong_text(key, row[key]) if row.get(key, "") != "" else None
+        if reason is not None:
+            return reason
+    return _wrong_text("instruction", row["instruction"]) or _wrong_text("output", row["output"])
+
+
+def _wrong_conversations(row: Mapping[str, Any]) -> str | None:
+    value = row["conversations"]
+    if not isinstance(value, list):
+        return f'conversations is {kind_of(value)}; it must be a list of {{"from": ..., "value": ...}}'
+    if not value:
+        return "conversations is empty"
+    for index, item in enumerate(value):
+        where = f"conversations[{index}]"
+        if not isinstance(item, dict):
+            return f'{where} is {kind_of(item)}; a message is {{"from": ..., "value": ...}}'
+        name, content = ("from", "value") if item.get("from") is not None else ("role", "content")
+        if item.get(name) is None or item.get(content) is None:
+            return f"{where} has {_keys(item)}; a message has from and value, or role and content"
+        if role_of(item) is None:
+            return f"{where}.{name} is {_short(item[name])}; it must be one of {', '.join(ROLES)}"
+        reason = _wrong_text(f"{where}.{content}", item[content]) if item[content] != "" else None
+        if reason is not None:
+            return reason
+    if "system" not in row:
+        return None
+    if role_of(value[0]) == "system":
+        return "has a system prompt twice, as system and in conversations"
+    return _wrong_text("system", row["system"])
+
+
+def role_of(item: Mapping[str, Any]) -> str | None:
+    """Return the role of a message of ShareGPT, None if it is not known."""
+    name = item["from"] if item.get("from") is not None else item.get("role")
+    return ROLES.get(name) if isinstance(name, str) else None
 
 
 def _wrong_tools(row: Mapping[str, Any]) -> str | None:

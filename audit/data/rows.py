@@ -1,16 +1,15 @@
-"""The rows of a data file: JSON Lines or Parquet, one example a row, in one of four formats (docs/data.md).
+"""The rows of a data file: JSON Lines, a JSON list or Parquet, one example a row (docs/data.md).
 
-A file is read as a stream, one line or one record batch at a time, so its size does not matter.
+A file is read as a stream, one line, element or record batch at a time, so its size does not matter.
 """
 
-import contextlib
-import errno
-import os
-import stat
 from collections.abc import Collection, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 from audit.backend.training import BadData
+from audit.data.canonical import canonical
+from audit.data.containers import PARQUET, Opened, opened
+from audit.data.json_list import ListFault, elements
 from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
 from audit.text import escaped
@@ -18,22 +17,35 @@ from audit.text import escaped
 LINE_LIMIT = 16 << 20
 """Bytes of one line. The longest novels have 4 MB; JSON of this size takes at worst some hundred MB of memory."""
 
-COLUMNS = ("text", "messages", "tools", "prompt", "completion", "input_ids", "labels")
+COLUMNS = (
+    "text", "messages", "tools", "prompt", "completion", "input_ids", "labels",
+    "instruction", "input", "output", "history", "system", "conversations",
+)  # fmt: skip
 BATCH_BYTES = 8 << 20
 BATCH_ROWS = 16
 """More are hardly faster, and a text that all rows share is in the file once, but in a batch for each of its rows."""
+NO_ROWS = "has no rows; one example per row is needed"
 
 
 class Rows(NamedTuple):
     """How many rows a data file has, in which format, and the BLAKE3 digest of what is trained of them.
 
-    The digest is the same however the file writes its rows: as JSON Lines or Parquet, in whatever order of the keys,
-    with or without a last newline and keys that are ignored.
+    The digest is the same however the file writes its rows: as JSON Lines, a list or Parquet, in whatever order of the
+    keys, with or without a last newline and keys that are ignored.
     """
 
     count: int  # type: ignore[assignment]  # tuple.count is not needed
     format: str
     digest: str
+
+
+class Judged(NamedTuple):
+    """One row as it is read: its number, its content, its format; or the fault because of which it is refused."""
+
+    number: int
+    row: Mapping[str, Any]
+    format: str | None
+    fault: BadData | None = None
 
 
 def inspect(path: str, format: str = AUTO) -> Rows:
@@ -43,7 +55,7 @@ def inspect(path: str, format: str = AUTO) -> Rows:
 
     count, found, hasher = 0, format, blake3()
     for count, (_, row, found) in enumerate(checked_rows(path, format), 1):  # noqa: B007  the last ones are the result
-        hasher.update(encode({key: row[key] for key in COLUMNS if key in row}, order="sorted", enc_hook=repr))
+        hasher.update(encode(row, order="sorted", enc_hook=repr))
         hasher.update(b"\n")
     return Rows(count, found, hasher.hexdigest())
 
@@ -52,66 +64,96 @@ def count_rows(path: str) -> int:
     """Return how many rows a file has, whatever is in them. Raises BadData if it cannot be read or has none."""
     count = sum(1 for _ in read_rows(path, columns=None))
     if not count:
-        raise BadData(path, None, "has no rows; one example per row is needed")
+        raise BadData(path, None, NO_ROWS)
     return count
 
 
 def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[str, Any], str]]:
     """Yield the number, the row and the format of each row; "auto" is the format of the first one.
 
-    Raises BadData for the first row that is not in that format, and for a file without rows.
+    Rows are yielded in one shape (:func:`audit.data.canonical.canonical`). Raises BadData for the first row that is not
+    in that format, and for a file without rows.
+    """
+    for number, row, found, fault in judged_rows(path, format):
+        if fault is not None:
+            raise fault
+        assert found is not None
+        yield number, row, found
+
+
+def judged_rows(path: str, format: str = AUTO) -> Iterator[Judged]:
+    """Yield each row, also those that are refused, with the reason.
+
+    Raises BadData if the file cannot be read any further, or has no rows.
     """
     wanted = None if format == AUTO else format
     empty = True
-    for number, row in read_rows(path):
+    for number, row in _rows(path, COLUMNS):
+        empty = False
+        if isinstance(row, BadData):
+            yield Judged(number, {}, None, row)
+            continue
         if format == AUTO:
             found = format_of(row)
             if found is None or (wanted is not None and found != wanted):
-                raise BadData(path, number, no_format(row, found, wanted))
+                yield Judged(number, row, None, BadData(path, number, no_format(row, found, wanted)))
+                continue
             wanted = found
         assert wanted is not None
         reason = wrong(row, wanted)
         if reason is not None:
-            raise BadData(path, number, reason)
-        yield number, row, wanted
-        empty = False
+            yield Judged(number, row, wanted, BadData(path, number, reason))
+        else:
+            yield Judged(number, canonical(row, wanted), wanted)
     if empty:
-        raise BadData(path, None, "has no rows; one example per row is needed")
+        raise BadData(path, None, NO_ROWS)
 
 
 def read_rows(path: str, columns: Collection[str] | None = COLUMNS) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield each row with its number, without its null values; in JSON Lines the number is that of the line, from 1.
+    """Yield each row with its number, without its null values.
 
-    Of a Parquet file only ``columns`` are read, None for all. The file is Parquet if it begins like one or its name
-    ends in ``.parquet``. Raises BadData, and AuditError if pyarrow is needed and not installed.
+    In JSON Lines the number is that of the line, in a JSON list that of the element, from 1. Of a Parquet file only
+    ``columns`` are read, None for all. A file is Parquet if it begins like one or its name ends in ``.parquet``.
+
+    Raises BadData, and AuditError if pyarrow is needed and not installed.
     """
-    with _opened(path) as file:
-        beginning = file.read(64)
-        file.seek(0)
-        reason = _no_data(beginning)
+    for number, row in _rows(path, columns):
+        if isinstance(row, BadData):
+            raise row
+        yield number, row
+
+
+def container_of(path: str) -> str:
+    """Return what the file is, for people: "JSON Lines, gzip". Raises BadData as reading it does."""
+    with opened(path) as data:
+        if _is_parquet(path, data):
+            return "Parquet"
+        first = next((line.lstrip(b" \t\r\n") for _, line in _lines(path, data.file)), b"")
+        name = "JSON list" if first.startswith(b"[") else "JSON Lines"
+        return f"{name}, {data.compression}" if data.compression else name
+
+
+def _rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Mapping[str, Any] | BadData]]:
+    """Yield each row, or why it is none. Raises BadData if the file cannot be read any further."""
+    with opened(path) as data:
+        reason = _no_data(data.beginning)
         if reason is not None:
             raise BadData(path, None, reason)
-        parquet = beginning.startswith(b"PAR1") or path.lower().endswith(".parquet")
-        for number, row in _parquet(path, file, columns) if parquet else _lines(path, file):
-            yield number, {key: value for key, value in row.items() if value is not None}
+        if not _is_parquet(path, data):
+            yield from _json_rows(path, data.file)
+            return
+        if data.compression:
+            raise BadData(path, None, f"is Parquet inside {data.compression}; unpack it first")
+        for number, row in _parquet(path, data.file, columns):
+            yield number, _without_null(row)
 
 
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[IO[bytes]]:
-    """Open a regular file. A link is refused: its target may change, and moving it away would move only the link."""
-    try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno == errno.ELOOP or os.path.islink(path):
-            raise BadData(path, None, "is a symbolic link; put the file itself here, or a hard link to it") from error
-        raise BadData(path, None, f"cannot be read: {error.strerror or error}") from error
-    mode = os.fstat(number).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(number)
-        kind = "a directory" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise BadData(path, None, f"is {kind}; a data file is a JSON Lines or Parquet file")
-    with open(number, "rb") as file:
-        yield file
+def _is_parquet(path: str, data: Opened) -> bool:
+    return data.beginning.startswith(PARQUET) or (data.compression is None and path.lower().endswith(".parquet"))
+
+
+def _without_null(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {key: value for key, value in row.items() if value is not None}
 
 
 def _no_data(beginning: bytes) -> str | None:
@@ -119,7 +161,7 @@ def _no_data(beginning: bytes) -> str | None:
     if beginning.startswith(b"version https://git-lfs"):
         return "is a git-lfs placeholder: the data was not fetched (git lfs pull)"
     if beginning.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")):
-        return "is compressed; unpack it first"
+        return "is compressed in a way that is not read (gzip and zstd are, once); unpack it first"
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16 text; JSON Lines are UTF-8"
     if beginning and not beginning.strip(b"\0"):
@@ -127,17 +169,40 @@ def _no_data(beginning: bytes) -> str | None:
     return None
 
 
-def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    number = 0
+def _json_rows(path: str, file: IO[bytes]) -> Iterator[tuple[int, Mapping[str, Any] | BadData]]:
+    """Yield the rows of JSON Lines, or of one list: no line of JSON Lines begins with a bracket."""
+    first = True
+    for number, line in _lines(path, file):
+        if first and line.startswith(b"["):
+            try:
+                for element, text in elements(file, line, LINE_LIMIT):
+                    yield element, _parsed(path, element, text, "element")
+            except ListFault as fault:
+                raise BadData(path, fault.element, fault.reason) from fault
+            return
+        if len(line) > LINE_LIMIT:
+            raise BadData(path, number, f"the line is longer than {LINE_LIMIT >> 20} MiB; split the example")
+        first = False
+        yield number, _parsed(path, number, line.rstrip(b" \t\r\n"), "line")
+
+
+def _lines(path: str, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, from their first character on; a longer one is not read to its end."""
+    number = blank = 0
     while line := _read(path, number + 1, file):
         number += 1
         if number == 1:
             line = line.removeprefix(b"\xef\xbb\xbf")
-        if len(line) > LINE_LIMIT:
-            raise BadData(path, number, f"the line is longer than {LINE_LIMIT >> 20} MiB; split the example")
-        line = line.strip(b" \t\r\n")
-        if line:
-            yield number, _parsed(path, number, line)
+        begun = line.lstrip(b" \t\r\n")
+        if len(line) > LINE_LIMIT:  # blanks count: the line goes on
+            begun = begun if begun.startswith(b"[") else line
+        if begun:
+            blank = 0
+            yield number, begun
+        else:
+            blank += len(line)
+            if blank > LINE_LIMIT:
+                raise BadData(path, number, f"is one of more than {LINE_LIMIT >> 20} MiB of blank lines")
 
 
 def _read(path: str, number: int, file: IO[bytes]) -> bytes:
@@ -147,26 +212,26 @@ def _read(path: str, number: int, file: IO[bytes]) -> bytes:
         raise BadData(path, number, f"cannot be read: {error.strerror or error}") from error
 
 
-def _parsed(path: str, number: int, line: bytes) -> Mapping[str, Any]:
+def _parsed(path: str, number: int, line: bytes, unit: str) -> Mapping[str, Any] | BadData:
     from msgspec import DecodeError
     from msgspec.json import decode
 
     try:
         row = decode(line)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadData(path, number, _no_json(line, error)) from error
+        return BadData(path, number, _no_json(line, error, unit))
     if not isinstance(row, dict):
-        raise BadData(path, number, f"is {kind_of(row)}; each line must be one JSON object, one example")
-    return row
+        return BadData(path, number, f"is {kind_of(row)}; each {unit} must be one JSON object, one example")
+    return _without_null(row)
 
 
-def _no_json(line: bytes, error: Exception) -> str:
+def _no_json(line: bytes, error: Exception, unit: str) -> str:
     """Return why a line was refused; the parser that refused it does not say."""
     import json
 
     if line.startswith(b"\0"):
         return "begins with zeros, as a file does if the machine crashed while it was written"
-    if line in (b"[", b"{"):
+    if line == b"{":
         return (
             "is not JSON by itself: each line must be one whole object (JSON Lines, not a list or an indented document)"
         )
@@ -174,7 +239,7 @@ def _no_json(line: bytes, error: Exception) -> str:
     try:
         json.loads(line.decode(), parse_constant=constants.append)
     except UnicodeDecodeError as fault:
-        return f"is not UTF-8 text: byte {fault.start + 1} of the line is not"
+        return f"is not UTF-8 text: byte {fault.start + 1} of the {unit} is not"
     except json.JSONDecodeError as fault:
         if fault.pos >= len(fault.doc) or fault.msg.startswith("Unterminated string"):
             return f"is truncated: its JSON ends within a value, at column {len(fault.doc)}"

@@ -19,6 +19,8 @@ from audit.options import Options
 from audit.text import did_you_mean
 
 KEEP, DELETE = "keep", "delete"
+PATTERNS = ("*.jsonl", "*.json", "*.parquet", "*.jsonl.gz", "*.json.gz", "*.jsonl.zst", "*.json.zst")
+"""Names of data files, if the backend reads rows; otherwise every file is one."""
 
 
 class Data(NamedTuple):
@@ -97,7 +99,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
             after=data.get("after", KEEP),
             epochs=data.get("epochs", 1),
             shuffle=data.get("shuffle", True),
-            patterns=tuple(data.get("pattern", ("*.jsonl", "*.parquet") if trainer.reads_rows else ("*",))),
+            patterns=tuple(data.get("pattern", PATTERNS if trainer.reads_rows else ("*",))),
             options=options,
         ),
         total_steps=schedule.get("total_steps"),

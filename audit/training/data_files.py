@@ -115,6 +115,15 @@ def seen(path: str, name: str) -> DataFile | None:
     return DataFile(path, name, (info.st_size, info.st_mtime_ns, info.st_ino))
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Return a name without and its ending: that of what is compressed, too (``.jsonl.gz``)."""
+    stem, ending = os.path.splitext(name)
+    if ending.lower() in (".gz", ".zst"):
+        stem, inner = os.path.splitext(stem)
+        ending = inner + ending
+    return stem, ending
+
+
 def unchanged(file: DataFile) -> bool:
     """Whether the file is still the same."""
     return seen(file.path, file.name) == file

@@ -9,7 +9,7 @@ from audit.data.rows import Rows, count_rows, inspect
 from audit.errors import AuditError
 from audit.ledger.events import LegBegun
 from audit.ledger.timeline import Leg, Timeline
-from audit.training.config import TrainConfig
+from audit.training.config import PATTERNS, TrainConfig
 from audit.training.data_files import DataFile, DataFiles
 from audit.training.run_state import TrainRefused
 
@@ -136,9 +136,15 @@ class Drafting:
         """Return how many examples a file has; None if it is not needed, or if only the backend can read the file."""
         if self._trainer.reads_rows:
             return self._inspected(file).count * epochs
-        if per_step is None or not file.name.lower().endswith((".jsonl", ".parquet")):
+        name = file.name.lower()
+        if per_step is None or not name.endswith(tuple(pattern[1:] for pattern in PATTERNS)):
             return None
-        return count_rows(file.path) * epochs
+        try:
+            return count_rows(file.path) * epochs
+        except BadData:
+            if name.endswith((".json", ".json.gz", ".json.zst")):
+                return None  # a document of another kind, which the launcher may know how to read
+            raise
 
     def _horizon(
         self, timeline: Timeline, file: DataFile, step: int, last: int | None

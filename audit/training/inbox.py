@@ -10,7 +10,7 @@ from contextlib import suppress
 from audit.errors import AuditError
 from audit.retention.copying import sync
 from audit.training.config import DELETE, Data
-from audit.training.data_files import DataFile
+from audit.training.data_files import DataFile, split_name
 
 LOCAL = frozenset({"bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "tmpfs", "xfs"})
 """File systems on which Linux knows who has a file open."""
@@ -127,7 +127,7 @@ def _same(path: str, other: str) -> bool:
 
 def _move(file: DataFile, home: str) -> str:
     """Move without overwriting another file: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
-    stem, extension = os.path.splitext(file.name)
+    stem, extension = split_name(file.name)
     try:
         os.makedirs(home, exist_ok=True)
         number = 0

@@ -159,7 +159,7 @@ def _fill(text: str, values: Mapping[str, str | None], key: str) -> str:
         filled = values.get(found[2])
         if filled is None:
             raise ConfigError(
-                f"{key}: {{{found[2]}}} is not known for this data file: only rows of .jsonl and .parquet are counted"
+                f"{key}: {{{found[2]}}} is not known for this data file: only rows of JSON Lines, JSON lists and Parquet are counted"
             )
         return filled
 

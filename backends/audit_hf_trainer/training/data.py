@@ -269,6 +269,8 @@ class _Reader:
         return {
             RowFormat.TEXT: chat.text,
             RowFormat.MESSAGES: chat.messages,
+            RowFormat.SHAREGPT: chat.messages,
+            RowFormat.ALPACA: chat.alpaca,
             RowFormat.PROMPT_COMPLETION: chat.prompt_completion,
         }[RowFormat(found)]
 

@@ -9,6 +9,14 @@ from audit.plugin import IGNORED_LABEL, ConfigError
 COMPLETION, ALL = "completion", "all"
 
 
+ALPACA = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
+ALPACA_WITH_INPUT = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. Write a response "
+    "that appropriately completes the request."
+)
+"""How the prompts of Stanford Alpaca begin (train.py of tatsu-lab/stanford_alpaca)."""
+
+
 class Refused(Exception):
     """A row that cannot become an example; its text is the reason."""
 
@@ -26,6 +34,8 @@ def smallest(row: Mapping[str, Any]) -> Mapping[str, Any]:
     question, answer = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
     if "messages" in row:
         return {"messages": [question, answer]}
+    if "instruction" in row:
+        return {"instruction": "a", "output": "b"}
     if isinstance(row.get("prompt"), str):
         return {"prompt": "a", "completion": "b"}
     if "prompt" in row:
@@ -65,6 +75,26 @@ class Writer:
             before, ids = self._ids(prompt), self._ended(self._ids(prompt + completion))
             return ids, self._labels(ids, _common(before, ids), len(ids), ALL if self._loss_on == ALL else COMPLETION)
         return self._conversation(prompt + completion, len(prompt), tools, self._loss_on or COMPLETION)
+
+    def alpaca(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+        """Return instruction, input and output as a conversation; without a chat template, as Stanford Alpaca does."""
+        instruction, given_input, system = row["instruction"], row.get("input"), row.get("system")
+        if self.has_template():
+            asked = f"{instruction}\n\n{given_input}" if given_input else instruction
+            messages = [{"role": "user", "content": asked}, {"role": "assistant", "content": row["output"]}]
+            if system:
+                messages.insert(0, {"role": "system", "content": system})
+            return self._conversation(messages, len(messages) - 1, None, self._loss_on or COMPLETION)
+        prompt = f"{system or (ALPACA_WITH_INPUT if given_input else ALPACA)}\n\n### Instruction:\n{instruction}\n\n"
+        prompt += f"### Input:\n{given_input}\n\n" if given_input else ""
+        return self.prompt_completion({"prompt": f"{prompt}### Response:\n", "completion": row["output"]})
+
+    def has_template(self) -> bool:
+        """Whether the tokenizer has a chat template."""
+        try:
+            return bool(self._chat_template(None))
+        except ConfigError:
+            return False
 
     def messages(self, row: Mapping[str, Any]) -> tuple[list[int], list[int]]:
         """Return a conversation as the tokenizer's chat template writes it."""

@@ -57,6 +57,39 @@ def reason(path: str, format: str = "auto") -> str:
         ('{"input_ids": [2147483648]}', "input_ids[0] is 2147483648; token ids are whole numbers from 0"),
         ('{"input_ids": [1, 2], "labels": [1]}', "has 2 input_ids and 1 labels; their numbers must be equal"),
         ('{"input_ids": [1, 2], "labels": [1, -1]}', "labels[1] is -1; labels are token ids, or -100"),
+        ('{"messages": [{"role": "user", "content": []}]}', "messages[0].content is empty"),
+        ('{"messages": [{"role": "user", "content": ["a"]}]}', "messages[0].content[0] is a string; a part is"),
+        (
+            '{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "a"}]}]}',
+            "messages[0].content[0].type is 'image_url'; only parts of the type \"text\" can be trained on",
+        ),
+        (
+            '{"messages": [{"role": "user", "content": [{"type": "text"}]}]}',
+            "messages[0].content[0].text is null; it must be a string",
+        ),
+        ('{"instruction": "a"}', "has 'instruction'; a row needs text"),
+        ('{"instruction": "", "output": "b"}', "instruction is empty"),
+        ('{"instruction": "a", "output": ""}', "output is empty"),
+        ('{"instruction": "a", "input": 1, "output": "b"}', "input is a number; it must be a string"),
+        ('{"instruction": "a", "system": [], "output": "b"}', "system is a list; it must be a string"),
+        ('{"instruction": "a", "output": "b", "history": [["c", "d"]]}', "has a history"),
+        ('{"instruction": "a", "output": "b", "text": "c"}', "has the keys of text and alpaca; set data.format to one"),
+        ('{"conversations": "a"}', 'conversations is a string; it must be a list of {"from": ..., "value": ...}'),
+        ('{"conversations": []}', "conversations is empty"),
+        ('{"conversations": ["a"]}', 'conversations[0] is a string; a message is {"from": ..., "value": ...}'),
+        ('{"conversations": [{"from": "human"}]}', "conversations[0] has 'from'; a message has from and value"),
+        ('{"conversations": [{"value": "a"}]}', "conversations[0] has 'value'; a message has from and value"),
+        (
+            '{"conversations": [{"from": "tool", "value": "a"}]}',
+            "conversations[0].from is 'tool'; it must be one of human, user, gpt, assistant, system",
+        ),
+        ('{"conversations": [{"from": ["human"], "value": "a"}]}', "conversations[0].from is ['human']; it must be"),
+        ('{"conversations": [{"from": "human", "value": 1}]}', "conversations[0].value is a number; it must be"),
+        (
+            '{"system": "a", "conversations": [{"from": "system", "value": "b"}]}',
+            "has a system prompt twice, as system and in conversations",
+        ),
+        ('{"system": 1, "conversations": [{"from": "gpt", "value": "b"}]}', "system is a number"),
     ],
 )
 def test_a_row_of_no_good_shape_is_named_with_what_is_allowed(line: str, expected: str, tmp_path: Path) -> None:
@@ -77,6 +110,11 @@ def test_a_row_of_no_good_shape_is_named_with_what_is_allowed(line: str, expecte
         {"prompt": [USER], "completion": [ASSISTANT]},
         {"prompt": "a", "completion": "b", "labels": "of no meaning here"},
         {"input_ids": [0, 2147483647], "labels": None},
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": ""}, {"type": "text", "text": "a"}]}]},
+        {"instruction": "a", "input": "", "output": "b", "history": []},
+        {"instruction": "a", "input": None, "output": "b", "system": "c"},
+        {"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": ""}], "system": "c"},
+        {"conversations": [{"role": "user", "content": "a", "from": None}, {"role": "assistant", "content": "b"}]},
     ],
 )
 def test_a_good_neighbour_of_a_bad_row_is_let_through(row: dict[str, Any], tmp_path: Path) -> None:

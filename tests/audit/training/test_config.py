@@ -69,7 +69,7 @@ def test_what_is_not_said_has_a_default(read: Read, tmp_path: Path) -> None:
         "keep",
         1,
         True,
-        ("*.jsonl", "*.parquet"),
+        ("*.jsonl", "*.json", "*.parquet", "*.jsonl.gz", "*.json.gz", "*.jsonl.zst", "*.json.zst"),
         {},
     )
     assert (config.seed, config.total_steps, config.decay_steps) == (42, None, None)

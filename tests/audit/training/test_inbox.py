@@ -125,6 +125,13 @@ def test_a_move_never_writes_over_another_file(data: Data) -> None:
     assert names(data.inbox) == []
 
 
+def test_a_second_file_of_a_name_keeps_the_ending_of_what_is_compressed(data: Data) -> None:
+    for content in ("0", "1"):
+        for name in ("a.jsonl.gz", "a.json.zst", "a.gz"):
+            retire(put(data, name, content), data)
+    assert names(data.done) == ["a.1.gz", "a.1.json.zst", "a.1.jsonl.gz", "a.gz", "a.json.zst", "a.jsonl.gz"]
+
+
 @pytest.mark.parametrize("taken", [Path.mkdir, lambda place: place.symlink_to("nowhere"), os.mkfifo])
 def test_nor_over_what_is_no_file(taken: Callable[[Path], object], data: Data) -> None:
     os.mkdir(data.rejected)

@@ -26,6 +26,7 @@ import datasets
 
 from audit_hf_trainer.training import data as module
 from audit_hf_trainer.training.data import collate, examples, order_of, ordered, padded
+from audit_hf_trainer.training.tokens import ALPACA, ALPACA_WITH_INPUT
 
 USER, ASSISTANT = {"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}
 ASKED = "<|start|>user\n2+2?<|end|>\n<|start|>assistant\n"
@@ -85,12 +86,42 @@ class Numbers(list[dict[str, list[int]]]):
             f"{ASKED}[4<|end|>\n]<|start|>user\n2+2?<|end|>\n",
         ),
         ({"messages": [ASSISTANT]}, {"loss_on": "completion"}, "[<|start|>assistant\n4<|end|>\n]"),
+        ({"messages": [{**USER, "content": [{"type": "text", "text": "2+"}, {"type": "text", "text": "2?"}]}, ASSISTANT]},
+         {"loss_on": "completion"}, f"{ASKED}[4<|end|>\n]"),
+        ({"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]}, {},
+         f"[{ASKED}4<|end|>\n]"),
+        ({"conversations": [{"from": "human", "value": "2+2?"}, {"from": "gpt", "value": "4"}]},
+         {"loss_on": "completion"}, f"{ASKED}[4<|end|>\n]"),
+        ({"instruction": "2+2?", "output": "4"}, {}, f"{ASKED}[4<|end|>\n]"),
+        ({"instruction": "2+2?", "input": "", "output": "4"}, {"loss_on": "all"}, f"[{ASKED}4<|end|>\n]"),
+        ({"instruction": "Add.", "input": "2+2", "output": "4"}, {},
+         "<|start|>user\nAdd.\n\n2+2<|end|>\n<|start|>assistant\n[4<|end|>\n]"),
+        ({"instruction": "2+2?", "output": "4", "system": "the"}, {}, f"<|start|>system\nthe<|end|>\n{ASKED}[4<|end|>\n]"),
     ],
 )  # fmt: skip
 def test_each_format_is_learned_where_it_should_be(
     row: dict[str, Any], options: dict[str, Any], expected: str, tmp_path: Path
 ) -> None:
     assert made(tmp_path, row, **options) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, f"{ALPACA}\n\n### Instruction:\nAdd.\n\n### Response:\n[4<|end|>]"),
+        (
+            {"input": "2+2"},
+            f"{ALPACA_WITH_INPUT}\n\n### Instruction:\nAdd.\n\n### Input:\n2+2\n\n### Response:\n[4<|end|>]",
+        ),
+        ({"system": "Be brief."}, "Be brief.\n\n### Instruction:\nAdd.\n\n### Response:\n[4<|end|>]"),
+    ],
+)
+def test_alpaca_without_a_chat_template_is_written_as_stanford_did(
+    more: dict[str, str], expected: str, tmp_path: Path
+) -> None:
+    row = {"instruction": "Add.", "output": "4", **more}
+
+    assert made(tmp_path, row, tokenizer=letters(None)) == [expected]
 
 
 def test_a_template_that_marks_what_the_assistant_wrote_has_every_answer_learned(tmp_path: Path) -> None:
