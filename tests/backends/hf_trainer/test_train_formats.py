@@ -21,7 +21,7 @@ pytestmark = [
 
 
 def alpaca(count: int) -> list[dict[str, Any]]:
-    more = ({"input": ""}, {"input": "in French"}, {})
+    more: tuple[dict[str, str], ...] = ({"input": ""}, {"input": "in French"}, {})
     return [
         {"instruction": f"say {number}", **more[number % 3], "output": "a" * (number + 1)} for number in range(count)
     ]
