@@ -3,9 +3,13 @@
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Alone, AuditError, LegRequest, LegResult, Team, Tell, TrainingBackend, hookimpl
+from audit.plugin import hookimpl
+
+# Every verification imports this module, and most ask for none of these.
+if TYPE_CHECKING:
+    from audit.plugin import LegRequest, LegResult, Team, Tell, TrainingBackend
 
 
 class Command:
@@ -33,14 +37,16 @@ class Command:
         found = settings["command"].get("examples_per_step")
         return None if found is None else int(found)
 
-    def arguments(self, request: LegRequest) -> Mapping[str, Any] | None:
+    def arguments(self, request: "LegRequest") -> Mapping[str, Any] | None:
         """Return the table [arguments] with placeholders filled in; None without one."""
         from audit_command.settings import arguments_of
 
         return arguments_of(request)
 
-    def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
+    def team(self, settings: Mapping[str, Any]) -> "AbstractContextManager[Team]":
         """One process: the command starts its own. Raises AuditError if a launcher started several of this one."""
+        from audit.plugin import Alone, AuditError
+
         if os.environ.get("RANK", "").isdigit() and os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
             raise AuditError(
                 "the backend 'command' cannot run under a launcher: put torchrun or accelerate launch in "
@@ -48,7 +54,7 @@ class Command:
             )
         return nullcontext(Alone())
 
-    def train(self, request: LegRequest, tell: Tell) -> LegResult:
+    def train(self, request: "LegRequest", tell: "Tell") -> "LegResult":
         """Run the command once."""
         from audit_command.running import train
 
@@ -56,6 +62,6 @@ class Command:
 
 
 @hookimpl
-def audit_training_backends() -> list[TrainingBackend]:
+def audit_training_backends() -> "list[TrainingBackend]":
     """Return the backend."""
     return [Command()]

@@ -2,23 +2,14 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audit.plugin import (
-    DIRECTORY,
-    Backend,
-    Entry,
-    Layout,
-    LegRequest,
-    LegResult,
-    Size,
-    Team,
-    Tell,
-    TrainingBackend,
-    checkpoint_step,
-    hookimpl,
-)
+from audit.plugin import DIRECTORY, checkpoint_step, hookimpl
 from audit_hf_trainer.names import ARGUMENTS, LATEST, STATE
+
+# Every verification imports this module, and most ask for none of these.
+if TYPE_CHECKING:
+    from audit.plugin import Backend, Entry, Layout, LegRequest, LegResult, Size, Team, Tell, TrainingBackend
 
 
 class HFTrainer:
@@ -36,7 +27,7 @@ class HFTrainer:
         """Return N of ``checkpoint-N``, else None; the pattern is that of Trainer's resume."""
         return checkpoint_step(name)
 
-    def recognises(self, entries: Mapping[str, Entry]) -> bool:
+    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether a run's root holds a checkpoint directory, or Trainer's state or arguments."""
         return any(
             name in (STATE, ARGUMENTS) or (entry.kind == DIRECTORY and self.checkpoint_step(name) is not None)
@@ -45,11 +36,11 @@ class HFTrainer:
 
     def layout(
         self,
-        entries: Mapping[str, Entry],
+        entries: "Mapping[str, Entry]",
         arguments: Mapping[str, Any] | None,
         state: Mapping[str, Any] | None,
         texts: Mapping[str, str] | None = None,
-    ) -> Layout:
+    ) -> "Layout":
         """Assign roles to the files of one checkpoint; see :func:`audit_hf_trainer.layout.lay_out`."""
         from audit_hf_trainer.layout import lay_out
 
@@ -73,7 +64,7 @@ class HFTrainer:
         batch = arguments.get("per_device_train_batch_size", 8)
         return int(batch) * int(arguments.get("gradient_accumulation_steps", 1)) * processes
 
-    def arguments(self, request: LegRequest) -> Mapping[str, Any]:
+    def arguments(self, request: "LegRequest") -> Mapping[str, Any]:
         """Return the training arguments of a leg, as it would be trained."""
         from audit_hf_trainer.settings import arguments_of
 
@@ -96,25 +87,25 @@ class HFTrainer:
 
         return base_identity(settings, seed)
 
-    def tried(self, request: LegRequest) -> str | None:
+    def tried(self, request: "LegRequest") -> str | None:
         """Build what the leg would be trained with, without weights or a device."""
         from audit_hf_trainer.training.trial import tried
 
         return tried(request)
 
-    def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
+    def checkpoint_size(self, settings: Mapping[str, Any]) -> "Size | None":
         """Estimate from the tensors of the model, without creating them."""
         from audit_hf_trainer.training.sizing import checkpoint_size
 
         return checkpoint_size(settings)
 
-    def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
+    def team(self, settings: Mapping[str, Any]) -> "AbstractContextManager[Team]":
         """Join the other processes of ``torchrun`` or ``accelerate launch``."""
         from audit_hf_trainer.training.team import team
 
         return team(settings)
 
-    def train(self, request: LegRequest, tell: Tell) -> LegResult:
+    def train(self, request: "LegRequest", tell: "Tell") -> "LegResult":
         """Train one leg with Trainer. Raises AuditError if the extra ``hf`` is not installed."""
         from audit_hf_trainer.training.leg import train
 
@@ -122,12 +113,12 @@ class HFTrainer:
 
 
 @hookimpl
-def audit_backends() -> list[Backend]:
+def audit_backends() -> "list[Backend]":
     """Return the backend."""
     return [HFTrainer()]
 
 
 @hookimpl
-def audit_training_backends() -> list[TrainingBackend]:
+def audit_training_backends() -> "list[TrainingBackend]":
     """Return it as one that trains, too."""
     return [HFTrainer()]
