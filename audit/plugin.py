@@ -108,6 +108,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Phase",
     "PlanningBackend",
     "Progress",
+    "ReadExample",
+    "ReadingBackend",
     "RowFormat",
     "Size",
     "Step",
@@ -190,6 +192,8 @@ if TYPE_CHECKING:
         Phase,
         PlanningBackend,
         Progress,
+        ReadExample,
+        ReadingBackend,
         Size,
         Step,
         Team,
@@ -273,8 +277,8 @@ _HOMES = {
     "audit.backend.layout": "AdapterFiles Backend Layout",
     "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
     "audit.backend.signals": "caught:catch_signals",
-    "audit.backend.training": "Alone BadData LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress Size Step "
-    "Team Tell TrainingBackend",
+    "audit.backend.training": "Alone BadData LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
+    "ReadingBackend Size Step Team Tell TrainingBackend",
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",

@@ -224,3 +224,30 @@ class PlanningBackend(Protocol):
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
         """Estimate a checkpoint without training, None if that is not possible."""
         ...
+
+
+class ReadExample(NamedTuple):
+    """A row as it would be trained: its ``length`` in tokens, and how many of them are ``learned``.
+
+    ``cut``: whether it is longer than an example may be; then both numbers are those of what is left. ``pieces``
+    returns its text, in pieces, each with whether it is trained on.
+    """
+
+    length: int
+    learned: int
+    cut: bool
+    pieces: Callable[[], tuple[tuple[str, bool], ...]]
+
+
+class ReadingBackend(Protocol):
+    """What a training backend that reads rows may add for `audit data`."""
+
+    def reader(
+        self, data: LegData, settings: Mapping[str, Any]
+    ) -> Callable[[int, Mapping[str, Any], str], ReadExample]:
+        """Return the function from the number, the content and the format of a checked row to its example.
+
+        It raises BadData for a row that cannot be trained. Both raise ConfigError if tokenizer, model and options do
+        not go with the format of the rows.
+        """
+        ...

@@ -11,6 +11,7 @@ COMMANDS = {
     "seal": "record digests of sound checkpoints, in files for b3sum or sha256sum",
     "quarantine": "move broken checkpoints aside so that a trainer resumes from a good one, or move them back",
     "train": "train every data file in the inbox, each example once, and verify every checkpoint",
+    "data": "show how the rows of a data file are read, and what of them is trained on",
     "plan": "show what audit train would do, what it needs, and whether it would work",
     "snapshot": "copy the newest proven checkpoint to a dated directory and verify the copy",
     "prune": "remove old checkpoints, but never the last proven one or the best",

@@ -9,7 +9,21 @@ from audit_hf_trainer.names import ARGUMENTS, LATEST, STATE
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
-    from audit.plugin import Backend, Entry, Layout, LegRequest, LegResult, Size, Team, Tell, TrainingBackend
+    from collections.abc import Callable
+
+    from audit.plugin import (
+        Backend,
+        Entry,
+        Layout,
+        LegData,
+        LegRequest,
+        LegResult,
+        ReadExample,
+        Size,
+        Team,
+        Tell,
+        TrainingBackend,
+    )
 
 
 class HFTrainer:
@@ -98,6 +112,14 @@ class HFTrainer:
         from audit_hf_trainer.training.sizing import checkpoint_size
 
         return checkpoint_size(settings)
+
+    def reader(
+        self, data: "LegData", settings: Mapping[str, Any]
+    ) -> "Callable[[int, Mapping[str, Any], str], ReadExample]":
+        """Return how rows become examples, with the tokenizer and the limits of the model; no weights are loaded."""
+        from audit_hf_trainer.training.reading import reader
+
+        return reader(data, settings)
 
     def team(self, settings: Mapping[str, Any]) -> "AbstractContextManager[Team]":
         """Join the other processes of ``torchrun`` or ``accelerate launch``."""

@@ -83,7 +83,7 @@ def examples(
             f"reading data needs {error.name}, which is not installed: pip install 'checkpoint-audit[hf]'"
         ) from error
 
-    reader = _Reader(data, tokenizer, vocabulary, limit)
+    reader = Reader(data, tokenizer, vocabulary, limit)
     integers = datasets.List(datasets.Value("int32"))
     os.makedirs(scratch, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="examples-", dir=scratch)
@@ -198,7 +198,7 @@ def collate(rows: Sequence[Mapping[str, Sequence[int]]], pad_id: int) -> "dict[s
     return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
-class _Reader:
+class Reader:
     """Makes examples of the rows of one file."""
 
     def __init__(self, data: LegData, tokenizer: Any | None, vocabulary: int | None, limit: int | None) -> None:
@@ -206,8 +206,9 @@ class _Reader:
         self._format = data.options.get("format", "auto")
         self._loss_on = data.options.get("loss_on")
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
-        self._limit = _limit(data.options.get("max_length"), limit, tokenizer)
+        self.limit = _limit(data.options.get("max_length"), limit, tokenizer)
         self.cut = 0
+        self._makers: dict[str, Make] = {}
 
     def examples(self) -> Iterator[dict[str, Any]]:
         """Yield the example of each row. Raises BadData and ConfigError."""
@@ -232,14 +233,23 @@ class _Reader:
                 raise refused[0]
             made = True
             ids, labels = example
-            if len(ids) > self._limit:
+            if len(ids) > self.limit:
                 self.cut += 1
             values = {"input_ids": ids, "labels": labels}
-            yield {key: np.array(value[: self._limit], dtype=np.int32) for key, value in values.items()}
+            yield {key: np.array(value[: self.limit], dtype=np.int32) for key, value in values.items()}
         if len(refused) > 1:
             raise _of_all(refused[0].reason, len(refused))
         if refused:
             raise refused[0]
+
+    def one(self, number: int, row: Mapping[str, Any], found: str) -> tuple[list[int], list[int]]:
+        """Return ids and labels of a row, not yet truncated. Raises BadData and ConfigError."""
+        if found not in self._makers:
+            self._makers[found] = self._maker(found)
+        example = self._example(self._makers[found], row, found)
+        if isinstance(example, str):
+            raise BadData(self._path, number, example)
+        return example
 
     def _example(self, make: Make, row: Mapping[str, Any], found: str) -> tuple[list[int], list[int]] | str:
         """Return ids and labels of a row, or why it cannot be trained. Raises ConfigError."""
@@ -290,8 +300,8 @@ class _Reader:
         learned = next((place for place in range(1, len(labels)) if labels[place] != IGNORED_LABEL), None)
         if learned is None:
             return "has no token that is learned: all labels after the first are -100"
-        if learned >= self._limit:
-            return f"has nothing to learn within its first {self._limit} tokens; raise data.max_length or shorten it"
+        if learned >= self.limit:
+            return f"has nothing to learn within its first {self.limit} tokens; raise data.max_length or shorten it"
         return None
 
 
