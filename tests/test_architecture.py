@@ -203,7 +203,6 @@ TESTED_BY = {
     "cli.progress": "cli/test_process",
     "cli.rules": "cli/test_rules_explain_backends",
     "cli.show": "cli/test_list_and_show",
-    "cli.table": "cli/test_list_and_show",
     "formats.history": "formats/test_trainer_state",
     "formats.intake": "formats/test_json_text",
     "formats.optimizer": "formats/test_checkpoint_files",

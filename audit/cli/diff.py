@@ -8,7 +8,7 @@ from typing import Any
 
 from audit.cli.options import CHECKPOINT_OR_RUN
 from audit.cli.parser import one_line, write
-from audit.cli.table import table
+from audit.cli.table import table, wrapped
 from audit.manager import load
 from audit.text import brief, plain
 from audit.views.comparison import Comparison, compare, open_checkpoint
@@ -88,7 +88,8 @@ def _console(found: Comparison, limit: int | None) -> str:
     for what in ("removed", "added", "changed", "same"):
         names = getattr(found.files, what)
         if names:
-            text += f"  {what:<8} {one_line(' '.join(names[:limit]))}{f' and {len(names) - limit} more' if limit and len(names) > limit else ''}\n"
+            more = f" and {len(names) - limit} more" if limit and len(names) > limit else ""
+            text += wrapped(f"  {what:<8} {one_line(' '.join(names[:limit]))}{more}", 11)
     return text
 
 
@@ -100,7 +101,7 @@ def _change(a: Any, b: Any) -> tuple[str, str, str]:
 
 def _tensors(found: Comparison, limit: int | None) -> str:
     counts = [f"{sum(item.kind == kind for item in found.tensors)} {word}" for kind, word in KINDS]
-    text = f"tensors: {', '.join(counts)}, {found.same_tensors} the same\n"
+    text = wrapped(f"tensors: {', '.join(counts)}, {found.same_tensors} the same", 2)
     if found.sharded:
         text += "  sharded weights (FSDP, DeepSpeed) are compared only as files\n"
     rows = sorted(found.tensors, key=_by_size)[:limit]
@@ -121,7 +122,7 @@ def _tensors(found: Comparison, limit: int | None) -> str:
         )
         for item in rows
     ]
-    return text + table(heads, cells) + _rest(len(found.tensors) - len(rows))
+    return text + table(heads, cells, drop=("ELEMENTS", "DTYPE", "SHAPE")) + _rest(len(found.tensors) - len(rows))
 
 
 KINDS = (

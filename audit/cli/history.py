@@ -75,7 +75,7 @@ def _trained(found: Timeline) -> str:
     if not found.batches:
         return ""
     rolled_back = {leg.batch for leg in found.legs if leg.over}
-    heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED", "DURATION", "")
+    heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED (UTC)", "DURATION", "")
     rows = [
         (
             number,
@@ -92,7 +92,7 @@ def _trained(found: Timeline) -> str:
         )
         for number, item in enumerate(found.batches, 1)
     ]
-    return table(heads, rows) + _total(found.batches, rolled_back)
+    return table(heads, rows, drop=("LEGS", "EPOCHS", "DURATION", "STARTED (UTC)")) + _total(found.batches, rolled_back)
 
 
 def _total(batches: Sequence[Batch], rolled_back: Container[str]) -> str:
@@ -118,7 +118,7 @@ def _aside(aside: Sequence[SetAside]) -> str:
         (_short(item.file), item.event, _time(item.time), _short(item.to or "-"), _short(item.reason, 3 * LONGEST))
         for item in aside
     ]
-    return "not trained:\n" + table(("FILE", "STATE", "WHEN", "MOVED TO", "REASON"), rows)
+    return "not trained:\n" + table(("FILE", "STATE", "WHEN (UTC)", "MOVED TO", "REASON"), rows)
 
 
 def _adopted(found: Timeline) -> str:

@@ -32,7 +32,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         write(json.dumps([row._asdict() for row in rows], indent=2, allow_nan=False) + "\n", None)
         return 0
-    heads = ("CHECKPOINT", "STEP", "EPOCH", "LOSS", "LR", "KIND", "FILES", "SIZE", "SAVED", "STATE", "")
+    heads = ("CHECKPOINT", "STEP", "EPOCH", "LOSS", "LR", "KIND", "FILES", "SIZE", "SAVED (UTC)", "STATE", "")
     cells = [
         (
             row.name,
@@ -50,5 +50,5 @@ def call(arguments: argparse.Namespace) -> int:
         for row in rows
     ]
     total = f"{len(rows)} checkpoint{'s' if len(rows) > 1 else ''}, {human_bytes(sum(row.bytes for row in rows))}"
-    write(table(heads, cells) + total + "\n", None)
+    write(table(heads, cells, drop=("FILES", "KIND", "LR", "EPOCH", "SIZE")) + total + "\n", None)
     return 0

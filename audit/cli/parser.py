@@ -23,7 +23,7 @@ class Formatter(argparse.HelpFormatter):
     """argparse's formatter, made for every argument: its own way to the width imports shutil, 2 ms of a start-up."""
 
     def __init__(self, prog: str, **options: Any) -> None:
-        super().__init__(prog, **{"width": _columns() - 2, **options})
+        super().__init__(prog, **{"width": columns() - 2, **options})
 
 
 class ExamplesFormatter(argparse.RawDescriptionHelpFormatter, Formatter):
@@ -142,8 +142,8 @@ def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
     return parser
 
 
-def _columns() -> int:
-    """The width of the terminal, as ``shutil.get_terminal_size`` finds it."""
+def columns() -> int:
+    """Return the width of the terminal, as ``shutil.get_terminal_size`` finds it."""
     named = os.environ.get("COLUMNS", "")
     if named.isascii() and named.isdigit() and int(named) > 0:
         return int(named)

@@ -6,6 +6,7 @@ from typing import Any
 
 from audit.cli.parser import write
 from audit.cli.registered import FAMILIES, Registered
+from audit.cli.table import table
 from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import Rule
@@ -38,11 +39,11 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         write(json.dumps([_document(rule) for rule in rules], indent=2, allow_nan=False) + "\n", None)
         return 0
-    width = max(len(rule.id) for rule in rules)
-    for rule in rules:
-        print(
-            f"{rule.id:<{width}}  {rule.severity.value:<7}  {'blocks' if rule.blocks_resume else '      '}  {rule.title}"
-        )
+    rows = [
+        (rule.id, f"{rule.severity.value:<7}", f"{'blocks' if rule.blocks_resume else '':<6}", rule.title)
+        for rule in rules
+    ]
+    write(table(None, rows), None)
     return 0
 
 

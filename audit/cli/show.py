@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 from audit.cli.options import CHECKPOINT_OR_RUN, configured
-from audit.cli.parser import one_line, write
+from audit.cli.parser import columns, one_line, write
 from audit.cli.table import table
 from audit.manager import load
 from audit.text import brief, human_bytes
@@ -21,6 +22,8 @@ EXAMPLES = (
 )
 FILES = 20
 """Files that are shown, the largest: the output fits on one screen."""
+WIDEST = 110
+"""Columns of a paragraph; on a narrower terminal its width."""
 GLUE = "\N{NO-BREAK SPACE}"
 """Between a name and its value: no line ends there."""
 
@@ -61,7 +64,7 @@ def _section(title: str, values: Mapping[str, Any]) -> str:
     return (
         textwrap.fill(
             pairs,
-            width=110,
+            width=min(WIDEST, columns()) if sys.stdout.isatty() else WIDEST,
             initial_indent=f"{one_line(title)[:40]:<20}",
             subsequent_indent=" " * 20,
             break_long_words=False,

@@ -30,7 +30,7 @@ def test_the_batches_are_a_table(audit: Audit, run: str) -> None:
 
     assert (ended.code, ended.err) == (0, "")
     head, monday, tuesday, wednesday, total, blank, title, _, bad = ended.out.splitlines()
-    assert head.split() == ["#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED", "DURATION"]
+    assert " ".join(head.split()) == "# FILE STATE STEPS EXAMPLES EPOCHS LOSS LEGS STARTED (UTC) DURATION"
     assert monday.split()[:10] == ["1", "monday.jsonl", "retired", "1-100", "400", "1", "2.5", "->", "1.25", "1"]
     assert tuesday.split()[:8] == ["2", "tuesday.jsonl", "finished", "101-200", "400", "2", "-", "2"]
     assert wednesday.split()[:6] == ["3", "wednesday.jsonl", "stopped", "201-240", "of", "300"]

@@ -21,7 +21,7 @@ def test_every_rule_has_one_line(audit: Audit) -> None:
 
 def test_the_rules_of_one_family(audit: Audit) -> None:
     assert {line.partition("/")[0] for line in audit("rules", "steps").out.splitlines()} == {"steps"}
-    assert "no family is named 'stps'; available: adapter, files" in one_line(audit("rules", "stps"))
+    assert "no family is named 'stps'; available: adapter, deepspeed, files" in one_line(audit("rules", "stps"))
 
 
 def test_the_rules_for_programs_have_all_that_is_known(audit: Audit) -> None:
