@@ -201,3 +201,26 @@ def test_any_other_configuration_is_that_of_a_verification(home: Path, capsys: p
     (home / "audit.toml").write_text('depth = "quick"\n')
     assert audit(["guard", run, "--config", str(home / "audit.toml")]) == 0
     assert capsys.readouterr().out == f"{run}/checkpoint-300\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows"),
+    [
+        ("a.json", '[{"text": "a"}, {"anything": 1}]', 2),
+        ("a.json", '{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n', 3),
+        ("a.json", '{\n "data": []\n}\n', None),  # a document that only the launcher knows how to read
+        ("a.txt", "one\ntwo\n", None),
+    ],
+)
+def test_a_command_has_the_rows_of_a_json_list_counted_and_other_documents_left_alone(
+    home: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, rows: int | None
+) -> None:
+    (home / "inbox" / name).write_text(content)
+    text = COMMAND.format(arguments="", command="examples_per_step = 16", data="").replace("{last_step}", "9")
+    (home / "train.toml").write_text(text)
+
+    audit(["plan", str(home / "train.toml"), "--format", "json"])
+
+    found = json.loads(capsys.readouterr().out)
+    assert ([item["file"] for item in found["files"]], found["set_aside"]) == ([name], [])
+    assert found["files"][0]["examples"] == (None if rows is None else 3 * rows)

@@ -118,7 +118,7 @@ def test_a_bad_row_sets_the_file_aside_untouched_and_the_others_go_on(shop: Shop
     assert shop.trained() == [1]
 
 
-@pytest.mark.parametrize("row", ['{"instruction": "a", "output": "b"}', '{"input_ids": "no"}'])
+@pytest.mark.parametrize("row", ['{"question": "a", "answer": "b"}', '{"input_ids": "no"}'])
 def test_what_every_waiting_file_is_refused_for_empties_no_inbox(row: str, shop: Shop) -> None:
     for name in ("a.jsonl", "b.jsonl", "c.jsonl"):
         (shop.inbox / name).write_text(f"{row}\n")
