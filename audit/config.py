@@ -121,4 +121,15 @@ def _check_shape(path: str, table: Any, schema: Mapping[str, Any]) -> None:
     error = jsonschema.exceptions.best_match(validator.iter_errors(table))
     if error is not None:
         key = ".".join(str(part) for part in error.absolute_path) or "top level"
-        raise ConfigError(f"{path}: {key}: {error.message}")
+        raise ConfigError(f"{path}: {key}: {error.message}{_nearest(error)}")
+
+
+def _nearest(error: Any) -> str:
+    """Return ``; did you mean ...?`` if a key or one of a few values does not exist."""
+    if error.validator == "additionalProperties" and isinstance(error.schema.get("properties"), dict):
+        known = list(error.schema["properties"])
+        unknown = [name for name in error.instance if name not in known]
+        return did_you_mean(unknown[0], known) if unknown else ""
+    if error.validator == "enum" and isinstance(error.instance, str):
+        return did_you_mean(error.instance, map(str, error.validator_value))
+    return ""

@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
     _mixing = False
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": Formatter, **options})
+        super().__init__(**{"formatter_class": Formatter, "allow_abbrev": False, **options})
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
         """Take ``audit quarantine RUN --dry-run NAME`` too: argparse stops looking for names at the first option.
@@ -60,7 +60,30 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}{self._nearest(message)}; see {self.prog} --help\n")
+
+    def _nearest(self, message: str) -> str:
+        """Return ``; did you mean ...?`` for an option, a command or a choice that does not exist."""
+        from audit.text import did_you_mean
+
+        kind, colon, rest = message.partition(": ")
+        if colon and kind == "unrecognized arguments":
+            options = [option for action in self._known() for option in action.option_strings]
+            wrong = [word.partition("=")[0] for word in rest.split() if word.startswith("--")]
+            return did_you_mean(wrong[0], options) if wrong else ""
+        found = rest.partition("invalid choice: ")[2]
+        for action in self._actions:
+            if found and action.choices and argparse._get_action_name(action) == kind.removeprefix("argument "):  # noqa: SLF001
+                return did_you_mean(found.split("'")[1] if "'" in found else "", map(str, action.choices))
+        return ""
+
+    def _known(self) -> Iterator[argparse.Action]:
+        """Yield the arguments of this parser and of its commands."""
+        for action in self._actions:
+            yield action
+            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+                for parser in action.choices.values():
+                    yield from parser._actions  # noqa: SLF001
 
 
 def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:

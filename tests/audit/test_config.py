@@ -67,8 +67,8 @@ def test_pyproject_holds_the_same_in_its_table(tmp_path: Path, registry: Registr
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('depht = "quick"', "'depht' was unexpected"),
-        ('depth = "deep"', "depth: 'deep' is not one of"),
+        ('depht = "quick"', "'depht' was unexpected.; did you mean 'depth'"),
+        ('depth = "quik"', "depth: 'quik' is not one of .*; did you mean 'quick'"),
         ("jobs = 0", "jobs: 0 is less than"),
         ('select = ["file"]', "no rule or family is named 'file'; did you mean 'files'"),
         ('ignore = ["files/leftovers"]', "did you mean 'files/leftover'"),

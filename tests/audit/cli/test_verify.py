@@ -121,6 +121,9 @@ def test_an_empty_run_fits_the_schema(audit: Audit, tmp_path: Path) -> None:
         (["--depth", "deep"], "argument --depth: invalid choice"),
         (["--jobs", "0"], "'0' is not a number from 1 to 256"),
         (["--jobs", "1000000"], "is not a number from 1 to 256"),
+        (["--no-leger"], "unrecognized arguments: --no-leger; did you mean '--no-ledger'"),
+        (["--depth", "fulll"], "; did you mean 'full'?"),
+        (["--no-led"], "unrecognized arguments: --no-led"),
         (["--no-such-option"], "unrecognized arguments: --no-such-option"),
         (["--two\nlines"], "unrecognized arguments: --two lines"),
     ],
@@ -198,6 +201,7 @@ def test_a_command_is_needed(audit: Audit) -> None:
     assert ended.code == 2
     assert "verify" in ended.out
     assert "invalid choice: 'verfy'" in one_line(audit("verfy"))
+    assert "; did you mean 'verify'?" in one_line(audit("verfy"))
     assert "required: RUN" in one_line(audit("verify"))
 
 
