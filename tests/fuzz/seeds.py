@@ -1,5 +1,6 @@
 """Valid inputs of each reader, for the fuzzer to begin with."""
 
+import gzip
 import io
 import json
 import os
@@ -28,6 +29,9 @@ _TURNS = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"
 _DATA: tuple[list[dict[str, Any]], ...] = (
     [{"text": "A sentence."}, {"text": "\u00e9\u4e2d", "other": None}],
     [{"messages": _TURNS, "tools": [{"type": "function"}]}],
+    [{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]}],
+    [{"instruction": "a", "input": "b", "output": "c"}],
+    [{"conversations": [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}], "system": "c"}],
     [{"prompt": "a", "completion": "b"}],
     [{"prompt": _TURNS[:1], "completion": _TURNS[1:]}],
     [{"input_ids": [1, 2, 3], "labels": [-100, 2, 3]}, {"input_ids": [4], "labels": [4]}],
@@ -61,7 +65,9 @@ def seeds(name: str) -> Iterator[bytes]:
     elif name in _PICKLES:
         yield from map(_pickle, _PICKLES[name])
     elif name == "rows":
-        yield from ("".join(f"{json.dumps(row)}\n" for row in rows).encode() for rows in _DATA)
+        for rows in _DATA:
+            lines = "".join(f"{json.dumps(row)}\n" for row in rows).encode()
+            yield from (lines, json.dumps(rows, indent=1).encode(), gzip.compress(lines, mtime=0))
     elif name == "parquet":
         yield from map(_parquet, _DATA)
     elif name == "credentials":
