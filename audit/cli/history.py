@@ -13,6 +13,7 @@ from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Batch, SetAside, Timeline
+from audit.retention.lock import holder_of
 from audit.text import plain
 
 EXAMPLES = (
@@ -44,8 +45,9 @@ def call(arguments: argparse.Namespace) -> int:
     if problem:
         raise AuditError(f"the history cannot be read: {problem}")
     found = records.batches
+    running = holder_of(root) is not None
     if arguments.format == "json":
-        write(json.dumps(plain(_document(root, found)), indent=2, allow_nan=False) + "\n", None)
+        write(json.dumps(plain(_document(root, found, running)), indent=2, allow_nan=False) + "\n", None)
     elif not (found.batches or found.aside or found.redo or found.adopted or found.adopted_files):
         known = os.path.lexists(os.path.join(root, LEDGER))
         why = "its ledger records none" if known else "it has no ledger"
@@ -53,17 +55,20 @@ def call(arguments: argparse.Namespace) -> int:
     else:
         write(
             "\n".join(
-                part for part in (_trained(found), _again(found.redo), _aside(found.aside), _adopted(found)) if part
+                part
+                for part in (_trained(found, running), _again(found.redo), _aside(found.aside), _adopted(found))
+                if part
             ),
             None,
         )
     return 0
 
 
-def _document(run: str, found: Timeline) -> dict[str, Any]:
+def _document(run: str, found: Timeline, running: bool) -> dict[str, Any]:
     return {
         "schema_version": 1,
         "run": run,
+        "running": running,
         "batches": [item._asdict() for item in found.batches],
         "redo": [item._asdict() for item in found.redo],
         "aside": [item._asdict() for item in found.aside],
@@ -71,7 +76,7 @@ def _document(run: str, found: Timeline) -> dict[str, Any]:
     }
 
 
-def _trained(found: Timeline) -> str:
+def _trained(found: Timeline, running: bool) -> str:
     if not found.batches:
         return ""
     rolled_back = {leg.batch for leg in found.legs if leg.over}
@@ -80,7 +85,7 @@ def _trained(found: Timeline) -> str:
         (
             number,
             _short(item.file),
-            "rolled back" if item.digest in rolled_back else item.state,
+            "rolled back" if item.digest in rolled_back else _state(item, running),
             _steps(item),
             item.examples,
             item.epochs,
@@ -93,6 +98,11 @@ def _trained(found: Timeline) -> str:
         for number, item in enumerate(found.batches, 1)
     ]
     return table(heads, rows, drop=("LEGS", "EPOCHS", "DURATION", "STARTED (UTC)")) + _total(found.batches, rolled_back)
+
+
+def _state(batch: Batch, running: bool) -> str:
+    """The state of the ledger, but "interrupted" if a process that was training did not write its end."""
+    return "interrupted" if batch.state == "training" and not running else batch.state
 
 
 def _total(batches: Sequence[Batch], rolled_back: Container[str]) -> str:

@@ -116,9 +116,14 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     except BrokenPipeError:  # the reader of a pipe went away: `audit rules | head`
         drop_stdout()
         return BROKEN_PIPE
-    except OSError as error:  # reading has its own errors; this is our output
-        drop_stdout()
-        print(f"audit {parsed.command}: cannot write: {error.strerror or error}", file=sys.stderr)
+    except OSError as error:  # a file that has a name, or our output
+        what = error.strerror or str(error)
+        if isinstance(error.filename, str | bytes):
+            what = f"{os.fsdecode(error.filename)}: {what}"
+        else:
+            drop_stdout()
+            what = f"cannot write: {what}"
+        print(f"audit {parsed.command}: {one_line(what)}", file=sys.stderr)
         return 2
     except Exception as error:  # a bug of ours: one line, the traceback on request
         if os.environ.get("AUDIT_TRACEBACK"):

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from audit.retention.lock import RunLock
 from tests.audit.batch_rows import append, event, finished, leg, tell
 from tests.audit.cli.conftest import Ended, one_line
 from tests.audit.seals import execute
@@ -46,9 +47,20 @@ def test_batches_that_a_step_back_gave_up_are_named(audit: Audit, run: str) -> N
 
     out = audit("history", run).out
 
-    assert out.splitlines()[1].split()[2:6] == ["training", "1-50", "of", "100"]
+    assert out.splitlines()[1].split()[2:6] == ["interrupted", "1-50", "of", "100"]
     given_up = out.partition("rolled back, to be trained again:\n")[2]
     assert [line.split()[0] for line in given_up.splitlines()[1:3]] == ["tuesday.jsonl", "wednesday.jsonl"]
+
+
+def test_only_a_run_that_is_locked_is_training(audit: Audit, run: str) -> None:
+    tell(three_batches(run), leg("monday", 50, 100, done=200))
+
+    with RunLock(run, "trained"):
+        assert audit("history", run).out.splitlines()[1].split()[2] == "training"
+        assert json.loads(audit("history", run, "--format", "json").out)["running"]
+
+    assert audit("history", run).out.splitlines()[1].split()[2] == "interrupted"
+    assert not json.loads(audit("history", run, "--format", "json").out)["running"]
 
 
 def test_a_batch_whose_file_was_lost_in_the_middle_is_named_so(audit: Audit, run: str) -> None:

@@ -1,5 +1,6 @@
 """What all commands share: one line for what cannot be done, whatever the place that they are called from."""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,15 @@ def test_a_deleted_working_directory_is_said_in_one_line(
         os.chdir(tmp_path)
 
     assert "the working directory was deleted; change to one that exists" in one_line(ended)
+
+
+def test_an_error_of_the_system_names_its_path(audit: Audit, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), f"{run}/checkpoint-300")
+
+    monkeypatch.setattr("audit.cli.history.locate", refuse)
+
+    assert one_line(audit("history", run)) == f"audit history: {run}/checkpoint-300: Permission denied\n"
 
 
 @pytest.mark.parametrize("words", [("prune", "--keep", "1"), ("seal",), ("quarantine", "checkpoint-300", "--force")])
