@@ -15,6 +15,8 @@ from audit.errors import AuditError
 # argparse asks gettext for translations that exist nowhere, and so imports locale, 2 ms of a start-up.
 argparse._ = str  # type: ignore[attr-defined]
 
+GROUPS = {"verify": "check", "guard": "resume", "plan": "train", "list": "look", "seal": "keep", "rules": "learn"}
+"""The first command of each task, and the task: headings of ``audit --help``."""
 BROKEN_PIPE = 141
 SHELLS = ("bash", "zsh", "tcsh")
 
@@ -34,6 +36,8 @@ class Parser(argparse.ArgumentParser):
     """argparse, but a usage error is one line, and options may come anywhere among the names."""
 
     _mixing = False
+    tasks: Mapping[str, str] = {}
+    """Headings in the list of commands: the first command of each, and the heading."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": Formatter, "allow_abbrev": False, **options})
@@ -57,7 +61,10 @@ class Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help, with the names that the installed plugins bring."""
         fill_in(self)
-        return super().format_help()
+        text = super().format_help()
+        for first, task in self.tasks.items():
+            text = text.replace(f"\n    {first} ", f"\n  {task}:\n    {first} ", 1)
+        return text
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {one_line(message)}{self._nearest(message)}; see {self.prog} --help\n")
@@ -156,9 +163,12 @@ def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
         epilog="Exit codes: 0 success, 1 violations or refused, 2 the audit could not be done. "
         "For examples of a command: audit COMMAND --help.",
     )
+    parser.tasks = GROUPS
     parser.add_argument("-V", "--version", action="store_true", help="print the version and exit")
     parser.add_argument("--print-completion", choices=SHELLS, help="print a script that completes commands and options")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", parser_class=Parser)
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", description="", parser_class=Parser
+    )
     for name, help_text in commands.items():
         added = subparsers.add_parser(name, help=help_text, description=_sentence(help_text))
         if name in wanted:

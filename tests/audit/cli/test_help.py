@@ -52,6 +52,14 @@ def test_every_argument_of_a_command_is_explained_or_speaks_for_itself(command: 
     assert silent == []
 
 
+def test_the_commands_are_grouped_by_task(audit: Audit) -> None:
+    lines = audit("--help").out.splitlines()
+    headings = [line.strip() for line in lines if re.fullmatch(r"  [a-z]+:", line)]
+    assert headings == ["check:", "resume:", "train:", "look:", "keep:", "learn:"]
+    assert "None" not in "".join(lines)
+    assert lines[lines.index("  resume:") + 1].split()[0] == "guard"
+
+
 def test_the_help_names_every_command(audit: Audit) -> None:
     ended = audit("--help")
     assert ended.code == 0
