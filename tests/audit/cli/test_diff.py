@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from struct import pack
 from typing import Any
 
+import jsonschema
 import pytest
 
 from audit.testing.json_files import safetensors_bytes
@@ -192,3 +194,14 @@ def test_a_checkpoint_with_several_adapters_names_each(audit: Audit, pair: tuple
 
     edit_tensors(f"{pair[1]}/second/{ADAPTER}", change)
     assert [item["name"] for item in document(audit, *pair)["tensors"]["different"]] == [f"second/{NAME}"]
+
+
+def test_the_difference_as_json_fits_its_schema(audit: Audit, run: str) -> None:
+    schema = json.loads((files("audit") / "schemas" / "diff-1.json").read_text(encoding="utf-8"))
+    ended = audit("diff", f"{run}/checkpoint-200", f"{run}/checkpoint-300", "--format", "json")
+    document = json.loads(ended.out)
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    assert document.keys() == schema["properties"].keys()
+    assert document["tensors"]["different"]

@@ -3,7 +3,10 @@
 import json
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
+
+import jsonschema
 
 from audit.retention.lock import RunLock
 from tests.audit.batch_rows import append, event, finished, leg, tell
@@ -61,6 +64,17 @@ def test_only_a_run_that_is_locked_is_training(audit: Audit, run: str) -> None:
 
     assert audit("history", run).out.splitlines()[1].split()[2] == "interrupted"
     assert not json.loads(audit("history", run, "--format", "json").out)["running"]
+
+
+def test_the_history_as_json_fits_its_schema(audit: Audit, run: str) -> None:
+    schema = json.loads((files("audit") / "schemas" / "history-1.json").read_text(encoding="utf-8"))
+    document = json.loads(audit("history", three_batches(run), "--format", "json").out)
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    assert document.keys() == schema["properties"].keys()
+    assert document["batches"]
+    assert document["aside"]
 
 
 def test_a_batch_whose_file_was_lost_in_the_middle_is_named_so(audit: Audit, run: str) -> None:
