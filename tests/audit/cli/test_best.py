@@ -3,9 +3,11 @@
 import json
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from audit.testing.runs import edit_arguments, edit_state, make_run
@@ -151,3 +153,13 @@ def test_for_programs_there_is_every_candidate(audit: Audit, evaluated: str) -> 
     assert document["path"] == f"{evaluated}/checkpoint-300"
     assert (document["metric"], document["mode"], document["best"]["step"]) == ("eval_loss", "min", 300)
     assert [item["checkpoint"] for item in document["candidates"]] == [f"checkpoint-{n}" for n in (100, 200, 300)]
+
+
+def test_the_choice_as_json_fits_its_schema(audit: Audit, evaluated: str) -> None:
+    schema = json.loads((files("audit") / "schemas" / "best-1.json").read_text(encoding="utf-8"))
+    document = json.loads(audit("best", evaluated, "--format", "json").out)
+
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(document, schema)
+    assert document.keys() == schema["properties"].keys()
+    assert document["best"] in document["candidates"]
