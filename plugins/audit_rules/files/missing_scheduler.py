@@ -15,10 +15,8 @@ def missing_scheduler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violat
     """The scheduler state is not there.
 
     Trainer 5.23, ``_load_optimizer_and_scheduler``: without it the optimizer state is silently not loaded either. The
-    learning rate jumps back to its start and the moments are lost. Not checked with ``save_only_model``.
-
-    Under DeepSpeed it is owed if the trainer made the schedule: then the engine's state has none, and Trainer stops
-    without the file. If that state cannot be read, it is not checked.
+    learning rate jumps back to its start and the moments are lost. Not checked with ``save_only_model``. Under
+    DeepSpeed it is owed if Trainer made the schedule, because Trainer then stops without it.
     """
     name = layout.missing.get("scheduler")
     if name is None and layout.kind == "deepspeed" and layout.scheduler is None:

@@ -7,6 +7,7 @@ import pytest
 from audit.testing.judging import check
 from audit.testing.runs import edit_arguments, make_run
 from tests.plugins.audit_rules.files.editing import judged, names, remove
+from tests.zero import edit_engine, make_zero, own_scheduler
 
 RULE = "files/missing-scheduler"
 
@@ -44,3 +45,15 @@ def test_under_deepspeed_the_engine_holds_it(run: str) -> None:
     remove(run, "scheduler.pt")
     edit_arguments(f"{run}/checkpoint-200", deepspeed="ds_config.json")
     assert not check(run, RULE)
+
+
+def test_under_deepspeed_it_is_owed_if_trainer_made_the_schedule(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "run")
+    newest = run / "checkpoint-200"
+    (newest / "scheduler.pt").unlink()
+
+    (finding,) = check(str(run), "files/missing-scheduler")
+    assert (finding.checkpoint, finding.blocks_resume) == ("checkpoint-200", True)
+
+    edit_engine(newest, own_scheduler)
+    assert check(str(run), "files/missing-scheduler") == []
