@@ -61,6 +61,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Unread",
     "WeightFile",
     "EngineState",
+    "ShardedState",
+    "shard_span_name",
     "ZeroPartition",
     "ZeroState",
     # the facts of a run and of a plan
@@ -219,6 +221,8 @@ if TYPE_CHECKING:
     from audit.facts.run import Run, open_run
     from audit.facts.schedules import Schedule
     from audit.facts.series import Point, series, tail
+    from audit.facts.shards import ShardedState
+    from audit.facts.shards import span_name as shard_span_name
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
     from audit.facts.unread import Unread
@@ -293,6 +297,7 @@ _HOMES = {
     "audit.facts.run": "Run open_run",
     "audit.facts.schedules": "Schedule",
     "audit.facts.series": "Point series tail",
+    "audit.facts.shards": "ShardedState span_name:shard_span_name",
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",

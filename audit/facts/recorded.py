@@ -13,6 +13,7 @@ from audit.formats.tensors import Tensor
 from audit.storage import DIRECTORY
 
 if TYPE_CHECKING:
+    from audit.facts.shards import ShardedState
     from audit.facts.zero import ZeroState
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
@@ -44,7 +45,7 @@ class Adapter(NamedTuple):
 LASTING = frozenset(
     {
         "completeness", "layout", "damages", "state_document", "state", "history", "early_arguments", "arguments",
-        "scheduler", "secrets", "updates", "unread", "seal",
+        "scheduler", "secrets", "updates", "unread", "seal", "zero",
     }
 )  # fmt: skip
 """Facts that rules over the run ask of every checkpoint: small, and of none of them a file is opened again."""
@@ -199,6 +200,10 @@ class Recorded(Directory):
 
         The highest count speaks: parameters that were unfrozen later, and experts seldom used, have lower ones.
         """
+        if self.layout.optimizer is None and self.optional("shards"):
+            from audit.facts.shards import highest_step
+
+            return highest_step(self.shards)
         return self.optimizer.highest_step
 
     @fact
@@ -225,6 +230,13 @@ class Recorded(Directory):
         archives = {path: self.files[path].content for path in self.layout.rng}
         found = {path: rng_in(item) for path, item in archives.items() if not isinstance(item, Damage)}
         return {path: state for path, state in found.items() if not isinstance(state, Damage)}
+
+    @fact
+    def shards(self) -> "tuple[ShardedState, ...]":
+        """The sharded states of torch.distributed.checkpoint (FSDP), with what is wrong with them."""
+        from audit.facts.shards import shards_of
+
+        return shards_of(self.layout, self.files, self._run.depth == "full")
 
     @fact
     def zero(self) -> "ZeroState":
@@ -293,7 +305,7 @@ class Recorded(Directory):
     def forget(self) -> None:
         """Drop what was parsed, and keep what was concluded from it: an audit holds the contents of a few at a time."""
         known: dict[str, Any] = self.__dict__.get("_facts", {})
-        if "optimizer" in known:
+        if "optimizer" in known or "shards" in known:
             self.optional("updates")
         if "damages" in known:  # every file was read, so no more is read for it
             self.optional("secrets")

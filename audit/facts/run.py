@@ -369,7 +369,7 @@ class Run(Facts):
             if isinstance(checkpoint.content(file), Damage) and checkpoint.needs(file):
                 continue  # the checkpoint is broken, whatever else is in the file
             key = (checkpoint.name, path)
-            spans = spans_of(file, checkpoint.holds_weights(file))
+            spans = spans_of(file, checkpoint.holds_weights(file)) or _shard_spans(checkpoint, path)
             self.stamps[key] = stamp_of(file.entry, spans)
             before = self.known_scans.get(key)
             if before is not None and before[0] == file.entry:
@@ -493,6 +493,15 @@ def _slim(document: "StateDocument", shared: Shared) -> "StateDocument":
         callbacks, best = values.get("stateful_callbacks"), values.get("best_model_checkpoint")
         state = state._replace(stateful_callbacks=callbacks, best_model_checkpoint=best)
     return document._replace(document=values, state=state)
+
+
+def _shard_spans(checkpoint: Checkpoint, path: str) -> "list[Span]":
+    """The spans of a shard file, as the metadata beside it describes them."""
+    if not path.endswith(".distcp") or not (states := checkpoint.optional("shards")):
+        return []
+    from audit.facts.shards import spans_in
+
+    return spans_in(states, path)
 
 
 def _of_its_step(checkpoint: Checkpoint) -> bool:

@@ -46,14 +46,21 @@ def _why(checkpoint: Recorded, file: File, scan: "Mapping[str, FileScan] | None"
     if isinstance(content, Damage):
         # The metadata of a state in thousands of shards is legitimately that large.
         return Unread(content.message, not (content.kind is Kind.OVERSIZED and file.entry.name == METADATA))
-    if file.path in (*layout.sharded_weights, *layout.sharded_optimizer) and checkpoint.optional("zero") is None:
+    if file.path in (*layout.sharded_weights, *layout.sharded_optimizer) and not _understood(checkpoint, file):
         return Unread(f"is a part of a sharded state ({layout.kind}), which is not read", False)
-    if file.format is FileFormat.OTHER:
+    if file.format is FileFormat.OTHER and not _understood(checkpoint, file):
         return Unread("is in a format that is not read", False)
     found = scan.get(file.path) if scan is not None else None
     if scan is not None and (found is None or found.error):
         return Unread(found.error if found is not None and found.error else "could not be read to its end")
     return None
+
+
+def _understood(checkpoint: Recorded, file: File) -> bool:
+    """Whether the part of a sharded state was read with all others of it."""
+    if checkpoint.layout.kind == "deepspeed":
+        return checkpoint.optional("zero") is not None
+    return any(file.path.startswith(f"{state.directory}/") for state in checkpoint.optional("shards") or ())
 
 
 def _roles(checkpoint: Recorded) -> Iterator[tuple[str, Unread]]:

@@ -39,6 +39,10 @@ class Made(NamedTuple):
     args: tuple[Any, ...] = ()
     state: Any = None
 
+    def __hash__(self) -> int:
+        """By identity: it may be a key, though its state has no hash."""
+        return id(self)
+
 
 class FakeTensor(NamedTuple):
     """A contiguous tensor: ``data`` are its little-endian elements, ``dtype`` a safetensors code."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
-from audit_rules._updates import updates, uses_fp16
+from audit_rules._updates import updates as updates_of
+from audit_rules._updates import uses_fp16
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState, TrainerState
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/fresh", "integrity/archive"),
 )
 def step_mismatch(
-    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", state: "TrainerState"
+    checkpoint: Checkpoint, layout: Layout, updates: float | None, state: "TrainerState"
 ) -> Iterator[Violation]:
     """The optimizer's count of updates differs from the trainer's steps.
 
@@ -27,21 +28,25 @@ def step_mismatch(
 
     The highest count of all parameters is compared (parameters unfrozen later and unused experts have lower ones). It
     is never above ``global_step`` and never below the count of the previous checkpoint; without an fp16 gradient
-    scaler, which skips updates, it is equal (426 of 426 generated checkpoints). Without ``training_args.bin`` a scaler
-    is assumed. Not checked: optimizers that do not count (SGD), and equality for schedule-free ones.
+    scaler, which skips updates, it is equal (426 of 426 generated checkpoints). A sharded optimizer counts for
+    each parameter, too. Without ``training_args.bin`` a scaler is assumed. Not checked: optimizers that do not count
+    (SGD), and equality for schedule-free ones.
     """
-    count = optimizer.highest_step
+    count = updates
     if count is None:
         raise NotApplicable("this optimizer counts no updates")
     done = state.global_step
     said = None
     previous = checkpoint.optional("previous")
-    before = updates(previous) if previous is not None else None
+    before = updates_of(previous) if previous is not None else None
+    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
+    steady = optimizer is None or optimizer.kind != "schedule-free"
+    path = layout.optimizer or layout.sharded_optimizer[0].rpartition("/")[0]
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
-    elif not uses_fp16(checkpoint) and optimizer.kind != "schedule-free" and count != done:
+    elif not uses_fp16(checkpoint) and steady and count != done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: it started over, or is of another step"
     elif before is not None and count < before <= previous.step:  # else that file is the wrong one
         said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started over in between"
     if said:
-        yield Violation(f"{layout.optimizer} {said}", file=layout.optimizer, expected=done, actual=count)
+        yield Violation(f"{path} {said}", file=path, expected=done, actual=count)

@@ -61,6 +61,10 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             )
         elif found:
             yield Violation(_message(path, found), file=path, actual=", ".join(found[:10]))
+    for state in checkpoint.optional("shards") or ():
+        for path, sections in state.sections.items():
+            if dangerous := [name for section in sections for name in section.names if is_dangerous(name)]:
+                yield Violation(_message(path, dangerous), file=path, actual=", ".join(dangerous[:10]))
 
 
 def _optimizer_of(names: list[str]) -> str | None:

@@ -1,0 +1,123 @@
+"""The sharded states of torch.distributed.checkpoint in one checkpoint: metadata and shard files, read together."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from audit.backend.layout import Layout
+from audit.errors import NotApplicable
+from audit.facts.file import METADATA, File
+from audit.formats.damage import Damage
+from audit.formats.dcp import Item, Section, ShardMetadata, faults, read_sections, shard_metadata_in
+from audit.formats.pickles import Pickle
+
+if TYPE_CHECKING:
+    from audit.scan import Span
+
+
+class ShardedState(NamedTuple):
+    """One directory with ``.metadata`` and its shard files.
+
+    ``sections`` are the items by the path of their file, relative to the checkpoint. ``missing``: (file or entry, what
+    is not there); ``broken``: (file, what is wrong with one of its items).
+    """
+
+    directory: str
+    metadata: ShardMetadata
+    sections: Mapping[str, tuple[Section, ...]]
+    missing: tuple[tuple[str, str], ...]
+    broken: tuple[tuple[str, str], ...]
+
+
+def shards_of(layout: Layout, files: Mapping[str, File], strict: bool) -> tuple[ShardedState, ...]:
+    """Read all sharded states that a resume loads.
+
+    Raises NotApplicable if there is none, or one of them cannot be read: its metadata is damaged, which the rules on
+    integrity report, or its items are compressed or encrypted.
+    """
+    if layout.kind != "fsdp":
+        raise NotApplicable("it is no sharded state of torch.distributed.checkpoint")
+    parts = (*layout.sharded_weights, *layout.sharded_optimizer)
+    directories = [path.rpartition("/")[0] for path in parts if path.rpartition("/")[2] == METADATA]
+    if not directories:
+        raise NotApplicable("there is no metadata of a sharded state")
+    return tuple(_state(directory, files, strict) for directory in dict.fromkeys(directories))
+
+
+def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedState:
+    path = f"{directory}/{METADATA}"
+    pickle = files[path].value
+    metadata = shard_metadata_in(pickle) if isinstance(pickle, Pickle) else None
+    if metadata is None or isinstance(metadata, Damage):
+        raise NotApplicable(f"{path} {metadata.message if metadata is not None else 'is no pickle'}")
+    if metadata.transformed:
+        raise NotApplicable(f"{directory} has items that are compressed or encrypted")
+    by_file: dict[str, list[Item]] = {}
+    for item in metadata.items:
+        by_file.setdefault(item.file, []).append(item)
+    missing = [(path, f"{name} {problem}") for name, problem in faults(metadata)]
+    broken: list[tuple[str, str]] = []
+    sections: dict[str, tuple[Section, ...]] = {}
+    for name, items in sorted(by_file.items()):
+        shard = files.get(f"{directory}/{name}")
+        if shard is None or not shard.readable or "/" in name:
+            missing.append((f"{directory}/{name}", "is not there, and the metadata names it"))
+            continue
+        found = shard.read(read_sections, items, strict)
+        if isinstance(found, Damage):
+            broken.append((shard.path, found.message))
+            continue
+        sections[shard.path] = tuple(found)
+        broken += [(shard.path, problem) for problem in _problems(metadata, found)]
+    return ShardedState(directory, metadata, sections, tuple(missing), tuple(broken))
+
+
+def _problems(metadata: ShardMetadata, sections: list[Section]) -> Iterator[str]:
+    for section in sections:
+        entry = metadata.entries.get(section.item.name)
+        if section.damage is not None:
+            yield f"{section.key} {section.damage.message}"
+        elif entry is None:
+            continue
+        elif entry.dtype is None:
+            if section.ref is not None and section.item.offsets is not None:
+                yield f"{section.key} is a tensor, and the metadata says that it is a value"
+        elif section.ref is None:
+            yield f"{section.key} is no tensor, and the metadata says that it is one"
+        else:
+            sizes = next((part.sizes for part in entry.chunks if part.offsets == section.item.offsets), None)
+            if sizes is not None and section.ref.shape != sizes:
+                yield f"{section.key} has the shape {list(section.ref.shape)}, and the metadata says {list(sizes)}"
+            elif entry.dtype and section.ref.dtype != entry.dtype:
+                yield f"{section.key} has elements of {section.ref.dtype}, and the metadata says {entry.dtype}"
+
+
+def spans_in(states: "tuple[ShardedState, ...]", path: str) -> "list[Span]":
+    """Return the spans of a shard file: every record of every item, named ``ITEM/data/0``."""
+    from audit.scan import Span
+
+    spans = []
+    for state in states:
+        for section in state.sections.get(path, ()):
+            elements = section.data
+            for record in section.records:
+                dtype = section.ref.dtype if section.ref and section.little and record == elements else None
+                crc = record.crc if section.crc_written else None
+                spans.append(Span(span_name(section, record.name), record.offset, record.size, dtype, crc, 0))
+    return sorted(spans, key=lambda span: span.offset)
+
+
+def span_name(section: Section, record: str) -> str:
+    """The name of the span of a record of an item."""
+    return f"{section.key}/{record.partition('/')[2]}"
+
+
+def highest_step(states: "tuple[ShardedState, ...]") -> float | None:
+    """The highest count of updates of any parameter; None if none is counted."""
+    found = [
+        section.scalar
+        for state in states
+        for sections in state.sections.values()
+        for section in sections
+        if section.scalar is not None and section.item.name.endswith(".step")
+    ]
+    return max((float(step) for step in found if 0 <= step < 1 << 53), default=None)

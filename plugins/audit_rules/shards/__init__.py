@@ -1,0 +1,1 @@
+"""What FSDP saves in shards, with a table that says where each part is."""

@@ -1,0 +1,43 @@
+"""shards/not-finite."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule, shard_span_name
+
+if TYPE_CHECKING:
+    from audit.plugin import ShardedState
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from the newest checkpoint whose values are finite.",
+    explained_by=("shards/damaged", "shards/stale"),
+)
+def not_finite(
+    checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]", scan: Mapping[str, FileScan]
+) -> Iterator[Violation]:
+    """A sharded state has NaN or infinite values.
+
+    The first step after a resume carries them into all weights. torch loads them without a message.
+    """
+    for state in shards:
+        for path, sections in state.sections.items():
+            if path not in scan or scan[path].error:
+                continue
+            found = scan[path].spans
+            wrong = [
+                section.key
+                for section in sections
+                if (data := section.data) is not None
+                and (span := found.get(shard_span_name(section, data.name))) is not None
+                and span.nonfinite
+            ]
+            if wrong:
+                yield Violation(
+                    f"{path} has NaN or infinite values in {len(wrong)} parts, first in {wrong[0]}",
+                    file=path,
+                    expected=0,
+                    actual=len(wrong),
+                )

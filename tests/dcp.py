@@ -1,0 +1,93 @@
+"""Runs of FSDP with sharded states of two ranks, as torch.distributed.checkpoint writes them; torch is not needed."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from struct import pack
+from typing import Any
+
+from audit.testing.runs import make_run
+from audit.testing.torch_files import FakeTensor, Made, Name, pickle_bytes, torch_archive_bytes
+
+MODULE = "torch.distributed.checkpoint"
+SHAPES = {"embed.weight": (8, 4), "layers.0.weight": (4, 4), "head.weight": (8, 4)}
+WORLD = 2
+MODEL, OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
+Value = FakeTensor | float | list[str]
+Edit = Callable[[dict[str, Any]], None]
+
+
+def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200)) -> Path:
+    """Write a sound run: weights and optimizer in shards, nothing else of a model, no training arguments."""
+    run = Path(make_run(path, steps, world=WORLD))
+    for step in steps:
+        place = run / f"checkpoint-{step}"
+        kept = {"trainer_state.json", "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth"}
+        for name in set(os.listdir(place)) - kept:
+            (place / name).unlink()
+        write_state(place, step)
+    return run
+
+
+def write_state(place: Path, step: int, edit: Edit | None = None) -> None:
+    """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights."""
+    generator = Random(step)
+    weights = {f"model.{name}": _floats(generator, shape) for name, shape in SHAPES.items()}
+    optimizer: dict[str, Value] = {}
+    for name, shape in SHAPES.items():
+        optimizer[f"optimizer.state.{name}.step"] = FakeTensor("F32", (), pack("<f", step))
+        optimizer[f"optimizer.state.{name}.exp_avg"] = _floats(generator, shape)
+        optimizer[f"optimizer.state.{name}.exp_avg_sq"] = _floats(generator, shape)
+    optimizer["optimizer.param_groups.0.lr"] = 1e-4
+    optimizer["optimizer.param_groups.0.params"] = list(SHAPES)
+    _write(place / MODEL, weights, edit)
+    _write(place / OPTIMIZER, optimizer, None)
+
+
+def _floats(generator: Random, shape: tuple[int, int]) -> FakeTensor:
+    count = shape[0] * shape[1]
+    return FakeTensor("F32", shape, pack(f"<{count}f", *(generator.gauss(0, 1) for _ in range(count))))
+
+
+def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None) -> None:
+    """Each rank has half of the rows of each tensor; what has no rows is rank 0's."""
+    folder.mkdir(exist_ok=True)
+    shards = [b"" for _ in range(WORLD)]
+    listed: dict[str, Any] = {}
+    stored: dict[Any, Any] = {}
+
+    def put(rank: int, name: str, offsets: tuple[int, ...] | None, value: Any) -> None:
+        data = torch_archive_bytes(value)
+        size = None if offsets is None else Made("torch.Size", (offsets,))
+        index = Made(f"{MODULE}.metadata.MetadataIndex", (), {"fqn": name, "offset": size, "index": None})
+        where = {"relative_path": f"__{rank}_0.distcp", "offset": len(shards[rank]), "length": len(data)}
+        stored[index] = Made(f"{MODULE}.filesystem._StorageInfo", (), where)
+        shards[rank] += data
+
+    for name, value in values.items():
+        if not isinstance(value, FakeTensor):
+            listed[name] = Made(f"{MODULE}.metadata.BytesStorageMetadata", (), {})
+            put(0, name, None, value)
+            continue
+        chunks = []
+        ranks = range(WORLD) if value.shape else range(1)
+        for rank in ranks:
+            sizes, offsets, part = value.shape, (0,) * len(value.shape), value
+            if value.shape:
+                rows = value.shape[0] // WORLD
+                sizes, offsets = (rows, *value.shape[1:]), (rank * rows, *offsets[1:])
+                width = len(value.data) // WORLD
+                part = FakeTensor(value.dtype, sizes, value.data[rank * width : (rank + 1) * width])
+            state = {"offsets": Made("torch.Size", (offsets,)), "sizes": Made("torch.Size", (sizes,))}
+            chunks.append(Made(f"{MODULE}.metadata.ChunkStorageMetadata", (), state))
+            put(rank, name, offsets, part)
+        properties = Made(f"{MODULE}.metadata.TensorProperties", (), (Name("torch.float32"), None, False, None, False))
+        tensor = {"properties": properties, "size": Made("torch.Size", (value.shape,)), "chunks": chunks}
+        listed[name] = Made(f"{MODULE}.metadata.TensorStorageMetadata", (), tensor)
+    whole = {"state_dict_metadata": listed, "storage_data": stored, "planner_data": {}, "version": "1.0.0"}
+    if edit is not None:
+        edit(whole)
+    for rank, data in enumerate(shards):
+        (folder / f"__{rank}_0.distcp").write_bytes(data)
+    (folder / ".metadata").write_bytes(pickle_bytes(Made(f"{MODULE}.metadata.Metadata", (), whole)))
