@@ -10,7 +10,7 @@ from audit.formats.pickle_values import Call, Global, Refused
 from audit.formats.torch_loader import KNOWN_INSTRUCTIONS
 
 LONGEST_NAME = 512
-_LONGEST_INTEGER = 17
+LONGEST_INTEGER = 17
 """Bytes: any number of 128 bits, as the state of a random generator of numpy. Longer ones overflow every float."""
 _PROTOCOL_4 = 0x8C
 """The first instruction of protocol 4."""
@@ -77,7 +77,7 @@ def rare(machine: Machine, op: int, position: int) -> int:
         width = 1 if op == 0x8A else 4
         length = data[position] if op == 0x8A else _U32(data, position)[0]
         position += width
-        if length > _LONGEST_INTEGER:
+        if length > LONGEST_INTEGER:
             raise Refused(f"has an integer of {length} bytes", Kind.OVERSIZED)
         if position + length > len(data):
             raise IndexError
@@ -152,7 +152,7 @@ def _integer(raw: bytes) -> int | bool:
 
 def _long(raw: bytes) -> int:
     number = int(raw.removesuffix(b"L"))
-    if number.bit_length() > 8 * _LONGEST_INTEGER - 7:
+    if number.bit_length() > 8 * LONGEST_INTEGER - 7:
         raise Refused(f"has an integer of {len(raw)} digits", Kind.OVERSIZED)
     return number
 

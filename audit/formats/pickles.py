@@ -21,7 +21,7 @@ from audit.formats.pickle_calls import (
     set_items,
 )
 from audit.formats.pickle_names import is_dangerous
-from audit.formats.pickle_opcodes import line, name_global, not_torchs, rare, text
+from audit.formats.pickle_opcodes import LONGEST_INTEGER, line, name_global, not_torchs, rare, text
 from audit.formats.pickle_values import Call, Global, Refused, StorageRef, TensorRef
 
 __all__ = ["Call", "Global", "Pickle", "StorageRef", "TensorRef", "load_pickle"]
@@ -169,7 +169,7 @@ def _run(machine: Machine) -> tuple[int, int]:  # noqa: C901 - one loop: a funct
             stack.append(_I32(data, position)[0])
             position += 4
             left -= 3
-        elif op == 138:  # LONG1: half of the words of a random state
+        elif op == 138 and data[position] <= LONGEST_INTEGER:  # LONG1: half of the words of a random state
             end = position + 1 + data[position]
             if end > size:
                 raise IndexError

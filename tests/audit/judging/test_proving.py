@@ -2,7 +2,6 @@
 
 import os
 from pathlib import Path
-from typing import cast
 
 import pytest
 
@@ -46,7 +45,7 @@ def test_the_digests_are_those_of_the_seal(path: str) -> None:
 
 def test_a_file_without_a_digest_is_named(path: str) -> None:
     checkpoint = prove(path, Options(), load()).proven[-1]
-    cast("dict[str, object]", checkpoint.scan).pop("optimizer.pt")
+    checkpoint.give({"scan": {path: found for path, found in checkpoint.scan.items() if path != "optimizer.pt"}})
 
     with pytest.raises(AuditError, match=r"checkpoint-200/optimizer\.pt: could not be read, so it has no digest"):
         seal_now(checkpoint)
