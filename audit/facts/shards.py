@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from audit.scan import Span
 
 
+Chunks = dict[tuple[str, tuple[int, ...] | None], tuple[int, ...]]
+"""The sizes of each chunk by the name of its tensor and its offsets."""
+
+
 class ShardedState(NamedTuple):
     """One directory with ``.metadata`` and its shard files.
 
@@ -54,6 +58,11 @@ def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedSt
     by_file: dict[str, list[Item]] = {}
     for item in metadata.items:
         by_file.setdefault(item.file, []).append(item)
+    chunks: Chunks = {
+        (name, part.offsets): part.sizes
+        for name, entry in metadata.entries.items()
+        for part in reversed(entry.chunks)  # of two at one place the first
+    }
     missing = [(path, f"{name} {problem}") for name, problem in faults(metadata)]
     broken: list[tuple[str, str]] = []
     sections: dict[str, tuple[Section, ...]] = {}
@@ -67,11 +76,11 @@ def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedSt
             broken.append((shard.path, found.message))
             continue
         sections[shard.path] = tuple(found)
-        broken += [(shard.path, problem) for problem in _problems(metadata, found)]
+        broken += [(shard.path, problem) for problem in _problems(metadata, chunks, found)]
     return ShardedState(directory, metadata, sections, tuple(missing), tuple(broken))
 
 
-def _problems(metadata: ShardMetadata, sections: list[Section]) -> Iterator[str]:
+def _problems(metadata: ShardMetadata, chunks: Chunks, sections: list[Section]) -> Iterator[str]:
     for section in sections:
         entry = metadata.entries.get(section.item.name)
         if section.damage is not None:
@@ -84,7 +93,7 @@ def _problems(metadata: ShardMetadata, sections: list[Section]) -> Iterator[str]
         elif section.ref is None:
             yield f"{section.key} is no tensor, and the metadata says that it is one"
         else:
-            sizes = next((part.sizes for part in entry.chunks if part.offsets == section.item.offsets), None)
+            sizes = chunks.get((section.item.name, section.item.offsets))
             if sizes is not None and section.ref.shape != sizes:
                 yield f"{section.key} has the shape {list(section.ref.shape)}, and the metadata says {list(sizes)}"
             elif entry.dtype and section.ref.dtype != entry.dtype:
@@ -112,12 +121,14 @@ def span_name(section: Section, record: str) -> str:
 
 
 def highest_step(states: "tuple[ShardedState, ...]") -> float | None:
-    """The highest count of updates of any parameter; None if none is counted."""
+    """The highest count of updates of any parameter; None if none is counted. A weight named ``step`` is no count."""
     found = [
         section.scalar
         for state in states
         for sections in state.sections.values()
         for section in sections
-        if section.scalar is not None and section.item.name.endswith(".step")
+        if section.scalar is not None
+        and section.item.name.startswith("optimizer.state.")
+        and section.item.name.endswith(".step")
     ]
     return max((float(step) for step in found if 0 <= step < 1 << 53), default=None)

@@ -61,10 +61,12 @@ def step_mismatch(checkpoint: Checkpoint, zero: "ZeroState", state: "TrainerStat
 
 def _counted(zero: "ZeroState", engine: "EngineState") -> list[Violation]:
     """Say which rank's optimizer counted other updates than the engine or the other ranks."""
+    first = None  # a rank whose optimizer counts nothing says nothing
     for rank, part in sorted(zero.partitions.items()):
         for step in part.steps:
+            first = step if first is None else first
             behind = step != engine.global_steps and not engine.skipped_steps
-            if step > engine.global_steps or behind or step != zero.partitions[min(zero.partitions)].steps[0]:
+            if step > engine.global_steps or behind or step != first:
                 return [
                     Violation(
                         f"{zero.paths[rank]} counted {step:g} updates, but the engine is at step {engine.global_steps}",

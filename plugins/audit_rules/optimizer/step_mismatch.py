@@ -41,7 +41,7 @@ def step_mismatch(
     before = updates_of(previous) if previous is not None else None
     optimizer: OptimizerState | None = checkpoint.optional("optimizer")
     steady = optimizer is None or optimizer.kind != "schedule-free"
-    path = layout.optimizer or layout.sharded_optimizer[0].rpartition("/")[0]
+    path = layout.optimizer or (layout.sharded_optimizer or layout.sharded_weights)[0].rpartition("/")[0]
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
     elif not uses_fp16(checkpoint) and steady and count != done:

@@ -73,6 +73,19 @@ def test_an_optimizer_that_started_over_on_all_ranks(run: Path) -> None:
     assert "counted 100 updates" in only(run).message
 
 
+def counting_nothing(state: dict[str, Any]) -> dict[str, Any]:
+    del state["base_optimizer_state"]["state"][0]["step"]
+    return state
+
+
+def test_a_rank_whose_optimizer_counts_nothing_says_nothing(run: Path) -> None:
+    edit_partition(run / "checkpoint-200", 0, counting_nothing)
+    assert check(str(run), "deepspeed/step-mismatch") == []
+
+    edit_partition(run / "checkpoint-200", 1, counting(100))
+    assert only(run).file == f"global_step200/{PARTITION.format(1)}"
+
+
 def test_updates_that_were_skipped_are_no_mismatch(run: Path) -> None:
     edit_engine(run / "checkpoint-200", lambda value: {**value, "skipped_steps": 4})
     for rank in (0, 1):

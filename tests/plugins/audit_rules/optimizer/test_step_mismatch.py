@@ -1,5 +1,6 @@
 """The count of steps against the trainer's."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack
@@ -11,6 +12,8 @@ from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_state, make_run
 from audit.testing.torch_files import FakeTensor
+from tests import dcp
+from tests.dcp import make_sharded
 
 Value = dict[str, Any]
 
@@ -122,3 +125,15 @@ def test_the_optimizer_of_a_later_step_is_not_held_against_the_checkpoint_after_
     (place(run, 100) / "optimizer.pt").write_bytes(newest)
 
     assert [finding.checkpoint for finding in check(run, "optimizer/step-mismatch")] == ["checkpoint-100"]
+
+
+def test_a_weight_named_step_is_no_count_of_updates(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "run")
+    named = {"model.schedule.step": FakeTensor("F32", (), pack("<f", 7.0))}
+    dcp._write(run / "checkpoint-200" / dcp.MODEL, named, None)
+
+    assert outcome(str(run), "optimizer/step-mismatch", "checkpoint-200").outcome is Outcome.PASS
+
+    shutil.rmtree(run / "checkpoint-200" / dcp.OPTIMIZER)
+
+    assert check(str(run), "optimizer/step-mismatch") == []
