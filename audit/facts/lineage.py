@@ -72,7 +72,7 @@ def group(checkpoints: Iterable[M]) -> tuple[tuple[M, ...], ...]:
         history = checkpoint.history
         base = history.base
         while base is not None and id(base) not in place:
-            base = base.base  # of a copy in a directory of another step and is in no group
+            base = base.base  # of a copy that is in a directory of another step and is in no group
         found = place.get(id(base)) if base is not None else None
         if found is None:
             home: list[M] = []

@@ -22,8 +22,6 @@ _METADATA, _INDEX = f"{_MODULE}.metadata.Metadata", f"{_MODULE}.metadata.Metadat
 _TENSOR, _BYTES = f"{_MODULE}.metadata.TensorStorageMetadata", f"{_MODULE}.metadata.BytesStorageMetadata"
 _CHUNK, _PLACE = f"{_MODULE}.metadata.ChunkStorageMetadata", f"{_MODULE}.filesystem._StorageInfo"
 _LARGEST, _DIMENSIONS = 1 << 62, 64
-_UNITS = 80
-"""Units of memory of an entry, a chunk or an item; see :mod:`audit.formats.pickles`."""
 
 
 class Chunk(NamedTuple):
@@ -41,12 +39,10 @@ class Chunk(NamedTuple):
 class Saved(NamedTuple):
     """One entry of the state: a tensor in chunks, or a value (``dtype`` is None then).
 
-    ``path`` are the keys that lead to it in the nested state, ("optimizer", "param_groups", 0, "lr"); empty if the
-    metadata does not have them. ``dtype`` is a safetensors code, empty for one that is not known here.
+    ``dtype`` is a safetensors code, empty for one that is not known here.
     """
 
     name: str
-    path: tuple[str | int, ...]
     dtype: str | None
     size: tuple[int, ...] = ()
     chunks: tuple[Chunk, ...] = ()
@@ -63,16 +59,11 @@ class Item(NamedTuple):
 
 
 class ShardMetadata(NamedTuple):
-    """What ``.metadata`` says. ``transformed``: items are compressed or encrypted, so they cannot be read here.
-
-    ``names`` are the classes that the pickle names; ``units`` as in :class:`~audit.formats.pickles.Pickle`.
-    """
+    """What ``.metadata`` says. ``transformed``: items are compressed or encrypted, so they cannot be read here."""
 
     entries: Mapping[str, Saved]
     items: tuple[Item, ...]
     transformed: bool
-    names: tuple[str, ...]
-    units: int
 
 
 class Section(NamedTuple):
@@ -109,30 +100,28 @@ class _Odd(Exception):
 def shard_metadata_in(pickle: Pickle) -> ShardMetadata | Damage:
     """Return what ``.metadata`` says."""
     try:
-        return _metadata(pickle.value, pickle.names)
+        return _metadata(pickle.value)
     except _Odd as odd:
         return Damage(Kind.MALFORMED, f"is not the metadata of a sharded state: {odd}")
 
 
-def _metadata(value: Any, names: tuple[str, ...]) -> ShardMetadata:
+def _metadata(value: Any) -> ShardMetadata:
     state = _state(value, _METADATA, "it holds another object")
     listed, stored = state.get("state_dict_metadata"), state.get("storage_data")
     if type(listed) is not dict or type(stored) is not dict:
         raise _Odd("it has no table of tensors or none of places")
-    paths = state.get("planner_data")
     entries = {}
     for name, entry in listed.items():
         if type(name) is not str:
             raise _Odd("an entry has no name")
-        entries[name] = _saved(name, _path(paths.get(name)) if type(paths) is dict else (), entry)
+        entries[name] = _saved(name, entry)
     transformed = False
     items = []
     for index, place in stored.items():
         key, where = _state(index, _INDEX, "a place has no index"), _state(place, _PLACE, "a place is not described")
         transformed |= bool(where.get("transform_descriptors"))
         items.append(_item(key, where))
-    count = len(entries) + len(items) + sum(len(entry.chunks) for entry in entries.values())
-    return ShardMetadata(entries, tuple(items), transformed, names, _UNITS * count)
+    return ShardMetadata(entries, tuple(items), transformed)
 
 
 def _state(value: Any, function: str, problem: str) -> dict[Any, Any]:
@@ -141,9 +130,9 @@ def _state(value: Any, function: str, problem: str) -> dict[Any, Any]:
     return value.state
 
 
-def _saved(name: str, path: tuple[str | int, ...], entry: Any) -> Saved:
+def _saved(name: str, entry: Any) -> Saved:
     if type(entry) is Call and entry.function == _BYTES:
-        return Saved(name, path, None)
+        return Saved(name, None)
     state = _state(entry, _TENSOR, f"{name} is neither a tensor nor a value")
     chunks = state.get("chunks")
     if type(chunks) is not list:
@@ -153,7 +142,7 @@ def _saved(name: str, path: tuple[str | int, ...], entry: Any) -> Saved:
     found = tuple(Chunk(_numbers(part.get("offsets"), name), _numbers(part.get("sizes"), name)) for part in parts)
     if any(len(chunk.offsets) != len(size) or len(chunk.sizes) != len(size) for chunk in found):
         raise _Odd(f"a chunk of {name} has another number of dimensions")
-    return Saved(name, path, _dtype(state.get("properties")), size, found)
+    return Saved(name, _dtype(state.get("properties")), size, found)
 
 
 def _dtype(properties: Any) -> str:
@@ -161,11 +150,6 @@ def _dtype(properties: Any) -> str:
     state = properties.state if type(properties) is Call else None
     found = state[0] if type(state) is tuple and state else state.get("dtype") if type(state) is dict else None
     return TORCH_DTYPES.get(found.name.removeprefix("torch."), "") if type(found) is Global else ""
-
-
-def _path(value: Any) -> tuple[str | int, ...]:
-    known = type(value) is tuple and len(value) <= _DIMENSIONS and all(type(part) in (str, int) for part in value)
-    return value if known else ()
 
 
 def _numbers(value: Any, name: str) -> tuple[int, ...]:

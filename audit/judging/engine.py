@@ -10,7 +10,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
 from audit.facts.run import Run
 from audit.findings import Evidence, Finding, Outcome, RuleOutcome, RuleOutcomes, Severity, Violation
-from audit.judging.outcomes import Applied, Outcomes
+from audit.judging.outcomes import Applied, Outcomes, passed
 from audit.rules import ANY, Rule
 from audit.text import veiled
 
@@ -153,12 +153,6 @@ def _names(rule: Rule, run: Run | Plan) -> Iterable[str | None]:
     return (target.name if isinstance(target, Checkpoint) else None for target in _targets(rule, run))
 
 
-@lru_cache(maxsize=1024)
-def _passed(rule: str) -> Applied:
-    """What a rule says that found nothing: one value for all checkpoints."""
-    return Applied((), RuleOutcome(rule, None, Outcome.PASS))
-
-
 @lru_cache(maxsize=4096)
 def _not_applicable(rule: str, reason: str) -> RuleOutcome:
     return RuleOutcome(rule, None, Outcome.NOT_APPLICABLE, reason)
@@ -180,7 +174,7 @@ def _apply(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, An
             (), RuleOutcome(rule.id, None, Outcome.ERROR, f"{type(error).__name__}: {error} {_where(error)}")
         )
     if not violations:
-        return _passed(rule.id)
+        return passed(rule.id)
     return Applied(tuple(violations), RuleOutcome(rule.id, None, Outcome.FAIL))
 
 

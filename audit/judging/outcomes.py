@@ -44,6 +44,12 @@ class Applied(NamedTuple):
     outcome: RuleOutcome
 
 
+@lru_cache(maxsize=1024)
+def passed(rule: str) -> Applied:
+    """What a rule says that found nothing: one value for all checkpoints."""
+    return Applied((), RuleOutcome(rule, None, Outcome.PASS))
+
+
 class _Said(NamedTuple):
     """A remembered outcome: with which thresholds, and the parts that it rests on."""
 
@@ -264,12 +270,12 @@ class _Document(NamedTuple):
 
 
 def _text(checkpoint: Checkpoint, said: Mapping[str, _Said], parts: Mapping[str, str], memory: int) -> str:
-    passed: dict[tuple[str, ...], list[str]] = {}  # nearly all: by the parts that they rest on
+    quiet: dict[tuple[str, ...], list[str]] = {}  # nearly all: by the parts that they rest on
     others: dict[str, Any] = {}
     for rule, item in sorted(said.items()):
         applied = item.applied
-        if applied == _passed(rule) and not item.thresholds:
-            passed.setdefault(item.parts, []).append(rule)
+        if applied == passed(rule) and not item.thresholds:
+            quiet.setdefault(item.parts, []).append(rule)
         else:
             found = [applied.outcome.outcome, applied.outcome.reason, applied.violations]
             others[rule] = [item.thresholds, item.parts, *found]
@@ -277,13 +283,7 @@ def _text(checkpoint: Checkpoint, said: Mapping[str, _Said], parts: Mapping[str,
         path: [digest, _text_digest(checkpoint.run.scan_text_of(checkpoint, path))]
         for path, digest in checkpoint.run.digests_of(checkpoint).items()
     }
-    return json.dumps([parts, list(passed.items()), others, scans, _known(checkpoint, memory)], separators=(",", ":"))
-
-
-@lru_cache(1024)
-@lru_cache(maxsize=1024)
-def _passed(rule: str) -> Applied:
-    return Applied((), RuleOutcome(rule, None, Outcome.PASS))
+    return json.dumps([parts, list(quiet.items()), others, scans, _known(checkpoint, memory)], separators=(",", ":"))
 
 
 def _text_digest(text: str) -> str:
@@ -333,11 +333,11 @@ def _parsed(text: str) -> _Document | None:
     from audit.formats.training_args import TrainingArguments
 
     try:
-        parts, passed, others, scans, known = json.loads(text)
+        parts, quiet, others, scans, known = json.loads(text)
         said: dict[str, _Said] = {}
-        for rest, rules in passed:
+        for rest, rules in quiet:
             common = tuple(rest)
-            said.update((rule, _Said("", common, _passed(rule))) for rule in rules)
+            said.update((rule, _Said("", common, passed(rule))) for rule in rules)
         for rule, (thresholds, rest, outcome, reason, found) in others.items():
             before = RuleOutcome(rule, None, Outcome(outcome), _is(reason, str | None))
             said[rule] = _Said(_is(thresholds, str), tuple(rest), Applied(tuple(map(_violation, found)), before))

@@ -31,11 +31,9 @@ def latest(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
         return
     if not file.readable:
         raise NotApplicable("latest is not a regular file")
-    data = file.optional("text")
+    data = file.optional("text") if file.entry.size else b""
     tag = data.decode("utf-8", "replace").strip() if data is not None else None
-    if not file.entry.size:
-        yield Violation("latest is empty: DeepSpeed does not know which state to load", file="latest")
-    elif tag is None:
+    if tag is None:
         yield Violation("latest is no short text: DeepSpeed does not know which state to load", file="latest")
     elif not tag:
         yield Violation("latest is empty: DeepSpeed does not know which state to load", file="latest")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule
+from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
     from audit.plugin import ZeroState
@@ -27,10 +28,10 @@ def stale_partition(checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str
     if previous is not None and before is not None:
         scanned = previous.optional("scan") or {}
         for path in before.paths.values():
-            if path in scanned and not scanned[path].error:
+            if was_read(scanned, path):
                 known[scanned[path].digest] = f"{previous.name}/{path}"
     for _, path in sorted(zero.paths.items()):
-        if path not in scan or scan[path].error:
+        if not was_read(scan, path):
             continue
         other = known.setdefault(scan[path].digest, path)
         if other != path:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._scans import was_read
 from audit_rules.optimizer._shared import moments, tensors
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def negative_moment(
     are NaN. A flipped sign bit causes this; the optimizer never does.
     """
     path = layout.optimizer
-    if path is None or path not in scan or scan[path].error:
+    if path is None or not was_read(scan, path):
         raise NotApplicable("the optimizer state could not be read completely")
     others = {ref.storage for _, key, ref in tensors(optimizer) if key not in SQUARES}
     squares = [

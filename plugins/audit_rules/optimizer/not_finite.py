@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._scans import was_read
 from audit_rules.optimizer._shared import moments
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
     The per-rank states of DeepSpeed are checked, too, by file.
     """
     looked = False
-    if layout.optimizer and _read(scan, layout.optimizer):
+    if layout.optimizer and was_read(scan, layout.optimizer):
         optimizer: OptimizerState = checkpoint.optimizer
         looked = True
         broken = [item for item in moments(optimizer, scan[layout.optimizer]) if item.scan.nonfinite]
@@ -40,14 +41,10 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
                 actual=len(parameters),
             )
     for path in layout.sharded_optimizer:
-        if path.endswith(".pt") and _read(scan, path):
+        if path.endswith(".pt") and was_read(scan, path):
             looked = True
             count = sum(part.nonfinite for part in scan[path].spans.values())
             if count:
                 yield Violation(f"{path} has NaN or infinite values in {count} tensors", file=path, actual=count)
     if not looked:
         raise NotApplicable("there is no optimizer state that could be read completely")
-
-
-def _read(scan: Mapping[str, FileScan], path: str) -> bool:
-    return path in scan and not scan[path].error

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS, overwritten, uses_fp16
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def unchanged(
     neighbours within a few steps of fp16 whose weights are the same, too: the gradient scaler skipped every update.
     """
     path = layout.optimizer
-    if path is None or path not in scan or scan[path].error:
+    if path is None or not was_read(scan, path):
         raise NotApplicable("the optimizer state could not be read completely")
     if not any(optimizer.state.values()):
         raise NotApplicable("this optimizer keeps no state")
@@ -58,8 +59,7 @@ def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
 
 
 def _was_read(checkpoint: Checkpoint, path: str) -> bool:
-    found = (checkpoint.optional("scan") or {}).get(path)
-    return found is not None and not found.error and not overwritten(checkpoint)
+    return was_read(checkpoint.optional("scan") or {}, path) and not overwritten(checkpoint)
 
 
 def _skipped(

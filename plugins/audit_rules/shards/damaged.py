@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule, shard_span_name
+from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
     from audit.plugin import ShardedState
@@ -28,7 +29,7 @@ def damaged(checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]") -> Itera
         for path, problem in broken.items():
             yield Violation(f"{path}: {problem}", file=path)
         for path, sections in state.sections.items():
-            if path in broken or path not in scan or scan[path].error:
+            if path in broken or not was_read(scan, path):
                 continue
             found = scan[path].spans
             wrong = [

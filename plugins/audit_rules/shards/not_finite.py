@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule, shard_span_name
+from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
     from audit.plugin import ShardedState
@@ -24,7 +25,7 @@ def not_finite(
     """
     for state in shards:
         for path, sections in state.sections.items():
-            if path not in scan or scan[path].error:
+            if not was_read(scan, path):
                 continue
             found = scan[path].spans
             wrong = [

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
+from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
     from audit.plugin import ShardedState
@@ -34,7 +35,7 @@ def stale(
         same: list[str] = []
         changed: list[str] = []
         for path, sections in state.sections.items():
-            if path not in scan or path not in before or scan[path].error or before[path].error:
+            if not was_read(scan, path) or not was_read(before, path):
                 continue
             if any(_parameter(section.item.name) in trained for section in sections if section.ref is not None):
                 (same if scan[path].digest == before[path].digest else changed).append(path)

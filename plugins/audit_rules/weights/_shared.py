@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from audit.plugin import Checkpoint, FileScan, NotApplicable, SpanScan, Tensor
+from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 
@@ -19,9 +20,9 @@ def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Sc
     """Yield every tensor of the weights that was read completely. Raises NotApplicable if no file was."""
     looked = False
     for weights in checkpoint.weights:
-        found = scan.get(weights.file)
-        if found is None or found.error:
+        if not was_read(scan, weights.file):
             continue
+        found = scan[weights.file]
         file = checkpoint.files[weights.file]
         looked = True
         for tensor in weights.tensors.values():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._scans import was_read
 from audit_rules._updates import late, overwritten
 from audit_rules.weights._shared import idle, shown
 
@@ -80,7 +81,7 @@ def _pairs(
 
 def _digests(layout: Layout, scan: Mapping[str, FileScan]) -> dict[str, str]:
     paths = layout.weights or tuple(path for path in layout.sharded_weights if path.endswith(".distcp"))
-    return {path: scan[path].digest for path in paths if path in scan and not scan[path].error}
+    return {path: scan[path].digest for path in paths if was_read(scan, path)}
 
 
 def _everything_trains(checkpoint: Checkpoint) -> bool:
