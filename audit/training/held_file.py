@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from audit.errors import AuditError
-from audit.training.data_files import DataFile, digest_of, seen, unchanged
+from audit.training.data_files import DataFile, digest_of, seen, split_name, unchanged
 
 PREFIX = ".held-"
 _TAKEN = ".taken"
@@ -124,7 +124,7 @@ class HeldFiles:
 
 def _put_back(path: str, where: str) -> None:
     """Give a file its own name again, or one with a number if yet another file has it now."""
-    stem, extension = os.path.splitext(where)
+    stem, extension = split_name(where)
     number = 0
     while True:
         try:

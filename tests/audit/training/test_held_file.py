@@ -327,3 +327,23 @@ def test_a_file_of_done_needs_no_second_name(tmp_path: Path) -> None:
     (tmp_path / "done").mkdir()
     file = file_of(write_rows(tmp_path / "done" / "a.jsonl", [1]))
     assert HeldFiles(str(tmp_path / "inbox")).hold(file, digest_of(file)) == file
+
+
+@pytest.mark.parametrize(("name", "other"), [("a.jsonl", "a.1.jsonl"), ("a.jsonl.gz", "a.1.jsonl.gz")])
+def test_a_file_that_came_after_its_digest_goes_back_beside_yet_another_one(
+    name: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = file_of(write_rows(tmp_path / name, [1]))
+    digest = digest_of(file)
+    write_rows(tmp_path / "b", [2]).rename(tmp_path / name)
+    rename = os.rename
+
+    def and_another_comes(source: str, target: str) -> None:
+        rename(source, target)
+        write_rows(tmp_path / name, [3])
+
+    monkeypatch.setattr(os, "rename", and_another_comes)
+    HeldFiles(str(tmp_path)).take(file, digest)
+
+    assert sorted(os.listdir(tmp_path)) == sorted([name, other])
+    assert json.loads((tmp_path / other).read_text())["input_ids"][0] == 2
