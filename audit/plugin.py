@@ -145,6 +145,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Unaudited",
     "__version__",
     "did_you_mean",
+    "first_line",
     "human_bytes",
     "utc_time",
     "BROKEN",
@@ -270,7 +271,7 @@ if TYPE_CHECKING:
     from audit.rules import Rule, rule
     from audit.scan import FileScan, SpanScan
     from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry, LocalStorage
-    from audit.text import credentials, did_you_mean, human_bytes, utc_time
+    from audit.text import credentials, did_you_mean, first_line, human_bytes, utc_time
     from audit.text import hint as secret_hint
     from audit.text import is_placeholder as is_token_placeholder
     from audit.version import __version__
@@ -334,7 +335,7 @@ _HOMES = {
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
     "audit.storage": "DIRECTORY Entry FILE LINK LocalStorage SPECIAL",
-    "audit.text": "credentials did_you_mean hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time",
+    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time",
     "audit.version": "__version__",
 }
 """The names by the module that defines them; ``name:other``: it is called ``other`` here."""

@@ -58,6 +58,11 @@ def escaped(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def first_line(error: BaseException, otherwise: str = "no message") -> str:
+    """Return the first line of an error's message that says something, ``otherwise`` if none does."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), otherwise)
+
+
 def human_bytes(count: int) -> str:
     """Return a size in decimal units, as ``ls --si`` does: 999 B, 1.2 MB."""
     if count < 1000:

@@ -18,6 +18,7 @@ from audit.backend.training import BadData
 from audit.errors import AuditError
 from audit.text import escaped
 
+A_LINK = "is a symbolic link; put the file itself here, or a hard link to it"
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 ALWAYS_ALLOWED = 256 << 20
 """Unpacked bytes that any file may have."""
@@ -43,7 +44,7 @@ def opened(path: str) -> Iterator[Opened]:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno == errno.ELOOP or os.path.islink(path):
-            raise BadData(path, None, "is a symbolic link; put the file itself here, or a hard link to it") from error
+            raise BadData(path, None, A_LINK) from error
         raise BadData(path, None, f"cannot be read: {error.strerror or error}") from error
     mode = os.fstat(number).st_mode
     if not stat.S_ISREG(mode):

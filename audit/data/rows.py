@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 
 from audit.backend.training import BadData
 from audit.data.canonical import canonical
-from audit.data.containers import PARQUET, Opened, opened
+from audit.data.containers import GZIP, PARQUET, ZSTD, Opened, opened
 from audit.data.json_list import ListFault, elements
 from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
@@ -160,7 +160,7 @@ def _no_data(beginning: bytes) -> str | None:
     """Return what is wrong with a file that is not data: what is often found in its place."""
     if beginning.startswith(b"version https://git-lfs"):
         return "is a git-lfs placeholder: the data was not fetched (git lfs pull)"
-    if beginning.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"PK\x03\x04")):
+    if beginning.startswith((GZIP, ZSTD, b"BZh", b"\xfd7zXZ", b"PK\x03\x04")):
         return "is compressed in a way that is not read (gzip and zstd are, once); unpack it first"
     if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "is UTF-16 text; JSON Lines are UTF-8"

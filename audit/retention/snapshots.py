@@ -253,8 +253,9 @@ def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
     finally:
         source.close()
     wanted = list(batch_rows_until(rows, step))
-    there = [row.event for row in ledger.rows() if isinstance(row.event, BatchEvent)]
-    known = [row.event for row in ledger.rows() if isinstance(row.event, Accepted)]
+    copied = [row.event for row in ledger.rows()]
+    there = [event for event in copied if isinstance(event, BatchEvent)]
+    known = [event for event in copied if isinstance(event, Accepted)]
     for row in rows:
         if isinstance(row.event, Accepted) and row.event not in known:
             ledger.append(row.event, time=row.time)

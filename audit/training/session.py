@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from audit.backend.names import step_of
 from audit.backend.training import BadData, LegFailed, LegResult, Note, TrainingBackend
+from audit.data.containers import A_LINK
 from audit.errors import AuditError, ConfigError
 from audit.judging.proving import proving
 from audit.ledger import events as rows
@@ -41,7 +42,6 @@ from audit.training.preflight import refuse_or_warn
 from audit.training.run_state import RunState, TrainRefused, Verified
 
 KEPT_LOSSES = 200
-LINK = "is a symbolic link; put the file itself here, or a hard link to it"
 
 
 class Session:
@@ -187,7 +187,7 @@ class Session:
         self.unsettled = None
         for file in self._files.waiting():
             if os.path.islink(file.path):  # its target is not read: it may be anything, anywhere
-                self._reject(file, "", BadData(file.path, None, LINK))
+                self._reject(file, "", BadData(file.path, None, A_LINK))
                 return True
             wait = self.stillness.left(file)
             digest = self._files.digest(file) if not wait else ""

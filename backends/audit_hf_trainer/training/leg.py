@@ -22,6 +22,7 @@ from audit.plugin import (
     Phase,
     Tell,
     catch_signals,
+    first_line,
     scratch_directory,
 )
 from audit_hf_trainer.names import STATE
@@ -143,7 +144,7 @@ def tokenizer_of(model: Mapping[str, Any], transformers: Any) -> Any:
     except (OSError, ValueError) as error:
         if "tokenizer" not in model:
             return None  # rows of input_ids need none; others report it
-        raise ConfigError(f"model.tokenizer: cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"model.tokenizer: cannot be loaded: {first_line(error)}") from error
 
 
 def limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int | None]:
@@ -156,7 +157,7 @@ def limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int
             model["name_or_path"], trust_remote_code=model.get("trust_remote_code", False)
         )
     except (OSError, ValueError) as error:
-        raise ConfigError(f"model.name_or_path: cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"model.name_or_path: cannot be loaded: {first_line(error)}") from error
     text = config.get_text_config()
     sizes = (getattr(text, name, None) for name in ("vocab_size", "max_position_embeddings"))
     vocabulary, positions = (size if isinstance(size, int) else None for size in sizes)
@@ -178,7 +179,7 @@ def _model(request: LegRequest, transformers: Any) -> Any:
         config = transformers.LlamaConfig(**{**TINY_MODEL, **fields["random"]})
         return transformers.LlamaForCausalLM(config)
     except (OSError, TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"model: cannot be built: {_first_line(error)}") from error
+        raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
 
 
 def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
@@ -187,7 +188,7 @@ def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
     try:
         return peft.get_peft_model(model, peft.LoraConfig(**fields))
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"adapter: PEFT refuses it: {_first_line(error)}") from error
+        raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
 
 
 def _step_of(checkpoint: str | None) -> int:
@@ -202,7 +203,7 @@ def _step_of(checkpoint: str | None) -> int:
 
 def _failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
     """Return in one line why training failed, with the kind of failure."""
-    text = f"{type(error).__name__}: {_first_line(error)}"
+    text = f"{type(error).__name__}: {first_line(error)}"
     memory = getattr(torch, "OutOfMemoryError", MemoryError)
     if isinstance(error, (memory, MemoryError)) or any(words in str(error) for words in NO_MEMORY):
         return LegFailed(text, "out-of-memory", step)
@@ -219,10 +220,6 @@ def _full(run: str) -> bool:
         return shutil.disk_usage(run).free < 64 << 10
     except OSError:
         return False
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
 
 
 @contextlib.contextmanager

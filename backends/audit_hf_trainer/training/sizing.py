@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import ConfigError, Size
+from audit.plugin import ConfigError, Size, first_line
 from audit_hf_trainer.training.trial import empty_model
 
 OVERHEAD = 64 << 10
@@ -28,7 +28,7 @@ def adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
     try:
         config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **settings["adapter"]})
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"adapter: PEFT refuses it: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
     return {name: _plain(value) for name, value in config.to_dict().items()}
 
 

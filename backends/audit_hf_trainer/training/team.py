@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from audit.plugin import Alone, AuditError, BadData, LegFailed, Team
+from audit.plugin import Alone, AuditError, BadData, LegFailed, Team, first_line
 
 T = TypeVar("T")
 # Process 0 may take long: it verifies gigabytes, or waits for the next file.
@@ -46,7 +46,7 @@ class Group:
         except RuntimeError as error:
             raise AuditError(
                 f"process {self.rank} of {self.size}: another process of this training has ended; what it said last tells "
-                f"why; then run the same command to continue from the newest checkpoint ({str(error).splitlines()[0][:200]})"
+                f"why; then run the same command to continue from the newest checkpoint ({first_line(error)[:200]})"
             ) from error
 
 

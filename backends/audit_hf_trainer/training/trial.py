@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import ConfigError, LegRequest
+from audit.plugin import ConfigError, LegRequest, first_line
 from audit_hf_trainer.settings import TINY_MODEL
 from audit_hf_trainer.training.leg import adapted, libraries, limits, quiet, tokenizer_of, training_arguments
 
@@ -31,9 +31,7 @@ def tried(request: LegRequest) -> str | None:
             with torch.device("meta"):
                 made = empty_model(model, transformers)
         except Exception as error:  # code of a model that does not know the meta device says nothing of the training
-            return (
-                f"the model was not built: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            )
+            return f"the model was not built: {type(error).__name__}: {first_line(error, '')}"
         if request.settings.get("adapter") is not None:
             with torch.device("meta"):
                 adapted(request, made, peft)
@@ -57,14 +55,16 @@ def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:
     try:
         kind, fields = transformers.Trainer.get_optimizer_cls_and_kwargs(arguments)
     except (TypeError, ValueError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"arguments.optim: {_first_line(error)}") from error
+        raise ConfigError(f"arguments.optim: {first_line(error, type(error).__name__)}") from error
     plain = {name: value for name, value in fields.items() if name not in ("optimizer_dict", "model", "params")}
     if plain.keys() != fields.keys():
         return  # made for the parameters of a real model
     try:
         made = kind([{"params": [number], "weight_decay": arguments.weight_decay}], **plain)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"arguments: {kind.__name__} refuses them: {_first_line(error)}") from error
+        raise ConfigError(
+            f"arguments: {kind.__name__} refuses them: {first_line(error, type(error).__name__)}"
+        ) from error
     except Exception:  # one that needs a device says nothing of the arguments
         return
     try:
@@ -76,7 +76,7 @@ def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:
             scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs or {}),
         )
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"arguments.lr_scheduler_type: {_first_line(error)}") from error
+        raise ConfigError(f"arguments.lr_scheduler_type: {first_line(error, type(error).__name__)}") from error
 
 
 def _weights(model: Mapping[str, Any]) -> None:
@@ -84,7 +84,3 @@ def _weights(model: Mapping[str, Any]) -> None:
     place = os.path.join(str(model.get("name_or_path", "")), str(model.get("options", {}).get("subfolder", "")))
     if "random" not in model and os.path.isdir(place) and not any(name.endswith(WEIGHTS) for name in os.listdir(place)):
         raise ConfigError(f"model.name_or_path: {place} has no file of weights")
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
