@@ -57,7 +57,7 @@ def test_json_is_as_its_schema_says(audit: Audit) -> None:
         (b'{"text": "a"}\n{"text": ""}\n', 1),
         (b'[{"text": "a"}', 2),
         (b"", 2),
-        (gzip.compress(b'{"text": "a"}\n' * 99)[:-9], 2),
+        (gzip.compress(b'{"text": "a"}\n' * 99, mtime=0)[:-9], 2),
     ],
 )
 def test_the_exit_code_says_whether_the_file_can_be_read(content: bytes, code: int, audit: Audit) -> None:
