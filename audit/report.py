@@ -57,6 +57,17 @@ class Report(NamedTuple):
         return SUSPECT if self.count(Severity.WARNING) else SOUND
 
     @property
+    def verdict_for_people(self) -> str:
+        """The verdict, but ``sound as far as read`` if a checkpoint is not judged."""
+        judged = all(item.judged for item in self.checkpoints)
+        return self.verdict if judged or self.verdict != SOUND else f"{SOUND} as far as read"
+
+    @property
+    def resume_is_judged(self) -> bool:
+        """Whether the checkpoint to resume from is judged."""
+        return all(item.judged for item in self.checkpoints if item.name == self.resume_from)
+
+    @property
     def files(self) -> int:
         """Number of files in all checkpoints."""
         return sum(checkpoint.files for checkpoint in self.checkpoints)

@@ -33,12 +33,15 @@ def _report(report: Report, verbosity: int) -> list[Line]:
     if verbosity < 0:
         return lines
     width = max((len(item.name) for item in report.checkpoints), default=0)
-    worst = _worst(report)
+    found: dict[str | None, list[Finding]] = {}
+    for finding in report.findings:
+        found.setdefault(finding.checkpoint, []).append(finding)
     for item in report.checkpoints:
-        mark = worst.get(item.name, "ok")
+        own = found.get(item.name, [])
+        mark = _mark(item, own)
         size = f"{item.files:>3} files  {human_bytes(item.bytes):>9}"
         notes = ("resumable" if item.judged else "not judged") if item.resumable else "not resumable"
-        notes += _but(report, item) if item.resumable else ""
+        notes += _but(own) if item.resumable else ""
         if item.name == report.resume_from:
             notes += "  <- resume from here"
         lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])
@@ -57,12 +60,10 @@ def _report(report: Report, verbosity: int) -> list[Line]:
     return lines
 
 
-def _but(report: Report, item: CheckpointSummary) -> str:
+def _but(own: Sequence[Finding]) -> str:
     """Say in the row of a resumable checkpoint what its mark stands for: ``, 1 error``."""
-    own = [finding.severity for finding in report.findings if finding.checkpoint == item.name]
-    counts = [
-        (own.count(severity), word) for severity, word in ((Severity.ERROR, "error"), (Severity.WARNING, "warning"))
-    ]
+    severities = [finding.severity for finding in own]
+    counts = [(severities.count(Severity.ERROR), "error"), (severities.count(Severity.WARNING), "warning")]
     return "".join(f", {number} {word}{'s' if number != 1 else ''}" for number, word in counts if number)
 
 
@@ -71,20 +72,15 @@ def _headline(report: Report) -> Line:
     return [(f"{report.path}: ", ""), (verdict_of(report), VERDICT_STYLE[report.verdict]), (tail, "")]
 
 
-def _worst(report: Report) -> dict[str, str]:
-    """The mark of each checkpoint by its most severe finding."""
-    marks: dict[str, str] = {}
-    for item in report.checkpoints:
-        own = [finding for finding in report.findings if finding.checkpoint == item.name]
-        if any(finding.severity is Severity.ERROR for finding in own):
-            marks[item.name] = "FAIL"
-        elif any(finding.severity is Severity.WARNING for finding in own):
-            marks[item.name] = "warn"
-        elif not item.resumable and any(finding.blocks_resume for finding in own):
-            marks[item.name] = "wait"
-        elif not item.judged:
-            marks[item.name] = "?"
-    return marks
+def _mark(item: CheckpointSummary, own: Sequence[Finding]) -> str:
+    """The mark of a checkpoint by its most severe finding."""
+    if any(finding.severity is Severity.ERROR for finding in own):
+        return "FAIL"
+    if any(finding.severity is Severity.WARNING for finding in own):
+        return "warn"
+    if not item.resumable and any(finding.blocks_resume for finding in own):
+        return "wait"
+    return "ok" if item.judged else "?"
 
 
 def _finding(finding: Finding) -> list[Line]:

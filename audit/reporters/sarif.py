@@ -53,7 +53,7 @@ def _run(report: Report, rules: Mapping[str, Rule]) -> dict[str, Any]:
             "resume_from": _evidence(report.resume_from),
             "depth": report.depth,
             "not_judged": [_evidence(item.name) for item in report.checkpoints if not item.judged],
-            "outcomes": {kind.value: sum(item.outcome is kind for item in report.outcomes) for kind in Outcome},
+            "outcomes": {kind.value: report.tally(kind) for kind in Outcome},
         },
     }
 

@@ -4,7 +4,7 @@ import os
 
 from audit.findings import Finding, Severity
 from audit.hookspecs import Unaudited
-from audit.report import SOUND, Report
+from audit.report import Report
 from audit.text import escaped
 
 WORDS = ((Severity.ERROR, "error"), (Severity.WARNING, "warning"), (Severity.INFO, "note"))
@@ -34,8 +34,7 @@ def counted(report: Report) -> str:
 
 def verdict_of(report: Report) -> str:
     """Return ``BROKEN``, ``SUSPECT``, ``SOUND``, or ``SOUND AS FAR AS READ`` if a checkpoint is not judged."""
-    judged = all(item.judged for item in report.checkpoints)
-    return report.verdict.upper() + ("" if judged or report.verdict != SOUND else " AS FAR AS READ")
+    return report.verdict_for_people.upper()
 
 
 def place(finding: Finding) -> str:
@@ -59,12 +58,11 @@ def resume_line(report: Report) -> str:
     if not report.checkpoints:
         return "Nothing has been trained here yet."
     if report.resume_from:
-        judged = all(item.judged for item in report.checkpoints if item.name == report.resume_from)
         errors = sum(
             item.severity is Severity.ERROR and item.checkpoint == report.resume_from for item in report.findings
         )
         but = f"; look at its {'error' if errors == 1 else f'{errors} errors'} first" if errors else ""
-        return f"Resume from {report.resume_from}{'' if judged else ', which is not judged'}{but}."
+        return f"Resume from {report.resume_from}{'' if report.resume_is_judged else ', which is not judged'}{but}."
     return "No checkpoint can be resumed from."
 
 

@@ -45,8 +45,7 @@ def resume_line(report: Report) -> str:
     """Say what may be resumed from."""
     if report.resume_from is None:
         return "No checkpoint can be resumed from."
-    judged = all(item.judged for item in report.checkpoints if item.name == report.resume_from)
-    return f"Resume from {report.resume_from}{'' if judged else ', which is not judged'}."
+    return f"Resume from {report.resume_from}{'' if report.resume_is_judged else ', which is not judged'}."
 
 
 def in_one_line(finding: Finding) -> str:
