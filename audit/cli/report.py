@@ -56,7 +56,7 @@ def call(arguments: argparse.Namespace) -> int:
     page = render(shown)
     write(page, None if arguments.output == "-" else arguments.output)
     if arguments.output != "-" and not arguments.quiet:
-        verdicts = ", ".join(f"{item.report.path} is {item.report.verdict}" for item in shown)
+        verdicts = ", ".join(f"{item.report.path} is {item.report.verdict_for_people}" for item in shown)
         size = human_bytes(len(page.encode("utf-8", "backslashreplace")))
         print(one_line(f"{arguments.output}: {size}, {verdicts}"), file=sys.stdout)
     return 2 if failed or any(item.report.crashed for item in shown) else 0

@@ -57,7 +57,7 @@ def comparison(runs: Sequence[RunCurves]) -> Element:
             node(
                 "tr",
                 node("th", node("a", report.path, href=f"#r{number}"), scope="row"),
-                node("td", _badge(report.verdict)),
+                node("td", _badge(report)),
                 node("td", report.resume_from or "nothing"),
                 node("td", spaced(run.last_step), class_="number"),
                 node("td", first, class_="number"),
@@ -84,7 +84,8 @@ def _verdict(here: str, run: RunCurves) -> Element:
         if report.count(severity)
     ]
     if report.resume_from:
-        advice = node("p", "Resume from ", node("strong", report.resume_from), ".", class_="advice")
+        but = "" if report.resume_is_judged else ", which is not judged"
+        advice = node("p", "Resume from ", node("strong", report.resume_from), f"{but}.", class_="advice")
     elif report.checkpoints:
         advice = node("p", node("strong", "No checkpoint can be resumed from."), class_="advice")
     else:
@@ -92,7 +93,7 @@ def _verdict(here: str, run: RunCurves) -> Element:
     head = node(
         "header",
         node("h2", report.path, id=f"{here}-name"),
-        node("p", _badge(report.verdict), " ", ", ".join(counts) or "nothing found", class_="verdict"),
+        node("p", _badge(report), " ", ", ".join(counts) or "nothing found", class_="verdict"),
         advice,
         _facts(run),
         class_=f"head {report.verdict}",
@@ -105,8 +106,9 @@ def _verdict(here: str, run: RunCurves) -> Element:
     return head
 
 
-def _badge(verdict: str) -> Element:
-    return node("span", node("span", SIGN[verdict], aria_hidden="true"), f" {verdict}", class_=f"badge {verdict}")
+def _badge(report: Report) -> Element:
+    sign = node("span", SIGN[report.verdict], aria_hidden="true")
+    return node("span", sign, f" {report.verdict_for_people}", class_=f"badge {report.verdict}")
 
 
 def _facts(run: RunCurves) -> Element:

@@ -52,7 +52,7 @@ def _header(runs: Sequence[RunCurves], style: str, scripts: Sequence[str]) -> El
         f"default-src 'none'; style-src {_hash(style)}; script-src {' '.join(map(_hash, scripts))}; "
         "base-uri 'none'; form-action 'none'"
     )
-    title = ", ".join(f"{run.report.path}: {run.report.verdict}" for run in runs[:3])
+    title = ", ".join(f"{run.report.path}: {run.report.verdict_for_people}" for run in runs[:3])
     head = node(
         "head",
         node("meta", charset="utf-8"),
