@@ -16,14 +16,17 @@ from audit.rules import ANY, Rule
 HERE = Path(__file__).parent
 INDEX = """# Rules
 
-Each rule is one thing that can be wrong with a run. `audit verify` judges by all of them; `--select` and `--ignore` take a rule or a family,
-and the [configuration](../configuration.md) changes severities and thresholds. `audit explain RULE` prints what stands here.
+Each rule is one thing that can be wrong with a run. `audit verify` judges by all of them; `--select` and `--ignore`
+take a rule or a family, and the [configuration](../configuration.md) changes severities and thresholds.
+`audit explain RULE` prints what is written here.
 
-* **error**: resuming would crash, lose state or continue something else; or an invariant of the run is violated. **warning**: it may be
-  legitimate. **info**: worth knowing.
-* **blocks**: the checkpoint is not resumable, `audit guard` does not hand it out. **with `--exact`**: it can be resumed from, but not bit for bit.
+* **error**: resuming would crash, lose state or continue something else; or an invariant of the run is violated.
+  **warning**: it may be legitimate. **info**: worth knowing.
+* **blocks**: the checkpoint is not resumable, `audit guard` does not hand it out. **with `--exact`**: it can be resumed
+  from, but not bit for bit.
 
-[Why these things happen](../why.md) tells the stories behind them, [kinds of damage](../faults.md) which rule names what.
+[Why these things happen](../why.md) tells the stories behind them, [kinds of damage](../faults.md) which rule names
+what.
 
 Written by `tox run -e docs` from the docstrings of the rules.
 """
@@ -97,12 +100,23 @@ def _section(rule: Rule, reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
     yield f"**What to do.** {rule.remedy}"
     if rule.options:
         defaults = ", ".join(f"`{name} = {_toml(value)}`" for name, value in rule.options.items())
-        yield f'\n**Thresholds** of `[tool.audit.rules."{rule.id}"]`, with their defaults: {defaults}.'
+        yield "\n" + _wrapped(f'**Thresholds** of `[tool.audit.rules."{rule.id}"]`, with their defaults: {defaults}.')
     if rule.explained_by:
         causes = ", ".join(_cause(cause) for cause in rule.explained_by)
-        yield f"\n**Left out** where the cause is found already: {causes}."
+        yield "\n" + _wrapped(f"**Left out** where the cause is found already: {causes}.")
     if reasons:
-        yield f"\n**Why it happens:** {', '.join(f'[{title}]({link})' for title, link in reasons)}."
+        links = ", ".join(f"[{title}]({link})" for title, link in reasons)
+        yield "\n" + _wrapped(f"**Why it happens:** {links}.")
+
+
+def _wrapped(text: str) -> str:
+    """Fill lines of 120 columns; neither code nor a link is broken."""
+    lines = [""]
+    for word in re.findall(r"(?:`[^`]*`|\[[^\]]*\]\([^)]*\)|\S)+", text):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > 120:
+            lines.append("")
+        lines[-1] += f" {word}" if lines[-1] else word
+    return "\n".join(lines)
 
 
 def _cause(id: str) -> str:

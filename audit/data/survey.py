@@ -2,6 +2,8 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from audit.backend.training import BadData, ReadExample
@@ -78,9 +80,7 @@ def survey(path: str, format: str, read: Read) -> Survey:
         if not rows:
             raise
         stopped = f"{f'row {error.row} ' if error.row is not None else ''}{error.reason}"
-    return Survey(
-        container, found, rows, refused, tuple(refusals), _lengths(counts), learned, cut, first, stopped
-    )  # fmt: skip
+    return Survey(container, found, rows, refused, tuple(refusals), _lengths(counts), learned, cut, first, stopped)
 
 
 def as_written(loss_on: str | None) -> Read:
@@ -127,12 +127,8 @@ def _messages(messages: list[Any], trained: Callable[[int], bool]) -> list[tuple
 
 def joined(pieces: Any) -> tuple[tuple[str, bool], ...]:
     """Return pieces of text with neighbours of the same kind as one."""
-    made: list[tuple[list[str], bool]] = []
-    for text, trained in pieces:
-        if not made or made[-1][1] != trained:
-            made.append(([], trained))
-        made[-1][0].append(text)
-    return tuple(("".join(texts), trained) for texts, trained in made)
+    groups = groupby(pieces, key=itemgetter(1))
+    return tuple(("".join(text for text, _ in group), trained) for trained, group in groups)
 
 
 def _lengths(counts: Counter[int]) -> Lengths | None:
