@@ -218,6 +218,7 @@ TESTED_BY = {
     "formats.training_args": "formats/test_checkpoint_files",
     "formats.zip_directory": "formats/test_torch_archive",
     "judging.decision": "judging/test_guard",
+    "ledger.batch_events": "ledger/test_events",
     "ledger.checksums": "cli/test_seal",
     "ledger.json_values": "ledger/test_events",
     "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",

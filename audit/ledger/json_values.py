@@ -1,8 +1,15 @@
 """Values in JSON of any shape, as the ledger of an untrusted run may have it: the value, or None."""
 
 import os
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any
+
+Content = Mapping[str, Any]
+"""The content of a row of the ledger."""
+
+Written = tuple[str, dict[str, Any]]
+"""The kind of a row, and its content."""
 
 
 def as_losses(value: Any) -> tuple[tuple[int, float], ...]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import is_rotated, step_of
-from audit.ledger import events
+from audit.ledger import batch_events, events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import Timeline, timeline_of
@@ -163,9 +163,9 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
         if back is not None:
             reached = back
             whole = seen.step or 0  # a save beyond it went on while the guard looked
-            begins = isinstance(event, events.LegBegun | events.Start)
+            begins = isinstance(event, batch_events.LegBegun | events.Start)
             given_up = {step for step in _steps_of(seen.checkpoints) if back < step <= whole} if begins else set()
-        elif isinstance(event, events.Finished):
+        elif isinstance(event, batch_events.Finished):
             reached = max(reached, event.last_step or 0)
     return reached
 
@@ -177,7 +177,7 @@ def ended_early_by(rows: "tuple[Row, ...]") -> int:
         if _way_back(row.event) is not None:
             step = 0
         elif row.kind == "batch":
-            step = (row.event.step or 0) if isinstance(row.event, events.Stopped | events.Failed) else 0
+            step = (row.event.step or 0) if isinstance(row.event, batch_events.Stopped | batch_events.Failed) else 0
     return step
 
 
@@ -195,7 +195,7 @@ def _way_back(event: events.Event | None) -> int | None:
     """The step that an event sets, None if it sets none."""
     if isinstance(event, events.GuardDecision | events.Quarantined | events.Start):
         return event.step
-    return event.first_step if isinstance(event, events.LegBegun) else None
+    return event.first_step if isinstance(event, batch_events.LegBegun) else None
 
 
 def _steps_of(names: Iterable[str]) -> set[int]:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.ledger.events import LegBegun, SealedFile, SealTaken, Start
+from audit.ledger.batch_events import LegBegun
+from audit.ledger.events import SealedFile, SealTaken, Start
 
 if TYPE_CHECKING:
     from audit.ledger.store import Row

@@ -12,7 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.ledger.events import (
+from audit.ledger.batch_events import (
     DUPLICATE,
     FAILED,
     FINISHED,
@@ -42,7 +42,7 @@ class Leg(NamedTuple):
 
     ``last_step`` is where the batch was planned to end, or has ended; None if the backend decides and it has not ended.
     ``over``: nothing more of the batch will be trained, as it was rejected or its data file is lost. The others are as
-    in :class:`audit.ledger.events.LegBegun`.
+    in :class:`audit.ledger.batch_events.LegBegun`.
     """
 
     batch: str
@@ -124,7 +124,7 @@ class Timeline(NamedTuple):
 
     ``redo`` are batches whose steps were given up when the run went back, in the order in which they are trained again.
     ``adopted``: the steps up to this one may be of no batch; ``adopted_files``: names by digest of files that count as
-    trained. A person said so, see :class:`audit.ledger.events.Adopted`.
+    trained. A person said so, see :class:`audit.ledger.batch_events.Adopted`.
     """
 
     legs: tuple[Leg, ...] = ()

@@ -23,7 +23,8 @@ from audit.facts.run import Run
 from audit.judging.auditor import Auditor
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
-from audit.ledger.events import Accepted, BatchEvent, SealTaken, SnapshotTaken
+from audit.ledger.batch_events import BatchEvent
+from audit.ledger.events import Accepted, SealTaken, SnapshotTaken
 from audit.ledger.records import read_records
 from audit.ledger.seals import Seal
 from audit.ledger.timeline import batch_rows_until

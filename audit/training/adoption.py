@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from audit.ledger.events import Adopted, BatchEvent, Retired
+from audit.ledger.batch_events import Adopted, BatchEvent, Retired
 from audit.ledger.timeline import Timeline
 from audit.training.config import DELETE, Data
 from audit.training.data_files import DataFile, DataFiles, trained

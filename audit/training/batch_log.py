@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from audit.audit_dir import RESERVE
 from audit.errors import AuditError
-from audit.ledger.events import BatchEvent
+from audit.ledger.batch_events import BatchEvent
 from audit.ledger.timeline import Timeline, timeline_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from audit.errors import AuditError
-from audit.ledger.events import RETIRED
+from audit.ledger.batch_events import RETIRED
 from audit.ledger.timeline import Batch
 from audit.training.config import Data
 

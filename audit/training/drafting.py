@@ -7,7 +7,7 @@ from typing import NamedTuple
 from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
 from audit.data.rows import Rows, count_rows, inspect
 from audit.errors import AuditError
-from audit.ledger.events import LegBegun
+from audit.ledger.batch_events import LegBegun
 from audit.ledger.timeline import Leg, Timeline
 from audit.training.config import PATTERNS, TrainConfig
 from audit.training.data_files import DataFile, DataFiles

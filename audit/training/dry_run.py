@@ -10,7 +10,16 @@ from audit.backend.names import name_of
 from audit.backend.training import Note, TrainingBackend
 from audit.judging.decision import Decision
 from audit.judging.guard import consult
-from audit.ledger.events import DUPLICATE, FINISHED, REJECTED, BatchEvent, Duplicate, Finished, Rejected, Retired
+from audit.ledger.batch_events import (
+    DUPLICATE,
+    FINISHED,
+    REJECTED,
+    BatchEvent,
+    Duplicate,
+    Finished,
+    Rejected,
+    Retired,
+)
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline, timeline_of
 from audit.manager import Registry

@@ -13,7 +13,7 @@ from audit.facts.plan import Plan, Saves
 from audit.findings import Finding, Severity
 from audit.judging.decision import Decision
 from audit.judging.engine import Judgement
-from audit.ledger.events import REJECTED
+from audit.ledger.batch_events import REJECTED
 from audit.manager import Registry
 from audit.training.config import TrainConfig
 from audit.training.drafting import Work

@@ -17,7 +17,8 @@ from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
 from audit.judging.guard import Guarded, consult
 from audit.judging.verification import verify_run
-from audit.ledger.events import Accepted, Known
+from audit.ledger.batch_events import Known
+from audit.ledger.events import Accepted
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline
 from audit.manager import Registry

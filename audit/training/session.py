@@ -16,7 +16,8 @@ from audit.backend.training import BadData, LegFailed, LegResult, Note, Training
 from audit.data.containers import A_LINK
 from audit.errors import AuditError, ConfigError
 from audit.judging.proving import proving
-from audit.ledger import events as rows
+from audit.ledger import batch_events as rows
+from audit.ledger.events import Accepted
 from audit.ledger.store import LedgerError
 from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
@@ -406,7 +407,7 @@ class Session:
                 for item in dict.fromkeys(
                     (item.rule, item.checkpoint or verified.checkpoint, item.step) for item in found
                 ):
-                    ledger.append(rows.Accepted(*item, self._reason), durable=True)
+                    ledger.append(Accepted(*item, self._reason), durable=True)
         return bool(found)
 
     def _retire(self, timeline: Timeline) -> bool:

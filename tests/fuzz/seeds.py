@@ -11,7 +11,7 @@ from typing import Any
 
 from audit.api import verify
 from audit.formats.torch_archive import TorchArchive, read_torch
-from audit.ledger import events
+from audit.ledger import batch_events, events
 from audit.ledger.store import open_ledger
 from audit.options import Options
 from audit.storage import BytesReader
@@ -43,15 +43,15 @@ _TOKENS = (
 )
 _EVENTS: tuple[events.Event, ...] = (
     events.Start(20),
-    events.LegBegun("a", "a.jsonl", 9, 0, 20, 0, 80, 4, 1, "42:a", 42, 40, None, 1, None, {"kind": "random"}),
-    events.Finished("a", "a.jsonl", 0, 20, 80, "checkpoint-20", ((10, 2.5), (20, 2.25)), 0.5),
-    events.Retired("a", "a.jsonl", "done/a.jsonl"),
-    events.LegBegun("b", "b.jsonl", 9, 20, None, 0, None, None, 1, None, 42, None, None, 2, "checkpoint-20"),
-    events.Stopped("b", "b.jsonl", 30, 15, ((25, 2.0),)),
-    events.Failed("b", "b.jsonl", 30, "error", "it burns"),
-    events.Rejected("b", "b.jsonl", "is not JSON", "rejected/b.jsonl"),
-    events.Duplicate("a", "c.jsonl", "was trained"),
-    events.Lost("a", "a.jsonl", 20),
+    batch_events.LegBegun("a", "a.jsonl", 9, 0, 20, 0, 80, 4, 1, "42:a", 42, 40, None, 1, None, {"kind": "random"}),
+    batch_events.Finished("a", "a.jsonl", 0, 20, 80, "checkpoint-20", ((10, 2.5), (20, 2.25)), 0.5),
+    batch_events.Retired("a", "a.jsonl", "done/a.jsonl"),
+    batch_events.LegBegun("b", "b.jsonl", 9, 20, None, 0, None, None, 1, None, 42, None, None, 2, "checkpoint-20"),
+    batch_events.Stopped("b", "b.jsonl", 30, 15, ((25, 2.0),)),
+    batch_events.Failed("b", "b.jsonl", 30, "error", "it burns"),
+    batch_events.Rejected("b", "b.jsonl", "is not JSON", "rejected/b.jsonl"),
+    batch_events.Duplicate("a", "c.jsonl", "was trained"),
+    batch_events.Lost("a", "a.jsonl", 20),
     events.Quarantined("moved", "checkpoint-20", ".audit/quarantine/checkpoint-20", "broken", 0),
     events.Pruned("checkpoint-20", 20, 100),
     events.SnapshotTaken("checkpoint-20", "/data/run", "copy"),

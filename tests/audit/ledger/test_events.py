@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.ledger import events
+from audit.ledger import batch_events, events
 from audit.ledger.events import SealedFile, event_of
 from audit.ledger.store import open_ledger
 
@@ -72,7 +72,7 @@ ROWS: list[tuple[events.Event, str, str]] = [
         '{"checkpoint":"checkpoint-300","from":"/data/run","how":"copy"}',
     ),
     (
-        events.LegBegun(DIGEST, "a.jsonl", 110, 2, 3, 4, 5, 2, 1, f"42:{DIGEST}", 42, 100, 10, 2, "checkpoint-2"),
+        batch_events.LegBegun(DIGEST, "a.jsonl", 110, 2, 3, 4, 5, 2, 1, f"42:{DIGEST}", 42, 100, 10, 2, "checkpoint-2"),
         "batch",
         (
             f'{{"batch":"{DIGEST}","bytes":110,"decay_steps":10,"epochs":1,"event":"leg","examples":5,"examples_per_step":2,'
@@ -81,7 +81,7 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
-        events.LegBegun(
+        batch_events.LegBegun(
             "b", "a.jsonl", 110, 0, None, 0, None, None, 1, None, 42, None, None, 1, None, {"weights": DIGEST}
         ),
         "batch",
@@ -92,7 +92,7 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
-        events.LegBegun("b", "a.jsonl", 110, 0, None, 0, None, None, 1, None, 42, None, None, 1, None),
+        batch_events.LegBegun("b", "a.jsonl", 110, 0, None, 0, None, None, 1, None, 42, None, None, 1, None),
         "batch",
         (
             '{"batch":"b","bytes":110,"decay_steps":null,"epochs":1,"event":"leg","examples":null,"examples_per_step":null,'
@@ -101,7 +101,7 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
-        events.Finished("b", "a.jsonl", 0, 3, 5, "checkpoint-3", ((1, 2.5), (3, 2.25)), 0.084),
+        batch_events.Finished("b", "a.jsonl", 0, 3, 5, "checkpoint-3", ((1, 2.5), (3, 2.25)), 0.084),
         "batch",
         (
             '{"batch":"b","checkpoint":"checkpoint-3","event":"finished","examples":5,"file":"a.jsonl","first_step":0,'
@@ -109,7 +109,7 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
-        events.Finished("b", "a.jsonl", 0, 3, 5, "checkpoint-3", (), 0.5, {"kind": "pretrained"}),
+        batch_events.Finished("b", "a.jsonl", 0, 3, 5, "checkpoint-3", (), 0.5, {"kind": "pretrained"}),
         "batch",
         (
             '{"base":{"kind":"pretrained"},"batch":"b","checkpoint":"checkpoint-3","event":"finished","examples":5,'
@@ -117,38 +117,38 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
-        events.Stopped("b", "a.jsonl", 2, 15, ((1, 2.0),)),
+        batch_events.Stopped("b", "a.jsonl", 2, 15, ((1, 2.0),)),
         "batch",
         '{"batch":"b","event":"stopped","file":"a.jsonl","losses":[[1,2.0]],"signal":15,"step":2}',
     ),
     (
-        events.Failed("b", "a.jsonl", 2, "error", "it burns"),
+        batch_events.Failed("b", "a.jsonl", 2, "error", "it burns"),
         "batch",
         '{"batch":"b","event":"failed","file":"a.jsonl","kind":"error","reason":"it burns","step":2}',
     ),
     (
-        events.Failed("b", "a.jsonl", 2, "not-proven", "it burns", 0),
+        batch_events.Failed("b", "a.jsonl", 2, "not-proven", "it burns", 0),
         "batch",
         '{"batch":"b","event":"failed","file":"a.jsonl","first_step":0,"kind":"not-proven","reason":"it burns","step":2}',
     ),
     (
-        events.Retired("b", "a.jsonl", "done/a.jsonl"),
+        batch_events.Retired("b", "a.jsonl", "done/a.jsonl"),
         "batch",
         '{"batch":"b","event":"retired","file":"a.jsonl","to":"done/a.jsonl"}',
     ),
-    (events.Retired("b", "a.jsonl", None), "batch", '{"batch":"b","event":"retired","file":"a.jsonl","to":null}'),
+    (batch_events.Retired("b", "a.jsonl", None), "batch", '{"batch":"b","event":"retired","file":"a.jsonl","to":null}'),
     (
-        events.Rejected("b", "a.jsonl", "row 2", "rejected/a.jsonl"),
+        batch_events.Rejected("b", "a.jsonl", "row 2", "rejected/a.jsonl"),
         "batch",
         '{"batch":"b","event":"rejected","file":"a.jsonl","reason":"row 2","to":"rejected/a.jsonl"}',
     ),
     (
-        events.Rejected("b", "a.jsonl", "was taken away"),
+        batch_events.Rejected("b", "a.jsonl", "was taken away"),
         "batch",
         '{"batch":"b","event":"rejected","file":"a.jsonl","reason":"was taken away"}',
     ),
     (
-        events.Duplicate("b", "a.jsonl", "the same bytes", "rejected/a.jsonl"),
+        batch_events.Duplicate("b", "a.jsonl", "the same bytes", "rejected/a.jsonl"),
         "batch",
         '{"batch":"b","event":"duplicate","file":"a.jsonl","reason":"the same bytes","to":"rejected/a.jsonl"}',
     ),
@@ -158,11 +158,11 @@ ROWS: list[tuple[events.Event, str, str]] = [
         '{"checkpoint":"checkpoint-6","reason":"another language","rule":"loss/jump","step":2,"until":null}',
     ),
     (
-        events.Adopted("b", "a.jsonl", 4),
+        batch_events.Adopted("b", "a.jsonl", 4),
         "batch",
         '{"batch":"b","event":"adopted","file":"a.jsonl","step":4}',
     ),
-    (events.Lost("b", "a.jsonl", 1), "batch", '{"batch":"b","event":"lost","file":"a.jsonl","step":1}'),
+    (batch_events.Lost("b", "a.jsonl", 1), "batch", '{"batch":"b","event":"lost","file":"a.jsonl","step":1}'),
 ]
 """Each as the ledger holds it since its first version: ledgers that are there must be read."""
 
@@ -199,9 +199,9 @@ written = st.one_of(
     st.builds(events.Pruned, text, whole, whole),
     st.builds(events.SnapshotTaken, text, text, text),
     st.builds(events.Accepted, text, st.none() | text, some, text, st.none() | text),
-    st.builds(events.Adopted, **batch, step=whole),
+    st.builds(batch_events.Adopted, **batch, step=whole),
     st.builds(
-        events.LegBegun,
+        batch_events.LegBegun,
         **batch,
         bytes=whole,
         first_step=whole,
@@ -220,7 +220,7 @@ written = st.one_of(
         known=st.none() | st.lists(st.tuples(text, st.none() | text, some), max_size=3).map(tuple),
     ),
     st.builds(
-        events.Finished,
+        batch_events.Finished,
         **batch,
         first_step=whole,
         last_step=some,
@@ -230,14 +230,19 @@ written = st.one_of(
         seconds=st.floats(0, 1e9),
         base=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
     ),
-    st.builds(events.Stopped, **batch, step=some, signal=st.none() | st.integers(), losses=losses),
+    st.builds(batch_events.Stopped, **batch, step=some, signal=st.none() | st.integers(), losses=losses),
     st.builds(
-        events.Failed, **batch, step=some, kind=st.none() | text, reason=st.none() | text, first_step=st.none() | whole
+        batch_events.Failed,
+        **batch,
+        step=some,
+        kind=st.none() | text,
+        reason=st.none() | text,
+        first_step=st.none() | whole,
     ),
-    st.builds(events.Retired, **batch, to=st.none() | text),
-    st.builds(events.Rejected, **batch, reason=st.none() | text, to=st.none() | text),
-    st.builds(events.Duplicate, **batch, reason=st.none() | text, to=st.none() | text),
-    st.builds(events.Lost, **batch, step=some),
+    st.builds(batch_events.Retired, **batch, to=st.none() | text),
+    st.builds(batch_events.Rejected, **batch, reason=st.none() | text, to=st.none() | text),
+    st.builds(batch_events.Duplicate, **batch, reason=st.none() | text, to=st.none() | text),
+    st.builds(batch_events.Lost, **batch, step=some),
 )
 
 
@@ -304,7 +309,7 @@ def test_a_row_without_what_it_needs_is_passed_over(kind: str, content: dict[str
 def test_a_file_of_a_batch_is_a_name_and_never_a_path() -> None:
     row = {"event": "retired", "batch": "b", "file": "../../etc/passwd\0"}
 
-    assert event_of("batch", row) == events.Retired("b", "passwd", None)
+    assert event_of("batch", row) == batch_events.Retired("b", "passwd", None)
 
 
 def test_a_misspelt_or_missing_value_makes_no_row() -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from audit.audit_dir import RESERVE
 from audit.errors import AuditError
-from audit.ledger.events import Event, Failed
+from audit.ledger.batch_events import Failed
+from audit.ledger.events import Event
 from audit.ledger.store import Ledger, LedgerError, open_ledger
 from audit.ledger.timeline import timeline_of
 from audit.training.batch_log import BatchLog
