@@ -52,7 +52,10 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/facts/checkpoint.py:Checkpoint",
         ),
     ),
-    "Facts of a run": ("Attributes of `audit.plugin.Run`.", ("audit/facts/run.py:Run",)),
+    "Facts of a run": (
+        "Attributes of `audit.plugin.Run`.",
+        ("audit/facts/scanned_run.py:ScannedRun", "audit/facts/run.py:Run"),
+    ),
     "Facts of a plan": (
         "Attributes of `audit.plugin.Plan`: one leg before it is trained.",
         ("audit/facts/plan.py:Plan",),

@@ -190,6 +190,7 @@ TESTED_BY = {
     "backend.training": "training/test_session",
     "facts.directory": "facts/test_checkpoint",
     "facts.recorded": "facts/test_checkpoint",
+    "facts.scanned_run": "facts/test_run",
     "formats.damage": "formats/test_pickles",
     "formats.tensors": "formats/test_safetensors",
     "scan.values": "scan/test_scan",
