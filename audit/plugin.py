@@ -101,6 +101,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Alone",
     "Backend",
     "BadData",
+    "Files",
     "LegData",
     "LegFailed",
     "LegRequest",
@@ -180,6 +181,7 @@ if TYPE_CHECKING:
     from audit.api import guard, verify
     from audit.audit_dir import LEDGER
     from audit.audit_dir import scratch as scratch_directory
+    from audit.backend.files import Files
     from audit.backend.layout import AdapterFiles, Backend, Layout
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
@@ -279,6 +281,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "audit.api": "guard verify",
     "audit.audit_dir": "LEDGER scratch:scratch_directory",
+    "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend Layout",
     "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
     "audit.backend.signals": "caught:catch_signals",

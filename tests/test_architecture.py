@@ -186,6 +186,7 @@ TESTED_BY = {
     "page": "views/test_curves",
     "report": "reporters/test_json",
     "version": "cli/test_process",
+    "backend.files": "facts/test_checkpoint",
     "backend.layout": "facts/test_checkpoint",
     "backend.training": "training/test_session",
     "facts.directory": "facts/test_checkpoint",

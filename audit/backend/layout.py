@@ -1,6 +1,6 @@
 """What the core asks of a trainer backend."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from audit.storage import Entry
@@ -23,6 +23,7 @@ class Layout(NamedTuple):
     "scheduler", "scaler", "adapter_config", "latest"; parts of a role have a suffix ("weights:second" of the adapter
     ``second``, "optimizer:1" of rank 1). ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights
     recognised). ``shadowing`` are full-model files that the trainer would load in place of the run's own weights.
+    ``others`` are further files that a resume reads: a second optimizer, the position of a data loader.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Layout(NamedTuple):
     sharded_optimizer: tuple[str, ...] = ()
     world_size: int | None = None
     weights_only: bool = False
+    others: tuple[str, ...] = ()
     owed: Mapping[str, str] = {}
     owed_rng: tuple[str, ...] = ()
     missing: Mapping[str, str] = {}
@@ -56,12 +58,18 @@ class Layout(NamedTuple):
             return frozenset(path for path in own if path)
         single = (self.shard_index, self.state, self.optimizer, self.scheduler, self.scaler)
         adapters = [path for adapter in self.adapters for path in (adapter.config, adapter.weights)]
-        several = (self.weights, self.shadowing, self.rng, self.sharded_weights, self.sharded_optimizer)
+        several = (
+            self.weights, self.shadowing, self.rng, self.sharded_weights, self.sharded_optimizer, self.others
+        )  # fmt: skip
         return frozenset(path for path in (*single, *adapters, *(path for group in several for path in group)) if path)
 
 
 class Backend(Protocol):
-    """One trainer: its checkpoints on disk. What trains is an :class:`audit.backend.training.TrainingBackend`."""
+    """One trainer: its checkpoints on disk. What trains is an :class:`audit.backend.training.TrainingBackend`.
+
+    ``state_file`` and ``arguments_file`` are "" if the trainer writes no such file. What else a backend may have is
+    asked for by the functions of this module: ``last_written``, ``counts_steps``, ``wrote``.
+    """
 
     name: str
     title: str
@@ -85,3 +93,46 @@ class Backend(Protocol):
         gets their texts by name as a fourth argument.
         """
         ...
+
+
+def last_written(backend: Backend) -> tuple[str, ...]:
+    """Return the files of which a save writes one last, relative to the checkpoint: with one of them it is complete.
+
+    A backend says so by an attribute ``last_written``; without it, it is the trainer state.
+    """
+    return getattr(backend, "last_written", (backend.state_file,))
+
+
+def last_in(backend: Backend, entries: Mapping[str, Entry]) -> Entry | None:
+    """Return the file of a checkpoint that its save wrote last, None if it is not there."""
+    return next((entries[name] for name in last_written(backend) if name in entries), None)
+
+
+def names_count_steps(backend: Backend, name: str) -> bool:
+    """Whether N in the name of a checkpoint counts steps, rather than epochs or saves.
+
+    A backend whose names may count something else says so by a method ``counts_steps(name)``.
+    """
+    counts = getattr(backend, "counts_steps", None)
+    return counts is None or bool(counts(name))
+
+
+def writers_of(claims: Sequence[Backend], checkpoints: Iterable[Mapping[str, Entry]]) -> Sequence[Backend]:
+    """Return which of the backends that recognise a run by its names wrote it: one if the files tell.
+
+    ``checkpoints`` are the entries of each checkpoint by relative path. A backend whose names other programs use as
+    well has a method ``wrote(entries)``; the first checkpoint that one of them, and only one, wrote decides. Otherwise
+    it was one of those that have no such method.
+    """
+    if all(unmistakable(backend) for backend in claims):
+        return claims
+    for entries in checkpoints:
+        writers = [item for item in claims if (wrote := getattr(item, "wrote", None)) is not None and wrote(entries)]
+        if len(writers) == 1:
+            return writers
+    return [backend for backend in claims if unmistakable(backend)]
+
+
+def unmistakable(backend: Backend) -> bool:
+    """Whether the names in a run's root are enough to recognise the trainer."""
+    return not hasattr(backend, "wrote")

@@ -2,6 +2,9 @@
 
 ``transformers.trainer_utils``: ``PREFIX_CHECKPOINT_DIR`` is the prefix, ``_re_checkpoint`` what a resume finds,
 ``rotate_checkpoints`` deletes by the glob ``checkpoint-*``.
+
+Other trainers use other names. Which of them a run has is up to its backend; where files are kept, moved or counted
+without one, every name counts that a backend of this package reads.
 """
 
 import re
@@ -11,6 +14,8 @@ TEMPORARY_PREFIX = "tmp-checkpoint-"
 """An older Trainer saved under this name and renamed the directory when it was complete."""
 
 _NAME = re.compile(r"checkpoint-([0-9]+)")
+_OF_OTHERS = re.compile(r"(?:checkpoint_|step_|step-|epoch_|global_step_?)([0-9]+)", re.ASCII)
+"""accelerate's scripts and its automatic naming, torchtitan, DeepSpeed."""
 _LONGEST_STEP = 18
 """Digits: a step that fits in 63 bits. Longer ones are made up, and SQLite and numpy could not hold them."""
 
@@ -23,6 +28,15 @@ def name_of(step: int) -> str:
 def step_of(name: str) -> int | None:
     """Return N of ``checkpoint-N``, else None; ASCII digits only, at most 18."""
     found = _NAME.fullmatch(name)
+    return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
+
+
+def number_of(name: str) -> int | None:
+    """Return N of the name that any trainer gives a checkpoint, else None; ASCII digits only, at most 18.
+
+    It orders the checkpoints of a run. What it counts is up to the trainer: steps, epochs, saves.
+    """
+    found = _NAME.fullmatch(name) or _OF_OTHERS.fullmatch(name)
     return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
 
 
@@ -45,9 +59,14 @@ def is_checkpoint(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def is_checkpoint_of_any(name: str) -> bool:
+    """Whether some trainer calls a checkpoint so: any number of digits. A run may have such a name as well."""
+    return is_checkpoint(name) or _OF_OTHERS.fullmatch(name) is not None
+
+
 def order(name: str) -> tuple[int, str]:
-    """Return a key that sorts checkpoints by step, of any number of digits; other names come first."""
-    found = _NAME.fullmatch(name)
+    """Return a key that sorts checkpoints by number, of any number of digits; other names come first."""
+    found = _NAME.fullmatch(name) or _OF_OTHERS.fullmatch(name)
     return int(found[1]) if found else -1, name
 
 
@@ -57,6 +76,11 @@ def is_rotated(name: str) -> bool:
     Also the sign that something was trained in a directory: ``checkpoint-best`` counts.
     """
     return name.startswith(PREFIX)
+
+
+def is_trace(name: str) -> bool:
+    """Whether a directory of this name shows that something was trained: of any trainer, rotated or not."""
+    return is_rotated(name) or is_checkpoint_of_any(name)
 
 
 def is_left_by_save(name: str) -> bool:
@@ -70,5 +94,5 @@ def without_number(place: str) -> str | None:
     None if it is no checkpoint; see :func:`audit.audit_dir.free_name`.
     """
     name, dot, number = place.partition(".")
-    fits = is_checkpoint(name) and (not dot or (number.isascii() and number.isdigit()))
+    fits = is_checkpoint_of_any(name) and (not dot or (number.isascii() and number.isdigit()))
     return name if fits else None

@@ -4,7 +4,7 @@ import argparse
 import os
 
 from audit.api import verify
-from audit.backend.names import is_checkpoint, order
+from audit.backend.names import is_checkpoint_of_any, order
 from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
@@ -91,7 +91,7 @@ def _check(path: str, public_key: str) -> int:
     verifier = Verifier(public_key)
     run, only = locate(path)
     names = only or sorted(
-        (name for name in os.listdir(run) if is_checkpoint(name)),
+        (name for name in os.listdir(run) if is_checkpoint_of_any(name)),
         key=order,
     )
     if not names:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
+from audit.backend.layout import last_in, last_written
 from audit.errors import NotApplicable
 from audit.facts.directory import RunFiles
 from audit.facts.fact import fact
@@ -158,7 +159,7 @@ class Checkpoint(Recorded):
         from audit.facts.traces import layout_of
 
         there = self.run.listing
-        if any(self.backend.state_file in entries for entries in (there.entries, *there.inside.values())):
+        if any(last_in(self.backend, entries) for entries in (there.entries, *there.inside.values())):
             return None
         known = layout_of(self.entries)
         return known or ("a checkpoint of another program than the trainer" if len(there.inside) > 1 else None)
@@ -238,9 +239,9 @@ class Checkpoint(Recorded):
         return entry.size != sealed.size or (entry.mtime_ns > seal.newest and self._other_state(seal))
 
     def _other_state(self, seal: "Seal") -> bool:
-        """Whether the trainer state was read and is not the sealed one."""
-        state = self._run.backend.state_file
-        if state not in seal.files or state not in self.entries:
+        """Whether the file that a save writes last, as Trainer its state, was read and is not the sealed one."""
+        state = next((name for name in last_written(self.backend) if name in self.entries), "")
+        if state not in seal.files:
             return False
         sealed = seal.files[state]
         if self.entries[state].size != sealed.size:

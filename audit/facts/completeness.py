@@ -1,15 +1,16 @@
 """Whether a checkpoint was written to its end, and if not, what its trainer is doing with it right now.
 
-Trainer writes ``trainer_state.json`` last, and deletes old checkpoints right after it. Two things do not fit into that:
-the other processes of a distributed training write their random states whenever they get there, and a deletion takes
-its time. Both are short; a checkpoint whose youngest file is older than the settle time is judged as it is.
+Every trainer writes one file last: Trainer ``trainer_state.json``, and it deletes old checkpoints right after it. Two
+things do not fit into that: the other processes of a distributed training write their random states whenever they get
+there, and a deletion takes its time. Both are short; a checkpoint whose youngest file is older than the settle time is
+judged as it is.
 """
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend
+from audit.backend.layout import Backend, last_in, last_written
 from audit.facts.file import PLACEHOLDER_SUFFIXES
 from audit.facts.listing import Listing
 from audit.storage import FILE, Entry
@@ -63,14 +64,15 @@ def completeness_of(
     entries, home = listing.inside[name], listing.entries[name]
     if (limit := _rotated_by(listing, name, backend, clock, arguments)) is not None:
         return Completeness(CheckpointState.BEING_DELETED, f"{backend.name} keeps {limit}")
-    state = entries.get(backend.state_file)
+    state = last_in(backend, entries)
     sentinel = entries.get(SENTINEL)
-    placeholder = any(backend.state_file + suffix in entries for suffix in PLACEHOLDER_SUFFIXES)
+    names = last_written(backend)
+    placeholder = any(name + suffix in entries for name in names for suffix in PLACEHOLDER_SUFFIXES)
     if (state is not None or placeholder) and sentinel is None:
         late = _still_to_come(entries, home, state, backend, clock, lambda: arguments(name))
         return Completeness(CheckpointState.IN_PROGRESS, late) if late else Completeness(CheckpointState.COMPLETE)
     if state is None:
-        reason = f"{backend.state_file}, which the trainer writes last, is not there"
+        reason = f"{names[0]}, which the trainer writes last, is not there"
     else:
         reason = f"{SENTINEL} is there: the save at a signal was cut off"
     # Deleting a file changes the time of the directory, not of the files: only a file tells that a save goes on.
@@ -125,7 +127,7 @@ def _rotated_by(listing: Listing, name: str, backend: Backend, clock: Clock, arg
     for other in reversed(listing.by_step):
         if listing.homes[other] <= listing.homes[name]:
             return None
-        state = listing.inside[other].get(backend.state_file)
+        state = last_in(backend, listing.inside[other])
         if state is not None and state.mtime_ns <= changed + TICK_NS and clock.recent(state.mtime_ns):
             limit = (arguments(other) or {}).get("save_total_limit")
             return limit if isinstance(limit, int) and 0 < limit < len(listing.inside) else None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.backend.names import is_checkpoint
+from audit.backend.names import is_checkpoint, is_checkpoint_of_any
 from audit.errors import AuditError
 from audit.storage import DIRECTORY, Entry, Storage
 
@@ -58,16 +58,28 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
     """
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))
-        if is_checkpoint(os.path.basename(path)) and os.path.isdir(home):
+        if is_checkpoint_of_any(os.path.basename(path)) and os.path.isdir(home):
             raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
         raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
     if not os.path.isdir(path):
         raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
     whole = os.path.abspath(path)
     name = os.path.basename(whole)
-    if is_checkpoint(name):
+    if is_checkpoint(name) or (is_checkpoint_of_any(name) and _holds_files_only(whole)):
         return os.path.dirname(whole), (name,)
     return path, ()
+
+
+def _holds_files_only(path: str) -> bool:
+    """Whether a directory has files and no checkpoints in it: a run may be called ``step_2``, too."""
+    try:
+        with os.scandir(path) as entries:
+            found = [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError:
+        return False
+    return any(not inner for _, inner in found) and not any(
+        inner and is_checkpoint_of_any(name) for name, inner in found
+    )
 
 
 def list_run(path: str, storage: Storage, backend: "Backend") -> Listing:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.backend.layout import AdapterFiles, Layout
+from audit.backend.layout import AdapterFiles, Layout, names_count_steps
 from audit.errors import NotApplicable
 from audit.facts.directory import Directory
 from audit.facts.fact import fact
@@ -140,6 +140,18 @@ class Recorded(Directory):
         if document.state is None:
             raise NotApplicable(f"{self._run.backend.state_file} has the wrong shape")
         return document.state
+
+    @fact
+    def global_step(self) -> int:
+        """The step that it is of: that of the trainer state; without one N of its name, or the optimizer's count."""
+        backend = self._run.backend
+        if backend.state_file:
+            return self.state.global_step
+        if names_count_steps(backend, self.name):
+            return self.step
+        if self.updates is None:
+            raise NotApplicable("neither its name nor its optimizer counts steps")
+        return int(self.updates)
 
     @property
     def best_recorded(self) -> str | None:

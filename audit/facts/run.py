@@ -1,15 +1,15 @@
 """The facts of one run as a whole: its lineages, sessions, boundaries and settings; and how a run is opened."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from audit.backend.layout import Backend
+from audit.backend.layout import Backend, unmistakable, writers_of
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.fact import fact
 from audit.facts.lineage import group
-from audit.facts.listing import locate
+from audit.facts.listing import list_checkpoint, locate
 from audit.facts.scanned_run import ScannedRun
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary
     from audit.formats.trainer_state import StateDocument
     from audit.ledger.timeline import Timeline
+
+MOST_ASKED = 8
+"""Checkpoints that are listed to tell which of several backends wrote a run; the newest may be an interrupted save."""
 
 
 class Run(ScannedRun):
@@ -49,8 +52,12 @@ class Run(ScannedRun):
 
         Groups come in the order of their last step; checkpoints without a readable history are in none, nor is one
         whose state is of another step than its name says (steps/directory-mismatch), or is not the one that was sealed
-        (integrity/seal-broken). See :mod:`audit.facts.lineage`.
+        (integrity/seal-broken). See :mod:`audit.facts.lineage`. A trainer that writes no log leaves nothing that could
+        tell two histories apart: all its complete checkpoints are one group.
         """
+        if not self.backend.state_file:
+            complete = tuple(item for item in self.checkpoints if item.complete)
+            return (complete,) if complete else ()
         return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
 
     @fact
@@ -180,11 +187,22 @@ def _of_its_step(checkpoint: Checkpoint) -> bool:
     return not checkpoint.state_replaced
 
 
+def _newest_inside(
+    storage: LocalStorage, entries: Mapping[str, Entry], claims: Sequence[Backend]
+) -> Iterator[Mapping[str, Entry]]:
+    """What is in the checkpoints, listed one after the other from the newest on."""
+    steps = {name: step for name in entries for item in claims if (step := item.checkpoint_step(name)) is not None}
+    for name in sorted(steps, key=lambda name: (steps[name], name), reverse=True)[:MOST_ASKED]:
+        found = list_checkpoint(storage, name)
+        if found is not None:
+            yield found.entries
+
+
 def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
     """Open a run of this machine with the backend that recognises it.
 
     Raises AuditError: no such directory, not listable, claimed by two backends. A run that no backend recognises
-    is opened with the first one; the caller sees from ``checkpoints`` that it is empty.
+    is opened with the first one that needs no look inside; the caller sees from ``checkpoints`` that it is empty.
     """
     root, only = locate(path)
     storage = LocalStorage(root)
@@ -192,13 +210,20 @@ def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
         entries = {entry.name: entry for entry in storage.list("")}
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    claims = [backend for backend in backends if backend.recognises(entries)]
+    claims: Sequence[Backend] = [backend for backend in backends if backend.recognises(entries)]
+    claims = writers_of(claims, _newest_inside(storage, entries, claims))
     if len(claims) > 1:
         names = " and ".join(backend.name for backend in claims)
         raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
     if not claims and not backends:
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
-    return Run(root if only else path, storage, (claims or list(backends))[0], only=only, **options)
+    return Run(
+        root if only else path,
+        storage,
+        (claims or sorted(backends, key=unmistakable, reverse=True))[0],
+        only=only,
+        **options,
+    )
 
 
 __all__ = ["Run", "open_run"]

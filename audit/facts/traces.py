@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from audit.backend.names import is_checkpoint
+from audit.backend.names import is_checkpoint, is_checkpoint_of_any
 from audit.formats.damage import Damage
 from audit.formats.trainer_state import read_trainer_state
 from audit.storage import DIRECTORY, FILE, LINK, Entry, Storage
@@ -133,7 +133,7 @@ def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
 def _accelerate(folder: _Folder, storage: Storage | None) -> Trace | None:
     if folder.has("random_states_0.pkl") or (folder.has("optimizer.bin") and not folder.has(STATE)):
         what = "a checkpoint of accelerate (save_state)"
-        return Trace(folder.path, what, "it is not judged here: resume with accelerate's load_state")
+        return Trace(folder.path, what, _elsewhere(folder, "step_N, where N counts the optimizer's updates"))
     return None
 
 
@@ -184,6 +184,16 @@ def _parts(folder: _Folder, storage: Storage) -> Trace | None:
         if name is not None:
             return Trace(_below(folder, name), what, _FRESH)
     return None
+
+
+def _elsewhere(folder: _Folder, pattern: str) -> str:
+    """What to do about a checkpoint that is read, but not where it is."""
+    home, _, name = folder.path.rpartition("/")
+    if is_checkpoint_of_any(name):
+        return f"name that run: {home or '.'}"
+    return (
+        f"rename it to {pattern}" if folder.path else f"move it into a directory {pattern}, and name the run above it"
+    )
 
 
 def _step(folder: _Folder, storage: Storage) -> int | None:

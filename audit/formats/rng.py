@@ -1,4 +1,7 @@
-"""Read ``rng_state.pth`` and ``rng_state_{rank}.pth`` and check the structure of their states."""
+"""Read the random states of one process and check their structure.
+
+Trainer's ``rng_state.pth`` and ``rng_state_{rank}.pth``, accelerate's ``random_states_{rank}.pkl``.
+"""
 
 from typing import Any, NamedTuple
 
@@ -9,6 +12,9 @@ from audit.storage import RangeReader
 
 _WORDS = 624  # of the Mersenne Twister; Python and numpy add the position in it
 _CPU_BYTES = (5056, 5048)  # torch's CPU generator; the shorter form lacks the cached normal float
+_TRAINER = ("python", "numpy", "cpu", "cuda")
+_ACCELERATE = ("random_state", "numpy_random_seed", "torch_manual_seed", "torch_cuda_manual_seed")
+"""Keys of the states of Python, numpy, torch's CPU generator and its CUDA generators."""
 
 
 class RngState(NamedTuple):
@@ -39,12 +45,13 @@ def rng_in(archive: TorchArchive) -> RngState | Damage:
     values = archive.value
     if type(values) is not dict:
         return Damage(Kind.MALFORMED, "has no states of random generators: it is not a dictionary")
+    keys = _ACCELERATE if "torch_manual_seed" in values else _TRAINER
     problems = [
         f"has no valid state of the {label} generator: {problem}"
-        for label, key, check in (("Python", "python", _python), ("numpy", "numpy", _numpy), ("torch CPU", "cpu", _cpu))
+        for label, key, check in zip(("Python", "numpy", "torch CPU"), keys, (_python, _numpy, _cpu), strict=False)
         if (problem := check(values[key]) if key in values else "it is missing")
     ]
-    cuda: Any = values.get("cuda")
+    cuda: Any = values.get(keys[3])
     devices: list[Any] = list(cuda) if type(cuda) in (list, tuple) else [] if cuda is None else [cuda]
     for device in devices:
         if type(device) is not TensorRef or device.dtype != "U8" or len(device.shape) != 1:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from audit.backend.layout import last_written
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.listing import list_checkpoint
 from audit.facts.run import Run
@@ -66,7 +67,7 @@ def _half_written(checkpoint: Checkpoint) -> int:
     layout = checkpoint.optional("layout")
     if layout is None:
         return 0
-    last = {checkpoint.run.backend.state_file, *layout.rng}
+    last = {*last_written(checkpoint.run.backend), *layout.rng}
     ages = [time.time_ns() - file.entry.mtime_ns for file, _ in checkpoint.damages if file.path in last]
     return max((SECOND_NS - age for age in ages if 0 <= age < SECOND_NS), default=0)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import QUARANTINE
-from audit.backend.names import is_left_by_save, is_rotated
+from audit.backend.names import is_left_by_save, is_trace
 from audit.errors import AuditError
 from audit.findings import Finding
 from audit.report import Report
@@ -125,7 +125,7 @@ def _trace(run: "Run") -> str | None:
 
 def _quarantined(run: "Run") -> bool:
     try:
-        return any(is_rotated(entry.name) for entry in run.storage.list(QUARANTINE))
+        return any(is_trace(entry.name) for entry in run.storage.list(QUARANTINE))
     except OSError:
         return False
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import PINNED, pinned_names
-from audit.backend.names import step_of
+from audit.backend.names import number_of
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.decision import Decision, Limits, decide
@@ -87,7 +87,7 @@ def _unchanged(path: str, records: Records, limits: Limits, options: Options, re
     found = recall(path, records, options, registry) if limits.lineage is None else None
     if found is None or is_stale(records, found.newest.name, limits.max_age_days):
         return None
-    if any((step_of(name) or 0) > found.newest.step for name in pinned_names(path)):
+    if any((number_of(name) or 0) > found.newest.step for name in pinned_names(path)):
         return None  # a pin is further on, and has to be judged
     return Guarded(Decision(found.newest.name, found.newest.step, False, None, ()), found.report)
 

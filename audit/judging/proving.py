@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_rotated
+from audit.backend.names import is_trace
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.listing import locate
@@ -71,7 +71,7 @@ def run_of(path: str) -> str:
         names = os.listdir(root)
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    if AUDIT_DIR not in names and not any(map(is_rotated, names)):
+    if AUDIT_DIR not in names and not any(map(is_trace, names)):
         raise AuditError(no_checkpoint(path, LocalStorage(root)))
     return root
 

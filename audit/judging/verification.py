@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.audit_dir import pinned_names
-from audit.backend.names import step_of
+from audit.backend.names import number_of
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.memory import keep, recall
@@ -88,8 +88,8 @@ def _judged(
 
 def _pin_notes(path: str, report: Report) -> Iterator[str]:
     """Name the pin that the guard would prefer: this report is of the run's own checkpoints."""
-    newest = max(pinned_names(path), key=lambda name: step_of(name) or 0, default="")
-    if (step_of(newest) or 0) > (step_of(report.resume_from or "") or 0):
+    newest = max(pinned_names(path), key=lambda name: number_of(name) or 0, default="")
+    if (number_of(newest) or 0) > (number_of(report.resume_from or "") or 0):
         yield f"{newest} has a pinned copy; audit guard verifies it and takes it if it is sound"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import LEDGER, SEALS, pinned_names
-from audit.backend.names import step_of
+from audit.backend.names import number_of
 from audit.errors import AuditError
 from audit.ledger.events import ScansRemembered, SealTaken
 
@@ -54,7 +54,7 @@ def lost_rows(run: str, rows: "Collection[Row]", scanned: Collection[str], evide
 
 def _pins(run: str) -> set[str]:
     try:
-        return {name for name in pinned_names(run) if step_of(name) is not None}
+        return {name for name in pinned_names(run) if number_of(name) is not None}
     except AuditError:
         return set()
 
@@ -69,4 +69,4 @@ def _sealed_outside(run: str) -> set[str]:
     except OSError:
         return set()
     sealed = {name.rpartition(".")[0] for name in names if name.endswith(_SUFFIXES)}
-    return {name for name in sealed if step_of(name) is not None}
+    return {name for name in sealed if number_of(name) is not None}

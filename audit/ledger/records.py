@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_rotated, step_of
+from audit.backend.names import is_rotated, is_trace, number_of
 from audit.ledger import batch_events, events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
@@ -49,13 +49,20 @@ class Records(NamedTuple):
     accepted: tuple[events.Accepted, ...] = ()
 
 
+_STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
+"""Endings of files with states: people call other directories ``epoch_1`` as well."""
+
+
 def anything_to_record(root: str) -> bool:
     """Whether a verification may leave a record: a directory without checkpoints stays as it is."""
     try:
         names = os.listdir(root)
+        if AUDIT_DIR in names or any(map(is_rotated, names)):
+            return True
+        likely = [name for name in names if is_trace(name) and os.path.isdir(os.path.join(root, name))]
+        return any(file.endswith(_STATES) for name in likely for file in os.listdir(os.path.join(root, name)))
     except OSError:
         return False
-    return any(map(is_rotated, names)) or AUDIT_DIR in names
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
@@ -200,4 +207,4 @@ def _way_back(event: events.Event | None) -> int | None:
 
 def _steps_of(names: Iterable[str]) -> set[int]:
     """The steps of checkpoints by their names; other names are passed over."""
-    return {step for step in map(step_of, names) if step is not None}
+    return {step for step in map(number_of, names) if step is not None}

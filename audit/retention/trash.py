@@ -5,7 +5,7 @@ import shutil
 from errno import ENOSPC
 
 from audit.audit_dir import TRASH, free_name, refuse_links
-from audit.backend.names import is_rotated
+from audit.backend.names import is_trace
 from audit.errors import AuditError
 
 
@@ -43,4 +43,4 @@ def empty(root: str) -> int:
         os.rmdir(trash)
     except (OSError, shutil.Error) as error:
         raise AuditError(f"{trash}: cannot be emptied: {error}; the next call tries again") from error
-    return sum(map(is_rotated, names)) or int(bool(names))
+    return sum(map(is_trace, names)) or int(bool(names))

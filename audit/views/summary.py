@@ -4,6 +4,7 @@ import os
 from math import isfinite
 from typing import Any, NamedTuple
 
+from audit.backend.layout import last_in
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.series import series, tail
 from audit.storage import DIRECTORY
@@ -41,20 +42,29 @@ def overview(checkpoint: Checkpoint) -> Overview:
     state = checkpoint.optional("state")
     newest = checkpoint.run.optional("newest")
     layout = checkpoint.optional("layout")
-    entry = checkpoint.entries.get(checkpoint.run.backend.state_file)
+    entry = last_in(checkpoint.run.backend, checkpoint.entries)
     best = newest is not None and newest.best_recorded == checkpoint.name
     return Overview(
         checkpoint.name,
-        state.global_step if state else None,
+        checkpoint.optional("global_step"),
         plain(state.epoch) if state else None,
         _logged(checkpoint, "loss"),
-        _logged(checkpoint, "learning_rate"),
+        _learning_rate(checkpoint),
         layout.kind if layout else None,
         sum(item.kind != DIRECTORY for item in checkpoint.entries.values()),
         checkpoint.bytes,
         utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry else None,
         "best" if best else "",
     )
+
+
+def _learning_rate(checkpoint: Checkpoint) -> float | None:
+    """The rate that was logged last; of a trainer that writes no log, the rate that the schedule is at."""
+    if checkpoint.backend.state_file:
+        return _logged(checkpoint, "learning_rate")
+    scheduler = checkpoint.optional("scheduler")
+    rate = scheduler.last_lr[0] if scheduler is not None and scheduler.last_lr else None
+    return float(rate) if isinstance(rate, int | float) and isfinite(rate) else None
 
 
 def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import Layout
-from audit_hf_trainer.names import LATEST, Files
+from audit.plugin import Files, Layout
+from audit_hf_trainer.names import LATEST
 from audit_hf_trainer.owing import launched_as
 
 _STEP = re.compile(r"global_step[0-9]{1,18}", re.ASCII)

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import Layout
-from audit_hf_trainer.names import ARGUMENTS, Files
+from audit.plugin import Files, Layout
+from audit_hf_trainer.names import ARGUMENTS
 from audit_hf_trainer.owing import launched_as
 
 MODEL = "pytorch_model_fsdp.bin"
@@ -34,10 +34,10 @@ def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
     A sharded state has no training_args.bin and no model files: ``save_model`` then writes nothing itself. The scaler
     is not owed: which kinds of FSDP make one changed between versions.
     """
-    model = _directory(files, _MODEL_DIRECTORY)
-    optimizer = _directory(files, _OPTIMIZER_DIRECTORY)
-    local = tuple(sorted(name for name in files.root if _LOCAL.fullmatch(name)))
-    local_optimizer = tuple(sorted(name for name in files.root if _LOCAL_OPTIMIZER.fullmatch(name)))
+    model = files.directory(_MODEL_DIRECTORY)
+    optimizer = files.directory(_OPTIMIZER_DIRECTORY)
+    local = files.matching(_LOCAL)
+    local_optimizer = files.matching(_LOCAL_OPTIMIZER)
     owed.pop("scaler", None)
     # Sharded states have no training arguments: if they are there, the state must be complete.
     whole = files.has(MODEL) or (not model and not local and (files.has(OPTIMIZER) or files.has(ARGUMENTS)))
@@ -64,10 +64,6 @@ def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
         sharded_weights=files.below(model) if model else local,
         sharded_optimizer=files.below(optimizer) if optimizer else local_optimizer,
     )
-
-
-def _directory(files: Files, pattern: re.Pattern[str]) -> str | None:
-    return min((name for name in files.directories() if pattern.fullmatch(name)), default=None)
 
 
 def _replace(owed: dict[str, str], role: str, name: str) -> None:

@@ -7,7 +7,7 @@ Facts: transformers 5.23 ``Trainer._save_checkpoint``, ``_load_from_checkpoint``
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import AdapterFiles, Entry, Layout, checkpoint_step
+from audit.plugin import AdapterFiles, Entry, Files, Layout, checkpoint_step
 from audit_hf_trainer import deepspeed, fsdp
 from audit_hf_trainer.names import (
     ADAPTER,
@@ -23,7 +23,6 @@ from audit_hf_trainer.names import (
     SCHEDULER,
     SHARD,
     STATE,
-    Files,
 )
 from audit_hf_trainer.owing import owes_rng, owes_scaler, ranks, weights_only, world_size
 

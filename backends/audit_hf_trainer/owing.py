@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from audit_hf_trainer.names import ARGUMENTS, MOST_PROCESSES, OPTIMIZER, RNG, RNG_OF_RANK, SCHEDULER, STATE, Files
+from audit.plugin import Files
+from audit_hf_trainer.names import ARGUMENTS, MOST_PROCESSES, OPTIMIZER, RNG, RNG_OF_RANK, SCHEDULER, STATE
 
 
 def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:

@@ -14,6 +14,8 @@ def uses_fp16(checkpoint: Checkpoint) -> bool:
     layout, arguments = checkpoint.optional("layout"), checkpoint.optional("arguments")
     if layout is not None and layout.scaler:
         return True
+    if not checkpoint.backend.arguments_file:  # accelerate writes scaler.pt wherever it scales
+        return False
     return arguments is None or bool(arguments.get("fp16"))
 
 

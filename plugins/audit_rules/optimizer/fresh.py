@@ -8,7 +8,7 @@ from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 from audit_rules.optimizer._shared import moments, parameters
 
 if TYPE_CHECKING:
-    from audit.plugin import OptimizerState, TrainerState
+    from audit.plugin import OptimizerState
 
 KEEPS_STATE = ("adam", "adafactor", "8bit")
 
@@ -20,9 +20,7 @@ KEEPS_STATE = ("adam", "adafactor", "8bit")
     "weights with a warm-up, so that the history shows what happened.",
     explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/parameter-mismatch"),
 )
-def fresh(
-    checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", state: "TrainerState"
-) -> Iterator[Violation]:
+def fresh(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", global_step: int) -> Iterator[Violation]:
     """The optimizer state is that of a new optimizer, although steps were trained.
 
     There is no state, a count of at most one update, or all moments are zero: either a resume did not load the
@@ -33,7 +31,7 @@ def fresh(
     the scaler may have skipped (unless the previous checkpoint has updates). Moments are checked only at full depth,
     and all together: while ``lora_B`` is zero, the moments of ``lora_A`` are zero.
     """
-    done = state.global_step
+    done = global_step
     if done <= 1:
         raise NotApplicable("one step leaves no more state than this")
     if not parameters(optimizer):

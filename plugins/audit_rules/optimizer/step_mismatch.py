@@ -8,7 +8,7 @@ from audit_rules._updates import updates as updates_of
 from audit_rules._updates import uses_fp16
 
 if TYPE_CHECKING:
-    from audit.plugin import OptimizerState, TrainerState
+    from audit.plugin import OptimizerState
 
 
 @rule(
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/fresh", "integrity/archive"),
 )
 def step_mismatch(
-    checkpoint: Checkpoint, layout: Layout, updates: float | None, state: "TrainerState"
+    checkpoint: Checkpoint, layout: Layout, updates: float | None, global_step: int
 ) -> Iterator[Violation]:
     """The optimizer's count of updates differs from the trainer's steps.
 
@@ -35,7 +35,7 @@ def step_mismatch(
     count = updates
     if count is None:
         raise NotApplicable("this optimizer counts no updates")
-    done = state.global_step
+    done = global_step
     said = None
     previous = checkpoint.optional("previous")
     before = updates_of(previous) if previous is not None else None

@@ -7,7 +7,7 @@ from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation,
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
 if TYPE_CHECKING:
-    from audit.plugin import SchedulerState, TrainerState
+    from audit.plugin import SchedulerState
 
 KINDS = {"lambda": "a schedule of transformers", "plateau": "ReduceLROnPlateau", "greedy": "GreedyLR"}
 
@@ -20,7 +20,7 @@ KINDS = {"lambda": "a schedule of transformers", "plateau": "ReduceLROnPlateau",
     explained_by=("steps/directory-mismatch", "optimizer/step-mismatch", "integrity/archive"),
 )
 def step_mismatch(
-    checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState", state: "TrainerState"
+    checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState", global_step: int
 ) -> Iterator[Violation]:
     """The schedule is not at the step of the trainer.
 
@@ -29,7 +29,8 @@ def step_mismatch(
 
     ``last_epoch`` is never above ``global_step``, and never below the count of updates or that of the previous
     checkpoint; without an fp16 gradient scaler (with it, the schedule may wait for skipped steps) it is equal, and
-    ``_step_count`` is one more. Not checked: schedulers that count evaluations (plateau, greedy) or nothing.
+    ``_step_count`` is one more. accelerate moves the schedule once for each process (``AcceleratedScheduler.step``), so
+    there it is a multiple. Not checked: schedulers that count evaluations (plateau, greedy) or nothing.
     """
     previous = checkpoint.optional("previous")
     before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
@@ -43,18 +44,20 @@ def step_mismatch(
         return
     if scheduler.last_epoch is None or scheduler.step_count is None or scheduler.kind in ("plateau", "greedy"):
         raise NotApplicable("this scheduler does not count steps")
-    said = _wrong(checkpoint, scheduler, state, before)
+    said = _wrong(checkpoint, scheduler, global_step, before)
     if said:
         yield Violation(
-            f"{layout.scheduler} {said}", file=layout.scheduler, expected=state.global_step, actual=scheduler.last_epoch
+            f"{layout.scheduler} {said}", file=layout.scheduler, expected=global_step, actual=scheduler.last_epoch
         )
 
 
 def _wrong(
-    checkpoint: Checkpoint, scheduler: "SchedulerState", state: "TrainerState", before: "SchedulerState | None"
+    checkpoint: Checkpoint, scheduler: "SchedulerState", done: int, before: "SchedulerState | None"
 ) -> str | None:
-    at, done = scheduler.last_epoch or 0, state.global_step
-    if at > done or (at != done and not uses_fp16(checkpoint)):
+    at = scheduler.last_epoch or 0
+    # accelerate moves the schedule once for each process, and not at all while gradients are accumulated.
+    several = not checkpoint.backend.state_file and done and not at % done
+    if (at > done and not several) or (at != done and not several and not uses_fp16(checkpoint)):
         return f"is at step {at}, but the trainer did {done} steps"
     count = updates(checkpoint)
     if count is not None and at < count <= done:

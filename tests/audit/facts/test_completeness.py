@@ -22,7 +22,7 @@ def made(*files: tuple[str, float], settle: float = 60, unlistable: Sequence[str
     entries = {name: Entry(f"checkpoint-5/{name}", "file", 1, int(NOW - age * SECOND), 0, 1) for name, age in files}
     home = {"checkpoint-5": Entry("checkpoint-5", "directory", 0, NOW - SECOND, 0, 1)}
     listing = Listing(home, {"checkpoint-5": 5}, {"checkpoint-5": entries}, frozenset(unlistable))
-    storage, backend = LocalStorage("/nonexistent"), load().backends[0]
+    storage, backend = LocalStorage("/nonexistent"), load().backend("hf-trainer")
     return Run("run", storage, backend, settle_seconds=settle, now_ns=NOW, listing=listing).checkpoints[0]
 
 

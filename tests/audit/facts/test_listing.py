@@ -82,7 +82,7 @@ def test_a_checkpoint_that_is_deleted_while_the_run_is_listed_has_a_home_and_not
     monkeypatch.setattr(LocalStorage, "list", deleted)
     storage = LocalStorage(path)
 
-    listing = list_run(path, storage, load().backends[0])
+    listing = list_run(path, storage, load().backend("hf-trainer"))
 
     assert list(listing.homes) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
     assert listing.by_step == ["checkpoint-100", "checkpoint-300"]

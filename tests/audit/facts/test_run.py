@@ -119,7 +119,7 @@ def test_what_is_no_directory_cannot_be_located(tmp_path: Path) -> None:
 
 
 def test_two_backends_that_claim_a_run_must_be_chosen_from(path: str) -> None:
-    (backend,) = load().backends
+    backend = load().backend("hf-trainer")
     with pytest.raises(AuditError, match=r"both hf-trainer and hf-trainer claim this run; name one with --backend"):
         open_run(path, [backend, backend])
     with pytest.raises(AuditError, match="no trainer backend is installed"):
@@ -134,7 +134,7 @@ def test_a_run_that_cannot_be_listed_is_an_error_of_the_audit(path: str, monkeyp
     with pytest.raises(AuditError, match="cannot be listed: Permission denied"):
         opened(path)
     with pytest.raises(AuditError, match="cannot be listed: Permission denied"):
-        _ = Run(path, LocalStorage(path), load().backends[0]).entries
+        _ = Run(path, LocalStorage(path), load().backend("hf-trainer")).entries
 
 
 # -- lineages -------------------------------------------------------------------------------------------------------

@@ -30,13 +30,9 @@ def put(run: Path, *names: str) -> None:
 @pytest.mark.parametrize(
     ("names", "path", "what"),
     [
-        (
-            ["step_10/model.safetensors", "step_10/optimizer.bin", "step_10/random_states_0.pkl"],
-            "step_10",
-            "accelerate",
-        ),
+        (["lora-000010-state/random_states_0.pkl"], "lora-000010-state", "accelerate"),
         (["checkpoints/checkpoint_0/random_states_0.pkl"], "checkpoints/checkpoint_0", "accelerate"),
-        (["epoch_1/optimizer.bin"], "epoch_1", "accelerate"),
+        (["states/optimizer.bin"], "states", "accelerate"),
         (
             ["lightning_logs/version_0/checkpoints/epoch=1-step=10.ckpt"],
             "lightning_logs/version_0/checkpoints/",

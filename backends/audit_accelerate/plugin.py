@@ -1,0 +1,69 @@
+"""accelerate as a backend that reads: diffusers' scripts, the no_trainer examples, SimpleTuner, kohya."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.plugin import DIRECTORY, hookimpl
+
+# Every verification imports this module, and most ask for none of these.
+if TYPE_CHECKING:
+    from audit.plugin import Backend, Entry, Layout
+
+NAME = re.compile(r"(checkpoint-|checkpoint_|step_|epoch_)([0-9]{1,18})", re.ASCII)
+"""``checkpoint-N`` of diffusers and SimpleTuner, ``step_N`` and ``epoch_N`` of the no_trainer examples, and
+``checkpoint_N`` of ``ProjectConfiguration(automatic_checkpoint_naming=True)``, where N counts saves."""
+
+STATES = "random_states_0.pkl"
+"""Written last but for the objects of ``register_for_checkpointing`` (accelerate 1.15, ``save_accelerator_state``)."""
+
+_OPTIMIZER = re.compile(r"optimizer(\.bin|_[0-9]{1,4})", re.ASCII)
+_FOREIGN = ("trainer_state.json",)
+
+
+class Accelerate:
+    """Reads the directories of ``accelerate.Accelerator.save_state``; there is no trainer state and no log in them."""
+
+    name = "accelerate"
+    title = "accelerate (save_state)"
+    state_file = ""
+    arguments_file = ""
+    last_written = (STATES,)
+    pointers = ("latest",)
+
+    def checkpoint_step(self, name: str) -> int | None:
+        """Return N of the name of a directory that a script saves its state to, else None."""
+        found = NAME.fullmatch(name)
+        return int(found[2]) if found else None
+
+    def counts_steps(self, name: str) -> bool:
+        """Say whether N counts updates: not in ``epoch_N`` and ``checkpoint_N``."""
+        return name.startswith(("checkpoint-", "step_"))
+
+    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether a run's root holds a directory of such a name; ``wrote`` tells it from Trainer's."""
+        return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
+
+    def wrote(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether accelerate wrote a checkpoint: it has random states or an optimizer, and no state of Trainer."""
+        if any(name in entries for name in _FOREIGN):
+            return False
+        return STATES in entries or any(_OPTIMIZER.fullmatch(name) for name in entries)
+
+    def layout(
+        self,
+        entries: "Mapping[str, Entry]",
+        arguments: Mapping[str, Any] | None,
+        state: Mapping[str, Any] | None,
+        texts: Mapping[str, str] | None = None,
+    ) -> "Layout":
+        """Assign roles to the files of one checkpoint; see :func:`audit_accelerate.layout.lay_out`."""
+        from audit_accelerate.layout import lay_out
+
+        return lay_out(entries, texts)
+
+
+@hookimpl
+def audit_backends() -> "list[Backend]":
+    """Return the backend."""
+    return [Accelerate()]

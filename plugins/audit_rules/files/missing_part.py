@@ -1,0 +1,36 @@
+"""files/missing-part."""
+
+from collections.abc import Iterator
+
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+
+
+@rule(
+    Severity.ERROR,
+    blocks_resume=True,
+    remedy="Resume from a checkpoint that has it; do not copy the file from another step.",
+    explained_by=("files/missing-weights", "files/missing-optimizer"),
+)
+def missing_part(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
+    """A file that all other checkpoints of the run have is not there, and the script would look for it.
+
+    accelerate 1.15, ``load_accelerator_state``, loads what was prepared: it stops where the file of a scheduler or of a
+    second model or optimizer is missing, and skips the position of a data loader. What was prepared is recorded
+    nowhere, so the other checkpoints say it: at least two of them, if all have the file. Not checked where the
+    arguments of the trainer say what a checkpoint owes.
+    """
+    if checkpoint.backend.arguments_file:
+        raise NotApplicable("the trainer's arguments say what a checkpoint owes")
+    others = [item for item in checkpoint.run.checkpoints if item is not checkpoint and item.complete]
+    if len(others) < 2:
+        raise NotApplicable("there are no two other complete checkpoints to compare with")
+    parts = [_parts(found) for item in others if (found := item.optional("layout")) is not None]
+    for path in sorted(frozenset.intersection(*parts) - _parts(layout)) if len(parts) == len(others) else ():
+        if not checkpoint.stands_in(path):
+            yield Violation(f"{path} is not there, and all {len(others)} other checkpoints have it", file=path)
+
+
+def _parts(layout: Layout) -> frozenset[str]:
+    """The files that a resume looks for by their names, whatever their number in the checkpoint."""
+    single = (layout.scheduler, layout.scaler)
+    return frozenset(path for path in (*single, *layout.others, *layout.weights) if path)
