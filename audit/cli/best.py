@@ -1,14 +1,13 @@
 """``audit best RUN``: the best checkpoint by a logged metric, its path alone on stdout."""
 
 import argparse
-import json
 import os
 import sys
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, configured
-from audit.cli.parser import one_line, write
+from audit.cli.parser import one_line
 from audit.manager import load
-from audit.text import plain
 from audit.views.best import choose
 from audit.views.inspection import inspect
 
@@ -29,9 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=("min", "max"), help="whether lower or higher is better (default: from the run or the name)"
     )
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -42,9 +39,9 @@ def call(arguments: argparse.Namespace) -> int:
     best = choice.best
     path = os.path.join(found.run.path, best.checkpoint) if best else None
     if arguments.format == "json":
-        document = {"schema_version": 1, "path": path, **choice._asdict(), "best": best and best._asdict()}
+        document = {"path": path, **choice._asdict(), "best": best and best._asdict()}
         document["candidates"] = [item._asdict() for item in choice.candidates]
-        write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n", None)
+        write_document(document)
     elif path is not None:
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
     for note in choice.notes:

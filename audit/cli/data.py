@@ -1,11 +1,11 @@
 """``audit data FILE``: how the rows of a data file are read, and what of them is trained on."""
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.parser import one_line, write
 from audit.data.row_formats import AUTO
 from audit.data.survey import Read, Survey, as_written, survey
@@ -28,9 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config", metavar="CONFIG", help="TOML file of audit train: tokenizer, format, loss_on, max_length"
     )
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -39,10 +37,9 @@ def call(arguments: argparse.Namespace) -> int:
     found = survey(arguments.file, options.get("format", AUTO), read or as_written(options.get("loss_on")))
     unit = "tokens" if read is not None or found.format == "input_ids" else "characters"
     if arguments.format == "json":
-        text = json.dumps(document(arguments.file, found, unit, notes), indent=2) + "\n"
+        write_document(document(arguments.file, found, unit, notes), as_is=True)
     else:
-        text = "".join(f"{line}\n" for line in _lines(arguments.file, found, unit, notes))
-    write(text, None)
+        write("".join(f"{line}\n" for line in _lines(arguments.file, found, unit, notes)), None)
     return 2 if found.stopped is not None else 1 if found.refused else 0
 
 
@@ -73,7 +70,6 @@ def document(path: str, found: Survey, unit: str, notes: list[str]) -> Mapping[s
     """Return what was found as docs/data.md describes it."""
     lengths, first = found.lengths, found.first
     return {
-        "schema_version": 1,
         "file": path,
         "container": found.container,
         "format": found.format,

@@ -1,16 +1,16 @@
 """``audit diff A B``: two checkpoints side by side; 0 the same, 1 different, 2 trouble, as in diff(1)."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import CHECKPOINT_OR_RUN
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.manager import load
-from audit.text import brief, plain
+from audit.text import brief
 from audit.views.comparison import Comparison, compare, open_checkpoint
 from audit.views.summary import path_of
 from audit.views.tensors import TensorChange
@@ -33,9 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("a", metavar="A", help=CHECKPOINT_OR_RUN)
     parser.add_argument("b", metavar="B", help="the other checkpoint or run")
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
     parser.add_argument(
         "--all", action="store_true", help=f"show every difference, not only the first {SHOWN} of each kind"
     )
@@ -48,8 +46,10 @@ def call(arguments: argparse.Namespace) -> int:
     a, b = open_checkpoint(arguments.a, backends), open_checkpoint(arguments.b, backends)
     found = compare(a, b)._replace(a=path_of(arguments.a, a), b=path_of(arguments.b, b))
     if not arguments.quiet:
-        text = _json(found) if arguments.format == "json" else _console(found, None if arguments.all else SHOWN)
-        write(text, None)
+        if arguments.format == "json":
+            write_document(_document(found))
+        else:
+            write(_console(found, None if arguments.all else SHOWN), None)
     for trouble in found.troubles[:SHOWN]:
         print(f"audit diff: {one_line(trouble)}", file=sys.stderr)
     if len(found.troubles) > SHOWN:
@@ -57,9 +57,8 @@ def call(arguments: argparse.Namespace) -> int:
     return 2 if found.troubles else int(not found.same)
 
 
-def _json(found: Comparison) -> str:
-    document = {
-        "schema_version": 1,
+def _document(found: Comparison) -> dict[str, Any]:
+    return {
         "a": found.a,
         "b": found.b,
         "same": found.same,
@@ -71,7 +70,6 @@ def _json(found: Comparison) -> str:
         },
         "troubles": found.troubles,
     }
-    return json.dumps(plain(document), indent=2, allow_nan=False) + "\n"
 
 
 def _console(found: Comparison, limit: int | None) -> str:

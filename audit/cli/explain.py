@@ -3,13 +3,16 @@
 import argparse
 import json
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.registered import RULES, Registered
+from audit.cli.rules import document
 from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import ANY
 
 EXAMPLES = (
     ("audit explain files/missing-optimizer", "what the rule checks, why it matters, what to do, and its thresholds"),
+    ("audit explain files/missing-optimizer --format json", "the same as JSON"),
 )
 
 
@@ -22,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RULE",
         help="id of the rule as shown in a finding: files/missing-optimizer",
     )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -30,6 +34,9 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.rule in {rule.family for rule in registry.rules}:
         raise AuditError(f"'{arguments.rule}' is a family of rules; see audit rules {arguments.rule}")
     rule = registry.rule(arguments.rule)
+    if arguments.format == "json":
+        write_document({"rule": document(rule)})
+        return 0
     print(f"{rule.id} ({', '.join(filter(None, (rule.severity.value, rule.blocks)))})\n")
     print(rule.documentation.strip().replace("``", "`"))
     print(f"\nWhat to do: {rule.remedy}")

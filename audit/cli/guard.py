@@ -1,15 +1,15 @@
 """``audit guard RUN``: what may be resumed from."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.audit_dir import LOCK, PINNED
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, laid_over, options_of
-from audit.cli.parser import one_line, write
+from audit.cli.parser import one_line
 from audit.cli.progress import Progress
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
@@ -50,9 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DAYS",
         help=f"reread the checkpoint if it was last read more than DAYS days ago (default: {MAX_AGE_DAYS:g})",
     )
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
     add_shared(parser, "guard", quiet="show no progress bar")
 
 
@@ -88,7 +86,7 @@ def call(arguments: argparse.Namespace) -> int:
             _say(text)
     decision = guarded.decision
     if arguments.format == "json":
-        write(json.dumps(_document(arguments.run, guarded), indent=2, allow_nan=False) + "\n", None)
+        write_document(_document(arguments.run, guarded), as_is=True)
     elif decision.checkpoint is not None:
         path = _path(arguments.run, decision.checkpoint)
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
@@ -187,7 +185,6 @@ def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
 
     decision = guarded.decision
     return {
-        "schema_version": 1,
         "decision": "refused" if decision.refusal else "fresh" if decision.fresh else "resume",
         "checkpoint": decision.checkpoint,
         "path": _path(run, decision.checkpoint) if decision.checkpoint else None,

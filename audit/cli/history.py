@@ -1,12 +1,12 @@
 """``audit history RUN``: the batches of a continuous training, as the ledger records them."""
 
 import argparse
-import json
 import os
 from collections.abc import Container, Sequence
 from typing import Any
 
 from audit.audit_dir import LEDGER
+from audit.cli.documents import add_format, write_document
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
@@ -14,7 +14,6 @@ from audit.facts.listing import locate
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Batch, SetAside, Timeline
 from audit.retention.lock import holder_of
-from audit.text import plain
 
 EXAMPLES = (
     (
@@ -32,9 +31,7 @@ ADOPTED_NAMED = 10
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help="output directory of audit train")
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -47,7 +44,7 @@ def call(arguments: argparse.Namespace) -> int:
     found = records.batches
     running = holder_of(root) is not None
     if arguments.format == "json":
-        write(json.dumps(plain(_document(root, found, running)), indent=2, allow_nan=False) + "\n", None)
+        write_document(_document(root, found, running))
     elif not (found.batches or found.aside or found.redo or found.adopted or found.adopted_files):
         known = os.path.lexists(os.path.join(root, LEDGER))
         why = "its ledger records none" if known else "it has no ledger"
@@ -66,7 +63,6 @@ def call(arguments: argparse.Namespace) -> int:
 
 def _document(run: str, found: Timeline, running: bool) -> dict[str, Any]:
     return {
-        "schema_version": 1,
         "run": run,
         "running": running,
         "batches": [item._asdict() for item in found.batches],

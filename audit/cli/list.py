@@ -1,8 +1,8 @@
 """``audit list RUN``: table of a run's checkpoints."""
 
 import argparse
-import json
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, configured
 from audit.cli.parser import write
 from audit.cli.table import table
@@ -19,9 +19,7 @@ EXAMPLES = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help=RUN)
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -30,7 +28,7 @@ def call(arguments: argparse.Namespace) -> int:
     found = inspect(arguments.run, configured(registry), registry=registry)
     rows = [found.overview(checkpoint) for checkpoint in found.run.judged]
     if arguments.format == "json":
-        write(json.dumps([row._asdict() for row in rows], indent=2, allow_nan=False) + "\n", None)
+        write_document({"run": found.run.path, "checkpoints": [row._asdict() for row in rows]})
         return 0
     heads = ("CHECKPOINT", "STEP", "EPOCH", "LOSS", "LR", "KIND", "FILES", "SIZE", "SAVED (UTC)", "STATE", "")
     cells = [

@@ -1,11 +1,11 @@
 """``audit plan CONFIG``: what `audit train` would do, and whether it would work."""
 
 import argparse
-import json
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.guard import rollback
 from audit.cli.parser import one_line, write
 from audit.cli.table import table
@@ -48,9 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adopt", action="store_true", help="as for audit train: continue a run that the ledger does not record"
     )
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
     parser.add_argument("-q", "--quiet", action="count", default=0, help="print only problems")
 
 
@@ -70,10 +68,9 @@ def call(arguments: argparse.Namespace) -> int:
         allow_fresh=arguments.allow_fresh,
     )
     if arguments.format == "json":
-        text = json.dumps(document(found), indent=2, allow_nan=False) + "\n"
+        write_document(document(found), as_is=True)
     else:
-        text = "".join(f"{line}\n" for line in _lines(found, arguments.quiet > 0))
-    write(text, None)
+        write("".join(f"{line}\n" for line in _lines(found, arguments.quiet > 0)), None)
     return 0 if found.works else 1
 
 
@@ -82,7 +79,6 @@ def document(forecast: Forecast) -> Mapping[str, Any]:
     plan, space = forecast.plan, forecast.plan.optional("space") if forecast.legs else None
     schedule = plan.optional("schedule")
     return {
-        "schema_version": 1,
         "config": forecast.config.path,
         "run": forecast.config.run,
         "backend": plan.trainer.name,

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
@@ -15,6 +17,7 @@ EXAMPLES = (
     ("audit prune current_model/ --keep 3 --dry-run", "show what would be removed, what would be kept and why"),
     ("audit prune current_model/ --keep 3", "keep the three newest proven checkpoints, and the recorded best"),
     ("audit prune current_model/ --keep 3 --keep-best", "also keep the best by the logged metric"),
+    ("audit prune current_model/ --keep 3 --dry-run --format json", "what would be removed, as JSON"),
 )
 
 
@@ -30,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="also keep the best by the logged metric; the best that the trainer recorded is always kept",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be removed without removing it")
+    add_format(parser)
     add_shared(parser, "prune", quiet="print nothing but errors")
 
 
@@ -49,13 +53,29 @@ def call(arguments: argparse.Namespace) -> int:
                 progress=progress.advance,
             )
     except RefusedError as error:
+        if arguments.format == "json":
+            write_document(_document(arguments, Pruned((), ()), str(error)))
         complain("prune", error)
         return 1
-    if not arguments.quiet:
+    if arguments.format == "json":
+        write_document(_document(arguments, found))
+    elif not arguments.quiet:
         write(_text(found, arguments.dry_run), None)
     for note in found.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
     return 0
+
+
+def _document(arguments: argparse.Namespace, found: Pruned, refusal: str | None = None) -> dict[str, Any]:
+    return {
+        "run": arguments.run,
+        "dry_run": arguments.dry_run,
+        "refusal": refusal,
+        "removed": [item._asdict() for item in found.removed],
+        "kept": [item._asdict() for item in found.kept],
+        "cleared": found.cleared,
+        "notes": list(found.notes),
+    }
 
 
 def _text(found: Pruned, dry_run: bool) -> str:

@@ -4,10 +4,13 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
+from audit.cli.table import table
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor
@@ -21,6 +24,7 @@ EXAMPLES = (
     ("audit quarantine current_model/", "move them to current_model/.audit/quarantine/"),
     ("audit quarantine current_model/ --list", "list what is in quarantine"),
     ("audit quarantine current_model/ --restore checkpoint-300", "move one back"),
+    ("audit quarantine current_model/ --list --format json", "the list as JSON"),
 )
 
 
@@ -37,7 +41,52 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--force", action="store_true", help="also move the named checkpoints that are sound, and the last one"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be moved without moving it")
+    add_format(parser)
     add_shared(parser, "quarantine", quiet="show no progress bar")
+
+
+class _Account:
+    """What was moved and refused: a line for each as it happens, or one document at the end."""
+
+    def __init__(self, run: str, arguments: argparse.Namespace) -> None:
+        self._json = arguments.format == "json"
+        self._talks = not self._json and not arguments.quiet
+        action = "list" if arguments.list else "restore" if arguments.restore else "move"
+        self._head = {"run": run, "action": action, "dry_run": arguments.dry_run}
+        self.checkpoints: list[dict[str, Any]] = []
+        self._refused: list[dict[str, str]] = []
+        self._notes: list[str] = []
+
+    def say(self, line: str) -> None:
+        if self._talks:
+            write(line + "\n", None)
+
+    def add(self, item: Held, line: str) -> None:
+        self.keep(item)
+        self.say(line)
+
+    def keep(self, item: Held) -> None:
+        self.checkpoints.append({name: value or None for name, value in item._asdict().items()})
+
+    def refuse(self, reasons: Mapping[str, str]) -> bool:
+        for name, reason in reasons.items():
+            self._refused.append({"checkpoint": name, "reason": reason})
+            print(f"refused  {name}: {reason}", file=sys.stderr)
+        return bool(reasons)
+
+    def note(self, text: str) -> None:
+        self._notes.append(text)
+        print(f"note: {text}", file=sys.stderr)
+
+    def unrecorded(self, records: Records) -> None:
+        if problem := records.unusable or records.edited or records.unwritable:
+            self.note(f"not recorded: {problem}")
+
+    def close(self) -> None:
+        if self._json:
+            write_document(
+                {**self._head, "checkpoints": self.checkpoints, "refused": self._refused, "notes": self._notes}
+            )
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -46,14 +95,19 @@ def call(arguments: argparse.Namespace) -> int:
     if only:
         raise AuditError(f"{arguments.run}: is one checkpoint; give the run, then the checkpoint's name")
     names = [os.path.basename(name.rstrip("/")) for name in arguments.checkpoints]
-    if arguments.list:
-        return _list(root)
-    if arguments.restore:
-        return _restore(root, names, arguments)
-    return _isolate(root, names, arguments)
+    account = _Account(root, arguments)
+    act = _list if arguments.list else _restore if arguments.restore else _isolate
+    try:
+        code = act(root, names, arguments, account)
+    except AuditError:
+        if account.checkpoints:  # what was moved before stays moved
+            account.close()
+        raise
+    account.close()
+    return code
 
 
-def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace) -> int:
+def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace, account: _Account) -> int:
     registry = load()
     options = options_of(arguments, registry)
     with Progress(root, quiet=arguments.quiet > 0) as progress:
@@ -62,56 +116,56 @@ def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace) -> 
     if report.crashed:
         raise AuditError(f"rule {report.crashed[0].rule} crashed, so nothing is moved; please report this")
     choice = choose(run, report.findings, names, arguments.force)
-    if _refused(choice.refused):
+    if account.refuse(choice.refused):
         return 1
     if arguments.dry_run:
         for checkpoint, reason in choice.candidates:
-            write(f"would move  {checkpoint.name}: {reason}\n", None)
+            account.add(Held("", checkpoint.name, reason), f"would move  {checkpoint.name}: {reason}")
     elif choice.candidates:
         records, ledger = read_records(root, write=True)
         try:
             for item in isolate(run, choice.candidates, ledger):
-                write(f"moved  {item.name} -> .audit/quarantine/{item.place}: {item.reason}\n", None)
+                account.add(item, f"moved  {item.name} -> .audit/quarantine/{item.place}: {item.reason}")
         finally:
             if ledger is not None:
                 ledger.close()
-        _unrecorded(records)
+        account.unrecorded(records)
     if not choice.candidates:
-        write("nothing to move: no checkpoint is broken\n", None)
+        account.say("nothing to move: no checkpoint is broken")
     return 0
 
 
-def _restore(root: str, names: Sequence[str], arguments: argparse.Namespace) -> int:
+def _restore(root: str, names: Sequence[str], arguments: argparse.Namespace, account: _Account) -> int:
     items = wanted(root, names)
-    if _refused(obstacles(root, items)):
+    if account.refuse(obstacles(root, items)):
         return 1
     if not items:
-        write("nothing to restore: the quarantine is empty\n", None)
+        account.say("nothing to restore: the quarantine is empty")
         return 0
     if arguments.dry_run:
         for item in items:
-            write(f"would restore  {item.place} -> {item.name}\n", None)
+            account.add(item, f"would restore  {item.place} -> {item.name}")
         return 0
     run = Auditor(Options()).open_quick(root)
     step = max((item.step for item in run.checkpoints if item.complete), default=0)
     records, ledger = read_records(root, write=True)
     try:
         for item in restore(root, items, ledger, step):
-            write(f"restored  {item.place} -> {item.name}\n", None)
+            account.add(item, f"restored  {item.place} -> {item.name}")
     finally:
         if ledger is not None:
             ledger.close()
-    _unrecorded(records)
+    account.unrecorded(records)
     return 0
 
 
-def _list(root: str) -> int:
+def _list(root: str, _: Sequence[str], arguments: argparse.Namespace, account: _Account) -> int:
     from audit.ledger.store import LedgerError, open_ledger
 
     try:
         ledger = open_ledger(root, write=False)
     except LedgerError as error:
-        print(f"note: {error}", file=sys.stderr)
+        account.note(str(error))
         ledger = None
     try:
         items: tuple[Held, ...] = held(root, ledger)
@@ -119,17 +173,8 @@ def _list(root: str) -> int:
         if ledger is not None:
             ledger.close()
     for item in items:
-        write("  ".join(part for part in (item.place, item.time, item.reason) if part) + "\n", None)
+        account.keep(item)
+    if items and arguments.format != "json":
+        rows = [(item.place, item.time[:19].replace("T", " ") or None, item.reason) for item in items]
+        write(table(("CHECKPOINT", "MOVED (UTC)", "REASON"), rows), None)
     return 0
-
-
-def _refused(reasons: Mapping[str, str]) -> bool:
-    for name, reason in reasons.items():
-        print(f"refused  {name}: {reason}", file=sys.stderr)
-    return bool(reasons)
-
-
-def _unrecorded(records: Records) -> None:
-    problem = records.unusable or records.edited or records.unwritable
-    if problem:
-        print(f"note: not recorded: {problem}", file=sys.stderr)

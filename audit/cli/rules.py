@@ -1,16 +1,15 @@
 """``audit rules``: all rules, one line each, or all that is known of them as JSON."""
 
 import argparse
-import json
 from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.parser import write
 from audit.cli.registered import FAMILIES, Registered
 from audit.cli.table import table
 from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import Rule
-from audit.text import plain
 
 EXAMPLES = (
     ("audit rules", "id, severity, whether a finding blocks resuming, and what is wrong"),
@@ -24,9 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "family", action=Registered, of=FAMILIES, nargs="?", metavar="FAMILY", help="list only the rules of this family"
     )
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -37,7 +34,7 @@ def call(arguments: argparse.Namespace) -> int:
         families = ", ".join(sorted({rule.family for rule in known}))
         raise AuditError(f"no family is named '{arguments.family}'; available: {families}")
     if arguments.format == "json":
-        write(json.dumps([_document(rule) for rule in rules], indent=2, allow_nan=False) + "\n", None)
+        write_document({"rules": [document(rule) for rule in rules]})
         return 0
     rows = [
         (rule.id, f"{rule.severity.value:<7}", f"{'blocks' if rule.blocks_resume else '':<6}", rule.title)
@@ -47,7 +44,8 @@ def call(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _document(rule: Rule) -> dict[str, Any]:
+def document(rule: Rule) -> dict[str, Any]:
+    """Return all that is known of a rule, for ``audit rules`` and ``audit explain``."""
     return {
         "id": rule.id,
         "family": rule.family,
@@ -59,5 +57,5 @@ def _document(rule: Rule) -> dict[str, Any]:
         "documentation": rule.documentation,
         "remedy": rule.remedy,
         "explained_by": list(rule.explained_by),
-        "options": plain(dict(rule.options)),
+        "options": dict(rule.options),
     }

@@ -2,9 +2,11 @@
 
 import argparse
 import os
+from typing import Any
 
 from audit.api import verify
 from audit.backend.names import is_checkpoint_of_any, order
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
@@ -25,6 +27,7 @@ EXAMPLES = (
         "audit seal current_model/ --verify-key public.pem",
         "verify the signatures, trusting nothing but the key",
     ),
+    ("audit seal current_model/ --format json", "print what was sealed, and where the digests are, as JSON"),
 )
 
 
@@ -40,13 +43,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--sign-key", metavar="PEM", help="also sign with this elliptic-curve private key")
     keys.add_argument("--verify-key", metavar="PEM", help="only verify the signatures with this public key")
+    add_format(parser)
     add_shared(parser, "seal", quiet="print nothing but errors")
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Verify at full depth, seal what is sound, write the files; 1 if a checkpoint could not be sealed."""
     if arguments.verify_key:
-        return _check(arguments.run, arguments.verify_key)
+        return _check(arguments)
     signer = None
     if arguments.sign_key:
         from audit.ledger.signatures import Signer
@@ -66,39 +70,58 @@ def call(arguments: argparse.Namespace) -> int:
     records = read_records(report.path, write=False)[0]
     if problem := records.unusable or records.edited:
         raise AuditError(f"nothing can be sealed: {problem}")
-    seals = records.seals
-    unsealed = 0
+    rows = []
     for item in report.checkpoints:
-        if not item.sealed or not item.resumable or item.name not in seals:
-            why = "" if item.judged else "is not judged; "
-            write(f"not sealed  {item.name}: {why}see audit verify {report.path}\n", None)
-            unsealed += 1
-            continue
-        path = write_checksums(report.path, seals[item.name], algorithm)
-        check = f"cd {report.path} && {TOOLS[algorithm]} --check {os.path.relpath(path, report.path)}"
-        done = [f"sealed      {item.name}  ({check})\n"]
-        if signer:
-            done.append(f"signed      {item.name}  {signer.sign(report.path, seals[item.name], algorithm)}\n")
-        if not arguments.quiet:
-            write("".join(done), None)
-    return int(unsealed > 0)
+        row: dict[str, Any] = {"name": item.name, "sealed": False, "checksums": None, "signature": None}
+        rows.append(row)
+        if item.sealed and item.resumable and item.name in records.seals:
+            seal = records.seals[item.name]
+            row |= {"sealed": True, "checksums": write_checksums(report.path, seal, algorithm)}
+            if signer:
+                row["signature"] = signer.sign(report.path, seal, algorithm)
+        if arguments.format != "json":
+            _say(row, "" if item.judged else "is not judged; ", report.path, algorithm, arguments.quiet > 0)
+    if arguments.format == "json":
+        write_document({"run": report.path, "algorithm": algorithm, "checkpoints": rows, "notes": list(report.notes)})
+    return int(not all(row["sealed"] for row in rows))
 
 
-def _check(path: str, public_key: str) -> int:
+def _say(row: dict[str, Any], why: str, run: str, algorithm: str, quiet: bool) -> None:
+    name = row["name"]
+    if not row["sealed"]:
+        write(f"not sealed  {name}: {why}see audit verify {run}\n", None)
+        return
+    if quiet:
+        return
+    check = f"cd {run} && {TOOLS[algorithm]} --check {os.path.relpath(row['checksums'], run)}"
+    text = f"sealed      {name}  ({check})\n"
+    if row["signature"]:
+        text += f"signed      {name}  {row['signature']}\n"
+    write(text, None)
+
+
+def _check(arguments: argparse.Namespace) -> int:
     """Check the signature of every checkpoint against all its bytes; 1 if one is invalid or missing."""
     from audit.ledger.signatures import Verifier
 
-    verifier = Verifier(public_key)
-    run, only = locate(path)
+    verifier = Verifier(arguments.verify_key)
+    run, only = locate(arguments.run)
     names = only or sorted(
         (name for name in os.listdir(run) if is_checkpoint_of_any(name)),
         key=order,
     )
     if not names:
-        raise AuditError(f"{path}: no checkpoint-N directory in it")
-    failed = 0
+        raise AuditError(f"{arguments.run}: no checkpoint-N directory in it")
+    rows = []
     for name in names:
         problem = verifier.problem(run, name)
-        failed += problem is not None
-        write(f"not proven  {name}: {problem}\n" if problem else f"valid       {name}\n", None)
-    return int(failed > 0)
+        rows.append({"name": name, "valid": problem is None, "problem": problem})
+        if arguments.format == "json":
+            continue
+        if problem:
+            write(f"not proven  {name}: {problem}\n", None)
+        elif not arguments.quiet:
+            write(f"valid       {name}\n", None)
+    if arguments.format == "json":
+        write_document({"run": run, "key": arguments.verify_key, "checkpoints": rows})
+    return int(not all(row["valid"] for row in rows))

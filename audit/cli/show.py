@@ -1,12 +1,12 @@
 """``audit show CHECKPOINT``: one checkpoint in detail."""
 
 import argparse
-import json
 import sys
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import CHECKPOINT_OR_RUN, configured
 from audit.cli.parser import columns, one_line, write
 from audit.cli.table import table
@@ -31,9 +31,7 @@ GLUE = "\N{NO-BREAK SPACE}"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT_OR_RUN)
-    parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
-    )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -42,11 +40,11 @@ def call(arguments: argparse.Namespace) -> int:
     found = inspect(arguments.checkpoint, configured(registry), registry=registry)
     checkpoint = found.run.judged[-1]
     line, facts = found.overview(checkpoint), details(checkpoint)
-    if arguments.format == "json":
-        document = {"checkpoint": line._asdict(), **facts}
-        write(json.dumps(document, indent=2, allow_nan=False) + "\n", None)
-        return 0
     path = path_of(arguments.checkpoint, checkpoint)
+    if arguments.format == "json":
+        files = facts.pop("files", {})
+        write_document({"path": path, "checkpoint": line._asdict(), "sections": facts, "files": files})
+        return 0
     state = f"{line.state} ({line.reason})" if line.reason else line.state
     head = f"{path}\n{state}; {line.kind or 'unknown'}, {line.files} files, {human_bytes(line.bytes)}"
     text = "\n".join(one_line(part) for part in head.split("\n"))

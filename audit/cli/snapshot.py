@@ -2,19 +2,22 @@
 
 import argparse
 import sys
+from typing import Any
 
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
 from audit.manager import load
 from audit.retention.copying import WAYS
-from audit.retention.snapshots import snapshot
+from audit.retention.snapshots import Snapshot, snapshot
 from audit.text import human_bytes
 
 EXAMPLES = (
     ("audit snapshot current_model/ snapshots/", "copy the newest proven checkpoint to snapshots/<today>/checkpoint-N"),
     ("audit snapshot current_model/ /mnt/usb/snapshots/ --how copy", "copy it to another disk"),
+    ("audit snapshot current_model/ snapshots/ --format json", "print where the copy is as JSON"),
     ("audit verify snapshots/2026-11-21/", "later: check that it is still what was proven"),
 )
 
@@ -30,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="auto (default): reflink if the file system supports it, else copy; link: hard link, which changes when "
         "a trainer saves the same step again",
     )
+    add_format(parser)
     add_shared(parser, "snapshot", quiet="print nothing but errors")
 
 
@@ -43,11 +47,21 @@ def call(arguments: argparse.Namespace) -> int:
                 arguments.run, arguments.dest, options, how=arguments.how, registry=registry, progress=progress.advance
             )
     except RefusedError as error:
+        if arguments.format == "json":
+            write_document(_document(arguments.run, None, str(error)))
         complain("snapshot", error)
         return 1
-    if not arguments.quiet:
+    if arguments.format == "json":
+        write_document(_document(arguments.run, found))
+    elif not arguments.quiet:
         did = f"{found.how}, {human_bytes(found.bytes)}, verified" if found.made else "already there, verified again"
         write(f"snapshot  {found.path}  ({did})\n", None)
     for note in found.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
     return 0
+
+
+def _document(run: str, found: Snapshot | None, refusal: str | None = None) -> dict[str, Any]:
+    copy = found._asdict() if found else None
+    notes = list(copy.pop("notes")) if copy else []
+    return {"run": run, "refusal": refusal, "snapshot": copy, "notes": notes}

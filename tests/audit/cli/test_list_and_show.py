@@ -15,7 +15,7 @@ Audit = Callable[..., Ended]
 
 
 def states(audit: Audit, run: str) -> list[str]:
-    return [row["state"] for row in json.loads(audit("list", run, "--format", "json").out)]
+    return [row["state"] for row in json.loads(audit("list", run, "--format", "json").out)["checkpoints"]]
 
 
 def test_a_run_is_listed_by_step_with_the_total(audit: Audit, run: str) -> None:
@@ -29,7 +29,7 @@ def test_a_run_is_listed_by_step_with_the_total(audit: Audit, run: str) -> None:
 
 
 def test_a_list_for_programs_is_json(audit: Audit, broken: str) -> None:
-    rows = json.loads(audit("list", broken, "--format", "json").out)
+    rows = json.loads(audit("list", broken, "--format", "json").out)["checkpoints"]
     assert [(row["global_step"], row["kind"]) for row in rows] == [(100, "adapter"), (200, "adapter"), (300, "adapter")]
 
 
@@ -95,7 +95,11 @@ def test_weights_alone_are_no_broken_checkpoint(audit: Audit, tmp_path: Path) ->
 def test_the_best_checkpoint_is_the_one_that_the_newest_names(audit: Audit, tmp_path: Path) -> None:
     run = make_run(tmp_path / "best", best=True)
     edit_state(f"{run}/checkpoint-300", best_model_checkpoint=f"{run}/checkpoint-200")
-    assert [row["remark"] for row in json.loads(audit("list", run, "--format", "json").out)] == ["", "best", ""]
+    assert [row["remark"] for row in json.loads(audit("list", run, "--format", "json").out)["checkpoints"]] == [
+        "",
+        "best",
+        "",
+    ]
 
 
 def test_looking_records_nothing(audit: Audit, run: str) -> None:
@@ -151,7 +155,7 @@ def test_last_and_best_loss_are_shown_with_their_steps(audit: Audit, run: str) -
             {"step": 300, "loss": 2.0, "learning_rate": 0.25},
         ],
     )
-    document = json.loads(audit("show", run, "--format", "json").out)
+    document = json.loads(audit("show", run, "--format", "json").out)["sections"]
     assert document["log"] == {
         "entries": 4,
         "loss": {"last": 2.0, "at": 300, "best": 1.0, "best at": 200},
@@ -162,7 +166,7 @@ def test_last_and_best_loss_are_shown_with_their_steps(audit: Audit, run: str) -
 def test_one_checkpoint_is_shown(audit: Audit, run: str) -> None:
     document = json.loads(audit("show", f"{run}/checkpoint-200", "--format", "json").out)
     assert document["checkpoint"]["name"] == "checkpoint-200"
-    assert document["trainer state"]["global_step"] == document["schedule"]["last_epoch"] == 200
+    assert document["sections"]["trainer state"]["global_step"] == document["sections"]["schedule"]["last_epoch"] == 200
 
 
 def test_of_very_many_files_the_largest_are_shown(audit: Audit, run: str) -> None:
@@ -180,9 +184,9 @@ def test_numbers_that_json_has_no_word_for_are_texts(audit: Audit, run: str) -> 
     edit_scheduler(checkpoint, _last_lr=[float("inf")] * 2)
     edit_json(f"{checkpoint}/adapter_config.json", target_modules=[float("-inf")])
     document = json.loads(audit("show", checkpoint, "--format", "json").out, parse_constant=pytest.fail)
-    assert document["schedule"]["learning rate now"] == "inf"
-    assert document["training arguments"]["learning_rate"] == "nan"
-    assert document["adapter default"]["target_modules"] == ["-inf"]
+    assert document["sections"]["schedule"]["learning rate now"] == "inf"
+    assert document["sections"]["training arguments"]["learning_rate"] == "nan"
+    assert document["sections"]["adapter default"]["target_modules"] == ["-inf"]
 
 
 def test_a_value_of_any_length_or_depth_takes_one_line(audit: Audit, run: str) -> None:
@@ -193,7 +197,7 @@ def test_a_value_of_any_length_or_depth_takes_one_line(audit: Audit, run: str) -
     ended = audit("show", run)
     assert ended.code == 0
     assert max(map(len, ended.out.splitlines())) < 200
-    assert json.loads(audit("show", run, "--format", "json").out)["adapter default"]["r"] == 10**37
+    assert json.loads(audit("show", run, "--format", "json").out)["sections"]["adapter default"]["r"] == 10**37
 
 
 @pytest.mark.parametrize("command", ["list", "show", "best", "export"])

@@ -26,14 +26,16 @@ def test_the_rules_of_one_family(audit: Audit) -> None:
 
 def test_the_rules_for_programs_have_all_that_is_known(audit: Audit) -> None:
     ended = audit("rules", "--format", "json")
-    found = {item["id"]: item for item in json.loads(ended.out)}
+    found = {item["id"]: item for item in json.loads(ended.out)["rules"]}
     assert (ended.code, list(found)) == (0, [rule.id for rule in load().rules])
     optimizer, jump = found["files/missing-optimizer"], found["loss/jump"]
     assert (optimizer["family"], optimizer["severity"], optimizer["blocks_resume"]) == ("files", "error", True)
     assert optimizer["title"] == optimizer["documentation"].partition("\n")[0] == "The optimizer state is not there."
     assert optimizer["remedy"] == load().rule("files/missing-optimizer").remedy
     assert jump["options"] == dict(load().rule("loss/jump").options) != {}
-    assert {item["family"] for item in json.loads(audit("rules", "steps", "--format", "json").out)} == {"steps"}
+    assert {item["family"] for item in json.loads(audit("rules", "steps", "--format", "json").out)["rules"]} == {
+        "steps"
+    }
 
 
 def test_every_rule_explains_itself(audit: Audit) -> None:
