@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.cli.documents import add_format, write_document
 from audit.cli.parser import one_line, write
+from audit.cli.table import wrapped
 from audit.data.row_formats import AUTO
 from audit.data.survey import Read, Survey, as_written, survey
 from audit.manager import load
@@ -39,7 +40,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         write_document(document(arguments.file, found, unit, notes), as_is=True)
     else:
-        write("".join(f"{line}\n" for line in _lines(arguments.file, found, unit, notes)), None)
+        write("".join(wrapped(line, 12) for line in _lines(arguments.file, found, unit, notes)), None)
     return 2 if found.stopped is not None else 1 if found.refused else 0
 
 
@@ -119,7 +120,7 @@ def _lines(path: str, found: Survey, unit: str, notes: list[str]) -> Iterator[st
         yield one_line(f"note: {note}")
     if found.first is not None:
         yield ""
-        yield f"first example, row {found.first.row}, {found.first.length} {unit}; lines with > are trained on, those with | are not:"
+        yield f"first example, row {found.first.row}, {found.first.length} {unit} (> trained on, | not):"
         yield from _shown(found.first.pieces)
 
 

@@ -105,10 +105,10 @@ def _tensors(found: Comparison, limit: int | None) -> str:
     rows = sorted(found.tensors, key=_by_size)[:limit]
     if not rows:
         return text
-    heads = ("  TENSOR", "", "DTYPE", "SHAPE", "ELEMENTS", "CHANGED", "MAX ABS", "REL L2", "")
+    heads = ("TENSOR", "", "DTYPE", "SHAPE", "ELEMENTS", "CHANGED", "MAX ABS", "REL L2", "")
     cells = [
         (
-            f"  {item.name}",
+            item.name,
             item.kind,
             _pair(item.dtype),
             _pair(item.shape),
@@ -120,7 +120,11 @@ def _tensors(found: Comparison, limit: int | None) -> str:
         )
         for item in rows
     ]
-    return text + table(heads, cells, drop=("ELEMENTS", "DTYPE", "SHAPE")) + _rest(len(found.tensors) - len(rows))
+    return (
+        text
+        + table(heads, cells, drop=("ELEMENTS", "DTYPE", "SHAPE", "CHANGED"))
+        + _rest(len(found.tensors) - len(rows))
+    )
 
 
 KINDS = (

@@ -148,7 +148,7 @@ def _loss(batch: Batch) -> str | None:
 
 
 def _time(text: str) -> str:
-    return text[:19].replace("T", " ")
+    return text[:16].replace("T", " ")
 
 
 def _duration(seconds: float | None) -> str | None:

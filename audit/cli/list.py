@@ -35,18 +35,18 @@ def call(arguments: argparse.Namespace) -> int:
         (
             row.name,
             row.global_step,
-            row.epoch,
+            row.epoch if row.run_epoch is None else row.run_epoch,
             row.loss,
             row.learning_rate,
             row.kind,
             row.files,
             human_bytes(row.bytes),
-            row.saved,
+            row.saved and row.saved[:16],
             row.state,
             "; ".join(filter(None, (row.remark, row.reason))),
         )
         for row in rows
     ]
     total = f"{len(rows)} checkpoint{'s' if len(rows) > 1 else ''}, {human_bytes(sum(row.bytes for row in rows))}"
-    write(table(heads, cells, drop=("FILES", "KIND", "LR", "EPOCH", "SIZE")) + total + "\n", None)
+    write(table(heads, cells, drop=("FILES", "STEP", "KIND", "LR", "EPOCH", "SIZE")) + total + "\n", None)
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 from audit.cli.documents import add_format, write_document
 from audit.cli.guard import rollback
 from audit.cli.parser import one_line, write
-from audit.cli.table import table
+from audit.cli.table import table, wrapped
 from audit.facts.space import Space
 from audit.findings import Finding
 from audit.manager import load
@@ -70,7 +70,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         write_document(document(found), as_is=True)
     else:
-        write("".join(f"{line}\n" for line in _lines(found, arguments.quiet > 0)), None)
+        write("".join(wrapped(line, 4) for line in _lines(found, arguments.quiet > 0)), None)
     return 0 if found.works else 1
 
 
@@ -260,7 +260,7 @@ def _table(forecast: Forecast) -> Iterator[str]:
             ("total", None, None, totals["examples"], None, totals["steps"], "", _or_dash(totals["checkpoints"]))
         )
     heads = ("file", "rows", "epochs", "examples", "steps/epoch", "steps", "from..to", "checkpoints")
-    yield from table(heads, rows).splitlines()
+    yield from table(heads, rows, drop=("steps/epoch", "rows", "epochs")).splitlines()
 
 
 def _or_dash(value: int | None) -> str:

@@ -10,7 +10,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
-from audit.cli.table import table
+from audit.cli.table import table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor
@@ -59,7 +59,7 @@ class _Account:
 
     def say(self, line: str) -> None:
         if self._talks:
-            write(line + "\n", None)
+            write(wrapped(line, 4), None)
 
     def add(self, item: Held, line: str) -> None:
         self.keep(item)
@@ -175,6 +175,6 @@ def _list(root: str, _: Sequence[str], arguments: argparse.Namespace, account: _
     for item in items:
         account.keep(item)
     if items and arguments.format != "json":
-        rows = [(item.place, item.time[:19].replace("T", " ") or None, item.reason) for item in items]
+        rows = [(item.place, item.time[:16].replace("T", " ") or None, item.reason) for item in items]
         write(table(("CHECKPOINT", "MOVED (UTC)", "REASON"), rows), None)
     return 0

@@ -9,7 +9,7 @@ from typing import Any
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import CHECKPOINT_OR_RUN, configured
 from audit.cli.parser import columns, one_line, write
-from audit.cli.table import table
+from audit.cli.table import colored, table, wrapped
 from audit.manager import load
 from audit.text import brief, human_bytes
 from audit.views.inspection import inspect
@@ -45,10 +45,11 @@ def call(arguments: argparse.Namespace) -> int:
         files = facts.pop("files", {})
         write_document({"path": path, "checkpoint": line._asdict(), "sections": facts, "files": files})
         return 0
-    state = f"{line.state} ({line.reason})" if line.reason else line.state
-    head = f"{path}\n{state}; {line.kind or 'unknown'}, {line.files} files, {human_bytes(line.bytes)}"
-    text = "\n".join(one_line(part) for part in head.split("\n"))
-    text += f"; saved {line.saved} UTC\n\n" if line.saved else "\n\n"
+    about = f" ({line.reason})" if line.reason else ""
+    about += f"; {'of unknown kind' if line.kind in (None, 'unknown') else line.kind}, {line.files} files, {human_bytes(line.bytes)}"
+    about += f"; saved {line.saved} UTC" if line.saved else ""
+    text = one_line(path) + "\n" + wrapped(line.state + one_line(about), 4).replace(line.state, colored(line.state), 1)
+    text += "\n"
     files = facts.pop("files", {})
     text += "".join(_section(title, values) for title, values in facts.items())
     write(text + _files(files), None)

@@ -3,6 +3,7 @@
 Into a pipe or a file a table is plain text at its full width, whatever COLUMNS says, so that scripts can rely on it.
 """
 
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,8 @@ STYLES = {
     "broken": _RED, "unreadable": _RED, "failed": _RED, "rejected": _RED, "lost": _RED, "error": _RED,
 }  # fmt: skip
 """Colour of a cell that is a state or a severity, and nothing else."""
+_NUMBER = re.compile(r"[0-9.]+ [A-Za-z]+|-")
+"""A size or a duration, which is aligned as a number is."""
 
 
 def table(heads: Sequence[str] | None, rows: Sequence[Sequence[Any]], drop: Sequence[str] = ()) -> str:
@@ -29,12 +32,10 @@ def table(heads: Sequence[str] | None, rows: Sequence[Sequence[Any]], drop: Sequ
     On a terminal that is too narrow, the columns that ``drop`` names are left out, the first one first, and a last line
     names them; then text is wrapped.
     """
-    cells = [[_cell(value) for value in row] for row in rows]
-    right = [
-        all(row[column] is None or isinstance(row[column], int | float) for row in rows)
-        for column in range(len(rows[0]))
-    ]
-    lines = [list(heads), *cells] if heads else cells
+    columns_of = list(zip(*rows, strict=True))
+    right = [all(map(_is_number, column)) and any(value is not None for value in column) for column in columns_of]
+    cells = list(zip(*(_column(column) for column in columns_of), strict=True))
+    lines: list[Sequence[str]] = [list(heads), *cells] if heads else [*cells]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     if not _terminal():
         return _plain(lines, widths, right)
@@ -51,11 +52,21 @@ def table(heads: Sequence[str] | None, rows: Sequence[Sequence[Any]], drop: Sequ
 
 def wrapped(line: str, indent: int) -> str:
     """Return a line, on a terminal wrapped at its width; lines after the first begin with ``indent`` spaces."""
-    if not _terminal():
+    if not _terminal() or len(line) <= columns():
         return line + "\n"
     from textwrap import fill
 
     return fill(line, columns(), subsequent_indent=" " * indent, break_on_hyphens=False) + "\n"
+
+
+def colored(state: str) -> str:
+    """Return a state in its colour, on a terminal."""
+    style = STYLES.get(state)
+    if style is None or not use_color(sys.stdout):
+        return state
+    from rich.style import Style
+
+    return Style.parse(style).render(state)
 
 
 def _terminal() -> bool:
@@ -100,6 +111,20 @@ def _drawn(lines: Sequence[Sequence[str]], shown: Sequence[tuple[int, int, bool]
     console = Console(file=file, width=width, force_terminal=colored, color_system=system, legacy_windows=False)  # type: ignore[arg-type]
     console.print(grid)
     return "".join(line.rstrip() + "\n" for line in file.getvalue().splitlines())
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, int | float) or _NUMBER.fullmatch(str(value)) is not None
+
+
+def _column(values: Sequence[Any]) -> list[str]:
+    """The cells of a column; numbers with a fraction get spaces behind, so that their points are aligned."""
+    cells = [_cell(value) for value in values]
+    if not any(isinstance(value, float) for value in values) or not all(map(_is_number, values)):
+        return cells
+    behind = [len(cell.partition(".")[2]) + ("." in cell) if "e" not in cell else None for cell in cells]
+    longest = max((part for part in behind if part is not None), default=0)
+    return [cell if part is None else cell + " " * (longest - part) for cell, part in zip(cells, behind, strict=True)]
 
 
 def _cell(value: Any) -> str:

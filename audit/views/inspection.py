@@ -18,7 +18,7 @@ from audit.ledger.records import read_records
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
-from audit.views.summary import Overview, overview
+from audit.views.summary import Overview, epochs_at, overview
 
 
 class Inspection(NamedTuple):
@@ -32,7 +32,9 @@ class Inspection(NamedTuple):
         """One line about a checkpoint, its standing included."""
         standing = self.standings[checkpoint.name]
         line = overview(checkpoint)
-        return line._replace(state=standing.state, reason=standing.reason)
+        batches = self.run.records.batches
+        epochs = None if batches.adopted else epochs_at(batches.batches, checkpoint.step)
+        return line._replace(state=standing.state, reason=standing.reason, run_epoch=epochs)
 
 
 def inspect(path: str, options: Options | None = None, *, registry: Registry | None = None) -> Inspection:

@@ -1,12 +1,14 @@
 """What a checkpoint says of itself, for ``audit list``, ``show`` and ``export``: facts, no judgement."""
 
 import os
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any, NamedTuple
 
 from audit.backend.layout import last_in
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.series import series, tail
+from audit.ledger.timeline import Batch
 from audit.storage import DIRECTORY
 from audit.text import plain, utc_time
 
@@ -20,7 +22,9 @@ ARGUMENTS = (
 class Overview(NamedTuple):
     """One line about a checkpoint; ``loss`` and ``learning_rate`` are the last logged ones, ``saved`` is UTC.
 
-    ``state`` and ``reason`` are empty unless it was judged (:mod:`audit.views.inspection`).
+    ``state`` and ``reason`` are empty unless it was judged (:mod:`audit.views.inspection`). ``epoch`` is that of the
+    file: Trainer counts all steps of the run in epochs of the newest data, so it goes back where a batch is larger than
+    the one before. ``run_epoch`` is :func:`epochs_at` of the run's batches, None without a ledger of batches.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Overview(NamedTuple):
     remark: str
     state: str = ""
     reason: str = ""
+    run_epoch: float | None = None
 
 
 def overview(checkpoint: Checkpoint) -> Overview:
@@ -65,6 +70,23 @@ def _learning_rate(checkpoint: Checkpoint) -> float | None:
     scheduler = checkpoint.optional("scheduler")
     rate = scheduler.last_lr[0] if scheduler is not None and scheduler.last_lr else None
     return float(rate) if isinstance(rate, int | float) and isfinite(rate) else None
+
+
+def epochs_at(batches: Iterable[Batch], step: int) -> float | None:
+    """Return how many passes over data were trained up to a step: the sum over all batches, which never goes back.
+
+    None if no batch began before the step, or the end of one is unknown.
+    """
+    done, found = 0.0, False
+    for batch in batches:
+        if batch.first_step >= step:
+            continue
+        last = batch.step if batch.last_step is None and batch.trained else batch.last_step
+        if last is None or last <= batch.first_step:
+            return None
+        done += batch.epochs * min(1.0, (step - batch.first_step) / (last - batch.first_step))
+        found = True
+    return round(done, 6) if found else None
 
 
 def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit.testing.runs import edit_arguments, edit_json, edit_scheduler, edit_state, make_run
+from tests.audit.batch_rows import finished, leg, tell
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
@@ -205,3 +206,23 @@ def test_without_a_checkpoint_there_is_nothing_to_show(audit: Audit, tmp_path: P
     assert "no checkpoint-N directory in it" in one_line(audit(command, str(tmp_path / "cwd")))
     assert "no such run" in one_line(audit(command, str(tmp_path / "nowhere")))
     assert "argument --format: invalid choice" in one_line(audit(command, ".", "--format", "xml"))
+
+
+def test_the_epochs_of_a_run_of_batches_never_go_back(audit: Audit, run: str) -> None:
+    tell(run, leg("monday", 0, 100, epochs=2), finished("monday", 0, 100))
+    tell(run, leg("tuesday", 100, 400), finished("tuesday", 100, 400))
+    for step, epoch in ((100, 2.0), (200, 0.25), (300, 0.5)):  # as Trainer writes it where the second batch is larger
+        edit_state(f"{run}/checkpoint-{step}", epoch=epoch)
+
+    rows = json.loads(audit("list", run, "--format", "json").out)["checkpoints"]
+
+    assert [row["epoch"] for row in rows] == [2.0, 0.25, 0.5]
+    assert [row["run_epoch"] for row in rows] == [2.0, 2.333333, 2.666667]
+    assert [line.split()[2] for line in audit("list", run).out.splitlines()[1:4]] == ["2", "2.33333", "2.66667"]
+
+
+def test_without_batches_the_epoch_is_that_of_the_file(audit: Audit, run: str) -> None:
+    edit_state(f"{run}/checkpoint-300", epoch=1.25)
+    row = json.loads(audit("list", run, "--format", "json").out)["checkpoints"][2]
+    assert (row["epoch"], row["run_epoch"]) == (1.25, None)
+    assert audit("list", run).out.splitlines()[3].split()[2] == "1.25"

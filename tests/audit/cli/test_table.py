@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.cli.table import table
+from audit.cli.table import table, wrapped
 from audit.testing.runs import make_run
 
 HEADS = ("NAME", "STEP", "KIND", "STATE", "WHY")
@@ -85,3 +85,34 @@ def test_a_run_is_shown_in_80_columns(command: str, tmp_path: Path) -> None:
     text = on_terminal(80, program, NO_COLOR="1")
     assert "checkpoint-" in text
     assert not [line for line in text.splitlines() if len(line) > 80 and str(tmp_path) not in line]
+
+
+def test_numbers_are_aligned_at_the_point_and_sizes_at_their_end() -> None:
+    rows = [
+        ("a", 1.5, "10.2 kB", "1-40"),
+        ("b", 120, "811 B", "x"),
+        ("c", 0.0625, "105.7 MB", "-"),
+        ("d", None, "-", ""),
+    ]
+    lines = table(("NAME", "LOSS", "SIZE", "STEPS"), rows).splitlines()
+    assert lines == [
+        "NAME      LOSS      SIZE  STEPS",
+        "a       1.5      10.2 kB  1-40",
+        "b     120          811 B  x",
+        "c       0.0625  105.7 MB  -",
+        "d       -              -",
+    ]
+
+
+def test_a_number_with_an_exponent_moves_no_other() -> None:
+    assert table(None, [(1e-9,), (0.5,)]).splitlines() == ["1e-09", "  0.5"]
+
+
+def test_a_line_is_wrapped_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert wrapped("word " * 10, 4) == "word " * 10 + "\n"
+    code = "import sys; from audit.cli.table import wrapped; sys.stdout.write(wrapped('word ' * 10, 4))"
+    assert on_terminal(20, [sys.executable, "-c", code]).splitlines()[:2] == [
+        "word word word word",
+        "    word word word",
+    ]
