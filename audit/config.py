@@ -99,7 +99,10 @@ def check_names(options: Options, registry: Registry, where: str) -> None:
         for threshold, value in thresholds.items():
             if threshold not in allowed:
                 known = ", ".join(sorted(allowed)) or "none"
-                raise ConfigError(f"{where}: rules.{name}: no threshold is named '{threshold}'; available: {known}")
+                hint = did_you_mean(threshold, allowed)
+                raise ConfigError(
+                    f"{where}: rules.{name}: no threshold is named '{threshold}'; available: {known}{hint}"
+                )
             default = allowed[threshold]
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (number if isinstance(default, int | float) else isinstance(value, type(default))):

@@ -138,13 +138,17 @@ class Registry:
         if not self.reporters:
             raise AuditError("no output format is installed; reinstall checkpoint-audit")
         if name not in self.reporters:
-            raise AuditError(f"no format is named '{name}'; available: {', '.join(self.reporters)}")
+            raise AuditError(
+                f"no format is named '{name}'; available: {', '.join(self.reporters)}{did_you_mean(name, self.reporters)}"
+            )
         return self.reporters[name]
 
     def page(self, name: str) -> "hookspecs.Page":
         """Return the renderer of this page format; raises AuditError with the available formats."""
         if name not in self.pages:
-            raise AuditError(f"no page format is named '{name}'; available: {', '.join(self.pages) or 'none'}")
+            raise AuditError(
+                f"no page format is named '{name}'; available: {', '.join(self.pages) or 'none'}{did_you_mean(name, self.pages)}"
+            )
         return self.pages[name]
 
     def verified(self, report: "Report") -> None:

@@ -97,12 +97,12 @@ def local_date() -> str:
     return time.strftime("%Y-%m-%d")
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?``, or an empty string if no known name is close."""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return ``; did you mean 'x'?``, each name after ``prefix``, or an empty string if no known name is close."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, list(known), n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(repr(item) for item in close)}?" if close else ""
+    return f"; did you mean {' or '.join(repr(prefix + item) for item in close)}?" if close else ""
 
 
 # -- secrets ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from typing import Any
 
 from audit.cli.registered import Registered, fill_in, names_of
 
-DIRECTORIES = frozenset({"RUN", "CHECKPOINT", "A", "B", "DIR"})
+DIRECTORIES = frozenset({"RUN", "CHECKPOINT", "A", "B", "DIR", "DEST"})
 FILES = frozenset({"FILE", "PEM", "CONFIG"})
 """By metavar: what a shell completes from the file system."""
 
@@ -15,6 +15,10 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     import shtab
 
     _name_choices(parser, shtab)
+    if shell == "fish":
+        from audit.cli.fish import fish
+
+        return fish(parser, DIRECTORIES, FILES)
     return str(shtab.complete(parser, shell=shell))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import CHECKPOINT_OR_RUN
+from audit.cli.options import CHECKPOINT_OR_RUN, add_quiet
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.manager import load
@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all", action="store_true", help=f"show every difference, not only the first {SHOWN} of each kind"
     )
-    parser.add_argument("-q", "--quiet", action="store_true", help="print nothing; only set the exit code")
+    add_quiet(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -45,11 +45,10 @@ def call(arguments: argparse.Namespace) -> int:
     backends = load().backends
     a, b = open_checkpoint(arguments.a, backends), open_checkpoint(arguments.b, backends)
     found = compare(a, b)._replace(a=path_of(arguments.a, a), b=path_of(arguments.b, b))
-    if not arguments.quiet:
-        if arguments.format == "json":
-            write_document(_document(found))
-        else:
-            write(_console(found, None if arguments.all else SHOWN), None)
+    if arguments.format == "json":
+        write_document(_document(found))
+    elif not arguments.quiet:
+        write(_console(found, None if arguments.all else SHOWN), None)
     for trouble in found.troubles[:SHOWN]:
         print(f"audit diff: {one_line(trouble)}", file=sys.stderr)
     if len(found.troubles) > SHOWN:

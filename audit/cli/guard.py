@@ -51,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"reread the checkpoint if it was last read more than DAYS days ago (default: {MAX_AGE_DAYS:g})",
     )
     add_format(parser)
-    add_shared(parser, "guard", quiet="show no progress bar")
+    add_shared(parser, "guard", "the path")
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -90,7 +90,7 @@ def call(arguments: argparse.Namespace) -> int:
     elif decision.checkpoint is not None:
         path = _path(arguments.run, decision.checkpoint)
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
-    _explain(arguments.run, guarded, arguments.allow_fresh)
+    _explain(arguments.run, guarded, arguments.allow_fresh, arguments.quiet > 0)
     return int(decision.refusal is not None)
 
 
@@ -148,7 +148,7 @@ class _Trains:
         return "; ".join([*errors, *([found.refusal] if found.refusal else [])]) or None
 
 
-def _explain(run: str, guarded: Guarded, allowed: bool) -> None:
+def _explain(run: str, guarded: Guarded, allowed: bool, quiet: bool) -> None:
     decision = guarded.decision
     for item in decision.skipped:
         _say(f"skipped {item.checkpoint}: {item.reason}")
@@ -156,7 +156,7 @@ def _explain(run: str, guarded: Guarded, allowed: bool) -> None:
         _say(f"note: {note}")
     if decision.refusal is not None:
         _say(f"refused: {run}: {decision.refusal}")
-    elif decision.fresh:
+    elif decision.fresh and not quiet:
         _say(f"start fresh: {'--allow-fresh was given' if allowed else 'nothing has been trained here'}")
 
 

@@ -155,15 +155,21 @@ SHARED = (
 )
 
 
-def add_shared(parser: argparse.ArgumentParser, command: str, quiet: str) -> None:
-    """Add the shared options of a command; ``quiet`` says what ``-q`` does there."""
+def add_shared(parser: argparse.ArgumentParser, command: str, result: str = "") -> None:
+    """Add the shared options of a command; ``result`` is what it prints with ``-q``, too."""
     for option in SHARED:
         if command in option.commands:
             parser.add_argument(option.flag, **{"default": None, **option.argument})
     parser.add_argument(
         "--config", metavar="FILE", help="configuration file (default: the nearest audit.toml or pyproject.toml)"
     )
-    parser.add_argument("-q", "--quiet", action="count", default=0, help=quiet)
+    add_quiet(parser, result)
+
+
+def add_quiet(parser: argparse.ArgumentParser, result: str = "") -> None:
+    """Add ``-q``, which means the same everywhere: ``result``, such as a verdict, and what went wrong; no progress."""
+    said = f"{result} and what went wrong" if result else "what went wrong"
+    parser.add_argument("-q", "--quiet", action="count", default=0, help=f"print only {said}")
 
 
 def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:

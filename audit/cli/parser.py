@@ -3,7 +3,7 @@
 import argparse
 import os
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
@@ -18,7 +18,7 @@ argparse._ = str  # type: ignore[attr-defined]
 GROUPS = {"verify": "check", "guard": "resume", "plan": "train", "list": "look", "seal": "keep", "rules": "learn"}
 """The first command of each task, and the task: headings of ``audit --help``."""
 BROKEN_PIPE = 141
-SHELLS = ("bash", "zsh", "tcsh")
+SHELLS = ("bash", "zsh", "tcsh", "fish")
 
 
 class Formatter(argparse.HelpFormatter):
@@ -75,22 +75,14 @@ class Parser(argparse.ArgumentParser):
 
         kind, colon, rest = message.partition(": ")
         if colon and kind == "unrecognized arguments":
-            options = [option for action in self._known() for option in action.option_strings]
+            options = [option[2:] for action in self._actions for option in action.option_strings if len(option) > 2]
             wrong = [word.partition("=")[0] for word in rest.split() if word.startswith("--")]
-            return did_you_mean(wrong[0], options) if wrong else ""
+            return did_you_mean(wrong[0][2:], options, "--") if wrong else ""
         found = rest.partition("invalid choice: ")[2]
         for action in self._actions:
             if found and action.choices and argparse._get_action_name(action) == kind.removeprefix("argument "):  # noqa: SLF001
                 return did_you_mean(found.split("'")[1] if "'" in found else "", map(str, action.choices))
         return ""
-
-    def _known(self) -> Iterator[argparse.Action]:
-        """Yield the arguments of this parser and of its commands."""
-        for action in self._actions:
-            yield action
-            if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-                for parser in action.choices.values():
-                    yield from parser._actions  # noqa: SLF001
 
 
 def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
@@ -98,7 +90,7 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     wanted = next((argument for argument in arguments if argument in commands), "")
     asked = {wanted: commands[wanted]} if wanted and wanted == arguments[0] else commands  # the others only by name
     parser = build(asked, {wanted})
-    parsed = parser.parse_args(list(arguments))
+    parsed = _parsed(parser, list(arguments))
     if parsed.version:
         parsed.call, parsed.command = _version, "--version"
     elif parsed.print_completion:
@@ -142,6 +134,16 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _parsed(parser: Parser, arguments: list[str]) -> argparse.Namespace:
+    """Parse; of an argument too many the command says so, which knows what it takes."""
+    parsed: argparse.Namespace
+    parsed, extra = parser.parse_known_args(arguments)  # type: ignore[no-untyped-call]
+    if extra:
+        commands = next(action.choices for action in parser._actions if action.dest == "command")  # noqa: SLF001
+        dict(commands or {}).get(parsed.command, parser).error(f"unrecognized arguments: {' '.join(extra)}")
+    return parsed
 
 
 def _check_directory() -> None:

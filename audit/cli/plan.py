@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.cli.documents import add_format, write_document
 from audit.cli.guard import rollback
+from audit.cli.options import add_quiet
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.facts.space import Space
@@ -49,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--adopt", action="store_true", help="as for audit train: continue a run that the ledger does not record"
     )
     add_format(parser)
-    parser.add_argument("-q", "--quiet", action="count", default=0, help="print only problems")
+    add_quiet(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be removed without removing it")
     add_format(parser)
-    add_shared(parser, "prune", quiet="print nothing but errors")
+    add_shared(parser, "prune")
 
 
 def call(arguments: argparse.Namespace) -> int:

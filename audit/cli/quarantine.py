@@ -42,7 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be moved without moving it")
     add_format(parser)
-    add_shared(parser, "quarantine", quiet="show no progress bar")
+    add_shared(parser, "quarantine")
 
 
 class _Account:

@@ -1,7 +1,10 @@
 """``audit report RUN... -o FILE``: one page with the curves and the findings."""
 
 import argparse
+import os
+import stat
 import sys
+from contextlib import suppress
 
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
@@ -18,20 +21,24 @@ from audit.text import human_bytes
 from audit.views.curves import curves_of
 
 EXAMPLES = (
-    ("audit report current_model/ -o report.html", "write the curves and findings of a run to one file"),
+    ("audit report current_model/", "write the curves and findings of a run to report.html"),
     ("audit report runs/a runs/b -o both.html", "show two runs side by side, on the same scales"),
     ("audit report current_model/ -o - | ssh host 'cat > report.html'", "write the page to another machine"),
 )
+OURS = b"checkpoint audit</title>"
+"""In the head of a page of ours: only such a file is overwritten without being named."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("runs", nargs="+", metavar="RUN", help=f"{RUN}; several are shown side by side")
-    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="write the page to FILE; - is stdout")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write the page to FILE; - is stdout (default: report.html)"
+    )
     parser.add_argument(
         "--format", action=Registered, of=PAGES, default="html", metavar="FORMAT", help="page format: {names}"
     )
-    add_shared(parser, "report", quiet="print nothing but errors")
+    add_shared(parser, "report")
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -39,6 +46,7 @@ def call(arguments: argparse.Namespace) -> int:
     registry = load()
     render = registry.page(arguments.format)
     options = options_of(arguments, registry)
+    output = arguments.output or _default(arguments.format)
     shown: list[RunCurves] = []
     failed = False
     for run in arguments.runs:
@@ -54,12 +62,25 @@ def call(arguments: argparse.Namespace) -> int:
     if not shown:
         return 2
     page = render(shown)
-    write(page, None if arguments.output == "-" else arguments.output)
-    if arguments.output != "-" and not arguments.quiet:
+    write(page, None if output == "-" else output)
+    if output != "-" and not arguments.quiet:
         verdicts = ", ".join(f"{item.report.path} is {item.report.verdict_for_people}" for item in shown)
         size = human_bytes(len(page.encode("utf-8", "backslashreplace")))
-        print(one_line(f"{arguments.output}: {size}, {verdicts}"), file=sys.stdout)
+        print(one_line(f"{output}: {size}, {verdicts}"), file=sys.stdout)
     return 2 if failed or any(item.report.crashed for item in shown) else 0
+
+
+def _default(format_: str) -> str:
+    """Return the file that is written without ``-o``. Raises AuditError if another program's file has that name."""
+    name = f"report.{format_}"
+    if not os.path.lexists(name):
+        return name
+    with suppress(OSError):
+        if stat.S_ISREG(os.lstat(name).st_mode):
+            with open(name, "rb") as file:
+                if OURS in file.read(1 << 16):
+                    return name
+    raise AuditError(f"{name}: is there, and is not a page of audit report, so it stays; name a file with -o")
 
 
 def _timeline(path: str) -> Timeline:

@@ -10,6 +10,7 @@ from audit.cli.table import table
 from audit.errors import AuditError
 from audit.manager import load
 from audit.rules import Rule
+from audit.text import did_you_mean
 
 EXAMPLES = (
     ("audit rules", "id, severity, whether a finding blocks resuming, and what is wrong"),
@@ -31,8 +32,9 @@ def call(arguments: argparse.Namespace) -> int:
     known = load().rules
     rules = [rule for rule in known if arguments.family in (None, rule.family)]
     if not rules:
-        families = ", ".join(sorted({rule.family for rule in known}))
-        raise AuditError(f"no family is named '{arguments.family}'; available: {families}")
+        families = sorted({rule.family for rule in known})
+        hint = did_you_mean(arguments.family, families)
+        raise AuditError(f"no family is named '{arguments.family}'; available: {', '.join(families)}{hint}")
     if arguments.format == "json":
         write_document({"rules": [document(rule) for rule in rules]})
         return 0

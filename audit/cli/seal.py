@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys.add_argument("--sign-key", metavar="PEM", help="also sign with this elliptic-curve private key")
     keys.add_argument("--verify-key", metavar="PEM", help="only verify the signatures with this public key")
     add_format(parser)
-    add_shared(parser, "seal", quiet="print nothing but errors")
+    add_shared(parser, "seal")
 
 
 def call(arguments: argparse.Namespace) -> int:

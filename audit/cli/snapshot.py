@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "a trainer saves the same step again",
     )
     add_format(parser)
-    add_shared(parser, "snapshot", quiet="print nothing but errors")
+    add_shared(parser, "snapshot")
 
 
 def call(arguments: argparse.Namespace) -> int:

@@ -38,8 +38,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format", action=Registered, of=FORMATS, default="console", metavar="FORMAT", help="report format: {names}"
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE instead of stdout")
-    add_shared(parser, "verify", quiet="print only the verdict")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="also list the rules that did not apply")
+    add_shared(parser, "verify", "the verdict")
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="print more: the rules that did not apply, too"
+    )
 
 
 def call(arguments: argparse.Namespace) -> int:

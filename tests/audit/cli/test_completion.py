@@ -59,7 +59,7 @@ def test_bash_completes_commands_options_values_and_directories(audit: Audit, tm
     assert completed(audit, tmp_path, "report", "--format", "") == ["html"]
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_a_shell_that_is_installed_can_parse_its_script(audit: Audit, tmp_path: Path, shell: str) -> None:
     out = audit("--print-completion", shell).out
     assert all(command in out for command in COMMANDS)
@@ -70,6 +70,6 @@ def test_a_shell_that_is_installed_can_parse_its_script(audit: Audit, tmp_path: 
 
 
 def test_another_shell_is_refused_in_one_line(audit: Audit) -> None:
-    ended = audit("--print-completion", "fish")
+    ended = audit("--print-completion", "elvish")
     assert (ended.code, ended.out) == (2, "")
-    assert "choose from 'bash', 'zsh', 'tcsh'" in ended.err
+    assert "choose from 'bash', 'zsh', 'tcsh', 'fish'" in ended.err

@@ -46,3 +46,9 @@ def test_a_fifo_in_the_place_of_the_records_is_said_in_one_line(audit: Audit, ru
     ended = audit(words[0], run, *words[1:])
 
     assert f"{run}/.audit: is not a directory, so " in one_line(ended)
+
+
+def test_the_command_itself_says_which_of_its_options_was_meant(audit: Callable[..., Ended]) -> None:
+    line = one_line(audit("prune", "run", "--keep", "1", "--dry"))
+    assert line == "audit prune: unrecognized arguments: --dry; did you mean '--dry-run'?; see audit prune --help\n"
+    assert "did you mean" not in one_line(audit("guard", "run", "--dry"))

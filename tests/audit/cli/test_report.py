@@ -55,7 +55,6 @@ def test_a_run_that_is_not_there_does_not_keep_back_the_others(audit: Audit, run
     [
         (("missing", "-o", "page.html"), "missing: no such run"),
         (("missing", "elsewhere", "-o", "page.html"), "no such run"),
-        (("RUN",), "-o/--output"),
         (("RUN", "-o", "RUN/checkpoint-300/page.html"), "is inside a checkpoint"),
         (("RUN", "-o", "link/page.html"), "is inside a checkpoint"),
         (("RUN", "-o", "no/such/page.html"), "cannot be written"),
@@ -142,3 +141,19 @@ def test_the_ledger_says_which_data_a_batch_was(audit: Audit, tmp_path: Path) ->
 
     assert "data one.jsonl" in page
     assert "data two.jsonl" in page
+
+
+def test_without_a_name_the_page_is_report_html_and_replaces_only_a_page(audit: Audit, run: str) -> None:
+    assert audit("report", run).out.startswith("report.html: ")
+    page = Path("report.html").read_text(encoding="utf-8")
+    assert audit("report", run, "-q") == Ended(0, "", "")
+
+    Path("report.html").write_text("<title>my own</title>")
+    assert one_line(audit("report", run)).startswith("audit report: report.html: is there, and is not a page of")
+    assert Path("report.html").read_text() == "<title>my own</title>"
+    assert audit("report", run, "-o", "report.html").code == 0
+
+    Path("page.html").write_text(page)
+    Path("report.html").unlink()
+    Path("report.html").symlink_to("page.html")
+    assert "is not a page" in one_line(audit("report", run))
