@@ -23,10 +23,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument(
-        "--metric", metavar="NAME", help="name in the log (default: metric_for_best_model or eval_loss)"
+        "--metric",
+        metavar="NAME",
+        help="name of the metric in the log (default: metric_for_best_model of the run, else eval_loss)",
     )
     parser.add_argument(
-        "--mode", choices=("min", "max"), help="whether lower or higher is better (default: from the run or the name)"
+        "--mode",
+        choices=("min", "max"),
+        help="whether the lowest or the highest value is best (default: as the run or the metric's name says)",
     )
     add_format(parser)
 

@@ -18,7 +18,10 @@ SCHEMA_VERSION = 1
 def add_format(parser: argparse.ArgumentParser) -> None:
     """Add ``--format console|json``."""
     parser.add_argument(
-        "--format", choices=("console", "json"), default="console", help="output format (default: console)"
+        "--format",
+        choices=("console", "json"),
+        default="console",
+        help="console: text for people (default); json: for scripts",
     )
 
 

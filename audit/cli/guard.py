@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--allow-missing", action="store_true", help="start at step 0 if RUN does not exist")
     parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back more than STEPS steps")
     parser.add_argument(
-        "--lineage", metavar="CHECKPOINT", help="if the run has several histories, use that of CHECKPOINT"
+        "--lineage", metavar="CHECKPOINT", help="if RUN holds several trainings, use the one that CHECKPOINT belongs to"
     )
     parser.add_argument(
         "--exact", action="store_true", help="accept only a checkpoint from which training continues bit for bit"

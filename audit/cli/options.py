@@ -99,14 +99,22 @@ SHARED = (
         "select",
         JUDGING,
         _names,
-        {"action": "append", "metavar": "RULES", "help": "apply only these rules or families (comma-separated)"},
+        {
+            "action": "append",
+            "metavar": "RULES",
+            "help": "apply only these rules or families of rules, separated by commas; audit rules lists them",
+        },
     ),
     Shared(
         "--ignore",
         "ignore",
         JUDGING,
         lambda values, options: options.ignore + _names(values, options),
-        {"action": "append", "metavar": "RULES", "help": "do not apply these rules or families (comma-separated)"},
+        {
+            "action": "append",
+            "metavar": "RULES",
+            "help": "do not apply these rules or families of rules, separated by commas",
+        },
     ),
     Shared(
         "--jobs",
@@ -132,14 +140,17 @@ SHARED = (
         "ledger",
         JUDGING,
         lambda *_: False,
-        {"action": "store_true", "help": "do not record this verification in the run's ledger"},
+        {"action": "store_true", "help": "do not record this verification in RUN/.audit/ledger.db"},
     ),
     Shared(
         "--no-cache",
         "cache",
         JUDGING + PROVING,
         lambda *_: False,
-        {"action": "store_true", "help": "reread sealed files even if they have not changed"},
+        {
+            "action": "store_true",
+            "help": "read every file again, even if it has not changed since it was last verified",
+        },
     ),
     Shared(
         "--scrub",
@@ -149,7 +160,8 @@ SHARED = (
         {
             "type": _share,
             "metavar": "SHARE",
-            "help": "reread this share of sealed, unchanged files, such as 10%%; those read longest ago come first",
+            "help": "of files that have not changed since they were verified, read this share again, such as 10%%; "
+            "those read longest ago come first",
         },
     ),
 )

@@ -25,7 +25,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument(
-        "--keep", type=_count, required=True, metavar="N", help="number of newest proven checkpoints to keep"
+        "--keep",
+        type=_count,
+        required=True,
+        metavar="N",
+        help="how many of the newest checkpoints that pass every check to keep",
     )
     parser.add_argument(
         "--keep-best",

@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument("--restore", action="store_true", help="move checkpoints back: those named, or all")
     what.add_argument("--list", action="store_true", help="list what is in quarantine, since when and why")
     parser.add_argument(
-        "--force", action="store_true", help="also move the named checkpoints that are sound, and the last one"
+        "--force", action="store_true", help="also move named checkpoints that are sound, and the last one that is left"
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be moved without moving it")
     add_format(parser)

@@ -22,7 +22,12 @@ EXAMPLES = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument(
-        "family", action=Registered, of=FAMILIES, nargs="?", metavar="FAMILY", help="list only the rules of this family"
+        "family",
+        action=Registered,
+        of=FAMILIES,
+        nargs="?",
+        metavar="FAMILY",
+        help="list only this family: the part of a rule's name before the slash",
     )
     add_format(parser)
 

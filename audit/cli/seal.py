@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--algorithm",
         choices=tuple(TOOLS),
-        help="digest of the checksum file and the signature (default: blake3; with --sign-key sha256, "
+        help="algorithm of the checksums and the signature (default: blake3; with --sign-key sha256, "
         "which the command model_signing can verify)",
     )
     keys = parser.add_mutually_exclusive_group()
