@@ -149,3 +149,9 @@ def test_a_name_from_the_run_cannot_write_on_the_terminal(audit: Audit, tmp_path
 
     assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
     assert "\x1b" not in ended.err
+
+
+def test_quiet_leaves_out_that_nothing_went_wrong(audit: Audit, broken: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert audit("guard", str(tmp_path / "empty"), "-q") == Ended(0, "", "")
+    assert "skipped checkpoint-300" in audit("guard", broken, "-q").err

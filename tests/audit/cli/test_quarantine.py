@@ -174,3 +174,9 @@ def test_no_other_command_moves_anything(audit: Audit, broken: str, command: str
 
     assert len(names(broken)) == 3
     assert not os.path.exists(os.path.join(broken, ".audit", "quarantine"))
+
+
+def test_quiet_says_only_what_went_wrong(audit: Audit, broken: str) -> None:
+    assert audit("quarantine", broken, "checkpoint-200", "-q").err.startswith("refused  checkpoint-200")
+    assert audit("quarantine", broken, "-q") == Ended(0, "", "")
+    assert names(broken) == ["checkpoint-100", "checkpoint-200"]
