@@ -65,6 +65,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "shard_span_name",
     "ZeroPartition",
     "ZeroState",
+    "WholeTensor",
     # the facts of a run and of a plan
     "Batch",
     "Boundary",
@@ -229,6 +230,7 @@ if TYPE_CHECKING:
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
     from audit.facts.unread import Unread
+    from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
     from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
@@ -305,6 +307,7 @@ _HOMES = {
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",
+    "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.zero": "ZeroState",
     "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",

@@ -13,6 +13,7 @@ from audit.testing.torch_files import FakeTensor, Made, Name, pickle_bytes, torc
 MODULE = "torch.distributed.checkpoint"
 SHAPES = {"embed.weight": (8, 4), "layers.0.weight": (4, 4), "head.weight": (8, 4)}
 WORLD = 2
+RATE = 1e-4
 MODEL, OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
 Value = FakeTensor | float | list[str]
 Edit = Callable[[dict[str, Any]], None]
@@ -20,7 +21,7 @@ Edit = Callable[[dict[str, Any]], None]
 
 def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200)) -> Path:
     """Write a sound run: weights and optimizer in shards, nothing else of a model, no training arguments."""
-    run = Path(make_run(path, steps, world=WORLD))
+    run = Path(make_run(path, steps, world=WORLD, schedule="constant"))
     for step in steps:
         place = run / f"checkpoint-{step}"
         kept = {"trainer_state.json", "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth"}
@@ -38,16 +39,17 @@ def write_state(place: Path, step: int, edit: Edit | None = None) -> None:
     for name, shape in SHAPES.items():
         optimizer[f"optimizer.state.{name}.step"] = FakeTensor("F32", (), pack("<f", step))
         optimizer[f"optimizer.state.{name}.exp_avg"] = _floats(generator, shape)
-        optimizer[f"optimizer.state.{name}.exp_avg_sq"] = _floats(generator, shape)
-    optimizer["optimizer.param_groups.0.lr"] = 1e-4
-    optimizer["optimizer.param_groups.0.params"] = list(SHAPES)
+        optimizer[f"optimizer.state.{name}.exp_avg_sq"] = _floats(generator, shape, positive=True)
+    for group, names in enumerate((list(SHAPES), [])):
+        optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
+        optimizer[f"optimizer.param_groups.{group}.params"] = names
     _write(place / MODEL, weights, edit)
     _write(place / OPTIMIZER, optimizer, None)
 
 
-def _floats(generator: Random, shape: tuple[int, int]) -> FakeTensor:
-    count = shape[0] * shape[1]
-    return FakeTensor("F32", shape, pack(f"<{count}f", *(generator.gauss(0, 1) for _ in range(count))))
+def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -> FakeTensor:
+    values = [generator.gauss(0, 1) for _ in range(shape[0] * shape[1])]
+    return FakeTensor("F32", shape, pack(f"<{len(values)}f", *(abs(value) if positive else value for value in values)))
 
 
 def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None) -> None:

@@ -14,6 +14,7 @@ from audit.storage import DIRECTORY
 
 if TYPE_CHECKING:
     from audit.facts.shards import ShardedState
+    from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
@@ -201,8 +202,13 @@ class Recorded(Directory):
 
     @fact
     def optimizer(self) -> "OptimizerState":
-        """Groups, steps and moments of ``optimizer.pt``."""
+        """Groups, steps and moments of ``optimizer.pt``, or of a sharded optimizer, put together."""
         from audit.formats.optimizer import optimizer_in
+
+        if self.layout.optimizer is None and (states := self.optional("shards")):
+            from audit.facts.whole_tensors import optimizer_in_shards
+
+            return optimizer_in_shards(states, self.layout)
 
         return self._state_in(self.layout.optimizer, "optimizer state", optimizer_in)  # type: ignore[no-any-return]
 
@@ -212,10 +218,6 @@ class Recorded(Directory):
 
         The highest count speaks: parameters that were unfrozen later, and experts seldom used, have lower ones.
         """
-        if self.layout.optimizer is None and self.optional("shards"):
-            from audit.facts.shards import highest_step
-
-            return highest_step(self.shards)
         return self.optimizer.highest_step
 
     @fact
@@ -284,6 +286,13 @@ class Recorded(Directory):
 
             return tensors(file.archive)
         raise NotApplicable(f"{path} is not a format that is read")
+
+    @fact
+    def sharded_weights(self) -> "Mapping[str, WholeTensor]":
+        """The tensors of sharded weights by name, each with the files and the places of its chunks."""
+        from audit.facts.whole_tensors import weights_in
+
+        return weights_in(self.shards, self.layout)
 
     @fact
     def adapters(self) -> tuple[Adapter, ...]:

@@ -1,6 +1,7 @@
 """The sharded states of torch.distributed.checkpoint in one checkpoint: metadata and shard files, read together."""
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.backend.layout import Layout
@@ -13,6 +14,8 @@ from audit.formats.pickles import Pickle
 if TYPE_CHECKING:
     from audit.scan import Span
 
+
+_GROUP = re.compile(r"(.*\.)?param_groups\.([0-9]{1,9})\.[^.]+", re.ASCII | re.DOTALL)
 
 Chunks = dict[tuple[str, tuple[int, ...] | None], tuple[int, ...]]
 """The sizes of each chunk by the name of its tensor and its offsets."""
@@ -38,17 +41,15 @@ def shards_of(layout: Layout, files: Mapping[str, File], strict: bool) -> tuple[
     Raises NotApplicable if there is none, or one of them cannot be read: its metadata is damaged, which the rules on
     integrity report, or its items are compressed or encrypted.
     """
-    if layout.kind != "fsdp":
-        raise NotApplicable("it is no sharded state of torch.distributed.checkpoint")
     parts = (*layout.sharded_weights, *layout.sharded_optimizer)
     directories = [path.rpartition("/")[0] for path in parts if path.rpartition("/")[2] == METADATA]
     if not directories:
-        raise NotApplicable("there is no metadata of a sharded state")
+        raise NotApplicable("there is no sharded state of torch.distributed.checkpoint")
     return tuple(_state(directory, files, strict) for directory in dict.fromkeys(directories))
 
 
 def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedState:
-    path = f"{directory}/{METADATA}"
+    path = inside(directory, METADATA)
     pickle = files[path].value
     metadata = shard_metadata_in(pickle) if isinstance(pickle, Pickle) else None
     if metadata is None or isinstance(metadata, Damage):
@@ -63,13 +64,14 @@ def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedSt
         for name, entry in metadata.entries.items()
         for part in reversed(entry.chunks)  # of two at one place the first
     }
-    missing = [(path, f"{name} {problem}") for name, problem in faults(metadata)]
+    problems = (*faults(metadata), *_nameless_groups(metadata.entries))
+    missing = [(path, f"{name} {problem}") for name, problem in problems]
     broken: list[tuple[str, str]] = []
     sections: dict[str, tuple[Section, ...]] = {}
     for name, items in sorted(by_file.items()):
-        shard = files.get(f"{directory}/{name}")
+        shard = files.get(inside(directory, name))
         if shard is None or not shard.readable or "/" in name:
-            missing.append((f"{directory}/{name}", "is not there, and the metadata names it"))
+            missing.append((inside(directory, name), "is not there, and the metadata names it"))
             continue
         found = shard.read(read_sections, items, strict)
         if isinstance(found, Damage):
@@ -78,6 +80,21 @@ def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedSt
         sections[shard.path] = tuple(found)
         broken += [(shard.path, problem) for problem in _problems(metadata, chunks, found)]
     return ShardedState(directory, metadata, sections, tuple(missing), tuple(broken))
+
+
+def inside(directory: str, name: str) -> str:
+    """The path of a file in the directory of a state, which may be the checkpoint itself ("")."""
+    return f"{directory}/{name}" if directory else name
+
+
+def _nameless_groups(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The parameter groups of an optimizer that lack the names of their parameters: torch refuses them."""
+    groups: dict[str, bool] = {}
+    for name in names:
+        if _GROUP.fullmatch(name):
+            group, _, key = name.rpartition(".")
+            groups[group] = groups.get(group, False) or key == "params"
+    yield from ((f"{group}.params", "is in no table") for group, named in groups.items() if not named)
 
 
 def _problems(metadata: ShardMetadata, chunks: Chunks, sections: list[Section]) -> Iterator[str]:
@@ -118,17 +135,3 @@ def spans_in(states: "tuple[ShardedState, ...]", path: str) -> "list[Span]":
 def span_name(section: Section, record: str) -> str:
     """The name of the span of a record of an item."""
     return f"{section.key}/{record.partition('/')[2]}"
-
-
-def highest_step(states: "tuple[ShardedState, ...]") -> float | None:
-    """The highest count of updates of any parameter; None if none is counted. A weight named ``step`` is no count."""
-    found = [
-        section.scalar
-        for state in states
-        for sections in state.sections.values()
-        for section in sections
-        if section.scalar is not None
-        and section.item.name.startswith("optimizer.state.")
-        and section.item.name.endswith(".step")
-    ]
-    return max((float(step) for step in found if 0 <= step < 1 << 53), default=None)

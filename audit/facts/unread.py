@@ -60,7 +60,8 @@ def _understood(checkpoint: Recorded, file: File) -> bool:
     """Whether the part of a sharded state was read with all others of it."""
     if checkpoint.layout.kind == "deepspeed":
         return checkpoint.optional("zero") is not None
-    return any(file.path.startswith(f"{state.directory}/") for state in checkpoint.optional("shards") or ())
+    directory = file.path.rpartition("/")[0]
+    return any(state.directory == directory for state in checkpoint.optional("shards") or ())
 
 
 def _roles(checkpoint: Recorded) -> Iterator[tuple[str, Unread]]:

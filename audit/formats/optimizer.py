@@ -1,5 +1,6 @@
 """Read ``optimizer.pt``: groups, per-parameter state, step counts."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
@@ -15,6 +16,9 @@ class OptimizerState(NamedTuple):
 
     ``kind``: adam, adafactor, sgd, sgd-momentum, 8bit, schedule-free, layer-wise, other. ``steps`` are the counts of
     updates, one for each parameter that has one (schedule-free: one for each group). ``archive`` has the shapes.
+
+    A sharded state is put together to the same form, with parameters by name. ``places`` say then where the storage of
+    each tensor is: the path of each file and the span of its scan; an ``optimizer.pt`` has none.
     """
 
     kind: str
@@ -22,6 +26,7 @@ class OptimizerState(NamedTuple):
     state: dict[Any, dict[Any, Any]]
     steps: list[float]
     archive: TorchArchive
+    places: Mapping[str, tuple[tuple[str, str], ...]] = {}
 
     @property
     def highest_step(self) -> float | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules.optimizer._shared import place_of
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState, SchedulerState
@@ -54,7 +55,7 @@ def scheduler_disagrees(
         which = f" (group {number} of {len(rates)})" if len(rates) > 1 else ""
         yield Violation(
             f"The optimizer would take its next step at learning rate {own:.6g}, the scheduler says {rate:.6g}{which}",
-            file=layout.optimizer,
+            file=place_of(layout),
             expected=rate,
             actual=own,
         )

@@ -1,11 +1,11 @@
 """Whether the moments of an optimizer match the tensors that were saved with it."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING
 
-from audit.plugin import Checkpoint, FileFormat, Layout
+from audit.plugin import Checkpoint, FileFormat, Layout, WholeTensor
 from audit_rules.optimizer._shared import parameters, tensors
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ def against_weights(checkpoint: Checkpoint, layout: Layout, optimizer: "Optimize
         yield from _adapter(checkpoint, layout, optimizer)
     elif layout.kind == "full":
         yield from _full(checkpoint, optimizer)
+    elif optimizer.places:
+        yield from _sharded(checkpoint, optimizer)
 
 
 def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[str]:
@@ -68,6 +70,21 @@ def _full(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
     if _values(foreign) > _values(left):
         shape, count = max(foreign.items(), key=lambda item: prod(item[0]))
         yield f"has moments for {count} parameters of shape {list(shape)} that are not among the saved weights"
+
+
+def _sharded(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
+    """Check a sharded state, which has names. torch 2.13 refuses to load one that lacks the state of a parameter."""
+    named = parameters(optimizer)
+    without = [name for name in named if not optimizer.state.get(name)]
+    if without and len(without) < len(named):
+        yield f"has no state for {len(without)} of its {len(named)} parameters, first {without[0]}"
+        return
+    weights: Mapping[str, WholeTensor] = checkpoint.optional("sharded_weights") or {}
+    for name, key, ref in tensors(optimizer):
+        saved = weights.get(f"model.{name}") or weights.get(str(name))
+        if saved is not None and key in ("exp_avg", "momentum_buffer") and ref.shape != saved.shape:
+            yield f"has {key} of shape {list(ref.shape)} for {name}, whose weights have {list(saved.shape)}"
+            return
 
 
 def keeps_moments_of(optimizer: "OptimizerState", before: Iterable[Shape], now: Iterable[Shape]) -> bool:

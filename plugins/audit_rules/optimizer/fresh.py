@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
-from audit_rules.optimizer._shared import moments, parameters
+from audit_rules.optimizer._shared import moments, parameters, place_of
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState
@@ -51,17 +52,17 @@ def fresh(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", g
         yield _violation(layout, f"counted {count:g} updates", done, count)
         return
     scan = checkpoint.optional("scan")
-    found = scan.get(layout.optimizer) if scan else None
-    if found is not None and not found.error:
-        kept = [item for item in moments(optimizer, found) if item.key in ("exp_avg", "exp_avg_sq", "momentum_buffer")]
+    if scan is not None and (layout.optimizer is None or was_read(scan, layout.optimizer)):
+        read = moments(optimizer, layout, scan)
+        kept = [item for item in read if item.key in ("exp_avg", "exp_avg_sq", "momentum_buffer")]
         if kept and all(item.scan.all_zero for item in kept):
             yield _violation(layout, f"has {len(kept)} moments, all of them zero,", done, 0)
 
 
 def _violation(layout: Layout, what: str, done: int, actual: float) -> Violation:
     return Violation(
-        f"{layout.optimizer} {what} after {done} steps: the optimizer state was lost",
-        file=layout.optimizer,
+        f"{place_of(layout)} {what} after {done} steps: the optimizer state was lost",
+        file=place_of(layout),
         expected=done,
         actual=actual,
     )

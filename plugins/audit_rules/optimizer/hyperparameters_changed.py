@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
-from audit_rules.optimizer._shared import tensors
+from audit_rules.optimizer._shared import place_of, tensors
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState
@@ -50,8 +50,8 @@ def hyperparameters_changed(
         what, was, now = changes[0]
         more = f", and {len(changes) - 1} more values differ" if len(changes) > 1 else ""
         yield Violation(
-            f"{layout.optimizer}: {what} is {now} and was {was} in {previous.name}{more}",
-            file=layout.optimizer,
+            f"{place_of(layout)}: {what} is {now} and was {was} in {previous.name}{more}",
+            file=place_of(layout),
             expected=was,
             actual=now,
         )

@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
-from audit_rules._scans import was_read
-from audit_rules.optimizer._shared import moments, tensors
+from audit_rules.optimizer._shared import moments, place_of, tensors
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState
@@ -18,7 +17,7 @@ SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from an older checkpoint; this file was damaged after it was written.",
-    explained_by=("integrity/archive",),
+    explained_by=("integrity/archive", "shards/damaged"),
 )
 def negative_moment(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", scan: Mapping[str, FileScan]
@@ -28,13 +27,9 @@ def negative_moment(
     It is an average of squares. The next update takes its square root, which is NaN, and one update later all weights
     are NaN. A flipped sign bit causes this; the optimizer never does.
     """
-    path = layout.optimizer
-    if path is None or not was_read(scan, path):
-        raise NotApplicable("the optimizer state could not be read completely")
+    read, path = moments(optimizer, layout, scan), place_of(layout)
     others = {ref.storage for _, key, ref in tensors(optimizer) if key not in SQUARES}
-    squares = [
-        item for item in moments(optimizer, scan[path]) if item.key in SQUARES and item.ref.storage not in others
-    ]
+    squares = [item for item in read if item.key in SQUARES and item.ref.storage not in others]
     if not squares:
         raise NotApplicable("this optimizer keeps no averages of squares")
     negative = [item for item in squares if item.scan.negative]

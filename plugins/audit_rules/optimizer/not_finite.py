@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules._scans import was_read
-from audit_rules.optimizer._shared import moments
+from audit_rules.optimizer._shared import moments, place_of
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from the newest checkpoint whose optimizer state is finite.",
-    explained_by=("weights/not-finite",),
+    explained_by=("weights/not-finite", "shards/damaged"),
 )
 def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
     """The optimizer state has NaN or infinite values.
@@ -26,17 +26,18 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
     The per-rank states of DeepSpeed are checked, too, by file.
     """
     looked = False
-    if layout.optimizer and was_read(scan, layout.optimizer):
-        optimizer: OptimizerState = checkpoint.optimizer
+    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
+    if optimizer is not None and (layout.optimizer is None or was_read(scan, layout.optimizer)):
         looked = True
-        broken = [item for item in moments(optimizer, scan[layout.optimizer]) if item.scan.nonfinite]
+        path = place_of(layout)
+        broken = [item for item in moments(optimizer, layout, scan) if item.scan.nonfinite]
         if broken:
             parameters = {item.parameter for item in broken}
             first = broken[0]
             yield Violation(
-                f"{layout.optimizer} has NaN or infinite values for {len(parameters)} of {len(optimizer.state)} "
+                f"{path} has NaN or infinite values for {len(parameters)} of {len(optimizer.state)} "
                 f"parameters, first in {first.key} of parameter {first.parameter}",
-                file=layout.optimizer,
+                file=path,
                 expected=0,
                 actual=len(parameters),
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
 from audit_rules.optimizer._lineage import against_previous
 from audit_rules.optimizer._saved import against_weights
-from audit_rules.optimizer._shared import parameters, tensors
+from audit_rules.optimizer._shared import parameters, place_of, tensors
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
         "weights/hollow",
         "weights/other-model",
         "history/forked",
+        "shards/incomplete",
+        "shards/damaged",
     ),
 )
 def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[Violation]:
@@ -43,7 +45,7 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
     Not compared with the weights: methods of PEFT that save other shapes than they train (P-tuning), GaLore (its
     moments are projections), Adafactor (factored), mixtures of experts (saved in other shapes), and adapters with
     weights in further, unknown files. A LoRA parameter may have no state while its tensors are still zero: an unused
-    module never gets a gradient.
+    module never gets a gradient. A sharded state has names, so each parameter is compared with the weights of its name.
     """
     for check in (
         _indices(optimizer),
@@ -53,7 +55,7 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
         against_weights(checkpoint, layout, optimizer),
     ):
         for message in check:
-            yield Violation(f"{layout.optimizer} {message}", file=layout.optimizer)
+            yield Violation(f"{place_of(layout)} {message}", file=place_of(layout))
             return
 
 

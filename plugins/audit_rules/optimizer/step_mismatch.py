@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules._updates import updates as updates_of
 from audit_rules._updates import uses_fp16
+from audit_rules.optimizer._shared import place_of
 
 if TYPE_CHECKING:
     from audit.plugin import OptimizerState
@@ -41,7 +42,7 @@ def step_mismatch(
     before = updates_of(previous) if previous is not None else None
     optimizer: OptimizerState | None = checkpoint.optional("optimizer")
     steady = optimizer is None or optimizer.kind != "schedule-free"
-    path = layout.optimizer or (layout.sharded_optimizer or layout.sharded_weights)[0].rpartition("/")[0]
+    path = place_of(layout)
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
     elif not uses_fp16(checkpoint) and steady and count != done:

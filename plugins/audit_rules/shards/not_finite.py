@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from the newest checkpoint whose values are finite.",
-    explained_by=("shards/damaged", "shards/stale"),
+    explained_by=("weights/not-finite", "optimizer/not-finite", "shards/damaged", "shards/stale"),
 )
 def not_finite(
     checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]", scan: Mapping[str, FileScan]
 ) -> Iterator[Violation]:
     """A sharded state has NaN or infinite values.
 
-    The first step after a resume carries them into all weights. torch loads them without a message.
+    The first step after a resume carries them into all weights. torch loads them without a message. Weights and moments
+    of the optimizer are those of weights/not-finite and optimizer/not-finite; this rule speaks for all other values.
     """
     for state in shards:
         for path, sections in state.sections.items():

@@ -5,54 +5,61 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
 from audit_rules._scans import was_read
+from audit_rules._updates import overwritten
 
 if TYPE_CHECKING:
-    from audit.plugin import ShardedState
+    from audit.plugin import OptimizerState, ShardedState
 
 
 @rule(
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from that older checkpoint; one rank's part of another step cannot be mended.",
-    explained_by=("steps/directory-mismatch", "weights/unchanged"),
+    explained_by=("steps/directory-mismatch",),
 )
 def stale(
     checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]", scan: Mapping[str, FileScan]
 ) -> Iterator[Violation]:
-    """A shard is byte for byte that of the checkpoint before, while others changed.
+    """A shard is byte for byte that of an older checkpoint, while others changed.
 
     A part of each tensor, or the whole optimizer, is then of another step. torch loads such files without a message:
     names and shapes are the same at every step. Only shards that hold a parameter which the optimizer updates are
     compared; if none changed at all, nothing was trained, which is another rule's finding.
     """
-    previous = checkpoint.optional("previous")
-    if previous is None or previous.step >= checkpoint.step:
-        raise NotApplicable("there is no earlier checkpoint of this lineage")
-    before = previous.optional("scan") or {}
-    trained = _trained(shards)
-    found: list[tuple[bool, list[str], list[str]]] = []
+    if not any(before.step < checkpoint.step and before.optional("scan") for before in _older(checkpoint)):
+        raise NotApplicable("no older checkpoint was read")
+    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
+    trained = frozenset(map(str, optimizer.state)) if optimizer is not None else frozenset()
+    moments = optimizer.places if optimizer is not None else {}
+    found: list[tuple[bool, dict[str, str], list[str]]] = []
     for state in shards:
-        same: list[str] = []
+        same: dict[str, str] = {}
         changed: list[str] = []
         for path, sections in state.sections.items():
-            if not was_read(scan, path) or not was_read(before, path):
+            names = {section.item.name for section in sections if section.ref is not None}
+            if not was_read(scan, path) or not any(_updated(name, trained, moments) for name in names):
                 continue
-            if any(_parameter(section.item.name) in trained for section in sections if section.ref is not None):
-                (same if scan[path].digest == before[path].digest else changed).append(path)
-        found.append((any(name.startswith("optimizer.") for name in state.metadata.entries), same, changed))
-    for optimizer, same, changed in found:
+            older = [item for item in checkpoint.with_same_bytes(path, older=True) if not overwritten(item)]
+            if older:
+                same[path] = older[-1].name
+            else:
+                changed.append(path)
+        found.append((any(name in moments for name in state.metadata.entries), same, changed))
+    for of_optimizer, same, changed in found:
         # Moments change with every update, weights not at rate 0: one rank's are compared with those of the others.
-        if same and (changed or (optimizer and any(others for _, _, others in found))):
-            yield Violation(f"{same[0]} is byte for byte that of {previous.name}", file=same[0], actual=previous.name)
+        if same and (changed or (of_optimizer and any(others for _, _, others in found))):
+            path, name = next(iter(same.items()))
+            yield Violation(f"{path} is byte for byte that of {name}", file=path, actual=name)
 
 
-def _trained(shards: "tuple[ShardedState, ...]") -> frozenset[str]:
-    """The parameters that have a state in the optimizer."""
-    names = (name for state in shards for name in state.metadata.entries)
-    return frozenset(_parameter(name) for name in names if name.startswith("optimizer.state."))
+def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
+    """The judged checkpoints before this one, the nearest first."""
+    older = checkpoint.neighbours[0]
+    while older is not None:
+        yield older
+        older = older.neighbours[0]
 
 
-def _parameter(name: str) -> str:
-    if name.startswith("optimizer.state."):
-        return name.removeprefix("optimizer.state.").rpartition(".")[0]
-    return name.removeprefix("model.") if name.startswith("model.") else name
+def _updated(name: str, trained: frozenset[str], moments: Mapping[str, object]) -> bool:
+    """Whether every update changes a tensor: it is of the optimizer, or of a parameter that has a state there."""
+    return name in moments or name in trained or name.removeprefix("model.") in trained

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from audit.plugin import Checkpoint, FileScan, NotApplicable, SpanScan, Tensor
+from audit.plugin import Checkpoint, FileScan, NotApplicable, SpanScan, Tensor, WholeTensor
 from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS, updates, uses_fp16
 
@@ -17,9 +17,20 @@ class Scanned(NamedTuple):
 
 
 def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Scanned]:
-    """Yield every tensor of the weights that was read completely. Raises NotApplicable if no file was."""
+    """Yield every tensor of the weights that was read completely, of sharded weights every chunk.
+
+    Raises NotApplicable if no file was.
+    """
     looked = False
-    for weights in checkpoint.weights:
+    chunks: Mapping[str, WholeTensor] = checkpoint.optional("sharded_weights") or {}
+    for whole in chunks.values():
+        for chunk in whole.parts:
+            if was_read(scan, chunk.path):
+                looked = True
+                part = scan[chunk.path].spans.get(chunk.span)
+                if part is not None and part.complete:
+                    yield Scanned(chunk.path, chunk.tensor, part)
+    for weights in checkpoint.optional("weights") or () if chunks else checkpoint.weights:
         if not was_read(scan, weights.file):
             continue
         found = scan[weights.file]
@@ -31,6 +42,14 @@ def scanned(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Sc
                 yield Scanned(weights.file, tensor, part)
     if not looked:
         raise NotApplicable("the weights could not be read completely")
+
+
+def shapes_of(checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of the weights, of sharded ones as a whole. Raises NotApplicable if none is read."""
+    chunks: Mapping[str, WholeTensor] = checkpoint.optional("sharded_weights") or {}
+    if chunks:
+        return {name: whole.shape for name, whole in chunks.items()}
+    return {name: tensor.shape for part in checkpoint.weights for name, tensor in part.tensors.items()}
 
 
 def is_lora_b(name: str) -> bool:

@@ -11,6 +11,7 @@ from audit_rules.weights._shared import scanned, shown
     blocks_resume=True,
     remedy="Resume from the newest checkpoint whose weights are finite, with a lower learning rate or bf16 in place of "
     "fp16; keep that checkpoint from being rotated out.",
+    explained_by=("shards/damaged",),
 )
 def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
     """Weights have NaN or infinite values.
@@ -18,7 +19,7 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
     One such value spreads to all weights with the next update. Trainer does not notice: with ``logging_nan_inf_filter``
     (the default) the logged loss falls to 0.0, the exit code is 0, and rotation deletes the last finite checkpoint.
 
-    Not checked: buffers with "mask" in their name, which may be infinite.
+    Sharded weights are checked chunk by chunk. Not checked: buffers with "mask" in their name, which may be infinite.
     """
     broken: dict[str, list[str]] = {}
     counts: dict[str, int] = {}

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, WeightFile, rule
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules.optimizer._saved import keeps_moments_of
-from audit_rules.weights._shared import shown
+from audit_rules.weights._shared import shapes_of, shown
 
 
 @rule(
@@ -20,11 +20,11 @@ from audit_rules.weights._shared import shown
         "weights/prefix",
         "history/forked",
         "steps/directory-mismatch",
+        "shards/incomplete",
+        "shards/damaged",
     ),
 )
-def other_model(
-    checkpoint: Checkpoint, layout: Layout, weights: tuple[WeightFile, ...], previous: Checkpoint
-) -> Iterator[Violation]:
+def other_model(checkpoint: Checkpoint, layout: Layout, previous: Checkpoint) -> Iterator[Violation]:
     """The tensors of a full model differ from the previous checkpoint's in name or shape.
 
     Within a run the names and shapes of the saved tensors stay the same (317 of 317 neighbours). Trainer 5.23 loads
@@ -32,12 +32,12 @@ def other_model(
     causes, too, and keep the values they had before the resume. Other shapes crash it.
 
     If the training arguments changed in between, the user's code may have changed the model on purpose, for example
-    grown its vocabulary: then it is a warning, unless the optimizer has moments of the old shapes. For adapters see
-    adapter/shape-mismatch.
+    grown its vocabulary: then it is a warning, unless the optimizer has moments of the old shapes. Sharded weights are
+    compared as a whole, however they are divided. For adapters see adapter/shape-mismatch.
     """
-    if layout.kind != "full" or previous.layout.kind != "full":
+    if layout.kind not in ("full", "fsdp") or previous.layout.kind != layout.kind:
         raise NotApplicable("not a full model")
-    mine, theirs = _shapes(weights), _shapes(previous.weights)
+    mine, theirs = shapes_of(checkpoint), shapes_of(previous)
     if not mine or not theirs:
         raise NotApplicable("there are no tensors to compare")
     texts = []
@@ -63,13 +63,9 @@ def other_model(
         texts.append("and the optimizer has moments of the old shapes")
     yield Violation(
         f"The model is not that of {previous.name}: {', '.join(texts)}",
-        file=weights[0].file,
+        file=(layout.weights or layout.sharded_weights)[0],
         expected=len(theirs),
         actual=len(mine),
         severity=None if same else Severity.WARNING,
         blocks_resume=None if same else False,
     )
-
-
-def _shapes(weights: tuple[WeightFile, ...]) -> dict[str, tuple[int, ...]]:
-    return {name: tensor.shape for part in weights for name, tensor in part.tensors.items()}

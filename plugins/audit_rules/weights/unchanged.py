@@ -13,7 +13,13 @@ from audit_rules.weights._shared import idle, shown
     blocks_resume=True,
     remedy="Resume from that older checkpoint; these are its weights, not those of this step.",
     compares_all=True,
-    explained_by=("steps/directory-mismatch", "weights/not-finite", "weights/hollow", "adapter/shape-mismatch"),
+    explained_by=(
+        "steps/directory-mismatch",
+        "weights/not-finite",
+        "weights/hollow",
+        "adapter/shape-mismatch",
+        "shards/stale",
+    ),
 )
 def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileScan]) -> Iterator[Violation]:
     """The weights are byte for byte those of an older checkpoint.
@@ -90,8 +96,10 @@ def _everything_trains(checkpoint: Checkpoint) -> bool:
     In half precision a file of normalisation weights may stay the same: the updates are below its precision.
     """
     optimizer, weights = checkpoint.optional("optimizer"), checkpoint.optional("weights")
-    if optimizer is None or weights is None:
+    sharded = checkpoint.optional("sharded_weights") or {}
+    if optimizer is None or (weights is None and not sharded):
         return False
-    saved = [tensor for file in weights for tensor in file.tensors.values()]
+    single = [tensor for file in weights or () for tensor in file.tensors.values()]
+    types = [tensor.dtype for tensor in (*single, *sharded.values())]
     trained = sum(len(group["params"]) for group in optimizer.groups)
-    return trained == len(saved) and all(tensor.dtype == "F32" for tensor in saved)
+    return trained == len(types) and all(dtype == "F32" for dtype in types)

@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from tests.backends.hf_trainer.fitting import fit, llama, lora
+from tests.backends.hf_trainer.resumed_runs import stop_after
 from tests.backends.hf_trainer.table import configuration
 
 
@@ -24,23 +25,47 @@ def fsdp_sharded(run: str) -> None:
     _launch("fsdp_sharded", run)
 
 
+@configuration("fully sharded data parallel, sharded state, bf16")
+def fsdp_sharded_bf16(run: str) -> None:
+    _launch("fsdp_sharded_bf16", run)
+
+
+@configuration("fully sharded data parallel, sharded state, LoRA")
+def fsdp_sharded_lora(run: str) -> None:
+    _launch("fsdp_sharded_lora", run)
+
+
+@configuration("fully sharded data parallel, sharded state, resumed by two processes")
+def fsdp_sharded_resumed(run: str) -> None:
+    _launch("fsdp_sharded", run, 6)
+    _launch("fsdp_sharded", run)
+
+
+@configuration("fully sharded data parallel, sharded state of two processes, resumed by one")
+def fsdp_sharded_shrunk(run: str) -> None:
+    _launch("fsdp_sharded", run, 6)
+    _launch("fsdp_sharded", run, processes=1)
+
+
 @configuration("fully sharded data parallel, full state, two processes")
 def fsdp_full(run: str) -> None:
     _launch("fsdp_full", run)
 
 
-def _launch(kind: str, run: str) -> None:
+def _launch(kind: str, run: str, stop_at: int = 9, processes: int = 2) -> None:
+    """Train up to step ``stop_at`` of 9, from the newest checkpoint if there is one."""
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(os.path.dirname(os.path.dirname(here)))
     paths = [root, os.path.join(root, "backends")]
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__, kind, run]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    command = [*launcher, __file__, kind, run, str(stop_at)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         raise RuntimeError(f"torchrun {kind} failed:\n{done.stderr[-4000:]}")
 
 
-def _rank(kind: str, run: str) -> None:
+def _rank(kind: str, run: str, stop_at: str) -> None:
     """Train as one of the processes."""
     import torch
 
@@ -50,11 +75,20 @@ def _rank(kind: str, run: str) -> None:
         _allow_fsdp_on_cpu()
         fsdp = {
             "version": 2,
-            "state_dict_type": "SHARDED_STATE_DICT" if kind == "fsdp_sharded" else "FULL_STATE_DICT",
+            "state_dict_type": "FULL_STATE_DICT" if kind == "fsdp_full" else "SHARDED_STATE_DICT",
             "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
         }
-        fit(run, llama(), ddp_backend="gloo", fsdp=True, fsdp_config=fsdp)
+        fit(
+            run,
+            lora() if kind.endswith("lora") else llama(),
+            ddp_backend="gloo",
+            fsdp=True,
+            fsdp_config=fsdp,
+            bf16=kind.endswith("bf16"),
+            resume=os.path.isdir(run) or None,
+            callbacks=[stop_after(int(stop_at))],
+        )
     torch.distributed.destroy_process_group()  # else gloo's threads abort the process at its end
 
 

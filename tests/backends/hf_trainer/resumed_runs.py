@@ -9,7 +9,7 @@ from tests.backends.hf_trainer.table import configuration
 
 @configuration("resumed once, same goal", sample=True)
 def resumed(run: str) -> None:
-    fit(run, lora(), callbacks=[_stop_after(6)])
+    fit(run, lora(), callbacks=[stop_after(6)])
     fit(run, lora(), resume=True)
 
 
@@ -52,7 +52,7 @@ def falling(run: str) -> None:
             save_steps=10,
             save_total_limit=limit,
             learning_rate=4e-3,
-            callbacks=[_stop_after(last)],
+            callbacks=[stop_after(last)],
         )
 
 
@@ -81,7 +81,8 @@ def three_legs(run: str) -> None:
         os.unlink(path)
 
 
-def _stop_after(step: int) -> Any:
+def stop_after(step: int) -> Any:
+    """A callback that ends the training as a signal would, with the schedule of the whole run."""
     import transformers
 
     class Stop(transformers.TrainerCallback):

@@ -1,0 +1,177 @@
+"""The tensors of sharded states, put together: which chunks each has and where they are, and the optimizer's state.
+
+Nothing here reads a file: everything is taken from what :mod:`audit.facts.shards` read.
+"""
+
+from collections.abc import Iterable, Iterator
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from audit.backend.layout import Layout
+from audit.errors import NotApplicable
+from audit.facts.file import METADATA
+from audit.facts.shards import ShardedState, inside, span_name
+from audit.formats.damage import Damage
+from audit.formats.dcp import Saved
+from audit.formats.pickle_values import ITEM_SIZES, TensorRef
+from audit.formats.tensors import Tensor
+
+if TYPE_CHECKING:
+    from audit.formats.optimizer import OptimizerState
+
+GROUPS, STATE = "param_groups.", "state."
+
+
+class Part(NamedTuple):
+    """A chunk of a tensor: ``path`` of its file, ``span`` by which the scan of that file has it, ``offsets`` of it.
+
+    ``tensor`` has the name of the whole one, the shape of the chunk and its place in the file. ``dense``: its elements
+    lie one after the other, in the order of their indices and little-endian.
+    """
+
+    path: str
+    span: str
+    offsets: tuple[int, ...]
+    tensor: Tensor
+    dense: bool
+
+
+class WholeTensor(NamedTuple):
+    """A tensor that is stored in ``parts``; ``shape`` is the one that a resume loads, whatever the world size."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    parts: tuple[Part, ...]
+
+
+def weights_in(states: Iterable[ShardedState], layout: Layout) -> dict[str, WholeTensor]:
+    """Return the tensors of the sharded weights by name; an optimizer's in the same directory are left out."""
+    found: dict[str, WholeTensor] = {}
+    for state in states:
+        if not _plays(state, layout.sharded_weights):
+            continue
+        top = _top(state) if _plays(state, layout.sharded_optimizer) else None
+        own = (entry for name, entry in state.metadata.entries.items() if top is None or not _of_optimizer(name, top))
+        found |= _whole(state, own)
+    if not found:
+        raise NotApplicable("there are no sharded weights")
+    return found
+
+
+def optimizer_in_shards(states: Iterable[ShardedState], layout: Layout) -> "OptimizerState":
+    """Return the optimizer's state: parameters by name, tensors in the shape that they have as a whole.
+
+    ``places`` of the result say where the elements are. Raises NotApplicable if there is none.
+    """
+    from audit.formats.optimizer import optimizer_in
+    from audit.formats.torch_archive import TorchArchive
+
+    for state in states:
+        if not _plays(state, layout.sharded_optimizer):
+            continue
+        collected = _Collected(state, _top(state))
+        refs = tuple(collected.scalars)
+        value = {"state": collected.state, "param_groups": collected.groups()}
+        names = tuple(sorted({name for parts in state.sections.values() for part in parts for name in part.names}))
+        archive = TorchArchive(value, names, {}, "", "little", False, refs, {}, "", 0, collected.scalars)
+        found = optimizer_in(archive)
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{state.directory} {found.message}")
+        return found._replace(places=collected.places)
+    raise NotApplicable("there is no sharded optimizer state")
+
+
+class _Collected:
+    """An optimizer's state as its parts are met: ``state`` by parameter and key, groups by number or parameter."""
+
+    def __init__(self, state: ShardedState, top: str) -> None:
+        self.state: dict[Any, dict[Any, Any]] = {}
+        self.scalars: dict[TensorRef, float | int] = {}
+        self.places: dict[str, tuple[tuple[str, str], ...]] = {}
+        self._groups: dict[str, dict[str, Any]] = {}
+        read = {part.item.name: part for parts in state.sections.values() for part in parts if part.damage is None}
+        inside = {name: entry for name, entry in state.metadata.entries.items() if _of_optimizer(name, top)}
+        whole = _whole(state, inside.values())
+        for name, entry in inside.items():
+            section = read.get(name)
+            rest = name.removeprefix(top)
+            if rest.startswith(STATE):
+                parameter, _, key = rest.removeprefix(STATE).rpartition(".")
+                kept = self.state.setdefault(parameter, {})
+                if entry.dtype is not None:
+                    ref = TensorRef(entry.dtype, entry.size, _strides(entry.size), name, 0, prod(entry.size))
+                    kept[key] = ref
+                    self.places[name] = tuple((part.path, part.span) for part in whole[name].parts)
+                    if section is not None and section.scalar is not None and ref.elements == 1:
+                        self.scalars[ref] = section.scalar
+                elif section is not None:
+                    kept[key] = section.value
+            elif section is not None and section.ref is None:
+                number, _, key = rest.removeprefix(GROUPS).rpartition(".")
+                self._groups.setdefault(number, {})[key] = section.value
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The parameter groups in their order; flattened ones (a group for each parameter) by what they have in common.
+
+        Source of the flattened form: torch 2.13, ``StateDictOptions(flatten_optimizer_state_dict=True)``.
+        """
+        if all(number.isdecimal() and len(number) < 10 for number in self._groups):
+            return [self._groups[number] for number in sorted(self._groups, key=int)]
+        alike: dict[str, dict[str, Any]] = {}
+        for parameter, values in self._groups.items():
+            group = alike.setdefault(repr(sorted(values.items())), {**values, "params": []})
+            group["params"].append(parameter)
+        return list(alike.values())
+
+
+def _plays(state: ShardedState, role: tuple[str, ...]) -> bool:
+    return inside(state.directory, METADATA) in role
+
+
+def _top(state: ShardedState) -> str:
+    """What the names of the optimizer begin with: all that is before ``param_groups.``."""
+    for name in state.metadata.entries:
+        top, found, _ = name.partition(GROUPS)
+        if found and (not top or top.endswith(".")):
+            return top
+    return "optimizer."
+
+
+def _of_optimizer(name: str, top: str) -> bool:
+    return name.startswith((f"{top}{STATE}", f"{top}{GROUPS}"))
+
+
+def _whole(state: ShardedState, entries: Iterable[Saved]) -> dict[str, WholeTensor]:
+    found: dict[str, list[Part]] = {entry.name: [] for entry in entries if entry.dtype is not None}
+    for name, part in _parts(state):
+        if name in found:
+            found[name].append(part)
+    by_name = state.metadata.entries
+    return {
+        name: WholeTensor(name, by_name[name].dtype or "", by_name[name].size, tuple(parts))
+        for name, parts in found.items()
+    }
+
+
+def _parts(state: ShardedState) -> Iterator[tuple[str, Part]]:
+    for path, sections in state.sections.items():
+        for section in sections:
+            ref, record = section.ref, section.data
+            if ref is None or record is None or 0 in ref.shape:
+                continue
+            size = ITEM_SIZES[ref.dtype]
+            nbytes = (ref.extent - ref.offset) * size
+            tensor = Tensor(section.item.name, ref.dtype, ref.shape, record.offset + ref.offset * size, nbytes)
+            strides = zip(ref.stride, _strides(ref.shape), ref.shape, strict=True)
+            dense = section.little and all(mine == usual or count == 1 for mine, usual, count in strides)
+            yield tensor.name, Part(path, span_name(section, record.name), section.item.offsets or (), tensor, dense)
+
+
+def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of elements that lie in the order of their indices."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
