@@ -19,19 +19,19 @@ Value = FakeTensor | float | list[str]
 Edit = Callable[[dict[str, Any]], None]
 
 
-def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200)) -> Path:
+def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200), world: int = WORLD) -> Path:
     """Write a sound run: weights and optimizer in shards, nothing else of a model, no training arguments."""
-    run = Path(make_run(path, steps, world=WORLD, schedule="constant"))
+    run = Path(make_run(path, steps, world=world, schedule="constant"))
     for step in steps:
         place = run / f"checkpoint-{step}"
-        kept = {"trainer_state.json", "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth"}
-        for name in set(os.listdir(place)) - kept:
-            (place / name).unlink()
-        write_state(place, step)
+        for name in os.listdir(place):
+            if name not in ("trainer_state.json", "scheduler.pt") and not name.startswith("rng_state"):
+                (place / name).unlink()
+        write_state(place, step, world=world)
     return run
 
 
-def write_state(place: Path, step: int, edit: Edit | None = None) -> None:
+def write_state(place: Path, step: int, edit: Edit | None = None, world: int = WORLD) -> None:
     """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights."""
     generator = Random(step)
     weights = {f"model.{name}": _floats(generator, shape) for name, shape in SHAPES.items()}
@@ -43,8 +43,8 @@ def write_state(place: Path, step: int, edit: Edit | None = None) -> None:
     for group, names in enumerate((list(SHAPES), [])):
         optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
         optimizer[f"optimizer.param_groups.{group}.params"] = names
-    _write(place / MODEL, weights, edit)
-    _write(place / OPTIMIZER, optimizer, None)
+    _write(place / MODEL, weights, edit, world)
+    _write(place / OPTIMIZER, optimizer, None, world)
 
 
 def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -> FakeTensor:
@@ -52,10 +52,10 @@ def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -
     return FakeTensor("F32", shape, pack(f"<{len(values)}f", *(abs(value) if positive else value for value in values)))
 
 
-def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None) -> None:
-    """Each rank has half of the rows of each tensor; what has no rows is rank 0's."""
+def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD) -> None:
+    """Each rank has an equal part of the rows of each tensor; what has no rows is rank 0's."""
     folder.mkdir(exist_ok=True)
-    shards = [b"" for _ in range(WORLD)]
+    shards = [b"" for _ in range(world)]
     listed: dict[str, Any] = {}
     stored: dict[Any, Any] = {}
 
@@ -73,13 +73,13 @@ def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None) -> None
             put(0, name, None, value)
             continue
         chunks = []
-        ranks = range(WORLD) if value.shape else range(1)
+        ranks = range(world) if value.shape else range(1)
         for rank in ranks:
             sizes, offsets, part = value.shape, (0,) * len(value.shape), value
             if value.shape:
-                rows = value.shape[0] // WORLD
+                rows = value.shape[0] // world
                 sizes, offsets = (rows, *value.shape[1:]), (rank * rows, *offsets[1:])
-                width = len(value.data) // WORLD
+                width = len(value.data) // world
                 part = FakeTensor(value.dtype, sizes, value.data[rank * width : (rank + 1) * width])
             state = {"offsets": Made("torch.Size", (offsets,)), "sizes": Made("torch.Size", (sizes,))}
             chunks.append(Made(f"{MODULE}.metadata.ChunkStorageMetadata", (), state))

@@ -64,7 +64,7 @@ def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedSt
         for name, entry in metadata.entries.items()
         for part in reversed(entry.chunks)  # of two at one place the first
     }
-    problems = (*faults(metadata), *_nameless_groups(metadata.entries))
+    problems = (*faults(metadata), *_groups_lacking(metadata.entries))
     missing = [(path, f"{name} {problem}") for name, problem in problems]
     broken: list[tuple[str, str]] = []
     sections: dict[str, tuple[Section, ...]] = {}
@@ -87,14 +87,15 @@ def inside(directory: str, name: str) -> str:
     return f"{directory}/{name}" if directory else name
 
 
-def _nameless_groups(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The parameter groups of an optimizer that lack the names of their parameters: torch refuses them."""
-    groups: dict[str, bool] = {}
+def _groups_lacking(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """What parameter groups of an optimizer lack that each has: the names of the parameters, and the learning rate."""
+    groups: dict[str, set[str]] = {}
     for name in names:
         if _GROUP.fullmatch(name):
             group, _, key = name.rpartition(".")
-            groups[group] = groups.get(group, False) or key == "params"
-    yield from ((f"{group}.params", "is in no table") for group, named in groups.items() if not named)
+            groups.setdefault(group, set()).add(key)
+    for group, keys in groups.items():
+        yield from ((f"{group}.{key}", "is in no table") for key in ("params", "lr") if key not in keys)
 
 
 def _problems(metadata: ShardMetadata, chunks: Chunks, sections: list[Section]) -> Iterator[str]:

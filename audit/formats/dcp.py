@@ -5,6 +5,7 @@ which torch loads as it is; here it is interpreted, and no class is imported. A 
 torch archive of its own, at the places that the metadata says.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ _MODULE = "torch.distributed.checkpoint"
 _METADATA, _INDEX = f"{_MODULE}.metadata.Metadata", f"{_MODULE}.metadata.MetadataIndex"
 _TENSOR, _BYTES = f"{_MODULE}.metadata.TensorStorageMetadata", f"{_MODULE}.metadata.BytesStorageMetadata"
 _CHUNK, _PLACE = f"{_MODULE}.metadata.ChunkStorageMetadata", f"{_MODULE}.filesystem._StorageInfo"
+_SAVE = f"{_MODULE}.metadata.StorageMeta"
+_SHARD = re.compile(r"__([0-9]{1,6})_[0-9]{1,6}\.distcp", re.ASCII)
 _LARGEST, _DIMENSIONS = 1 << 62, 64
 
 
@@ -59,11 +62,21 @@ class Item(NamedTuple):
 
 
 class ShardMetadata(NamedTuple):
-    """What ``.metadata`` says. ``transformed``: items are compressed or encrypted, so they cannot be read here."""
+    """What ``.metadata`` says. ``transformed``: items are compressed or encrypted, so they cannot be read here.
+
+    ``save_id`` is another one for each save, None in files of versions that wrote none.
+    """
 
     entries: Mapping[str, Saved]
     items: tuple[Item, ...]
     transformed: bool
+    save_id: str | None = None
+
+    @property
+    def least_ranks(self) -> int:
+        """A lower bound of the number of processes that saved it: a rank that had nothing to write left no file."""
+        ranks = [int(found[1]) for item in self.items if (found := _SHARD.fullmatch(item.file))]
+        return max(ranks, default=-1) + 1
 
 
 class Section(NamedTuple):
@@ -121,7 +134,13 @@ def _metadata(value: Any) -> ShardMetadata:
         key, where = _state(index, _INDEX, "a place has no index"), _state(place, _PLACE, "a place is not described")
         transformed |= bool(where.get("transform_descriptors"))
         items.append(_item(key, where))
-    return ShardMetadata(entries, tuple(items), transformed)
+    saved = state.get("storage_meta")
+    said = (
+        saved.state.get("save_id")
+        if type(saved) is Call and saved.function == _SAVE and type(saved.state) is dict
+        else None
+    )
+    return ShardMetadata(entries, tuple(items), transformed, said if type(said) is str else None)
 
 
 def _state(value: Any, function: str, problem: str) -> dict[Any, Any]:
@@ -252,7 +271,7 @@ def faults(metadata: ShardMetadata) -> Iterator[tuple[str, str]]:
             yield name, "has a chunk outside of its shape"
         elif (total := sum(chunk.elements for chunk in full)) != prod(entry.size):
             yield name, f"has chunks of {total} elements together, but {prod(entry.size)} elements"
-        elif _overlap(full):
+        elif overlap(full):
             yield name, "has chunks that overlap"
 
 
@@ -260,7 +279,7 @@ def _inside(chunk: Chunk, size: tuple[int, ...]) -> bool:
     return all(start + length <= whole for start, length, whole in zip(chunk.offsets, chunk.sizes, size, strict=True))
 
 
-def _overlap(chunks: Sequence[Chunk]) -> bool:
+def overlap(chunks: Sequence[Chunk]) -> bool:
     """Whether two chunks share an element; along the first dimension in which they differ only neighbours can."""
     ordered = sorted(chunks)
     for place, chunk in enumerate(ordered):

@@ -34,6 +34,12 @@ class OptimizerState(NamedTuple):
         return max((step for step in self.steps if 0 <= step < 1 << 53), default=None)
 
     @property
+    def counts(self) -> dict[Any, float]:
+        """The count of updates of each parameter that has one; what no counter reaches is left out."""
+        found = {index: _number(self.archive, entry.get("step")) for index, entry in self.state.items()}
+        return {index: step for index, step in found.items() if step is not None and 0 <= step < 1 << 53}
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The classes and functions that the pickle names."""
         return self.archive.names
@@ -97,10 +103,11 @@ def _steps(
         found = [group.get("k") for group in groups]
     else:
         found = [entry["step"] for entry in state.values() if "step" in entry]
-    steps: list[float] = []
-    for step in found:
-        if type(step) is TensorRef:
-            step = archive.scalars.get(step)
-        if isinstance(step, int | float):
-            steps.append(step)
-    return steps
+    numbers = [_number(archive, step) for step in found]
+    return [step for step in numbers if step is not None]
+
+
+def _number(archive: TorchArchive, step: Any) -> float | None:
+    """A count of updates as a number: it is saved as one, or as a tensor of one element."""
+    value = archive.scalars.get(step) if type(step) is TensorRef else step
+    return value if isinstance(value, int | float) else None

@@ -37,7 +37,8 @@ class Comparison(NamedTuple):
     """What is different in ``b``; ``values`` by section and name as (a, b), None if there is no such value.
 
     ``relation`` says how the two logs belong together. ``sharded``: there are weights that lie in pieces of tensors
-    (FSDP, DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what could not be compared.
+    which cannot be put together (DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what
+    could not be compared.
     """
 
     a: str
@@ -104,7 +105,7 @@ def _relation(a: Checkpoint, b: Checkpoint) -> str:
 
 
 def _sharded(checkpoint: Checkpoint) -> bool:
-    return bool(checkpoint.layout.sharded_weights)
+    return bool(checkpoint.layout.sharded_weights) and checkpoint.optional("sharded_weights") is None
 
 
 def _files(a: Checkpoint, b: Checkpoint, troubles: list[str]) -> Files:

@@ -112,6 +112,19 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
             "kind": optimizer.kind,
             "parameters with state": len(optimizer.state),
             "step": max(optimizer.steps, default=None),
+            "learning rate": plain(optimizer.groups[0].get("lr")) if optimizer.groups else None,
+        }
+    layout = checkpoint.optional("layout")
+    for part in checkpoint.optional("shards") or ():
+        entries, metadata = part.metadata.entries.values(), part.metadata
+        path = f"{part.directory}/.metadata" if part.directory else ".metadata"
+        role = "weights" if layout and path in layout.sharded_weights else "optimizer"
+        sections[f"{role} in shards"] = {
+            "tensors": sum(entry.dtype is not None for entry in entries),
+            "values": sum(entry.dtype is None for entry in entries),
+            "shards": len({item.file for item in metadata.items}),
+            "processes": f"at least {metadata.least_ranks}" if metadata.least_ranks else None,
+            "save_id": metadata.save_id,
         }
     for adapter in checkpoint.optional("adapters") or ():
         wanted = ("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path")

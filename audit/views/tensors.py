@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import File, FileFormat
+from audit.facts.file import METADATA, File, FileFormat
+from audit.facts.whole_tensors import WholeTensor
 from audit.formats.pickle_values import ITEM_SIZES
 from audit.formats.tensors import Tensor
+from audit.views.chunks import Assembled
 
 if TYPE_CHECKING:
     from audit.scan.differences import Part
+
+MOST_OPEN = 64
+"""Files that are open at a time."""
 
 REMOVED, ADDED, RESHAPED, RETYPED, CHANGED = "removed", "added", "shape", "dtype", "changed"
 
@@ -35,12 +40,22 @@ class TensorChange(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A tensor and the file that holds it; ``dense`` elements lie one after the other in little-endian order."""
+    """A tensor and the file that holds it; ``dense`` elements lie one after the other in little-endian order.
+
+    ``whole``: it lies in chunks instead, in the files of ``held``; ``file`` is the metadata that says so.
+    """
 
     file: File
     tensor: Tensor
     order: tuple[int, ...]
     dense: bool
+    whole: WholeTensor | None = None
+    held: tuple[File, ...] = ()
+
+    @property
+    def files(self) -> dict[str, File]:
+        """All files that say what it is, by path."""
+        return {file.path: file for file in (self.file, *self.held)}
 
 
 def compare_tensors(
@@ -65,7 +80,7 @@ def compare_tensors(
                 if second and all_mine:
                     found.append(TensorChange(name, ADDED, (None, second.tensor.dtype), (None, second.tensor.shape)))
                 continue
-            if first.file.path == second.file.path and first.file.path in same_files:
+            if first.files.keys() == second.files.keys() and first.files.keys() <= same_files:
                 same += 1
                 continue
             try:
@@ -81,7 +96,7 @@ def compare_tensors(
 
 
 def _sizes(places: dict[str, Place]) -> dict[str, int]:
-    return {place.file.path: place.file.entry.size for place in places.values()}
+    return {path: file.entry.size for place in places.values() for path, file in place.files.items()}
 
 
 def _change(name: str, first: Place, second: Place, readers: "_Readers", budget: list[int]) -> TensorChange | None:
@@ -129,7 +144,18 @@ def _places(
         for place in held:
             name = f"{directory}/{place.tensor.name}" if directory else place.tensor.name
             found[name if name not in found else f"{path}: {name}"] = place
+    if layout.sharded_weights:
+        chunks = checkpoint.optional("sharded_weights")
+        whole = whole and chunks is not None
+        found |= {name: _in_chunks(checkpoint, item) for name, item in (chunks or {}).items()}
     return found, whole
+
+
+def _in_chunks(checkpoint: Checkpoint, whole: WholeTensor) -> Place:
+    files = tuple(checkpoint.files[path] for path in dict.fromkeys(part.path for part in whole.parts))
+    metadata = checkpoint.files[next(path for path in checkpoint.layout.sharded_weights if path.endswith(METADATA))]
+    size = prod(whole.shape) * ITEM_SIZES.get(whole.dtype, 0)
+    return Place(metadata, Tensor(whole.name, whole.dtype, whole.shape, 0, size), (), True, whole, files)
 
 
 def _tensors(file: File) -> list[Place]:
@@ -157,23 +183,53 @@ def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class _Readers:
-    """The files that tensors are read from, each opened once."""
+    """The files that tensors are read from: the last few stay open, as a tensor may lie in a thousand."""
 
     def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._open: dict[File, Any] = {}
+        self._open: dict[File, tuple[ExitStack, Any]] = {}
 
     def __enter__(self) -> "_Readers":
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stack.close()
+        for stack, _ in self._open.values():
+            stack.close()
 
     def part(self, place: Place) -> "Part":
-        """Where the tensor lies. Raises OSError if its file cannot be opened."""
+        """Where the tensor lies. Raises OSError if it is not whole."""
         from audit.scan.differences import Part
 
-        if place.file not in self._open:
-            self._open[place.file] = self._stack.enter_context(place.file.open())
         tensor = place.tensor
-        return Part(self._open[place.file], tensor.dtype, tensor.offset, tensor.nbytes)
+        if place.whole is not None:
+            held = place.files
+            whole = Assembled(place.whole, lambda path: _LastingReader(self, held[path]))
+            return Part(whole, tensor.dtype, 0, whole.size)
+        return Part(_LastingReader(self, place.file), tensor.dtype, tensor.offset, tensor.nbytes)
+
+    def opened(self, file: File) -> Any:
+        """An open reader of the file; one that was not used for long may be closed for it."""
+        found = self._open.pop(file, None)
+        if found is None:
+            if len(self._open) >= MOST_OPEN:
+                self._open.pop(next(iter(self._open)))[0].close()
+            stack = ExitStack()
+            found = (stack, stack.enter_context(file.open()))
+        self._open[file] = found
+        return found[1]
+
+
+class _LastingReader:
+    """A file that is opened when it is read."""
+
+    def __init__(self, readers: _Readers, file: File) -> None:
+        self._readers = readers
+        self._file = file
+        self.size = file.entry.size
+
+    def read(self, offset: int, length: int) -> bytes:
+        found: bytes = self._readers.opened(self._file).read(offset, length)
+        return found
+
+    def read_into(self, offset: int, buffer: memoryview) -> int:
+        count: int = self._readers.opened(self._file).read_into(offset, buffer)
+        return count

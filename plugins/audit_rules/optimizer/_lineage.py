@@ -38,6 +38,15 @@ def against_previous(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Ite
     if lost:
         yield f"has no state for {len(lost)} of {sum(sizes)} parameters that have one in {previous.name}, first {lost[0]}"
         return
+    if optimizer.places and before.places:  # torch refuses a sharded state that lacks a part of its own
+        for index, entry in before.state.items():
+            if gone := sorted(map(str, entry.keys() - optimizer.state.get(index, {}).keys())):
+                yield f"has no {gone[0]} for parameter {index}, but {previous.name} has"
+                return
+        for number, (group, old) in enumerate(zip(optimizer.groups, before.groups, strict=True)):
+            if gone := sorted(map(str, old.keys() - group.keys())):
+                yield f"has no {gone[0]} in group {number}, but {previous.name} has"
+                return
     projected = any("rank" in group for group in optimizer.groups)  # GaLore
     shapes = {(index, key): ref.shape for index, key, ref in tensors(before)}
     for index, key, ref in tensors(optimizer):

@@ -28,7 +28,8 @@ def step_mismatch(
     without a message otherwise, and from then on the count lags by the steps before. Or the file is of another step.
 
     The highest count of all parameters is compared (parameters unfrozen later and unused experts have lower ones). It
-    is never above ``global_step`` and never below the count of the previous checkpoint; without an fp16 gradient
+    is never above ``global_step`` and never below the count of the previous checkpoint, nor is that of any parameter
+    below its own; without an fp16 gradient
     scaler, which skips updates, it is equal (426 of 426 generated checkpoints). A sharded optimizer counts for
     each parameter, too. Without ``training_args.bin`` a scaler is assumed. Not checked: optimizers that do not count
     (SGD), and equality for schedule-free ones.
@@ -49,5 +50,23 @@ def step_mismatch(
         said = f"counted {count:g} updates, but the trainer did {done} steps: it started over, or is of another step"
     elif before is not None and count < before <= previous.step:  # else that file is the wrong one
         said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started over in between"
+    elif optimizer is not None and before is not None and before <= previous.step:
+        said = _fell(optimizer, previous)
     if said:
         yield Violation(f"{path} {said}", file=path, expected=done, actual=count)
+
+
+def _fell(optimizer: "OptimizerState", previous: Checkpoint) -> str | None:
+    """Say which parameter has a lower count than in the previous checkpoint, None if none has."""
+    earlier: OptimizerState | None = previous.optional("optimizer")
+    if earlier is None or len(earlier.state) != len(optimizer.state):
+        return None
+    counts = earlier.counts
+    fell = [(name, count) for name, count in optimizer.counts.items() if count < counts.get(name, 0)]
+    if not fell:
+        return None
+    name, count = fell[0]
+    return (
+        f"counted {count:g} updates of parameter {name}, fewer than the {counts[name]:g} in {previous.name} "
+        f"({len(fell)} parameters): their states are of another step"
+    )

@@ -55,8 +55,16 @@ def test_the_same_count_passes(run: str) -> None:
 
 
 def test_parameters_that_were_unfrozen_later_have_lower_counts(run: str) -> None:
-    edit_optimizer(place(run), counts(300.0, 120.0))
+    for step in (100, 200, 300):
+        edit_optimizer(place(run, step), counts(float(step), max(0.0, step - 180.0)))
     assert not check(run, "optimizer/step-mismatch")
+
+
+def test_a_count_of_one_parameter_below_that_of_the_checkpoint_before(run: str) -> None:
+    edit_optimizer(place(run), counts(300.0, 120.0))
+    (finding,) = check(run, "optimizer/step-mismatch")
+    assert "counted 120 updates of parameter" in finding.message
+    assert "fewer than the 200 in checkpoint-200" in finding.message
 
 
 def test_a_reset_of_optimizer_and_schedule_is_one_finding(run: str) -> None:
