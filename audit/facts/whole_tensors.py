@@ -92,6 +92,8 @@ class _Collected:
         self._groups: dict[str, dict[str, Any]] = {}
         read = {part.item.name: part for parts in state.sections.values() for part in parts if part.damage is None}
         inside = {name: entry for name, entry in state.metadata.entries.items() if _of_optimizer(name, top)}
+        if lost := inside.keys() - read.keys():
+            raise NotApplicable(f"{len(lost)} parts of {state.directory} could not be read")
         whole = _whole(state, inside.values())
         for name, entry in inside.items():
             section = read.get(name)

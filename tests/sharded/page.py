@@ -1,5 +1,6 @@
 """The tables of docs/sharded.md, between two marks of each."""
 
+import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -34,9 +35,9 @@ def table(rows: Iterable[Row]) -> str:
     harmful = sum(row.loader != "same" for row in every)
     text += f"\n{len(every)} kinds of damage; {harmful} do harm, {refused} of them are refused.\n"
     untold = [row for row in every if row.untold]
-    text += "\nNot refused, because the files do not show it:\n\n"
+    text += "\nNot refused:\n\n"
     for row in untold:
-        text += f"* {row.title} ({row.loader}): {row.untold}.\n"
+        text += textwrap.fill(f"* {row.title} ({row.loader}): {row.untold}.", 120, subsequent_indent="  ") + "\n"
     return text + "\n"
 
 

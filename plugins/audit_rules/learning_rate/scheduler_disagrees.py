@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "optimizer/parameter-mismatch",
         "scheduler/step-mismatch",
         "learning-rate/off-schedule",
+        "shards/stale",
     ),
 )
 def scheduler_disagrees(

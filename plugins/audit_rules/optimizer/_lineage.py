@@ -43,8 +43,8 @@ def against_previous(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Ite
             if gone := sorted(map(str, entry.keys() - optimizer.state.get(index, {}).keys())):
                 yield f"has no {gone[0]} for parameter {index}, but {previous.name} has"
                 return
-        for number, (group, old) in enumerate(zip(optimizer.groups, before.groups, strict=True)):
-            if gone := sorted(map(str, old.keys() - group.keys())):
+        for number, (group, earlier) in enumerate(zip(optimizer.groups, before.groups, strict=True)):
+            if gone := sorted(map(str, earlier.keys() - group.keys())):
                 yield f"has no {gone[0]} in group {number}, but {previous.name} has"
                 return
     projected = any("rank" in group for group in optimizer.groups)  # GaLore

@@ -47,7 +47,9 @@ def zero_run(
             lost.setdefault(file, []).append(f"all of {name}")
     for file in dict.fromkeys(item.file for item in items):
         values = [item for item in items if item.file == file and item.tensor.nbytes]
-        if values and all(item.scan.all_zero for item in values):
+        # A rank may hold nothing but rows of an embedding that no token uses.
+        few = file in checkpoint.layout.sharded_weights and all(zeros_are_normal(item.tensor) for item in values)
+        if values and not few and all(item.scan.all_zero for item in values):
             lost.pop(file, None)
             yield Violation(
                 f"every value in {file} is zero: its contents are lost",
@@ -71,7 +73,7 @@ def _elsewhere(checkpoint: Checkpoint) -> Known:
     found: Known = {}
     for other in checkpoint.neighbours:
         scan = other.optional("scan") if other is not None else None
-        if other is not None and scan is not None and other.optional("weights") is not None:
+        if other is not None and scan is not None and (other.optional("weights") or other.optional("sharded_weights")):
             for item in scanned(other, scan):
                 found.setdefault(_key(item), []).append(item)
     return found
@@ -100,7 +102,8 @@ def _emptied(item: Scanned, others: list[Scanned]) -> bool:
         return False
     if ".lora_A." in name:
         return True
-    return not is_lora_b(name) and bool(others) and not any(other.scan.all_zero for other in others)
+    alike = [other for other in others if other.tensor.shape == item.tensor.shape]
+    return not is_lora_b(name) and bool(alike) and not any(other.scan.all_zero for other in alike)
 
 
 def _untrained_too_many(
