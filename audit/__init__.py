@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from audit.version import __version__ as __version__
 
-__all__ = ["AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "guard", "verify"]
+__all__ = ["Acceptance", "AuditError", "Finding", "Options", "Report", "ResumeRefused", "Severity", "guard", "verify"]
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
     from audit.errors import AuditError
-    from audit.findings import Finding, Severity
+    from audit.findings import Acceptance, Finding, Severity
     from audit.judging.decision import ResumeRefused
     from audit.options import Options
     from audit.report import Report
 
 _HOMES = {
+    "Acceptance": "audit.findings",
     "verify": "audit.api",
     "guard": "audit.api",
     "ResumeRefused": "audit.judging.decision",

@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
 from typing import Any
 
+from audit.backend.names import step_of
 from audit.errors import ConfigError
-from audit.findings import Severity
+from audit.findings import Acceptance, Severity
 from audit.manager import Registry
 from audit.options import Options
 from audit.text import did_you_mean
@@ -56,6 +58,8 @@ def options_of_table(table: Mapping[str, Any], registry: Registry, path: str, ke
     """Make options of a table; ``key`` is its place in the file. Raises ConfigError."""
     where = f"{path}: {key}" if key else path
     schema = _schema()
+    if isinstance(table.get("accept"), list):
+        table = {**table, "accept": [_with_text(item) for item in table["accept"]]}
     _check_shape(where, table, schema)
     kinds = {name: part.get("type") for name, part in schema["properties"].items()}
     options = Options(**{name.replace("-", "_"): _value(name, value, kinds[name]) for name, value in table.items()})
@@ -69,8 +73,28 @@ def _value(name: str, value: Any, kind: str | None) -> Any:
         return severity_or_never(value)
     if name == "severity":
         return {rule: Severity(level) for rule, level in value.items()}
+    if name == "accept":
+        return tuple(_acceptance(item) for item in value)
     kinds: Mapping[str | None, Callable[[Any], Any]] = {"array": tuple, "integer": int, "number": float}
     return kinds[kind](value) if kind in kinds else value  # 2.0 is an integer, too, in JSON Schema
+
+
+def _with_text(entry: Any) -> Any:
+    """An entry of ``accept`` with its date, which TOML may write without quotes, as text."""
+    if not isinstance(entry, dict) or type(entry.get("until")) is not date:
+        return entry
+    return {**entry, "until": entry["until"].isoformat()}
+
+
+def _acceptance(entry: Mapping[str, Any]) -> Acceptance:
+    step = entry.get("step")
+    return Acceptance(
+        entry["rule"],
+        entry.get("checkpoint"),
+        None if step is None else int(step),
+        " ".join(entry["reason"].split()),
+        entry.get("until"),
+    )
 
 
 def severity_or_never(text: str) -> Severity | None:
@@ -80,7 +104,7 @@ def severity_or_never(text: str) -> Severity | None:
 
 def check_names(options: Options, registry: Registry, where: str) -> None:
     """Refuse names of rules, families and thresholds that do not exist: a typo must not disable a rule."""
-    if not (options.select or options.ignore or options.severity or options.rules):
+    if not (options.select or options.ignore or options.severity or options.rules or options.accept):
         return  # so that the rules need not be loaded
     ids = [rule.id for rule in registry.rules]
     families = sorted({rule.family for rule in registry.rules})
@@ -94,6 +118,7 @@ def check_names(options: Options, registry: Registry, where: str) -> None:
         for name in table:
             if name not in ids:
                 raise ConfigError(f"{where}: {key}: no rule is named '{name}'{did_you_mean(name, ids)}")
+    _check_accepted(options.accept, registry, where)
     for name, thresholds in options.rules.items():
         allowed = registry.rule(name).options
         for threshold, value in thresholds.items():
@@ -109,6 +134,33 @@ def check_names(options: Options, registry: Registry, where: str) -> None:
                 raise ConfigError(
                     f"{where}: rules.{name}.{threshold}: {value!r} is not of the type of the default {default!r}"
                 )
+
+
+def _check_accepted(entries: Iterable[Acceptance], registry: Registry, where: str) -> None:
+    """Refuse an entry of ``accept`` that could never accept anything."""
+    ids = [rule.id for rule in registry.rules]
+    for item in entries:
+        if item.rule not in ids:
+            raise ConfigError(f"{where}: accept: no rule is named '{item.rule}'{did_you_mean(item.rule, ids)}")
+        if registry.rule(item.rule).scope == "plan":
+            raise ConfigError(
+                f"{where}: accept: {item.rule} judges what audit train would do, not a run; change its severity instead"
+            )
+        if item.checkpoint is not None and item.step is not None:
+            raise ConfigError(f"{where}: accept: {item.rule}: give checkpoint or step, not both")
+        if item.checkpoint is not None and step_of(item.checkpoint) is None:
+            raise ConfigError(
+                f"{where}: accept: {item.rule}: '{item.checkpoint}' is not the name of a checkpoint, such as checkpoint-300"
+            )
+        if item.until is not None and not _is_date(item.until):
+            raise ConfigError(f"{where}: accept: {item.rule}: until: '{item.until}' is not a date such as 2026-12-31")
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _schema() -> Mapping[str, Any]:

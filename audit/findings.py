@@ -8,6 +8,9 @@ from typing import NamedTuple, overload
 Evidence = str | int | float | bool | None
 """What was expected, or found."""
 
+ACCEPTED = "accepted"
+"""The word for a finding that a person has judged and accepted."""
+
 
 class Severity(str, Enum):
     """How much a finding matters; see the contract in docs/architecture.md."""
@@ -50,8 +53,26 @@ class Violation(NamedTuple):
     step: int | None = None
 
 
+class Acceptance(NamedTuple):
+    """A person accepts the findings of ``rule`` at a place for a ``reason``; see :mod:`audit.judging.acceptance`.
+
+    The place is a ``checkpoint``'s name or a ``step``; without either it is the run as a whole. ``until`` is the last
+    day (2026-11-21) on which it counts, None: for ever.
+    """
+
+    rule: str
+    checkpoint: str | None
+    step: int | None
+    reason: str
+    until: str | None = None
+
+
 class Finding(NamedTuple):
-    """One violation in a report."""
+    """One violation in a report.
+
+    ``accepted``: why a person accepts it; it then counts neither for the verdict nor for the exit code. None: nobody
+    does.
+    """
 
     rule: str
     severity: Severity
@@ -63,6 +84,12 @@ class Finding(NamedTuple):
     remedy: str
     blocks_resume: bool
     step: int | None = None
+    accepted: str | None = None
+
+    @property
+    def word(self) -> str:
+        """What reports call it: ``accepted``, or its severity."""
+        return self.severity.value if self.accepted is None else ACCEPTED
 
 
 class RuleOutcome(NamedTuple):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from audit.findings import Severity
+from audit.findings import Acceptance, Severity
 from audit.rules import Rule
 
 SETTLE_SECONDS = 60.0
@@ -17,7 +17,8 @@ JOBS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") e
 class Options(NamedTuple):
     """How to verify. ``scrub`` is the share (0 to 1) of sealed, unchanged bytes that is read again.
 
-    ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never.
+    ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never. ``accept``: the findings that a
+    person has judged and accepts.
     """
 
     depth: str = "full"
@@ -33,6 +34,7 @@ class Options(NamedTuple):
     scrub: float = 0.0
     severity: Mapping[str, Severity] = {}
     rules: Mapping[str, Mapping[str, Any]] = {}
+    accept: tuple[Acceptance, ...] = ()
 
     def chosen(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
         """The rules that ``select`` and ``ignore`` leave."""

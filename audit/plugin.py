@@ -134,6 +134,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Context",
     "Curve",
     "Evidence",
+    "ACCEPTED",
+    "Acceptance",
     "Finding",
     "Leg",
     "Mark",
@@ -232,7 +234,7 @@ if TYPE_CHECKING:
     from audit.facts.unread import Unread
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
-    from audit.findings import Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
+    from audit.findings import ACCEPTED, Acceptance, Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
     from audit.formats.damage import Kind as DamageKind
     from audit.formats.history import Entry as LogEntry
@@ -309,7 +311,7 @@ _HOMES = {
     "audit.facts.unread": "Unread",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.zero": "ZeroState",
-    "audit.findings": "Evidence Finding Outcome RuleOutcome Severity Violation",
+    "audit.findings": "ACCEPTED Acceptance Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",
     "audit.formats.history": "Entry:LogEntry History",
     "audit.formats.optimizer": "OptimizerState",

@@ -1,6 +1,6 @@
 """The finished judgement of one run: values, no behaviour beyond counting."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from audit.findings import Finding, Outcome, RuleOutcome, RuleOutcomes, Severity
@@ -39,11 +39,23 @@ class Report(NamedTuple):
     bytes_read: int
     seconds: float
     notes: tuple[str, ...] = ()
-    """What could not be recorded, and why: the verdict holds all the same."""
+    """What could not be recorded, and why, and which acceptances did not count: the verdict holds all the same."""
+    pinned: str | None = None
+    """The name of a checkpoint whose pinned copy is resumable and newer than ``resume_from``; the guard takes it."""
 
     def count(self, severity: Severity) -> int:
-        """Number of findings of this severity."""
-        return sum(finding.severity is severity for finding in self.findings)
+        """Number of findings of this severity that nobody has accepted."""
+        return sum(finding.severity is severity for finding in self.counting)
+
+    @property
+    def counting(self) -> Iterator[Finding]:
+        """The findings that nobody has accepted: those that make the verdict."""
+        return (finding for finding in self.findings if finding.accepted is None)
+
+    @property
+    def accepted(self) -> int:
+        """Number of findings that a person has accepted."""
+        return sum(finding.accepted is not None for finding in self.findings)
 
     def tally(self, outcome: Outcome) -> int:
         """Number of outcomes of this kind."""
@@ -68,6 +80,32 @@ class Report(NamedTuple):
         return all(item.judged for item in self.checkpoints if item.name == self.resume_from)
 
     @property
+    def doubts(self) -> tuple[str, ...]:
+        """The rules whose errors do not block the checkpoint to resume from, but should be looked at before.
+
+        They are against it, against the run, or at a place in its log.
+        """
+        errors = (item for item in self.counting if item.severity is Severity.ERROR and not item.blocks_resume)
+        found = (item for item in errors if item.checkpoint in (self.resume_from, None) or item.step is not None)
+        return tuple(dict.fromkeys(item.rule for item in found)) if self.resume_from else ()
+
+    @property
+    def resume_in_words(self) -> str:
+        """The sentence on what to resume from."""
+        if not self.checkpoints:
+            return "Nothing has been trained here yet."
+        first = f"look at {' and '.join(self.doubts)} first" if self.doubts else ""
+        if self.pinned is not None:
+            own = (
+                f"newer than {self.resume_from}" if self.resume_from else "no checkpoint of the run itself is resumable"
+            )
+            return f"Resume from the pinned copy of {self.pinned} ({own}){f'; {first}' if first else ''}."
+        if self.resume_from is None:
+            return "No checkpoint can be resumed from."
+        name = f"{self.resume_from}{'' if self.resume_is_judged else ', which is not judged'}"
+        return f"The newest resumable checkpoint is {name}; {first}." if first else f"Resume from {name}."
+
+    @property
     def files(self) -> int:
         """Number of files in all checkpoints."""
         return sum(checkpoint.files for checkpoint in self.checkpoints)
@@ -78,5 +116,5 @@ class Report(NamedTuple):
         return tuple(RuleOutcomes.of(self.outcomes).of_kind(Outcome.ERROR))
 
     def reaches(self, threshold: Severity) -> bool:
-        """Say whether a finding is at or above this severity."""
-        return any(finding.severity.rank >= threshold.rank for finding in self.findings)
+        """Say whether a finding that nobody has accepted is at or above this severity."""
+        return any(finding.severity.rank >= threshold.rank for finding in self.counting)

@@ -46,6 +46,9 @@ def call(arguments: argparse.Namespace) -> int:
             for cause in rule.explained_by
         ]
         print(f"\nNot reported if the cause is already named by: {', '.join(causes)}")
+    if not rule.blocks_resume and rule.scope != "plan":
+        print(f'\nA finding that you have judged can be accepted:\n  [[tool.audit.accept]]\n  rule = "{rule.id}"')
+        print('  checkpoint = "checkpoint-300"  # or: step = 300\n  reason = "..."')
     if rule.options:
         print(f'\nThresholds, in [tool.audit.rules."{rule.id}"]:')
         for name, default in sorted(rule.options.items()):

@@ -1,12 +1,14 @@
 """Open a run, judge it while nothing moves, and put the report together: with one set of options and rules."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import pins_home
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run, open_run
+from audit.findings import Finding
+from audit.judging.acceptance import accept, in_vain
 from audit.judging.at_rest import judged_at_rest
 from audit.judging.engine import judge
 from audit.judging.outcomes import Outcomes
@@ -18,6 +20,7 @@ from audit.options import Options
 from audit.report import CheckpointSummary, Report
 from audit.rules import Rule
 from audit.storage import DIRECTORY, LocalStorage
+from audit.text import local_date
 
 Progress = Callable[[int, int], None]
 """Called with (bytes read since the last call, bytes in all) during a full-depth scan, from several threads."""
@@ -105,7 +108,7 @@ class Auditor:
         home = pins_home(run.storage.root) if isinstance(run.storage, LocalStorage) else None
         if home is None:
             return None
-        known = Records(seals=run.records.seals, scans=run.records.scans)
+        known = Records(seals=run.records.seals, scans=run.records.scans, accepted=run.records.accepted)
         if self.open(home, known).highest <= beyond:
             return None
         return self.judge(home, known)
@@ -114,7 +117,8 @@ class Auditor:
         """Apply the rules to an opened run and put the report together."""
         program = self.program if run.depth == "full" and is_whole(self.registry, self.rules) else None
         run.memory = known = Outcomes(run, program, self.options) if program is not None else None
-        findings, outcomes = judge(run, self.rules, self.options.rules, self.options.severity, known)
+        judgement = judge(run, self.rules, self.options.rules, self.options.severity, known)
+        findings = accept(judgement.findings, run.records.accepted, self.options.accept, local_date())
         found = against(findings)
         checkpoints = tuple(_summary(item, found) for item in run.judged)
         full = self.options.depth == "full"
@@ -128,11 +132,17 @@ class Auditor:
             resume_from=resume_from(run, found),
             checkpoints=checkpoints,
             findings=findings,
-            outcomes=outcomes,
+            outcomes=judgement.outcomes,
             depth=self.options.depth,
             bytes_read=scanned + read,
             seconds=self.seconds,
+            notes=tuple(self._notes(run, findings)),
         )
+
+    def _notes(self, run: Run, findings: Sequence[Finding]) -> Iterator[str]:
+        """What the configuration accepts in vain; without the weights, or for one checkpoint, that is not known."""
+        chosen = {rule.id for rule in self.rules} if self.options.depth == "full" and not run.only else set()
+        return in_vain(self.options.accept, findings, chosen, local_date())
 
     @property
     def seconds(self) -> float:

@@ -119,6 +119,7 @@ def _says_nothing(run: "Run", auditor: "Auditor", report: Report) -> bool:
         and [item.name for item in report.checkpoints] == [item.name for item in run.checkpoints]
         and all(item.sealed and item.resumable and item.judged for item in report.checkpoints)
         and all(item.severity is Severity.INFO and not item.blocks_resume for item in report.findings)
+        and not report.accepted
         and not any(item.rule in inexact for item in report.findings)
         and all(item.complete for item in run.checkpoints)
         and not run.unsettled
@@ -167,12 +168,12 @@ def _stamp(
 def _stamp_of_root(program: str, path: str, root: Mapping[str, Entry]) -> str:
     """The beginning of a stamp: what judges, and the entries of the run's own directory."""
     outside = [list(entry) for name, entry in root.items() if name != AUDIT_DIR]
-    return f"3:{_digest([program, os.path.abspath(path), outside])}:"
+    return f"4:{_digest([program, os.path.abspath(path), outside])}:"
 
 
 def _asked(options: Options) -> list[Any]:
     rules = {name: dict(thresholds) for name, thresholds in options.rules.items()}
-    return [options.backend, options.select, options.ignore, dict(options.severity), rules]
+    return [options.backend, options.select, options.ignore, dict(options.severity), rules, options.accept]
 
 
 def _digest(value: Any) -> str:

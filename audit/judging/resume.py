@@ -6,10 +6,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
 from audit.findings import Finding, Severity
-from audit.judging.acceptance import acceptance_of
-from audit.ledger.events import Accepted
 from audit.report import Report
-from audit.text import local_date
 
 
 class Against:
@@ -124,32 +121,21 @@ def crashes(report: Report) -> tuple[Finding, ...]:
     )
 
 
-def provable(
-    checkpoints: Iterable[Checkpoint], report: Report, accepted: Sequence[Accepted] | None = None
-) -> list[Checkpoint]:
+def provable(checkpoints: Iterable[Checkpoint], report: Report) -> list[Checkpoint]:
     """Return those that a full-depth verification proved.
 
     They are resumable, without a crashed rule or an error that nobody has accepted, and all that a resume reads of them
     was read.
-    ``accepted`` is by default what the ledger of their run records.
     """
     unknown = {item.checkpoint for item in report.crashed}
-    found, day = against(report.findings), local_date()
-    errors: dict[str | None, list[Finding]] = {}
-    for finding in report.findings:
-        if finding.severity is Severity.ERROR:
-            errors.setdefault(finding.checkpoint, []).append(finding)
-
-    def faulty(checkpoint: Checkpoint) -> bool:
-        known = checkpoint.run.records.accepted if accepted is None else accepted
-        return any(acceptance_of(item, known, day) is None for item in errors.get(checkpoint.name, ()))
-
+    faulty = {item.checkpoint for item in report.counting if item.severity is Severity.ERROR}
+    found = against(report.findings)
     return [
         item
         for item in checkpoints
         if None not in unknown
         and item.name not in unknown
-        and not faulty(item)
+        and item.name not in faulty
         and resumable(item, found)
         and not item.optional("unread")
     ]

@@ -1,9 +1,11 @@
 """The one word for a checkpoint, given a report: what list, show, best and the page of a run say of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
+from audit.findings import ACCEPTED, Severity
 from audit.judging.resume import resumable
 from audit.ledger.scans import read_since
 from audit.ledger.seals import Seal
@@ -16,7 +18,7 @@ WEIGHTS_ONLY_RULE = "files/weights-only"
 
 
 class Standing(NamedTuple):
-    """What is known of a checkpoint; ``reason`` names the rules that block it, or says what else is wrong.
+    """What is known of a checkpoint; ``reason`` names the rules that block it, or says what else was found.
 
     ``state``: "sealed" (proven at full depth, and no file was touched since it was last read), "resumable" (the report
     has nothing that blocks it), "not judged" (the same, but not all that a resume reads was read), "weights only",
@@ -47,13 +49,27 @@ def standing(checkpoint: Checkpoint, report: Report) -> Standing:
         return Standing(UNKNOWN, f"rule {crashed[0]} crashed")
     if unread := checkpoint.unread_in_words:
         return Standing(NOT_JUDGED, unread)
+    but = _but(checkpoint, report)
     seal = checkpoint.optional("seal")
     if seal is None:
         just_now = any(item.sealed for item in report.checkpoints if item.name == checkpoint.name)
-        return Standing(SEALED if just_now else RESUMABLE)
+        return Standing(SEALED if just_now else RESUMABLE, but)
     if not _as_sealed(checkpoint, seal):
-        return Standing(RESUMABLE, "sealed, but touched since")
-    return Standing(SEALED)
+        return Standing(RESUMABLE, "; ".join(filter(None, ("sealed, but touched since", but))))
+    return Standing(SEALED, but)
+
+
+def _but(checkpoint: Checkpoint, report: Report) -> str:
+    """What is wrong with a checkpoint that can be resumed from: ``1 error: learning-rate/rose-again``."""
+    own = [item for item in report.findings if item.checkpoint == checkpoint.name]
+    errors = [item.rule for item in own if item.accepted is None and item.severity is Severity.ERROR]
+    accepted = [item.rule for item in own if item.accepted is not None]
+    texts = [f"{len(errors)} error{'s' if len(errors) > 1 else ''}: {_rules(errors)}"] if errors else []
+    return "; ".join([*texts, *([f"{len(accepted)} {ACCEPTED}: {_rules(accepted)}"] if accepted else [])])
+
+
+def _rules(names: Sequence[str]) -> str:
+    return ", ".join(dict.fromkeys(names))
 
 
 def _as_sealed(checkpoint: Checkpoint, seal: Seal) -> bool:

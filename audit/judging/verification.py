@@ -1,10 +1,9 @@
 """Verify a run: judge it, record what was seen, seal what was proven."""
 
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.audit_dir import pinned_names
+from audit.audit_dir import PINNED, pinned_names
 from audit.backend.names import number_of
 from audit.errors import AuditError
 from audit.facts.listing import locate
@@ -18,7 +17,7 @@ from audit.report import Report
 
 if TYPE_CHECKING:
     from audit.facts.run import Run
-    from audit.judging.auditor import Judged, Progress
+    from audit.judging.auditor import Auditor, Judged, Progress
     from audit.ledger.store import Ledger
 
 
@@ -83,14 +82,21 @@ def _judged(
     run, report = auditor.judge(path, known, progress, lambda run: _admit(path, run, options, records))
     report = record_observation(run, report, ledger, prove=not options.select)
     keep(run, auditor, report, ledger)
-    return Judged(run, report if run.only else report._replace(notes=(*report.notes, *_pin_notes(path, report))))
+    return Judged(run, report if run.only else _with_pin(path, run, report, auditor))
 
 
-def _pin_notes(path: str, report: Report) -> Iterator[str]:
-    """Name the pin that the guard would prefer: this report is of the run's own checkpoints."""
+def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Report:
+    """Name the pin that the guard would take: the report is of the run's own checkpoints."""
     newest = max(pinned_names(path), key=lambda name: number_of(name) or 0, default="")
-    if (number_of(newest) or 0) > (number_of(report.resume_from or "") or 0):
-        yield f"{newest} has a pinned copy; audit guard verifies it and takes it if it is sound"
+    beyond = number_of(report.resume_from or "") or 0
+    if (number_of(newest) or 0) <= beyond:
+        return report
+    pins = auditor.judge_pins(run, beyond)
+    found = pins.report.resume_from if pins is not None else None
+    if found is not None and (number_of(found) or 0) > beyond:
+        note = f"audit guard hands out {found} from {path.rstrip('/')}/{PINNED}/: a pinned copy, which rotation does not reach"
+        return report._replace(notes=(*report.notes, note), pinned=found)
+    return report._replace(notes=(*report.notes, f"{newest} has a pinned copy, which cannot be resumed from either"))
 
 
 def _admit(path: str, run: "Run", options: Options, records: Records) -> None:

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from audit.findings import Finding, Outcome, Severity
+from audit.findings import ACCEPTED, Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context
 from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
-from audit.reporters.words import counted, difference, place, printable, resume_line, verdict_of
+from audit.reporters.words import advice, counted, difference, place, printable, verdict_of
 from audit.text import human_bytes
 
 VERDICT_STYLE = {SOUND: "bold green", SUSPECT: "bold yellow", BROKEN: "bold red"}
 SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.INFO: "bold cyan"}
+ACCEPTED_STYLE = "bold green"
 MARK = {"ok": "green", "warn": "yellow", "FAIL": "red", "wait": "cyan", "?": "cyan"}
 
 Line = list[tuple[str, str]]
@@ -38,18 +39,18 @@ def _report(report: Report, verbosity: int) -> list[Line]:
         found.setdefault(finding.checkpoint, []).append(finding)
     for item in report.checkpoints:
         own = found.get(item.name, [])
-        mark = _mark(item, own)
+        mark = _mark(item, [finding for finding in own if finding.accepted is None])
         size = f"{item.files:>3} files  {human_bytes(item.bytes):>9}"
         notes = ("resumable" if item.judged else "not judged") if item.resumable else "not resumable"
         notes += _but(own) if item.resumable else ""
         if item.name == report.resume_from:
-            notes += "  <- resume from here"
+            notes += "  <- newest resumable" if report.doubts or report.pinned else "  <- resume from here"
         lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])
     for finding in report.findings:
         lines.append([])
         lines += _finding(finding)
     lines.append([])
-    lines.append([(resume_line(report), "bold")])
+    lines.append([(report.resume_in_words, "bold")])
     lines.append([(_footer(report), "dim")])
     lines += [[("note: ", "bold cyan"), (note, "")] for note in report.notes]
     for crash in report.crashed:
@@ -62,9 +63,10 @@ def _report(report: Report, verbosity: int) -> list[Line]:
 
 def _but(own: Sequence[Finding]) -> str:
     """Say in the row of a resumable checkpoint what its mark stands for: ``, 1 error``."""
-    severities = [finding.severity for finding in own]
-    counts = [(severities.count(Severity.ERROR), "error"), (severities.count(Severity.WARNING), "warning")]
-    return "".join(f", {number} {word}{'s' if number != 1 else ''}" for number, word in counts if number)
+    words = [finding.word for finding in own]
+    counts = [(words.count(level.value), level.value) for level in (Severity.ERROR, Severity.WARNING)]
+    texts = [f", {number} {word}{'s' if number != 1 else ''}" for number, word in counts if number]
+    return "".join([*texts, *([f", {words.count(ACCEPTED)} {ACCEPTED}"] if ACCEPTED in words else [])])
 
 
 def _headline(report: Report) -> Line:
@@ -73,7 +75,7 @@ def _headline(report: Report) -> Line:
 
 
 def _mark(item: CheckpointSummary, own: Sequence[Finding]) -> str:
-    """The mark of a checkpoint by its most severe finding."""
+    """The mark of a checkpoint by the most severe of its ``own`` findings, without those that are accepted."""
     if any(finding.severity is Severity.ERROR for finding in own):
         return "FAIL"
     if any(finding.severity is Severity.WARNING for finding in own):
@@ -84,14 +86,14 @@ def _mark(item: CheckpointSummary, own: Sequence[Finding]) -> str:
 
 
 def _finding(finding: Finding) -> list[Line]:
-    style = SEVERITY_STYLE[finding.severity]
+    style = SEVERITY_STYLE[finding.severity] if finding.accepted is None else ACCEPTED_STYLE
     lines: list[Line] = [
-        [(f"{finding.severity.value}", style), (f"  {finding.rule}", "bold"), (f"  {place(finding)}", "")],
+        [(finding.word, style), (f"  {finding.rule}", "bold"), (f"  {place(finding)}", "")],
         [(f"    {finding.message}", "")],
     ]
     if evidence := difference(finding):
         lines.append([(f"    {evidence}", "")])
-    lines.append([("    -> ", "cyan"), (finding.remedy, "")])
+    lines.append([("    -> ", "cyan"), (advice(finding), "")])
     return lines
 
 

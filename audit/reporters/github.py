@@ -10,10 +10,10 @@ that appends a report to it.
 
 from collections.abc import Iterator, Sequence
 
-from audit.findings import Finding, Outcome, Severity
+from audit.findings import ACCEPTED, Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context
 from audit.report import BROKEN, SOUND, SUSPECT, Report
-from audit.reporters.words import counted, difference, location, printable, resume_line, verdict_of, why
+from audit.reporters.words import advice, counted, difference, location, printable, verdict_of, why
 
 COMMANDS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.INFO: "notice"}
 VERDICTS = {BROKEN: "error", SUSPECT: "warning", SOUND: "notice"}
@@ -31,7 +31,7 @@ def render(reports: Sequence[Report], context: Context = PLAIN) -> str:
 
 
 def _report(report: Report, verbosity: int) -> Iterator[str]:
-    verdict = f"{report.path}: {verdict_of(report)}  ({counted(report)}). {resume_line(report)}"
+    verdict = f"{report.path}: {verdict_of(report)}  ({counted(report)}). {report.resume_in_words}"
     yield _command(VERDICTS[report.verdict], verdict, title="audit verify")
     for crash in report.crashed:
         reason = f"{crash.rule}: {crash.reason}; the audit is incomplete, please report this"
@@ -51,7 +51,9 @@ def _report(report: Report, verbosity: int) -> Iterator[str]:
 
 def _finding(report: Report, finding: Finding) -> str:
     file, _ = location(report, finding)
-    lines = (finding.message, difference(finding), f"-> {finding.remedy}")
+    lines = (finding.message, difference(finding), f"-> {advice(finding)}")
+    if finding.accepted is not None:
+        return _command("notice", *lines, file=file, title=f"{ACCEPTED}: {finding.rule}")
     return _command(COMMANDS[finding.severity], *lines, file=file, title=finding.rule)
 
 

@@ -2,8 +2,9 @@
 
 There is no standard; this is what ``junit-10.xsd`` of Jenkins' xUnit plugin allows, in the elements that all readers
 know. A run is a suite of the rules about the run as a whole, and each of its checkpoints is a suite. A rule on a
-checkpoint is a test case: it failed if a finding reaches ``--fail-on``, so that this page and the exit code agree;
-other findings are in the output of a case that passed. Not applicable is skipped, a crashed rule is an error.
+checkpoint is a test case: it failed if a finding that is not accepted reaches ``--fail-on``, so that this page and the
+exit code agree; other findings are in the output of a case that passed. Not applicable is skipped, a crashed rule is an
+error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
 from audit.hookspecs import PLAIN, Context, Unaudited
 from audit.report import CheckpointSummary, Report
-from audit.reporters.words import difference, place, printable, why
+from audit.reporters.words import advice, difference, place, printable, why
 
 
 class _Case(NamedTuple):
@@ -96,17 +97,18 @@ def _case(rule: str, suite: str, outcome: RuleOutcome, findings: list[Finding], 
         return _Case(rule, suite, "error", f"the rule crashed: {outcome.reason}", "please report this")
     if outcome.outcome is Outcome.NOT_APPLICABLE and not findings:
         return _Case(rule, suite, "skipped", outcome.reason or "not applicable")
-    failed = any(fail_on is not None and finding.severity.rank >= fail_on.rank for finding in findings)
+    counting = [finding for finding in findings if finding.accepted is None]
+    failed = any(fail_on is not None and finding.severity.rank >= fail_on.rank for finding in counting)
     text = "\n\n".join(_said(finding) for finding in findings)
     return _Case(rule, suite, "failure" if failed else "pass", findings[0].message if findings else "", text)
 
 
 def _said(finding: Finding) -> str:
     lines = [
-        f"{finding.severity.value}  {place(finding)}",
+        f"{finding.word}  {place(finding)}",
         finding.message,
         difference(finding),
-        f"-> {finding.remedy}",
+        f"-> {advice(finding)}",
         "blocks resuming" if finding.blocks_resume else "",
     ]
     return "\n".join(printable(line) for line in lines if line)

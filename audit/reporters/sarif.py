@@ -11,10 +11,10 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
 
-from audit.findings import Finding, Outcome, Severity
+from audit.findings import ACCEPTED, Finding, Outcome, Severity
 from audit.hookspecs import PLAIN, Context, Unaudited
 from audit.report import Report
-from audit.reporters.words import difference, location, path_from_here, printable, why
+from audit.reporters.words import advice, difference, location, path_from_here, printable, why
 from audit.rules import Rule
 from audit.version import __version__
 
@@ -132,18 +132,33 @@ def _results(report: Report, places: Mapping[str, int]) -> Iterator[dict[str, An
         yield {
             "ruleId": finding.rule,
             "ruleIndex": places[finding.rule],
-            "level": LEVELS[finding.severity],
-            "message": {"text": _message(finding.message, difference(finding), f"What to do: {finding.remedy}")},
+            # GitHub passes over suppressions and goes by the level.
+            "level": LEVELS[finding.severity] if finding.accepted is None else "note",
+            "message": {"text": _message(finding.message, difference(finding), _advice(finding))},
             "locations": [_location(uri, base)],
+            **(_suppressions(finding) if report.accepted else {}),
             "partialFingerprints": _fingerprints(mark),
             "properties": {
                 "blocks_resume": finding.blocks_resume,
                 "checkpoint": _evidence(finding.checkpoint),
                 "step": finding.step,
+                "accepted": _evidence(finding.accepted),
                 "expected": _evidence(finding.expected),
                 "actual": _evidence(finding.actual),
             },
         }
+
+
+def _advice(finding: Finding) -> str:
+    return f"What to do: {finding.remedy}" if finding.accepted is None else advice(finding)
+
+
+def _suppressions(finding: Finding) -> dict[str, Any]:
+    """All results of a run have the property, or none has it (section 3.27.23); an empty list: not suppressed."""
+    if finding.accepted is None:
+        return {"suppressions": []}
+    said = {"kind": "external", "status": ACCEPTED, "justification": printable(finding.accepted)}
+    return {"suppressions": [said]}
 
 
 def _identity(finding: Finding, uri: str, seen: dict[str, int]) -> str:

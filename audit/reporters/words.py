@@ -2,7 +2,7 @@
 
 import os
 
-from audit.findings import Finding, Severity
+from audit.findings import ACCEPTED, Finding, Severity
 from audit.hookspecs import Unaudited
 from audit.report import Report
 from audit.text import escaped
@@ -23,13 +23,14 @@ def printable(text: str) -> str:
 
 
 def counted(report: Report) -> str:
-    """Return ``3 checkpoints, 1 not judged, 1 error, 2 notes``."""
+    """Return ``3 checkpoints, 1 not judged, 1 error, 2 notes, 1 accepted``."""
     counts = [(len(report.checkpoints), "checkpoint"), *((report.count(level), word) for level, word in WORDS)]
+    accepted = [f"{report.accepted} {ACCEPTED}"] if report.accepted else []
     texts = [
         f"{number} {word}{'s' if number != 1 else ''}" for number, word in counts if number or word == "checkpoint"
     ]
     unjudged = sum(not item.judged for item in report.checkpoints)
-    return ", ".join([*texts[:1], *([f"{unjudged} not judged"] if unjudged else []), *texts[1:]])
+    return ", ".join([*texts[:1], *([f"{unjudged} not judged"] if unjudged else []), *texts[1:], *accepted])
 
 
 def verdict_of(report: Report) -> str:
@@ -49,21 +50,13 @@ def difference(finding: Finding) -> str:
     return f"expected {_show(finding.expected)}, found {_show(finding.actual)}"
 
 
+def advice(finding: Finding) -> str:
+    """Return what to do about a finding, or why a person has accepted it."""
+    return finding.remedy if finding.accepted is None else f"{ACCEPTED}: {finding.accepted}"
+
+
 def _show(value: object) -> str:
     return "nothing" if value is None else f"{value:.8g}" if isinstance(value, float) else str(value)
-
-
-def resume_line(report: Report) -> str:
-    """Return the sentence on what to resume from."""
-    if not report.checkpoints:
-        return "Nothing has been trained here yet."
-    if report.resume_from:
-        errors = sum(
-            item.severity is Severity.ERROR and item.checkpoint == report.resume_from for item in report.findings
-        )
-        but = f"; look at its {'error' if errors == 1 else f'{errors} errors'} first" if errors else ""
-        return f"Resume from {report.resume_from}{'' if report.resume_is_judged else ', which is not judged'}{but}."
-    return "No checkpoint can be resumed from."
 
 
 def why(item: Unaudited) -> str:

@@ -25,7 +25,7 @@ from audit.judging.proving import newest_proven, place_of, prove, proving, run_o
 from audit.judging.resume import provable
 from audit.ledger.batch_events import BatchEvent
 from audit.ledger.events import Accepted, SealTaken, SnapshotTaken
-from audit.ledger.records import read_records
+from audit.ledger.records import Records, read_records
 from audit.ledger.seals import Seal
 from audit.ledger.timeline import batch_rows_until
 from audit.manager import Registry, load
@@ -198,16 +198,16 @@ def _difference(path: str, seal: Seal, options: Options, plugins: Registry) -> s
 
 def _unproven(path: str, original: Checkpoint, options: Options, plugins: Registry) -> str | None:
     """Judge a copy as a run of its own by all rules, and return why it is not proven, None if it is."""
-    run, copy = _opened(path, options, plugins)
+    run, copy = _opened(path, options, plugins, Records(accepted=original.run.records.accepted))
     report = Auditor(proving(options), plugins).report(run)
-    if provable([copy], report, original.run.records.accepted):
+    if provable([copy], report):
         return None
     wrong = [item for item in report.findings if item.checkpoint in (copy.name, None) and item.blocks_resume]
     return f"{wrong[0].message} ({wrong[0].rule})" if wrong else "it is not sound by itself"
 
 
-def _opened(path: str, options: Options, plugins: Registry) -> tuple[Run, Checkpoint]:
-    run = Auditor(proving(options), plugins).open(path)
+def _opened(path: str, options: Options, plugins: Registry, known: Records | None = None) -> tuple[Run, Checkpoint]:
+    run = Auditor(proving(options), plugins).open(path, known)
     name = os.path.basename(path)
     found = next((item for item in run.checkpoints if item.name == name), None)
     if found is None:

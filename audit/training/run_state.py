@@ -12,14 +12,11 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.facts.series import series
 from audit.findings import Finding, Severity
-from audit.judging.acceptance import acceptance_of
 from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
 from audit.judging.guard import Guarded, consult
 from audit.judging.verification import verify_run
 from audit.ledger.batch_events import Known
-from audit.ledger.events import Accepted
-from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
@@ -27,7 +24,6 @@ from audit.report import CheckpointSummary, Report
 from audit.retention.pins import put_back
 from audit.retention.quarantine import Candidate, isolate
 from audit.retention.trash import empty, place_for
-from audit.text import local_date
 from audit.training.batch_log import BatchLog
 from audit.training.events import (
     CheckpointPutBack,
@@ -54,7 +50,7 @@ class Verified(NamedTuple):
     step: int
     problem: str | None
     against: tuple[Finding, ...] = ()
-    accepted: tuple[tuple[Finding, Accepted], ...] = ()
+    accepted: tuple[Finding, ...] = ()
 
     @property
     def checkpoint(self) -> str | None:
@@ -212,10 +208,8 @@ class RunState:
         if checkpoint is None:
             return Verified(run, report, step, f"there is no checkpoint of step {step}")
         found = list(_brought(report, checkpoint.name, begun, step, frozenset(known)))
-        records, _ = read_records(self.run, write=False)
-        judged = [(item, acceptance_of(item, records.accepted, local_date())) for item in found]
-        against = tuple(item for item, acceptance in judged if acceptance is None)
-        accepted = tuple((item, acceptance) for item, acceptance in judged if acceptance is not None)
+        against = tuple(item for item in found if item.accepted is None)
+        accepted = tuple(item for item in found if item.accepted is not None)
         return Verified(run, report, step, _why_not_proven(report, checkpoint, against), against, accepted)
 
 

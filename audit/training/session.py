@@ -354,8 +354,8 @@ class Session:
         verified = self._verify(digest, begun, step)
         if self._accepted(verified):
             verified = self._verify(digest, begun, step)  # a checkpoint is sealed in a verification
-        for finding, acceptance in verified.accepted:
-            self.emit(Note(f"{name}: accepted: {finding.message} ({finding.rule}): {acceptance.reason}"))
+        for finding in verified.accepted:
+            self.emit(Note(f"{name}: accepted: {finding.message} ({finding.rule}): {finding.accepted}"))
         checkpoint, reason = verified.checkpoint, verified.problem
         if reason is not None or checkpoint is None:
             reason = reason or f"there is no checkpoint of step {step}"

@@ -25,12 +25,21 @@ class AuditCallback(TrainerCallback):
     "warn" only logs it. ``pin`` keeps the newest proven checkpoint as hard links in ``<output_dir>/.audit/pinned/``,
     where rotation does not reach it. ``depth``: "full" reads every byte that was saved and seals it, "quick" checks
     only the structure, so it proves nothing and pins nothing. ``fresh``: "refuse" raises ResumeRefused before the first
-    step of a training that would start at 0 although there are checkpoints, "allow" does not.
+    step of a training that would start at 0 although there are checkpoints, "allow" does not. ``config`` is the path of
+    a configuration (``audit.toml``) whose rules, severities and accepted findings count; none is looked for.
 
     Process 0 does this while the others wait for its result. Logs to the logger "audit".
     """
 
-    def __init__(self, *, on_violation: str = STOP, pin: bool = True, depth: str = "full", fresh: str = REFUSE) -> None:
+    def __init__(
+        self,
+        *,
+        on_violation: str = STOP,
+        pin: bool = True,
+        depth: str = "full",
+        fresh: str = REFUSE,
+        config: str | None = None,
+    ) -> None:
         for name, value, known in (
             ("on_violation", on_violation, (STOP, WARN)),
             ("depth", depth, ("full", "quick")),
@@ -39,7 +48,9 @@ class AuditCallback(TrainerCallback):
             if value not in known:
                 raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(known)}")
         self.on_violation = on_violation
-        self._watch = Watch(pin=pin, depth=depth, strict=on_violation == STOP, fresh=fresh == ALLOW)
+        self._watch = Watch(
+            pin=pin, depth=depth, strict=on_violation == STOP, fresh=fresh == ALLOW, config=config or ""
+        )
         self._violation: str | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:

@@ -17,6 +17,7 @@ from audit.plugin import (
     detach_pins,
     load_plugins,
     pin_checkpoint,
+    read_config,
     record_training_start,
     verify,
 )
@@ -28,16 +29,21 @@ LOG = logging.getLogger("audit")
 
 
 class Watch:
-    """One training. With ``strict``, what cannot be verified counts as an error; ``fresh`` allows starting over."""
+    """One training. With ``strict``, what cannot be verified counts as an error; ``fresh`` allows starting over.
 
-    def __init__(self, *, pin: bool, depth: str, strict: bool, fresh: bool) -> None:
+    ``config`` is the path of a configuration that says how to judge, "" for none. Raises AuditError if it is not valid.
+    """
+
+    def __init__(self, *, pin: bool, depth: str, strict: bool, fresh: bool, config: str = "") -> None:
         self._pin = pin
         self._strict = strict
         self._fresh = fresh
         # All processes have written when this is called: nothing is in progress.
-        self._options = Options(depth=depth, settle_seconds=0.0, allow_empty=True)
+        asked = read_config(config, load_plugins()) if config else Options()
+        self._options = asked._replace(depth=depth, settle_seconds=0.0, allow_empty=True)
         self._known: set[tuple[str, str | None, str | None]] = set()
         self._of_before: set[str] = set()
+        self._noted: set[str] = set()
         self._of_other_history: frozenset[str] = frozenset()
         self._plugins: Registry | None = None
         self._guarded: Guarded | None = None
@@ -112,6 +118,7 @@ class Watch:
             fresh = _key(item) not in self._known
             counts = (
                 item.severity is Severity.ERROR
+                and item.accepted is None
                 and (mine or (item.checkpoint is None and item.rule not in self._of_before))
                 and item.rule not in self._of_other_history
             )
@@ -119,11 +126,15 @@ class Watch:
             if counts:
                 first = first or line
                 LOG.error("%s", line)
+            elif fresh and item.accepted is not None:
+                LOG.info("%s: accepted: %s", line, item.accepted)
             elif fresh and item.severity is not Severity.INFO:
                 LOG.warning("%s", line)
             self._known.add(_key(item))
         for note in report.notes:
-            LOG.warning("%s: %s", run, note)
+            if note not in self._noted:
+                LOG.warning("%s: %s", run, note)
+        self._noted.update(report.notes)
         return first
 
     def _could_not(self, what: str, error: Exception) -> str | None:

@@ -83,13 +83,8 @@ def _verdict(here: str, run: RunCurves) -> Element:
         for severity in Severity
         if report.count(severity)
     ]
-    if report.resume_from:
-        but = "" if report.resume_is_judged else ", which is not judged"
-        advice = node("p", "Resume from ", node("strong", report.resume_from), f"{but}.", class_="advice")
-    elif report.checkpoints:
-        advice = node("p", node("strong", "No checkpoint can be resumed from."), class_="advice")
-    else:
-        advice = node("p", "Nothing has been trained here yet.", class_="advice")
+    counts += [f"{report.accepted} accepted"] if report.accepted else []
+    advice = node("p", report.resume_in_words, class_="advice")
     head = node(
         "header",
         node("h2", report.path, id=f"{here}-name"),
@@ -192,7 +187,7 @@ def _findings(here: str, run: RunCurves, rows: int) -> Element:
         return made
     groups: dict[tuple[int, str], list[tuple[int, Placed]]] = {}
     for number, placed in enumerate(run.placed):
-        groups.setdefault((-placed.finding.severity.rank, placed.finding.rule), []).append((number, placed))
+        groups.setdefault((rank_of(placed.finding), placed.finding.rule), []).append((number, placed))
     left, places = rows, node("ul", class_="list")
     for (_, rule), members in sorted(groups.items(), key=lambda item: item[0][0]):
         shown = members[: max(0, left)]
@@ -201,7 +196,7 @@ def _findings(here: str, run: RunCurves, rows: int) -> Element:
         if len(shown) <= ALIKE:
             add(places, *cards)
             continue
-        severity = shown[0][1].finding.severity.value
+        severity = shown[0][1].finding.word
         summary = node("summary", f"{len(cards) - 1} more of {rule}")
         folded = node("details", summary, node("ul", *cards[1:], class_="list"))
         add(places, cards[0], node("li", folded, class_="alike", data_severity=severity))
@@ -225,16 +220,21 @@ def _card(here: str, number: int, placed: Placed) -> Element:
         where = node("button", f"step {spaced(placed.step)}", type="button", class_="where", data_finding=str(number))
     return node(
         "li",
-        node("p", node("span", finding.severity.value, class_="severity"), node("code", finding.rule), where),
+        node("p", node("span", finding.word, class_="severity"), node("code", finding.rule), where),
         node("p", place_of(finding), class_="place"),
         node("p", finding.message, class_="message"),
         evidence,
-        node("p", finding.remedy, class_="remedy"),
-        class_=f"finding {finding.severity.value}",
+        node("p", finding.remedy if finding.accepted is None else f"Accepted: {finding.accepted}", class_="remedy"),
+        class_=f"finding {finding.word}",
         id=f"{here}-f{number}",
-        data_severity=finding.severity.value,
+        data_severity=finding.word,
         tabindex="-1",
     )
+
+
+def rank_of(finding: Finding) -> int:
+    """Return the place of a finding in an order by severity, with the accepted ones at the end."""
+    return -finding.severity.rank if finding.accepted is None else 1
 
 
 def place_of(finding: Finding) -> str:

@@ -6,7 +6,7 @@
   const root = document.documentElement;
   const tip = document.getElementById("tip");
   const same = document.getElementById("same");
-  const RANK = { error: 2, warning: 1, info: 0 };
+  const RANK = { error: 2, warning: 1, info: 0, accepted: -1 };
   const STEPS = [1, 2, 5].flatMap((n) => Array.from({ length: 16 }, (_, e) => n * 10 ** e)).sort((a, b) => a - b);
   const NEAR = 15; // pixels: marks that are closer are drawn as one
   const charts = [];

@@ -8,8 +8,8 @@ from hashlib import sha256
 from typing import Any
 from xml.etree.ElementTree import Element
 
-from audit.plugin import Mark, Placed, RunCurves, Severity, __version__, utc_time
-from audit_html.body import PLURAL, ROWS, article, comparison, place_of, state_class
+from audit.plugin import ACCEPTED, Mark, Placed, RunCurves, Severity, __version__, utc_time
+from audit_html.body import PLURAL, ROWS, article, comparison, place_of, rank_of, state_class
 from audit_html.charts import charts_of, numbers, share_of
 from audit_html.markup import add, html, node, printable, raw
 
@@ -71,10 +71,12 @@ def _hash(text: str) -> str:
 
 def _top(runs: Sequence[RunCurves]) -> Element:
     filters = node("fieldset", node("legend", "Show", class_="unseen"), class_="filter")
-    for severity in Severity:
-        count = sum(run.report.count(severity) for run in runs)
-        box = node("input", type="checkbox", value=severity.value, checked=True)
-        filters.append(node("label", box, node("span", PLURAL[severity]), node("b", str(count)), class_=severity.value))
+    counts = [(level.value, PLURAL[level], sum(run.report.count(level) for run in runs)) for level in Severity]
+    if accepted := sum(run.report.accepted for run in runs):
+        counts.append((ACCEPTED, ACCEPTED, accepted))
+    for word, name, count in counts:
+        box = node("input", type="checkbox", value=word, checked=True)
+        filters.append(node("label", box, node("span", name), node("b", str(count)), class_=word))
     tools = node("div", filters, class_="tools", role="group", aria_label="Page")
     if len(runs) > 1:
         box = node("input", type="checkbox", id="same", checked=True)
@@ -104,7 +106,7 @@ def _foot() -> Element:
 
 def _run(number: int, run: RunCurves, marks: int, rows: int) -> dict[str, Any]:
     """What the script gets of a run besides the numbers of its charts."""
-    order = sorted(enumerate(run.placed), key=lambda item: -item[1].finding.severity.rank)
+    order = sorted(enumerate(run.placed), key=lambda item: rank_of(item[1].finding))
     first = max(0, len(run.marks) - rows)
     return {
         "id": f"r{number}",
@@ -136,8 +138,8 @@ def _finding(number: int, placed: Placed) -> dict[str, Any]:
         "number": number,
         "step": placed.step,
         "key": placed.key,
-        "severity": finding.severity.value,
-        "text": printable(f"{finding.severity.value}, {place_of(finding)}: {finding.message}"),
+        "severity": finding.word,
+        "text": printable(f"{finding.word}, {place_of(finding)}: {finding.message}"),
     }
 
 

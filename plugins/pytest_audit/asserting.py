@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from audit.plugin import ConfigError, Options, Registry, Report, Rule, Severity, check_options, load_plugins, verify
-from pytest_audit.text import AuditWarning, lines_of, printable, resume_line
+from pytest_audit.text import AuditWarning, lines_of, printable
 
 
 def assert_sound(
@@ -18,20 +18,21 @@ def assert_sound(
     """Assert that a run is sound, and return the report.
 
     ``run`` is the directory that contains ``checkpoint-N``, one such checkpoint, or an existing report. Findings of
-    severity error fail, those of severity warning, too, unless ``warnings`` allows them; ``depth`` is ``full`` (every
-    byte) or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families. No configuration file is
-    read, and nothing is written into the run. Raises AssertionError with the findings and remedies, or if a rule
-    crashed, and audit.AuditError if the run could not be judged: no such run, no checkpoint in it. A checkpoint that is
-    not judged is an :class:`AuditWarning`: nothing was found against it, and it may not be sound.
+    severity error fail, those of severity warning, too, unless ``warnings`` allows them; accepted ones do not.
+    ``depth`` is ``full`` (every byte) or ``quick`` (structure only); ``select`` and ``ignore`` name rules or families.
+    No configuration file is read, and nothing is written into the run. Raises AssertionError with the findings and
+    remedies, or if a rule crashed, and audit.AuditError if the run could not be judged: no such run, no checkpoint in
+    it. A checkpoint that is not judged is an :class:`AuditWarning`: nothing was found against it, and it may not be
+    sound.
     """
     __tracebackhide__ = True
     report = run if isinstance(run, Report) else _verified(os.fspath(run), depth, tuple(select), tuple(ignore))
     least = Severity.ERROR if warnings else Severity.WARNING
-    failing = [finding for finding in report.findings if finding.severity.rank >= least.rank]
+    failing = [finding for finding in report.counting if finding.severity.rank >= least.rank]
     lines = [line for finding in failing for line in (*lines_of(finding), "")]
     lines += [printable(f"rule {crash.rule} crashed: {crash.reason}; please report this") for crash in report.crashed]
     if lines:
-        raise AssertionError("\n".join([f"{printable(report.path)} is not sound", "", *lines, resume_line(report)]))
+        raise AssertionError("\n".join([f"{printable(report.path)} is not sound", "", *lines, report.resume_in_words]))
     if unread := [item.name for item in report.checkpoints if not item.judged]:
         _warn(
             f"{printable(report.path)}: {unread[-1]} is not judged: a resume reads files of it that are not read here"

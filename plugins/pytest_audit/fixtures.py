@@ -9,7 +9,7 @@ import pytest
 from audit.plugin import AuditError, Report
 from pytest_audit.collecting import targets
 from pytest_audit.judging import audit_of
-from pytest_audit.text import for_pytest, resume_line
+from pytest_audit.text import for_pytest
 
 NO_RUN = "no run is named: use --audit RUN or the ini option audit_runs, or override the fixture audit_run"
 
@@ -65,7 +65,7 @@ def newest_resumable(request: pytest.FixtureRequest) -> Path:
     if report.crashed:
         pytest.fail(f"{run}: rule {report.crashed[0].rule} crashed, so nothing is handed out", pytrace=False)
     if report.resume_from is None:
-        pytest.fail(f"{run}: {resume_line(report)}", pytrace=False)
+        pytest.fail(f"{run}: {report.resume_in_words}", pytrace=False)
     return Path(run, report.resume_from)
 
 

@@ -91,20 +91,24 @@ class AuditRule(pytest.Item):
             self.add_marker(pytest.mark.skip(reason=printable(found.reason or "not applicable")))
 
     def runtest(self) -> None:
-        """Fail for errors, warn for warnings, note the rest."""
+        """Fail for errors, warn for warnings, note the rest; an expected failure if what would fail is accepted."""
         target = self.run.target
         judged = self.run.audit.judged(target.path)
         if judged.outcomes[self.rule.id, self.checkpoint].outcome is not Outcome.FAIL:
             return
-        failing = []
+        failing, accepted = [], []
         for finding in judged.findings_of(self.rule.id, self.checkpoint):
-            self.user_properties.append((f"audit_{finding.severity.value}", in_one_line(finding)))
-            if finding.severity is Severity.INFO:
+            self.user_properties.append((f"audit_{finding.word}", in_one_line(finding)))
+            if finding.accepted is not None:
+                accepted.append(printable(f"accepted: {finding.accepted}"))
+            if finding.accepted is not None or finding.severity is Severity.INFO:
                 self.add_report_section("call", "audit", "\n".join(lines_of(finding)))
             elif finding.severity is Severity.ERROR or self.run.audit.warnings_fail or self._warn(finding):
                 failing.append(finding)
         if failing:
             raise violated(failing, judged.report, whole=target.path == target.root)
+        if accepted:
+            pytest.xfail("; ".join(dict.fromkeys(accepted)))
 
     def _warn(self, finding: Finding) -> bool:
         """Issue a pytest warning; return whether the session's filters make it an error."""

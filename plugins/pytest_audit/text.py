@@ -25,32 +25,26 @@ def violated(findings: Sequence[Finding], report: Report, *, whole: bool) -> Vio
     """Put the failure of one item together. ``whole``: all checkpoints of the run were judged, not one alone."""
     lines = [line for finding in findings for line in (*lines_of(finding), "")]
     if any(finding.blocks_resume for finding in findings):
-        lines.append(resume_line(report) if whole else "`audit guard` names the checkpoint to resume from.")
+        lines.append(report.resume_in_words if whole else "`audit guard` names the checkpoint to resume from.")
     lines.append(f"`audit explain {findings[0].rule}` says why this matters.")
     more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
     return Violated("\n".join(lines), printable(findings[0].message) + more)
 
 
 def lines_of(finding: Finding) -> list[str]:
-    """Rule and place, message, evidence, remedy."""
+    """Rule and place, message, evidence, remedy or why it is accepted."""
     place = "/".join(part for part in (finding.checkpoint, finding.file) if part) or "the run"
-    lines = [f"{finding.severity.value}  {finding.rule}  {place}", f"    {finding.message}"]
+    lines = [f"{finding.word}  {finding.rule}  {place}", f"    {finding.message}"]
     if finding.expected is not None or finding.actual is not None:
         lines.append(f"    expected {_show(finding.expected)}, found {_show(finding.actual)}")
-    lines.append(f"    -> {finding.remedy}")
+    lines.append(f"    -> {finding.remedy}" if finding.accepted is None else f"    -> accepted: {finding.accepted}")
     return [printable(line) for line in lines]
-
-
-def resume_line(report: Report) -> str:
-    """Say what may be resumed from."""
-    if report.resume_from is None:
-        return "No checkpoint can be resumed from."
-    return f"Resume from {report.resume_from}{'' if report.resume_is_judged else ', which is not judged'}."
 
 
 def in_one_line(finding: Finding) -> str:
     """Return a finding for the summary of warnings."""
-    return printable(f"{finding.rule}: {finding.message} -> {finding.remedy}")
+    what = finding.remedy if finding.accepted is None else f"accepted: {finding.accepted}"
+    return printable(f"{finding.rule}: {finding.message} -> {what}")
 
 
 def printable(text: str) -> str:

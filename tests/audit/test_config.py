@@ -8,7 +8,7 @@ import pytest
 import audit.config
 from audit.config import find, options_of_table, read
 from audit.errors import ConfigError
-from audit.findings import Severity
+from audit.findings import Acceptance, Severity
 from audit.manager import Registry, load
 from audit.options import Options
 
@@ -43,6 +43,7 @@ EXAMPLES = {
     "backend": "hf-trainer",
     "severity": {"files/leftover": "info"},
     "rules": {"loss/jump": {"share": 0.9}},
+    "accept": [{"rule": "loss/jump", "step": 65, "reason": "meant"}],
 }
 
 
@@ -75,6 +76,17 @@ def test_pyproject_holds_the_same_in_its_table(tmp_path: Path, registry: Registr
         ('[severity]\n"files/nothing" = "info"', "severity: no rule is named 'files/nothing'"),
         ('[rules."files/leftover"]\nlimit = 3', "no threshold is named 'limit'; available: none"),
         ("depth = ", "is not valid TOML"),
+        ('[[accept]]\nrule = "loss/jump"\nstep = 3', "accept.0: 'reason' is a required property"),
+        ('[[accept]]\nrule = "loss/jump"\nreason = " "', "accept.0.reason"),
+        (
+            '[[accept]]\nrule = "loss/jmp"\nreason = "x"',
+            "accept: no rule is named 'loss/jmp'; did you mean 'loss/jump'",
+        ),
+        ('[[accept]]\nrule = "loss/jump"\nstep = 3\ncheckpoint = "checkpoint-3"\nreason = "x"', "not both"),
+        ('[[accept]]\nrule = "loss/jump"\ncheckpoint = "latest"\nreason = "x"', "'latest' is not the name of a checkp"),
+        ('[[accept]]\nrule = "loss/jump"\nreason = "x"\nuntil = "2026-02-31"', "'2026-02-31' is not a date"),
+        ('[[accept]]\nrule = "loss/jump"\nreason = "x"\nuntil = 2026-02-03T10:00:00', "accept.0.until"),
+        ('[[accept]]\nrule = "loss/jump"\nreson = "x"', "reson"),
     ],
 )
 def test_a_mistake_is_named_with_its_place(tmp_path: Path, registry: Registry, text: str, message: str) -> None:
@@ -100,3 +112,18 @@ def test_select_and_ignore_take_rules_and_families(registry: Registry) -> None:
     assert {rule.family for rule in chosen} == {"files"}
     assert "files/leftover" not in {rule.id for rule in chosen}
     assert len(chosen) == sum(rule.family == "files" for rule in registry.rules) - 1
+
+
+def test_a_finding_is_accepted_at_its_place(tmp_path: Path, registry: Registry) -> None:
+    text = '[[accept]]\nrule = "loss/jump"\nstep = 65\nreason = """\n one\n two"""\nuntil = 2026-12-31\n'
+
+    (entry,) = read(written(tmp_path, text), registry).accept
+
+    assert entry == Acceptance("loss/jump", None, 65, "one two", "2026-12-31")
+
+
+def test_a_rule_about_plans_has_nothing_to_accept(tmp_path: Path, registry: Registry) -> None:
+    plan = next(rule.id for rule in registry.rules if rule.scope == "plan")
+
+    with pytest.raises(ConfigError, match=f"accept: {plan} judges what audit train would do"):
+        read(written(tmp_path, f'[[accept]]\nrule = "{plan}"\nreason = "x"\n'), registry)

@@ -17,6 +17,11 @@ from audit.plugin import (
     series,
 )
 
+_EXTENDED = (
+    "If you extended the training on purpose, accept this finding in audit.toml or pyproject.toml (docs/configuration.md, "
+    "Accepted findings). Otherwise go back to before that step; max_steps is the total of all batches, set before the "
+    "first one."
+)
 _LEGAL = frozenset({"cosine_with_restarts", "reduce_lr_on_plateau", "greedy"})
 
 
@@ -74,6 +79,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
                 actual=after.value,
                 step=after.step,
                 severity=None if falling else Severity.WARNING,
+                remedy=_EXTENDED if _raised(lineage, before.step) else None,
             )
     if not judged:
         raise NotApplicable(reason)
@@ -81,14 +87,22 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
 
 def _cause(lineage: Sequence[Checkpoint], step: int, kind: object, falling: bool) -> str:
     """Say what happened after ``step``, as far as the checkpoints around it show it."""
+    ends = _raised(lineage, step)
+    if ends is not None:
+        return f"max_steps was raised from {ends[0]} to {ends[1]} at a resume, which computes the schedule anew for {ends[1]} steps"
+    if not falling:
+        return "at a resume"
+    return f"a {kind} schedule {'of one cycle ' if kind == 'cosine_with_restarts' else ''}does not rise"
+
+
+def _raised(lineage: Sequence[Checkpoint], step: int) -> tuple[int, int] | None:
+    """Return ``max_steps`` of the checkpoints before and after ``step`` if it was raised between them."""
     before = [item for item in lineage if item.step <= step][-1:]
     after = [item for item in lineage if item.step > step][:1]
     ends = [state.max_steps for item in (*before, *after) if (state := item.optional("state")) is not None]
     if len(ends) == 2 and ends[0] is not None and ends[1] is not None and ends[0] < ends[1]:
-        return f"max_steps was raised from {ends[0]} to {ends[1]} at a resume, and the schedule was drawn out over it"
-    if not falling:
-        return "at a resume"
-    return f"a {kind} schedule {'of one cycle ' if kind == 'cosine_with_restarts' else ''}does not rise"
+        return ends[0], ends[1]
+    return None
 
 
 def _resumed(before: Point, after: Point, known: Sequence[int]) -> bool:

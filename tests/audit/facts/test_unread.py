@@ -142,7 +142,7 @@ def test_every_report_says_so(run: str, capsys: pytest.CaptureFixture[str]) -> N
     page = Path(f"{run}.html").read_text(encoding="utf-8")
     assert f"<title>{run}: sound as far as read - checkpoint audit</title>" in page
     assert "</span> sound as far as read</span>" in page
-    assert "<strong>checkpoint-200</strong>, which is not judged.</p>" in page
+    assert "Resume from checkpoint-200, which is not judged.</p>" in page
     assert junit.render([report]).count('<property name="judged" value="false"/>') == 2
     assert json.loads(sarif.render([report]))["runs"][0]["properties"]["not_judged"] == [
         "checkpoint-100",

@@ -64,7 +64,25 @@ def test_a_pin_that_the_guard_would_prefer_is_named(tmp_path: Path) -> None:
     report = verify(run)
 
     assert report.resume_from == "checkpoint-200"
-    assert report.notes == ("checkpoint-300 has a pinned copy; audit guard verifies it and takes it if it is sound",)
+    assert report.pinned == "checkpoint-300"
+    assert report.resume_in_words == "Resume from the pinned copy of checkpoint-300 (newer than checkpoint-200)."
+    (note,) = report.notes
+    assert note.startswith(f"audit guard hands out checkpoint-300 from {run}/.audit/pinned/")
     decision = consult(run).decision
     assert decision.checkpoint == ".audit/pinned/checkpoint-300"
     assert verify(f"{run}/checkpoint-200").notes == ()
+
+
+def test_a_pin_that_is_broken_too_is_not_offered(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    verify(run)
+    pin(run, "checkpoint-300")
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+    Path(run, ".audit", "pinned", "checkpoint-300", "optimizer.pt").unlink()
+
+    report = verify(run)
+
+    assert report.pinned is None
+    assert report.resume_in_words == "Resume from checkpoint-200."
+    assert report.notes == ("checkpoint-300 has a pinned copy, which cannot be resumed from either",)
+    assert consult(run).decision.checkpoint == "checkpoint-200"

@@ -78,8 +78,22 @@ def test_the_newest_checkpoint_with_an_error_is_not_offered_without_a_word(repor
 
     text = render([report._replace(findings=(finding,))])
 
-    row = next(line for line in text.splitlines() if "<- resume from here" in line)
+    row = next(line for line in text.splitlines() if "<- newest resumable" in line)
     assert row.split() == [
-        *["FAIL", "checkpoint-100", *row.split()[2:6], "resumable,", "1", "error", "<-", "resume", "from", "here"]
+        *["FAIL", "checkpoint-100", *row.split()[2:6], "resumable,", "1", "error", "<-", "newest", "resumable"]
     ]
-    assert "Resume from checkpoint-100; look at its error first." in text
+    assert f"The newest resumable checkpoint is checkpoint-100; look at {error.rule} first." in text
+
+
+def test_an_accepted_finding_is_called_so_in_its_row_and_below(report: Report) -> None:
+    error = next(item for item in report.findings if item.severity is Severity.ERROR)
+    finding = error._replace(checkpoint="checkpoint-100", blocks_resume=False, accepted="meant\x1b[2J so")
+
+    text = render([report._replace(findings=(finding,))])
+
+    assert text.startswith("current_model: SOUND  (4 checkpoints, 1 accepted)\n")
+    row = next(line for line in text.splitlines() if "<- resume from here" in line)
+    assert row.split()[0] == "ok"
+    assert "resumable, 1 accepted  <-" in row
+    assert f"accepted  {error.rule}  checkpoint-100/" in text
+    assert "-> accepted: meant\\x1b[2J so" in text

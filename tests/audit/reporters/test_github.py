@@ -119,3 +119,14 @@ def test_no_annotation_points_out_of_the_checkpoint(report: Report, file: str) -
     (_, command) = obeyed(render([report._replace(findings=(finding,), outcomes=(), notes=())]))
 
     assert command.properties["file"] == "current_model/checkpoint-200"
+
+
+def test_an_accepted_finding_is_a_notice(report: Report) -> None:
+    error = next(item for item in report.findings if item.rule == "files/missing-optimizer")
+
+    text = render([report._replace(findings=(error._replace(blocks_resume=False, accepted="meant\n::error::so"),))])
+
+    (line,) = (line for line in text.splitlines() if "files/missing-optimizer" in line)
+    assert line.startswith("::notice file=")
+    assert "title=accepted%3A files/missing-optimizer::" in line
+    assert line.endswith("-> accepted: meant\\n::error::so")

@@ -106,3 +106,13 @@ def test_an_empty_run_fits_the_schema(report: Report, schema: xmlschema.XMLSchem
 def test_the_schema_refuses_what_is_wrong(report: Report, schema: xmlschema.XMLSchema) -> None:
     with pytest.raises(xmlschema.XMLSchemaException):
         schema.validate(render([report]).replace("<properties>", "<properties><oops/>", 1))
+
+
+def test_an_accepted_finding_passes_with_its_reason(report: Report) -> None:
+    error = next(item for item in report.findings if item.rule == "files/missing-optimizer")
+    accepted = error._replace(blocks_resume=False, accepted="meant <so>")
+
+    text = render([report._replace(findings=(accepted,))], Context(fail_on=Severity.INFO))
+
+    assert "<failure" not in text
+    assert "accepted  checkpoint-200/optimizer.pt\noptimizer.pt is not there\n-&gt; accepted: meant &lt;so&gt;" in text

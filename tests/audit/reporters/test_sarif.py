@@ -183,3 +183,18 @@ def test_the_schema_refuses_what_is_wrong(report: Report, validator: Any) -> Non
 
     with pytest.raises(jsonschema.ValidationError):
         validator.validate(log)
+
+
+def test_an_accepted_finding_is_suppressed_and_no_error(report: Report) -> None:
+    first, *others = report.findings
+    accepted = first._replace(blocks_resume=False, accepted="meant so")
+
+    results = json.loads(render([report._replace(findings=(*others, accepted))]))["runs"][0]["results"]
+
+    assert [item["suppressions"] for item in results[:-1]] == [[]] * len(others)
+    assert results[-1]["suppressions"] == [
+        {"kind": "external", "status": "accepted", "justification": "meant so"},
+    ]
+    assert results[-1]["level"] == "note"
+    assert results[-1]["message"]["text"].endswith("accepted: meant so")
+    assert "suppressions" not in render([report])

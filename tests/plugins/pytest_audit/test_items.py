@@ -225,3 +225,15 @@ def test_a_run_that_vanished_is_an_error_in_one_line(pytester: pytest.Pytester, 
         ]
     )
     assert "Traceback" not in result.stdout.str()
+
+
+def test_an_accepted_finding_is_an_expected_failure(start: Start, broken: Path) -> None:
+    pyproject = broken.parent / "audit.toml"
+    pyproject.write_text(
+        '[[accept]]\nrule = "files/missing-rng-state"\ncheckpoint = "checkpoint-100"\nreason = "dropout is off"\n'
+    )
+
+    result = start("--audit", "current_model", "-k", "missing-rng-state", "-rx", "--audit-warnings=fail")
+
+    result.assert_outcomes(passed=1, xfailed=1)
+    result.stdout.fnmatch_lines([f"XFAIL {RANDOM} - accepted: dropout is off"])
