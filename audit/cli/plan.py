@@ -15,6 +15,7 @@ from audit.findings import Finding
 from audit.manager import load
 from audit.text import human_bytes
 from audit.training.config import read_train_config
+from audit.training.data_files import ignored
 from audit.training.forecast import Forecast, PlannedLeg, forecast
 
 EXAMPLES = (
@@ -224,7 +225,9 @@ def _what(forecast: Forecast) -> Iterator[str]:
         yield from _schedule(forecast)
         yield from _space(forecast)
     elif forecast.refusal is None:
-        yield f"no file is waiting in {config.data.inbox}"
+        yield one_line(f"no file is waiting in {config.data.inbox}")
+    for name, reason in ignored(config.data):
+        yield one_line(f"{name}: ignored: {reason}")
 
 
 def _team(forecast: Forecast) -> str:

@@ -19,8 +19,10 @@ from audit.training.events import (
     CheckpointTorn,
     Event,
     FileDuplicate,
+    FileIgnored,
     FileRejected,
     FileRetired,
+    NothingToTrain,
     SnapshotMade,
     TrainingError,
     TrainingRefused,
@@ -29,6 +31,7 @@ from audit.training.events import (
     as_json,
 )
 
+STAMP = "%Y-%m-%d %H:%M:%S UTC"
 NARROW = 80
 """Columns: a narrower terminal has no room for the remaining time."""
 
@@ -66,6 +69,10 @@ def _text(event: Event) -> str | None:
             return f"snapshot: {_short(event.path)}"
         case WaitingForFiles():
             return f"waiting for files in {_short(event.inbox)}"
+        case NothingToTrain():
+            return f"nothing to train: no file is waiting in {_short(event.inbox)}"
+        case FileIgnored():
+            return f"{event.file}: ignored: {event.reason}"
         case Note():
             return f"note: {event.text}"
         case Step() | Phase():  # shown by the bar
@@ -102,12 +109,15 @@ class Lines:
 
 
 class Screen:
-    """Lines for people; on a terminal a bar with loss and learning rate while a batch is trained."""
+    """Lines for people; on a terminal a bar with loss and learning rate while a batch is trained.
 
-    def __init__(self, quiet: bool, bar: bool = True) -> None:
+    With ``stamped`` each line begins with the time, as a daemon's log needs it.
+    """
+
+    def __init__(self, quiet: bool, bar: bool = True, stamped: bool = False) -> None:
         terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._wanted = bar and terminal and not quiet and not os.environ.get("CI")
-        self._quiet = quiet
+        self._quiet, self._stamped = quiet, stamped
         self._out = _Out()
         self._bar: Any = None
         self._task: Any = None
@@ -136,6 +146,8 @@ class Screen:
             bar.stop()
 
     def _print(self, text: str) -> None:
+        if self._stamped:
+            text = f"{utc_time(form=STAMP)}  {text}"
         if self._bar is not None and sys.stdout is not None and sys.stdout.isatty():
             self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:

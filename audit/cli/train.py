@@ -74,7 +74,8 @@ def call(arguments: argparse.Namespace) -> int:
         reason=arguments.reason or "",
         show_output=arguments.verbose > 0,
     )
-    shown = Lines() if arguments.log_format == "json" else Screen(arguments.quiet > 0, bar=arguments.verbose == 0)
+    json_wanted = arguments.log_format == "json"
+    shown = Lines() if json_wanted else Screen(arguments.quiet > 0, bar=arguments.verbose == 0, stamped=arguments.watch)
     with shown:
         begun = False
         try:

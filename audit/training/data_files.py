@@ -3,7 +3,9 @@
 import fnmatch
 import os
 import stat
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 from audit.errors import AuditError
@@ -32,6 +34,13 @@ class DataFile(NamedTuple):
         return self.stamp[0]
 
 
+class Ignored(NamedTuple):
+    """A name in the inbox that is never trained, and why."""
+
+    name: str
+    reason: str
+
+
 def waiting(data: Data) -> tuple[DataFile, ...]:
     """Return the files of the inbox by name. Raises InboxGone, AuditError if it cannot be listed."""
     return tuple(sorted(_files(data.inbox, data.patterns, True), key=lambda file: file.name))
@@ -45,6 +54,53 @@ def trained(data: Data) -> tuple[DataFile, ...]:
 def rejected(data: Data) -> tuple[DataFile, ...]:
     """Return the files that were set aside."""
     return tuple(sorted(_files(data.rejected, ("*",), False), key=lambda file: file.name))
+
+
+def ignored(data: Data, settle_seconds: float = 0.0) -> tuple[Ignored, ...]:
+    """Return what is in the inbox and never trained, by name; empty if there is no inbox.
+
+    Hidden files are left out, and names of incomplete files that were changed within ``settle_seconds``: both are how
+    programs put a file here.
+    """
+    try:
+        entries = sorted(os.scandir(data.inbox), key=lambda entry: entry.name)
+    except OSError:
+        return ()
+    found = ((entry, _why_ignored(entry, data.patterns)) for entry in entries if not entry.name.startswith("."))
+    return tuple(
+        Ignored(entry.name, reason)
+        for entry, reason in found
+        if reason and not (entry.name.endswith(UNFINISHED) and _is_young(entry, settle_seconds))
+    )
+
+
+def _why_ignored(entry: "os.DirEntry[str]", patterns: tuple[str, ...]) -> str | None:
+    """Return why an entry of the inbox is not trained, None if it is."""
+    name = entry.name
+    if name.startswith((".", "_")):
+        return f"names that begin with {name[0]} are skipped"
+    if name.endswith(UNFINISHED):
+        return "the name is that of an incomplete file; rename it once it is whole"
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return "it is a link that leads nowhere" if entry.is_symlink() else "it cannot be read"
+    if stat.S_ISDIR(mode):
+        return "it is a directory; put the files themselves into the inbox"
+    if not stat.S_ISREG(mode):
+        return "it is neither a file nor a directory"
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns):
+        return None
+    if any(fnmatch.fnmatchcase(name.lower(), pattern) for pattern in patterns):
+        return f"capitals count in data.pattern; rename it to {name.lower()}"
+    return f"it does not match data.pattern ({', '.join(patterns)})"
+
+
+def _is_young(entry: "os.DirEntry[str]", seconds: float) -> bool:
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime < seconds
+    except OSError:
+        return True
 
 
 class DataFiles:
@@ -94,15 +150,10 @@ def _files(home: str, patterns: tuple[str, ...], must: bool) -> Iterator[DataFil
     except OSError as error:
         raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
     for entry in entries:
-        if entry.name.startswith((".", "_")) or entry.name.endswith(UNFINISHED):
+        if _why_ignored(entry, patterns) is not None:
             continue
-        if not any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
-            continue
-        try:
+        with suppress(OSError):  # deleted meanwhile
             info = entry.stat()
-        except OSError:
-            continue  # deleted meanwhile, or a dangling link
-        if stat.S_ISREG(info.st_mode):
             yield DataFile(entry.path, entry.name, (info.st_size, info.st_mtime_ns, info.st_ino))
 
 

@@ -126,6 +126,19 @@ class WaitingForFiles(NamedTuple):
     inbox: str
 
 
+class NothingToTrain(NamedTuple):
+    """The call ends because no file waits in ``inbox``, and it has trained none."""
+
+    inbox: str
+
+
+class FileIgnored(NamedTuple):
+    """A ``file`` in the inbox is never trained; it stays where it is."""
+
+    file: str
+    reason: str
+
+
 class TrainingRefused(NamedTuple):
     """The last event of a call that ends with exit code 1 before its end."""
 
@@ -155,6 +168,8 @@ Event = (
     | CheckpointRotated
     | SnapshotMade
     | WaitingForFiles
+    | NothingToTrain
+    | FileIgnored
     | Note
     | TrainingRefused
     | TrainingError
@@ -179,6 +194,8 @@ NAMES: Mapping[type[Event], str] = {
     CheckpointRotated: "rotated",
     SnapshotMade: "snapshot",
     WaitingForFiles: "waiting",
+    NothingToTrain: "nothing",
+    FileIgnored: "ignored",
     Note: "note",
     TrainingRefused: "refused",
     TrainingError: "error",

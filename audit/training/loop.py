@@ -13,9 +13,9 @@ from audit.errors import AuditError
 from audit.manager import Registry
 from audit.retention.lock import RunLock
 from audit.training.config import TrainConfig
-from audit.training.data_files import InboxGone
+from audit.training.data_files import InboxGone, ignored
 from audit.training.drafting import Work
-from audit.training.events import Emit, Event
+from audit.training.events import Emit, Event, FileIgnored, NothingToTrain
 from audit.training.process import InChild, RunLeg, Stopped, here
 from audit.training.session import Session
 from audit.training.together import Ended, Together
@@ -112,7 +112,16 @@ def _go(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg
             if number is not None:
                 return 128 + int(number)
         elif not team.share(lambda: _wait(session, watcher)):
-            return team.share(lambda: 1 if session.set_aside else 0)
+            return team.share(lambda: _end(session))
+
+
+def _end(session: Session) -> int:
+    """Say what was left alone, and if that is all; return the exit code."""
+    for item in ignored(session.config.data):
+        session.emit(FileIgnored(*item))
+    if not (session.trained or session.set_aside):
+        session.emit(NothingToTrain(session.config.data.inbox))
+    return 1 if session.set_aside else 0
 
 
 def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditError:

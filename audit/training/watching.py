@@ -8,8 +8,8 @@ from audit.backend.names import is_rotated
 from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.text import local_date
-from audit.training.data_files import DataFile, InboxGone, waiting
-from audit.training.events import SnapshotMade, WaitingForFiles
+from audit.training.data_files import DataFile, Ignored, InboxGone, ignored, waiting
+from audit.training.events import FileIgnored, SnapshotMade, WaitingForFiles
 from audit.training.session import Session
 
 LONGEST_REST = 1.0
@@ -36,6 +36,7 @@ class Watcher:
         self._day: str | None = None
         self._trained: int | None = None
         self._said_open: set[str] = set()
+        self._said_ignored: set[Ignored] = set()
 
     def wait(self) -> None:
         """Return when there is a complete file in the inbox; wait for the inbox if it is gone. Raises AuditError."""
@@ -55,6 +56,7 @@ class Watcher:
             if not told:
                 self._session.emit(WaitingForFiles(self._data.inbox))
                 told = True
+            self._say_what_is_ignored()
             for _ in _looks(self._data.inbox):
                 if self._something():
                     break
@@ -114,10 +116,18 @@ class Watcher:
 
     def _something(self) -> bool:
         """Whether there is anything in the inbox to look at more closely, or no inbox, or a new day."""
+        self._say_what_is_ignored()
         try:
             return bool(waiting(self._data)) or (self._snapshots is not None and self._day != local_date())
         except InboxGone:
             return True
+
+    def _say_what_is_ignored(self) -> None:
+        """Name each file that is never trained, once."""
+        for item in ignored(self._data, LONG_OPEN):
+            if item not in self._said_ignored:
+                self._said_ignored.add(item)
+                self._session.emit(FileIgnored(*item))
 
     def _say_what_is_open(self, files: Iterable[DataFile]) -> None:
         for file in files:

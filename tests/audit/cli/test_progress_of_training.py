@@ -29,6 +29,7 @@ from audit.training.events import (
     FileRejected,
     FileRetired,
     TrainingStopped,
+    WaitingForFiles,
 )
 from tests.audit.training.any_event import any_of
 
@@ -259,3 +260,12 @@ def test_there_is_no_bar_where_nobody_watches(environment: dict[str, str]) -> No
     text = in_terminal(60, **environment)
     assert "\x1b" not in text
     assert len(text.splitlines()) == 4
+
+
+def test_the_lines_of_a_daemon_begin_with_the_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with Screen(quiet=False, stamped=True) as screen:
+        screen.show(WaitingForFiles("/data/inbox"))
+
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC  waiting for files in /data/inbox\n", capsys.readouterr().out
+    )

@@ -8,7 +8,7 @@ import pytest
 
 from audit.errors import AuditError
 from audit.training.config import Data
-from audit.training.data_files import InboxGone, digest_of, trained, unchanged, waiting
+from audit.training.data_files import InboxGone, digest_of, ignored, trained, unchanged, waiting
 from audit.training.inbox import retire
 from tests.audit.training.places import names, places, put
 
@@ -87,3 +87,25 @@ def test_the_digest_is_of_the_bytes(data: Data) -> None:
     os.unlink(first.path)
     with pytest.raises(AuditError, match=r"a\.jsonl: cannot be read: No such file or directory"):
         digest_of(first)
+
+
+def test_what_is_ignored_has_its_reason(data: Data) -> None:
+    inbox = Path(data.inbox)
+    inbox.mkdir(exist_ok=True)
+    for name in ("a.jsonl", ".hidden", "_b.jsonl", "c.jsonl.part", "D.JSONL", "e.csv"):
+        (inbox / name).write_text("")
+    (inbox / "f.jsonl").mkdir()
+    (inbox / "g.jsonl").symlink_to("nowhere")
+    os.mkfifo(inbox / "h.jsonl")
+
+    assert dict(ignored(data._replace(patterns=("*.jsonl", "*.json")))) == {
+        "_b.jsonl": "names that begin with _ are skipped",
+        "c.jsonl.part": "the name is that of an incomplete file; rename it once it is whole",
+        "D.JSONL": "capitals count in data.pattern; rename it to d.jsonl",
+        "e.csv": "it does not match data.pattern (*.jsonl, *.json)",
+        "f.jsonl": "it is a directory; put the files themselves into the inbox",
+        "g.jsonl": "it is a link that leads nowhere",
+        "h.jsonl": "it is neither a file nor a directory",
+    }
+    assert "c.jsonl.part" not in dict(ignored(data, settle_seconds=60.0))
+    assert ignored(data._replace(inbox=f"{data.inbox}/nowhere")) == ()

@@ -16,7 +16,17 @@ from tests.audit.training.toy import POISON
 
 def test_nothing_to_train_is_fine(shop: Shop) -> None:
     assert shop.train() == 0
-    assert shop.events == []
+    assert shop.events == [{"event": "nothing", "inbox": str(shop.home / "inbox")}]
+
+
+def test_what_is_never_trained_is_named_with_its_reason(shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    (shop.home / "inbox" / "B.JSONL").write_text("{}\n")
+    assert shop.train() == 0
+
+    assert [item for item in shop.events if item["event"] in ("ignored", "nothing")] == [
+        {"event": "ignored", "file": "B.JSONL", "reason": "capitals count in data.pattern; rename it to b.jsonl"}
+    ]
 
 
 def test_only_one_process_trains_a_run(shop: Shop) -> None:
