@@ -32,6 +32,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/api.py:verify",
             "audit/api.py:guard",
             "audit/options.py:Options",
+            "audit/findings.py:Acceptance",
             "audit/report.py:Report",
             "audit/report.py:CheckpointSummary",
             "audit/findings.py:Finding",

@@ -163,8 +163,9 @@ def test_the_configurations_on_the_page_are_taken_and_say_the_same(tmp_path: Pat
         (tmp_path / name).write_text(text)
         found.append(read(str(tmp_path / name), load()))
 
-    first, second = found
+    accepting, first, second = found
     assert first == second != audit.Options()
+    assert [item.rule for item in accepting.accept] == ["learning-rate/rose-again"]
 
 
 def test_a_typo_in_the_configuration_is_refused_as_on_the_page(tmp_path: Path) -> None:

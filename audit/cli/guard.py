@@ -165,7 +165,7 @@ def notes(decision: Decision) -> Iterator[str]:
     if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
         yield f"using the pinned copy of {os.path.basename(decision.checkpoint)}"
     if decision.unread:
-        yield f"{os.path.basename(decision.checkpoint or '')} is not judged: {decision.unread}; nothing is proven of it"
+        yield f"{os.path.basename(decision.checkpoint or '')} is not judged: {decision.unread}; it is not proven"
     if decision.behind:
         yield rollback(decision)
 

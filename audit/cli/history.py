@@ -128,7 +128,7 @@ def _aside(aside: Sequence[SetAside]) -> str:
 
 
 def _adopted(found: Timeline) -> str:
-    parts = [f"steps 1-{found.adopted} of no batch"] if found.adopted else []
+    parts = [f"steps 1-{found.adopted}, which belong to no batch"] if found.adopted else []
     names = sorted(found.adopted_files.values())
     if names:
         more = f" and {len(names) - ADOPTED_NAMED} more" if len(names) > ADOPTED_NAMED else ""

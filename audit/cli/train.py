@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adopt",
         action="store_true",
-        help="continue a run that the ledger does not record: its steps are of no file, and files in done count as trained",
+        help="continue a run that the ledger does not record: no file in the inbox was trained in its steps, those in done were",
     )
     parser.add_argument(
         "--accept",

@@ -150,7 +150,7 @@ def _off_grid(lineage: Sequence["Checkpoint"]) -> Iterator[Boundary]:
             continue
         every = state.save_steps
         if every is not None and every >= 1 and checkpoint.step % every:
-            yield Boundary(checkpoint.step, f"a save off the grid of save_steps {every:g}, then continued")
+            yield Boundary(checkpoint.step, f"a save between the multiples of save_steps {every:g}, then continued")
 
 
 def _interval(history: "History") -> int:

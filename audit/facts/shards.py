@@ -107,9 +107,9 @@ def _problems(metadata: ShardMetadata, chunks: Chunks, sections: list[Section]) 
             continue
         elif entry.dtype is None:
             if section.ref is not None and section.item.offsets is not None:
-                yield f"{section.key} is a tensor, and the metadata says that it is a value"
+                yield f"{section.key} is a tensor, but the metadata says that it is a value"
         elif section.ref is None:
-            yield f"{section.key} is no tensor, and the metadata says that it is one"
+            yield f"{section.key} is not a tensor, but the metadata says that it is one"
         else:
             sizes = chunks.get((section.item.name, section.item.offsets))
             if sizes is not None and section.ref.shape != sizes:

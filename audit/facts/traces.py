@@ -21,7 +21,7 @@ MAX_ENTRIES = 20_000
 """Entries that are looked at. A fresh output directory has none."""
 
 STATE = "trainer_state.json"
-_FRESH = "give an empty directory, or start over knowingly with --allow-fresh"
+_FRESH = "give an empty directory, or start over with --allow-fresh"
 _WEIGHTS = re.compile(
     r"(adapter_model|pytorch_model|model|diffusion_pytorch_model|pytorch_lora_weights)[^/]*\.(safetensors|bin)"
     r"|[^/]*\.safetensors"
@@ -104,7 +104,7 @@ def _folders(storage: Storage) -> tuple[list[_Folder], Trace | None]:
             continue
         if len(entries) > left:
             return found, Trace(
-                path, f"one of more than {MAX_ENTRIES} files, which is no fresh output directory", _FRESH
+                path, f"one of more than {MAX_ENTRIES} files, which is not a fresh output directory", _FRESH
             )
         left -= len(entries)
         found.append(_Folder(path, {entry.name: entry for entry in entries}))
@@ -174,7 +174,7 @@ def _root_state(folder: _Folder, storage: Storage) -> Trace | None:
     step = _step(folder, storage)
     reached = f" at step {step}" if step is not None else ""
     what = f"what save_state() left{reached}" if not folder.path else f"a trainer state{reached}"
-    remedy = "find the checkpoints that belong to it, or start over knowingly with --allow-fresh"
+    remedy = "find the checkpoints that belong to it, or start over with --allow-fresh"
     return Trace(folder.path, what, remedy)
 
 

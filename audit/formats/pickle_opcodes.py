@@ -32,12 +32,12 @@ _REFUSED = {
 def name_global(machine: Machine, module: Any, name: Any) -> Global:
     """Note that the pickle names ``module.name``; raise Refused if these are not names."""
     if type(module) is not str or type(name) is not str or len(module) > LONGEST_NAME or len(name) > LONGEST_NAME:
-        raise Refused("is not a valid pickle: it names a class by something that is not a name")
+        raise Refused("is not a valid pickle: it names a class with something that is not a name")
     full = f"{module}.{name}"
     found = machine.names.get(full)
     if found is None:
         if not full.isprintable():
-            raise Refused("is not a valid pickle: it names a class by something that is not a name")
+            raise Refused("is not a valid pickle: it names a class with something that is not a name")
         machine.charge(16)
         found = machine.names[full] = Global(full)
     return found

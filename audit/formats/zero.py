@@ -52,11 +52,11 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
     """Return the engine's state, Damage for a file of another shape."""
     value = archive.value
     if type(value) is not dict or type(value.get("module")) is not dict:
-        return Damage(Kind.MALFORMED, "is no state of DeepSpeed's engine that is known here: it has no module")
+        return Damage(Kind.MALFORMED, "is not a known state of DeepSpeed's engine: it has no module")
     numbers = {name: _count(value.get(name)) for name in ("global_steps", "skipped_steps", "dp_world_size")}
     unknown = next((name for name, number in numbers.items() if number is None), None)
     if unknown is not None:
-        return Damage(Kind.MALFORMED, f"is no state of DeepSpeed's engine that is known here: it has no {unknown}")
+        return Damage(Kind.MALFORMED, f"is not a known state of DeepSpeed's engine: it has no {unknown}")
     tensors = [item for item in value["module"].values() if type(item) is TensorRef]
     config = value.get("ds_config")
     return EngineState(
@@ -75,16 +75,16 @@ def partition_in(archive: TorchArchive) -> Partition | Damage:
     value = archive.value
     state = value.get("optimizer_state_dict") if type(value) is dict else None
     if type(state) is not dict:
-        return Damage(Kind.MALFORMED, "is no partition of ZeRO that is known here: it has no optimizer_state_dict")
+        return Damage(Kind.MALFORMED, "is not a known partition of ZeRO: it has no optimizer_state_dict")
     flat = state.get("single_partition_of_fp32_groups", state.get("fp32_flat_groups"))
     inner = state.get("base_optimizer_state", state.get("optimizer_state_dict"))
     given = state.get("partition_count")
     counts = [_count(item) for item in (given if type(given) is list else [given])]
     if type(flat) is not list or not all(type(item) is TensorRef for item in flat) or type(inner) is not dict:
-        return Damage(Kind.MALFORMED, "is no partition of ZeRO that is known here: it has no flat weights")
+        return Damage(Kind.MALFORMED, "is not a known partition of ZeRO: it has no flat weights")
     known_counts = tuple(item for item in counts if item is not None)
     if not counts or len(known_counts) != len(counts):
-        return Damage(Kind.MALFORMED, "is no partition of ZeRO that is known here: it has no partition_count")
+        return Damage(Kind.MALFORMED, "is not a known partition of ZeRO: it has no partition_count")
     paddings = state.get("group_paddings")
     padding = [_count(item) for item in paddings] if type(paddings) is list and len(paddings) == len(flat) else []
     return Partition(

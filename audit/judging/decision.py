@@ -109,7 +109,7 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
 def _trace(run: "Run") -> str | None:
     """Say what shows that something was trained in a run without checkpoints, None if nothing does."""
     if run.records.highest_reached:
-        return f"the ledger saw step {run.records.highest_reached}, but there is no checkpoint any more"
+        return f"the ledger records step {run.records.highest_reached}, but there is no checkpoint any more"
     if run.records.unusable or run.records.edited:
         return f"there is no checkpoint, and the ledger cannot say whether there was one ({run.records.unusable or run.records.edited})"
     left = sorted(name for name in run.entries if is_left_by_save(name))

@@ -40,7 +40,7 @@ class Holder(NamedTuple):
         if self.pid == os.getpid():
             return f"is being {what} by this process since {self.since}"
         if not _alive(self.pid):
-            return f"was being {what} by process {self.pid} since {self.since}; that process is gone, but a child of it is not"
+            return f"was being {what} by process {self.pid} since {self.since}; that process has ended, but a child of it is still running"
         return f"is being {what} by process {self.pid} since {self.since}"
 
 
@@ -145,7 +145,9 @@ class RunLock:
         except OSError as error:
             if error.errno not in _WITHOUT_LOCKS:
                 raise AuditError(f"{self.path}: cannot be locked: {error.strerror or error}") from error
-            self.unprotected = f"{self.path}: this file system has no locks, so nothing keeps a second process out"
+            self.unprotected = (
+                f"{self.path}: this file system has no locks, so a second process could train here at the same time"
+            )
         return True
 
     def _sign(self, descriptor: int) -> None:

@@ -153,7 +153,7 @@ def _clear(dest: str) -> None:
                 if name.endswith(_SCRATCH) and is_checkpoint(name.removesuffix(_SCRATCH)):
                     shutil.rmtree(os.path.join(home, name))
     except (OSError, shutil.Error) as error:
-        raise AuditError(f"{dest}: what an interrupted snapshot left cannot be deleted: {error}") from error
+        raise AuditError(f"{dest}: the remains of an interrupted snapshot cannot be deleted: {error}") from error
 
 
 def _take(checkpoint: Checkpoint, seal: Seal, home: str, how: str, options: Options, plugins: Registry) -> str:

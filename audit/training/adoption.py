@@ -34,7 +34,7 @@ class Unrecorded(NamedTuple):
         """Return what is unknown, what to do, and what ``--adopt`` assumes; ``begun`` are names of held files."""
         unknown, ways, assumes = [], [], []
         if self.step:
-            unknown.append(f"{checkpoint} (step {self.step}) is of no batch that it records")
+            unknown.append(f"{checkpoint} (step {self.step}) belongs to no batch that it records")
             ways.append("restore .audit/ if it was deleted")
             assumes.append("that no file in the inbox was trained in these steps")
         if self.files:

@@ -207,7 +207,9 @@ def as_json(event: Event) -> dict[str, Any]:
     """Return an event as the JSON object of docs/train.md, without its time. Raises TypeError if it is no event."""
     name = NAMES.get(type(event))
     if name is None:
-        raise TypeError(f"{type(event).__name__} is no event of audit train; a backend tells a Step, a Phase or a Note")
+        raise TypeError(
+            f"{type(event).__name__} is not an event of audit train; a backend reports a Step, a Phase or a Note"
+        )
     fields = event._asdict()
     return {"event": name} | {
         key: value for key, value in fields.items() if value is not None or key not in event._field_defaults

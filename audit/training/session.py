@@ -134,7 +134,7 @@ class Session:
         for row in found.rows():
             self._batch_log.record(row)
         if found.step:
-            self.emit(Note(f"adopted: {checkpoint}, whose {found.step} steps are of no batch"))
+            self.emit(Note(f"adopted: {checkpoint}, whose {found.step} steps belong to no batch"))
         if found.files:
             self.emit(Note(f"adopted as trained: {', '.join(file.name for file, _ in found.files)}"))
         return False
@@ -470,7 +470,7 @@ class Session:
             if changed is not None:
                 raise TrainRefused(
                     f"{batch.file}: {what}, but {changed} was changed since, so what is left to train is unknown: put "
-                    "its old content back, or pass --skip-lost, which gives the rest of it up and trains the new "
+                    "its old content back, or pass --skip-lost, which skips the rest of it and trains the new "
                     "content as a new batch"
                 )
             raise TrainRefused(

@@ -143,7 +143,7 @@ def _candidates(found: Inspection, name: str, notes: list[str]) -> list[Candidat
         notes += [f"passed over {item.checkpoint}: {name} was last measured at step {item.at}" for item in before]
         return exact
     if before:
-        notes.append(f"{name} was measured at no checkpoint's own step; taken is the last value before each")
+        notes.append(f"{name} was measured at no checkpoint's own step; the last value before each is used")
     return before
 
 

@@ -121,7 +121,7 @@ def _seams(run: Run, main: "tuple[Checkpoint, ...]", timeline: Timeline) -> list
     told = {leg.first_step: leg.file for leg in timeline.legs}
     shown = run.boundaries[run.lineages.index(main)] if main else ()
     seams = [_Seam(item.step, item.reason, None) for item in shown if not told or item.step < min(told)]
-    return seams + [_Seam(step, "the ledger has its beginning", file) for step, file in sorted(told.items())]
+    return seams + [_Seam(step, "recorded in the ledger", file) for step, file in sorted(told.items())]
 
 
 def _legs(seams: Sequence[_Seam], curves: Sequence[Curve], last: int) -> Iterator[Leg]:

@@ -112,7 +112,7 @@ def _change(name: str, first: Place, second: Place, readers: "_Readers", budget:
     if budget[0] < 0:
         raise OSError("its elements share more storage than the files hold; not compared")
     if not (first.dense and second.dense and first.order == second.order):
-        raise OSError("its elements lie in different or unusual orders; not compared")
+        raise OSError("its elements are stored in different or unusual orders; not compared")
     elements = prod(one.shape)
     found = distance(readers.part(first), readers.part(second), elements)
     if found is None:

@@ -98,9 +98,9 @@ def _no_progress(request: LegRequest) -> str:
         budget = f"its max_steps must be {request.last_step} (AUDIT_LAST_STEP), counted from the run's beginning"
     if request.resume_from is None:
         why = "does it save into the run (AUDIT_RUN), and does it save at its end"
-        return f"the command ended well, but there is no checkpoint in {request.run}: {why}?"
+        return f"the command exited with code 0, but there is no checkpoint in {request.run}: {why}?"
     return (
-        f"the command ended well, but saved no checkpoint after step {request.first_step}: a Trainer that has already "
+        f"the command exited with code 0, but saved no checkpoint after step {request.first_step}: a Trainer that has already "
         f"reached num_train_epochs or max_steps stops at once, so {budget}; or it does not save at its end, or not into "
         f"{request.run}"
     )

@@ -12,7 +12,7 @@ PREFIX = "AUDIT_"
 _WORDS: Mapping[str, Any] = {
     "type": "array",
     "items": {"type": "string", "refuse": "is not a string; write numbers as strings, too: '8'"},
-    "refuse": "takes a list of strings, one argument each; no shell reads them",
+    "refuse": "takes a list of strings, one argument each; no shell is used",
 }
 SCHEMA: Mapping[str, Mapping[str, Any]] = {
     "command": {

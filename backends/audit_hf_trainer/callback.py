@@ -4,6 +4,8 @@ Besides ``training``, this is the only module of this backend that imports trans
 """
 
 import os
+import sys
+from types import TracebackType
 from typing import Any
 
 from transformers import TrainerCallback
@@ -63,7 +65,7 @@ class AuditCallback(TrainerCallback):
             refusal = self._watch.begin(args.output_dir, state.global_step, state.max_steps)
         refusal = _from_first(refusal, args)
         if refusal is not None:
-            raise self._watch.refused(refusal)
+            raise _in_one_line(self._watch.refused(refusal))
 
     def on_save(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
         """Verify what was saved; after an error, with "stop", training ends on every process."""
@@ -80,10 +82,29 @@ class AuditCallback(TrainerCallback):
     def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Raise CheckpointViolation if the training was stopped: an exit code of 0 would look like success."""
         if self._violation is not None:
-            raise CheckpointViolation(
-                f"training was stopped at step {state.global_step}: {self._violation}; "
-                f"`audit guard {os.path.normpath(args.output_dir)}` names the checkpoint to resume from"
+            raise _in_one_line(
+                CheckpointViolation(
+                    f"training was stopped at step {state.global_step}: {self._violation}; "
+                    f"`audit guard {os.path.normpath(args.output_dir)}` names the checkpoint to resume from"
+                )
             )
+
+
+def _in_one_line(error: Exception) -> Exception:
+    """Have an error that nobody catches end the program with one line: its traceback leads through Trainer alone.
+
+    A hook of the program's own stays, and AUDIT_TRACEBACK shows the traceback.
+    """
+
+    def show(kind: type[BaseException], value: BaseException, trace: TracebackType | None) -> None:
+        if value is error:
+            sys.stderr.write(f"audit: {value}\n")
+        else:
+            sys.__excepthook__(kind, value, trace)
+
+    if sys.excepthook is sys.__excepthook__ and not os.environ.get("AUDIT_TRACEBACK"):
+        sys.excepthook = show
+    return error
 
 
 def _several(args: Any) -> bool:

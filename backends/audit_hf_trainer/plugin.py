@@ -103,12 +103,14 @@ class HFTrainer:
 
     def tried(self, request: "LegRequest") -> str | None:
         """Build what the leg would be trained with, without weights or a device."""
+        _ready(request.settings)
         from audit_hf_trainer.training.trial import tried
 
         return tried(request)
 
     def checkpoint_size(self, settings: Mapping[str, Any]) -> "Size | None":
         """Estimate from the tensors of the model, without creating them."""
+        _ready(settings)
         from audit_hf_trainer.training.sizing import checkpoint_size
 
         return checkpoint_size(settings)
@@ -117,6 +119,7 @@ class HFTrainer:
         self, data: "LegData", settings: Mapping[str, Any]
     ) -> "Callable[[int, Mapping[str, Any], str], ReadExample]":
         """Return how rows become examples, with the tokenizer and the limits of the model; no weights are loaded."""
+        _ready(settings)
         from audit_hf_trainer.training.reading import reader
 
         return reader(data, settings)
@@ -129,9 +132,17 @@ class HFTrainer:
 
     def train(self, request: "LegRequest", tell: "Tell") -> "LegResult":
         """Train one leg with Trainer. Raises AuditError if the extra ``hf`` is not installed."""
+        _ready(request.settings)
         from audit_hf_trainer.training.leg import train
 
         return train(request, tell)
+
+
+def _ready(settings: Mapping[str, Any]) -> None:
+    """Before the libraries are loaded: without the hub they use their cache alone."""
+    from audit_hf_trainer.hub import use_cache_if_unreachable
+
+    use_cache_if_unreachable(settings.get("model", {}))
 
 
 @hookimpl

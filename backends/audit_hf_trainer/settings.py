@@ -140,14 +140,14 @@ def check(settings: Mapping[str, Any]) -> None:
                 "which begins with audit train --decay"
             )
         if total is not None:
-            raise ConfigError(f"schedule.total_steps: {WSD} has no horizon; start its decay with audit train --decay")
+            raise ConfigError(f"schedule.total_steps: {WSD} has no fixed end; start its decay with audit train --decay")
     elif "decay_steps" in schedule:
         raise ConfigError(
             f'schedule.decay_steps: is only for arguments.lr_scheduler_type = "{WSD}", and this is {kind}'
         )
     elif kind not in ENDLESS and total is None:
         raise ConfigError(
-            f"arguments.lr_scheduler_type: {kind} falls until the end of training, and batches have none: the rate would "
+            f"arguments.lr_scheduler_type: {kind} decays until the end of training, and a run of batches has none: the rate would "
             "fall to 0 at each boundary and jump back; set the end with schedule.total_steps, or use "
             f"constant_with_warmup or {WSD}"
         )

@@ -11,8 +11,8 @@ _TAG = re.compile(r"[A-Za-z0-9_.-]{1,255}", re.ASCII)
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from an older checkpoint. If exactly one global_stepN is there and complete, writing its name into "
-    "latest mends it.",
+    remedy="Resume from an older checkpoint. If exactly one global_stepN is there and complete, write its name into "
+    "latest instead.",
     explained_by=("files/incomplete-checkpoint", "security/escaping-path", "security/special-file"),
 )
 def latest(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
@@ -34,7 +34,7 @@ def latest(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     data = file.optional("text") if file.entry.size else b""
     tag = data.decode("utf-8", "replace").strip() if data is not None else None
     if tag is None:
-        yield Violation("latest is no short text: DeepSpeed does not know which state to load", file="latest")
+        yield Violation("latest is not a short text: DeepSpeed does not know which state to load", file="latest")
     elif not tag:
         yield Violation("latest is empty: DeepSpeed does not know which state to load", file="latest")
     elif not _TAG.fullmatch(tag):

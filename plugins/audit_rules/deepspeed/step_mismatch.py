@@ -15,7 +15,7 @@ _TAG = re.compile(r"global_step([0-9]{1,18})", re.ASCII)
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from an older checkpoint whose files belong together; parts of different steps cannot be mended.",
+    remedy="Resume from an older checkpoint whose files belong together; parts of different steps cannot be combined.",
     explained_by=("steps/directory-mismatch", "deepspeed/latest", "deepspeed/stale-partition"),
 )
 def step_mismatch(checkpoint: Checkpoint, zero: "ZeroState", state: "TrainerState") -> Iterator[Violation]:

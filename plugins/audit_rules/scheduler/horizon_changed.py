@@ -19,7 +19,7 @@ SCHEDULES = (
 
 @rule(
     Severity.WARNING,
-    remedy="Set one horizon for the whole run (max_steps of all batches), or use a constant schedule for batches that arrive "
+    remedy="Set max_steps to the total of all batches before the first one, or use a constant schedule for batches that arrive "
     "one by one.",
     explained_by=("learning-rate/rose-again", "learning-rate/off-schedule", "history/forked", "steps/beyond-schedule"),
 )

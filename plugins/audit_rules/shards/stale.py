@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @rule(
     Severity.ERROR,
     blocks_resume=True,
-    remedy="Resume from that older checkpoint; one rank's part of another step cannot be mended.",
+    remedy="Resume from that older checkpoint; a rank's part of another step cannot be repaired.",
     explained_by=("steps/directory-mismatch",),
 )
 def stale(

@@ -28,7 +28,7 @@ def no_progress(run: Run, batches: "Timeline") -> Iterator[Violation]:
     if not last.trained and not (failed and last.kind == "no-progress"):
         raise NotApplicable(f"the last batch, {last.file}, is not finished")
     if batches.legs[-1].over:
-        raise NotApplicable(f"the last batch, {last.file}, was given up on purpose")
+        raise NotApplicable(f"the last batch, {last.file}, was skipped on purpose")
     if last.examples == 0:
         raise NotApplicable(f"the last batch, {last.file}, has no examples")
     begun = last.step if failed else last.first_step

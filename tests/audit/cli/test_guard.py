@@ -101,7 +101,7 @@ def test_starting_over_has_to_be_allowed(audit: Audit, run: str) -> None:
 
     refused = audit("guard", run)
     assert (refused.code, refused.out) == (1, "")
-    assert "the ledger saw step 300" in refused.err
+    assert "the ledger records step 300" in refused.err
     assert audit("guard", run, "--allow-fresh") == (
         0,
         "",

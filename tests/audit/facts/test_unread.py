@@ -164,7 +164,7 @@ def test_the_guard_hands_it_out_with_a_note(run: str, capsys: pytest.CaptureFixt
 
     output = capsys.readouterr()
     assert output.out == f"{run}/checkpoint-200\n"
-    assert f"note: checkpoint-200 is not judged: {WORDS}; nothing is proven of it" in output.err
+    assert f"note: checkpoint-200 is not judged: {WORDS}; it is not proven" in output.err
     assert command(["guard", run, "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["judged"] is False
 

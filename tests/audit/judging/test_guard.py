@@ -145,7 +145,7 @@ def test_checkpoints_that_vanished_are_refused_by_the_ledger(run: str) -> None:
     verify(run, SETTLED)
     removed(run, 100, 200, 300)
 
-    assert decided(run).refusal == "the ledger saw step 300, but there is no checkpoint any more"
+    assert decided(run).refusal == "the ledger records step 300, but there is no checkpoint any more"
     assert decided(run, options=SETTLED._replace(ledger=False)).refusal
     assert decided(run, allow_fresh=True).fresh
     # Starting over was allowed: the way back is known from here on.

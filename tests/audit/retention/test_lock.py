@@ -94,7 +94,7 @@ with RunLock(sys.argv[1], "trained") as lock:
 """
     parent = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
     try:
-        with pytest.raises(AuditError, match="that process is gone, but a child of it is not"):
+        with pytest.raises(AuditError, match="that process has ended, but a child of it is still"):
             RunLock(str(tmp_path), "pruned").__enter__()
     finally:
         os.kill(int(parent.stdout), signal.SIGKILL)

@@ -32,13 +32,13 @@ def test_a_ledger_deleted_in_the_middle_of_a_batch_trains_nothing_twice_silently
         shop.train()
 
     said = str(refused.value)
-    assert "checkpoint-3 (step 3) is of no batch that it records; restore .audit/ if it was deleted" in said
+    assert "checkpoint-3 (step 3) belongs to no batch that it records; restore .audit/ if it was deleted" in said
     assert "--adopt continues and assumes that no file in the inbox was trained in these steps" in said
     assert said.endswith("a.jsonl was being trained, and would be trained from its first example")
     assert shop.names("inbox") == ["a.jsonl"]
     assert shop.train(adopt=True) == 0
     assert Counter(shop.trained()).total() == 16
-    assert "adopted: checkpoint-3, whose 3 steps are of no batch" in [event["text"] for event in shop.said("note")]
+    assert "adopted: checkpoint-3, whose 3 steps belong to no batch" in [event["text"] for event in shop.said("note")]
     shop.drop("b.jsonl", [20])
     assert shop.train() == 0  # said once, recorded in the ledger
 
@@ -73,7 +73,7 @@ def test_a_run_that_was_trained_by_another_program_is_adopted(shop: Shop) -> Non
     for place in (shop.run / ".audit", shop.home / "done"):
         shutil.rmtree(place)
     shop.drop("b.jsonl", [4, 5])
-    with pytest.raises(TrainRefused, match="is of no batch that it records"):
+    with pytest.raises(TrainRefused, match="belongs to no batch that it records"):
         shop.train()
     assert shop.train(adopt=True) == 0
     assert sorted(shop.trained()) == [1, 2, 3, 4, 5]
@@ -101,7 +101,7 @@ def test_a_restored_snapshot_knows_its_batches_and_says_which_files_came_later(s
 
     with pytest.raises(TrainRefused, match=r"has 1 file that it does not know \(c.jsonl\)") as refused:
         shop.train()
-    assert "of no batch" not in str(refused.value)
+    assert "belongs to no batch" not in str(refused.value)
     (shop.home / "done" / "c.jsonl").rename(shop.inbox / "c.jsonl")
 
     assert shop.train() == 0

@@ -34,7 +34,9 @@ KEYS = (
 
 
 def test_what_is_no_event_is_a_fault_of_the_backend() -> None:
-    with pytest.raises(TypeError, match="dict is no event of audit train; a backend tells a Step, a Phase or a Note"):
+    with pytest.raises(
+        TypeError, match="dict is not an event of audit train; a backend reports a Step, a Phase or a Note"
+    ):
         checked({"event": "step", "step": 7})  # type: ignore[arg-type]
 
 

@@ -47,7 +47,7 @@ def test_transposed_tensors_are_compared_with_their_like_only(tmp_path: Path) ->
     swap(b, b"K\x03K\x01\x86", b"K\x01K\x02\x86")
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
     assert (found.tensors, found.same_tensors) == ((), 0)
-    assert found.troubles == ("x: its elements lie in different or unusual orders; not compared",)
+    assert found.troubles == ("x: its elements are stored in different or unusual orders; not compared",)
     swap(a, b"K\x03K\x01\x86", b"K\x01K\x02\x86")
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
     assert [(item.max_abs, item.changed) for item in found.tensors] == [(1.0, 1)]
@@ -62,4 +62,4 @@ def test_a_tensor_that_repeats_one_element_a_billion_times_is_not_unrolled(tmp_p
     backends = load().backends
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
     assert (found.tensors, found.same_tensors) == ((), 0)
-    assert found.troubles == ("x: its elements lie in different or unusual orders; not compared",)
+    assert found.troubles == ("x: its elements are stored in different or unusual orders; not compared",)

@@ -285,3 +285,24 @@ def test_the_package_itself_stays_light() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+def test_an_error_that_nobody_catches_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import sys
+
+    from audit_hf_trainer.callback import _in_one_line
+
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    error = _in_one_line(ValueError("start at step 0?"))
+
+    sys.excepthook(ValueError, error, None)
+    assert capsys.readouterr().err == "audit: start at step 0?\n"
+    sys.excepthook(ValueError, ValueError("another"), None)
+    assert "ValueError: another" in capsys.readouterr().err
+
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setenv("AUDIT_TRACEBACK", "1")
+    _in_one_line(error)
+    assert sys.excepthook is sys.__excepthook__

@@ -69,7 +69,7 @@ def test_without_its_ledger_a_batch_in_the_middle_is_not_trained_again_silently(
 
     said = shop.call(code=1).stderr
 
-    assert "checkpoint-2 (step 2) is of no batch that it records" in said
+    assert "checkpoint-2 (step 2) belongs to no batch that it records" in said
     assert "a.jsonl was being trained, and would be trained from its first example" in said
     assert len(shop.passes()) == before
     assert shop.waiting() == ["a.jsonl"]
