@@ -251,3 +251,15 @@ class ReadingBackend(Protocol):
         not go with the format of the rows.
         """
         ...
+
+
+class StartingBackend(Protocol):
+    """What a training backend may add for `audit init`."""
+
+    def starting_tables(self, model: str, whole_model: bool) -> str:
+        """Return the backend's tables of a first configuration as TOML: each key with its meaning in a comment.
+
+        ``model`` is a path relative to the configuration, or a name, written as a string of TOML; ``whole_model``: no
+        adapter is trained.
+        """
+        ...

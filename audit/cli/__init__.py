@@ -10,6 +10,7 @@ COMMANDS = {
     "guard": "print the newest checkpoint that is safe to resume from",
     "best": "print the checkpoint with the best value of a logged metric",
     "quarantine": "move broken checkpoints aside so that a trainer resumes from a good one, or move them back",
+    "init": "write a first configuration of audit train, with every key explained",
     "plan": "show what audit train would do, what it needs, and whether it would work",
     "train": "train every data file in the inbox, each example once, and verify every checkpoint",
     "data": "show how the rows of a data file are read, and which part of them is trained on",

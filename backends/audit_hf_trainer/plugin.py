@@ -124,6 +124,12 @@ class HFTrainer:
 
         return reader(data, settings)
 
+    def starting_tables(self, model: str, whole_model: bool) -> str:
+        """Return [model], [adapter] and [arguments] of a first configuration."""
+        from audit_hf_trainer.starting import starting_tables
+
+        return starting_tables(model, whole_model)
+
     def team(self, settings: Mapping[str, Any]) -> "AbstractContextManager[Team]":
         """Join the other processes of ``torchrun`` or ``accelerate launch``."""
         from audit_hf_trainer.training.team import team

@@ -1,0 +1,86 @@
+"""A first configuration of ``audit train`` as text: every key with its meaning beside it, the optional ones commented.
+
+The core's keys are those of ``schemas/train.json``; the backend writes its own tables
+(:class:`audit.backend.training.StartingBackend`).
+"""
+
+import json
+import re
+import shlex
+
+from audit.backend.training import TrainingBackend
+from audit.errors import AuditError, ConfigError
+from audit.text import escaped
+
+COMMENT_AT = 44
+"""Column of the comments: wide enough for most lines, so that they stand below one another."""
+
+_CORE = """\
+# Configuration of audit train, with the keys that most need; all others: docs/train.md, "All keys".
+# A line that begins with "# " and a key shows its default or an example. Paths are relative to this file.
+#
+#   audit plan {name}     says what would be trained, and whether it would work
+#   audit train {name}    trains every file in the inbox
+
+run = {run}  # directory of the run: checkpoint-N/ are saved in it
+# backend = "hf-trainer"  # the trainer; "command" starts any launcher
+# seed = 42  # for the order of the data, dropout and new weights
+
+[data]
+inbox = {inbox}  # drop *.jsonl, *.json or *.parquet here, one file a batch
+# done = "done"  # where trained files go
+# rejected = "rejected"  # where files with a bad row and duplicates go
+# after = "delete"  # delete trained files instead of moving them to done
+# epochs = 1  # how often each file is trained
+# shuffle = false  # train rows in the order of the file
+# pattern = ["*.jsonl"]  # names of data files
+# format = "messages"  # the format of the rows, instead of detecting it
+# max_length = 1024  # tokens of one example; the limit of the model if not set
+# loss_on = "completion"  # train on the answers only; "all": on every token
+# eval = "eval.jsonl"  # a file to evaluate on, with arguments.eval_strategy
+"""
+_REST = """\
+
+[schedule]
+# total_steps = 10000  # needed by cosine and linear: their end, over all files
+# decay_steps = 500  # needed by warmup_stable_decay: steps of its decay
+
+[guard]
+# strict = true  # stop if the newest checkpoint is broken, instead of going back
+# exact = true  # stop if no checkpoint resumes bit for bit
+# max-rollback = 500  # stop if going back would discard more steps than this
+
+[watch]
+# settle-seconds = 2  # seconds without a change until a file is complete
+# snapshots = "snapshots"  # directory for a daily copy of the newest checkpoint
+
+# [verify]  # how checkpoints are judged; audit.toml if not set
+# fail-on = "warning"  # minimum severity that fails
+"""
+
+
+def starting_config(name: str, run: str, inbox: str, model: str, whole_model: bool, trainer: TrainingBackend) -> str:
+    """Return the text; ``name`` is that of the file. Raises AuditError if the backend has no first configuration."""
+    asked = getattr(trainer, "starting_tables", None)
+    if asked is None:
+        raise AuditError(f"the backend {trainer.name} has no first configuration; write one as docs/backends.md shows")
+    core = _CORE.format(name=escaped(shlex.quote(name)), run=toml_text(run), inbox=toml_text(inbox))
+    return aligned(f"{core}\n{asked(toml_text(model), whole_model)}{_REST}")
+
+
+def toml_text(text: str) -> str:
+    """Return a text as a string of TOML. Raises ConfigError if a file in UTF-8 cannot hold it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!a}: is not valid UTF-8, and a configuration cannot name it") from None
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def aligned(text: str) -> str:
+    """Put the comments behind keys below one another."""
+    lines = []
+    for line in text.splitlines():
+        found = re.fullmatch(r"((?:# )?[\w-]+ = .*|# \[\w+\])  # (.*)", line)
+        lines.append(f"{found[1].ljust(COMMENT_AT)}  # {found[2]}" if found else line)
+    return "\n".join(lines) + "\n"
