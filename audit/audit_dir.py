@@ -25,6 +25,8 @@ TRASH = os.path.join(AUDIT_DIR, "trash")
 """Removed checkpoints until they are deleted."""
 TRAINING_LOG = os.path.join(AUDIT_DIR, "training.log")
 """What the training process prints."""
+PROGRESS = os.path.join(AUDIT_DIR, "progress.json")
+"""The newest step of the training that holds the lock."""
 RESERVE = os.path.join(AUDIT_DIR, "reserve")
 """Room for the last rows of the ledger on a full disk."""
 SCRATCH = os.path.join(AUDIT_DIR, "scratch")

@@ -15,6 +15,7 @@ COMMANDS = {
     "train": "train every data file in the inbox, each example once, and verify every checkpoint",
     "data": "show how the rows of a data file are read, and which part of them is trained on",
     "history": "list what audit train has trained: steps, examples and loss of each data file, files set aside",
+    "watch": "show a run live: step, loss, learning rate, checkpoints, free disk space",
     "list": "list the checkpoints of a run: step, loss, size, date, and whether each can be resumed from",
     "show": "show one checkpoint in detail",
     "diff": "show what differs between two checkpoints, and by how much",

@@ -15,7 +15,7 @@ from audit.errors import AuditError
 # argparse asks gettext for translations that exist nowhere, and so imports locale, 2 ms of a start-up.
 argparse._ = str  # type: ignore[attr-defined]
 
-GROUPS = {"verify": "check", "guard": "resume", "init": "train", "list": "look", "seal": "keep", "rules": "learn"}
+GROUPS = {"verify": "check", "guard": "resume", "init": "train", "watch": "look", "seal": "keep", "rules": "learn"}
 """The first command of each task, and the task: headings of ``audit --help``."""
 BROKEN_PIPE = 141
 SHELLS = ("bash", "zsh", "tcsh", "fish")

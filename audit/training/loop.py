@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import TRAINING_LOG
-from audit.backend.training import LegResult, Note, Phase, Progress, TrainingBackend
+from audit.backend.training import LegResult, Note, Phase, Progress, Step, TrainingBackend
 from audit.errors import AuditError
+from audit.ledger.progress import ProgressFile
 from audit.manager import Registry
 from audit.retention.lock import RunLock
 from audit.training.config import TrainConfig
@@ -125,7 +126,11 @@ def _end(session: Session) -> int:
 
 
 def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditError:
+    shown = ProgressFile(session.config.run, work.request.last_step)
+
     def tell(event: Progress) -> None:
+        if isinstance(event, Step):
+            shown.advance(event.step, event.loss, event.learning_rate)
         if isinstance(event, Phase | Note):
             event = event._replace(text=work.shown(event.text))
         session.emit(event._replace(file=work.file.name))

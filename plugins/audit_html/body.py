@@ -47,35 +47,6 @@ def article(number: int, run: RunCurves, charts: Sequence[Chart], rows: int) -> 
     )
 
 
-def comparison(runs: Sequence[RunCurves]) -> Element:
-    """Return a table with one line for each run."""
-    body = node("tbody")
-    for number, run in enumerate(runs):
-        report = run.report
-        first, last, lowest = _losses(run)
-        body.append(
-            node(
-                "tr",
-                node("th", node("a", report.path, href=f"#r{number}"), scope="row"),
-                node("td", _badge(report)),
-                node("td", report.resume_from or "nothing"),
-                node("td", spaced(run.last_step), class_="number"),
-                node("td", first, class_="number"),
-                node("td", last, class_="number"),
-                node("td", lowest, class_="number"),
-                node("td", str(report.count(Severity.ERROR)), class_="number"),
-                node("td", str(report.count(Severity.WARNING)), class_="number"),
-            )
-        )
-    heads = ("Run", "Verdict", "Resume from", "Steps", "First loss", "Last loss", "Lowest", "Errors", "Warnings")
-    return node(
-        "section",
-        node("h2", f"{len(runs)} runs"),
-        _scrolling("All runs", node("table", _head(heads, numbers_from=3), body)),
-        class_="card compare",
-    )
-
-
 def _verdict(here: str, run: RunCurves) -> Element:
     report = run.report
     counts = [
@@ -88,7 +59,7 @@ def _verdict(here: str, run: RunCurves) -> Element:
     head = node(
         "header",
         node("h2", report.path, id=f"{here}-name"),
-        node("p", _badge(report), " ", ", ".join(counts) or "nothing found", class_="verdict"),
+        node("p", badge(report), " ", ", ".join(counts) or "nothing found", class_="verdict"),
         advice,
         _facts(run),
         class_=f"head {report.verdict}",
@@ -101,7 +72,8 @@ def _verdict(here: str, run: RunCurves) -> Element:
     return head
 
 
-def _badge(report: Report) -> Element:
+def badge(report: Report) -> Element:
+    """Return the verdict as a coloured word."""
     sign = node("span", SIGN[report.verdict], aria_hidden="true")
     return node("span", sign, f" {report.verdict_for_people}", class_=f"badge {report.verdict}")
 
@@ -112,7 +84,7 @@ def _facts(run: RunCurves) -> Element:
     unjudged = sum(not item.judged for item in report.checkpoints)
     passed = report.tally(Outcome.PASS)
     idle = report.tally(Outcome.NOT_APPLICABLE)
-    first, last, lowest = _losses(run)
+    first, last, lowest = losses(run)
     steps = spaced(run.last_step) + (f" of {spaced(run.max_steps)}" if run.max_steps and run.max_steps > 0 else "")
     size = human_bytes(sum(item.bytes for item in report.checkpoints))
     facts = (
@@ -132,7 +104,8 @@ def _facts(run: RunCurves) -> Element:
     return made
 
 
-def _losses(run: RunCurves) -> tuple[str, str, str]:
+def losses(run: RunCurves) -> tuple[str, str, str]:
+    """Return the first, the last and the lowest loss, empty if none was logged."""
     ends = [leg for leg in run.legs if leg.loss_first is not None and leg.loss_last is not None]
     if not ends:
         return "", "", ""
@@ -145,30 +118,7 @@ def _charts(here: str, charts: Sequence[Chart], run: RunCurves) -> Element:
     made = node("section", node("h3", "Curves", class_="unseen"), class_="charts", aria_label="Curves")
     more = node("details", node("summary", ""), class_="more")
     for number, chart in enumerate(charts):
-        place = f"{here}-c{number}"
-        figure = node(
-            "figure",
-            node(
-                "figcaption",
-                node("h4", chart.title, id=f"{place}-title"),
-                node("button", "log scale", type="button", class_="log", aria_pressed="false", hidden=True),
-                node("p", sentence(chart), class_="sentence", id=f"{place}-sentence"),
-                node("p", class_="readout", aria_live="off"),
-            ),
-            node(
-                "div",
-                class_="plot",
-                id=place,
-                tabindex="0",
-                role="group",
-                aria_roledescription="chart",
-                aria_labelledby=f"{place}-title",
-                aria_describedby=f"{place}-sentence",
-            ),
-            node("p", class_="legend"),
-            class_="card chart",
-        )
-        (made if chart.main else more).append(figure)
+        (made if chart.main else more).append(figure(f"{here}-c{number}", chart.title, sentence(chart)))
     others = len(more) - 1
     if others:
         add(more[0], f"{others} further {'metric' if others == 1 else 'metrics'}")
@@ -177,6 +127,32 @@ def _charts(here: str, charts: Sequence[Chart], run: RunCurves) -> Element:
         made.append(node("p", f"{spaced(run.left_out)} more keys of the log are not shown.", class_="note"))
     made.append(node("noscript", node("p", "The curves need JavaScript; everything else is shown.")))
     return made
+
+
+def figure(place: str, title: str, words: str) -> Element:
+    """Return the frame of a chart, which the script fills: ``words`` describe it, the id of its plot is ``place``."""
+    return node(
+        "figure",
+        node(
+            "figcaption",
+            node("h4", title, id=f"{place}-title"),
+            node("button", "log scale", type="button", class_="log", aria_pressed="false", hidden=True),
+            node("p", words, class_="sentence", id=f"{place}-sentence"),
+            node("p", class_="readout", aria_live="off"),
+        ),
+        node(
+            "div",
+            class_="plot",
+            id=place,
+            tabindex="0",
+            role="group",
+            aria_roledescription="chart",
+            aria_labelledby=f"{place}-title",
+            aria_describedby=f"{place}-sentence",
+        ),
+        node("p", class_="legend"),
+        class_="card chart",
+    )
 
 
 def _findings(here: str, run: RunCurves, rows: int) -> Element:
@@ -276,7 +252,7 @@ def _checkpoints(here: str, marks: Sequence[Mark], rows: int) -> Element:
             )
         )
     heads = ("Checkpoint", "State", "Epoch", "Loss", "Learning rate", "Files", "Size", "Saved")
-    made.append(_scrolling("Checkpoints", node("table", _head(heads, numbers_from=2, text=("Saved",)), body)))
+    made.append(scrolling("Checkpoints", node("table", head(heads, numbers_from=2, text=("Saved",)), body)))
     if first:
         made.append(node("p", f"{spaced(first)} older ones are not shown.", class_="note"))
     return made
@@ -306,7 +282,7 @@ def _legs(legs: Sequence[Leg], rows: int) -> Element:
             )
         )
     heads = ("Batch", "Steps", "First loss", "Last loss", "Known by")
-    made.append(_scrolling("Batches", node("table", _head(heads, numbers_from=1, text=("Known by",)), body)))
+    made.append(scrolling("Batches", node("table", head(heads, numbers_from=1, text=("Known by",)), body)))
     if len(legs) > rows:
         made.append(node("p", f"{spaced(len(legs) - rows)} more are not shown.", class_="note"))
     return made
@@ -329,12 +305,13 @@ def _checks(report: Report) -> Element:
         node(
             "p", "One count for each rule and checkpoint. A rule that could not check is not applicable, never passed."
         ),
-        _scrolling("Checks by family", node("table", _head(heads, numbers_from=1), body)),
+        scrolling("Checks by family", node("table", head(heads, numbers_from=1), body)),
         class_="card checks",
     )
 
 
-def _head(names: Sequence[str], numbers_from: int, text: Sequence[str] = ()) -> Element:
+def head(names: Sequence[str], numbers_from: int, text: Sequence[str] = ()) -> Element:
+    """Return the head of a table, whose columns are numbers from ``numbers_from`` on, except those in ``text``."""
     cells = (
         node("th", name, scope="col", class_="number" if place >= numbers_from and name not in text else None)
         for place, name in enumerate(names)
@@ -342,6 +319,6 @@ def _head(names: Sequence[str], numbers_from: int, text: Sequence[str] = ()) -> 
     return node("thead", node("tr", *cells))
 
 
-def _scrolling(name: str, table: Element) -> Element:
+def scrolling(name: str, table: Element) -> Element:
     """A wide table scrolls in its own region, also by keyboard."""
     return node("div", table, class_="scrolling", tabindex="0", role="region", aria_label=name)

@@ -85,6 +85,19 @@ def numbers(charts: Sequence[Chart], share: int) -> list[dict[str, Any]]:
     ]
 
 
+def overlaid(runs: Sequence[Sequence[Chart]]) -> list[tuple[str, str, int]]:
+    """Return what is shown of all runs in one chart: (key, title, number of runs) of what two or more have logged."""
+    found = [
+        (chart.key, chart.title) for charts in runs for chart in charts if chart.main and _first(chart) is not None
+    ]
+    return [(*item, found.count(item)) for item in dict.fromkeys(found) if found.count(item) > 1]
+
+
+def _first(chart: Chart) -> Curve | None:
+    """The curve of a chart that stands for its run among others."""
+    return next((curve for curve in chart.curves if curve.key == chart.key and curve.current), None)
+
+
 def share_of(runs: Sequence[Sequence[Chart]]) -> int:
     """How many buckets one curve may have."""
     count = sum(len(chart.curves) for charts in runs for chart in charts)
@@ -97,6 +110,7 @@ def _series(curve: Curve, share: int) -> dict[str, Any]:
         "label": printable(label(curve)),
         "color": COLORS.get(curve.key, "other"),
         "current": curve.current,
+        "key": printable(curve.key),
         "x": [bucket.step for bucket in buckets],
         "y": [_digits(bucket.middle) for bucket in buckets],
         "odd": [_odd(bucket, bucket.odd) for bucket in buckets if bucket.odd is not None],

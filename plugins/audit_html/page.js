@@ -9,6 +9,7 @@
   const RANK = { error: 2, warning: 1, info: 0, accepted: -1 };
   const STEPS = [1, 2, 5].flatMap((n) => Array.from({ length: 16 }, (_, e) => n * 10 ** e)).sort((a, b) => a - b);
   const NEAR = 15; // pixels: marks that are closer are drawn as one
+  const everything = document.getElementById("whole");
   const charts = [];
   let printing = false;
 
@@ -258,7 +259,7 @@
   };
 
   const key = (one, text) => {
-    const made = make("span", `key c-${one.color}${one.current ? "" : " past"}`);
+    const made = make("span", `key c-${one.color}${one.current && !one.dashed ? "" : " past"}`);
     made.append(make("i"), document.createTextNode(text === undefined ? one.label : `${one.label} ${text}`));
     return made;
   };
@@ -298,7 +299,7 @@
     const series = [{}], filled = [];
     for (const one of chart.series) {
       const few = one.x.length <= 40;
-      const style = { stroke: color(`c-${one.color}`, one.current ? 1 : 0.55), width: one.current ? 1.6 : 1.2, dash: one.current ? undefined : [3, 3], points: { show: few, size: few ? 5 : 0, fill: color(`c-${one.color}`) } };
+      const style = { stroke: color(`c-${one.color}`, one.current ? 1 : 0.55), width: one.current ? 1.6 : 1.2, dash: one.dashed ? [7, 3] : one.current ? undefined : [3, 3], points: { show: few, size: few ? 5 : 0, fill: color(`c-${one.color}`) } };
       if (one.low) {
         const edge = { stroke: color(`c-${one.color}`, 0.5), width: 0.75, points: { show: false } };
         filled.push({ series: [series.length + 2, series.length + 1], fill: color(`c-${one.color}`, 0.16) });
@@ -326,7 +327,7 @@
         y: false,
         points: { size: 6 },
         drag: { x: true, y: false, setScale: false },
-        sync: { key: same && same.checked ? "all" : chart.run.id, setSeries: false, scales: ["x", null] },
+        sync: { key: "all", setSeries: false, scales: ["x", null] },
       },
       hooks: {
         drawClear: [(u) => bands(chart, u)],
@@ -336,25 +337,25 @@
           if (u.select.width > 4) {
             const from = u.posToVal(u.select.left, "x"), to = u.posToVal(u.select.left + u.select.width, "x");
             u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-            zoom(chart, [from, to]);
+            zoom([from, to]);
           }
         }],
       },
     };
   };
 
-  const together = (chart) => charts.filter((other) => (same && same.checked) || other.run === chart.run);
-
-  const zoom = (chart, wanted) => {
-    for (const other of together(chart)) {
+  // All charts of the page show the same steps; one of a run that has none of them keeps showing all of its own.
+  const zoom = (wanted) => {
+    for (const other of charts) {
       const [low, high] = limits(other);
       let [from, to] = wanted || [low, high];
       if (to - from < 2) [from, to] = [from - 1, from + 1];
       from = Math.max(low, from);
       to = Math.min(high, to);
       other.zoom = wanted && to > from && (from > low || to < high) ? [from, to] : null;
-      if (other.plot) other.plot.setScale("x", { min: from, max: to });
+      if (other.plot) other.plot.setScale("x", other.zoom ? { min: from, max: to } : { min: low, max: high });
     }
+    everything.hidden = !charts.some((other) => other.zoom);
   };
 
   const draw = (chart) => {
@@ -370,7 +371,7 @@
     chart.pins = make("div", "pins");
     chart.plot = new uPlot(opts, numbers, chart.place);
     chart.plot.over.append(chart.pins);
-    chart.plot.over.addEventListener("dblclick", () => zoom(chart, null));
+    chart.plot.over.addEventListener("dblclick", () => zoom(null));
     chart.width = width;
     chart.plot.redraw(false);
     read(chart);
@@ -387,14 +388,14 @@
       const at = Math.min(Math.max(index, 0), steps.length - 1);
       if (steps[at] < from || steps[at] > to) {
         const half = (to - from) / 2;
-        zoom(chart, [steps[at] - half, steps[at] + half]);
+        zoom([steps[at] - half, steps[at] + half]);
       }
       u.setCursor({ left: u.valToPos(steps[at], "x"), top: 20 });
     };
     const now = u.cursor.idx ?? -1;
     const by = event.shiftKey ? Math.max(10, Math.round(steps.length / 20)) : 1;
     const middle = now >= 0 && u.cursor.left >= 0 ? steps[now] : (from + to) / 2;
-    const part = (share) => zoom(chart, [middle - (middle - from) * share, middle + (to - middle) * share]);
+    const part = (share) => zoom([middle - (middle - from) * share, middle + (to - middle) * share]);
     const actions = {
       ArrowLeft: () => move(now < 0 ? steps.length - 1 : now - by),
       ArrowRight: () => move(now + by),
@@ -403,7 +404,7 @@
       "+": () => part(0.5),
       "=": () => part(0.5),
       "-": () => part(2),
-      0: () => zoom(chart, null),
+      0: () => zoom(null),
       Escape: () => { u.setCursor({ left: -10, top: -10 }); hideTip(); },
     };
     if (!(event.key in actions)) return;
@@ -449,6 +450,22 @@
     return chart;
   };
 
+  // The charts of all runs: in each, the curve of one metric, a line for each run.
+  const COLORS = 8;
+  const overlay = () => {
+    const last = Math.max(...data.runs.map((run) => run.last));
+    const run = { id: "all", last, legs: [], marks: [], findings: [], charts: [] };
+    data.overlaid.forEach((metric) => {
+      const series = data.runs.flatMap((from, number) => {
+        const own = from.charts.find((other) => other.key === metric);
+        const one = own && own.series.find((curve) => curve.key === metric && curve.current);
+        return one ? [{ ...one, label: from.name, color: `run${number % COLORS}`, dashed: number >= COLORS }] : [];
+      });
+      run.charts.push({ key: metric, series });
+    });
+    run.charts.forEach((own, number) => begin(run, own, number));
+  };
+
   // -- the page ---------------------------------------------------------------------------------------------------------
 
   const filter = () => {
@@ -477,9 +494,10 @@
   };
 
   root.classList.add("script");
+  if (data.overlaid.length) overlay();
   for (const run of data.runs) run.charts.forEach((own, number) => begin(run, own, number));
   // Side by side, charts of a metric have the same height: all leave room for pins if one has some.
-  for (const chart of charts) chart.lane = charts.some((other) => other.key === chart.key && other.findings.length);
+  for (const chart of charts) chart.lane = chart.run.id !== "all" && charts.some((other) => other.key === chart.key && other.findings.length);
   let themed = THEMES.includes(remember()) ? remember() : "automatic";
   theme(themed);
   filter();
@@ -489,14 +507,15 @@
     remember(themed);
     theme(themed);
   });
+  everything.addEventListener("click", () => zoom(null));
   document.getElementById("print").addEventListener("click", () => print());
   document.querySelector(".filter").addEventListener("change", filter);
   if (same) {
     const lasts = data.runs.map((run) => run.last);
     if (Math.max(...lasts) > 8 * Math.max(1, Math.min(...lasts))) same.checked = false;
     const rescale = () => {
+      zoom(null);
       for (const chart of charts) {
-        chart.zoom = null;
         const others = same.checked ? alike(chart) : [];
         if (others.some((other) => other.log)) others.forEach((other) => { other.log = true; other.tell(); });
       }
@@ -513,7 +532,7 @@
       if (!chart) return;
       const item = chart.findings.find((one) => String(one.number) === number);
       const [from, to] = [chart.plot.scales.x.min, chart.plot.scales.x.max];
-      if (item.step < from || item.step > to) zoom(chart, null);
+      if (item.step < from || item.step > to) zoom(null);
       chart.place.closest("figure").scrollIntoView({ block: "nearest", behavior: calm() });
       const pin = [...chart.pins.querySelectorAll(".found")].find((one) => one.dataset.numbers.split(" ").includes(number));
       if (pin) { pin.focus({ preventScroll: true }); pin.classList.add("pulse"); }

@@ -9,8 +9,9 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from audit.plugin import ACCEPTED, Mark, Placed, RunCurves, Severity, __version__, utc_time
-from audit_html.body import PLURAL, ROWS, article, comparison, place_of, rank_of, state_class
-from audit_html.charts import charts_of, numbers, share_of
+from audit_html.body import PLURAL, ROWS, article, place_of, rank_of, state_class
+from audit_html.charts import charts_of, numbers, overlaid, share_of
+from audit_html.comparison import comparison
 from audit_html.markup import add, html, node, printable, raw
 
 MARKS = 2000
@@ -26,12 +27,13 @@ def render(runs: Sequence[RunCurves]) -> str:
         "runs": [
             {**_run(number, run, marks, rows), "charts": numbers(own, share)}
             for number, (run, own) in enumerate(zip(runs, charts, strict=True))
-        ]
+        ],
+        "overlaid": [printable(key) for key, _, _ in overlaid(charts)] if len(runs) > 1 else [],
     }
     many = len(runs) > 1
     main = node("main", id="main")
     if many:
-        main.append(comparison(runs))
+        main.append(comparison(runs, charts))
     articles = [article(number, run, own, rows) for number, (run, own) in enumerate(zip(runs, charts, strict=True))]
     wall = node("div", *articles, class_="runs many" if many else "runs one")
     if many:
@@ -81,6 +83,7 @@ def _top(runs: Sequence[RunCurves]) -> Element:
     if len(runs) > 1:
         box = node("input", type="checkbox", id="same", checked=True)
         tools.append(node("label", box, "same scales", class_="same"))
+    tools.append(node("button", "Show all steps", type="button", id="whole", hidden=True))
     tools.append(node("button", "Theme: automatic", type="button", id="theme"))
     tools.append(node("button", "Print", type="button", id="print"))
     made = utc_time(form="%Y-%m-%d %H:%M UTC")

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from tests.audit.cli.conftest import command
 
-PATIENCE = 60.0
+PATIENCE = 30.0
 """Seconds; a command that takes longer fails its test instead of holding up all others."""
 
 
@@ -43,7 +43,7 @@ class Terminal:
         """Return all that was seen, once a text is in it or a condition holds. Raises AssertionError after a while."""
         deadline = time.monotonic() + PATIENCE
         while not (there in self.seen if isinstance(there, str) else there(self.seen)):
-            assert self._more(deadline), f"ended, or took too long:\n{self.seen}"
+            assert self._more(deadline), f"ended, or took too long:\n{self.seen[-3000:]}"
         return self.seen
 
     def ended(self) -> int:
@@ -75,7 +75,7 @@ class Terminal:
     def _killed(self) -> int:
         os.kill(self.pid, signal.SIGKILL)
         self.close()
-        raise AssertionError(f"does not end:\n{self.seen}")
+        raise AssertionError(f"does not end:\n{self.seen[-3000:]}")
 
     def __enter__(self) -> "Terminal":
         return self

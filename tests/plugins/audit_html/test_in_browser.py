@@ -197,7 +197,7 @@ def test_nothing_is_wider_than_a_narrow_window(show: Open, jump: RunCurves) -> N
     page = show(jump, jump, width=360)
 
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert drawn(page) == 6
+    assert drawn(page) == 6 + 3
 
 
 def test_several_runs_stand_side_by_side_on_the_same_scales(show: Open, jump: RunCurves) -> None:
@@ -208,8 +208,69 @@ def test_several_runs_stand_side_by_side_on_the_same_scales(show: Open, jump: Ru
     )
 
     assert rows[0] == rows[1] == rows[2]
-    assert drawn(page) == 9
+    assert drawn(page) == 9 + 3
     assert page.is_checked("#same")
+
+
+def test_runs_are_overlaid_in_one_chart_with_a_legend(show: Open, jump: RunCurves) -> None:
+    page = show(*(run(path=f"seed-{number}{ODD}") for number in range(5)))
+
+    assert page.locator(".overlaid .chart").count() == 3
+    assert page.locator("#all-c0-title").inner_text() == "Loss"
+    keys = page.locator(".overlaid .chart").first.locator(".legend .key")
+    assert [text[:6] for text in keys.all_inner_texts()] == [f"seed-{number}" for number in range(5)]
+    colors = keys.locator("i").evaluate_all("all => all.map((item) => getComputedStyle(item).borderTopColor)")
+    assert len(set(colors)) == 5
+    page.focus("#all-c0")
+    page.keyboard.press("Home")
+    assert page.inner_text("#all-c0-title ~ .readout").count("seed-") == 5
+    assert page.evaluate("typeof window.pwned") == "undefined"
+
+
+def test_one_run_and_metrics_of_one_run_alone_are_not_overlaid(show: Open, jump: RunCurves) -> None:
+    assert show(jump).locator(".overlaid").count() == 0
+    page = show(run(path="a", keys=("loss", "eval_f1")), run(path="b", keys=("grad_norm", "loss")))
+    assert page.locator(".overlaid h4").all_inner_texts() == ["Loss"]
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_zoom_is_that_of_all_charts_and_a_button_ends_it(show: Open, same: bool) -> None:
+    page = show(run(path="a"), run(path="b"), run(path="c"))
+    page.set_checked("#same", same)
+    assert not page.is_visible("#whole")
+    page.focus("#r1-c1")
+    page.keyboard.press("Home")
+    for _ in range(3):
+        page.keyboard.press("+")
+    page.wait_for_timeout(100)
+
+    assert page.locator(".pin.saved").count() == 0  # the first checkpoint is far to the right, in every chart
+    page.click("#whole")
+    page.wait_for_timeout(100)
+    assert page.locator(".pin.saved").count() == 3 * 3 * 2
+    assert not page.is_visible("#whole")
+
+
+@pytest.mark.parametrize("runs", [1, 2, 5])
+def test_on_a_phone_tables_scroll_and_the_page_does_not(show: Open, jump: RunCurves, runs: int) -> None:
+    page = show(*[jump] * runs, width=390)
+    table = page.locator("#r0 .checkpoints .scrolling")
+    table.evaluate("item => { item.scrollLeft = 10000 }")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert table.evaluate("item => item.scrollLeft") > 100
+    last = table.locator("thead th").last.bounding_box()
+    assert last["x"] + last["width"] <= 390
+
+
+def test_many_runs_scroll_in_their_own_region(show: Open, jump: RunCurves) -> None:
+    page = show(*[jump] * 6, width=1400)
+    tops = page.locator(".run .checkpoints").evaluate_all("all => all.map((item) => item.getBoundingClientRect().top)")
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    assert page.locator(".runs").evaluate("item => item.scrollWidth > item.clientWidth")
+    assert len(tops) == 6
+    assert len(set(tops)) == 1
 
 
 def test_the_printed_page_is_light_and_whole(show: Open, jump: RunCurves) -> None:
