@@ -65,6 +65,18 @@ def test_every_link_inside_the_project_leads_somewhere(document: Path) -> None:
     assert dead == []
 
 
+def test_the_glossary_of_the_readme_is_short_and_says_what_the_page_of_words_says() -> None:
+    def meanings(text: str) -> dict[str, str]:
+        return dict(re.findall(r"^\| (\w[\w ]*) \| (.*) \|$", text, re.MULTILINE))
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## Eight words\n")[2].partition("\n## ")[0]
+    glossary = {word: text for word, text in meanings(readme).items() if word != "word"}
+    words = meanings((ROOT / "docs" / "words.md").read_text(encoding="utf-8"))
+
+    assert 0 < len(glossary) <= 8
+    assert {word: words.get(word) for word in glossary} == glossary
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_output_is_still_to_be_filled_in(document: Path) -> None:
     assert "<!-- output" not in document.read_text(encoding="utf-8")
