@@ -68,7 +68,10 @@ class Placed(NamedTuple):
 
 
 class RunCurves(NamedTuple):
-    """Everything that a page may show about one run; ``left_out`` counts keys of the log that have no curve here."""
+    """Everything that a page may show about one run; ``left_out`` counts keys of the log that have no curve here.
+
+    ``live``: the page is written anew while the run is trained, and should show that by itself.
+    """
 
     report: Report
     curves: tuple[Curve, ...]
@@ -79,3 +82,4 @@ class RunCurves(NamedTuple):
     max_steps: int | None
     entries: int
     left_out: int = 0
+    live: bool = False

@@ -48,7 +48,10 @@ class Watching(NamedTuple):
 
 
 class TrainConfig(NamedTuple):
-    """Everything about a continuous training. ``settings`` are the backend's tables, ``verify`` how runs are judged."""
+    """Everything about a continuous training. ``settings`` are the backend's tables, ``verify`` how runs are judged.
+
+    ``report``: where the page of the run is written after each batch, or None.
+    """
 
     path: str
     run: str
@@ -61,6 +64,7 @@ class TrainConfig(NamedTuple):
     watch: Watching
     verify: Options
     settings: Mapping[str, Any]
+    report: str | None = None
 
 
 def is_train_config(path: str) -> bool:
@@ -115,6 +119,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         ),
         verify=_verify(path, document, registry),
         settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)},
+        report=place(document["report"]["file"]) if "report" in document else None,
     )
     _check_places(config)
     try:

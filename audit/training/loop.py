@@ -17,6 +17,7 @@ from audit.training.config import TrainConfig
 from audit.training.data_files import InboxGone, ignored
 from audit.training.drafting import Work
 from audit.training.events import Emit, Event, FileIgnored, NothingToTrain
+from audit.training.live_page import write_page
 from audit.training.process import InChild, RunLeg, Stopped, here
 from audit.training.session import Session
 from audit.training.together import Ended, Together
@@ -110,6 +111,7 @@ def _go(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg
         if work is not None:
             outcome = _leg(session, work, run_leg)
             number = team.share(lambda work=work, outcome=outcome: session.conclude(work, outcome), outcome)  # type: ignore[misc]
+            team.share(lambda: write_page(session.config, session.registry, session.emit))
             if number is not None:
                 return 128 + int(number)
         elif not team.share(lambda: _wait(session, watcher)):

@@ -54,6 +54,9 @@ _REST = """\
 # settle-seconds = 2  # seconds without a change until a file is complete
 # snapshots = "snapshots"  # directory for a daily copy of the newest checkpoint
 
+# [report]  # a page with the curves, written after each batch
+# file = "report.html"  # open it in a browser: it shows what is new by itself
+
 # [verify]  # how checkpoints are judged; audit.toml if not set
 # fail-on = "warning"  # minimum severity that fails
 """

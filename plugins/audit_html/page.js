@@ -564,5 +564,27 @@
     folded.forEach((one) => (one.open = false));
     drawAll();
   });
+  // A page that is written anew while its run is trained: what was zoomed and scrolled to is there again after a reload.
+  const KEPT = `audit-view ${location.pathname}`;
+  const seconds = Number(root.dataset.reload);
+  if (seconds) {
+    try {
+      const kept = JSON.parse(sessionStorage.getItem(KEPT));
+      sessionStorage.removeItem(KEPT);
+      if (kept) {
+        if (kept.zoom) zoom(kept.zoom);
+        kept.open.forEach((index) => { const one = document.querySelectorAll("details")[index]; if (one) one.open = true; });
+        scrollTo(0, kept.scroll);
+      }
+    } catch { /* no storage, or nothing of ours in it */ }
+    const again = () => {
+      if (document.hidden || printing) return;
+      const zoomed = charts.find((chart) => chart.zoom);
+      const open = [...document.querySelectorAll("details")].flatMap((one, index) => (one.open ? [index] : []));
+      try { sessionStorage.setItem(KEPT, JSON.stringify({ zoom: zoomed ? zoomed.zoom : null, scroll: scrollY, open })); } catch { return; }
+      location.reload();
+    };
+    setInterval(again, seconds * 1000);
+  }
   root.dataset.ready = "true";
 })();

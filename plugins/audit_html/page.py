@@ -14,6 +14,8 @@ from audit_html.charts import charts_of, numbers, overlaid, share_of
 from audit_html.comparison import comparison
 from audit_html.markup import add, html, node, printable, raw
 
+RELOAD_SECONDS = 10
+"""How often a page that is written anew looks for itself."""
 MARKS = 2000
 """Checkpoints, and as many findings, that the charts of all runs together show."""
 
@@ -46,7 +48,8 @@ def render(runs: Sequence[RunCurves]) -> str:
     raw(body, "script", _json(data), type="application/json", id="data")
     for script in scripts:
         raw(body, "script", script)
-    return html(node("html", _header(runs, style, scripts), body, lang="en"))
+    reload = RELOAD_SECONDS if any(run.live for run in runs) else None
+    return html(node("html", _header(runs, style, scripts), body, lang="en", data_reload=reload))
 
 
 def _header(runs: Sequence[RunCurves], style: str, scripts: Sequence[str]) -> Element:

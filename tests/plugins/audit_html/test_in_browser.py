@@ -273,6 +273,36 @@ def test_many_runs_scroll_in_their_own_region(show: Open, jump: RunCurves) -> No
     assert len(set(tops)) == 1
 
 
+def test_a_page_that_is_written_anew_shows_it_by_itself_and_keeps_zoom_and_scroll(
+    browser: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from audit_html import page as module
+
+    monkeypatch.setattr(module, "RELOAD_SECONDS", 1)
+    path = tmp_path / "page.html"
+    path.write_text(render([run(live=True)]))
+    page = browser.new_context(viewport={"width": 1000, "height": 500}, offline=True).new_page()
+    page.goto(path.as_uri())
+    page.locator(".checks summary").click()
+    page.focus("#r0-c0")
+    page.keyboard.press("+")
+    page.evaluate("scrollTo(0, 300)")
+    path.write_text(render([run(path="later", live=True)]))
+    page.wait_for_selector("html[data-ready] h2:text-is('later')")
+
+    assert page.is_visible("#whole")
+    assert page.evaluate("scrollY") == 300
+    assert page.locator(".checks").get_attribute("open") is not None
+    page.click("#whole")
+    page.wait_for_timeout(1500)
+    assert not page.is_visible("#whole")
+    page.context.close()
+
+
+def test_a_page_of_audit_report_is_not_loaded_again() -> None:
+    assert "data-reload" not in render([run()])
+
+
 def test_the_printed_page_is_light_and_whole(show: Open, jump: RunCurves) -> None:
     page = show(jump, color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")

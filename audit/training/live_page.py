@@ -1,0 +1,35 @@
+"""The page of the run, written anew after each batch: ``report.file`` of the configuration."""
+
+import os
+
+from audit.audit_dir import replaced
+from audit.backend.names import is_checkpoint
+from audit.backend.training import Note
+from audit.errors import AuditError
+from audit.manager import Registry
+from audit.training.config import TrainConfig
+from audit.training.events import Emit
+
+
+def write_page(config: TrainConfig, registry: Registry, emit: Emit) -> None:
+    """Write the page, judged by structure; the batch was proven just before. A failure is noted, training continues."""
+    path = config.report
+    if path is None:
+        return
+    try:
+        _write(path, config, registry)
+    except (AuditError, OSError) as error:
+        emit(Note(f"report.file: {path} is not written: {error}"))
+
+
+def _write(path: str, config: TrainConfig, registry: Registry) -> None:
+    from audit.views.curves import curves_of
+    from audit.views.inspection import inspect
+
+    if any(is_checkpoint(part) for part in os.path.realpath(path).split(os.sep)[:-1]):
+        raise AuditError("it is inside a checkpoint, and nothing is written there")
+    found = inspect(config.run, config.verify, registry=registry)
+    shown = curves_of(found.run, found.report, found.run.records.batches)._replace(live=True)
+    page = registry.page("html")([shown])
+    with replaced(path) as scratch, open(scratch, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(page)
