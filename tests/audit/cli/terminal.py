@@ -14,7 +14,7 @@ from types import TracebackType
 
 from tests.audit.cli.conftest import command
 
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds; a command that takes longer fails its test instead of holding up all others."""
 
 
