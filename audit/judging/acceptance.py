@@ -7,7 +7,7 @@ that a checkpoint cannot be loaded.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from audit.backend.names import step_of
+from audit.backend.names import number_of
 from audit.findings import ACCEPTED, Acceptance, Finding
 from audit.ledger.events import Accepted
 
@@ -75,7 +75,7 @@ def _meets(item: Acceptance, finding: Finding) -> bool:
     if item.rule != finding.rule:
         return False
     if item.step is not None:
-        return item.step == (finding.step if finding.step is not None else step_of(finding.checkpoint or ""))
+        return item.step == (finding.step if finding.step is not None else number_of(finding.checkpoint or ""))
     return item.checkpoint == finding.checkpoint
 
 

@@ -127,3 +127,10 @@ def test_a_rule_about_plans_has_nothing_to_accept(tmp_path: Path, registry: Regi
 
     with pytest.raises(ConfigError, match=f"accept: {plan} judges what audit train would do"):
         read(written(tmp_path, f'[[accept]]\nrule = "{plan}"\nreason = "x"\n'), registry)
+
+
+@pytest.mark.parametrize("name", ["checkpoint-300", "step_300", "epoch_3"])
+def test_the_checkpoint_of_any_trainer_can_be_named(name: str, tmp_path: Path, registry: Registry) -> None:
+    text = f'[[accept]]\nrule = "loss/jump"\ncheckpoint = "{name}"\nreason = "meant"\n'
+
+    assert read(written(tmp_path, text), registry).accept[0].checkpoint == name
