@@ -9,7 +9,6 @@ import time
 from typing import NamedTuple
 
 from audit.audit_dir import LEDGER
-from audit.backend.names import is_checkpoint
 from audit.errors import AuditError
 from audit.facts.completeness import CheckpointState
 from audit.facts.space import free_at
@@ -83,12 +82,12 @@ class Watched:
 def stamp_of(path: str) -> Stamp | None:
     """Return what changes when a checkpoint comes, goes or is written to, or the ledger; None if there is no run.
 
-    Two calls of the operating system for each checkpoint, whatever is in it: a trainer adds files to the directory, and
-    fills the one last that ends a save.
+    Two calls of the operating system for each entry of the run, whatever is in it: a trainer adds files to the
+    directory, and fills the one last that ends a save.
     """
     found = []
     try:
-        names = sorted(name for name in os.listdir(path) if is_checkpoint(name))
+        names = sorted(os.listdir(path))  # whatever a trainer calls its checkpoints
     except OSError:
         return None
     for name in (*names, *(os.path.join(name, "trainer_state.json") for name in names), LEDGER, f"{LEDGER}-wal"):
