@@ -12,6 +12,9 @@ from audit.storage import DIRECTORY, Entry, Storage
 if TYPE_CHECKING:
     from audit.backend.layout import Backend
 
+METADATA = ".metadata"
+"""The metadata of a sharded state: the only hidden file of a checkpoint."""
+
 MAX_DEPTH = 4
 """Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
 
@@ -65,21 +68,19 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
         raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
     whole = os.path.abspath(path)
     name = os.path.basename(whole)
-    if is_checkpoint(name) or (is_checkpoint_of_any(name) and _holds_files_only(whole)):
+    if is_checkpoint(name) or (is_checkpoint_of_any(name) and _is_no_run(whole)):
         return os.path.dirname(whole), (name,)
     return path, ()
 
 
-def _holds_files_only(path: str) -> bool:
-    """Whether a directory has files and no checkpoints in it: a run may be called ``step_2``, too."""
+def _is_no_run(path: str) -> bool:
+    """Whether something is in a directory, but no checkpoint: a run may be called ``step_2``, too."""
     try:
         with os.scandir(path) as entries:
-            found = [(entry.name, entry.is_dir()) for entry in entries]
+            names = [entry.name for entry in entries if not entry.name.startswith(".") or entry.name == METADATA]
     except OSError:
         return False
-    return any(not inner for _, inner in found) and not any(
-        inner and is_checkpoint_of_any(name) for name, inner in found
-    )
+    return bool(names) and not any(map(is_checkpoint_of_any, names))
 
 
 def list_run(path: str, storage: Storage, backend: "Backend") -> Listing:

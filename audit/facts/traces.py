@@ -156,7 +156,7 @@ def _megatron(folder: _Folder, storage: Storage | None) -> Trace | None:
 def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:
     if folder.has(".metadata") or any(name.endswith(".distcp") for name in folder.files()):
         what = "a checkpoint of torch.distributed.checkpoint (FSDP, torchtitan)"
-        return Trace(folder.path, what, "it is not judged here")
+        return Trace(folder.path, what, _elsewhere(folder, "step-N, where N is its step"))
     return None
 
 

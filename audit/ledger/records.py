@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
@@ -59,10 +60,10 @@ def anything_to_record(root: str) -> bool:
         names = os.listdir(root)
         if AUDIT_DIR in names or any(map(is_rotated, names)):
             return True
-        likely = [name for name in names if is_trace(name) and os.path.isdir(os.path.join(root, name))]
-        return any(file.endswith(_STATES) for name in likely for file in os.listdir(os.path.join(root, name)))
     except OSError:
         return False
+    likely = (os.path.join(root, name) for name in names if is_trace(name))
+    return any(file.endswith(_STATES) for path in likely for _, _, files in islice(os.walk(path), 4) for file in files)
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":

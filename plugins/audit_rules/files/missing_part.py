@@ -4,6 +4,9 @@ from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 
+METADATA = ".metadata"
+"""Names the shards of a state, whose number may differ from checkpoint to checkpoint."""
+
 
 @rule(
     Severity.ERROR,
@@ -33,4 +36,5 @@ def missing_part(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
 def _parts(layout: Layout) -> frozenset[str]:
     """The files that a resume looks for by their names, whatever their number in the checkpoint."""
     single = (layout.scheduler, layout.scaler)
-    return frozenset(path for path in (*single, *layout.others, *layout.weights) if path)
+    states = (path for path in (*layout.sharded_weights, *layout.sharded_optimizer) if path.endswith(METADATA))
+    return frozenset(path for path in (*single, *layout.others, *layout.weights, *states) if path)

@@ -65,8 +65,10 @@ def test_a_family_in_place_of_a_rule_is_told_where_it_is_explained(audit: Audit)
 
 def test_the_backends_are_listed_with_what_they_can_do(audit: Audit) -> None:
     assert audit("backends").out.splitlines() == [
+        "accelerate  reads checkpoints             accelerate (save_state)",
         "command     trains                        any launcher as a subprocess",
         "hf-trainer  reads checkpoints and trains  Hugging Face Trainer",
+        "torch-dcp   reads checkpoints             torch.distributed.checkpoint (torchtitan, dcp.save)",
     ]
 
 

@@ -39,7 +39,7 @@ def put(run: Path, *names: str) -> None:
             ".ckpt",
         ),
         (["epoch=1.ckpt/meta.pt"], "epoch=1.ckpt", ".ckpt"),
-        (["step-20/.metadata", "step-20/__0_0.distcp"], "step-20", "torch.distributed.checkpoint"),
+        (["saved/.metadata", "saved/__0_0.distcp"], "saved", "torch.distributed.checkpoint"),
         ([".metadata"], "", "torch.distributed.checkpoint"),
         (["global_step_30/actor/model.pt"], "global_step_30", "DeepSpeed, verl"),
         (["global_step30/mp_rank_00_model_states.pt", "latest"], "global_step30", "DeepSpeed"),

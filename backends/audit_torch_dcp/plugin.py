@@ -1,0 +1,86 @@
+"""torch.distributed.checkpoint as a backend that reads: torchtitan, and scripts that call ``dcp.save`` themselves."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.plugin import DIRECTORY, hookimpl
+
+# Every verification imports this module, and most ask for none of these.
+if TYPE_CHECKING:
+    from audit.plugin import Backend, Entry, Files, Layout
+
+NAME = re.compile(r"(step-|step_|global_step_?|checkpoint-|checkpoint_|epoch_)([0-9]{1,18})", re.ASCII)
+"""``step-N`` is torchtitan's; the others are common in scripts. N of ``epoch_N`` and ``checkpoint_N`` is no step."""
+
+METADATA = ".metadata"
+PARTS = ("", "model/", "optimizer/", "optim/")
+"""Where the metadata is: in the checkpoint itself, or in a directory for each state that was saved by itself."""
+
+OPTIMIZER = ("optimizer/", "optim/")
+
+_FOREIGN = ("trainer_state.json", "random_states_0.pkl", "common.pt", "latest")
+"""Files of Trainer, accelerate, Megatron and DeepSpeed, which keep such states inside their own checkpoints."""
+
+
+class TorchDCP:
+    """Reads directories of ``torch.distributed.checkpoint.save``; there is no trainer state and no log in them."""
+
+    name = "torch-dcp"
+    title = "torch.distributed.checkpoint (torchtitan, dcp.save)"
+    state_file = ""
+    arguments_file = ""
+    last_written = tuple(f"{part}{METADATA}" for part in PARTS)
+
+    def checkpoint_step(self, name: str) -> int | None:
+        """Return N of the name of a directory that a script saves to, else None."""
+        found = NAME.fullmatch(name)
+        return int(found[2]) if found else None
+
+    def counts_steps(self, name: str) -> bool:
+        """Say whether N counts steps."""
+        return not name.startswith(("epoch_", "checkpoint_"))
+
+    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether a run's root holds a directory of such a name; ``wrote`` tells whose it is."""
+        return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
+
+    def wrote(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether ``dcp.save`` wrote a checkpoint: it has shards, and no file of another backend."""
+        return any(name.endswith(".distcp") for name in entries) and not any(name in entries for name in _FOREIGN)
+
+    def layout(
+        self,
+        entries: "Mapping[str, Entry]",
+        arguments: Mapping[str, Any] | None,
+        state: Mapping[str, Any] | None,
+    ) -> "Layout":
+        """Assign roles: all shards and their metadata are what a resume reads, and so are torch files beside them."""
+        from audit.plugin import Files, Layout
+
+        files = Files(entries)
+        parts = tuple(sorted(_sharded(files)))
+        optimizer = tuple(path for path in parts if path.startswith(OPTIMIZER))
+        weights = tuple(path for path in parts if path not in optimizer)
+        owed = {"weights": next((path for path in weights if path.endswith(METADATA)), METADATA)}
+        return Layout(
+            "fsdp",
+            sharded_weights=weights,
+            sharded_optimizer=optimizer or weights,  # one state for all of them, if it was saved at once
+            others=tuple(sorted(name for name in files.root if name.endswith((".pt", ".pth", ".bin", ".safetensors")))),
+            owed=owed,
+            missing={role: name for role, name in owed.items() if not files.has(name)},
+        )
+
+
+def _sharded(files: "Files") -> "Iterator[str]":
+    for path in files.entries:
+        name = path.rpartition("/")[2]
+        if files.has(path) and (name == METADATA or name.endswith(".distcp")):
+            yield path
+
+
+@hookimpl
+def audit_backends() -> "list[Backend]":
+    """Return the backend."""
+    return [TorchDCP()]
