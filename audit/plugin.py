@@ -60,6 +60,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "TrainingArguments",
     "Unread",
     "WeightFile",
+    "Apart",
     "EngineState",
     "ShardedState",
     "shard_span_name",
@@ -236,6 +237,7 @@ if TYPE_CHECKING:
     from audit.facts.unread import Unread
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
+    from audit.facts.zero_weights import Apart
     from audit.findings import ACCEPTED, Acceptance, Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
     from audit.formats.damage import Kind as DamageKind
@@ -313,6 +315,7 @@ _HOMES = {
     "audit.facts.unread": "Unread",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.zero": "ZeroState",
+    "audit.facts.zero_weights": "Apart",
     "audit.findings": "ACCEPTED Acceptance Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",
     "audit.formats.history": "Entry:LogEntry History",

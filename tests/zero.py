@@ -1,4 +1,7 @@
-"""Runs of DeepSpeed ZeRO-2 with two ranks, laid out after what DeepSpeed 0.19 wrote; nothing of it is installed."""
+"""Runs of DeepSpeed ZeRO with two ranks, laid out after what DeepSpeed 0.19 wrote; nothing of it is installed.
+
+As Trainer makes them: two parameter groups, with and without weight decay. The second is not a whole number of slices.
+"""
 
 import json
 import os
@@ -12,77 +15,135 @@ from typing import Any
 from audit.testing.runs import edit_torch, make_run
 from audit.testing.torch_files import FakeTensor, Made, torch_archive_bytes
 
-SHAPES = {"embed.weight": (8, 4), "layers.0.weight": (4, 4), "layers.1.weight": (4, 4), "head.weight": (8, 4)}
+GROUPS: tuple[dict[str, tuple[int, ...]], ...] = (
+    {"embed.weight": (8, 4), "layers.0.weight": (4, 4), "layers.1.weight": (4, 4), "head.weight": (8, 4)},
+    {"layers.0.norm.weight": (3,), "norm.weight": (2,)},
+)
+SHAPES = {name: shape for group in GROUPS for name, shape in group.items()}
 WORLD = 2
 MODEL = "mp_rank_00_model_states.pt"
 PARTITION = "zero_pp_rank_{}_mp_rank_00_optim_states.pt"
 
 
-def make_zero(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200), lag: int = 0) -> Path:
+def make_zero(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200), lag: int = 0, stage: int = 2) -> Path:
     """Write a sound run; ``lag``: the engine counted so many steps less than the trainer."""
     run = Path(make_run(path, steps, world=WORLD, full=True, deepspeed="ds_config.json"))
     for step in steps:
         place = run / f"checkpoint-{step}"
         (place / "optimizer.pt").unlink()
-        write_tag(place, step - lag, skipped=lag)
+        write_tag(place, step - lag, skipped=lag, stage=stage)
         (place / "latest").write_text(f"global_step{step - lag}")
     return run
 
 
-def write_tag(place: Path, step: int, *, skipped: int = 0) -> None:
+def write_tag(place: Path, step: int, *, skipped: int = 0, stage: int = 2) -> None:
     """Write ``global_stepN`` of one checkpoint."""
     folder = place / f"global_step{step}"
     folder.mkdir()
     generator = Random(step)
-    total = sum(prod(shape) for shape in SHAPES.values())
-    flat = [[generator.gauss(0, 1e-2) for _ in range(total)] for _ in range(3)]
-    flat[2] = [value * value for value in flat[1]]
-    half = total // WORLD
-    (folder / MODEL).write_bytes(torch_archive_bytes(_engine(flat[0], step, skipped)))
+    values = {
+        name: [generator.gauss(0, 1e-2) for _ in range(3 * prod(shape))]
+        for shapes in GROUPS
+        for name, shape in shapes.items()
+    }
+    if stage < 3:
+        (folder / MODEL).write_bytes(torch_archive_bytes(_engine(values, step, skipped, stage)))
     for rank in range(WORLD):
-        parts = [_floats(values[rank * half : (rank + 1) * half]) for values in flat]
-        (folder / PARTITION.format(rank)).write_bytes(torch_archive_bytes(_partition(rank, half, parts, step)))
+        if stage == 3:
+            (folder / f"zero_pp_rank_{rank}_{MODEL}").write_bytes(
+                torch_archive_bytes(_engine(values, step, skipped, stage))
+            )
+        part = _third(rank, values, step) if stage == 3 else _second(rank, values, step, stage)
+        (folder / PARTITION.format(rank)).write_bytes(torch_archive_bytes(part))
 
 
-def _engine(values: list[float], step: int, skipped: int) -> dict[str, Any]:
-    module, at = {}, 0
-    for name, shape in SHAPES.items():
-        module[name] = _floats(values[at : at + prod(shape)], shape)
-        at += prod(shape)
+def _engine(values: Mapping[str, list[float]], step: int, skipped: int, stage: int) -> dict[str, Any]:
+    shapes = [{name: Made("torch.Size", (shape,)) for name, shape in group.items()} for group in GROUPS]
+    module = {
+        name: _floats([], (0,)) if stage == 3 else _floats(values[name][: prod(shape)], shape)
+        for name, shape in SHAPES.items()
+    }
     return {
-        "module": module, "buffer_names": [], "optimizer": None,
-        "param_shapes": [{name: Made("torch.Size", (shape,)) for name, shape in SHAPES.items()}],
+        "module": module, "buffer_names": [], "optimizer": None, "param_shapes": shapes,
         "frozen_param_shapes": {}, "shared_params": {}, "frozen_param_fragments": {}, "lr_scheduler": None,
-        "skipped_steps": skipped, "global_steps": step, "global_samples": step * 8, "dp_world_size": WORLD,
-        "mp_world_size": 1, "ds_config": {"zero_optimization": {"stage": 2}}, "ds_version": "0.19.8",
+        "data_sampler": None, "random_ltd": None, "skipped_steps": skipped, "global_steps": step,
+        "global_samples": step * 8, "dp_world_size": WORLD, "mp_world_size": 1,
+        "ds_config": {"zero_optimization": {"stage": stage}, "bf16": {"enabled": False}}, "ds_version": "0.19.8",
     }  # fmt: skip
 
 
-def _partition(rank: int, half: int, parts: list[FakeTensor], step: int) -> dict[str, Any]:
-    weights, moments, squares = parts
-    group = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0, "params": [0]}
-    inner = {"step": FakeTensor("F32", (), pack("<f", step)), "exp_avg": moments, "exp_avg_sq": squares}
+def _second(rank: int, values: Mapping[str, list[float]], step: int, stage: int) -> dict[str, Any]:
+    """A partition of ZeRO 1 or 2: an equal part of each group; the weights without the padding, the moments with it."""
+    weights, states, paddings, slices = [], {}, [], []
+    for number, shapes in enumerate(GROUPS):
+        flat = [[], [], []]  # type: list[list[float]]
+        for name, shape in shapes.items():
+            for kind in range(3):
+                flat[kind] += values[name][kind * prod(shape) : (kind + 1) * prod(shape)]
+        size = len(flat[0])
+        length = -(-size // (2 * WORLD)) * 2
+        first, end = rank * length, min(size, (rank + 1) * length)
+        weights.append(_floats(flat[0][first:end]))
+        paddings.append(length - (end - first))
+        states[number] = _state([values[first:end] + [0.0] * paddings[-1] for values in flat[1:]], step)
+        slices.append(
+            {
+                name: Made("deepspeed.utils.tensor_fragment.fragment_address", (), {"numel": count, "start": start})
+                for name, (count, start) in _slices(shapes, first, end).items()
+            }
+        )
     state = {
         "loss_scaler": Made("deepspeed.runtime.fp16.loss_scaler.LossScaler"), "dynamic_loss_scale": False,
-        "overflow": False, "clip_grad": 1.0, "base_optimizer_state": {"state": {0: inner}, "param_groups": [group]},
-        "single_partition_of_fp32_groups": [weights], "group_paddings": [0], "partition_count": [WORLD],
-        "zero_stage": Made("deepspeed.runtime.zero.config.ZeroStageEnum", (2,)),
-        "param_slice_mappings": [
-            {
-                name: Made("deepspeed.utils.tensor_fragment.fragment_address", (count, start))
-                for name, (count, start) in _slices(rank, half).items()
-            }
-        ],
+        "overflow": False, "clip_grad": 1.0, "base_optimizer_state": {"state": states, "param_groups": _param_groups()},
+        "single_partition_of_fp32_groups": weights,
+        "zero_stage": Made("deepspeed.runtime.zero.config.ZeroStageEnum", (stage,)), "group_paddings": paddings,
+        "param_alignment_paddings": [[0] * len(shapes) for shapes in GROUPS], "partition_count": [WORLD] * len(GROUPS),
+        "ds_version": "0.19.8", "param_slice_mappings": slices,
     }  # fmt: skip
     return {"optimizer_state_dict": state, "ds_config": {}, "ds_version": "0.19.8"}
 
 
-def _slices(rank: int, half: int) -> Mapping[str, tuple[int, int]]:
+def _third(rank: int, values: Mapping[str, list[float]], step: int) -> dict[str, Any]:
+    """A partition of ZeRO 3: an equal part of each parameter, padded; nothing in it says which rank it is of."""
+    weights, states = [], {}
+    for number, shapes in enumerate(GROUPS):
+        flat = [[], [], []]  # type: list[list[float]]
+        for name, shape in shapes.items():
+            share = -(-prod(shape) // WORLD)
+            for kind in range(3):
+                own = values[name][kind * prod(shape) : (kind + 1) * prod(shape)][rank * share : (rank + 1) * share]
+                flat[kind] += own + [0.0] * (share - len(own))
+        weights.append(_floats(flat[0]))
+        states[number] = _state(flat[1:], step)
+    state = {
+        "zero_stage": Made("deepspeed.runtime.zero.config.ZeroStageEnum", (3,)),
+        "loss_scaler": Made("deepspeed.runtime.fp16.loss_scaler.LossScaler"), "dynamic_loss_scale": False,
+        "overflow": False, "partition_count": WORLD,
+        "optimizer_state_dict": {"state": states, "param_groups": _param_groups()}, "fp32_flat_groups": weights,
+    }  # fmt: skip
+    return {"optimizer_state_dict": state, "ds_config": {}, "ds_version": "0.19.8"}
+
+
+def _state(moments: list[list[float]], step: int) -> dict[str, FakeTensor]:
+    first, second = moments
+    return {
+        "step": FakeTensor("F32", (), pack("<f", step)),
+        "exp_avg": _floats(first),
+        "exp_avg_sq": _floats([value * value for value in second]),
+    }
+
+
+def _param_groups() -> list[dict[str, Any]]:
+    shared = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+    return [{**shared, "params": [number]} for number in range(len(GROUPS))]
+
+
+def _slices(shapes: Mapping[str, tuple[int, ...]], first: int, end: int) -> Mapping[str, tuple[int, int]]:
     found, at = {}, 0
-    for name, shape in SHAPES.items():
-        begin, end = max(at, rank * half), min(at + prod(shape), (rank + 1) * half)
-        if begin < end:
-            found[name] = (end - begin, begin - rank * half)
+    for name, shape in shapes.items():
+        begin, stop = max(at, first), min(at + prod(shape), end)
+        if begin < stop:
+            found[name] = (stop - begin, begin - first)
         at += prod(shape)
     return found
 

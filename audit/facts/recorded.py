@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from audit.facts.shards import ShardedState
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
+    from audit.facts.zero_weights import Apart
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
     from audit.formats.scheduler import ScalerState, SchedulerState
@@ -257,7 +258,16 @@ class Recorded(Directory):
         """The states of DeepSpeed's engine and its ZeRO partitions; not there unless all of them are understood."""
         from audit.facts.zero import zero_of
 
-        return zero_of(self.layout, lambda path: self.file(path, "state of DeepSpeed").archive)
+        return zero_of(self.layout, lambda path: self.file(path, "state of DeepSpeed").archive, self._run.shared)
+
+    @fact
+    def apart(self) -> "tuple[Apart, ...]":
+        """Parameters whose weights in DeepSpeed's module are not those of the ZeRO partitions, rounded."""
+        from audit.facts.zero_weights import apart_in
+
+        if self._run.depth == "quick":
+            raise NotApplicable("needs --depth full")
+        return apart_in(self.zero, self.files)
 
     def _state_in(self, path: str | None, role: str, taken_from: "Callable[[TorchArchive], Any]") -> Any:
         found = taken_from(self.file(path, role).archive)

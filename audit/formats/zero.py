@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
-from audit.formats.pickle_values import Call, TensorRef
+from audit.formats.pickle_values import ITEM_SIZES, Call, TensorRef
 from audit.formats.torch_archive import TorchArchive
 
 _MOST = 1 << 53
@@ -21,7 +21,8 @@ class EngineState(NamedTuple):
     ``global_steps`` counts the engine's steps, ``skipped_steps`` those without an update (fp16 overflows).
     ``shapes``: of each parameter group the trained parameters and their shapes, in their order; None if not known.
     ``own_scheduler``: the engine keeps the learning-rate schedule, otherwise the trainer does. ``empty``: the module
-    has no values, as under ZeRO-3.
+    has no values, as under ZeRO-3. ``bf16``: whether it is trained in bfloat16, None if the file does not say.
+    ``module``: of each tensor of the module the storage that it is in.
     """
 
     global_steps: int
@@ -31,21 +32,43 @@ class EngineState(NamedTuple):
     shapes: tuple[Mapping[str, tuple[int, ...]], ...] | None
     own_scheduler: bool
     empty: bool
+    bf16: bool | None = None
+    module: Mapping[str, str] = {}
+
+
+class Slice(NamedTuple):
+    """Where a rank has a part of a parameter: ``size`` elements from ``start`` of the rank's flat weights."""
+
+    start: int
+    size: int
 
 
 class Partition(NamedTuple):
     """What one ``*_optim_states.pt`` holds: one rank's slice of the flat weights and moments of each group.
 
     ``steps`` are the counts of updates that the inner optimizer has; ``lengths`` and ``paddings`` are in elements,
-    ``counts`` the number of ranks, by group. ``slices``: of each group the parameters in this rank's slice and how many
-    of their elements are in it, in their order; None under ZeRO-3, which keeps none.
+    ``counts`` the number of ranks, by group. ZeRO 1 and 2 write the weights without the padding at the end of the last
+    rank's slice, the moments with it. ``slices``: of each group the parameters in this rank's slice; None under ZeRO-3,
+    which keeps none. ``aligned``: there are gaps between the parameters (``parameter_alignment``). ``moments``: the
+    storages of each group's state by key, ``weights`` those of the flat weights.
     """
 
     steps: tuple[float, ...]
     lengths: tuple[int, ...]
     paddings: tuple[int, ...]
     counts: tuple[int, ...]
-    slices: tuple[Mapping[str, int], ...] | None
+    slices: tuple[Mapping[str, Slice], ...] | None
+    aligned: bool = False
+    weights: tuple[str, ...] = ()
+    moments: tuple[Mapping[str, str], ...] = ()
+
+
+class Stored(NamedTuple):
+    """Where the elements of a tensor are in a file: one after the other from byte ``offset``."""
+
+    dtype: str
+    offset: int
+    elements: int
 
 
 def engine_in(archive: TorchArchive) -> EngineState | Damage:
@@ -67,6 +90,12 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
         _shapes(value.get("param_shapes")),
         value.get("lr_scheduler") is not None or (type(config) is dict and "scheduler" in config),
         bool(tensors) and not any(item.elements for item in tensors),
+        _bf16(config),
+        {
+            name: f"data/{ref.storage}"
+            for name, ref in value["module"].items()
+            if type(name) is str and type(ref) is TensorRef
+        },
     )
 
 
@@ -76,11 +105,11 @@ def partition_in(archive: TorchArchive) -> Partition | Damage:
     state = value.get("optimizer_state_dict") if type(value) is dict else None
     if type(state) is not dict:
         return Damage(Kind.MALFORMED, "is not a known partition of ZeRO: it has no optimizer_state_dict")
-    flat = state.get("single_partition_of_fp32_groups", state.get("fp32_flat_groups"))
+    flat = _flat(state)
     inner = state.get("base_optimizer_state", state.get("optimizer_state_dict"))
     given = state.get("partition_count")
     counts = [_count(item) for item in (given if type(given) is list else [given])]
-    if type(flat) is not list or not all(type(item) is TensorRef for item in flat) or type(inner) is not dict:
+    if flat is None or type(inner) is not dict:
         return Damage(Kind.MALFORMED, "is not a known partition of ZeRO: it has no flat weights")
     known_counts = tuple(item for item in counts if item is not None)
     if not counts or len(known_counts) != len(counts):
@@ -93,11 +122,68 @@ def partition_in(archive: TorchArchive) -> Partition | Damage:
         tuple(item for item in padding if item is not None) if None not in padding else (),
         known_counts,
         _slices(state.get("param_slice_mappings")),
+        _any_above_zero(state.get("param_alignment_paddings")),
+        tuple(f"data/{item.storage}" for item in flat),
+        tuple(
+            {key: f"data/{item.storage}" for key, item in entry.items() if type(key) is str and type(item) is TensorRef}
+            for entry in _entries(inner)
+        ),
     )
+
+
+def module_in(archive: TorchArchive) -> dict[str, Stored]:
+    """Return where the weights of the engine's module are, by name; only those whose elements lie in their order."""
+    value = archive.value
+    module = value.get("module") if type(value) is dict else None
+    found = {}
+    for name, ref in module.items() if type(module) is dict else ():
+        stored = _stored(archive, ref) if type(name) is str and type(ref) is TensorRef else None
+        if stored is not None:
+            found[name] = stored
+    return found
+
+
+def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
+    """Return where the flat weights of each group are in a partition."""
+    value = archive.value
+    state = value.get("optimizer_state_dict") if type(value) is dict else None
+    flat = _flat(state) if type(state) is dict else None
+    return tuple(_stored(archive, ref) for ref in flat or ())
+
+
+def _flat(state: Mapping[str, Any]) -> list[TensorRef] | None:
+    flat = state.get("single_partition_of_fp32_groups", state.get("fp32_flat_groups"))
+    return flat if type(flat) is list and all(type(item) is TensorRef for item in flat) else None
+
+
+def _stored(archive: TorchArchive, ref: TensorRef) -> Stored | None:
+    record = archive.records.get(f"data/{ref.storage}")
+    step = 1
+    for size, stride in zip(reversed(ref.shape), reversed(ref.stride), strict=True):
+        if size != 1 and stride != step:
+            return None
+        step *= size
+    if record is None or archive.byteorder != "little":
+        return None
+    return Stored(ref.dtype, record.offset + ref.offset * ITEM_SIZES[ref.dtype], ref.elements)
 
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value < _MOST else None
+
+
+def _bf16(config: Any) -> bool | None:
+    for name in ("bf16", "bfloat16"):
+        table = config.get(name) if type(config) is dict else None
+        enabled = table.get("enabled", False) if type(table) is dict else None
+        if type(enabled) is bool:
+            return enabled
+    return None
+
+
+def _any_above_zero(value: Any) -> bool:
+    groups = value if type(value) is list else []
+    return any(type(item) is int and item > 0 for group in groups if type(group) is list for item in group)
 
 
 def _shapes(value: Any) -> tuple[Mapping[str, tuple[int, ...]], ...] | None:
@@ -110,27 +196,45 @@ def _shapes(value: Any) -> tuple[Mapping[str, tuple[int, ...]], ...] | None:
     return tuple(value)
 
 
-def _steps(archive: TorchArchive, inner: Mapping[Any, Any]) -> tuple[float, ...]:
+def _entries(inner: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
     states = inner.get("state")
+    return [entry for entry in states.values() if type(entry) is dict] if type(states) is dict else []
+
+
+def _steps(archive: TorchArchive, inner: Mapping[Any, Any]) -> tuple[float, ...]:
+    """The counts of the states; DeepSpeed's FusedAdam keeps them in the groups."""
+    groups = inner.get("param_groups")
+    kept = _entries(inner)
+    if not any("step" in entry for entry in kept) and type(groups) is list:
+        kept = [group for group in groups if type(group) is dict]
     found = []
-    for entry in states.values() if type(states) is dict else ():
-        step = entry.get("step") if type(entry) is dict else None
+    for entry in kept:
+        step = entry.get("step")
         number = archive.scalars.get(step) if type(step) is TensorRef else step
         if isinstance(number, int | float) and -_MOST < number < _MOST:
             found.append(float(number))
     return tuple(found)
 
 
-def _slices(value: Any) -> tuple[Mapping[str, int], ...] | None:
+def _slices(value: Any) -> tuple[Mapping[str, Slice], ...] | None:
     if type(value) is not list or not all(type(group) is dict for group in value):
         return None
     found = []
     for group in value:
         sizes = {}
         for name, address in group.items():
-            args = address.args if type(address) is Call else ()
-            if type(name) is not str or not args or (size := _count(args[0])) is None:
+            place = _place(address)
+            if type(name) is not str or place is None:
                 return None
-            sizes[name] = size
+            sizes[name] = place
         found.append(sizes)
     return tuple(found)
+
+
+def _place(address: Any) -> Slice | None:
+    """A ``deepspeed.utils.tensor_fragment.fragment_address``, a dataclass: its state has the fields."""
+    state = address.state if type(address) is Call else None
+    if type(state) is not dict:
+        return None
+    start, size = _count(state.get("start")), _count(state.get("numel"))
+    return None if start is None or size is None else Slice(start, size)

@@ -40,7 +40,7 @@ def apply(
         _named(files, latest) or _newest(files) or (f"global_step{step}" if isinstance(step, int) else "global_step")
     )
     inside = files.below(directory)
-    models = tuple(name for name in inside if name.endswith("_model_states.pt"))
+    models = tuple(name for name in inside if name.endswith(("_model_states.pt", "-model_states.pt")))
     optimizers = tuple(name for name in inside if name.endswith("_optim_states.pt"))
     owed["weights"] = models[0] if models else f"{directory}/mp_rank_00_model_states.pt"
     owed["latest"] = LATEST

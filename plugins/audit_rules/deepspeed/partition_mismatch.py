@@ -1,7 +1,7 @@
 """deepspeed/partition-mismatch."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import prod
+from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
@@ -9,13 +9,23 @@ from audit.plugin import Checkpoint, Severity, Violation, rule
 if TYPE_CHECKING:
     from audit.plugin import ZeroPartition, ZeroState
 
+Shapes = Mapping[str, tuple[int, ...]]
+Places = dict[str, tuple[int, int]]
+"""Of each parameter the place in a rank's slice and the number of elements there."""
+
 
 @rule(
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from an older checkpoint. Partitions belong to the ranks that saved them; they cannot be exchanged, and "
     "ZeRO does not load those of another number of processes.",
-    explained_by=("files/missing-shard", "files/missing-weights", "deepspeed/latest", "integrity/archive"),
+    explained_by=(
+        "files/missing-shard",
+        "files/missing-weights",
+        "deepspeed/latest",
+        "deepspeed/stale-partition",
+        "integrity/archive",
+    ),
 )
 def partition_mismatch(checkpoint: Checkpoint, zero: "ZeroState") -> Iterator[Violation]:
     """The partitions of ZeRO do not add up to the model, or are not those of their ranks.
@@ -24,84 +34,141 @@ def partition_mismatch(checkpoint: Checkpoint, zero: "ZeroState") -> Iterator[Vi
     checks the number of ranks only; a slice of another length crashes or is taken silently, and two exchanged files are
     taken silently.
 
-    ``dp_world_size`` of the engine, the number of files and the ``partition_count`` in each must agree. The slices of a
-    group have one length on all ranks, and without padding they are the parameters of that group. Under ZeRO 1 and 2
-    each file lists the parameters in its slice: in the order of the ranks these are the parameters in their order.
-    Under ZeRO 3 nothing in a file says which rank it belongs to, so an exchange shows only against a seal.
+    ``dp_world_size`` of the engine, the number of files and the ``partition_count`` in each must agree; a file of a
+    rank beyond them is never loaded. Under ZeRO 1 and 2 the slices of a group have one length on all ranks, the last
+    ones less their padding, and together they are the parameters of that group; each file lists the parameters in its
+    slice, and these lists follow each other in the order of the parameters. Under ZeRO 3 each rank has an equal part
+    of every parameter, and nothing in a file says which rank it belongs to: an exchange shows only against a seal.
+
+    Every trained parameter, and every tensor that the checkpoint before had, must be in the module: DeepSpeed loads it
+    strictly.
     """
-    engine = next(iter(zero.engines.values()))
-    world = engine.dp_world_size
-    ranks = sorted(zero.partitions)
-    parts = [zero.partitions[rank] for rank in ranks]
-    if ranks != list(range(world)):
-        more = f"{len(ranks)} partitions, of ranks {_short(ranks)}"
-        yield Violation(
-            f"{zero.tag} has {more}, but {world} processes saved it", file=zero.paths[ranks[0]], expected=world
-        )
+    if zero.doubtful:
+        first, second = zero.doubtful[:2]
+        yield Violation(f"{first} and {second} are both the partition of one rank, and nothing says which", file=first)
         return
-    for rank, part in zip(ranks, parts, strict=True):
-        if any(count != world for count in part.counts):
-            wrong = next(count for count in part.counts if count != world)
-            yield Violation(
+    problem = _world(zero) or _absent(checkpoint, zero)
+    if problem is not None:
+        yield problem
+        return
+    parts, shapes, paths = zero.ranks, zero.engine.shapes, [zero.paths[rank] for rank in range(len(zero.ranks))]
+    if shapes is None or any(part.aligned for part in parts):
+        return
+    if zero.engine.empty:
+        size = sum(ceil(prod(shape) / len(parts)) for group in shapes for shape in group.values())
+        for path, part in zip(paths, parts, strict=True):
+            if sum(part.lengths) != size:
+                yield _number(path, sum(part.lengths), size)
+                return
+    elif all(len(part.lengths) == len(shapes) for part in parts):
+        for group, expected in enumerate(shapes):
+            found = _lengths(parts, paths, group, expected) or _places(parts, paths, group, expected)
+            if found is not None:
+                yield found
+                return
+
+
+def _world(zero: "ZeroState") -> Violation | None:
+    """Say whether a rank has no partition, or one of another number of ranks."""
+    world = zero.engine.dp_world_size
+    if not zero.ranks:
+        there = sorted(zero.paths)
+        which = f"{len(there)} partitions, of ranks {_short(there)}"
+        return Violation(
+            f"{zero.tag} has {which}, but {world} processes saved it", file=zero.paths[there[0]], expected=world
+        )
+    for rank, part in enumerate(zero.ranks):
+        wrong = next((count for count in part.counts if count != world), None)
+        if wrong is not None:
+            return Violation(
                 f"{zero.paths[rank]} is one of {wrong} partitions, but {world} processes saved the others",
                 file=zero.paths[rank],
                 expected=world,
                 actual=wrong,
             )
-            return
-        if part.lengths != parts[0].lengths:
-            yield Violation(
-                f"{zero.paths[rank]} has slices of {_short(part.lengths)} numbers, {zero.paths[ranks[0]]} of "
-                f"{_short(parts[0].lengths)}",
-                file=zero.paths[rank],
-            )
-            return
-    shapes = engine.shapes
-    if shapes is None or parts[0].slices is None or len(shapes) != len(parts[0].lengths):
-        return
-    for group, expected in enumerate(shapes):
-        size = sum(prod(shape) for shape in expected.values())
-        total = sum(part.lengths[group] - (part.paddings[group] if part.paddings else 0) for part in parts)
-        if total != size and all(part.paddings for part in parts):
-            yield Violation(
-                f"the partitions of group {group} have {total} numbers, but its parameters {size}",
-                file=zero.paths[ranks[0]],
-                expected=size,
-                actual=total,
-            )
-            return
-        place = _out_of_order(parts, group, expected)
-        if place is not None:
-            yield Violation(
-                f"{zero.paths[ranks[place]]} holds the slice of another rank: its parameters do not follow those of the "
-                "rank before",
-                file=zero.paths[ranks[place]],
-            )
-            return
-
-
-def _out_of_order(parts: "Sequence[ZeroPartition]", group: int, shapes: Mapping[str, tuple[int, ...]]) -> int | None:
-    """Return the first rank whose parameters are not in their place, None if all are or the lists do not say.
-
-    They say it if they name each parameter with all of its numbers.
-    """
-    slices = [part.slices[group] for part in parts if part.slices is not None and group < len(part.slices)]
-    if len(slices) != len(parts):
-        return None
-    sizes: dict[str, int] = {}
-    for names in slices:
-        for name, size in names.items():
-            sizes[name] = sizes.get(name, 0) + size
-    if sizes != {name: prod(shape) for name, shape in shapes.items()}:
-        return None
-    order = {name: place for place, name in enumerate(shapes)}
-    last = -1
-    for rank, names in enumerate(slices):
-        for name in names:
-            if order[name] < last:
-                return rank
-            last = order[name]
     return None
+
+
+def _absent(checkpoint: Checkpoint, zero: "ZeroState") -> Violation | None:
+    """Say which tensor the module lacks."""
+    for path, engine in zero.engines.items():
+        owed = {name for group in engine.shapes or () for name in group}
+        previous = checkpoint.optional("previous")
+        before = previous.optional("zero") if previous is not None else None
+        if before is not None and before.engine.shapes == engine.shapes:
+            owed |= before.engine.module.keys()
+        lacking = sorted(owed - engine.module.keys())
+        if lacking:
+            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            return Violation(f"{path} has no weights of {lacking[0]}{more}", file=path, actual=len(lacking))
+    return None
+
+
+def _lengths(parts: "Sequence[ZeroPartition]", paths: Sequence[str], group: int, shapes: Shapes) -> Violation | None:
+    """Say whether the slices of a group are too long or too short, with their padding or without it."""
+    size = sum(prod(shape) for shape in shapes.values())
+    written = [part.lengths[group] for part in parts]
+    padding = [part.paddings[group] if part.paddings else 0 for part in parts]
+    whole = [length + more for length, more in zip(written, padding, strict=True)]
+    if (len(set(whole)) == 1 and sum(written) == size) or (
+        len(set(written)) == 1 and (sum(written) - sum(padding) == size or not all(part.paddings for part in parts))
+    ):
+        return None
+    usual = max(set(whole), key=whole.count)
+    odd = next((rank for rank, length in enumerate(whole) if length != usual), None)
+    if odd is not None:
+        other = whole.index(usual)
+        return Violation(
+            f"{paths[odd]} has a slice of {whole[odd]} numbers, {paths[other]} of {usual}", file=paths[odd]
+        )
+    return _number(paths[0], sum(written), size, f" of group {group}")
+
+
+def _number(path: str, actual: int, expected: int, of: str = "") -> Violation:
+    return Violation(
+        f"{path}: the slices{of} have {actual} numbers, but the parameters {expected}",
+        file=path,
+        expected=expected,
+        actual=actual,
+    )
+
+
+def _places(parts: "Sequence[ZeroPartition]", paths: Sequence[str], group: int, shapes: Shapes) -> Violation | None:
+    """Say which file lists other parameters than those of its rank; nothing if the lists are not understood."""
+    sizes = {name: prod(shape) for name, shape in shapes.items()}
+    listed: list[Places] = []
+    for part in parts:
+        slices = part.slices[group] if part.slices is not None and group < len(part.slices) else None
+        if slices is None or any(name not in sizes or place.size > sizes[name] for name, place in slices.items()):
+            return None
+        padding = part.paddings[group] if part.paddings else 0
+        if sum(place.size for place in slices.values()) not in (part.lengths[group], part.lengths[group] - padding):
+            return None
+        listed.append({name: (place.start, place.size) for name, place in slices.items()})
+    lengths = [part.lengths[group] for part in parts]
+    expected = _expected(sizes, max(lengths), len(parts))
+    for rank, found in enumerate(listed):
+        if found != expected[rank]:
+            owner = next((other for other, places in enumerate(expected) if places == found), None)
+            whose = "the slice of another rank" if owner is None else f"the slice of rank {owner}"
+            return Violation(
+                f"{paths[rank]} holds {whose}: its parameters are not those of rank {rank}", file=paths[rank]
+            )
+    return None
+
+
+def _expected(sizes: Mapping[str, int], length: int, world: int) -> list[Places]:
+    """Where each parameter is if they follow each other in slices of ``length``."""
+    found: list[Places] = [{} for _ in range(world)]
+    at = 0
+    for name, size in sizes.items():
+        end = at + size
+        for rank in range(at // length, min(world, -(-end // length))) if length else ():
+            begin, stop = max(at, rank * length), min(end, (rank + 1) * length)
+            if begin < stop:
+                found[rank][name] = (begin - rank * length, stop - begin)
+        at = end
+    return found
 
 
 def _short(values: Sequence[int]) -> str:

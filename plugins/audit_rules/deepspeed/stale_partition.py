@@ -27,12 +27,17 @@ def stale_partition(checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str
     before = previous.optional("zero") if previous is not None and previous.step < checkpoint.step else None
     if previous is not None and before is not None:
         scanned = previous.optional("scan") or {}
-        for path in before.paths.values():
+        for path in _loaded(before):
             if was_read(scanned, path):
                 known[scanned[path].digest] = f"{previous.name}/{path}"
-    for _, path in sorted(zero.paths.items()):
+    for path in _loaded(zero):
         if not was_read(scan, path):
             continue
         other = known.setdefault(scan[path].digest, path)
         if other != path:
             yield Violation(f"{path} is byte for byte {other}", file=path, actual=other)
+
+
+def _loaded(zero: "ZeroState") -> list[str]:
+    """The partitions that DeepSpeed loads, by rank: not those that a save of more processes left."""
+    return [path for rank, path in sorted(zero.paths.items()) if rank < zero.engine.dp_world_size]

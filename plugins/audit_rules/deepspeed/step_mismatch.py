@@ -62,7 +62,7 @@ def step_mismatch(checkpoint: Checkpoint, zero: "ZeroState", state: "TrainerStat
 def _counted(zero: "ZeroState", engine: "EngineState") -> list[Violation]:
     """Say which rank's optimizer counted other updates than the engine or the other ranks."""
     first = None  # a rank whose optimizer counts nothing says nothing
-    for rank, part in sorted(zero.partitions.items()):
+    for rank, part in enumerate(zero.ranks):
         for step in part.steps:
             first = step if first is None else first
             behind = step != engine.global_steps and not engine.skipped_steps

@@ -1,9 +1,14 @@
 """weights/not-finite."""
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule
+from audit_rules._scans import was_read
 from audit_rules.weights._shared import scanned, shown
+
+if TYPE_CHECKING:
+    from audit.plugin import ZeroState
 
 
 @rule(
@@ -19,8 +24,13 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
     One such value spreads to all weights with the next update. Trainer does not notice: with ``logging_nan_inf_filter``
     (the default) the logged loss falls to 0.0, the exit code is 0, and rotation deletes the last finite checkpoint.
 
-    Sharded weights are checked chunk by chunk. Not checked: buffers with "mask" in their name, which may be infinite.
+    Sharded weights are checked chunk by chunk, and of DeepSpeed the module in the engine's states. Not checked: buffers
+    with "mask" in their name, which may be infinite.
     """
+    zero: ZeroState | None = checkpoint.optional("zero")
+    if zero is not None:
+        yield from _in_module(zero, scan)
+        return
     broken: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
     for item in scanned(checkpoint, scan):
@@ -34,3 +44,21 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
             expected=0,
             actual=len(names),
         )
+
+
+def _in_module(zero: "ZeroState", scan: Mapping[str, FileScan]) -> Iterator[Violation]:
+    """Check the module of DeepSpeed's engine; several tensors may lie in one storage."""
+    for path, engine in zero.engines.items():
+        spans = scan[path].spans if was_read(scan, path) else {}
+        names = [
+            name
+            for name, storage in engine.module.items()
+            if "mask" not in name.rpartition(".")[2] and storage in spans and spans[storage].nonfinite
+        ]
+        if names:
+            yield Violation(
+                f"{path} has NaN or infinite values in the storage of {shown(names)}",
+                file=path,
+                expected=0,
+                actual=len(names),
+            )

@@ -32,18 +32,20 @@ def test_all_of_it_is_read(run: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "what"),
     [
-        "layer_0_expert_1_mp_rank_00_model_states.pt",
-        "expp_rank_0_mp_rank_00_optim_states.pt",
-        "mp_rank_01_model_states.pt",
+        ("layer_0_expert_1_mp_rank_00_model_states.pt", "is a part of a mixture of experts"),
+        ("expp_rank_0_mp_rank_00_optim_states.pt", "is a part of a mixture of experts"),
+        ("layer_01-model_00-model_states.pt", "is a stage of a pipeline"),
+        ("mp_rank_01_model_states.pt", "is one of several parts of the model (tensor parallelism)"),
+        ("other_model_states.pt", "is of a kind"),
     ],
 )
-def test_experts_and_parallel_models_are_not_judged(run: Path, name: str) -> None:
+def test_experts_and_parallel_models_are_not_judged(run: Path, name: str, what: str) -> None:
     folder = run / "checkpoint-100" / "global_step100"
     (folder / name).write_bytes((folder / (MODEL if "model" in name else PARTITION.format(0))).read_bytes())
 
-    assert f"{name} is of a kind that is not read" in why_not(run)
+    assert f"{name} {what}" in why_not(run)
     (summary,) = report(str(run)).checkpoints
     assert (summary.resumable, summary.judged) == (True, False)
 
@@ -58,3 +60,13 @@ def test_a_state_of_another_shape_is_not_judged(run: Path) -> None:
     edit_engine(run / "checkpoint-100", lambda value: {"module": {}})
 
     assert "has no global_steps" in why_not(run)
+
+
+def test_a_universal_checkpoint_is_not_judged(run: Path) -> None:
+    place = run / "checkpoint-100"
+    (place / "global_step100").rename(place / "global_step100_universal")
+    (place / "latest").write_text("global_step100_universal")
+    for rank in (0, 1):
+        (place / "global_step100_universal" / PARTITION.format(rank)).unlink()
+
+    assert "is a universal checkpoint, which is not read" in why_not(run)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from audit.formats.damage import Damage
 from audit.formats.torch_archive import TorchArchive, read_torch
-from audit.formats.zero import engine_in, partition_in
+from audit.formats.zero import Slice, engine_in, partition_in
 from audit.storage import BytesReader
 from audit.testing.torch_files import torch_archive_bytes
 from tests.zero import MODEL, PARTITION, make_zero
@@ -42,8 +42,11 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert engine.shapes is not None
     assert list(engine.shapes[0].items())[1] == ("layers.0.weight", (4, 4))
     assert not isinstance(part, Damage)
-    assert (part.steps, part.lengths, part.paddings, part.counts) == ((98.0,), (48,), (0,), (2,))
-    assert part.slices == ({"layers.1.weight": 16, "head.weight": 32},)
+    assert (part.steps, part.lengths, part.counts) == ((98.0, 98.0), (48, 1), (2, 2))
+    assert (part.paddings, part.aligned) == ((0, 3), False)
+    assert part.slices is not None
+    assert part.slices[0] == {"layers.1.weight": Slice(0, 16), "head.weight": Slice(16, 32)}
+    assert part.slices[1] == {"norm.weight": Slice(0, 1)}
 
 
 @given(st.data())
