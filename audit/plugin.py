@@ -75,6 +75,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Schedule",
     "Space",
     "Timeline",
+    "world_change",
+    "world_of",
     "never_rises",
     "rate_rises",
     "LEDGER",
@@ -236,6 +238,7 @@ if TYPE_CHECKING:
     from audit.facts.spans import zeros_are_normal
     from audit.facts.unread import Unread
     from audit.facts.whole_tensors import WholeTensor
+    from audit.facts.world import world_change, world_of
     from audit.facts.zero import ZeroState
     from audit.facts.zero_weights import Apart
     from audit.findings import ACCEPTED, Acceptance, Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
@@ -314,6 +317,7 @@ _HOMES = {
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",
     "audit.facts.whole_tensors": "WholeTensor",
+    "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",
     "audit.facts.zero_weights": "Apart",
     "audit.findings": "ACCEPTED Acceptance Evidence Finding Outcome RuleOutcome Severity Violation",

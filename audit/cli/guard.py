@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from audit.audit_dir import LOCK, PINNED
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, add_shared, laid_over, options_of
+from audit.cli.options import RUN, add_shared, count, laid_over, options_of
 from audit.cli.parser import one_line
 from audit.cli.progress import Progress
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
+from audit.options import Options
 
 if TYPE_CHECKING:
     from audit.retention.lock import Holder
@@ -26,6 +27,7 @@ EXAMPLES = (
         "audit guard current_model/ --config train.toml",
         "also refuse if the planned training does not fit the checkpoint",
     ),
+    ("audit guard current_model/ --processes 8", "also refuse if 8 processes cannot resume from it"),
     ("audit guard current_model/ --format json", "print the decision and the report behind it as JSON"),
 )
 
@@ -50,6 +52,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DAYS",
         help=f"reread the checkpoint if it was last read more than DAYS days ago (default: {MAX_AGE_DAYS:g})",
     )
+    parser.add_argument(
+        "--processes", type=count, metavar="N", help="number of processes that will resume; refuse if they cannot"
+    )
     add_format(parser)
     add_shared(parser, "guard", "the path")
 
@@ -68,6 +73,7 @@ def call(arguments: argparse.Namespace) -> int:
     )
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
     options = trains.options if trains else options_of(arguments, registry)
+    world = _World(arguments.run, arguments.processes, options, registry) if arguments.processes else None
     holder = _holder(arguments.run)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
@@ -76,13 +82,14 @@ def call(arguments: argparse.Namespace) -> int:
             options,
             registry=registry,
             progress=progress.advance,
-            veto=trains.veto if trains else None,
+            veto=trains.veto if trains else world.veto if world else None,
         )
     if holder is not None:
         said = f"{arguments.run} {holder}; start no second training beside it"
         guarded = guarded._replace(report=guarded.report._replace(notes=(*guarded.report.notes, said)))
-    if trains is not None:
-        for text in trains.lines:
+    asked = trains or world
+    if asked is not None:
+        for text in asked.lines:
             _say(text)
     decision = guarded.decision
     if arguments.format == "json":
@@ -123,6 +130,7 @@ class _Trains:
                 f"note: {arguments.config} trains {config.run}; this run is checked as if it were that one"
             )
         self._registry = registry
+        self._processes = arguments.processes
         self.options = laid_over(config.verify, arguments, registry)
         self._config = config._replace(run=os.path.abspath(arguments.run), verify=self.options)
 
@@ -140,12 +148,43 @@ class _Trains:
         from audit.findings import Severity
         from audit.training.forecast import forecast_next_leg
 
-        found = forecast_next_leg(self._config, self._trainer, self._registry, decision)
+        found = forecast_next_leg(self._config, self._trainer, self._registry, decision, self._processes)
         texts = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]
         self.lines += [f"{severity.value}: {text}" for severity, text in texts if severity is not Severity.ERROR]
         self.lines += [f"note: {note}" for note in found.notes]
         errors = [text for severity, text in texts if severity is Severity.ERROR]
         return "; ".join([*errors, *([found.refusal] if found.refusal else [])]) or None
+
+
+class _World:
+    """A number of processes given to the guard: whether that many can resume from the checkpoint."""
+
+    def __init__(self, run: str, processes: int, options: Options, registry: Registry) -> None:
+        self.lines: list[str] = []
+        self._run, self._processes, self._options, self._registry = run, processes, options, registry
+
+    def veto(self, decision: Decision) -> str | None:
+        """Return why so many processes cannot resume from it, None if they can."""
+        from audit.facts.world import world_change, world_of
+        from audit.training.preflight import checkpoint_in, opened
+
+        if decision.checkpoint is None:
+            return None
+        home = os.path.join(self._run, os.path.dirname(decision.checkpoint))
+        checkpoint = checkpoint_in(opened(home, self._registry, self._options), decision.checkpoint)
+        change = world_change(checkpoint, self._processes) if checkpoint is not None else None
+        if checkpoint is not None and not world_of(checkpoint):
+            self.lines.append(f"note: {checkpoint.name} does not show how many processes saved it")
+        if checkpoint is None or change is None:
+            return None
+        if not change.works:
+            return (
+                f"{checkpoint.name} was saved by {change.before} processes and {change.now} will resume: {change.text}"
+            )
+        self.lines.append(
+            f"warning: {checkpoint.name} was saved by {change.before} and {change.now} will resume: {change.text}"
+        )
+        return None
 
 
 def _explain(run: str, guarded: Guarded, allowed: bool, quiet: bool) -> None:

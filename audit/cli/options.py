@@ -167,6 +167,14 @@ SHARED = (
 )
 
 
+def count(text: str) -> int:
+    """Return a number of processes, as an argument gives it. Raises ArgumentTypeError."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
+    return number
+
+
 def add_shared(parser: argparse.ArgumentParser, command: str, result: str = "") -> None:
     """Add the shared options of a command; ``result`` is what it prints with ``-q``, too."""
     for option in SHARED:

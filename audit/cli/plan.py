@@ -7,7 +7,7 @@ from typing import Any
 
 from audit.cli.documents import add_format, write_document
 from audit.cli.guard import rollback
-from audit.cli.options import add_quiet
+from audit.cli.options import add_quiet, count
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.facts.space import Space
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="TOML file, as for audit train")
     parser.add_argument(
         "--processes",
-        type=_count,
+        type=count,
         metavar="N",
         help="number of training processes (default: WORLD_SIZE, the number of the last training, or 1)",
     )
@@ -311,10 +311,3 @@ def _folded(findings: tuple[Finding, ...]) -> Iterator[tuple[Finding, int]]:
     for rule in dict.fromkeys(item.rule for item in findings):
         same = [item for item in findings if item.rule == rule]
         yield same[0], len(same) - 1
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
-    return number

@@ -22,7 +22,8 @@ class EngineState(NamedTuple):
     ``shapes``: of each parameter group the trained parameters and their shapes, in their order; None if not known.
     ``own_scheduler``: the engine keeps the learning-rate schedule, otherwise the trainer does. ``empty``: the module
     has no values, as under ZeRO-3. ``bf16``: whether it is trained in bfloat16, None if the file does not say.
-    ``module``: of each tensor of the module the storage that it is in.
+    ``module``: of each tensor of the module the storage that it is in. ``elastic``: ``elastic_checkpoint`` is on, so
+    another number of processes can load the partitions.
     """
 
     global_steps: int
@@ -34,6 +35,7 @@ class EngineState(NamedTuple):
     empty: bool
     bf16: bool | None = None
     module: Mapping[str, str] = {}
+    elastic: bool = False
 
 
 class Slice(NamedTuple):
@@ -96,6 +98,7 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
             for name, ref in value["module"].items()
             if type(name) is str and type(ref) is TensorRef
         },
+        _elastic(config),
     )
 
 
@@ -179,6 +182,11 @@ def _bf16(config: Any) -> bool | None:
         if type(enabled) is bool:
             return enabled
     return None
+
+
+def _elastic(config: Any) -> bool:
+    table = config.get("zero_optimization") if type(config) is dict else None
+    return type(table) is dict and table.get("elastic_checkpoint") is True
 
 
 def _any_above_zero(value: Any) -> bool:

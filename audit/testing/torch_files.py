@@ -33,7 +33,10 @@ class Name:
 
 
 class Made(NamedTuple):
-    """An object that a pickle makes by calling ``name`` with ``args`` and giving it ``state``."""
+    """An object that a pickle makes by calling ``name`` with ``args`` and giving it ``state``.
+
+    With a state and no arguments the class is not called: the object is made empty, as ``pickle`` does it.
+    """
 
     name: str
     args: tuple[Any, ...] = ()
@@ -74,6 +77,8 @@ class _Pickler(_PurePython):  # type: ignore[misc]
         return ("storage", Name(f"torch.{_STORAGES[obj.tensor.dtype]}"), obj.key, "cpu", count)
 
     def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is Made and obj.state is not None and not obj.args:
+            return NotImplemented  # save_new
         if type(obj) is Made:
             rest = () if obj.state is None else (obj.state,)
             return (Name(obj.name), obj.args, *rest)
@@ -95,7 +100,16 @@ class _Pickler(_PurePython):  # type: ignore[misc]
             self.write(f"c{module}\n{name}\n".encode())
         self.memoize(obj)
 
+    def save_new(self, obj: Made) -> None:
+        """An object whose class is not called, only its state is set: what ``pickle`` does with most objects."""
+        self.save(Name(obj.name))
+        self.write(b")\x81")
+        self.memoize(obj)
+        self.save(obj.state)
+        self.write(b"b")
+
     dispatch[Name] = save_name
+    dispatch[Made] = save_new
 
 
 def pickle_bytes(value: Any, protocol: int = 2) -> bytes:

@@ -105,14 +105,18 @@ def forecast(
 
 
 def forecast_next_leg(
-    config: TrainConfig, trainer: TrainingBackend, registry: Registry, decision: Decision
+    config: TrainConfig,
+    trainer: TrainingBackend,
+    registry: Registry,
+    decision: Decision,
+    processes: int | None = None,
 ) -> Forecast:
     """Return the forecast of the leg that follows on what the guard decided; without a file if none waits.
 
-    Raises AuditError.
+    ``processes`` None: as many as last time. Raises AuditError.
     """
     planned = PlannedLog(config.run)
-    dry_run = DryRun(config, trainer, registry, planned, decided=decision, processes=planned.processes)
+    dry_run = DryRun(config, trainer, registry, planned, decided=decision, processes=processes or planned.processes)
     return _judged(dry_run, dry_run.look(only_first=True))
 
 

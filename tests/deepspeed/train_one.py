@@ -5,6 +5,7 @@
 
 import argparse
 import hashlib
+import json
 import os
 import sys
 from typing import Any
@@ -14,6 +15,8 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 import deepspeed
 import torch
 import transformers
+from deepspeed.accelerator import get_accelerator
+from transformers.integrations.deepspeed import deepspeed_load_checkpoint
 
 # An operator that is only faster; it would be compiled, which takes minutes.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -58,24 +61,29 @@ class Rows(torch.utils.data.Dataset[Any]):
 
 
 class Probes(transformers.TrainerCallback):
-    """Writes a digest of all that was loaded, before the first step after a resume, and ends the process."""
+    """Before the first step after a resume: loads each checkpoint of a list and writes a digest of what was loaded.
+
+    The digests go to files beside the list, named by the place in it and the rank. Then the process ends.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.trainer: Any = None
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        engine = self.trainer.deepspeed
-        told = hashlib.sha256(repr((engine.global_steps, state.global_step)).encode())
-        for value in (
-            engine.module.state_dict(),
-            engine.optimizer.state_dict(),
-            self.trainer.lr_scheduler.state_dict(),
-        ):
-            _feed(told, value)
-        with open(f"{self.path}.{os.environ['RANK']}", "w", encoding="utf-8") as file:
-            file.write(told.hexdigest())
-        torch.distributed.barrier()
+        trainer, engine = self.trainer, self.trainer.deepspeed
+        with open(self.path, encoding="utf-8") as file:
+            checkpoints = json.load(file)
+        for place, checkpoint in enumerate(checkpoints):
+            # What Trainer does with DeepSpeed when it resumes: Trainer._prepare_for_training.
+            deepspeed_load_checkpoint(engine, checkpoint)
+            trainer._load_optimizer_and_scheduler(checkpoint)
+            told = hashlib.sha256(repr(engine.global_steps).encode())
+            for value in (engine.module.state_dict(), engine.optimizer.state_dict(), trainer.lr_scheduler.state_dict()):
+                _feed(told, value)
+            with open(f"{self.path}.{place}.{os.environ['RANK']}", "w", encoding="utf-8") as file:
+                file.write(told.hexdigest())
+            torch.distributed.barrier()
         os._exit(0)
 
 
@@ -115,12 +123,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--save", type=int, default=SAVE)
     parser.add_argument("--resume", nargs="?", const=True, default=None)
     parser.add_argument("--die-at", type=int, default=0)
-    parser.add_argument("--probe", help="write here what was loaded, and train nothing")
+    parser.add_argument("--probe", help="a list of checkpoints to load instead of training")
     parser.add_argument("--gather", action="store_true")
     parser.add_argument("--own-scheduler", action="store_true")
     parser.add_argument("--scale-power", type=int, default=None)
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
+    if given.dtype == "fp16":  # torch computes it on a CPU; DeepSpeed asks for an accelerator
+        get_accelerator().is_fp16_supported = lambda: True
     config = ds_config(given.stage, gather=given.gather, scheduler=given.own_scheduler, offset=given.scale_power)
     arguments = transformers.TrainingArguments(
         output_dir=given.output, max_steps=given.steps, save_steps=given.save, logging_steps=1, learning_rate=1e-3,

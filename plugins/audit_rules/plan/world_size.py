@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, rule
+from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, rule, world_change, world_of
 
 
 @rule(
@@ -16,19 +16,22 @@ def world_size(plan: Plan, processes: int, resume: Checkpoint) -> Iterator[Viola
     A step then takes more or fewer examples, so the same number of steps is another amount of data, and what Trainer
     derives from steps (epochs, the end of a schedule) changes. Random number states are saved one per process
     (``rng_state_0.pth`` and so on): with another number the resume is not exact, which Trainer 5.23 logs at level INFO.
-    DeepSpeed cannot resume at all.
 
-    The number is taken from ``distributed_state`` in ``training_args.bin``, else from the files of random numbers. Not
-    checked if the backend starts the processes itself.
+    Where the states are in files of each process, it is an error: DeepSpeed 0.19 raises ``ZeRORuntimeException`` for
+    partitions of ZeRO, unless ``elastic_checkpoint`` is on, and a local state of FSDP has no file for a new rank. A
+    sharded state of FSDP is divided anew.
+
+    The number is taken from DeepSpeed's state, from ``distributed_state`` in ``training_args.bin``, else from the files
+    of random numbers. Not checked if the backend starts the processes itself.
     """
-    before = resume.arguments.get("num_processes") if resume.optional("arguments") else None
-    if not isinstance(before, int):
-        before = resume.layout.world_size
-    if not before:
+    if not world_of(resume):
         raise NotApplicable(f"{resume.name} does not show how many processes trained it")
-    if before != processes:
+    change = world_change(resume, processes)
+    if change is not None:
         yield Violation(
-            f"{processes} {'process' if processes == 1 else 'processes'} will train, but {resume.name} was trained by {before}",
-            expected=before,
+            f"{processes} {'process' if processes == 1 else 'processes'} will train, but {resume.name} was trained by "
+            f"{change.before}: {change.text}",
+            expected=change.before,
             actual=processes,
+            severity=None if change.works else Severity.ERROR,
         )

@@ -1,0 +1,49 @@
+"""The page on DeepSpeed says what the audit makes of each damage: shown here with made trees, without DeepSpeed."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.deepspeed.damages import DAMAGES, Damage
+from tests.deepspeed.judging import Verdict, damaged
+from tests.deepspeed.page import PAGE, STAGES, page, written
+from tests.zero import make_zero
+
+CASES = [(stage, damage) for stage in STAGES for damage in DAMAGES if stage in damage.stages]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    return {stage: make_zero(tmp_path_factory.mktemp("made") / f"zero-{stage}", stage=stage) for stage in STAGES}
+
+
+@pytest.mark.parametrize(("stage", "damage"), CASES, ids=[f"{stage}-{damage.title}" for stage, damage in CASES])
+def test_each_damage_is_judged_as_the_page_says(
+    stage: int, damage: Damage, made: dict[int, Path], tmp_path: Path
+) -> None:
+    row = written()[stage, damage.title]
+
+    _, verdict = damaged(damage, made[stage], tmp_path / "run")
+
+    assert verdict == Verdict(row.rules, row.refused)
+
+
+def test_every_damage_is_in_the_page() -> None:
+    rows = written()
+
+    assert list(rows) == [(stage, damage.title) for stage, damage in CASES]
+    assert PAGE.read_text(encoding="utf-8") == page(rows)
+
+
+def test_what_deepspeed_does_not_load_as_it_was_is_refused() -> None:
+    """But for the one that leaves no trace."""
+    harmful = {key for key, row in written().items() if row.deepspeed in ("crashes", "silent")}
+    accepted = {key for key, row in written().items() if not row.refused}
+
+    assert harmful & accepted == {(3, "partitions of two ranks exchanged")}
+
+
+def test_what_deepspeed_loads_as_it_was_is_handed_out() -> None:
+    rows = written()
+
+    assert not [key for key, row in rows.items() if row.deepspeed == "the same" and row.refused]
