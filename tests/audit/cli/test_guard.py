@@ -16,6 +16,7 @@ from audit.retention.lock import RunLock
 from audit.retention.pins import pin
 from audit.testing.runs import make_run
 from tests.audit.cli.conftest import Ended, command, one_line
+from tests.zero import make_zero
 
 Audit = Callable[..., Ended]
 
@@ -132,6 +133,23 @@ def test_json_says_the_same(audit: Audit, run: str, broken: str, tmp_path: Path)
 
     found = document(audit("guard", str(tmp_path / "new"), "--format", "json", "--allow-missing"))
     assert (found["decision"], found["path"]) == ("fresh", None)
+
+
+def test_processes_that_cannot_resume_are_refused(audit: Audit, tmp_path: Path) -> None:
+    run = str(make_zero(tmp_path / "zero", (100,)))
+
+    assert audit("guard", run, "--processes", "2").out.endswith("checkpoint-100\n")
+    refused = audit("guard", run, "--processes", "4")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert "checkpoint-100 was saved by 2 processes and 4 will resume: DeepSpeed loads the partitions" in refused.err
+
+
+def test_processes_that_can_resume_hear_what_becomes_of_the_random_states(audit: Audit, run: str) -> None:
+    ended = audit("guard", run, "--processes", "2")
+
+    assert ended.code == 0
+    assert "warning: checkpoint-300 was saved by 1 and 2 will resume" in ended.err
 
 
 def test_a_path_of_any_bytes_comes_out_as_it_went_in(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from audit.findings import Severity
 from audit.testing.runs import make_run
 from tests.plugins.audit_rules.plan.conftest import Planned
+from tests.zero import make_zero
 
 
 def test_another_number_of_processes_is_a_warning(tmp_path: Path, plan: Planned) -> None:
@@ -33,3 +34,9 @@ def test_a_command_starts_its_processes_itself(tmp_path: Path, plan: Planned) ->
 def test_a_fresh_start_has_nothing_to_differ_from(plan: Planned) -> None:
     assert not plan(None, owned=True, processes=4)
     assert "starts fresh" in plan.reason
+
+
+def test_zero_cannot_be_resumed_by_another_number(tmp_path: Path, plan: Planned) -> None:
+    (finding,) = plan(str(make_zero(tmp_path / "run", (300,))), owned=True, processes=4)
+    assert finding.severity is Severity.ERROR
+    assert "as many processes as saved them only" in finding.message
