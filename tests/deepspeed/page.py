@@ -18,13 +18,14 @@ Trainer calls it, and the audit. Written by the tests (`tox run -e deepspeed -- 
 * **silent**: both ranks load it without a message, and the values are not those that were saved.
 * **the same**: what was saved is loaded.
 
-`refused`: the guard does not hand the checkpoint out. `not tried`: DeepSpeed was not asked.
+`refused`: the guard does not hand the checkpoint out.
 """
 
 TAIL = """
 One harmful damage leaves no trace: under ZeRO 3 nothing in a partition says which rank it belongs to, so two exchanged
 files are found only if the checkpoint was sealed before. A model.safetensors that was cut is reported, but does not
-refuse the checkpoint: a resume with DeepSpeed never reads it.
+refuse the checkpoint: a resume with DeepSpeed never reads it. A `partition_count` that does not fit is refused, although
+DeepSpeed does not compare it: such a file is of another run.
 
 ## What is not judged
 
@@ -34,9 +35,9 @@ them is *not judged*: it is handed out, but nothing is proven of it, and `audit 
 
 ## Another number of processes
 
-DeepSpeed does not load the partitions of ZeRO in another number of processes than saved them. `audit plan
---processes N` and `audit guard RUN --processes N` refuse it before the training is started; how other layouts take it
-is in [the guard](guard.md#another-number-of-processes).
+DeepSpeed does not load the partitions of ZeRO in another number of processes than saved them. `audit plan` and
+`audit guard`, with `--processes N`, refuse it before the training is started; how other layouts take it is in
+[the guard](guard.md#another-number-of-processes).
 """
 
 

@@ -44,6 +44,13 @@ def test_what_deepspeed_does_not_load_as_it_was_is_refused() -> None:
 
 
 def test_what_deepspeed_loads_as_it_was_is_handed_out() -> None:
+    """But for a file that says it is of another run."""
     rows = written()
 
-    assert not [key for key, row in rows.items() if row.deepspeed == "the same" and row.refused]
+    refused = {title for (_, title), row in rows.items() if row.deepspeed == "the same" and row.refused}
+
+    assert refused == {"partition_count of another run"}
+
+
+def test_deepspeed_was_asked_about_every_damage() -> None:
+    assert {row.deepspeed for row in written().values()} == {"crashes", "silent", "the same"}
