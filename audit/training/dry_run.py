@@ -29,7 +29,8 @@ from audit.training.batch_log import BatchLog
 from audit.training.config import Data, TrainConfig
 from audit.training.data_files import DataFile, DataFiles
 from audit.training.drafting import Work
-from audit.training.events import Event
+from audit.training.events import Emit, Event
+from audit.training.filing import Filing
 from audit.training.inbox import settled
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
@@ -98,6 +99,30 @@ class _PlannedFiles(DataFiles):
         return tuple(file for file in super().waiting() if file.path not in self.gone)
 
 
+class _PlannedFiling(Filing):
+    """Notes what would be moved; ``asides`` are the files that would be set aside."""
+
+    def __init__(self, data: Data, files: _PlannedFiles, batch_log: BatchLog, emit: Emit) -> None:
+        super().__init__(data, files, batch_log, emit)
+        self._gone = files.gone
+        self.asides: list[Aside] = []
+
+    def retire(self, timeline: Timeline) -> bool:
+        done = [item for item in timeline.batches if item.state == FINISHED]
+        for batch in done:
+            file = self._files.find(batch, inbox=True)
+            if file is not None:
+                self._gone.add(file.path)
+            self._batch_log.record(Retired(batch.digest, batch.file, None))
+        return bool(done)
+
+    def aside(self, file: DataFile, row: Rejected | Duplicate) -> None:
+        self._gone.add(file.path)
+        self._batch_log.record(row)
+        event = REJECTED if isinstance(row, Rejected) else DUPLICATE
+        self.asides.append(Aside(file.name, event, row.reason or ""))
+
+
 class DryRun(Session):
     """One dry run; ``decided``: what the guard decided, if it was asked before."""
 
@@ -113,14 +138,14 @@ class DryRun(Session):
     ) -> None:
         settle = config.watch.settle_seconds
         config = config._replace(watch=config.watch._replace(settle_seconds=0.0))
-        self._planned_files = _PlannedFiles(config.data)
+        files = _PlannedFiles(config.data)
+        self._planned = _PlannedFiling(config.data, files, batch_log, self._collect)
         super().__init__(
-            config, trainer, registry, self._collect, batch_log=batch_log, files=self._planned_files, **options
+            config, trainer, registry, self._collect, batch_log=batch_log, files=files, filing=self._planned, **options
         )
         self.options = config.verify._replace(ledger=False)
         self._decided = decided
         self._recorded = decided is not None  # audit guard asks about the plan alone
-        self._asides: list[Aside] = []
         fresh = [file.name for file in self._files.waiting() if settled(file, settle)]
         self._notes = [f"{name} changed a moment ago; it is planned as it is now" for name in fresh]
 
@@ -133,7 +158,7 @@ class DryRun(Session):
         works: list[Work] = []
         while refusal is None:
             timeline = self._batch_log.timeline()
-            if self._retire(timeline):
+            if self.filing.retire(timeline):
                 continue
             try:
                 if not self._all_recorded(timeline, step, checkpoint):
@@ -159,7 +184,7 @@ class DryRun(Session):
             decision,
             tuple(works),
             later,
-            tuple(self._asides),
+            tuple(self._planned.asides),
             refusal,
             tuple(self._notes),
             self._batch_log.timeline(),
@@ -187,18 +212,3 @@ class DryRun(Session):
 
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         self._batch_log.record(Finished(digest, name, begun, step, examples, name_of(step), (), 0.0))
-
-    def _retire(self, timeline: Timeline) -> bool:
-        done = [item for item in timeline.batches if item.state == FINISHED]
-        for batch in done:
-            file = self._files.find(batch, inbox=True)
-            if file is not None:
-                self._planned_files.gone.add(file.path)
-            self._batch_log.record(Retired(batch.digest, batch.file, None))
-        return bool(done)
-
-    def _aside(self, file: DataFile, row: Rejected | Duplicate) -> None:
-        self._planned_files.gone.add(file.path)
-        self._batch_log.record(row)
-        event = REJECTED if isinstance(row, Rejected) else DUPLICATE
-        self._asides.append(Aside(file.name, event, row.reason or ""))

@@ -110,7 +110,7 @@ def _go(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg
         work = team.share(lambda: _next(session, watcher))
         if work is not None:
             outcome = _leg(session, work, run_leg)
-            number = team.share(lambda work=work, outcome=outcome: session.conclude(work, outcome), outcome)  # type: ignore[misc]
+            number = team.share(lambda work=work, outcome=outcome: session.conclusion.conclude(work, outcome), outcome)  # type: ignore[misc]
             team.share(lambda: write_page(session.config, session.registry, session.emit))
             if number is not None:
                 return 128 + int(number)
@@ -122,9 +122,9 @@ def _end(session: Session) -> int:
     """Say what was left alone, and if that is all; return the exit code."""
     for item in ignored(session.config.data):
         session.emit(FileIgnored(*item))
-    if not (session.trained or session.set_aside):
+    if not (session.conclusion.trained or session.filing.set_aside):
         session.emit(NothingToTrain(session.config.data.inbox))
-    return 1 if session.set_aside else 0
+    return 1 if session.filing.set_aside else 0
 
 
 def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditError:

@@ -70,11 +70,11 @@ class Watcher:
         from audit.retention.snapshots import snapshot
 
         session, day = self._session, today or local_date()
-        if self._snapshots is None or self._day == day or self._trained == session.trained:
+        if self._snapshots is None or self._day == day or self._trained == session.conclusion.trained:
             return
         if not session.trained_any() or self._taken_before(day):
             return
-        self._trained = session.trained
+        self._trained = session.conclusion.trained
         try:
             made = snapshot(session.config.run, self._snapshots, session.options, registry=session.registry, today=day)
         except AuditError as error:
@@ -94,7 +94,7 @@ class Watcher:
         except OSError:
             return False
         if taken:
-            self._day, self._trained = day, self._session.trained
+            self._day, self._trained = day, self._session.conclusion.trained
         return taken
 
     def _files(self) -> tuple[DataFile, ...]:

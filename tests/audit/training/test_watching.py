@@ -298,7 +298,7 @@ def test_a_snapshot_is_taken_once_a_day_on_which_something_was_trained(snapping:
         watch.daily_snapshot(day)
     assert snapping.names("snapshots") == ["2026-11-21"]
 
-    session.trained += 1
+    session.conclusion.trained += 1
     watch.daily_snapshot("2026-11-21")
     watch.daily_snapshot("2026-11-22")
     assert snapping.names("snapshots") == ["2026-11-21", "2026-11-22"]
@@ -316,7 +316,7 @@ def test_a_daemon_that_is_started_again_takes_no_second_snapshot_of_the_day(snap
     watch.daily_snapshot("2026-11-21")
     assert snapping.names("snapshots/2026-11-21") == [".audit", "checkpoint-1"]
 
-    session.trained += 1
+    session.conclusion.trained += 1
     watch.daily_snapshot("2026-11-22")
     assert "checkpoint-2" in snapping.names("snapshots/2026-11-22")
 
@@ -330,7 +330,7 @@ def test_a_snapshot_that_cannot_be_taken_is_told_once_and_tried_again_after_the_
     assert note["text"].startswith("no snapshot: ")
 
     (snapping.home / "snapshots").unlink()
-    session.trained += 1
+    session.conclusion.trained += 1
     watch.daily_snapshot("2026-11-21")
     assert snapping.names("snapshots") == ["2026-11-21"]
 
