@@ -11,6 +11,7 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import table
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.ledger.back_events import DROPPED
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Batch, SetAside, Timeline
 from audit.retention.lock import holder_of
@@ -45,7 +46,7 @@ def call(arguments: argparse.Namespace) -> int:
     running = holder_of(root) is not None
     if arguments.format == "json":
         write_document(_document(root, found, running))
-    elif not (found.batches or found.aside or found.redo or found.adopted or found.adopted_files):
+    elif not (found.batches or found.aside or found.redo or found.returns or found.adopted or found.adopted_files):
         known = os.path.lexists(os.path.join(root, LEDGER))
         why = "its ledger records none" if known else "it has no ledger"
         write(f"{one_line(arguments.run)}: audit train has trained no batch here: {why}\n", None)
@@ -53,7 +54,13 @@ def call(arguments: argparse.Namespace) -> int:
         write(
             "\n".join(
                 part
-                for part in (_trained(found, running), _again(found.redo), _aside(found.aside), _adopted(found))
+                for part in (
+                    _trained(found, running),
+                    _again(found.redo),
+                    _aside(found.aside),
+                    _returns(found),
+                    _adopted(found),
+                )
                 if part
             ),
             None,
@@ -68,6 +75,9 @@ def _document(run: str, found: Timeline, running: bool) -> dict[str, Any]:
         "batches": [item._asdict() for item in found.batches],
         "redo": [item._asdict() for item in found.redo],
         "aside": [item._asdict() for item in found.aside],
+        "returns": [item._asdict() for item in found.returns],
+        "returning": found.returning is not None,
+        "dropped": sorted(set(found.dropped.values())),
         "adopted": {"step": found.adopted, "files": sorted(found.adopted_files.values())},
     }
 
@@ -76,12 +86,13 @@ def _trained(found: Timeline, running: bool) -> str:
     if not found.batches:
         return ""
     rolled_back = {leg.batch for leg in found.legs if leg.over}
+    rolled_back |= {item.digest for item in found.batches if _is_given_up(item, found)}
     heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED (UTC)", "DURATION", "")
     rows = [
         (
             number,
             _short(item.file),
-            "rolled back" if item.digest in rolled_back else _state(item, running),
+            _state(item, running, item.digest in rolled_back),
             _steps(item),
             item.examples,
             item.epochs,
@@ -96,8 +107,17 @@ def _trained(found: Timeline, running: bool) -> str:
     return table(heads, rows, drop=("LEGS", "EPOCHS", "DURATION", "STARTED (UTC)")) + _total(found.batches, rolled_back)
 
 
-def _state(batch: Batch, running: bool) -> str:
+def _is_given_up(batch: Batch, found: Timeline) -> bool:
+    """Whether the run was taken back to before the end of a batch, and nothing was trained since."""
+    return found.given_up is not None and batch.step > found.given_up
+
+
+def _state(batch: Batch, running: bool, rolled_back: bool) -> str:
     """The state of the ledger, but "interrupted" if a process that was training did not write its end."""
+    if batch.state == DROPPED:
+        return "dropped"
+    if rolled_back:
+        return "rolled back"
     return "interrupted" if batch.state == "training" and not running else batch.state
 
 
@@ -125,6 +145,18 @@ def _aside(aside: Sequence[SetAside]) -> str:
         for item in aside
     ]
     return "not trained:\n" + table(("FILE", "STATE", "WHEN (UTC)", "MOVED TO", "REASON"), rows)
+
+
+def _returns(found: Timeline) -> str:
+    """How the run was taken back, and whether that is still to be finished."""
+    if not found.returns:
+        return ""
+    rows = [
+        (item.checkpoint, item.step, _time(item.time), _short(", ".join(item.dropped) or "-", 3 * LONGEST))
+        for item in found.returns
+    ]
+    note = "" if found.returning is None else "the last one was interrupted; the next audit train finishes it\n"
+    return "taken back (--back-to):\n" + table(("CHECKPOINT", "STEP", "WHEN (UTC)", "DROPPED"), rows) + note
 
 
 def _adopted(found: Timeline) -> str:

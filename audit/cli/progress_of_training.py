@@ -18,11 +18,13 @@ from audit.training.events import (
     CheckpointSkipped,
     CheckpointTorn,
     Event,
+    FileDropped,
     FileDuplicate,
     FileIgnored,
     FileRejected,
     FileRetired,
     NothingToTrain,
+    RunTakenBack,
     SnapshotMade,
     TrainingError,
     TrainingRefused,
@@ -57,6 +59,10 @@ def _text(event: Event) -> str | None:
             return f"{event.file}: {f'moved to {_short(event.to)}' if event.to else 'deleted'}"
         case FileRejected() | FileDuplicate():
             return f"{event.file}: set aside in {_short(event.to)}: {event.reason}"
+        case FileDropped():
+            return f"{event.file}: dropped{f', moved to {_short(event.to)}' if event.to else ''}"
+        case RunTakenBack():
+            return _taken_back(event)
         case BatchFailed():  # any other failure is the reason of the refusal that ends the call
             return f"{event.file}: {event.reason}" if event.kind == "changed" else None
         case TrainingStopped():
@@ -230,6 +236,14 @@ def _checkpoint(
         case CheckpointRotated():
             return f"{event.checkpoint}: deleted, as save_total_limit requires; the last call was interrupted before it did"
     assert_never(event)
+
+
+def _taken_back(event: RunTakenBack) -> str:
+    steps = f"steps {event.step + 1} to {event.reached} are given up" if event.reached > event.step else ""
+    aside = f"{', '.join(event.aside)} set aside in .audit/quarantine/" if event.aside else ""
+    again = f"to be trained again: {', '.join(event.again)}" if event.again else ""
+    dropped = f"dropped for good: {', '.join(event.dropped)}" if event.dropped else ""
+    return f"back to {'; '.join(part for part in (event.checkpoint, steps, aside, again, dropped) if part)}"
 
 
 def _batch(event: BatchStarted) -> str:

@@ -17,6 +17,7 @@ from audit.judging.auditor import Auditor
 from audit.ledger.records import Records, read_records
 from audit.manager import load
 from audit.options import Options
+from audit.retention.pins_aside import set_pins_aside
 from audit.retention.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
 
 EXAMPLES = (
@@ -119,13 +120,16 @@ def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace, acc
     if account.refuse(choice.refused):
         return 1
     if arguments.dry_run:
-        for checkpoint, reason in choice.candidates:
+        for checkpoint, reason, _ in choice.candidates:
             account.add(Held("", checkpoint.name, reason), f"would move  {checkpoint.name}: {reason}")
     elif choice.candidates:
         records, ledger = read_records(root, write=True)
         try:
             for item in isolate(run, choice.candidates, ledger):
                 account.add(item, f"moved  {item.name} -> .audit/quarantine/{item.place}: {item.reason}")
+            asked = {item.checkpoint.name for item in choice.candidates if item.asked}
+            for name in set_pins_aside(root, asked.__contains__, "moved on request", ledger):
+                account.say(f"unpinned  {name}: audit train does not put it back")
         finally:
             if ledger is not None:
                 ledger.close()

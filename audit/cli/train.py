@@ -11,12 +11,17 @@ from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.events import TrainingError, TrainingRefused
+from audit.training.going_back import taken_back, way_back
 from audit.training.loop import GRACE_SECONDS, TrainOptions, train
 from audit.training.run_state import TrainRefused
 
 EXAMPLES = (
     ("audit train train.toml", "train the files in the inbox, then exit"),
     ("audit train train.toml --watch", "keep running as a daemon"),
+    (
+        "audit train train.toml --back-to checkpoint-40 --drop bad.jsonl",
+        "give up what follows, and train the rest again",
+    ),
     ("audit train train.toml --decay", "the files are the last ones: decay the learning rate (warmup_stable_decay)"),
 )
 
@@ -48,6 +53,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--reason", metavar="TEXT", help="why the findings are accepted; recorded in the ledger")
     parser.add_argument(
+        "--back-to",
+        metavar="CHECKPOINT",
+        help="give up what follows this proven checkpoint: later checkpoints go to quarantine, their files are trained again",
+    )
+    parser.add_argument(
+        "--drop",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="with --back-to: a file that is not trained again, now or ever; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="with --back-to: only say what would be given up")
+    parser.add_argument("--allow-dropped", action="store_true", help="train dropped files that are in the inbox again")
+    parser.add_argument(
         "--log-format",
         choices=("console", "json"),
         default="console",
@@ -63,6 +82,8 @@ def call(arguments: argparse.Namespace) -> int:
     """Train; 0 all trained and proven, 1 a batch failed or was set aside, 130 or 143 after a signal."""
     if bool(arguments.accept) != bool((arguments.reason or "").strip()):
         raise AuditError("--accept and --reason belong together: name the rule, and say why")
+    if arguments.back_to is None and (arguments.drop or arguments.dry_run):
+        raise AuditError("--drop and --dry-run need --back-to CHECKPOINT; audit plan shows what would be trained")
     gc.enable()  # a daemon lives for weeks
     options = TrainOptions(
         watch=arguments.watch,
@@ -72,6 +93,9 @@ def call(arguments: argparse.Namespace) -> int:
         adopt=arguments.adopt,
         accept=tuple(arguments.accept),
         reason=arguments.reason or "",
+        back_to=arguments.back_to,
+        drop=tuple(arguments.drop),
+        allow_dropped=arguments.allow_dropped,
         show_output=arguments.verbose > 0,
     )
     json_wanted = arguments.log_format == "json"
@@ -82,6 +106,9 @@ def call(arguments: argparse.Namespace) -> int:
             registry = load()
             config, trainer = read_train_config(arguments.config, registry)
             begun = True
+            if arguments.dry_run:
+                shown.show(taken_back(way_back(config, registry, arguments.back_to, options.drop, options.skip_lost)))
+                return 0
             return train(config, trainer, registry, shown.show, options)
         except TrainRefused as error:
             shown.close()

@@ -6,6 +6,8 @@ They are written and read as those of :mod:`audit.ledger.events`; :mod:`audit.le
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from audit.ledger.back_events import BACK, DROPPED, WENT_BACK, Dropped, GoingBack, WentBack
+from audit.ledger.batch_row import batch_row, is_batch
 from audit.ledger.json_values import (
     Content,
     Written,
@@ -21,7 +23,6 @@ from audit.ledger.json_values import (
 Known = tuple[str, str | None, int | None]
 """A finding of an earlier verification: rule, file, place in the log."""
 
-BATCH = "batch"
 LEG, FINISHED, STOPPED, FAILED = "leg", "finished", "stopped", "failed"
 RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 ADOPTED = "adopted"
@@ -58,12 +59,12 @@ class LegBegun(NamedTuple):
     rows: str | None = None
 
     def row(self) -> Written:
-        return _batch_row(LEG, self._asdict(), absent=("base", "known", "rows"))
+        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows"))
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
         first = as_whole(content.get("first_step"))
-        if first is None or not _is_batch(content, LEG):
+        if first is None or not is_batch(content, LEG):
             return None
         return cls(
             content["batch"],
@@ -104,11 +105,11 @@ class Finished(NamedTuple):
     base: Mapping[str, str] | None = None
 
     def row(self) -> Written:
-        return _batch_row(FINISHED, self._asdict(), absent=("base",))
+        return batch_row(FINISHED, self._asdict(), absent=("base",))
 
     @classmethod
     def read(cls, content: Content) -> "Finished | None":
-        if not _is_batch(content, FINISHED):
+        if not is_batch(content, FINISHED):
             return None
         return cls(
             content["batch"],
@@ -133,11 +134,11 @@ class Stopped(NamedTuple):
     losses: Sequence[tuple[int, float]]
 
     def row(self) -> Written:
-        return _batch_row(STOPPED, self._asdict())
+        return batch_row(STOPPED, self._asdict())
 
     @classmethod
     def read(cls, content: Content) -> "Stopped | None":
-        if not _is_batch(content, STOPPED):
+        if not is_batch(content, STOPPED):
             return None
         step, signal = as_whole(content.get("step")), as_integer(content.get("signal"))
         return cls(content["batch"], as_file_name(content.get("file")), step, signal, as_losses(content.get("losses")))
@@ -158,11 +159,11 @@ class Failed(NamedTuple):
     first_step: int | None = None
 
     def row(self) -> Written:
-        return _batch_row(FAILED, self._asdict(), absent=("first_step",))
+        return batch_row(FAILED, self._asdict(), absent=("first_step",))
 
     @classmethod
     def read(cls, content: Content) -> "Failed | None":
-        if not _is_batch(content, FAILED):
+        if not is_batch(content, FAILED):
             return None
         step, kind, reason = as_whole(content.get("step")), as_text(content.get("kind")), as_text(content.get("reason"))
         first = as_whole(content.get("first_step"))
@@ -177,11 +178,11 @@ class Retired(NamedTuple):
     to: str | None
 
     def row(self) -> Written:
-        return _batch_row(RETIRED, self._asdict())
+        return batch_row(RETIRED, self._asdict())
 
     @classmethod
     def read(cls, content: Content) -> "Retired | None":
-        if not _is_batch(content, RETIRED):
+        if not is_batch(content, RETIRED):
             return None
         return cls(content["batch"], as_file_name(content.get("file")), as_text(content.get("to")))
 
@@ -195,11 +196,11 @@ class Rejected(NamedTuple):
     to: str | None = None
 
     def row(self) -> Written:
-        return _batch_row(REJECTED, self._asdict(), absent=("to",))
+        return batch_row(REJECTED, self._asdict(), absent=("to",))
 
     @classmethod
     def read(cls, content: Content) -> "Rejected | None":
-        if not _is_batch(content, REJECTED):
+        if not is_batch(content, REJECTED):
             return None
         reason, to = as_text(content.get("reason")), as_text(content.get("to"))
         return cls(content["batch"], as_file_name(content.get("file")), reason, to)
@@ -214,11 +215,11 @@ class Duplicate(NamedTuple):
     to: str | None = None
 
     def row(self) -> Written:
-        return _batch_row(DUPLICATE, self._asdict(), absent=("to",))
+        return batch_row(DUPLICATE, self._asdict(), absent=("to",))
 
     @classmethod
     def read(cls, content: Content) -> "Duplicate | None":
-        if not _is_batch(content, DUPLICATE):
+        if not is_batch(content, DUPLICATE):
             return None
         reason, to = as_text(content.get("reason")), as_text(content.get("to"))
         return cls(content["batch"], as_file_name(content.get("file")), reason, to)
@@ -232,11 +233,11 @@ class Lost(NamedTuple):
     step: int | None
 
     def row(self) -> Written:
-        return _batch_row(LOST, self._asdict())
+        return batch_row(LOST, self._asdict())
 
     @classmethod
     def read(cls, content: Content) -> "Lost | None":
-        if not _is_batch(content, LOST):
+        if not is_batch(content, LOST):
             return None
         return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")))
 
@@ -253,16 +254,29 @@ class Adopted(NamedTuple):
     step: int
 
     def row(self) -> Written:
-        return _batch_row(ADOPTED, self._asdict())
+        return batch_row(ADOPTED, self._asdict())
 
     @classmethod
     def read(cls, content: Content) -> "Adopted | None":
-        if not _is_batch(content, ADOPTED):
+        if not is_batch(content, ADOPTED):
             return None
         return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")) or 0)
 
 
-BatchEvent = LegBegun | Finished | Stopped | Failed | Retired | Rejected | Duplicate | Lost | Adopted
+BatchEvent = (
+    LegBegun
+    | Finished
+    | Stopped
+    | Failed
+    | Retired
+    | Rejected
+    | Duplicate
+    | Lost
+    | Adopted
+    | GoingBack
+    | WentBack
+    | Dropped
+)
 
 _READERS: Mapping[Any, Callable[[Content], BatchEvent | None]] = {
     LEG: LegBegun.read,
@@ -274,6 +288,9 @@ _READERS: Mapping[Any, Callable[[Content], BatchEvent | None]] = {
     DUPLICATE: Duplicate.read,
     LOST: Lost.read,
     ADOPTED: Adopted.read,
+    BACK: GoingBack.read,
+    WENT_BACK: WentBack.read,
+    DROPPED: Dropped.read,
 }
 
 
@@ -282,18 +299,6 @@ def batch_event_of(content: Content) -> BatchEvent | None:
     event = content.get("event")
     read = _READERS.get(event) if isinstance(event, str) else None
     return read(content) if read is not None else None
-
-
-def _batch_row(event: str, content: dict[str, Any], absent: tuple[str, ...] = ()) -> Written:
-    """``absent`` are keys to leave out instead of writing null."""
-    for key in absent:
-        if content[key] is None:
-            del content[key]
-    return BATCH, {"event": event, **content}
-
-
-def _is_batch(content: Content, event: str) -> bool:
-    return content.get("event") == event and isinstance(content.get("batch"), str)
 
 
 def _known(value: Any) -> tuple[Known, ...] | None:

@@ -11,7 +11,8 @@ taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from audit.ledger.batch_events import BATCH, BatchEvent, batch_event_of
+from audit.ledger.batch_events import BatchEvent, batch_event_of
+from audit.ledger.batch_row import BATCH
 from audit.ledger.json_values import Content, Written, as_integer, as_step, as_text, as_whole
 
 ALGORITHM = "blake3"

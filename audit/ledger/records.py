@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import is_rotated, is_trace, number_of
-from audit.ledger import batch_events, events
+from audit.ledger import back_events, batch_events, events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import Timeline, timeline_of
@@ -202,6 +202,8 @@ def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
 def _way_back(event: events.Event | None) -> int | None:
     """The step that an event sets, None if it sets none."""
     if isinstance(event, events.GuardDecision | events.Quarantined | events.Start):
+        return event.step
+    if isinstance(event, back_events.GoingBack | back_events.WentBack):
         return event.step
     return event.first_step if isinstance(event, batch_events.LegBegun) else None
 

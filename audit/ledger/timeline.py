@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from audit.ledger.back_events import DROPPED, Dropped, GoingBack, WentBack
 from audit.ledger.batch_events import (
     DUPLICATE,
     FAILED,
@@ -77,10 +78,10 @@ class Leg(NamedTuple):
 class Batch(NamedTuple):
     """One data file and what became of it. Steps are those of the current history; times are UTC in ISO 8601.
 
-    ``state`` is training, stopped, failed, finished, retired, rejected or lost; ``step`` is its newest known step,
-    ``legs`` the number of its legs. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is that of
-    the last one (see :class:`audit.backend.training.LegFailed`). ``seconds`` is the sum over all legs that were not
-    killed; ``to`` is where the data file went.
+    ``state`` is training, stopped, failed, finished, retired, rejected, lost or dropped; ``step`` is its newest known
+    step, ``legs`` the number of its legs. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is
+    that of the last one (see :class:`audit.backend.training.LegFailed`). ``seconds`` is the sum over all legs that were
+    not killed; ``to`` is where the data file went.
     """
 
     digest: str
@@ -109,7 +110,10 @@ class Batch(NamedTuple):
 
 
 class SetAside(NamedTuple):
-    """A data file that was not trained; ``event`` is rejected (bad data), duplicate (trained before) or lost (gone)."""
+    """A data file that was not trained.
+
+    ``event`` is rejected (bad data), duplicate (trained before), lost (gone) or dropped (a person gave it up).
+    """
 
     file: str
     digest: str
@@ -119,12 +123,25 @@ class SetAside(NamedTuple):
     time: str
 
 
+class Return(NamedTuple):
+    """The run was taken back to ``checkpoint`` (``--back-to``); ``dropped`` are names of files, ``time`` is UTC."""
+
+    checkpoint: str
+    step: int
+    dropped: tuple[str, ...]
+    time: str
+
+
 class Timeline(NamedTuple):
     """``legs`` in the order of their steps; ``batches`` in the order of their first legs; ``aside``: not trained.
 
     ``redo`` are batches whose steps were given up when the run went back, in the order in which they are trained again.
     ``adopted``: the steps up to this one may be of no batch; ``adopted_files``: names by digest of files that count as
     trained. A person said so, see :class:`audit.ledger.batch_events.Adopted`.
+
+    ``returns``: how the run was taken back; ``returning``: the one that is not finished, without the batches whose
+    files were moved already; ``given_up``: steps after this one are given up, though no leg was begun since; None: no
+    such step. ``dropped``: files that are never to be trained again, by the digests of their bytes and of their rows.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -133,6 +150,10 @@ class Timeline(NamedTuple):
     redo: tuple[Batch, ...] = ()
     adopted: int = 0
     adopted_files: Mapping[str, str] = {}
+    returns: tuple[Return, ...] = ()
+    returning: GoingBack | None = None
+    given_up: int | None = None
+    dropped: Mapping[str, str] = {}
 
     def owner(self, step: int) -> Leg | None:
         """Return the leg whose batch goes on after ``step``, None if there is none.
@@ -228,10 +249,12 @@ def batch_rows_until(rows: "Iterable[Row]", step: int) -> Iterator[tuple[BatchEv
         elif isinstance(event, Rejected):
             kept = event.batch in ended
         else:
-            kept = isinstance(event, Adopted | Duplicate)
+            kept = isinstance(event, Adopted | Duplicate | GoingBack | Dropped)
         if kept:
             assert isinstance(event, BatchEvent)
             yield event, row.time
+        if isinstance(event, GoingBack):
+            yield WentBack(event.step), row.time  # what is copied is one checkpoint: nothing is left to do
 
 
 class _Replay:
@@ -253,6 +276,13 @@ class _Replay:
         self.aside: list[SetAside] = []
         self.adopted = 0
         self.adopted_files: dict[str, str] = {}
+        self.returns: list[Return] = []
+        self.returning: GoingBack | None = None
+        self.given_up: int | None = None
+        self.barred: dict[str, str] = {}
+        """Names by digest of the files that a person dropped."""
+        self.rows: dict[str, str] = {}
+        """Digests of the rows of each batch."""
 
     def timeline(self) -> Timeline:
         legs = [item._replace(over=True) if item.batch in self.over else item for item in self.legs]
@@ -260,23 +290,42 @@ class _Replay:
         found = {item.digest: item for item in batches}
         kept = [found[digest] for digest in dict.fromkeys(item.batch for item in legs)]
         redo = [found[digest] for digest in reversed(self.redo)]
-        return Timeline(tuple(legs), tuple(kept), tuple(self.aside), tuple(redo), self.adopted, self.adopted_files)
+        barred = dict(self.barred)
+        barred |= {self.rows[digest]: file for digest, file in self.barred.items() if digest in self.rows}
+        return Timeline(
+            tuple(legs),
+            tuple(kept),
+            tuple(self.aside),
+            tuple(redo),
+            self.adopted,
+            self.adopted_files,
+            tuple(self.returns),
+            self.returning,
+            self.given_up,
+            barred,
+        )
 
     def add(self, event: BatchEvent, time: str) -> None:
         if isinstance(event, LegBegun):
             if event.last_step is None or event.last_step >= event.first_step:
                 self._begin(_leg(event), time)
             return
+        if isinstance(event, GoingBack | WentBack):
+            self._go_back(event, time)
+            return
         digest = event.batch
+        if isinstance(event, Dropped) and self.returning is not None:
+            left = tuple(item for item in self.returning.drop if item[0] != digest)
+            self.returning = self.returning._replace(drop=left)
         if isinstance(event, Adopted):
             self.adopted = max(self.adopted, event.step)
             if digest:
                 self.adopted_files[digest] = event.file
             return
-        if isinstance(event, Rejected | Duplicate | Lost):
+        if isinstance(event, Rejected | Duplicate | Lost | Dropped):
             self.aside.append(_aside(event, time))
         batch = self.batches.get(digest)
-        if batch is None or isinstance(event, Duplicate):
+        if batch is None or isinstance(event, Duplicate | Dropped):
             return
         if isinstance(event, Rejected | Lost):
             self.over.add(digest)
@@ -293,8 +342,26 @@ class _Replay:
         elif self.held.get(digest):
             self._end(batch, event, time)
 
+    def _go_back(self, event: GoingBack | WentBack, time: str) -> None:
+        """Nothing is cut off yet: until a leg begins, the checkpoints that were set aside can still be restored."""
+        if isinstance(event, WentBack):
+            self.returning = None
+            return
+        self.returns.append(Return(event.checkpoint, event.step, tuple(file for _, file in event.drop), time))
+        self.returning, self.given_up = event, event.step
+        for digest, file in event.drop:
+            self.barred[digest] = file
+            self.over.add(digest)
+            self.redo.pop(digest, None)
+            if digest in self.batches:
+                self.batches[digest] = self.batches[digest]._replace(state=DROPPED, ended=time, reason=None)
+
     def _begin(self, leg: Leg, time: str) -> None:
         digest, first = leg.batch, leg.first_step
+        self.given_up = None
+        self.barred.pop(digest, None)
+        if leg.rows is not None:
+            self.rows[digest] = leg.rows
         if self.dropped is not None and self.dropped.batch != digest and self.dropped.first_step < first:
             self.legs.append(self.dropped)  # some of it was trained and saved before its bad row was met
             self.held[self.dropped.batch] = 1
@@ -405,9 +472,11 @@ def _leg(event: LegBegun) -> Leg:
     )
 
 
-def _aside(event: Rejected | Duplicate | Lost, time: str) -> SetAside:
+def _aside(event: Rejected | Duplicate | Lost | Dropped, time: str) -> SetAside:
     if isinstance(event, Lost):
         return SetAside(event.file, event.batch, LOST, "", None, time)
+    if isinstance(event, Dropped):
+        return SetAside(event.file, event.batch, DROPPED, "", event.to, time)
     word = REJECTED if isinstance(event, Rejected) else DUPLICATE
     return SetAside(event.file, event.batch, word, event.reason or "", event.to, time)
 

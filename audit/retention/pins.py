@@ -31,7 +31,7 @@ def pin(run: str, checkpoint: str) -> str:
     try:
         os.makedirs(home, exist_ok=True)
         with known_links(run, {checkpoint, *pinned_names(run)}):
-            if not _same_files(source, target):
+            if not shares_files(source, target):
                 shutil.copytree(source, scratch, copy_function=_link, symlinks=True)
                 if os.path.isdir(target):
                     shutil.rmtree(target)
@@ -147,8 +147,8 @@ def _link(source: str, target: str) -> str:
     return target
 
 
-def _same_files(source: str, target: str) -> bool:
-    """Whether the pin holds exactly the files that the checkpoint has now."""
+def shares_files(source: str, target: str) -> bool:
+    """Whether two directories, such as a checkpoint and its pin, are of exactly the same files."""
     return os.path.isdir(target) and sorted(_inodes(source)) == sorted(_inodes(target))
 
 

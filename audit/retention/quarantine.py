@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 
 
 class Candidate(NamedTuple):
-    """A checkpoint to move, and why it is broken."""
+    """A checkpoint to move, and why it is broken; ``asked``: it is not, and is moved on request."""
 
     checkpoint: Checkpoint
     reason: str
+    asked: bool = False
 
 
 class Held(NamedTuple):
@@ -84,7 +85,7 @@ def choose(run: Run, findings: Sequence[Finding], names: Sequence[str] = (), for
             candidates.append(Candidate(checkpoint, reason))
         elif names and force:
             found_nothing = "is not judged" if checkpoint.unread_in_words else "is sound"
-            candidates.append(Candidate(checkpoint, f"{found_nothing}; moved on request"))
+            candidates.append(Candidate(checkpoint, f"{found_nothing}; moved on request", asked=True))
         elif names:
             refused[checkpoint.name] = UNJUDGED if checkpoint.unread_in_words else SOUND
     if candidates and len(candidates) == len(run.checkpoints) and not force:
@@ -108,7 +109,7 @@ def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") 
     home = _home(run.path)
     left = list(run.checkpoints)
     highest = max((item.step for item in left), default=0)
-    for checkpoint, reason in candidates:
+    for checkpoint, reason, _ in candidates:
         with _alone(home):
             if not os.path.lexists(os.path.join(run.path, checkpoint.name)):
                 left.remove(checkpoint)

@@ -31,13 +31,14 @@ class BatchLog:
 
     def timeline(self) -> Timeline:
         """Return the batches that the ledger records."""
-        return timeline_of(self._rows())
+        return timeline_of(self.rows())
 
     def events(self) -> list[BatchEvent]:
         """Return what all batch rows record, in order."""
-        return [row.event for row in self._rows() if isinstance(row.event, BatchEvent)]
+        return [row.event for row in self.rows() if isinstance(row.event, BatchEvent)]
 
-    def _rows(self) -> "tuple[Row, ...]":
+    def rows(self) -> "tuple[Row, ...]":
+        """Return all rows of the ledger."""
         from audit.ledger.store import LedgerError, open_ledger
 
         ledger = None

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from audit.errors import AuditError
+from audit.ledger.back_events import DROPPED
 from audit.ledger.batch_events import RETIRED
 from audit.ledger.timeline import Batch
 from audit.training.config import Data
@@ -122,7 +123,7 @@ class DataFiles:
         places = tuple(file for file in self.waiting() if not os.path.islink(file.path))
         if not inbox:
             places += trained(self._data)
-            if batch.state == RETIRED or batch.legs > 1:
+            if batch.state in (RETIRED, DROPPED) or batch.legs > 1:
                 places += rejected(self._data)
         for file in sorted(places, key=lambda item: item.name != batch.file):
             if self.digest(file) == batch.digest:

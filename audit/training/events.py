@@ -6,7 +6,7 @@ docs/train.md documents them as ``--log-format json`` prints them; :func:`as_jso
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, NamedTuple, get_args, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from audit.backend.training import Note, Phase, Step
 
@@ -60,6 +60,28 @@ class FileDuplicate(NamedTuple):
     file: str
     reason: str
     to: str
+
+
+class FileDropped(NamedTuple):
+    """The data file of a batch that is never to be trained again was moved ``to`` this path; None: it was gone."""
+
+    file: str
+    to: str | None
+
+
+class RunTakenBack(NamedTuple):
+    """The run is now taken back to ``checkpoint``, of ``step``; it had reached the step ``reached``.
+
+    ``aside`` are the checkpoints that are moved to quarantine, ``again`` the files that are trained again, ``dropped``
+    those that never are.
+    """
+
+    checkpoint: str
+    step: int
+    reached: int
+    aside: list[str]
+    again: list[str]
+    dropped: list[str]
 
 
 class BatchFailed(NamedTuple):
@@ -159,6 +181,8 @@ Event = (
     | FileRetired
     | FileRejected
     | FileDuplicate
+    | FileDropped
+    | RunTakenBack
     | BatchFailed
     | TrainingStopped
     | CheckpointSkipped
@@ -185,6 +209,8 @@ NAMES: Mapping[type[Event], str] = {
     FileRetired: "retired",
     FileRejected: "rejected",
     FileDuplicate: "duplicate",
+    FileDropped: "dropped",
+    RunTakenBack: "back",
     BatchFailed: "failed",
     TrainingStopped: "stopped",
     CheckpointSkipped: "skipped",
@@ -242,9 +268,12 @@ _KINDS: Mapping[str, type[Event]] = {name: kind for kind, name in NAMES.items()}
 def _types() -> Mapping[str, Mapping[str, tuple[type, ...]]]:
     """The types that each field of each event may have, by its name in JSON."""
     hints = {name: get_type_hints(kind) for name, kind in _KINDS.items()}
-    return {
-        name: {field: get_args(hint) or (hint,) for field, hint in fields.items()} for name, fields in hints.items()
-    }
+    return {name: {field: kinds_of(hint) for field, hint in fields.items()} for name, fields in hints.items()}
+
+
+def kinds_of(hint: Any) -> tuple[type, ...]:
+    """Return the types that a field with this annotation may have; what is in a list is not told."""
+    return (list,) if get_origin(hint) is list else get_args(hint) or (hint,)
 
 
 def _finite_or_not(value: Any) -> Any:

@@ -5,11 +5,12 @@ from contextlib import suppress
 
 from audit.backend.training import BadData, Note
 from audit.ledger import batch_events as rows
+from audit.ledger.back_events import Dropped
 from audit.ledger.timeline import Batch, Timeline
 from audit.training.batch_log import BatchLog
 from audit.training.config import Data
 from audit.training.data_files import DataFile, DataFiles
-from audit.training.events import Emit, FileDuplicate, FileRejected, FileRetired
+from audit.training.events import Emit, FileDropped, FileDuplicate, FileRejected, FileRetired
 from audit.training.held_file import HeldFiles
 from audit.training.inbox import retire, set_aside
 
@@ -62,6 +63,15 @@ class Filing:
         self._batch_log.record(row._replace(to=to))
         shown = FileRejected if isinstance(row, rows.Rejected) else FileDuplicate
         self._emit(shown(file.name, row.reason or "", to))
+
+    def drop(self, batch: Batch | None, digest: str, name: str) -> None:
+        """Set aside the file of a batch that is never to be trained again."""
+        file = self._files.find(batch) if batch is not None else None
+        file = file or self.held_files.find(name, digest)
+        to = set_aside(file, self._data) if file is not None else None
+        self.held_files.release(name, digest)
+        self._batch_log.record(Dropped(digest, name, to))
+        self._emit(FileDropped(name, to))
 
     def changed_since(self, batch: Batch) -> str | None:
         """Return the path of the file in the inbox that is no longer what it was when the batch began, else None."""

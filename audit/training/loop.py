@@ -42,6 +42,9 @@ class TrainOptions(NamedTuple):
     adopt: bool = False
     accept: tuple[str, ...] = ()
     reason: str = ""
+    back_to: str | None = None
+    drop: tuple[str, ...] = ()
+    allow_dropped: bool = False
     show_output: bool = False
 
 
@@ -98,6 +101,9 @@ def _trained(
             adopt=options.adopt,
             accept=options.accept,
             reason=options.reason,
+            back_to=options.back_to,
+            drop=options.drop,
+            allow_dropped=options.allow_dropped,
         )
         if run_leg is None:
             run_leg = here if team.size > 1 else _in_child(config, lock, options)

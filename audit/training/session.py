@@ -27,9 +27,11 @@ from audit.training.events import (
     Emit,
 )
 from audit.training.filing import Filing
+from audit.training.going_back import Retreat
 from audit.training.inbox import Stillness
 from audit.training.preflight import refuse_or_warn
 from audit.training.run_state import RunState, TrainRefused
+from audit.training.way_back import Surveyor
 
 KEPT_LOSSES = 200
 
@@ -41,8 +43,9 @@ class Session:
     ``skip_lost``: continue without batches that must be trained again and whose files are gone. ``allow_fresh``: start
     over if nothing can be resumed from. ``adopt``: continue although the ledger does not record all of the run, see
     :mod:`audit.training.adoption`. ``accept``: rules whose findings on a trained batch are accepted, for this
-    ``reason``. ``batch_log``, ``files`` and ``filing`` replace those of the run and of its data
-    in a dry run.
+    ``reason``. ``back_to``: go back to this checkpoint first, and never train the batches of the files ``drop`` again.
+    ``allow_dropped``: train files that were dropped if they are in the inbox again. ``batch_log``, ``files`` and
+    ``filing`` replace those of the run and of its data in a dry run.
     """
 
     def __init__(
@@ -59,6 +62,9 @@ class Session:
         adopt: bool = False,
         accept: tuple[str, ...] = (),
         reason: str = "",
+        back_to: str | None = None,
+        drop: tuple[str, ...] = (),
+        allow_dropped: bool = False,
         batch_log: BatchLog | None = None,
         files: DataFiles | None = None,
         filing: Filing | None = None,
@@ -75,6 +81,9 @@ class Session:
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
         self._base = BaseModel(config, trainer, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
+        surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
+        self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
+        self._allow_dropped = allow_dropped
         self.unsettled: float | None = None
         self._recorded = False
         for name in accept:
@@ -89,7 +98,7 @@ class Session:
         os.makedirs(self.config.run, exist_ok=True)
         while True:
             timeline = self._batch_log.timeline()
-            if self.filing.retire(timeline):
+            if self.filing.retire(timeline) or self._retreat.act(timeline):
                 continue
             step, checkpoint = self._run_state.guard(timeline)
             if not self._all_recorded(timeline, step, checkpoint):
@@ -191,6 +200,10 @@ class Session:
                 reason = f"the same bytes were trained as {before.file}, {steps}"
                 self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
                 return True
+            if not self._allow_dropped and {digest, self._rows_of(file)} & timeline.dropped.keys():
+                reason = "was dropped for good (--drop); --allow-dropped trains it after all"
+                self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
+                return True
             if before is None and digest in timeline.adopted_files:
                 reason = f"the same bytes were adopted as trained (--adopt), as {timeline.adopted_files[digest]}"
                 self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
@@ -208,6 +221,13 @@ class Session:
                     self.filing.reject(file, digest, error)
                 return True
         return None
+
+    def _rows_of(self, file: DataFile) -> str | None:
+        """Return the digest of a file's rows, None if they cannot be read."""
+        try:
+            return self._drafting.rows_digest(file)
+        except BadData:
+            return None
 
     def _check_others(self, file: DataFile, error: BadData) -> None:
         """Raise TrainRefused if every waiting file is refused for this reason: it is not the fault of the files."""

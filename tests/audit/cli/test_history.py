@@ -55,6 +55,32 @@ def test_batches_that_a_step_back_gave_up_are_named(audit: Audit, run: str) -> N
     assert [line.split()[0] for line in given_up.splitlines()[1:3]] == ["tuesday.jsonl", "wednesday.jsonl"]
 
 
+def test_going_back_is_shown_before_and_after_it_is_finished(audit: Audit, run: str) -> None:
+    tell(
+        three_batches(run),
+        {
+            "event": "back",
+            "checkpoint": "checkpoint-100",
+            "step": 100,
+            "place": "",
+            "drop": [["digest of wednesday", "wednesday.jsonl"]],
+        },
+    )
+
+    out = audit("history", run).out
+
+    assert [line.split()[2:4] for line in out.splitlines()[1:4]] == [
+        ["retired", "1-100"],
+        ["rolled", "back"],
+        ["dropped", "201-240"],
+    ]
+    assert "taken back (--back-to):" in out
+    assert out.endswith("the last one was interrupted; the next audit train finishes it\n")
+    tell(run, {"event": "went-back", "step": 100})
+    line = audit("history", run).out.splitlines()[-1]
+    assert (line.split()[:2], line.split()[-1]) == (["checkpoint-100", "100"], "wednesday.jsonl")
+
+
 def test_only_a_run_that_is_locked_is_training(audit: Audit, run: str) -> None:
     tell(three_batches(run), leg("monday", 50, 100, done=200))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.retention.pins import pin
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
@@ -180,3 +181,19 @@ def test_quiet_says_only_what_went_wrong(audit: Audit, broken: str) -> None:
     assert audit("quarantine", broken, "checkpoint-200", "-q").err.startswith("refused  checkpoint-200")
     assert audit("quarantine", broken, "-q") == Ended(0, "", "")
     assert names(broken) == ["checkpoint-100", "checkpoint-200"]
+
+
+def test_what_is_moved_on_request_is_not_put_back_from_its_pin(audit: Audit, run: str) -> None:
+    pin(run, "checkpoint-300")
+
+    ended = audit("quarantine", run, "checkpoint-300", "--force")
+
+    assert ended.out.splitlines()[-1] == "unpinned  checkpoint-300: audit train does not put it back"
+    assert audit("guard", run).out == f"{run}/checkpoint-200\n"
+
+
+def test_the_pin_of_a_broken_checkpoint_stays(audit: Audit, broken: str) -> None:
+    pin(broken, "checkpoint-300")
+
+    assert "unpinned" not in audit("quarantine", broken).out
+    assert os.listdir(f"{broken}/.audit/pinned") == ["checkpoint-300"]

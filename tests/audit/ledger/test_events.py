@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.ledger import batch_events, events
+from audit.ledger import back_events, batch_events, events
 from audit.ledger.events import SealedFile, event_of
 from audit.ledger.store import open_ledger
 
@@ -115,6 +115,17 @@ ROWS: list[tuple[events.Event, str, str]] = [
             '{"base":{"kind":"pretrained"},"batch":"b","checkpoint":"checkpoint-3","event":"finished","examples":5,'
             '"file":"a.jsonl","first_step":0,"last_step":3,"losses":[],"seconds":0.5}'
         ),
+    ),
+    (
+        back_events.GoingBack("checkpoint-2", 2, ".audit/pinned/checkpoint-2", (("b", "a.jsonl"),)),
+        "batch",
+        '{"checkpoint":"checkpoint-2","drop":[["b","a.jsonl"]],"event":"back","place":".audit/pinned/checkpoint-2","step":2}',
+    ),
+    (back_events.WentBack(2), "batch", '{"event":"went-back","step":2}'),
+    (
+        back_events.Dropped("b", "a.jsonl", "/data/rejected/a.jsonl"),
+        "batch",
+        '{"batch":"b","event":"dropped","file":"a.jsonl","to":"/data/rejected/a.jsonl"}',
     ),
     (
         batch_events.Stopped("b", "a.jsonl", 2, 15, ((1, 2.0),)),

@@ -1,0 +1,182 @@
+"""What going back to a checkpoint would give up (``audit train --back-to``), and whether that is possible."""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from audit.audit_dir import PINNED, QUARANTINE, pinned_names
+from audit.backend.names import order, step_of
+from audit.errors import AuditError
+from audit.judging.auditor import Auditor
+from audit.judging.resume import provable
+from audit.ledger.batch_events import LegBegun
+from audit.ledger.events import SealTaken
+from audit.ledger.records import Records, read_records
+from audit.ledger.store import Row
+from audit.ledger.timeline import Batch, Timeline
+from audit.manager import Registry
+from audit.options import Options
+from audit.retention.quarantine import held
+from audit.training.batch_log import BatchLog
+from audit.training.data_files import DataFiles
+from audit.training.held_file import HeldFiles
+from audit.training.run_state import TrainRefused
+
+
+class Target(NamedTuple):
+    """A checkpoint that the run may go back to. ``place`` is relative to the run, empty if it is in the run itself."""
+
+    checkpoint: str
+    step: int
+    place: str
+
+    def __str__(self) -> str:
+        where = {PINNED: " (its pin)", QUARANTINE: " (in quarantine)"}.get(os.path.dirname(self.place), "")
+        return f"{self.checkpoint}{where}"
+
+
+class WayBack(NamedTuple):
+    """What is given up: ``aside`` are the checkpoints that are moved to quarantine, ``reached`` the newest step.
+
+    ``again`` are the batches that are trained again, as a whole or from the step of the target on; ``drop`` those that
+    are never trained again.
+    """
+
+    target: Target
+    aside: tuple[str, ...]
+    reached: int
+    again: tuple[Batch, ...]
+    drop: tuple[Batch, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether the run is there already."""
+        return not (self.aside or self.again or self.drop or self.target.place or self.reached > self.target.step)
+
+
+class Surveyor:
+    """Finds ways back in one run, judged by ``options``; nothing is changed or recorded."""
+
+    def __init__(
+        self, run: str, options: Options, registry: Registry, log: BatchLog, files: DataFiles, held_files: HeldFiles
+    ) -> None:
+        self._run, self._options, self._registry, self._log = run, options, registry, log
+        self._files, self._held_files = files, held_files
+
+    def find(self, timeline: Timeline, name: str, drop: tuple[str, ...], skip_lost: bool) -> WayBack:
+        """Return what going back to the checkpoint ``name`` gives up. Raises TrainRefused, which says what can be."""
+        name = os.path.basename(name.rstrip("/"))
+        records, _ = read_records(self._run, write=False)
+        problem = records.unusable or records.edited
+        if problem:
+            raise AuditError(f"--back-to: {problem}")
+        rows = self._log.rows()
+        reasons = []
+        for target in self._places():
+            if target.checkpoint == name:
+                reason = self._why_not(target, records, rows)
+                if reason is None:
+                    return self._measured(target, timeline, drop, skip_lost)
+                reasons.append(f"{target} {reason}")
+        there = [
+            str(item) for item in self._places() if item.checkpoint != name and not self._why_not(item, records, rows)
+        ]
+        why = "; ".join(reasons) or f"there is no {name} in the run, its pins or its quarantine"
+        can = f"it can go back to: {', '.join(there)}" if there else "there is no checkpoint that it can go back to"
+        raise TrainRefused(f"{self._run}: --back-to: {why}; {can}")
+
+    def _places(self) -> Iterator[Target]:
+        """Yield what may be gone back to, by step; of one step that in the run first, then the pin."""
+        found = [Target(name, step, "") for name in os.listdir(self._run) if (step := step_of(name)) is not None]
+        found += [
+            Target(name, step, os.path.join(PINNED, name))
+            for name in pinned_names(self._run)
+            if (step := step_of(name)) is not None
+        ]
+        found += [
+            Target(item.name, step, os.path.join(QUARANTINE, item.place))
+            for item in held(self._run)
+            if item.place == item.name and (step := step_of(item.name)) is not None
+        ]
+        for target in sorted(found, key=lambda item: (order(item.checkpoint), len(item.place))):
+            if not os.path.islink(os.path.join(self._run, target.place or target.checkpoint)):
+                yield target
+
+    def _why_not(self, target: Target, records: Records, rows: tuple[Row, ...]) -> str | None:
+        """Return why the run cannot go back to a checkpoint, None if it can: every byte of it is read."""
+        if _abandoned(target, rows):
+            return "is of steps that were given up before, and the ledger does not record what they were trained on"
+        path = os.path.join(self._run, target.place or target.checkpoint)
+        known = (
+            records
+            if not target.place
+            else Records(seals=records.seals, scans=records.scans, accepted=records.accepted)
+        )
+        run, report = Auditor(self._options, self._registry).judge(path, known)
+        if report.crashed:
+            raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
+        if provable(run.judged, report):
+            return None
+        worst = next((item for item in report.findings if item.checkpoint == target.checkpoint), None)
+        return f"is not proven{f': {worst.message} ({worst.rule})' if worst is not None else ''}"
+
+    def _measured(self, target: Target, timeline: Timeline, drop: tuple[str, ...], skip_lost: bool) -> WayBack:
+        step = target.step
+        steps = {name: found for name in os.listdir(self._run) if (found := step_of(name)) is not None}
+        aside = tuple(sorted((name for name, found in steps.items() if found > step), key=order))
+        over = {leg.batch for leg in timeline.legs if leg.over}
+        later = {leg.batch for leg in timeline.legs if leg.first_step >= step}
+        open_ = [*timeline.redo, *(item for item in timeline.batches if item.digest in later or item.step > step)]
+        owner = timeline.owner(step)
+        if owner is not None and not owner.whole_at(step):
+            open_ += [item for item in timeline.batches if item.digest == owner.batch]
+        known = {item.digest: item for item in open_ if item.digest not in over}
+        dropped = tuple(dict.fromkeys(item for name in drop for item in self._named(name, known, timeline, target)))
+        again = tuple(item for item in known.values() if item not in dropped)
+        lost = [item.file for item in again if self._file_of(item) is None]
+        if lost and not skip_lost:
+            raise TrainRefused(
+                f"{self._run}: --back-to: {', '.join(lost)} would be trained again, but is neither in the inbox nor in "
+                "done: put it back into the inbox, drop it (--drop), or give it up with --skip-lost"
+            )
+        reached = max([*steps.values(), *(item.step for item in timeline.batches if item.trained)], default=step)
+        return WayBack(target, aside, reached, again, dropped)
+
+    def _named(self, name: str, known: dict[str, Batch], timeline: Timeline, target: Target) -> list[Batch]:
+        """Return the batch of a data file, nothing if it was dropped before. Raises TrainRefused."""
+        file = os.path.basename(name)
+        found = [
+            item for item in known.values() if item.file == file or (len(name) >= 8 and item.digest.startswith(name))
+        ]
+        if len(found) == 1 or (not found and file in timeline.dropped.values()):
+            return found
+        if found:
+            digests = ", ".join(item.digest[:12] for item in found)
+            raise TrainRefused(
+                f"{self._run}: --drop {name}: is the name of {len(found)} batches; give a digest: {digests}"
+            )
+        before = next((item for item in timeline.batches if item.file == file and item.trained), None)
+        if before is not None:
+            why = f"is trained by step {before.step}, so go back to a checkpoint of step {before.first_step} or earlier"
+        else:
+            why = "is of no batch that was begun; move it out of the inbox"
+        after = ", ".join(item.file for item in known.values()) or "nothing"
+        raise TrainRefused(f"{self._run}: --drop {name}: {why}; what follows {target.checkpoint} is {after}")
+
+    def _file_of(self, batch: Batch) -> object | None:
+        return self._files.find(batch) or self._held_files.find(batch.file, batch.digest)
+
+
+def _abandoned(target: Target, rows: tuple[Row, ...]) -> bool:
+    """Whether training went on from an earlier step since a checkpoint was sealed: it is not of this history then.
+
+    What is not in the run must have been sealed, or nobody knows when it was saved.
+    """
+    sealed = None
+    for number, row in enumerate(rows):
+        if isinstance(row.event, SealTaken) and row.event.checkpoint == target.checkpoint:
+            sealed = number if row.event.files is not None else None
+    if sealed is None:
+        return bool(target.place)
+    begun = (row.event for row in rows[sealed:] if isinstance(row.event, LegBegun))
+    return any(event.first_step < target.step for event in begun)

@@ -1,0 +1,260 @@
+"""Going back to a checkpoint: what follows is given up, its files are trained again or dropped, however it is killed.
+
+The witness is the checkpoint's own list of what it was trained on; what the ledger says is not looked at.
+"""
+
+import os
+import random
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from audit.api import verify
+from audit.errors import AuditError
+from audit.training.run_state import TrainRefused
+from tests.audit.training.conftest import Shop
+from tests.audit.training.test_chaos import Clock, counted
+from tests.audit.training.toy import Kill
+
+A, B, C = [1, 2, 3, 4], [11, 12, 13, 14], [21, 22]
+"""Steps 1-2, 3-4 and 5."""
+
+
+@pytest.fixture
+def trained(shop: Shop) -> Shop:
+    return _trained(shop)
+
+
+def _trained(shop: Shop) -> Shop:
+    for name, examples in (("a.jsonl", A), ("b.jsonl", B), ("c.jsonl", C)):
+        shop.drop(name, examples)
+    assert shop.train() == 0
+    return shop
+
+
+def _checkpoints(shop: Shop, place: str = "") -> list[str]:
+    home = shop.run / ".audit" / place if place else shop.run
+    return sorted(path.name for path in home.glob("checkpoint-*"))
+
+
+def test_what_follows_is_set_aside_and_its_files_are_trained_again(trained: Shop) -> None:
+    assert trained.train(back_to="checkpoint-2") == 0
+
+    (said,) = trained.said("back")
+    assert said == {
+        "event": "back",
+        "checkpoint": "checkpoint-2",
+        "step": 2,
+        "reached": 5,
+        "aside": ["checkpoint-3", "checkpoint-4", "checkpoint-5"],
+        "again": ["b.jsonl", "c.jsonl"],
+        "dropped": [],
+    }
+    assert _checkpoints(trained, "quarantine") == ["checkpoint-3", "checkpoint-4", "checkpoint-5"]
+    assert sorted(trained.trained()) == sorted(A + B + C)
+    assert trained.names("done") == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    assert verify(str(trained.run)).verdict == "sound"
+
+
+def test_a_dropped_file_is_never_trained_again_unless_somebody_says_so(trained: Shop) -> None:
+    assert trained.train(back_to="checkpoint-2", drop=("b.jsonl",)) == 0
+
+    assert trained.trained() == [*trained.trained(2), *C] or sorted(trained.trained()) == sorted(A + C)
+    assert trained.names("rejected") == ["b.jsonl"]
+    assert trained.said("dropped")[0]["to"] == str(trained.home / "rejected" / "b.jsonl")
+    trained.drop("again.jsonl", B)
+    assert trained.train() == 1
+    assert "dropped for good" in trained.said("duplicate")[0]["reason"]
+    (trained.inbox / "rows.jsonl").write_text((trained.home / "rejected" / "b.jsonl").read_text().rstrip("\n"))
+    assert trained.train() == 1  # the same rows in other bytes
+    assert sorted(trained.trained()) == sorted(A + C)
+
+    trained.drop("again.jsonl", B)
+    assert trained.train(allow_dropped=True) == 0
+    assert sorted(trained.trained()) == sorted(A + B + C)
+    assert verify(str(trained.run)).verdict == "sound"
+
+
+def test_a_batch_is_given_up_in_its_middle(trained: Shop) -> None:
+    assert trained.train(back_to="checkpoint-3", drop=("b.jsonl",)) == 0
+
+    assert trained.trained() == [*trained.trained(3), *trained.trained()[6:]]
+    assert sorted(trained.trained()[6:]) == C
+    assert len(trained.trained(3)) == 6
+
+
+def test_a_batch_goes_on_from_its_middle(trained: Shop) -> None:
+    before = trained.trained()
+
+    assert trained.train(back_to="checkpoint-3") == 0
+
+    assert trained.trained() == before
+
+
+def test_nothing_is_done_where_the_run_is_there_already(trained: Shop) -> None:
+    assert trained.train(back_to="checkpoint-5") == 0
+    assert "nothing follows it" in trained.said("note")[0]["text"]
+    assert trained.said("back") == []
+
+
+def test_a_refusal_names_the_checkpoints_that_can_be_gone_back_to(trained: Shop) -> None:
+    (trained.run / "checkpoint-3" / "optimizer.pt").unlink()
+
+    with pytest.raises(
+        TrainRefused, match=r"there is no checkpoint-7 in .* can go back to: checkpoint-2, checkpoint-4, "
+    ):
+        trained.train(back_to="checkpoint-7")
+    with pytest.raises(TrainRefused, match=r"checkpoint-3 is not proven: .*; it can go back to: checkpoint-2, "):
+        trained.train(back_to="checkpoint-3")
+    assert _checkpoints(trained, "quarantine") == []
+
+
+def test_a_file_that_cannot_be_dropped_is_refused_before_anything_is_done(trained: Shop) -> None:
+    with pytest.raises(TrainRefused, match=r"a\.jsonl: is trained by step 2, so go back to a checkpoint of step 0"):
+        trained.train(back_to="checkpoint-2", drop=("a.jsonl",))
+    with pytest.raises(TrainRefused, match=r"x\.jsonl: is of no batch that was begun.*is b\.jsonl, c\.jsonl"):
+        trained.train(back_to="checkpoint-2", drop=("x.jsonl",))
+    (trained.home / "done" / "b.jsonl").unlink()
+    with pytest.raises(TrainRefused, match=r"b\.jsonl would be trained again, but is neither"):
+        trained.train(back_to="checkpoint-2")
+    assert _checkpoints(trained, "quarantine") == []
+    assert trained.train(back_to="checkpoint-2", drop=("b.jsonl",)) == 0
+    assert sorted(trained.trained()) == sorted(A + C)
+
+
+@pytest.mark.parametrize("place", ["pinned", "quarantine"])
+def test_the_target_may_be_where_only_a_pin_or_the_quarantine_has_it(trained: Shop, place: str) -> None:
+    home = trained.run / ".audit" / place
+    home.mkdir(exist_ok=True)
+    if place == "pinned":
+        shutil.rmtree(home / "checkpoint-5")
+    shutil.move(trained.run / "checkpoint-2", home / "checkpoint-2")
+    before = trained.trained()
+
+    assert trained.train(back_to="checkpoint-2") == 0
+
+    assert sorted(trained.trained()) == sorted(before)
+    assert "checkpoint-2" in _checkpoints(trained)
+    assert verify(str(trained.run)).verdict == "sound"
+
+
+def test_once_a_leg_has_begun_what_was_given_up_cannot_be_gone_back_to(trained: Shop) -> None:
+    trained.train(back_to="checkpoint-2", drop=("b.jsonl",))
+
+    with pytest.raises(TrainRefused, match="steps that were given up before"):
+        trained.train(back_to="checkpoint-5")
+
+
+def test_back_and_forth_without_a_leg_between(trained: Shop) -> None:
+    before = trained.trained()
+    trained.train(back_to="checkpoint-2", drop=("b.jsonl", "c.jsonl"))
+    assert _checkpoints(trained) == ["checkpoint-2"]
+
+    assert trained.train(back_to="checkpoint-5") == 0
+
+    assert trained.trained() == before
+
+
+def _kill_in_going_back(moment: int, drop: tuple[str, ...]) -> bool:
+    """One life, killed before this act; return whether it came to its end without."""
+    with tempfile.TemporaryDirectory() as home:
+        shop, clock = _trained(Shop(Path(home), toy="per_step = 2\nlimit = 3")), Clock()
+        shop.backend.tick = clock.tick
+        clock.left = moment
+        killed = False
+        try:
+            with counted(clock):
+                shop.train(back_to="checkpoint-3", drop=drop)
+        except Kill:
+            killed = True
+        clock.left = None
+        begun = shop.run.joinpath(".audit/quarantine").is_dir() or not killed
+        shop.train()
+        if not begun and not (shop.home / "rejected").is_dir():  # killed before the act began: nothing was given up
+            assert sorted(shop.trained()) in (sorted(A + B + C), sorted(A + B[:2] + C)) or drop, moment
+        left = [example for example in shop.trained() if example in B]
+        assert sorted(set(shop.trained())) == sorted(shop.trained()), moment
+        if shop.names("rejected"):
+            assert shop.names("rejected") == list(drop), moment
+            assert len(left) == 2, moment  # step 3 was kept
+        else:
+            assert sorted(shop.trained()) == sorted(A + B + C), moment
+        assert set(A + C) <= set(shop.trained()), moment
+        assert verify(str(shop.run)).verdict == "sound", moment
+        return not killed
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_killed_at_any_moment_it_is_finished_by_the_next_call(seed: int) -> None:
+    _kill_in_going_back(random.Random(seed).randrange(40), ("b.jsonl",) if seed % 2 else ())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("drop", [(), ("b.jsonl",)])
+def test_killed_before_each_single_act(drop: tuple[str, ...]) -> None:
+    moment = 0
+    while not _kill_in_going_back(moment, drop):
+        moment += 1
+    assert moment > 20
+
+
+def _random_life(seed: int) -> None:
+    chance = random.Random(seed)
+    with tempfile.TemporaryDirectory() as home:
+        shop, clock = Shop(Path(home), toy="per_step = 2\nsave_steps = 2"), Clock()
+        shop.backend.tick = clock.tick
+        files: dict[str, list[int]] = {}
+        dropped: set[str] = set()
+        for number in range(chance.randint(4, 9)):
+            if chance.random() < 0.6 or number < 2:
+                name = f"{number}.jsonl"
+                files[name] = list(range(100 * number, 100 * number + chance.randint(1, 8)))
+                shop.drop(name, files[name])
+            options: dict[str, object] = {}
+            there = _checkpoints(shop)
+            if there and chance.random() < 0.6:
+                names = chance.sample(sorted(files), chance.randint(0, 1))
+                options = {"back_to": chance.choice(there), "drop": tuple(names)}
+            clock.left = chance.randint(0, 80) if chance.random() < 0.6 else None
+            _call(shop, clock, options)
+            dropped |= set(shop.names("rejected"))
+        for _ in range(4):
+            _call(shop, clock, {})
+        dropped |= set(shop.names("rejected"))
+        times = shop.trained()
+        assert len(set(times)) == len(times), seed
+        for name, examples in files.items():
+            if name not in dropped:
+                assert set(examples) <= set(times), (seed, name)
+        assert shop.names("inbox") == [], seed
+        assert verify(str(shop.run)).verdict == "sound", seed
+
+
+def _call(shop: Shop, clock: Clock, options: dict[str, object]) -> None:
+    try:
+        with counted(clock):
+            shop.train(allow_fresh=True, **options)
+    except (Kill, TrainRefused):
+        pass
+    finally:
+        clock.left = None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_is_taken_back_and_killed_each_kept_example_is_trained_once(seed: int) -> None:
+    _random_life(seed)
+
+
+@pytest.mark.slow
+def test_whatever_is_taken_back_at_length() -> None:
+    for seed in range(100, 300):
+        _random_life(seed)
+
+
+def test_a_run_without_a_ledger_that_can_be_used_is_not_taken_back(trained: Shop) -> None:
+    os.truncate(trained.run / ".audit" / "ledger.db", 100)
+
+    with pytest.raises(AuditError, match="ledger"):
+        trained.train(back_to="checkpoint-2")
