@@ -36,7 +36,8 @@ class LegRequest(NamedTuple):
     ``resume_from``: path of the checkpoint of ``first_step``, None for a fresh start. ``last_step`` None: the backend
     stops at the end of the data. ``settings``: the backend's own tables of the configuration. ``horizon``: the step in
     which the learning-rate schedule ends, None for one without an end; ``decay_steps``: how many steps before it the
-    rate begins to fall (warmup-stable-decay).
+    rate begins to fall (warmup-stable-decay). ``changes``: values, by the names of
+    :meth:`PlanningBackend.changeable`, that replace those of the checkpoint before the first step.
     """
 
     run: str
@@ -48,6 +49,7 @@ class LegRequest(NamedTuple):
     seed: int = 0
     horizon: int | None = None
     decay_steps: int | None = None
+    changes: Mapping[str, float] = {}
 
 
 class LegResult(NamedTuple):
@@ -218,6 +220,13 @@ class PlanningBackend(Protocol):
 
         Returns what could not be tried, and why; None if nothing. Raises ConfigError, beginning with the path of the
         key, for what the libraries refuse: `audit train` would fail on it.
+        """
+        ...
+
+    def changeable(self, settings: Mapping[str, Any]) -> Mapping[str, float]:
+        """Return the values of the configuration that a leg can put into effect on a resume, by name.
+
+        Those are settings that a trainer otherwise takes from the checkpoint. Without the method: none.
         """
         ...
 

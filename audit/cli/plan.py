@@ -50,6 +50,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adopt", action="store_true", help="as for audit train: continue a run that the ledger does not record"
     )
+    parser.add_argument(
+        "--change",
+        metavar="SETTING",
+        action="append",
+        default=[],
+        help="as for audit train: use the configuration's value",
+    )
     add_format(parser)
     add_quiet(parser)
 
@@ -68,6 +75,7 @@ def call(arguments: argparse.Namespace) -> int:
         skip_lost=arguments.skip_lost,
         adopt=arguments.adopt,
         allow_fresh=arguments.allow_fresh,
+        change=tuple(arguments.change),
     )
     if arguments.format == "json":
         write_document(document(found), as_is=True)

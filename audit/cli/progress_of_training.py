@@ -55,12 +55,8 @@ def _text(event: Event) -> str | None:
             return _batch(event)
         case BatchFinished():
             return _finished(event)
-        case FileRetired():
-            return f"{event.file}: {f'moved to {_short(event.to)}' if event.to else 'deleted'}"
-        case FileRejected() | FileDuplicate():
-            return f"{event.file}: set aside in {_short(event.to)}: {event.reason}"
-        case FileDropped():
-            return f"{event.file}: dropped{f', moved to {_short(event.to)}' if event.to else ''}"
+        case FileRetired() | FileRejected() | FileDuplicate() | FileDropped():
+            return f"{event.file}: {_moved(event)}"
         case RunTakenBack():
             return _taken_back(event)
         case BatchFailed():  # any other failure is the reason of the refusal that ends the call
@@ -236,6 +232,15 @@ def _checkpoint(
         case CheckpointRotated():
             return f"{event.checkpoint}: deleted, as save_total_limit requires; the last call was interrupted before it did"
     assert_never(event)
+
+
+def _moved(event: FileRetired | FileRejected | FileDuplicate | FileDropped) -> str:
+    match event:
+        case FileRetired():
+            return f"moved to {_short(event.to)}" if event.to else "deleted"
+        case FileDropped():
+            return f"dropped{f', moved to {_short(event.to)}' if event.to else ''}"
+    return f"set aside in {_short(event.to)}: {event.reason}"
 
 
 def _taken_back(event: RunTakenBack) -> str:

@@ -22,6 +22,10 @@ EXAMPLES = (
         "audit train train.toml --back-to checkpoint-40 --drop bad.jsonl",
         "give up what follows, and train the rest again",
     ),
+    (
+        "audit train train.toml --change learning_rate",
+        "train on with the learning rate that is now in the configuration",
+    ),
     ("audit train train.toml --decay", "the files are the last ones: decay the learning rate (warmup_stable_decay)"),
 )
 
@@ -52,6 +56,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="accept what this rule finds in a trained batch, which is not proven otherwise; needs --reason",
     )
     parser.add_argument("--reason", metavar="TEXT", help="why the findings are accepted; recorded in the ledger")
+    parser.add_argument(
+        "--change",
+        metavar="SETTING",
+        action="append",
+        default=[],
+        help="from the next batch on, use the configuration's value of a setting (learning_rate, weight_decay, ...) that a "
+        "resume otherwise takes from the checkpoint; may be repeated",
+    )
     parser.add_argument(
         "--back-to",
         metavar="CHECKPOINT",
@@ -96,6 +108,7 @@ def call(arguments: argparse.Namespace) -> int:
         back_to=arguments.back_to,
         drop=tuple(arguments.drop),
         allow_dropped=arguments.allow_dropped,
+        change=tuple(arguments.change),
         show_output=arguments.verbose > 0,
     )
     json_wanted = arguments.log_format == "json"

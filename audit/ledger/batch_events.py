@@ -15,6 +15,7 @@ from audit.ledger.json_values import (
     as_integer,
     as_losses,
     as_number,
+    as_numbers,
     as_text,
     as_texts,
     as_whole,
@@ -25,7 +26,7 @@ Known = tuple[str, str | None, int | None]
 
 LEG, FINISHED, STOPPED, FAILED = "leg", "finished", "stopped", "failed"
 RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
-ADOPTED = "adopted"
+ADOPTED, CHANGED = "adopted", "changed"
 
 
 class LegBegun(NamedTuple):
@@ -37,6 +38,7 @@ class LegBegun(NamedTuple):
     :meth:`audit.backend.training.PlanningBackend.base_identity`; the key is absent if it is not known. ``known`` are
     the errors that were in the run before the first step of the batch, as (rule, file, step); absent if there are none.
     ``rows`` is the digest of the rows, see :class:`audit.data.rows.Rows`; absent if only the backend can read them.
+    ``changes`` are the settings that were put into effect before the first step; absent if there are none.
     """
 
     batch: str
@@ -57,9 +59,10 @@ class LegBegun(NamedTuple):
     base: Mapping[str, str] | None = None
     known: Sequence[Known] | None = None
     rows: str | None = None
+    changes: Mapping[str, float] | None = None
 
     def row(self) -> Written:
-        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows"))
+        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows", "changes"))
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -85,6 +88,7 @@ class LegBegun(NamedTuple):
             as_texts(content.get("base")),
             _known(content.get("known")),
             as_text(content.get("rows")),
+            as_numbers(content.get("changes")),
         )
 
 
@@ -263,6 +267,26 @@ class Adopted(NamedTuple):
         return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")) or 0)
 
 
+class Changed(NamedTuple):
+    """A person changed ``settings`` (``--change``): batches that begin at ``step`` or later are trained with them."""
+
+    step: int
+    settings: Mapping[str, float]
+
+    @property
+    def batch(self) -> str:
+        """It is of no single batch."""
+        return ""
+
+    def row(self) -> Written:
+        return batch_row(CHANGED, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Changed | None":
+        step, settings = as_whole(content.get("step")), as_numbers(content.get("settings"))
+        return None if step is None or not settings else cls(step, settings)
+
+
 BatchEvent = (
     LegBegun
     | Finished
@@ -273,6 +297,7 @@ BatchEvent = (
     | Duplicate
     | Lost
     | Adopted
+    | Changed
     | GoingBack
     | WentBack
     | Dropped
@@ -288,6 +313,7 @@ _READERS: Mapping[Any, Callable[[Content], BatchEvent | None]] = {
     DUPLICATE: Duplicate.read,
     LOST: Lost.read,
     ADOPTED: Adopted.read,
+    CHANGED: Changed.read,
     BACK: GoingBack.read,
     WENT_BACK: WentBack.read,
     DROPPED: Dropped.read,

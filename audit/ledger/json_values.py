@@ -48,6 +48,13 @@ def as_texts(value: Any) -> dict[str, str] | None:
     return {name: text for name, text in value.items() if isinstance(text, str)} or None
 
 
+def as_numbers(value: Any) -> dict[str, float] | None:
+    """Return finite numbers by name; other values are left out, None if there is none."""
+    if not isinstance(value, dict):
+        return None
+    return {name: number for name, item in value.items() if (number := as_number(item)) is not None} or None
+
+
 def as_file_name(value: Any) -> str:
     """Return a file's name without any directory, empty if it is none, so that no path made of it leads elsewhere."""
     name = (as_text(value) or "").replace("\0", "").rpartition("/")[2]

@@ -23,6 +23,7 @@ from audit.ledger.batch_events import (
     STOPPED,
     Adopted,
     BatchEvent,
+    Changed,
     Duplicate,
     Failed,
     Finished,
@@ -62,6 +63,7 @@ class Leg(NamedTuple):
     base: Mapping[str, str] | None = None
     known: tuple[Known, ...] = ()
     rows: str | None = None
+    changes: Mapping[str, float] = {}
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""
@@ -142,6 +144,7 @@ class Timeline(NamedTuple):
     ``returns``: how the run was taken back; ``returning``: the one that is not finished, without the batches whose
     files were moved already; ``given_up``: steps after this one are given up, though no leg was begun since; None: no
     such step. ``dropped``: files that are never to be trained again, by the digests of their bytes and of their rows.
+    ``changes``: settings that a person changed, in order; :meth:`settings_at` has those that are in effect.
     """
 
     legs: tuple[Leg, ...] = ()
@@ -154,6 +157,7 @@ class Timeline(NamedTuple):
     returning: GoingBack | None = None
     given_up: int | None = None
     dropped: Mapping[str, str] = {}
+    changes: tuple[Changed, ...] = ()
 
     def owner(self, step: int) -> Leg | None:
         """Return the leg whose batch goes on after ``step``, None if there is none.
@@ -175,6 +179,22 @@ class Timeline(NamedTuple):
         over = {leg.batch for leg in self.legs if leg.over}
         ahead = [known[digest] for digest in later if digest not in over and (owner is None or digest != owner.batch)]
         return (*ahead, *(item for item in self.redo if item.digest not in later))
+
+    def settings_at(self, step: int) -> Mapping[str, float]:
+        """Return the changed settings that the checkpoint of ``step`` was trained with."""
+        found: dict[str, float] = {}
+        for leg in self.legs:
+            if leg.first_step < step:
+                found.update(leg.changes)
+        return found
+
+    def wanted_at(self, step: int) -> Mapping[str, float]:
+        """Return the changed settings that a batch which begins at ``step`` is to be trained with."""
+        return {name: value for item in self.changes if item.step <= step for name, value in item.settings.items()}
+
+    def changed_between(self, name: str, before: int, after: int) -> bool:
+        """Whether a setting was changed after the step ``before`` and before the step ``after``."""
+        return any(name in leg.changes and before <= leg.first_step < after for leg in self.legs if leg.changes)
 
     def begins_between(self, before: int, after: int) -> bool:
         """Whether a leg begins after one of two logged steps and before the other."""
@@ -248,6 +268,8 @@ def batch_rows_until(rows: "Iterable[Row]", step: int) -> Iterator[tuple[BatchEv
             kept = event.batch in ended and (event.step or 0) <= step
         elif isinstance(event, Rejected):
             kept = event.batch in ended
+        elif isinstance(event, Changed):
+            kept = event.step <= step
         else:
             kept = isinstance(event, Adopted | Duplicate | GoingBack | Dropped)
         if kept:
@@ -281,6 +303,7 @@ class _Replay:
         self.given_up: int | None = None
         self.barred: dict[str, str] = {}
         """Names by digest of the files that a person dropped."""
+        self.changes: list[Changed] = []
         self.rows: dict[str, str] = {}
         """Digests of the rows of each batch."""
 
@@ -303,6 +326,7 @@ class _Replay:
             self.returning,
             self.given_up,
             barred,
+            tuple(self.changes),
         )
 
     def add(self, event: BatchEvent, time: str) -> None:
@@ -312,6 +336,9 @@ class _Replay:
             return
         if isinstance(event, GoingBack | WentBack):
             self._go_back(event, time)
+            return
+        if isinstance(event, Changed):
+            self.changes.append(event)
             return
         digest = event.batch
         if isinstance(event, Dropped) and self.returning is not None:
@@ -469,6 +496,7 @@ def _leg(event: LegBegun) -> Leg:
         base=event.base,
         known=tuple(event.known or ()),
         rows=event.rows,
+        changes=event.changes or {},
     )
 
 

@@ -2,11 +2,12 @@
 
 import math
 import os
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
 from audit.data.rows import Rows, count_rows, inspect
-from audit.errors import AuditError
+from audit.errors import AuditError, ConfigError
 from audit.ledger.batch_events import LegBegun
 from audit.ledger.timeline import Leg, Timeline
 from audit.training.config import PATTERNS, TrainConfig
@@ -55,6 +56,7 @@ class Work(NamedTuple):
             processes=processes,
             resumed_from=os.path.basename(request.resume_from) if request.resume_from else None,
             rows=self.rows,
+            changes=request.changes or None,
         )
 
 
@@ -62,8 +64,16 @@ class Drafting:
     """Drafts legs by one configuration; ``decay``: the waiting files are the last ones."""
 
     def __init__(
-        self, config: TrainConfig, trainer: TrainingBackend, files: DataFiles, processes: int, decay: bool
+        self,
+        config: TrainConfig,
+        trainer: TrainingBackend,
+        files: DataFiles,
+        processes: int,
+        decay: bool,
+        change: tuple[str, ...] = (),
     ) -> None:
+        self.changing = changing(config, trainer, change)
+        """What the caller changes, from the next batch on."""
         self._config, self._trainer, self._files = config, trainer, files
         self._processes, self._decay = processes, decay
         self._rows: tuple[DataFile, Rows] | None = None
@@ -110,9 +120,19 @@ class Drafting:
             seed=config.seed,
             horizon=horizon,
             decay_steps=decay_steps,
+            changes=self._changes(timeline, step) if checkpoint is not None and not first else {},
         )
         begun = min((item.first_step for item in timeline.legs if item.batch == digest), default=step)
         return Work(request, digest, file, file, min(begun, step), examples, per_step, epochs, self.rows_digest(file))
+
+    def _changes(self, timeline: Timeline, step: int) -> Mapping[str, float]:
+        """Return the settings to put into effect before the first step of a batch that begins at ``step``.
+
+        A batch is trained with the same settings from its beginning to its end, however it is cut into legs.
+        """
+        wanted = {**timeline.wanted_at(step), **self.changing}
+        there = timeline.settings_at(step)
+        return {name: value for name, value in wanted.items() if there.get(name) != value}
 
     def refusal(self, file: DataFile) -> str | None:
         """Return why the rows of a file cannot be trained, None if they can, as far as is known before the leg."""
@@ -179,3 +199,20 @@ class Drafting:
                 continue  # it will be set aside
             total += math.ceil((count or 0) / (per_step or 1))
         return total
+
+
+def changing(config: TrainConfig, trainer: TrainingBackend, names: tuple[str, ...]) -> Mapping[str, float]:
+    """Return the values of the settings that are changed, from the configuration. Raises ConfigError."""
+    if not names:
+        return {}
+    asked = getattr(trainer, "changeable", None)
+    known = asked(config.settings) if asked is not None else None
+    if known is None:
+        raise ConfigError(f"--change: the backend {trainer.name} cannot change a setting between two batches")
+    for name in names:
+        if name not in known:
+            there = f"it sets {', '.join(known)}" if known else "it sets nothing that can be changed"
+            raise ConfigError(
+                f"--change {name}: the new value is that of the configuration, and {config.path} has none; {there}"
+            )
+    return {name: known[name] for name in names}

@@ -87,6 +87,7 @@ def forecast(
     skip_lost: bool = False,
     adopt: bool = False,
     allow_fresh: bool = False,
+    change: tuple[str, ...] = (),
 ) -> Forecast:
     """Return what would be trained now. ``processes`` None: as many as last time. Raises AuditError."""
     planned = PlannedLog(config.run)
@@ -100,6 +101,7 @@ def forecast(
         skip_lost=skip_lost,
         adopt=adopt,
         allow_fresh=allow_fresh,
+        change=change,
     )
     return _tried(_judged(dry_run, dry_run.look()))
 

@@ -45,6 +45,7 @@ class TrainOptions(NamedTuple):
     back_to: str | None = None
     drop: tuple[str, ...] = ()
     allow_dropped: bool = False
+    change: tuple[str, ...] = ()
     show_output: bool = False
 
 
@@ -104,6 +105,7 @@ def _trained(
             back_to=options.back_to,
             drop=options.drop,
             allow_dropped=options.allow_dropped,
+            change=options.change,
         )
         if run_leg is None:
             run_leg = here if team.size > 1 else _in_child(config, lock, options)

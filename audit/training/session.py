@@ -44,7 +44,8 @@ class Session:
     over if nothing can be resumed from. ``adopt``: continue although the ledger does not record all of the run, see
     :mod:`audit.training.adoption`. ``accept``: rules whose findings on a trained batch are accepted, for this
     ``reason``. ``back_to``: go back to this checkpoint first, and never train the batches of the files ``drop`` again.
-    ``allow_dropped``: train files that were dropped if they are in the inbox again. ``batch_log``, ``files`` and
+    ``allow_dropped``: train files that were dropped if they are in the inbox again. ``change``: settings whose values
+    in the configuration are put into effect with the next batch. ``batch_log``, ``files`` and
     ``filing`` replace those of the run and of its data in a dry run.
     """
 
@@ -65,6 +66,7 @@ class Session:
         back_to: str | None = None,
         drop: tuple[str, ...] = (),
         allow_dropped: bool = False,
+        change: tuple[str, ...] = (),
         batch_log: BatchLog | None = None,
         files: DataFiles | None = None,
         filing: Filing | None = None,
@@ -75,7 +77,7 @@ class Session:
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self._batch_log, self._files = batch_log or BatchLog(config.run), files or DataFiles(config.data)
         self.filing = filing or Filing(config.data, self._files, self._batch_log, emit)
-        self._drafting = Drafting(config, trainer, self._files, processes, decay)
+        self._drafting = Drafting(config, trainer, self._files, processes, decay, change)
         self.stillness = Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
@@ -83,7 +85,7 @@ class Session:
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
-        self._allow_dropped = allow_dropped
+        self._allow_dropped, self._told_unchanged = allow_dropped, False
         self.unsettled: float | None = None
         self._recorded = False
         for name in accept:
@@ -105,6 +107,7 @@ class Session:
                 continue
             found = self._choose(timeline, step, checkpoint)
             if found is None:
+                self._say_what_is_not_changed(timeline, step)
                 self.filing.release(timeline)
                 return None
             if isinstance(found, Work):
@@ -114,6 +117,14 @@ class Session:
                 if held is not None:
                     self._begin(held, timeline)
                     return held
+
+    def _say_what_is_not_changed(self, timeline: Timeline, step: int) -> None:
+        """Once, at the end of a call in which no batch began."""
+        there = {**timeline.wanted_at(step), **timeline.settings_at(step + 1)}
+        left = [name for name, value in self._drafting.changing.items() if there.get(name) != value]
+        if left and not self._told_unchanged:
+            self._told_unchanged = True
+            self.emit(Note(f"--change {' '.join(left)}: not made, as no batch began; give it again with the next file"))
 
     def _all_recorded(self, timeline: Timeline, step: int, checkpoint: str | None) -> bool:
         """Whether the ledger records all of the run, or what it does not was adopted; looked at once in a call.
@@ -253,6 +264,11 @@ class Session:
         base = self._base.at_begin()
         first = request.first_step == work.begun
         known = self._run_state.known if first else timeline.known(work.batch)
+        told = {name: item for name, item in self._drafting.changing.items() if name in request.changes}
+        if told and timeline.wanted_at(request.first_step) != {**timeline.wanted_at(request.first_step), **told}:
+            self._batch_log.record(rows.Changed(request.first_step, told))
+        for name, value in request.changes.items():
+            self.emit(Note(f"{name} is {value:g} from step {request.first_step + 1} on, as it was changed"))
         self._batch_log.record(work.row(self.processes)._replace(base=base, known=known or None))
         self._batch_log.hold_reserve()
         self.emit(

@@ -108,6 +108,13 @@ class HFTrainer:
 
         return tried(request)
 
+    def changeable(self, settings: Mapping[str, Any]) -> Mapping[str, float]:
+        """Return the arguments that a resume takes from the checkpoint, as far as the configuration sets them."""
+        from audit_hf_trainer.settings import CHANGEABLE
+
+        given = settings.get("arguments", {})
+        return {name: float(given[name]) for name in CHANGEABLE if isinstance(given.get(name), int | float)}
+
     def checkpoint_size(self, settings: Mapping[str, Any]) -> "Size | None":
         """Estimate from the tensors of the model, without creating them."""
         _ready(settings)

@@ -68,6 +68,9 @@ _COUNTS = (
 _SHARES = ("logging_steps", "save_steps", "eval_steps")
 """Those of which a number below 1 is a share of all steps."""
 
+CHANGEABLE = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
+"""Arguments that Trainer takes from optimizer.pt and scheduler.pt on a resume."""
+
 ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
 """Schedules that need no horizon: their rate at a step does not depend on where training ends."""
 WSD = "warmup_stable_decay"

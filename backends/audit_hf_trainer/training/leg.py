@@ -27,6 +27,7 @@ from audit.plugin import (
 )
 from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import TINY_MODEL, arguments_of
+from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.stopping import stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
 
@@ -82,7 +83,7 @@ def _train(
     if request.settings.get("adapter") is not None:
         model = adapted(request, model, peft)
     pad = getattr(tokenizer, "pad_token_id", None) or 0
-    trainer = trainer_class(stop, torch, transformers)(
+    trainer = changing(trainer_class(stop, torch, transformers), request.changes)(
         model=model,
         args=arguments,
         train_dataset=rows,

@@ -39,7 +39,8 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
     real runs was a resume with another horizon.
 
     Checked after the warm-up, by the rates in the log of the newest checkpoint. Schedules that may rise (restarts,
-    plateau, any scheduler other than LambdaLR) are not checked. If the type is not known, a rise at a known boundary is
+    plateau, any scheduler other than LambdaLR) are not checked, nor is a rise at a step where the ledger records that a
+    person changed the rate (`audit train --change`). If the type is not known, a rise at a known boundary is
     a warning. A "linear" schedule whose rate did not fall in a straight line (within ``bow`` of its height) is not
     linear: the program uses its own scheduler.
     """
@@ -59,7 +60,12 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
                 else "the scheduler is not one of transformers"
             )
             continue
-        found = list(rate_rises(points, rise))
+        changed = run.records.batches.changed_between
+        found = [
+            (before, after)
+            for before, after in rate_rises(points, rise)
+            if not changed("learning_rate", before.step, after.step)
+        ]
         if not falling:
             known = [item.step for item in boundaries]
             found = [pair for pair in found if _resumed(*pair, known)]

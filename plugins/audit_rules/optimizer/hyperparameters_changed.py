@@ -11,6 +11,13 @@ if TYPE_CHECKING:
     from audit.plugin import OptimizerState
 
 STEADY = ("eps", "weight_decay", "initial_lr", "amsgrad", "alpha", "nesterov")
+ARGUMENTS = {
+    "eps": ("adam_epsilon",),
+    "weight_decay": ("weight_decay",),
+    "initial_lr": ("learning_rate",),
+    "betas": ("adam_beta1", "adam_beta2"),
+}
+"""The training arguments that set them."""
 CYCLED = ("betas", "momentum")
 """OneCycle and cyclic schedules move these with the learning rate."""
 
@@ -29,6 +36,8 @@ def hyperparameters_changed(
     On a resume the values in ``optimizer.pt`` take precedence over the arguments (Trainer 5.23), so they change only if
     the optimizer was created again or the file was edited.
 
+    What a person changed (`audit train --change`, recorded in the ledger) is no violation.
+
     Betas and momentum are compared only for the schedules of transformers: OneCycle moves them.
     """
     before: OptimizerState = previous.optimizer
@@ -43,6 +52,11 @@ def hyperparameters_changed(
             for key in keys
             if _plain(group.get(key)) and _plain(old.get(key)) and _shown(group[key]) != _shown(old[key])
         ]
+    changes = (
+        [item for item in changes if not _deliberate(item[0].partition(" ")[0], checkpoint, previous)]
+        if changes
+        else []
+    )
     mine, theirs = _type(optimizer), _type(before)
     if mine and theirs and mine != theirs:
         changes.append(("type of the moments", theirs, mine))
@@ -55,6 +69,12 @@ def hyperparameters_changed(
             expected=was,
             actual=now,
         )
+
+
+def _deliberate(key: str, checkpoint: Checkpoint, previous: Checkpoint) -> bool:
+    """Whether the ledger says that a person changed this between the two checkpoints."""
+    changed = checkpoint.run.records.batches.changed_between
+    return any(changed(name, previous.step, checkpoint.step) for name in ARGUMENTS.get(key, ()))
 
 
 def _plain(value: Any) -> bool:

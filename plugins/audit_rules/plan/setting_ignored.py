@@ -13,7 +13,8 @@ SETTINGS = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_e
 
 @rule(
     Severity.WARNING,
-    remedy="Do nothing if the old values are fine; for other ones start a new run from these weights.",
+    remedy="Do nothing if the old values are fine. audit train --change SETTING puts that of the configuration into effect with the "
+    "next batch, with the backend hf-trainer; for another trainer start a new run from these weights.",
     explained_by=("plan/optimizer-changed",),
 )
 def setting_ignored(
@@ -25,15 +26,16 @@ def setting_ignored(
     the arguments. With another ``learning_rate``, ``weight_decay``, beta or ``adam_epsilon`` the weights of the resumed
     run are the same bit for bit, and ``training_args.bin`` records the value that was not used.
 
-    Only settings that the configuration names are compared. Groups without weight decay (biases, norms) are normal. A
-    command may build its own optimizer: with one, a setting is compared only if it differs from the checkpoint's
-    arguments. ``tolerance`` is relative.
+    `audit train --change` puts new values into optimizer and schedule before the first step of a batch; those are no
+    violation. Only settings that the configuration names are compared. Groups without weight decay (biases, norms) are
+    normal. A command may build its own optimizer: with one, a setting is compared only if it differs from the
+    checkpoint's arguments. ``tolerance`` is relative.
     """
     named = plan.request.settings.get("arguments", arguments)
     before = resume.optional("arguments") or {}
     told, judged = [], False
     for setting in SETTINGS:
-        planned = arguments.get(setting) if setting in named else None
+        planned = arguments.get(setting) if setting in named and setting not in plan.request.changes else None
         if not _is_number(planned) or not (kept := _kept(setting, resume)):
             continue
         judged = True
@@ -44,9 +46,10 @@ def setting_ignored(
             told.append((setting, planned, kept[0]))
     if told:
         setting, planned, value = told[0]
+        word = "; --change puts the planned ones into effect" if plan.owned else ""
         yield Violation(
             f"{'; '.join(f'{name} is planned as {new:g}, kept is {old:g}' for name, new, old in told)}: a resume continues with the "
-            f"values in {resume.name}",
+            f"values in {resume.name}{word}",
             expected=value,
             actual=planned,
         )

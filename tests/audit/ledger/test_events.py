@@ -121,6 +121,11 @@ ROWS: list[tuple[events.Event, str, str]] = [
         "batch",
         '{"checkpoint":"checkpoint-2","drop":[["b","a.jsonl"]],"event":"back","place":".audit/pinned/checkpoint-2","step":2}',
     ),
+    (
+        batch_events.Changed(2, {"learning_rate": 5e-05}),
+        "batch",
+        '{"event":"changed","settings":{"learning_rate":5e-05},"step":2}',
+    ),
     (back_events.WentBack(2), "batch", '{"event":"went-back","step":2}'),
     (
         back_events.Dropped("b", "a.jsonl", "/data/rejected/a.jsonl"),
@@ -229,7 +234,17 @@ written = st.one_of(
         resumed_from=st.none() | text,
         base=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
         known=st.none() | st.lists(st.tuples(text, st.none() | text, some), max_size=3).map(tuple),
+        changes=st.none() | st.dictionaries(text, st.floats(0, 9), min_size=1, max_size=2),
     ),
+    st.builds(batch_events.Changed, whole, st.dictionaries(text, st.floats(0, 9), min_size=1, max_size=2)),
+    st.builds(
+        lambda step, place, drop: back_events.GoingBack(f"checkpoint-{step}", step, place, drop),
+        whole,
+        text,
+        st.lists(st.tuples(text, batch["file"]), max_size=2).map(tuple),
+    ),
+    st.builds(back_events.WentBack, whole),
+    st.builds(back_events.Dropped, **batch, to=st.none() | text),
     st.builds(
         batch_events.Finished,
         **batch,

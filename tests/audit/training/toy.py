@@ -19,7 +19,7 @@ from audit.data.rows import read_rows
 from audit.testing.run_files import Plan
 from audit.testing.runs import make_checkpoint
 
-KEY = "examples_trained"
+KEY, RATES = "examples_trained", "rates"
 POISON = 10**6
 """An example that passes as a row, but that the trainer refuses."""
 
@@ -50,6 +50,10 @@ class Toy:
         per_step = settings.get("toy", {}).get("per_step", 2)
         return int(per_step) * processes if per_step else None
 
+    def changeable(self, settings: Mapping[str, Any]) -> Mapping[str, float]:
+        rate = settings.get("toy", {}).get("rate")
+        return {"rate": rate} if rate is not None else {}
+
     def team(self, settings: Mapping[str, Any]) -> AbstractContextManager[Team]:
         return nullcontext(Alone())
 
@@ -57,6 +61,8 @@ class Toy:
         toy = request.settings.get("toy", {})
         every, limit, per_step = toy.get("save_steps", 3), toy.get("limit"), toy.get("per_step", 2)
         done = trained_in(Path(request.resume_from)) if request.resume_from else []
+        rates = rates_in(Path(request.resume_from)) if request.resume_from else []
+        rate = request.changes.get("rate", rates[-1] if rates else toy.get("rate", 1.0))
         examples = list(ordered(request))
         if POISON in examples:
             raise BadData(request.data.path, examples.index(POISON) + 1, "is poison")
@@ -65,25 +71,34 @@ class Toy:
         while step < request.last_step:
             self.tick(f"step {step + 1}")
             done = [*done, examples[:per_step]]
+            rates = [*rates, rate]
             examples = examples[per_step:]
             step += 1
             losses.append((step, 2.0 / step))
             tell(Step(step, loss=2.0 / step))
             last = step == request.last_step or step == self.stop_after
             if last or step % every == 0:
-                self._save(request, step, done, every, limit)
+                self._save(request, step, done, rates, every, limit)
             if last:
                 break
         if toy.get("fail"):
             raise LegFailed(toy["fail"], "error", step)
         return LegResult(request.first_step, step, tuple(losses), 15 if step == self.stop_after else None)
 
-    def _save(self, request: LegRequest, step: int, done: list[list[int]], every: int, limit: int | None) -> None:
+    def _save(
+        self,
+        request: LegRequest,
+        step: int,
+        done: list[list[int]],
+        rates: list[float],
+        every: int,
+        limit: int | None,
+    ) -> None:
         with tempfile.TemporaryDirectory() as aside:
             plan = Plan(aside, 4, 1, 10**6, every, 1, "constant", 1e-3, limit, False, 1, False, False, 0)
             made, checkpoint = Path(make_checkpoint(plan, step)), Path(request.run, f"checkpoint-{step}")
             state = made / "trainer_state.json"
-            document = {**json.loads(state.read_text()), KEY: done}
+            document = {**json.loads(state.read_text()), KEY: done, RATES: rates}
             os.remove(state)
             shutil.copytree(made, checkpoint, dirs_exist_ok=True)
         if (checkpoint / "trainer_state.json").exists():
@@ -111,6 +126,12 @@ def ordered(request: LegRequest) -> Iterator[int]:
 def trained_in(checkpoint: Path) -> list[list[int]]:
     """What was trained until a checkpoint: the examples of each step."""
     found: list[list[int]] = json.loads((checkpoint / "trainer_state.json").read_text())[KEY]
+    return found
+
+
+def rates_in(checkpoint: Path) -> list[float]:
+    """The rate of each step until a checkpoint."""
+    found: list[float] = json.loads((checkpoint / "trainer_state.json").read_text())[RATES]
     return found
 
 

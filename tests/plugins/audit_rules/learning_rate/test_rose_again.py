@@ -5,6 +5,7 @@ import pytest
 from audit.findings import Severity
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_arguments, edit_state
+from tests.audit.batch_rows import leg, tell
 from tests.plugins.audit_rules.learning_rate.rates import fall, rated
 
 
@@ -76,3 +77,11 @@ def test_the_message_says_that_the_schedule_was_drawn_out(tmp_path: Path, kind: 
 
     (finding,) = check(run, "learning-rate/rose-again")
     assert "max_steps was raised from 100 to 200 at a resume" in finding.message
+
+
+@pytest.mark.parametrize(("setting", "found"), [("learning_rate", 0), ("weight_decay", 1)])
+def test_a_rate_that_a_person_raised_is_no_violation(tmp_path: Path, setting: str, found: int) -> None:
+    run = rated(tmp_path, [1e-4] * 5 + [5e-5] * 5 + [2e-4] * 10, lr_scheduler_type="constant_with_warmup")
+    tell(run, leg("a", 0, 100), leg("b", 100, 200) | {"changes": {setting: 2e-4}})
+
+    assert len(check(run, "learning-rate/rose-again")) == found

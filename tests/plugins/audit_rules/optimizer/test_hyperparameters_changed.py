@@ -9,6 +9,7 @@ from audit.findings import Outcome, Severity
 from audit.testing.judging import outcome, report
 from audit.testing.runs import edit_optimizer, make_run
 from audit.testing.torch_files import FakeTensor
+from tests.audit.batch_rows import leg, tell
 
 Value = dict[str, Any]
 
@@ -57,3 +58,11 @@ def test_moments_of_another_type_are_a_warning(run: str) -> None:
 
 def test_the_learning_rate_is_no_hyperparameter_that_stays(run: str) -> None:
     assert outcome(run, "optimizer/hyperparameters-changed", "checkpoint-300").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("setting", "found"), [("adam_epsilon", 0), ("weight_decay", 1)])
+def test_what_a_person_changed_is_no_violation(run: str, setting: str, found: int) -> None:
+    edit_optimizer(place(run), lambda state: state["param_groups"][0].update(eps=1e-6))
+    tell(run, leg("a", 0, 200), leg("b", 200, 300) | {"changes": {setting: 1e-6}})
+
+    assert len(report(run, "optimizer/hyperparameters-changed").findings) == found
