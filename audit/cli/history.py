@@ -59,6 +59,7 @@ def call(arguments: argparse.Namespace) -> int:
                     _again(found.redo),
                     _aside(found.aside),
                     _returns(found),
+                    _changed(found),
                     _adopted(found),
                 )
                 if part
@@ -76,6 +77,7 @@ def _document(run: str, found: Timeline, running: bool) -> dict[str, Any]:
         "redo": [item._asdict() for item in found.redo],
         "aside": [item._asdict() for item in found.aside],
         "returns": [item._asdict() for item in found.returns],
+        "changes": [{"step": leg.first_step, "settings": dict(leg.changes)} for leg in found.legs if leg.changes],
         "returning": found.returning is not None,
         "dropped": sorted(set(found.dropped.values())),
         "adopted": {"step": found.adopted, "files": sorted(found.adopted_files.values())},
@@ -104,7 +106,7 @@ def _trained(found: Timeline, running: bool) -> str:
         )
         for number, item in enumerate(found.batches, 1)
     ]
-    return table(heads, rows, drop=("LEGS", "EPOCHS", "DURATION", "STARTED (UTC)")) + _total(found.batches, rolled_back)
+    return table(heads, rows, drop=("LEGS", "EPOCHS", "DURATION", "STARTED (UTC)")) + _total(found, rolled_back)
 
 
 def _is_given_up(batch: Batch, found: Timeline) -> bool:
@@ -121,9 +123,11 @@ def _state(batch: Batch, running: bool, rolled_back: bool) -> str:
     return "interrupted" if batch.state == "training" and not running else batch.state
 
 
-def _total(batches: Sequence[Batch], rolled_back: Container[str]) -> str:
+def _total(found: Timeline, rolled_back: Container[str]) -> str:
+    batches = found.batches
     done = [item for item in batches if item.trained and item.digest not in rolled_back]
     steps = max((item.step for item in batches), default=0)
+    steps = steps if found.given_up is None else min(steps, found.given_up)
     text = f"{len(batches)} batch{'es' if len(batches) != 1 else ''}, {len(done)} trained to the end, step {steps}"
     if done and all(item.examples is not None for item in done):
         text += f", {sum(item.examples or 0 for item in done)} examples"
@@ -157,6 +161,15 @@ def _returns(found: Timeline) -> str:
     ]
     note = "" if found.returning is None else "the last one was interrupted; the next audit train finishes it\n"
     return "taken back (--back-to):\n" + table(("CHECKPOINT", "STEP", "WHEN (UTC)", "DROPPED"), rows) + note
+
+
+def _changed(found: Timeline) -> str:
+    """Which settings were changed, and from which step on."""
+    return "".join(
+        f"changed (--change): {name} is {value:g} from step {leg.first_step + 1} on\n"
+        for leg in found.legs
+        for name, value in leg.changes.items()
+    )
 
 
 def _adopted(found: Timeline) -> str:

@@ -78,11 +78,16 @@ class Surveyor:
                 if reason is None:
                     return self._measured(target, timeline, drop, skip_lost)
                 reasons.append(f"{target} {reason}")
-        there = [
-            str(item) for item in self._places() if item.checkpoint != name and not self._why_not(item, records, rows)
-        ]
+        there: dict[str, Target] = {}
+        for item in self._places():
+            if item.checkpoint != name and item.checkpoint not in there and not self._why_not(item, records, rows):
+                there[item.checkpoint] = item
         why = "; ".join(reasons) or f"there is no {name} in the run, its pins or its quarantine"
-        can = f"it can go back to: {', '.join(there)}" if there else "there is no checkpoint that it can go back to"
+        can = (
+            f"it can go back to: {', '.join(map(str, there.values()))}"
+            if there
+            else "there is no checkpoint that it can go back to"
+        )
         raise TrainRefused(f"{self._run}: --back-to: {why}; {can}")
 
     def _places(self) -> Iterator[Target]:
@@ -157,7 +162,9 @@ class Surveyor:
             )
         before = next((item for item in timeline.batches if item.file == file and item.trained), None)
         if before is not None:
-            why = f"is trained by step {before.step}, so go back to a checkpoint of step {before.first_step} or earlier"
+            why = f"was trained by step {before.step}: "
+            earlier = f"go back to a checkpoint of step {before.first_step} or earlier"
+            why += earlier if before.first_step else "nothing comes before it, so start a new run without it"
         else:
             why = "is of no batch that was begun; move it out of the inbox"
         after = ", ".join(item.file for item in known.values()) or "nothing"

@@ -81,6 +81,14 @@ def test_going_back_is_shown_before_and_after_it_is_finished(audit: Audit, run: 
     assert (line.split()[:2], line.split()[-1]) == (["checkpoint-100", "100"], "wednesday.jsonl")
 
 
+def test_a_changed_setting_is_shown_with_its_step(audit: Audit, run: str) -> None:
+    tell(run, leg("a", 0, 100), leg("b", 100, 200) | {"changes": {"learning_rate": 5e-05}})
+
+    assert "changed (--change): learning_rate is 5e-05 from step 101 on\n" in audit("history", run).out
+    found = json.loads(audit("history", run, "--format", "json").out)
+    assert found["changes"] == [{"step": 100, "settings": {"learning_rate": 5e-05}}]
+
+
 def test_only_a_run_that_is_locked_is_training(audit: Audit, run: str) -> None:
     tell(three_batches(run), leg("monday", 50, 100, done=200))
 
