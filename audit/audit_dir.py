@@ -13,6 +13,8 @@ from audit.errors import AuditError
 AUDIT_DIR = ".audit"
 LEDGER = os.path.join(AUDIT_DIR, "ledger.db")
 """The run's own history, an SQLite file."""
+DAY_TOLD = os.path.join(AUDIT_DIR, "day-told")
+"""The last day on which it was looked whether there is a day to tell of."""
 LOCK = os.path.join(AUDIT_DIR, "lock")
 """Locked by the process that trains or prunes the run."""
 PINNED = os.path.join(AUDIT_DIR, "pinned")

@@ -187,6 +187,7 @@ TESTED_BY = {
     "report": "reporters/test_json",
     "version": "cli/test_process",
     "backend.files": "facts/test_checkpoint",
+    "training.notify_config": "training/test_notifying",
     "backend.layout": "facts/test_checkpoint",
     "backend.training": "training/test_session",
     "facts.directory": "facts/test_checkpoint",

@@ -107,11 +107,13 @@ class LegFailed(AuditError):
     """Training itself failed: out of memory, a full disk, a crash.
 
     ``kind`` is "out-of-memory", "disk-full", "killed", "exit", "timeout", "no-progress" (it ended well without
-    a new checkpoint) or "error"; ``step`` the last one that is known.
+    a new checkpoint) or "error"; ``step`` the last one that is known. ``stopped_by`` is the signal that asked the leg
+    to end before it failed; `audit train` fills it in.
     """
 
     def __init__(self, reason: str, kind: str = "error", step: int | None = None) -> None:
         self.reason, self.kind, self.step = reason, kind, step
+        self.stopped_by: int | None = None
         super().__init__(reason)
 
 

@@ -17,12 +17,15 @@ from audit.training.events import (
     CheckpointRotated,
     CheckpointSkipped,
     CheckpointTorn,
+    DayTrained,
+    DiskShort,
     Event,
     FileDropped,
     FileDuplicate,
     FileIgnored,
     FileRejected,
     FileRetired,
+    LegRetried,
     NothingToTrain,
     RunTakenBack,
     SnapshotMade,
@@ -69,6 +72,8 @@ def _text(event: Event) -> str | None:
             return _checkpoint(event)
         case SnapshotMade():
             return f"snapshot: {_short(event.path)}"
+        case LegRetried() | DiskShort() | DayTrained():
+            return _told(event)
         case WaitingForFiles():
             return f"waiting for files in {_short(event.inbox)}"
         case NothingToTrain():
@@ -267,6 +272,26 @@ def _finished(event: BatchFinished) -> str:
     return f"{event.file}: trained to step {event.last_step}{loss}; {event.checkpoint} is proven and sealed"
 
 
+def _told(event: LegRetried | DiskShort | DayTrained) -> str:
+    match event:
+        case LegRetried():
+            return f"{event.file}: {event.kind}; tried again in {event.seconds:g} s ({event.attempt} of {event.times})"
+        case DiskShort():
+            return f"warning: {event.reason}"
+        case DayTrained():
+            return _day(event)
+    assert_never(event)
+
+
+def _day(event: DayTrained) -> str:
+    count = f", {event.examples} examples" if event.examples is not None else ""
+    first, last = event.first_loss, event.last_loss
+    loss = f", loss {first:.4g} -> {last:.4g}" if first is not None and last is not None else ""
+    many = "es" if event.batches != 1 else ""
+    steps = f"steps {event.first_step + 1} to {event.last_step}"
+    return f"{event.day}: trained {event.batches} batch{many}{count}, {steps}{loss}"
+
+
 def _stopped(event: TrainingStopped) -> str:
     if event.saved:
         return f"stopped at step {event.step}, saved; run the same command to continue"
@@ -276,5 +301,14 @@ def _stopped(event: TrainingStopped) -> str:
     )
 
 
-_ENDS = (BatchFinished, TrainingStopped, BatchFailed, FileRejected)
-_ALWAYS = (FileRejected, FileDuplicate, CheckpointQuarantined, CheckpointSkipped, BatchFailed, Note)
+_ENDS = (BatchFinished, TrainingStopped, BatchFailed, LegRetried, FileRejected)
+_ALWAYS = (
+    FileRejected,
+    FileDuplicate,
+    CheckpointQuarantined,
+    CheckpointSkipped,
+    BatchFailed,
+    LegRetried,
+    DiskShort,
+    Note,
+)

@@ -13,6 +13,7 @@ from audit.training.config import read_train_config
 from audit.training.events import TrainingError, TrainingRefused
 from audit.training.going_back import taken_back, way_back
 from audit.training.loop import GRACE_SECONDS, TrainOptions, train
+from audit.training.notifying import notified
 from audit.training.run_state import TrainRefused
 
 EXAMPLES = (
@@ -122,7 +123,7 @@ def call(arguments: argparse.Namespace) -> int:
             if arguments.dry_run:
                 shown.show(taken_back(way_back(config, registry, arguments.back_to, options.drop, options.skip_lost)))
                 return 0
-            return train(config, trainer, registry, shown.show, options)
+            return notified(config, shown.show, lambda emit: train(config, trainer, registry, emit, options))
         except TrainRefused as error:
             shown.close()
             if arguments.log_format == "json":

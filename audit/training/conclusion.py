@@ -134,6 +134,7 @@ class Conclusion:
             again = "; it failed here before" if self._failures(digest, step) else ""
             self._batch_log.record(rows.Failed(digest, name, step, "not-proven", reason, begun))
             rule = next((item.rule for item in verified.against if not item.blocks_resume), None)
+            self._emit(BatchFailed(name, step, "not-proven", reason))
             way = f"; once you have judged it, accept it with --accept {rule} --reason TEXT" if rule else ""
             raise TrainRefused(f"{name}: trained to step {step}, but not proven: {reason}{again}{way}")
         losses = verified.losses(begun)

@@ -17,6 +17,7 @@ from audit.judging.decision import Limits
 from audit.manager import Registry
 from audit.options import Options
 from audit.text import did_you_mean
+from audit.training.notify_config import Notify, Retry, notify_of, retry_of
 
 KEEP, DELETE = "keep", "delete"
 PATTERNS = ("*.jsonl", "*.json", "*.parquet", "*.jsonl.gz", "*.json.gz", "*.jsonl.zst", "*.json.zst")
@@ -62,6 +63,8 @@ class TrainConfig(NamedTuple):
     decay_steps: int | None
     guard: Limits
     watch: Watching
+    notify: Notify
+    retry: Retry
     verify: Options
     settings: Mapping[str, Any]
     report: str | None = None
@@ -117,6 +120,8 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
             settle_seconds=float(watch.get("settle-seconds", 2.0)),
             snapshots=place(watch["snapshots"]) if "snapshots" in watch else None,
         ),
+        notify=_notify(path, document, home),
+        retry=retry_of(document.get("retry", {})),
         verify=_verify(path, document, registry),
         settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)},
         report=place(document["report"]["file"]) if "report" in document else None,
@@ -127,6 +132,13 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     return config, trainer
+
+
+def _notify(path: str, document: Mapping[str, Any], home: str) -> Notify:
+    try:
+        return notify_of(document.get("notify", {}), home)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
 
 
 def _settings(

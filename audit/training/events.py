@@ -85,12 +85,26 @@ class RunTakenBack(NamedTuple):
 
 
 class BatchFailed(NamedTuple):
-    """A leg failed; ``kind`` is that of :class:`audit.backend.training.LegFailed`, "short" or "changed"."""
+    """A leg failed; ``kind``: that of :class:`audit.backend.training.LegFailed`, "short", "changed", "not-proven"."""
 
     file: str
     step: int
     kind: str
     reason: str
+
+
+class LegRetried(NamedTuple):
+    """A leg that failed for a reason that may pass is tried again, the ``attempt``-th time of ``times``.
+
+    It begins after ``seconds``, from the newest checkpoint: that of ``step``, or a later one.
+    """
+
+    file: str
+    step: int
+    kind: str
+    attempt: int
+    times: int
+    seconds: float
 
 
 class TrainingStopped(NamedTuple):
@@ -142,6 +156,28 @@ class SnapshotMade(NamedTuple):
     checkpoint: str
 
 
+class DiskShort(NamedTuple):
+    """The planned checkpoints do not fit on the volume of the run, and the configuration makes that a warning."""
+
+    file: str
+    reason: str
+
+
+class DayTrained(NamedTuple):
+    """What was trained to its end on a ``day`` (``2026-11-21``, where the program runs): so many ``batches``.
+
+    ``examples`` is None if they are not counted; the losses are the first and the last one that were logged.
+    """
+
+    day: str
+    batches: int
+    examples: int | None
+    first_step: int
+    last_step: int
+    first_loss: float | None
+    last_loss: float | None
+
+
 class WaitingForFiles(NamedTuple):
     """The daemon is idle until a file is in ``inbox``."""
 
@@ -184,6 +220,7 @@ Event = (
     | FileDropped
     | RunTakenBack
     | BatchFailed
+    | LegRetried
     | TrainingStopped
     | CheckpointSkipped
     | CheckpointQuarantined
@@ -191,6 +228,8 @@ Event = (
     | CheckpointTorn
     | CheckpointRotated
     | SnapshotMade
+    | DiskShort
+    | DayTrained
     | WaitingForFiles
     | NothingToTrain
     | FileIgnored
@@ -212,6 +251,7 @@ NAMES: Mapping[type[Event], str] = {
     FileDropped: "dropped",
     RunTakenBack: "back",
     BatchFailed: "failed",
+    LegRetried: "retry",
     TrainingStopped: "stopped",
     CheckpointSkipped: "skipped",
     CheckpointQuarantined: "quarantined",
@@ -219,6 +259,8 @@ NAMES: Mapping[type[Event], str] = {
     CheckpointTorn: "torn",
     CheckpointRotated: "rotated",
     SnapshotMade: "snapshot",
+    DiskShort: "disk-short",
+    DayTrained: "day",
     WaitingForFiles: "waiting",
     NothingToTrain: "nothing",
     FileIgnored: "ignored",

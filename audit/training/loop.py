@@ -19,6 +19,8 @@ from audit.training.drafting import Work
 from audit.training.events import Emit, Event, FileIgnored, NothingToTrain
 from audit.training.live_page import write_page
 from audit.training.process import InChild, RunLeg, Stopped, here
+from audit.training.retrying import Retries
+from audit.training.run_state import TrainRefused
 from audit.training.session import Session
 from audit.training.together import Ended, Together
 
@@ -114,11 +116,12 @@ def _trained(
 
 def _go(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg) -> int:
     watcher = _watcher(session) if options.watch and team.rank == 0 else None
+    retries = Retries(session.config.retry, session.emit) if team.size == 1 else None
     while True:
         work = team.share(lambda: _next(session, watcher))
         if work is not None:
             outcome = _leg(session, work, run_leg)
-            number = team.share(lambda work=work, outcome=outcome: session.conclusion.conclude(work, outcome), outcome)  # type: ignore[misc]
+            number = team.share(lambda work=work, outcome=outcome: _concluded(session, work, outcome, retries), outcome)  # type: ignore[misc]
             team.share(lambda: write_page(session.config, session.registry, session.emit))
             if number is not None:
                 return 128 + int(number)
@@ -157,7 +160,18 @@ def _watcher(session: Session) -> "Watcher":
     return Watcher(session)
 
 
+def _concluded(session: Session, work: Work, outcome: LegResult | AuditError, retries: Retries | None) -> int | None:
+    """Conclude a leg; None if it is to be tried again. Several processes end together: a launcher starts them again."""
+    try:
+        return session.conclusion.conclude(work, outcome)
+    except TrainRefused:
+        if retries is None or not retries.again(work, outcome):
+            raise
+        return None
+
+
 def _next(session: Session, watcher: "Watcher | None") -> Work | None:
+    session.days.tell()
     if watcher is None:
         return session.next()
     watcher.daily_snapshot()

@@ -16,7 +16,7 @@ from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
 from audit.training.drafting import Work
-from audit.training.events import Emit
+from audit.training.events import DiskShort, Emit
 from audit.training.run_state import TrainRefused
 
 
@@ -39,7 +39,8 @@ def refuse_or_warn(
         if finding.severity is Severity.ERROR:
             errors.append(finding)
         elif finding.severity is Severity.WARNING:
-            emit(Note(text_of(finding)))
+            short = finding.rule == "plan/disk"
+            emit(DiskShort(work.file.name, text_of(finding)) if short else Note(text_of(finding)))
     if errors:
         raise TrainRefused(f"{work.file.name}: {'; '.join(text_of(item) for item in errors)}")
 

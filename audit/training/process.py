@@ -97,7 +97,11 @@ class InChild:
             os.close(reading)
             if output is not None:
                 output.close()
-        result = _outcome(code, end, step, words)
+        try:
+            result = _outcome(code, end, step, words)
+        except LegFailed as error:
+            error.stopped_by = next(iter(asked), None)
+            raise
         # A signal that came too late for the leg still ends this call.
         return result._replace(stopped_by=result.stopped_by or next(iter(asked), None))
 

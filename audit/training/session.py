@@ -21,6 +21,7 @@ from audit.training.batch_log import BatchLog
 from audit.training.conclusion import Conclusion
 from audit.training.config import TrainConfig
 from audit.training.data_files import DataFile, DataFiles, unchanged
+from audit.training.days import Days
 from audit.training.drafting import Drafting, Work
 from audit.training.events import (
     BatchStarted,
@@ -86,6 +87,7 @@ class Session:
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
         self._allow_dropped, self._told_unchanged = allow_dropped, False
+        self.days = Days(config.run, bool(config.notify.told), self._batch_log, emit)
         self.unsettled: float | None = None
         self._recorded = False
         for name in accept:

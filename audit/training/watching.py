@@ -45,6 +45,7 @@ class Watcher:
             time.sleep(self._session.unsettled)
         while True:
             self.daily_snapshot()
+            self._session.days.tell()
             files = self._files()
             left = [self._session.stillness.left(file) for file in files]
             if any(not seconds for seconds in left):
@@ -118,7 +119,8 @@ class Watcher:
         """Whether there is anything in the inbox to look at more closely, or no inbox, or a new day."""
         self._say_what_is_ignored()
         try:
-            return bool(waiting(self._data)) or (self._snapshots is not None and self._day != local_date())
+            new_day = (self._snapshots is not None and self._day != local_date()) or self._session.days.due()
+            return new_day or bool(waiting(self._data))
         except InboxGone:
             return True
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,7 @@ from audit.training.events import NAMES, Event, as_json, from_json
 from tests.audit.training.any_event import any_of
 
 PAGE = Path(__file__).parents[3] / "docs" / "train.md"
+SCHEMA = json.loads((files("audit") / "schemas" / "event-1.json").read_text(encoding="utf-8"))
 SILENT = {"phase", "step", "refused", "error"}
 """Events without a line of their own: the bar shows the first two, stderr the others."""
 
@@ -36,6 +39,20 @@ def test_every_event_has_a_row_in_the_documentation_with_its_fields(event: type[
 
 def test_the_documentation_has_no_other_event() -> None:
     assert set(fields_on_the_page()) == set(NAMES.values())
+
+
+@pytest.mark.parametrize("kind", NAMES, ids=NAMES.values())
+@given(data=st.data())
+def test_every_event_is_as_the_schema_says(kind: type[Event], data: st.DataObject) -> None:
+    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator.validate(json.loads(json_line(data.draw(any_of(kind)))))
+
+
+@pytest.mark.parametrize("kind", NAMES, ids=NAMES.values())
+def test_the_schema_has_the_fields_of_every_event_and_no_other(kind: type[Event]) -> None:
+    (part,) = (part for part in SCHEMA["oneOf"] if part["properties"]["event"]["const"] == NAMES[kind])
+    assert list(part["properties"]) == ["event", *kind._fields]
+    assert part["required"] == ["event", *(name for name in kind._fields if name not in kind._field_defaults)]
 
 
 @pytest.mark.parametrize("kind", NAMES, ids=NAMES.values())
