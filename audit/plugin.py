@@ -106,6 +106,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Backend",
     "BadData",
     "Files",
+    "LastingBackend",
     "LegData",
     "LegFailed",
     "LegRequest",
@@ -196,6 +197,7 @@ if TYPE_CHECKING:
     from audit.backend.training import (
         Alone,
         BadData,
+        LastingBackend,
         LegData,
         LegFailed,
         LegRequest,
@@ -296,7 +298,7 @@ _HOMES = {
     "audit.backend.layout": "AdapterFiles Backend Layout",
     "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
     "audit.backend.signals": "caught:catch_signals",
-    "audit.backend.training": "Alone BadData LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
+    "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
     "ReadingBackend Size StartingBackend Step Team Tell TrainingBackend",
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",

@@ -182,6 +182,18 @@ class TrainingBackend(Protocol):
         ...
 
 
+class LastingBackend(Protocol):
+    """What a training backend may add that trains several legs in one process."""
+
+    def one_process(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether :meth:`TrainingBackend.train` may be called again in the process that trained the leg before.
+
+        It then has to load the checkpoint as a new process would, and end in the same bits. Without the method, each
+        leg has a new process.
+        """
+        ...
+
+
 class Size(NamedTuple):
     """Bytes and inodes (files and directories) of one checkpoint."""
 

@@ -1,4 +1,4 @@
-"""The other end of :mod:`audit.training.process`: train one leg and report it through a pipe."""
+"""The other end of :mod:`audit.training.training_process`: train legs and report them through a pipe."""
 
 import gc
 import json
@@ -6,7 +6,8 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import IO, Any
 
 from audit.backend.training import LegData, LegRequest, LegResult, Tell
 from audit.errors import AuditError
@@ -15,12 +16,10 @@ from audit.training.messages import Message, message_line
 
 
 def main(descriptor: int) -> None:
-    """Read the request from standard input, train, and write messages to ``descriptor``, one a line."""
+    """Read requests from standard input, one a line; train each, and write messages to ``descriptor``, one a line."""
     gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a step is in progress there is nothing to finish
-    document = json.load(sys.stdin)
-    _die_with(document["parent"])
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+    with _requests() as requests, os.fdopen(descriptor, "w", encoding="utf-8") as stream:
 
         def send(message: Message) -> None:
             try:
@@ -29,7 +28,26 @@ def main(descriptor: int) -> None:
             except BrokenPipeError:  # the parent is gone: nobody would verify what is trained now
                 os._exit(1)
 
-        send(_outcome(document, send))
+        for line in requests:
+            document = json.loads(line)
+            _die_with(document["parent"])
+            outcome = _outcome(document, send)
+            for printed in (sys.stdout, sys.stderr):  # the parent looks for the last words of a leg
+                with suppress(OSError, ValueError):
+                    printed.flush()
+            send(outcome)
+            del outcome
+            gc.collect()  # a model in a cycle would be in memory beside that of the next leg
+            gc.freeze()  # the libraries stay; else each collection, and Trainer asks for several, goes through them
+
+
+def _requests() -> IO[str]:
+    """Return standard input; what is trained finds an empty one, as nobody answers questions here."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests
 
 
 def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | AuditError:

@@ -40,11 +40,12 @@ class Data(NamedTuple):
 class Watching(NamedTuple):
     """How the daemon waits.
 
-    ``settle_seconds`` without a change until a file counts as complete; ``snapshots``: directory of daily ones, or
-    None.
+    ``settle_seconds`` without a change until a file counts as complete; ``release_seconds`` without a file until the
+    process that trains is ended; ``snapshots``: directory of daily ones, or None.
     """
 
     settle_seconds: float
+    release_seconds: float
     snapshots: str | None
 
 
@@ -118,6 +119,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         ),
         watch=Watching(
             settle_seconds=float(watch.get("settle-seconds", 2.0)),
+            release_seconds=float(watch.get("release-seconds", 30.0)),
             snapshots=place(watch["snapshots"]) if "snapshots" in watch else None,
         ),
         notify=_notify(path, document, home),

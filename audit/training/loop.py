@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,11 +18,12 @@ from audit.training.data_files import InboxGone, ignored
 from audit.training.drafting import Work
 from audit.training.events import Emit, Event, FileIgnored, NothingToTrain
 from audit.training.live_page import write_page
-from audit.training.process import InChild, RunLeg, Stopped, here
+from audit.training.process import InChild, RunLeg, here
 from audit.training.retrying import Retries
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
 from audit.training.together import Ended, Together
+from audit.training.training_process import Stopped
 
 if TYPE_CHECKING:
     from audit.training.watching import Watcher
@@ -109,13 +110,18 @@ def _trained(
             allow_dropped=options.allow_dropped,
             change=options.change,
         )
-        if run_leg is None:
-            run_leg = here if team.size > 1 else _in_child(config, lock, options)
-        return _go(session, team, options, run_leg)
+        if run_leg is not None or team.size > 1:
+            return _go(session, team, options, run_leg or here)
+        log = None if options.show_output else os.path.join(config.run, TRAINING_LOG)
+        with InChild(lock.fileno() if lock is not None else None, log) as in_child:
+            return _go(session, team, options, in_child, lambda: in_child.rest(config.watch.release_seconds))
 
 
-def _go(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg) -> int:
-    watcher = _watcher(session) if options.watch and team.rank == 0 else None
+def _go(
+    session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, rest: Callable[[], None] = lambda: None
+) -> int:
+    """``rest`` is called again and again while a daemon waits for a file."""
+    watcher = _watcher(session, rest) if options.watch and team.rank == 0 else None
     retries = Retries(session.config.retry, session.emit) if team.size == 1 else None
     while True:
         work = team.share(lambda: _next(session, watcher))
@@ -154,10 +160,10 @@ def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditErro
         return error
 
 
-def _watcher(session: Session) -> "Watcher":
+def _watcher(session: Session, rest: Callable[[], None]) -> "Watcher":
     from audit.training.watching import Watcher
 
-    return Watcher(session)
+    return Watcher(session, rest)
 
 
 def _concluded(session: Session, work: Work, outcome: LegResult | AuditError, retries: Retries | None) -> int | None:
@@ -190,11 +196,6 @@ def _wait(session: Session, watcher: "Watcher | None") -> bool:
         return False
     time.sleep(session.unsettled)
     return True
-
-
-def _in_child(config: TrainConfig, lock: RunLock | None, options: TrainOptions) -> RunLeg:
-    log = None if options.show_output else os.path.join(config.run, TRAINING_LOG)
-    return InChild(lock.fileno() if lock is not None else None, log)
 
 
 @contextmanager

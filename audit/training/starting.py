@@ -52,6 +52,7 @@ _REST = """\
 
 [watch]
 # settle-seconds = 2  # seconds without a change until a file is complete
+# release-seconds = 30  # seconds without a file until a daemon lets the GPU go
 # snapshots = "snapshots"  # directory for a daily copy of the newest checkpoint
 
 # [report]  # a page with the curves, written after each batch

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from audit.backend.signals import STOP, caught
 from audit.backend.training import LegFailed, LegResult, Team
 from audit.errors import AuditError
-from audit.training.process import Stopped
 from audit.training.run_state import TrainRefused
+from audit.training.training_process import Stopped
 
 T = TypeVar("T")
 PATIENCE = 60.0

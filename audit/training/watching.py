@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from audit.backend.names import is_rotated
 from audit.backend.training import Note
@@ -21,16 +21,16 @@ LONG_OPEN = 60.0
 
 
 class Watcher:
-    """The daemon's part of one call of ``audit train --watch``."""
+    """The daemon's part of one call of ``audit train --watch``; ``rest`` is called again and again while it waits."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, rest: Callable[[], None] = lambda: None) -> None:
         try:
             import watchfiles  # noqa: F401  fail now, not when the daemon first waits
         except ImportError as error:
             raise AuditError(
                 "--watch needs watchfiles, which is not installed: pip install 'checkpoint-audit[watch]'"
             ) from error
-        self._session = session
+        self._session, self._rest = session, rest
         self._data, self._settle = session.config.data, session.config.watch.settle_seconds
         self._snapshots = session.config.watch.snapshots
         self._day: str | None = None
@@ -44,6 +44,7 @@ class Watcher:
         if self._session.unsettled is not None:
             time.sleep(self._session.unsettled)
         while True:
+            self._rest()
             self.daily_snapshot()
             self._session.days.tell()
             files = self._files()
@@ -59,6 +60,7 @@ class Watcher:
                 told = True
             self._say_what_is_ignored()
             for _ in _looks(self._data.inbox):
+                self._rest()
                 if self._something():
                     break
 
@@ -109,6 +111,7 @@ class Watcher:
                     text = f"data.inbox: {self._data.inbox} does not exist; waiting for it"
                     self._session.emit(Note(text))
                 gone = True
+                self._rest()
                 time.sleep(LONGEST_REST)
                 continue
             if gone:

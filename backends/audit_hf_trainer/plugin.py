@@ -137,6 +137,12 @@ class HFTrainer:
 
         return starting_tables(model, whole_model)
 
+    def one_process(self, settings: Mapping[str, Any]) -> bool:
+        """Say whether one process may train leg after leg: not where libraries keep what changes the next one."""
+        from audit_hf_trainer.settings import one_process
+
+        return one_process(settings)
+
     def team(self, settings: Mapping[str, Any]) -> "AbstractContextManager[Team]":
         """Join the other processes of ``torchrun`` or ``accelerate launch``."""
         from audit_hf_trainer.training.team import team

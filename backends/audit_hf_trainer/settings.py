@@ -70,6 +70,8 @@ _SHARES = ("logging_steps", "save_steps", "eval_steps")
 
 CHANGEABLE = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam_epsilon")
 """Arguments that Trainer takes from optimizer.pt and scheduler.pt on a resume."""
+_LASTING = ("torch_compile", "torch_compile_backend", "torch_compile_mode", "deepspeed", "fsdp", "use_liger_kernel")
+"""Arguments by which libraries keep something in a process: compiled kernels, groups of processes, changed classes."""
 
 ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
 """Schedules that need no horizon: their rate at a step does not depend on where training ends."""
@@ -83,6 +85,12 @@ def schedule_of(settings: Mapping[str, Any]) -> str:
     if kind is not None:
         return str(kind)
     return "constant_with_warmup" if arguments.get("warmup_steps") else "constant"
+
+
+def one_process(settings: Mapping[str, Any]) -> bool:
+    """Say whether a process that has trained a leg trains the next one as a new process would, bit for bit."""
+    arguments, model = settings.get("arguments", {}), settings.get("model", {})
+    return not model.get("trust_remote_code") and not any(arguments.get(name) for name in _LASTING)
 
 
 def arguments_of(request: LegRequest) -> dict[str, Any]:

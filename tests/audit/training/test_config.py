@@ -73,7 +73,7 @@ def test_what_is_not_said_has_a_default(read: Read, tmp_path: Path) -> None:
         {},
     )
     assert (config.seed, config.total_steps, config.decay_steps) == (42, None, None)
-    assert (config.watch.settle_seconds, config.watch.snapshots) == (2.0, None)
+    assert tuple(config.watch) == (2.0, 30.0, None)
     assert config.verify.depth == "full"
     assert config.guard.max_rollback is None
 
@@ -143,7 +143,10 @@ def test_a_path_may_begin_at_home(read: Read, monkeypatch: pytest.MonkeyPatch) -
         ('run = "run"\nbackend = "toy"\n[data]\n', "data.inbox: is missing"),
         (MINIMAL + "epoch = 2\n", "data.epoch: there is no such key; did you mean 'epochs'?"),
         (MINIMAL + "[shedule]\n", "shedule: there is no such key; did you mean 'schedule' or 'seed'?"),
-        (MINIMAL + "[watch]\nzzz = 1\n", "watch.zzz: there is no such key; there are: settle-seconds, snapshots"),
+        (
+            MINIMAL + "[watch]\nzzz = 1\n",
+            "watch.zzz: there is no such key; there are: release-seconds, settle-seconds, snapshots",
+        ),
         (MINIMAL + "epochs = 0\n", "data.epochs: 0 is less than the minimum of 1"),
         (MINIMAL + "epochs = 1.5\n", "data.epochs: 1.5 is not allowed; it takes a whole number"),
         (MINIMAL + "epochs = true\n", "data.epochs: True is not allowed; it takes a whole number"),

@@ -9,7 +9,7 @@ from audit.errors import AuditError
 from audit.retention.lock import RunLock
 from audit.training.config import read_train_config
 from audit.training.loop import TrainOptions, train
-from audit.training.process import Stopped
+from audit.training.training_process import Stopped
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON
 

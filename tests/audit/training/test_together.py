@@ -10,9 +10,9 @@ import pytest
 from audit.backend.training import Alone, LegFailed
 from audit.errors import AuditError, ConfigError
 from audit.training import together
-from audit.training.process import Stopped
 from audit.training.run_state import TrainRefused
 from audit.training.together import Ended, Together
+from audit.training.training_process import Stopped
 
 T = TypeVar("T")
 

@@ -356,3 +356,16 @@ def test_a_daemon_that_never_rests_takes_its_snapshot_between_two_batches(make_s
     Daemon(shop).run(when)
     kinds = [event["event"] for event in shop.events]
     assert kinds.index("snapshot") < kinds.index("batch", kinds.index("batch") + 1)
+
+
+def test_while_it_waits_what_trained_is_told_so_again_and_again(shop: Shop) -> None:
+    count = 0
+
+    def rest() -> None:
+        nonlocal count
+        count += 1
+        if count == 4:
+            raise Enough
+
+    with pytest.raises(Enough):
+        Watcher(shop.session(), rest).wait()
