@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("backends", "plugins")
-HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers"}
+HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl"}
 SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "pyarrow", "rich"}
 FACE = "audit.plugin"
 MAY_BE_HEAVY = ("training", "callback")

@@ -16,7 +16,7 @@ from packaging.utils import canonicalize_name
 import audit
 
 ROOT = Path(__file__).parents[1]
-HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers"}
+HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch", "transformers", "trl"}
 SLOW_TO_LOAD = {"blake3", "importlib.metadata", "isal", "jsonschema", "msgspec", "numpy", "pluggy", "rich"}
 BLOCKER = """
 import sys

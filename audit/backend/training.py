@@ -267,8 +267,10 @@ class ReadingBackend(Protocol):
 
     def reader(
         self, data: LegData, settings: Mapping[str, Any]
-    ) -> Callable[[int, Mapping[str, Any], str], ReadExample]:
+    ) -> Callable[[int, Mapping[str, Any], str], ReadExample] | None:
         """Return the function from the number, the content and the format of a checked row to its example.
+
+        None if the configured trainer makes the examples itself.
 
         It raises BadData for a row that cannot be trained. Both raise ConfigError if tokenizer, model and options do
         not go with the format of the rows.

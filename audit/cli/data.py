@@ -64,7 +64,10 @@ def _reader(path: str, config_path: str | None) -> tuple[Mapping[str, Any], Read
     if make is None:
         notes.append(f"the backend {trainer.name} reads the file itself: how it tokenizes rows is not known")
         return config.data.options, None, notes
-    return config.data.options, make(LegData(path, options=config.data.options), config.settings), notes
+    made = make(LegData(path, options=config.data.options), config.settings)
+    if made is None:
+        notes.append("the trainer of the configuration tokenizes rows itself: lengths are of the text as it is written")
+    return config.data.options, made, notes
 
 
 def document(path: str, found: Survey, unit: str, notes: list[str]) -> Mapping[str, Any]:

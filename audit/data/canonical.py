@@ -10,6 +10,7 @@ READ: Mapping[str, tuple[str, ...]] = {
     RowFormat.MESSAGES: ("messages", "tools"),
     RowFormat.PROMPT_COMPLETION: ("prompt", "completion", "tools"),
     RowFormat.INPUT_IDS: ("input_ids", "labels"),
+    RowFormat.PREFERENCE: ("prompt", "chosen", "rejected", "tools"),
     RowFormat.ALPACA: ("instruction", "input", "output", "system"),
 }
 """The keys of a row in its one shape, by format; that of ShareGPT is the one of messages."""
@@ -28,7 +29,7 @@ def canonical(row: Mapping[str, Any], format: str) -> Mapping[str, Any]:
     kept = {key: row[key] for key in READ[format] if key in row}
     if format == RowFormat.ALPACA:
         return {key: value for key, value in kept.items() if value}  # an empty input is none
-    if format in (RowFormat.MESSAGES, RowFormat.PROMPT_COMPLETION):
+    if format in (RowFormat.MESSAGES, RowFormat.PROMPT_COMPLETION, RowFormat.PREFERENCE):
         return {key: _joined_all(value) if key != "tools" else value for key, value in kept.items()}
     return kept
 

@@ -16,6 +16,7 @@ class RowFormat(StrEnum):
     INPUT_IDS = "input_ids"
     ALPACA = "alpaca"
     SHAREGPT = "sharegpt"
+    PREFERENCE = "preference"
 
 
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -25,6 +26,7 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     RowFormat.INPUT_IDS: ("input_ids",),
     RowFormat.ALPACA: ("instruction", "output"),
     RowFormat.SHAREGPT: ("conversations",),
+    RowFormat.PREFERENCE: ("chosen", "rejected"),
 }
 """The keys that a row of each format has. Others are ignored, except optional ones such as ``labels``."""
 
@@ -56,7 +58,7 @@ def no_format(row: Mapping[str, Any], found: str | None, wanted: str | None) -> 
         return f"has the keys of {' and '.join(fitting)}; set data.format to one of them"
     return (
         f"has {_keys(row)}; a row needs text, or messages, or prompt and completion, or input_ids, "
-        "or instruction and output, or conversations"
+        "or instruction and output, or conversations, or chosen and rejected"
     )
 
 
@@ -79,11 +81,19 @@ def wrong(row: Mapping[str, Any], format: str) -> str | None:
         return _wrong_alpaca(row)
     if format == RowFormat.SHAREGPT:
         return _wrong_conversations(row) or _wrong_tools(row)
-    prompt, completion = row["prompt"], row["completion"]
-    if isinstance(prompt, list) != isinstance(completion, list):
-        return "prompt and completion must both be strings, or both lists of messages"
-    check = _wrong_messages if isinstance(prompt, list) else _wrong_text
-    return check("prompt", prompt) or check("completion", completion) or _wrong_tools(row)
+    keys: tuple[str, ...] = ("prompt", "completion")
+    if format == RowFormat.PREFERENCE:
+        keys = ("prompt", "chosen", "rejected") if "prompt" in row else ("chosen", "rejected")
+    return _wrong_parts(row, keys) or _wrong_tools(row)
+
+
+def _wrong_parts(row: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    """Return what is wrong with parts that are strings, or else lists of messages."""
+    if len({isinstance(row[key], list) for key in keys}) > 1:
+        every = "both" if len(keys) == 2 else "all"
+        return f"{', '.join(keys[:-1])} and {keys[-1]} must {every} be strings, or {every} lists of messages"
+    check = _wrong_messages if isinstance(row[keys[0]], list) else _wrong_text
+    return next((reason for key in keys if (reason := check(key, row[key])) is not None), None)
 
 
 def _wrong_text(key: str, value: Any) -> str | None:

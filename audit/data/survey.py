@@ -113,6 +113,13 @@ def _pieces(row: Mapping[str, Any], format: str, loss_on: str | None) -> tuple[t
         return ((row["prompt"], everything), (row["completion"], True))
     if format == RowFormat.PROMPT_COMPLETION:
         return joined([*_messages(row["prompt"], lambda _: everything), *_messages(row["completion"], lambda _: True)])
+    if format == RowFormat.PREFERENCE:
+        parts = [(row[key], key != "prompt") for key in ("prompt", "chosen", "rejected") if key in row]
+        return joined(
+            piece
+            for part, trained in parts
+            for piece in ([(part, trained)] if isinstance(part, str) else _messages(part, lambda _, on=trained: on))  # type: ignore[misc]
+        )
     messages = row["messages"]
     last = max((place for place, item in enumerate(messages) if item["role"] == "assistant"), default=-1)
     return joined(_messages(messages, lambda place: loss_on != "completion" or place == last))

@@ -124,8 +124,10 @@ class HFTrainer:
 
     def reader(
         self, data: "LegData", settings: Mapping[str, Any]
-    ) -> "Callable[[int, Mapping[str, Any], str], ReadExample]":
+    ) -> "Callable[[int, Mapping[str, Any], str], ReadExample] | None":
         """Return how rows become examples, with the tokenizer and the limits of the model; no weights are loaded."""
+        if settings.get("trainer"):
+            return None
         _ready(settings)
         from audit_hf_trainer.training.reading import reader
 

@@ -28,6 +28,12 @@ REFUSED: Mapping[str, str] = {
     "do_predict": _LEG,
     "local_rank": "it comes from the launcher",
     "remove_unused_columns": _LEG,
+    # of trl
+    "packing": "a step must take a number of examples that is known",
+    "eval_packing": "a step must take a number of examples that is known",
+    "shuffle_dataset": "audit train controls the order of the data; data.shuffle = false keeps that of the file",
+    "sync_ref_model": "the reference model is not in a checkpoint, so a resumed training would have another one",
+    "model_init_kwargs": "set them in [model], or with model.options",
 }
 PATHS = ("accelerator_config", "deepspeed", "fsdp_config", "logging_dir")
 """Arguments of which a text is the path of a file or directory."""
@@ -48,8 +54,22 @@ MODEL: Mapping[str, Any] = {
         "quantization": {"type": "object"},
         "options": {"type": "object"},
         "random": {"type": "object"},
+        "class": {"type": "string", "minLength": 1},
     },
 }
+
+TRAINER: Mapping[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "properties": {
+        "class": {"type": "string", "minLength": 1},
+        "factory": {"type": "string", "minLength": 1},
+        "collator": {"type": "string", "minLength": 1},
+        "options": {"type": "object"},
+        "modules": {"type": "string", "format": "path", "default": "."},
+    },
+}
+"""``modules``: the directory in which modules of one's own are looked for, after the installed ones."""
 
 # A model that trains in a second, for the demo, rehearsals and tests.
 TINY_MODEL: Mapping[str, Any] = {
@@ -89,7 +109,9 @@ def schedule_of(settings: Mapping[str, Any]) -> str:
 
 def one_process(settings: Mapping[str, Any]) -> bool:
     """Say whether a process that has trained a leg trains the next one as a new process would, bit for bit."""
-    arguments, model = settings.get("arguments", {}), settings.get("model", {})
+    arguments, model, own = (settings.get(name, {}) for name in ("arguments", "model", "trainer"))
+    if own and (not str(own.get("class", "")).startswith("trl.") or "collator" in own or "class" in model):
+        return False  # nobody knows what code of one's own keeps
     return not model.get("trust_remote_code") and not any(arguments.get(name) for name in _LASTING)
 
 
@@ -139,6 +161,7 @@ def check(settings: Mapping[str, Any]) -> None:
     Raises ConfigError.
     """
     _check_model(settings.get("model", {}))
+    _check_trainer(settings)
     _check_numbers(settings.get("arguments", {}))
     kind = schedule_of(settings)
     arguments, schedule = settings.get("arguments", {}), settings.get("schedule", {})
@@ -187,6 +210,24 @@ def _check_numbers(arguments: Mapping[str, Any]) -> None:
         value = arguments.get(name)
         if isinstance(value, int | float) and value < 0:
             raise ConfigError(f"arguments.{name}: {value} is negative")
+
+
+def _check_trainer(settings: Mapping[str, Any]) -> None:
+    own, model = settings.get("trainer"), settings.get("model", {})
+    if "class" in model and "random" in model:
+        raise ConfigError("model.class: is for model.name_or_path; the model of random weights is a Llama")
+    if own is None:
+        if "class" in model:
+            raise ConfigError("model.class: needs the table [trainer]: the model's rows may be of any kind")
+        return
+    if ("class" in own) == ("factory" in own):
+        raise ConfigError(
+            'trainer: set either class, such as "trl.SFTTrainer", or factory, such as "mine:make_trainer"'
+        )
+    if "factory" in own and "collator" in own:
+        raise ConfigError("trainer.collator: the factory gives the trainer its collator; remove the key")
+    if "class" in own and "options" in own:
+        raise ConfigError("trainer.options: is what a factory gets; set arguments of the class in [arguments]")
 
 
 def _check_model(model: Mapping[str, Any]) -> None:

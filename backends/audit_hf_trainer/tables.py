@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any
 
@@ -77,9 +78,18 @@ def _place() -> str | None:
             except OSError:
                 return None
             found.append(f"{path} {known.st_size} {known.st_mtime_ns} {known.st_ino}")
+    found.append(_version("trl"))
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     name = hashlib.sha256("\n".join(found).encode()).hexdigest()[:32]
     return os.path.join(cache, "checkpoint-audit", f"tables-{name}.json")
+
+
+def _version(name: str) -> str:
+    """The version of a library that may be missing."""
+    try:
+        return f"{name} {version(name)}"
+    except PackageNotFoundError:
+        return f"no {name}"
 
 
 def _kept(place: str | None) -> Mapping[str, Mapping[str, Any]] | None:

@@ -85,14 +85,26 @@ def examples(
 
     reader = Reader(data, tokenizer, vocabulary, limit)
     integers = datasets.List(datasets.Value("int32"))
+    features = datasets.Features({"input_ids": integers, "labels": integers})
+    dataset, directory = written(reader.examples, data.path, scratch, datasets, features)
+    return Examples(dataset, directory, reader.cut)
+
+
+def written(
+    rows: Callable[[], Iterator[dict[str, Any]]], path: str, scratch: str, datasets: Any, features: Any = None
+) -> tuple[Any, str]:
+    """Write ``rows``, made of the file ``path``, into a new directory under ``scratch``; return dataset and directory.
+
+    Raises what making them raised.
+    """
     os.makedirs(scratch, exist_ok=True)
     directory = tempfile.mkdtemp(prefix="examples-", dir=scratch)
     bars = datasets.are_progress_bars_disabled()
     datasets.disable_progress_bars()
     try:
         dataset = datasets.Dataset.from_generator(
-            reader.examples,
-            features=datasets.Features({"input_ids": integers, "labels": integers}),
+            rows,
+            features=features,
             cache_dir=directory,
             # Otherwise the tokenizer is pickled to name the cache, which is never used again.
             fingerprint=os.path.basename(directory),
@@ -101,12 +113,12 @@ def examples(
     except BaseException as error:
         shutil.rmtree(directory, ignore_errors=True)
         if isinstance(error, datasets.exceptions.DatasetGenerationError):
-            _raise_cause(error, data.path)
+            _raise_cause(error, path)
         raise
     finally:
         if not bars:
             datasets.enable_progress_bars()
-    return Examples(dataset, directory, reader.cut)
+    return dataset, directory
 
 
 class Ordered:
@@ -273,6 +285,8 @@ class Reader:
             raise ConfigError('data.loss_on: "completion" is not for rows of the format text: they have no completion')
         if found == RowFormat.INPUT_IDS:
             return given if self._loss_on != COMPLETION else given_labels
+        if found == RowFormat.PREFERENCE:
+            raise ConfigError('data.format: rows of the format preference need [trainer] class = "trl.DPOTrainer"')
         if self._tokenizer is None:
             raise ConfigError(f"data.format: rows of the format {found} need a tokenizer; without one, use input_ids")
         chat = Writer(self._tokenizer, self._loss_on)

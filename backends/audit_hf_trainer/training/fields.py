@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import AuditError
-from audit_hf_trainer.settings import MODEL, PATHS, REFUSED, REFUSED_OF_ADAPTER
+from audit_hf_trainer.settings import MODEL, PATHS, REFUSED, REFUSED_OF_ADAPTER, TRAINER
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
@@ -25,11 +25,24 @@ def schema() -> Mapping[str, Mapping[str, Any]]:
         raise AuditError(
             f"training with hf-trainer needs {name}, which is not installed: pip install 'checkpoint-audit[hf]'"
         ) from error
+    arguments: dict[str, Any] = {}
+    for holder in (*_more(), TrainingArguments):
+        arguments = {**arguments, **_table(holder, REFUSED)["properties"]}
     return {
         "model": MODEL,
         "adapter": _table(LoraConfig, REFUSED_OF_ADAPTER),
-        "arguments": _table(TrainingArguments, REFUSED),
+        "arguments": {"type": "object", "additionalProperties": False, "properties": arguments},
+        "trainer": TRAINER,
     }
+
+
+def _more() -> list[type]:
+    """The arguments of trl's trainers, if it is installed. Which trainer takes which, the leg says."""
+    try:
+        from trl import DPOConfig, SFTConfig
+    except (ImportError, RuntimeError):
+        return []
+    return [DPOConfig, SFTConfig]
 
 
 def main() -> None:
@@ -42,8 +55,10 @@ def main() -> None:
 
 
 def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
-    hints = typing.get_type_hints(holder)
-    properties = {item.name: _schema_of(hints[item.name]) for item in dataclasses.fields(holder) if item.init}
+    hints = _hints(holder)
+    properties = {
+        item.name: _schema_of(hints.get(item.name, typing.Any)) for item in dataclasses.fields(holder) if item.init
+    }
     for name in PATHS:
         if name in properties:
             properties[name] = {**properties[name], "format": "path"}
@@ -51,6 +66,13 @@ def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
         if name in properties:
             properties[name] = {"not": {}, "refuse": reason}
     return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _hints(holder: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(holder)
+    except NameError:  # of a type that is imported for type checkers alone
+        return {}
 
 
 def _schema_of(hint: Any) -> Mapping[str, Any]:

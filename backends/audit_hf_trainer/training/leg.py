@@ -65,6 +65,11 @@ def _train(
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
     arguments = training_arguments(request, torch, transformers)
+    if request.settings.get("trainer"):
+        from audit_hf_trainer.training.own import own_trainer
+
+        trainer = own_trainer(request, arguments, stop, scratch, tell)
+        return _fitted(trainer, request, stop, transformers)
     tell(Phase("reading the data"))
     tokenizer = tokenizer_of(request.settings.get("model", {}), transformers)
     vocabulary, positions = limits(request.settings.get("model", {}), transformers)
@@ -79,11 +84,11 @@ def _train(
         except BadData as error:  # not the fault of the file that is trained
             raise ConfigError(f"data.eval: {error}") from error
     tell(Phase("loading the model"))
-    model = _model(request, transformers)
+    model = model_of(request, transformers)
     if request.settings.get("adapter") is not None:
         model = adapted(request, model, peft)
     pad = getattr(tokenizer, "pad_token_id", None) or 0
-    trainer = changing(trainer_class(stop, torch, transformers), request.changes)(
+    trainer = changing(trainer_class(stop, torch, transformers.Trainer), request.changes)(
         model=model,
         args=arguments,
         train_dataset=rows,
@@ -91,6 +96,12 @@ def _train(
         data_collator=lambda batch: collate(batch, pad),
         callbacks=[stop],
     )
+    return _fitted(trainer, request, stop, transformers)
+
+
+def _fitted(trainer: Any, request: LegRequest, stop: Any, transformers: Any) -> LegResult:
+    """Train, and return what was done."""
+    first = request.first_step
     for unwanted in (transformers.PrinterCallback, transformers.ProgressCallback):
         trainer.remove_callback(unwanted)
     trainer.train(resume_from_checkpoint=request.resume_from)
@@ -126,8 +137,13 @@ def training_arguments(request: LegRequest, torch: Any, transformers: Any) -> An
     fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
     if fields["use_cpu"] or not torch.accelerator.is_available():
         fields.setdefault("dataloader_pin_memory", False)  # there is no device to copy to; torch would warn
+    kind = transformers.TrainingArguments
+    if request.settings.get("trainer"):
+        from audit_hf_trainer.training.own import arguments_class
+
+        kind = arguments_class(request, fields)
     try:
-        arguments = transformers.TrainingArguments(**fields)
+        arguments = kind(**fields)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"Trainer refuses the training arguments: {error}") from error
     # Several devices in one process would multiply the examples of a step; torchrun is for that.
@@ -165,18 +181,22 @@ def limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int
     return vocabulary, positions
 
 
-def _model(request: LegRequest, transformers: Any) -> Any:
-    """Load the model, or create one with random weights: the same for every leg of one seed."""
+def model_of(request: LegRequest, transformers: Any, kind: Any = None) -> Any:
+    """Load the model, or create one with random weights: the same for every leg of one seed.
+
+    ``kind``: a class with ``from_pretrained`` instead of ``AutoModelForCausalLM``.
+    """
     fields = dict(request.settings.get("model", {}))
     path = fields.pop("name_or_path", None)
     fields.pop("tokenizer", None)
+    fields.pop("class", None)
     transformers.set_seed(request.seed)
     try:
         if path is not None:
             fields.update(fields.pop("options", {}))
             if "quantization" in fields:
                 fields["quantization_config"] = transformers.BitsAndBytesConfig(**fields.pop("quantization"))
-            return transformers.AutoModelForCausalLM.from_pretrained(path, **fields)
+            return (kind or transformers.AutoModelForCausalLM).from_pretrained(path, **fields)
         config = transformers.LlamaConfig(**{**TINY_MODEL, **fields["random"]})
         return transformers.LlamaForCausalLM(config)
     except (OSError, TypeError, ValueError, ImportError) as error:

@@ -11,8 +11,8 @@ from typing import Any
 from audit.plugin import Step, Tell
 
 
-def trainer_class(stop: Any, torch: Any, transformers: Any) -> Any:
-    """Return the class; ``stop`` is what :func:`stop_at` returned."""
+def trainer_class(stop: Any, torch: Any, base: Any) -> Any:
+    """Return the subclass of ``base``, a Trainer; ``stop`` is what :func:`stop_at` returned."""
 
     def seeded(loader: Any, seed: int) -> Any:
         # Starting an iterator draws one number from the global generator: a leg in two halves would then have other
@@ -21,7 +21,7 @@ def trainer_class(stop: Any, torch: Any, transformers: Any) -> Any:
         inner.generator = torch.Generator().manual_seed(seed)
         return loader
 
-    class OrderedTrainer(transformers.Trainer):
+    class OrderedTrainer(base):
         """A Trainer that takes the examples in order, and draws random numbers for the model alone."""
 
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -26,6 +26,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "input_ids": {"input_ids": [5, 6, 7], "labels": [-100, 6, 7]},
     "alpaca": {"instruction": "Add.", "input": "2 + 2", "output": "4"},
     "sharegpt": {"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}]},
+    "preference": {"prompt": "2 + 2? ", "chosen": "4", "rejected": "5"},
 }
 
 texts = st.text(min_size=1, max_size=20)
@@ -44,6 +45,7 @@ contents = {
     | st.fixed_dictionaries({"prompt": messages, "completion": messages}),
     "input_ids": st.lists(ids, min_size=1, max_size=8).map(lambda items: {"input_ids": items, "labels": items[::-1]}),
     "alpaca": st.fixed_dictionaries({"instruction": texts, "input": st.text(max_size=20), "output": texts}),
+    "preference": st.fixed_dictionaries({"chosen": texts, "rejected": texts}, optional={"prompt": texts}),
     "sharegpt": st.fixed_dictionaries(
         {
             "conversations": st.lists(

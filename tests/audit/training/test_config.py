@@ -73,7 +73,7 @@ def test_what_is_not_said_has_a_default(read: Read, tmp_path: Path) -> None:
         {},
     )
     assert (config.seed, config.total_steps, config.decay_steps) == (42, None, None)
-    assert tuple(config.watch) == (2.0, 30.0, None)
+    assert list(config.watch) == [2.0, 30.0, None]
     assert config.verify.depth == "full"
     assert config.guard.max_rollback is None
 
@@ -125,7 +125,7 @@ def test_everything_can_be_said(read: Read, tmp_path: Path) -> None:
     assert (config.data.epochs, config.data.shuffle, config.data.patterns) == (3, False, ("*.json",))
     assert (config.total_steps, config.decay_steps) == (100, 10)
     assert (config.guard.strict, config.guard.exact, config.guard.max_rollback) == (True, True, 50)
-    assert config.watch == (0.5, str(tmp_path / "snap"))
+    assert list(config.watch) == [0.5, 30.0, str(tmp_path / "snap")]
     assert config.verify.severity == {"weights/outlier": Severity.INFO}
     assert config.settings["toy"] == {"rate": 0.5, "script": str(tmp_path / "train.py"), "home": str(tmp_path)}
 

@@ -367,5 +367,7 @@ def test_while_it_waits_what_trained_is_told_so_again_and_again(shop: Shop) -> N
         if count == 4:
             raise Enough
 
+    config, trainer = read_train_config(str(shop.home / "train.toml"), shop.registry)
+    session = Session(config, trainer, shop.registry, shop.emit)
     with pytest.raises(Enough):
-        Watcher(shop.session(), rest).wait()
+        Watcher(session, rest).wait()

@@ -74,7 +74,9 @@ def _watch(trainer: ModuleType) -> None:
 
     def training_step(self: Any, model: Any, inputs: Any, *rest: Any, **more: Any) -> Any:
         step = self.state.global_step + 1
-        rows = zip(inputs["input_ids"], inputs["attention_mask"], inputs["labels"], strict=True)
+        rows = zip(
+            inputs["input_ids"], inputs["attention_mask"], inputs.get("labels", inputs["input_ids"]), strict=True
+        )
         kept = [(ids[mask == 1].tolist(), labels.tolist()) for ids, mask, labels in rows]
         _act(step)
         result = real(self, model, inputs, *rest, **more)
