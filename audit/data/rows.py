@@ -20,6 +20,7 @@ LINE_LIMIT = 16 << 20
 COLUMNS = (
     "text", "messages", "tools", "prompt", "completion", "input_ids", "labels",
     "instruction", "input", "output", "history", "system", "conversations",
+    "chosen", "rejected",
 )  # fmt: skip
 BATCH_BYTES = 8 << 20
 BATCH_ROWS = 16

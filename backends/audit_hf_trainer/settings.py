@@ -28,7 +28,8 @@ REFUSED: Mapping[str, str] = {
     "do_predict": _LEG,
     "local_rank": "it comes from the launcher",
     "remove_unused_columns": _LEG,
-    # of trl
+}
+REFUSED_OF_TRL: Mapping[str, str] = {
     "packing": "a step must take a number of examples that is known",
     "eval_packing": "a step must take a number of examples that is known",
     "shuffle_dataset": "audit train controls the order of the data; data.shuffle = false keeps that of the file",

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import AuditError
-from audit_hf_trainer.settings import MODEL, PATHS, REFUSED, REFUSED_OF_ADAPTER, TRAINER
+from audit_hf_trainer.settings import MODEL, PATHS, REFUSED, REFUSED_OF_ADAPTER, REFUSED_OF_TRL, TRAINER
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
@@ -27,7 +27,7 @@ def schema() -> Mapping[str, Mapping[str, Any]]:
         ) from error
     arguments: dict[str, Any] = {}
     for holder in (*_more(), TrainingArguments):
-        arguments = {**arguments, **_table(holder, REFUSED)["properties"]}
+        arguments = {**arguments, **_table(holder, {**REFUSED, **REFUSED_OF_TRL})["properties"]}
     return {
         "model": MODEL,
         "adapter": _table(LoraConfig, REFUSED_OF_ADAPTER),

@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from audit.plugin import (
@@ -26,8 +26,9 @@ from audit.plugin import (
     scratch_directory,
 )
 from audit_hf_trainer.names import STATE
-from audit_hf_trainer.settings import TINY_MODEL, arguments_of
+from audit_hf_trainer.settings import arguments_of
 from audit_hf_trainer.training.changing import changing
+from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
 from audit_hf_trainer.training.stopping import stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
 
@@ -149,67 +150,6 @@ def training_arguments(request: LegRequest, torch: Any, transformers: Any) -> An
     # Several devices in one process would multiply the examples of a step; torchrun is for that.
     arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
     return arguments
-
-
-def tokenizer_of(model: Mapping[str, Any], transformers: Any) -> Any:
-    """Return the tokenizer, None for a model with random weights or without one. Raises ConfigError."""
-    path = model.get("tokenizer", model.get("name_or_path"))
-    if path is None:
-        return None
-    try:
-        return transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=model.get("trust_remote_code", False))
-    except (OSError, ValueError) as error:
-        if "tokenizer" not in model:
-            return None  # rows of input_ids need none; others report it
-        raise ConfigError(f"model.tokenizer: cannot be loaded: {first_line(error)}") from error
-
-
-def limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int | None]:
-    """Return the size of the vocabulary and the maximum length of a row."""
-    if "random" in model:
-        shape = {**TINY_MODEL, **model["random"]}
-        return int(shape["vocab_size"]), int(shape["max_position_embeddings"])
-    try:
-        config = transformers.AutoConfig.from_pretrained(
-            model["name_or_path"], trust_remote_code=model.get("trust_remote_code", False)
-        )
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.name_or_path: cannot be loaded: {first_line(error)}") from error
-    text = config.get_text_config()
-    sizes = (getattr(text, name, None) for name in ("vocab_size", "max_position_embeddings"))
-    vocabulary, positions = (size if isinstance(size, int) else None for size in sizes)
-    return vocabulary, positions
-
-
-def model_of(request: LegRequest, transformers: Any, kind: Any = None) -> Any:
-    """Load the model, or create one with random weights: the same for every leg of one seed.
-
-    ``kind``: a class with ``from_pretrained`` instead of ``AutoModelForCausalLM``.
-    """
-    fields = dict(request.settings.get("model", {}))
-    path = fields.pop("name_or_path", None)
-    fields.pop("tokenizer", None)
-    fields.pop("class", None)
-    transformers.set_seed(request.seed)
-    try:
-        if path is not None:
-            fields.update(fields.pop("options", {}))
-            if "quantization" in fields:
-                fields["quantization_config"] = transformers.BitsAndBytesConfig(**fields.pop("quantization"))
-            return (kind or transformers.AutoModelForCausalLM).from_pretrained(path, **fields)
-        config = transformers.LlamaConfig(**{**TINY_MODEL, **fields["random"]})
-        return transformers.LlamaForCausalLM(config)
-    except (OSError, TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
-
-
-def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
-    """Return the model with the planned adapter. Raises ConfigError."""
-    fields = {"task_type": "CAUSAL_LM", **request.settings["adapter"]}
-    try:
-        return peft.get_peft_model(model, peft.LoraConfig(**fields))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
 
 
 def _step_of(checkpoint: str | None) -> int:

@@ -27,7 +27,7 @@ from audit.plugin import (
 )
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.data import ordered, written
-from audit_hf_trainer.training.leg import adapted, model_of, tokenizer_of
+from audit_hf_trainer.training.loading import adapted, model_of, tokenizer_of
 from audit_hf_trainer.training.stopping import trainer_class
 
 NUMBER = "audit_example"

@@ -6,7 +6,8 @@ from typing import Any
 
 from audit.plugin import IGNORED_LABEL, LegData, ReadExample
 from audit_hf_trainer.training.data import Reader
-from audit_hf_trainer.training.leg import libraries, limits, quiet, tokenizer_of
+from audit_hf_trainer.training.leg import libraries, quiet
+from audit_hf_trainer.training.loading import limits, tokenizer_of
 
 
 def reader(data: LegData, settings: Mapping[str, Any]) -> Callable[[int, Mapping[str, Any], str], ReadExample]:

@@ -7,7 +7,8 @@ from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, first_line
 from audit_hf_trainer.settings import TINY_MODEL
-from audit_hf_trainer.training.leg import adapted, libraries, limits, quiet, tokenizer_of, training_arguments
+from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
+from audit_hf_trainer.training.loading import adapted, limits, tokenizer_of
 
 WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json", ".gguf")
 
