@@ -68,7 +68,7 @@ class Backend(Protocol):
     """One trainer: its checkpoints on disk. What trains is an :class:`audit.backend.training.TrainingBackend`.
 
     ``state_file`` and ``arguments_file`` are "" if the trainer writes no such file. What else a backend may have is
-    asked for by the functions of this module: ``last_written``, ``counts_steps``, ``wrote``.
+    asked for by the functions of this module: ``last_written``, ``announces``, ``counts_steps``, ``wrote``.
     """
 
     name: str
@@ -106,6 +106,14 @@ def last_written(backend: Backend) -> tuple[str, ...]:
 def last_in(backend: Backend, entries: Mapping[str, Entry]) -> Entry | None:
     """Return the file of a checkpoint that its save wrote last, None if it is not there."""
     return next((entries[name] for name in last_written(backend) if name in entries), None)
+
+
+def announced_in(backend: Backend) -> str | None:
+    """Return the file in the run's root that a save writes after everything else, None if there is none.
+
+    A backend says so by an attribute ``announces``: DeepSpeed's ``latest``, which names the newest checkpoint.
+    """
+    return getattr(backend, "announces", None)
 
 
 def names_count_steps(backend: Backend, name: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend, last_in, last_written
+from audit.backend.layout import Backend, announced_in, last_in, last_written
 from audit.facts.file import PLACEHOLDER_SUFFIXES
 from audit.facts.listing import Listing
 from audit.storage import FILE, Entry
@@ -69,7 +69,8 @@ def completeness_of(
     names = last_written(backend)
     placeholder = any(name + suffix in entries for name in names for suffix in PLACEHOLDER_SUFFIXES)
     if (state is not None or placeholder) and sentinel is None:
-        late = _still_to_come(entries, home, state, backend, clock, lambda: arguments(name))
+        late = _unannounced(listing, name, backend, clock)
+        late = late or _still_to_come(entries, home, state, backend, clock, lambda: arguments(name))
         return Completeness(CheckpointState.IN_PROGRESS, late) if late else Completeness(CheckpointState.COMPLETE)
     if state is None:
         reason = f"{names[0]}, which the trainer writes last, is not there"
@@ -81,6 +82,18 @@ def completeness_of(
     if not finished and clock.recent(max(times) if times else home.mtime_ns):
         return Completeness(CheckpointState.IN_PROGRESS, reason)
     return Completeness(CheckpointState.INCOMPLETE, reason)
+
+
+def _unannounced(listing: Listing, name: str, backend: Backend, clock: Clock) -> str | None:
+    """Say that the run does not name a checkpoint as its newest yet, though it was written just now."""
+    file = announced_in(backend)
+    if file is None:
+        return None
+    newest = max((item.mtime_ns for item in listing.inside[name].values() if item.kind == FILE), default=0)
+    told = listing.entries.get(file)
+    if not clock.recent(newest) or (told is not None and told.mtime_ns >= newest):
+        return None
+    return f"{file}, which the trainer writes after it, was not written since"
 
 
 def _still_to_come(

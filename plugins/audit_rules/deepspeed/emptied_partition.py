@@ -8,7 +8,7 @@ from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS
 
 if TYPE_CHECKING:
-    from audit.plugin import SpanScan, TrainerState, ZeroPartition, ZeroState
+    from audit.plugin import SpanScan, ZeroPartition, ZeroState
 
 FIRST, SECOND = "exp_avg", "exp_avg_sq"
 
@@ -20,7 +20,7 @@ FIRST, SECOND = "exp_avg", "exp_avg_sq"
     explained_by=("integrity/archive", "deepspeed/stale-partition", "deepspeed/step-mismatch", "optimizer/not-finite"),
 )
 def emptied_partition(
-    checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str, FileScan], state: "TrainerState"
+    checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str, FileScan], global_step: int
 ) -> Iterator[Violation]:
     """A rank's slice of the weights or moments is nothing but zeros, or has second moments below zero.
 
@@ -31,7 +31,7 @@ def emptied_partition(
 
     Not checked: the first steps, in which weights may still be their initial zeros.
     """
-    if state.global_step <= 1:
+    if global_step <= 1:
         raise NotApplicable("one step leaves no more state than this")
     looked = False
     for rank, part in enumerate(zero.ranks):

@@ -24,6 +24,8 @@ def latest(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """
     if layout.kind != "deepspeed":
         raise NotApplicable("DeepSpeed did not save it")
+    if "latest" not in layout.owed:
+        raise NotApplicable("latest is in the run's root, and a resume may name the checkpoint itself")
     file = checkpoint.files.get("latest")
     if file is None:
         if checkpoint.stands_in("latest") is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from audit.plugin import Checkpoint, Severity, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.plugin import EngineState, TrainerState, ZeroState
+    from audit.plugin import EngineState, ZeroState
 
 _TAG = re.compile(r"global_step([0-9]{1,18})", re.ASCII)
 
@@ -18,7 +18,7 @@ _TAG = re.compile(r"global_step([0-9]{1,18})", re.ASCII)
     remedy="Resume from an older checkpoint whose files belong together; parts of different steps cannot be combined.",
     explained_by=("steps/directory-mismatch", "deepspeed/latest", "deepspeed/stale-partition"),
 )
-def step_mismatch(checkpoint: Checkpoint, zero: "ZeroState", state: "TrainerState") -> Iterator[Violation]:
+def step_mismatch(checkpoint: Checkpoint, zero: "ZeroState", global_step: int) -> Iterator[Violation]:
     """The states that DeepSpeed would load are of different steps.
 
     The engine loads them without a message and continues at its own step: a part that was left from another save, or
@@ -39,20 +39,20 @@ def step_mismatch(checkpoint: Checkpoint, zero: "ZeroState", state: "TrainerStat
                 actual=found.global_steps,
             )
             return
-    named = _TAG.fullmatch(zero.tag)
+    named = _TAG.fullmatch(zero.tag or checkpoint.name)
     if named is not None and int(named[1]) != engine.global_steps:
         yield Violation(
-            f"{path} is of step {engine.global_steps}, but its directory is {zero.tag}",
+            f"{path} is of step {engine.global_steps}, but its directory is {named[0]}",
             file=path,
             expected=int(named[1]),
             actual=engine.global_steps,
         )
         return
-    if engine.global_steps > state.global_step:
+    if engine.global_steps > global_step:
         yield Violation(
-            f"{path} is of step {engine.global_steps}, but the trainer did {state.global_step} steps",
+            f"{path} is of step {engine.global_steps}, but the trainer did {global_step} steps",
             file=path,
-            expected=state.global_step,
+            expected=global_step,
             actual=engine.global_steps,
         )
         return

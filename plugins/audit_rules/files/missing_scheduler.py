@@ -19,7 +19,8 @@ def missing_scheduler(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violat
     DeepSpeed it is owed if Trainer made the schedule, because Trainer then stops without it.
     """
     name = layout.missing.get("scheduler")
-    if name is None and layout.kind == "deepspeed" and layout.scheduler is None:
+    by_trainer = bool(checkpoint.backend.arguments_file)
+    if name is None and by_trainer and layout.kind == "deepspeed" and layout.scheduler is None:
         zero = checkpoint.optional("zero")
         if zero is not None and not any(engine.own_scheduler for engine in zero.engines.values()):
             yield Violation(

@@ -67,6 +67,7 @@ def test_the_backends_are_listed_with_what_they_can_do(audit: Audit) -> None:
     assert audit("backends").out.splitlines() == [
         "accelerate  reads checkpoints             accelerate (save_state)",
         "command     trains                        any launcher as a subprocess",
+        "deepspeed   reads checkpoints             DeepSpeed (engine.save_checkpoint)",
         "hf-trainer  reads checkpoints and trains  Hugging Face Trainer",
         "torch-dcp   reads checkpoints             torch.distributed.checkpoint (torchtitan, dcp.save)",
     ]

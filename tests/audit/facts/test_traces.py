@@ -42,7 +42,7 @@ def put(run: Path, *names: str) -> None:
         (["saved/.metadata", "saved/__0_0.distcp"], "saved", "torch.distributed.checkpoint"),
         ([".metadata"], "", "torch.distributed.checkpoint"),
         (["global_step_30/actor/model.pt"], "global_step_30", "DeepSpeed, verl"),
-        (["global_step30/mp_rank_00_model_states.pt", "latest"], "global_step30", "DeepSpeed"),
+        (["global_step30/actor/mp_rank_00_model_states.pt", "latest"], "global_step30", "DeepSpeed"),
         (["latest"], "latest", "DeepSpeed"),
         (["latest_checkpointed_iteration.txt", "iter_0000010/common.pt"], "latest_checkpointed", "Megatron"),
         (["adapter_model.safetensors", "adapter_config.json"], "adapter_model.safetensors", "weights"),

@@ -1,0 +1,71 @@
+"""DeepSpeed as a backend that reads: scripts that call ``engine.save_checkpoint(RUN)`` themselves."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.plugin import DIRECTORY, hookimpl
+
+# Every verification imports this module, and most ask for none of these.
+if TYPE_CHECKING:
+    from audit.plugin import Backend, Entry, Layout
+
+NAME = re.compile(r"global_step([0-9]{1,18})", re.ASCII)
+"""The tag that ``save_checkpoint`` makes of the engine's ``global_steps`` if it is given none."""
+
+LATEST = "latest"
+MODELS = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
+"""Of ZeRO 0 to 2, of ZeRO 3. Process 0 writes it, and the partitions after it."""
+
+_MODEL = re.compile(r"(zero_pp_rank_[0-9]{1,6}_)?mp_rank_[0-9]{2,6}_model_states\.pt", re.ASCII)
+_STATES = re.compile(r".*_states\.pt", re.ASCII)
+
+
+class DeepSpeed:
+    """Reads ``global_stepN/`` and ``latest`` of ``DeepSpeedEngine.save_checkpoint``; there is no log in them."""
+
+    name = "deepspeed"
+    title = "DeepSpeed (engine.save_checkpoint)"
+    state_file = ""
+    arguments_file = ""
+    last_written = MODELS
+    announces = LATEST
+
+    def checkpoint_step(self, name: str) -> int | None:
+        """Return N of ``global_stepN``, the engine's count of steps, else None."""
+        found = NAME.fullmatch(name)
+        return int(found[1]) if found else None
+
+    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether a run's root holds such a directory; ``wrote`` tells it from those of verl and others."""
+        return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
+
+    def wrote(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether DeepSpeed wrote a checkpoint, by the names of its files."""
+        return any(_STATES.fullmatch(name) for name in entries)
+
+    def layout(
+        self,
+        entries: "Mapping[str, Entry]",
+        arguments: Mapping[str, Any] | None,
+        state: Mapping[str, Any] | None,
+    ) -> "Layout":
+        """Assign roles: the engine's model states, and all other states, of ZeRO, experts or pipelines."""
+        from audit.plugin import Files, Layout
+
+        files = Files(entries)
+        models = files.matching(_MODEL)
+        owed = {"weights": models[0] if models else MODELS[0]}
+        return Layout(
+            "deepspeed",
+            sharded_weights=models,
+            sharded_optimizer=tuple(name for name in files.matching(_STATES) if name not in models),
+            owed=owed,
+            missing={role: name for role, name in owed.items() if not files.has(name)},
+        )
+
+
+@hookimpl
+def audit_backends() -> "list[Backend]":
+    """Return the backend."""
+    return [DeepSpeed()]
