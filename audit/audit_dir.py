@@ -17,6 +17,8 @@ DAY_TOLD = os.path.join(AUDIT_DIR, "day-told")
 """The last day on which it was looked whether there is a day to tell of."""
 LOCK = os.path.join(AUDIT_DIR, "lock")
 """Locked by the process that trains or prunes the run."""
+MIXED = os.path.join(AUDIT_DIR, "mixed.jsonl")
+"""The rows of the leg that is being trained, if they are not those of one file."""
 PINNED = os.path.join(AUDIT_DIR, "pinned")
 """The newest proven checkpoint, as hard links."""
 QUARANTINE = os.path.join(AUDIT_DIR, "quarantine")

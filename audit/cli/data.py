@@ -60,6 +60,14 @@ def _reader(path: str, config_path: str | None) -> tuple[Mapping[str, Any], Read
         notes.append(
             f"audit train would ignore it: {name} matches none of {', '.join(config.data.patterns)} (data.pattern)"
         )
+    if config.data.group is not None:
+        notes.append(
+            f"audit train would train it together with other files, until they have {config.data.group} examples"
+        )
+    if config.data.replay:
+        notes.append(
+            f"audit train would mix in examples of earlier files, {config.data.replay:g} times as many rows as it has"
+        )
     make = getattr(trainer, "reader", None)
     if make is None:
         notes.append(f"the backend {trainer.name} reads the file itself: how it tokenizes rows is not known")

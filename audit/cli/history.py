@@ -73,8 +73,8 @@ def _document(run: str, found: Timeline, running: bool) -> dict[str, Any]:
     return {
         "run": run,
         "running": running,
-        "batches": [item._asdict() for item in found.batches],
-        "redo": [item._asdict() for item in found.redo],
+        "batches": [_batch(item) for item in found.batches],
+        "redo": [_batch(item) for item in found.redo],
         "aside": [item._asdict() for item in found.aside],
         "returns": [item._asdict() for item in found.returns],
         "changes": [{"step": leg.first_step, "settings": dict(leg.changes)} for leg in found.legs if leg.changes],
@@ -84,19 +84,34 @@ def _document(run: str, found: Timeline, running: bool) -> dict[str, Any]:
     }
 
 
+def _batch(item: Batch) -> dict[str, Any]:
+    fields = item._asdict()
+    moved = dict(fields.pop("moved"))
+    parts = [
+        {"digest": part.batch, **part._asdict(), "retired": part.batch in moved, "to": moved.get(part.batch)}
+        for part in item.parts
+    ]
+    for part in parts:
+        del part["batch"]
+    return {**fields, "parts": parts}
+
+
 def _trained(found: Timeline, running: bool) -> str:
     if not found.batches:
         return ""
     rolled_back = {leg.batch for leg in found.legs if leg.over}
     rolled_back |= {item.digest for item in found.batches if _is_given_up(item, found)}
-    heads = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "EPOCHS", "LOSS", "LEGS", "STARTED (UTC)", "DURATION", "")
+    replayed = any(item.replayed for item in found.batches)
+    heads: tuple[str, ...] = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "REPLAYED", "EPOCHS", "LOSS", "LEGS")
+    heads = (*heads, "STARTED (UTC)", "DURATION", "")
     rows = [
         (
-            number,
-            _short(item.file),
-            _state(item, running, item.digest in rolled_back),
+            place,
+            _short(file.file),
+            _state(file, running, item.digest in rolled_back),
             _steps(item),
-            item.examples,
+            file.examples if file is not item or item.examples is None else item.examples - item.replayed * item.epochs,
+            item.replayed * item.epochs if place == number else "",
             item.epochs,
             _loss(item),
             item.legs,
@@ -105,8 +120,16 @@ def _trained(found: Timeline, running: bool) -> str:
             _short(item.reason or ""),
         )
         for number, item in enumerate(found.batches, 1)
+        for place, file in zip((number, *([""] * (len(item.files) - 1))), item.files, strict=True)
     ]
+    if not replayed:
+        heads, rows = _without("REPLAYED", heads, rows)
     return table(heads, rows, drop=("LEGS", "EPOCHS", "DURATION", "STARTED (UTC)")) + _total(found, rolled_back)
+
+
+def _without(head: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> tuple[tuple[str, ...], list[Any]]:
+    place = heads.index(head)
+    return heads[:place] + heads[place + 1 :], [row[:place] + row[place + 1 :] for row in rows]
 
 
 def _is_given_up(batch: Batch, found: Timeline) -> bool:
@@ -130,7 +153,9 @@ def _total(found: Timeline, rolled_back: Container[str]) -> str:
     steps = steps if found.given_up is None else min(steps, found.given_up)
     text = f"{len(batches)} batch{'es' if len(batches) != 1 else ''}, {len(done)} trained to the end, step {steps}"
     if done and all(item.examples is not None for item in done):
-        text += f", {sum(item.examples or 0 for item in done)} examples"
+        again = sum(item.replayed * item.epochs for item in done)
+        text += f", {sum(item.examples or 0 for item in done) - again} examples"
+        text += f" and {again} replayed" if again else ""
     return text + "\n"
 
 

@@ -145,6 +145,8 @@ def _file(leg: PlannedLeg) -> Mapping[str, Any]:
         "checkpoints": leg.saves.number,
         "at_most": not leg.saves.certain,
         "save_every": leg.saves.every or None,
+        "parts": [source.file.name for source in leg.work.own] if len(leg.work.own) > 1 else [],
+        "replayed": leg.work.replayed,
     }
 
 
@@ -229,6 +231,7 @@ def _what(forecast: Forecast) -> Iterator[str]:
     if forecast.legs:
         yield ""
         yield from _table(forecast)
+        yield from _mixed(forecast)
         yield ""
         yield from _schedule(forecast)
         yield from _space(forecast)
@@ -236,6 +239,18 @@ def _what(forecast: Forecast) -> Iterator[str]:
         yield one_line(f"no file is waiting in {config.data.inbox}")
     for name, reason in ignored(config.data):
         yield one_line(f"{name}: ignored: {reason}")
+
+
+def _mixed(forecast: Forecast) -> Iterator[str]:
+    """What is trained with a file."""
+    for leg in forecast.legs:
+        work = leg.work
+        if len(work.own) > 1:
+            yield one_line(f"{work.file.name}: {', '.join(source.file.name for source in work.own)}")
+        if work.replayed:
+            many = len(work.drawn)
+            what = f"{work.replayed} row{'s' * (work.replayed != 1)} of {many} earlier file{'s' * (many != 1)}"
+            yield one_line(f"{work.file.name}: {what} among them (data.replay)")
 
 
 def _team(forecast: Forecast) -> str:

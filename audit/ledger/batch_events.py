@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit.ledger.back_events import BACK, DROPPED, WENT_BACK, Dropped, GoingBack, WentBack
+from audit.ledger.batch_parts import Drawn, Part, as_drawn, as_parts
 from audit.ledger.batch_row import batch_row, is_batch
 from audit.ledger.json_values import (
     Content,
@@ -27,6 +28,7 @@ Known = tuple[str, str | None, int | None]
 LEG, FINISHED, STOPPED, FAILED = "leg", "finished", "stopped", "failed"
 RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 ADOPTED, CHANGED = "adopted", "changed"
+DISSOLVED = "dissolved"
 
 
 class LegBegun(NamedTuple):
@@ -39,6 +41,9 @@ class LegBegun(NamedTuple):
     the errors that were in the run before the first step of the batch, as (rule, file, step); absent if there are none.
     ``rows`` is the digest of the rows, see :class:`audit.data.rows.Rows`; absent if only the backend can read them.
     ``changes`` are the settings that were put into effect before the first step; absent if there are none.
+    ``parts`` are the data files of a batch of several: ``batch`` is then the digest of theirs, ``rows`` is absent.
+    ``replay`` are examples of earlier batches that are trained with it, counted in ``examples``. Both are absent if
+    there are none.
     """
 
     batch: str
@@ -60,9 +65,11 @@ class LegBegun(NamedTuple):
     known: Sequence[Known] | None = None
     rows: str | None = None
     changes: Mapping[str, float] | None = None
+    parts: Sequence[Part] | None = None
+    replay: Sequence[Drawn] | None = None
 
     def row(self) -> Written:
-        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows", "changes"))
+        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows", "changes", "parts", "replay"))
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -89,6 +96,8 @@ class LegBegun(NamedTuple):
             _known(content.get("known")),
             as_text(content.get("rows")),
             as_numbers(content.get("changes")),
+            as_parts(content.get("parts")) or None,
+            as_drawn(content.get("replay")) or None,
         )
 
 
@@ -246,6 +255,25 @@ class Lost(NamedTuple):
         return cls(content["batch"], as_file_name(content.get("file")), as_whole(content.get("step")))
 
 
+class Dissolved(NamedTuple):
+    """Before its first step was trained, one of the files of a batch was refused or removed: there is no such batch.
+
+    The other files are trained anew.
+    """
+
+    batch: str
+    file: str
+
+    def row(self) -> Written:
+        return batch_row(DISSOLVED, self._asdict())
+
+    @classmethod
+    def read(cls, content: Content) -> "Dissolved | None":
+        if not is_batch(content, DISSOLVED):
+            return None
+        return cls(content["batch"], as_file_name(content.get("file")))
+
+
 class Adopted(NamedTuple):
     """A person said to continue (``--adopt``) although the steps up to ``step`` are of no batch (0: all are of one).
 
@@ -298,6 +326,7 @@ BatchEvent = (
     | Lost
     | Adopted
     | Changed
+    | Dissolved
     | GoingBack
     | WentBack
     | Dropped
@@ -317,6 +346,7 @@ _READERS: Mapping[Any, Callable[[Content], BatchEvent | None]] = {
     BACK: GoingBack.read,
     WENT_BACK: WentBack.read,
     DROPPED: Dropped.read,
+    DISSOLVED: Dissolved.read,
 }
 
 

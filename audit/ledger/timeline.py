@@ -9,7 +9,7 @@ than reading them.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.ledger.back_events import DROPPED, Dropped, GoingBack, WentBack
@@ -24,6 +24,7 @@ from audit.ledger.batch_events import (
     Adopted,
     BatchEvent,
     Changed,
+    Dissolved,
     Duplicate,
     Failed,
     Finished,
@@ -34,6 +35,7 @@ from audit.ledger.batch_events import (
     Retired,
     Stopped,
 )
+from audit.ledger.batch_parts import Drawn, Part
 
 if TYPE_CHECKING:
     from audit.ledger.store import Row
@@ -64,6 +66,8 @@ class Leg(NamedTuple):
     known: tuple[Known, ...] = ()
     rows: str | None = None
     changes: Mapping[str, float] = {}
+    parts: tuple[Part, ...] = ()
+    replay: tuple[Drawn, ...] = ()
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""
@@ -83,7 +87,8 @@ class Batch(NamedTuple):
     ``state`` is training, stopped, failed, finished, retired, rejected, lost or dropped; ``step`` is its newest known
     step, ``legs`` the number of its legs. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is
     that of the last one (see :class:`audit.backend.training.LegFailed`). ``seconds`` is the sum over all legs that were
-    not killed; ``to`` is where the data file went.
+    not killed; ``to`` is where the data file went. ``parts`` are the data files of a batch of several, ``moved`` is
+    where the retired ones went, by digest. ``replayed`` is how many rows of earlier batches were trained with it.
     """
 
     digest: str
@@ -104,11 +109,39 @@ class Batch(NamedTuple):
     kind: str | None = None
     seconds: float | None = None
     to: str | None = None
+    parts: tuple[Part, ...] = ()
+    moved: tuple[tuple[str, str | None], ...] = ()
+    replayed: int = 0
 
     @property
     def trained(self) -> bool:
         """Whether it was trained to its end."""
         return self.state in (FINISHED, RETIRED)
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows of its own it has, None if they are not counted."""
+        return None if self.examples is None else max(0, self.examples // max(self.epochs, 1) - self.replayed)
+
+    @property
+    def files(self) -> "tuple[Batch, ...]":
+        """Its data files, each as if it were the batch; a batch of one file is that."""
+        return tuple(self.file_of(part) for part in self.parts) or (self,)
+
+    def file_of(self, part: Part) -> "Batch":
+        """Return one of the files of a batch of several."""
+        moved = dict(self.moved)
+        state = RETIRED if part.batch in moved and self.trained else self.state
+        return self._replace(
+            digest=part.batch,
+            file=part.file,
+            state=state,
+            examples=part.examples * self.epochs,
+            to=moved.get(part.batch),
+            parts=(),
+            moved=(),
+            replayed=0,
+        )
 
 
 class SetAside(NamedTuple):
@@ -229,12 +262,27 @@ class Timeline(NamedTuple):
 
     def of_rows(self, rows: str | None) -> Batch | None:
         """Return the batch that was trained to its end on these rows, whatever the bytes of its file; None if none."""
-        digests = {leg.batch for leg in self.legs if rows is not None and leg.rows == rows}
-        return next((item for item in self.batches if item.digest in digests and item.state == RETIRED), None)
+        if rows is None:
+            return None
+        digests = {leg.batch for leg in self.legs if leg.rows == rows}
+        digests |= {part.batch for leg in self.legs for part in leg.parts if part.rows == rows}
+        found = (file for item in self.batches for file in item.files)
+        return next((item for item in found if item.digest in digests and item.state == RETIRED), None)
 
     def batch(self, digest: str) -> Batch | None:
-        """Return the batch of this data file."""
-        return next((item for item in (*self.batches, *self.redo) if item.digest == digest), None)
+        """Return the batch of this data file; of a batch of several files, the part that is this one."""
+        known = (*self.batches, *self.redo)
+        found = next((item for item in known if item.digest == digest), None)
+        if found is not None:
+            return found
+        parts = [item.file_of(part) for item in known for part in item.parts if part.batch == digest]
+        return max(parts, key=lambda item: item.trained, default=None)  # it may have been in one that was given up
+
+    def before(self, step: int) -> tuple[Batch, ...]:
+        """Return the data files that were trained to their end up to ``step``, in the order of their first legs."""
+        over = {leg.batch for leg in self.legs if leg.over}
+        ended = (item for item in self.batches if item.trained and item.digest not in over)
+        return tuple(file for item in ended if item.step <= step for file in item.files)
 
 
 def timeline_of(rows: "Iterable[Row]") -> Timeline:
@@ -252,21 +300,23 @@ def batch_rows_until(rows: "Iterable[Row]", step: int) -> Iterator[tuple[BatchEv
     A batch that ended later is in the middle there, and one that began later is not known.
     """
     ended: dict[str, bool] = {}
+    parts: dict[str, Sequence[Part]] = {}
     for row in rows:
         event = row.event
         if isinstance(event, LegBegun):
             kept = event.first_step <= step
             if kept:
-                ended[event.batch] = False
+                parts[event.batch] = event.parts or ()
+                ended.update(dict.fromkeys((event.batch, *(part.batch for part in parts[event.batch])), False))
         elif isinstance(event, Finished):
             kept = event.batch in ended and (event.last_step or 0) <= step
             if kept:
-                ended[event.batch] = True
+                ended.update(dict.fromkeys((event.batch, *(part.batch for part in parts[event.batch])), True))
         elif isinstance(event, Retired):
             kept = ended.get(event.batch, False)
         elif isinstance(event, Stopped | Failed | Lost):
             kept = event.batch in ended and (event.step or 0) <= step
-        elif isinstance(event, Rejected):
+        elif isinstance(event, Rejected | Dissolved):
             kept = event.batch in ended
         elif isinstance(event, Changed):
             kept = event.step <= step
@@ -306,6 +356,8 @@ class _Replay:
         self.changes: list[Changed] = []
         self.rows: dict[str, str] = {}
         """Digests of the rows of each batch."""
+        self.whole: dict[str, str] = {}
+        """The batch of each file that is one of several."""
 
     def timeline(self) -> Timeline:
         legs = [item._replace(over=True) if item.batch in self.over else item for item in self.legs]
@@ -351,18 +403,22 @@ class _Replay:
             return
         if isinstance(event, Rejected | Duplicate | Lost | Dropped):
             self.aside.append(_aside(event, time))
+        if isinstance(event, Retired) and digest in self.whole:
+            self._retire_part(event)
+            return
         batch = self.batches.get(digest)
         if batch is None or isinstance(event, Duplicate | Dropped):
             return
-        if isinstance(event, Rejected | Lost):
+        if isinstance(event, Rejected | Lost | Dissolved):
             self.over.add(digest)
             self.redo.pop(digest, None)
             last = self.legs[-1] if self.legs else None
             first = last is not None and last.batch == digest and self.held[digest] == 1 and not last.first_example
-            if isinstance(event, Rejected) and first:
+            if isinstance(event, Rejected | Dissolved) and first:
                 self.dropped = self.legs.pop()
                 self.held[digest] = 0
-            reason, state = (event.reason, REJECTED) if isinstance(event, Rejected) else (None, LOST)
+            reason = event.reason if isinstance(event, Rejected) else None
+            state = LOST if isinstance(event, Lost) else REJECTED
             self.batches[digest] = batch._replace(state=state, ended=time, reason=reason)
         elif isinstance(event, Retired):
             self.batches[digest] = batch._replace(state=RETIRED, to=event.to)
@@ -382,6 +438,14 @@ class _Replay:
             self.redo.pop(digest, None)
             if digest in self.batches:
                 self.batches[digest] = self.batches[digest]._replace(state=DROPPED, ended=time, reason=None)
+
+    def _retire_part(self, event: Retired) -> None:
+        """One of several files is retired; the batch is when all are."""
+        digest = self.whole[event.batch]
+        batch = self.batches[digest]
+        moved = {**dict(batch.moved), event.batch: event.to}
+        all_of_them = batch.state == FINISHED and all(part.batch in moved for part in batch.parts)
+        self.batches[digest] = batch._replace(moved=tuple(moved.items()), state=RETIRED if all_of_them else batch.state)
 
     def _begin(self, leg: Leg, time: str) -> None:
         digest, first = leg.batch, leg.first_step
@@ -432,7 +496,11 @@ class _Replay:
             before.failed_at if before else None,
             None,
             before.seconds if before else None,
+            parts=leg.parts,
+            replayed=sum(len(drawn.rows) for drawn in leg.replay),
         )
+        self.whole.pop(digest, None)
+        self.whole.update((part.batch, digest) for part in leg.parts)
 
     def _replaced(self, item: Leg, new: Leg) -> bool:
         """Whether a new leg replaces an earlier one; a batch without a single step stays at the step of the next."""
@@ -497,6 +565,8 @@ def _leg(event: LegBegun) -> Leg:
         known=tuple(event.known or ()),
         rows=event.rows,
         changes=event.changes or {},
+        parts=tuple(event.parts or ()),
+        replay=tuple(event.replay or ()),
     )
 
 

@@ -16,6 +16,7 @@ from audit.training.data_files import digest_of, unchanged
 from audit.training.drafting import Work
 from audit.training.events import BatchFailed, BatchFinished, Emit, TrainingStopped
 from audit.training.filing import Filing
+from audit.training.mixing import place_of
 from audit.training.run_state import RunState, TrainRefused, Verified
 
 KEPT_LOSSES = 200
@@ -60,10 +61,10 @@ class Conclusion:
 
     def _concluded(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         request = work.request
-        if not unchanged(work.held) and os.path.exists(work.held.path) and digest_of(work.held) != work.batch:
+        if not unchanged(work.held) and os.path.exists(work.held.path) and digest_of(work.held) != work.content:
             return self._changed(work, outcome)  # the digest decides: a mere touch changes nothing
         if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
-            self._filing.reject(work.file if unchanged(work.file) else work.held, work.batch, outcome)
+            self._refused(work, outcome)
             return None
         if isinstance(outcome, AuditError):
             raise self._failed(work, outcome)
@@ -84,6 +85,27 @@ class Conclusion:
             raise self._failed(work, LegFailed(text, "short", outcome.last_step))
         self.prove(work.batch, work.file.name, work.begun, outcome.last_step, work.examples)
         return outcome.stopped_by
+
+    def _refused(self, work: Work, error: BadData) -> None:
+        """Set the file with a bad row aside. Raises TrainRefused if that is no file of the inbox."""
+        if not work.sources:
+            self._filing.reject(work.file if unchanged(work.file) else work.held, work.batch, error)
+            return
+        found = place_of(work.read, error.row) if error.row is not None else None
+        if found is None:
+            raise self._failed(work, error)
+        self.refuse(work, BadData(work.read[found[0]].file.path, found[1], error.reason))
+
+    def refuse(self, work: Work, error: BadData) -> None:
+        """Set one of several files aside; the others are trained anew. Raises TrainRefused for one that is replayed."""
+        place = next(place for place, source in enumerate(work.read) if source.file.path == error.path)
+        source = work.sources[place]
+        if source.rows is not None:
+            raise self._failed(work, LegFailed(f"replays {source.file.name}: row {error.row}: {error.reason}"))
+        begun = self._batch_log.timeline().batch(work.batch) is not None
+        self._filing.reject(source.file if unchanged(source.file) else work.read[place].file, source.digest, error)
+        if begun and len(work.own) > 1:
+            self._batch_log.record(rows.Dissolved(work.batch, work.file.name))
 
     def _changed(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         """Discard the steps of a leg whose file was written into: it is unknown what was trained."""

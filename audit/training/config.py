@@ -25,7 +25,11 @@ PATTERNS = ("*.jsonl", "*.json", "*.parquet", "*.jsonl.gz", "*.json.gz", "*.json
 
 
 class Data(NamedTuple):
-    """Where data files come from and go to, and how their rows are read (``options``, for the backend)."""
+    """Where data files come from and go to, and how their rows are read (``options``, for the backend).
+
+    ``group``: files are taken together until they have so many examples, None: one by one; a daemon waits for more
+    until the oldest has waited ``group_seconds``. ``replay``: the share of examples of earlier files, 0 for none.
+    """
 
     inbox: str
     done: str
@@ -35,6 +39,9 @@ class Data(NamedTuple):
     shuffle: bool
     patterns: tuple[str, ...]
     options: Mapping[str, Any]
+    group: int | None = None
+    group_seconds: float = 300.0
+    replay: float = 0.0
 
 
 class Watching(NamedTuple):
@@ -109,6 +116,9 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
             shuffle=data.get("shuffle", True),
             patterns=tuple(data.get("pattern", PATTERNS if trainer.reads_rows else ("*",))),
             options=options,
+            group=data.get("group"),
+            group_seconds=float(data.get("group-seconds", 300.0)),
+            replay=float(data.get("replay", 0.0)),
         ),
         total_steps=schedule.get("total_steps"),
         decay_steps=schedule.get("decay_steps"),
@@ -129,6 +139,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         report=place(document["report"]["file"]) if "report" in document else None,
     )
     _check_places(config)
+    _check_mixing(config, trainer)
     try:
         trainer.check(config.settings)
     except ConfigError as error:
@@ -274,6 +285,17 @@ def _kinds(kinds: Any) -> str:
         words.get(kind, str(kind)) if isinstance(kind, str) else " or ".join(map(str, kind or ())) for kind in kinds
     ]
     return " or ".join(dict.fromkeys(named))
+
+
+def _check_mixing(config: TrainConfig, trainer: TrainingBackend) -> None:
+    data = config.data
+    wanted = [key for key, value in (("data.group", data.group), ("data.replay", data.replay)) if value]
+    if wanted and not trainer.reads_rows:
+        raise ConfigError(
+            f"{config.path}: {wanted[0]}: the backend {trainer.name} reads data files itself, one at a time"
+        )
+    if data.replay and data.after == DELETE:
+        raise ConfigError(f'{config.path}: data.replay: needs the files in done, which data.after = "delete" deletes')
 
 
 def _check_places(config: TrainConfig) -> None:

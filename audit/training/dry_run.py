@@ -108,13 +108,16 @@ class _PlannedFiling(Filing):
         self.asides: list[Aside] = []
 
     def retire(self, timeline: Timeline) -> bool:
-        done = [item for item in timeline.batches if item.state == FINISHED]
+        done = [file for item in timeline.batches if item.state == FINISHED for file in item.files]
         for batch in done:
             file = self._files.find(batch, inbox=True)
             if file is not None:
                 self._gone.add(file.path)
             self._batch_log.record(Retired(batch.digest, batch.file, None))
         return bool(done)
+
+    def put_back(self, file: DataFile) -> None:
+        self._emit(Note(f"{file.name}: would be put back into the inbox, and is not in this plan"))
 
     def aside(self, file: DataFile, row: Rejected | Duplicate) -> None:
         self._gone.add(file.path)
@@ -178,7 +181,7 @@ class DryRun(Session):
             self._batch_log.record(found.row(self.processes))
             self._prove(found.batch, found.file.name, found.begun, last, found.examples)
             step, checkpoint = last, name_of(last)
-        taken = {work.file.path for work in works}
+        taken = {path for work in works for path in work.paths}
         later = () if only_first else tuple(item.name for item in self._files.waiting() if item.path not in taken)
         return Outlook(
             decision,

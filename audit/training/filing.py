@@ -12,7 +12,7 @@ from audit.training.config import Data
 from audit.training.data_files import DataFile, DataFiles
 from audit.training.events import Emit, FileDropped, FileDuplicate, FileRejected, FileRetired
 from audit.training.held_file import HeldFiles
-from audit.training.inbox import retire, set_aside
+from audit.training.inbox import move, retire, set_aside
 
 
 class Filing:
@@ -26,8 +26,10 @@ class Filing:
 
     def retire(self, timeline: Timeline) -> bool:
         """Move the data of finished batches away; return whether there was one."""
-        done = [item for item in timeline.batches if item.state == rows.FINISHED]
+        done = [file for item in timeline.batches if item.state == rows.FINISHED for file in item.files]
         for batch in done:
+            if batch.state == rows.RETIRED:
+                continue  # one of several files, in a call that was killed
             # The held file is what was trained. One of the same bytes in the inbox is the same file, or a copy of it.
             file = self._files.find(batch, inbox=True)
             held = self.held_files.find(batch.file, batch.digest)
@@ -39,6 +41,41 @@ class Filing:
                 self._emit(FileRetired(held.name, to))
             self._batch_log.record(rows.Retired(batch.digest, batch.file, to))
         return bool(done)
+
+    def find(self, batch: Batch, held: bool = True) -> tuple[DataFile | None, ...]:
+        """Return the data files of a batch, None for each that is gone; ``held``: also under their second names."""
+        found = []
+        for item in batch.files:
+            file = self._files.find(item)
+            if file is None and held:
+                file = self.held_files.find(item.file, item.digest)
+            found.append(file)
+        return tuple(found)
+
+    def give_up(self, batch: Batch, step: int, files: tuple[DataFile | None, ...]) -> None:
+        """Record that a batch of several files, of which some are gone, is given up at ``step``.
+
+        If some of it was trained, it is unknown which examples of the other files were: they are set aside. If nothing
+        was, they are put into the inbox again.
+        """
+        begun = step > batch.first_step
+        gone = ", ".join(item.file for item, file in zip(batch.files, files, strict=True) if file is None)
+        for item, file in zip(batch.files, files, strict=True):
+            if file is None:
+                self._batch_log.record(rows.Lost(item.digest, item.file, step))
+            elif begun:
+                reason = f"was trained together with {gone}, which is gone: it is unknown what is left to train of it"
+                self.aside(file, rows.Rejected(item.digest, item.file, reason))
+            elif os.path.dirname(file.path) == self._data.done:
+                self.put_back(file)
+        given_up = rows.Lost(batch.digest, batch.file, step) if begun else rows.Dissolved(batch.digest, batch.file)
+        self._batch_log.record(given_up)
+        self._emit(Note(f"{gone}: skipped from step {step} on"))
+
+    def put_back(self, file: DataFile) -> None:
+        """Move a file from ``done`` to the inbox."""
+        to = move(file, self._data.inbox)
+        self._emit(Note(f"{file.name}: put back into the inbox as {os.path.basename(to)}, to be trained again"))
 
     def release(self, timeline: Timeline) -> None:
         """Remove the second names that are left. The last copy of what was never trained goes to ``rejected``."""
@@ -76,7 +113,10 @@ class Filing:
     def changed_since(self, batch: Batch) -> str | None:
         """Return the path of the file in the inbox that is no longer what it was when the batch began, else None."""
         waiting = self._files.waiting()
-        inode = self.held_files.inode(batch.file, batch.digest)  # written to in place: both names lead to it
-        found = [file for file in waiting if file.stamp[2] == inode]
-        found += [file for file in waiting if file.name == batch.file and self._files.digest(file) != batch.digest]
-        return found[0].path if found else None
+        for item in batch.files:
+            inode = self.held_files.inode(item.file, item.digest)  # written to in place: both names lead to it
+            found = [file for file in waiting if file.stamp[2] == inode and self._files.digest(file) != item.digest]
+            found += [file for file in waiting if file.name == item.file and self._files.digest(file) != item.digest]
+            if found:
+                return found[0].path
+        return None

@@ -92,14 +92,14 @@ def retire(file: DataFile, data: Data) -> str | None:
         except OSError as error:
             raise AuditError(f"{file.path}: cannot be deleted: {error.strerror or error}") from error
         return None
-    return _move(file, data.done)
+    return move(file, data.done)
 
 
 def set_aside(file: DataFile, data: Data) -> str:
     """Move a file that is not trained to ``rejected``, untouched; return its new path. Raises AuditError."""
     if os.path.dirname(file.path) == data.rejected:
         return file.path
-    return _move(file, data.rejected)
+    return move(file, data.rejected)
 
 
 def _copy(path: str, target: str) -> None:
@@ -125,8 +125,8 @@ def _same(path: str, other: str) -> bool:
     return both and filecmp.cmp(path, other, shallow=False)
 
 
-def _move(file: DataFile, home: str) -> str:
-    """Move without overwriting another file: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
+def move(file: DataFile, home: str) -> str:
+    """Move a file into ``home`` without overwriting another one: a second ``a.jsonl`` becomes ``a.1.jsonl``."""
     stem, extension = split_name(file.name)
     try:
         os.makedirs(home, exist_ok=True)

@@ -99,6 +99,7 @@ def _trained(
             registry,
             emit,
             processes=team.size,
+            watch=options.watch,
             decay=options.decay,
             skip_lost=options.skip_lost,
             allow_fresh=options.allow_fresh,

@@ -28,8 +28,10 @@ from audit.training.events import (
     Emit,
 )
 from audit.training.filing import Filing
+from audit.training.gathering import Gathering
 from audit.training.going_back import Retreat
 from audit.training.inbox import Stillness
+from audit.training.mixing import ChangedError, Source, mix
 from audit.training.preflight import refuse_or_warn
 from audit.training.run_state import RunState, TrainRefused
 from audit.training.way_back import Surveyor
@@ -40,14 +42,15 @@ KEPT_LOSSES = 200
 class Session:
     """One call of ``audit train``, on process 0.
 
-    ``processes`` train together. ``decay``: the waiting files are the last ones, the learning rate falls at their end.
-    ``skip_lost``: continue without batches that must be trained again and whose files are gone. ``allow_fresh``: start
-    over if nothing can be resumed from. ``adopt``: continue although the ledger does not record all of the run, see
-    :mod:`audit.training.adoption`. ``accept``: rules whose findings on a trained batch are accepted, for this
-    ``reason``. ``back_to``: go back to this checkpoint first, and never train the batches of the files ``drop`` again.
-    ``allow_dropped``: train files that were dropped if they are in the inbox again. ``change``: settings whose values
-    in the configuration are put into effect with the next batch. ``batch_log``, ``files`` and
-    ``filing`` replace those of the run and of its data in a dry run.
+    ``processes`` train together. ``watch``: a daemon, which may wait for more files. ``decay``: the waiting files
+    are the last ones, the learning rate falls at their end. ``skip_lost``: continue without batches that must be
+    trained again and whose files are gone. ``allow_fresh``: start over if nothing can be resumed from. ``adopt``:
+    continue although the ledger does not record all of the run, see :mod:`audit.training.adoption`. ``accept``:
+    rules whose findings on a trained batch are accepted, for this ``reason``. ``back_to``: go back to this
+    checkpoint first, and never train the batches of the files ``drop`` again. ``allow_dropped``: train files that
+    were dropped if they are in the inbox again. ``change``: settings whose values in the configuration are put into
+    effect with the next batch. ``batch_log``, ``files`` and ``filing`` replace those of the run and of its data in
+    a dry run.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class Session:
         emit: Emit,
         *,
         processes: int = 1,
+        watch: bool = False,
         decay: bool = False,
         skip_lost: bool = False,
         allow_fresh: bool = False,
@@ -78,7 +82,7 @@ class Session:
         self.options = proving(config.verify)._replace(settle_seconds=0.0, ledger=True)
         self._batch_log, self._files = batch_log or BatchLog(config.run), files or DataFiles(config.data)
         self.filing = filing or Filing(config.data, self._files, self._batch_log, emit)
-        self._drafting = Drafting(config, trainer, self._files, processes, decay, change)
+        self._drafting = Drafting(config, trainer, self._files, processes, decay, change, skip_lost)
         self.stillness = Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
@@ -89,6 +93,9 @@ class Session:
         self._allow_dropped, self._told_unchanged = allow_dropped, False
         self.days = Days(config.run, bool(config.notify.told), self._batch_log, emit)
         self.unsettled: float | None = None
+        self.gathered: tuple[float, tuple[DataFile, ...]] | None = None
+        """The seconds that a daemon waits for more files to train together, and what is in the inbox meanwhile."""
+        self._gathering = Gathering(config.data, watch)
         self._recorded = False
         for name in accept:
             registry.rule(name)
@@ -163,30 +170,47 @@ class Session:
                 self._run_state.finish_rotation(step)
                 return True
         for later in timeline.beyond(step):
-            file = self._files.find(later) or self.filing.held_files.find(later.file, later.digest)
-            if file is None:
-                self._lost(later, step)
+            files = self.filing.find(later)
+            if None in files:
+                self._lost(later, step, files)
                 return True
-            past = timeline.trained(later.digest, step)
-            return self._drafting.draft(timeline, file, later.digest, step, checkpoint, past)
+            return self._draft(timeline, later, files, step, checkpoint, timeline.trained(later.digest, step))
         return self._from_inbox(timeline, step, checkpoint)
 
     def _go_on(self, timeline: Timeline, owner: Leg, batch: Batch, step: int, checkpoint: str | None) -> Work | bool:
         """Continue a batch in the middle."""
-        file = self._files.find(batch)
         begun = step > batch.first_step or self._was_trained(batch)
-        if file is None and begun:  # replaced or deleted in the inbox since then
-            file = self.filing.held_files.find(batch.file, batch.digest)
-        if file is None and not begun:
+        files = self.filing.find(batch, held=begun)  # replaced or deleted in the inbox since then
+        if None in files and not begun:
+            gone = next(item for item, file in zip(batch.files, files, strict=True) if file is None)
             reason = "was removed before its first step was trained"
-            self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
-            self.emit(Note(f"{batch.file}: {reason}"))
+            if batch.parts:
+                self._batch_log.record(rows.Dissolved(batch.digest, batch.file))
+            else:
+                self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
+            self.emit(Note(f"{gone.file}: {reason}"))
             return True
-        if file is None:
-            self._lost(batch, step)
+        if None in files:
+            self._lost(batch, step, files)
             return True
-        past = owner, owner.example_at(step)
-        return self._drafting.draft(timeline, file, batch.digest, step, checkpoint, past)
+        return self._draft(timeline, batch, files, step, checkpoint, (owner, owner.example_at(step)))
+
+    def _draft(
+        self,
+        timeline: Timeline,
+        batch: Batch,
+        files: tuple[DataFile | None, ...],
+        step: int,
+        checkpoint: str | None,
+        past: tuple[Leg, int] | None,
+    ) -> Work:
+        """Return the next leg of a batch that was begun before, whose files are all there."""
+        there = [file for file in files if file is not None]
+        if not batch.parts:
+            return self._drafting.draft(timeline, there[0], batch.digest, step, checkpoint, past)
+        found = zip(batch.files, there, strict=True)
+        group = tuple(self._drafting.source(file, item.digest) for item, file in found)
+        return self._drafting.draft_group(timeline, group, step, checkpoint, past)
 
     def _was_trained(self, batch: Batch) -> bool:
         """Whether the batch was once finished, or stopped after a step, before the run went back."""
@@ -196,7 +220,8 @@ class Session:
         return any(row.batch == batch.digest for row in ended)
 
     def _from_inbox(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
-        self.unsettled = None
+        self.unsettled = self.gathered = None
+        self._gathering.begin()
         for file in self._files.waiting():
             if os.path.islink(file.path):  # its target is not read: it may be anything, anywhere
                 self.filing.reject(file, "", BadData(file.path, None, A_LINK))
@@ -207,32 +232,53 @@ class Session:
                 wait = wait or self.config.watch.settle_seconds or 0.1
                 self.unsettled = min(wait, self.unsettled or wait)
                 continue
-            before = timeline.batch(digest)
-            if before is not None and before.state == rows.RETIRED:
-                steps = f"steps {before.first_step + 1} to {before.step}"
-                reason = f"the same bytes were trained as {before.file}, {steps}"
-                self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
-                return True
-            if not self._allow_dropped and {digest, self._rows_of(file)} & timeline.dropped.keys():
-                reason = "was dropped for good (--drop); --allow-dropped trains it after all"
-                self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
-                return True
-            if before is None and digest in timeline.adopted_files:
-                reason = f"the same bytes were adopted as trained (--adopt), as {timeline.adopted_files[digest]}"
-                self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
-                return True
             try:
-                twin = timeline.of_rows(self._drafting.rows_digest(file))
-                if twin is not None and before is None:
-                    reason = f"the same rows were trained as {twin.file}, steps {twin.first_step + 1} to {twin.step}"
+                again = self._trained_before(timeline, file, digest)
+                if again is not None:
+                    self.filing.aside(file, rows.Duplicate(digest, file.name, again))
+                    return True
+                past = timeline.trained(digest, step)
+                if self.config.data.group is None or (past is not None and not self._gathering.files):
+                    return self._drafting.draft(timeline, file, digest, step, checkpoint, past)
+                if past is not None:  # goes on by itself, after those before it
+                    self._gathering.close()
+                    break
+                source = self._drafting.source(file, digest)
+                twin = self._gathering.twin(source)
+                if twin is not None:
+                    reason = f"has the same rows as {twin.name}, which waits to be trained with it"
                     self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
                     return True
-                return self._drafting.draft(timeline, file, digest, step, checkpoint, timeline.trained(digest, step))
+                if not self._gathering.add(source, self._drafting.format_of(file)):
+                    break
             except BadData as error:
                 if unchanged(file):  # otherwise it is being written again
                     self._check_others(file, error)
                     self.filing.reject(file, digest, error)
                 return True
+        left = self._gathering.left()
+        if left:
+            self.gathered = left, self._files.waiting()
+        return self._of_gathered(timeline, step, checkpoint) if not left and self._gathering.files else None
+
+    def _of_gathered(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work:
+        group = tuple(self._gathering.files)
+        if len(group) == 1:
+            return self._drafting.draft(timeline, group[0].file, group[0].digest, step, checkpoint, None)
+        return self._drafting.draft_group(timeline, group, step, checkpoint, None)
+
+    def _trained_before(self, timeline: Timeline, file: DataFile, digest: str) -> str | None:
+        """Return why a file is not trained again, None if it was not. Raises BadData."""
+        before = timeline.batch(digest)
+        if before is not None and before.state == rows.RETIRED:
+            return f"the same bytes were trained as {before.file}, steps {before.first_step + 1} to {before.step}"
+        if not self._allow_dropped and {digest, self._rows_of(file)} & timeline.dropped.keys():
+            return "was dropped for good (--drop); --allow-dropped trains it after all"
+        if before is None and digest in timeline.adopted_files:
+            return f"the same bytes were adopted as trained (--adopt), as {timeline.adopted_files[digest]}"
+        twin = timeline.of_rows(self._drafting.rows_digest(file))
+        if twin is not None and before is None:
+            return f"the same rows were trained as {twin.file}, steps {twin.first_step + 1} to {twin.step}"
         return None
 
     def _rows_of(self, file: DataFile) -> str | None:
@@ -252,12 +298,30 @@ class Session:
             )
 
     def _hold(self, work: Work) -> Work | None:
-        """Let the leg read a file that cannot be replaced; None if it has changed."""
-        held = self.filing.held_files.hold(work.file, work.batch)
-        if held is None:
+        """Let the leg read a file that cannot be replaced; None if it has changed, or a file was refused."""
+        if not work.sources:
+            held = self.filing.held_files.hold(work.file, work.batch)
+            return self._reading(work, held, work.batch) if held is not None else None
+        sources: list[Source] = []
+        for source in work.sources:
+            there = self.filing.held_files.hold(source.file, source.digest) if source.rows is None else source.file
+            if there is None:
+                return None
+            sources.append(source._replace(file=there))
+        try:
+            file, content = mix(self.config.run, sources)
+        except ChangedError as error:
+            if unchanged(error.source.file):
+                raise TrainRefused(f"{error}: has other bytes now, although its time stamp is the same") from error
             return None
+        except BadData as error:
+            self.conclusion.refuse(work._replace(read=tuple(sources)), error)
+            return None
+        return self._reading(work._replace(read=tuple(sources)), file, content)
+
+    def _reading(self, work: Work, held: DataFile, content: str) -> Work:
         data = work.request.data._replace(path=held.path)
-        return work._replace(request=work.request._replace(data=data), held=held)
+        return work._replace(request=work.request._replace(data=data), held=held, content=content)
 
     def _begin(self, work: Work, timeline: Timeline) -> None:
         """Record what will be trained, and detach the pins that it will overwrite."""
@@ -288,8 +352,9 @@ class Session:
     def _prove(self, digest: str, name: str, begun: int, step: int, examples: int | None) -> None:
         self.conclusion.prove(digest, name, begun, step, examples)
 
-    def _lost(self, batch: Batch, step: int) -> None:
+    def _lost(self, batch: Batch, step: int, files: tuple[DataFile | None, ...]) -> None:
         """Skip a batch that must be trained from ``step`` on, but is gone. Raises TrainRefused unless ``skip_lost``."""
+        gone = next(item.file for item, file in zip(batch.files, files, strict=True) if file is None)
         if not self.skip_lost:
             what = f"is trained to step {step}, not to its end"
             if batch.step > step:
@@ -298,13 +363,16 @@ class Session:
             changed = self.filing.changed_since(batch)
             if changed is not None:
                 raise TrainRefused(
-                    f"{batch.file}: {what}, but {changed} was changed since, so what is left to train is unknown: put "
+                    f"{gone}: {what}, but {changed} was changed since, so what is left to train is unknown: put "
                     "its old content back, or pass --skip-lost, which skips the rest of it and trains the new "
                     "content as a new batch"
                 )
             raise TrainRefused(
-                f"{batch.file}: {what}, but it is neither in the inbox nor in done: put it back into "
+                f"{gone}: {what}, but it is neither in the inbox nor in done: put it back into "
                 f"{self.config.data.inbox}, or skip it with --skip-lost"
             )
+        if batch.parts:
+            self.filing.give_up(batch, step, files)
+            return
         self._batch_log.record(rows.Lost(batch.digest, batch.file, step))
         self.emit(Note(f"{batch.file}: skipped from step {step} on"))

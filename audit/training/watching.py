@@ -43,6 +43,9 @@ class Watcher:
         told = False
         if self._session.unsettled is not None:
             time.sleep(self._session.unsettled)
+        elif self._session.gathered is not None:
+            self._wait_for_more(*self._session.gathered)
+            return
         while True:
             self._rest()
             self.daily_snapshot()
@@ -63,6 +66,16 @@ class Watcher:
                 self._rest()
                 if self._something():
                     break
+
+    def _wait_for_more(self, seconds: float, files: tuple[DataFile, ...]) -> None:
+        """Return when there are other files than these in the inbox, or after so many seconds."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.daily_snapshot()
+            self._session.days.tell()
+            if self._files() != files:
+                return
+            time.sleep(min(left, LONGEST_REST))
 
     def daily_snapshot(self, today: str | None = None) -> None:
         """Copy the newest proven checkpoint away, once a day if the configuration says where to.

@@ -138,7 +138,7 @@ class Surveyor:
         known = {item.digest: item for item in open_ if item.digest not in over}
         dropped = tuple(dict.fromkeys(item for name in drop for item in self._named(name, known, timeline, target)))
         again = tuple(item for item in known.values() if item not in dropped)
-        lost = [item.file for item in again if self._file_of(item) is None]
+        lost = [file.file for item in again for file in item.files if self._file_of(file) is None]
         if lost and not skip_lost:
             raise TrainRefused(
                 f"{self._run}: --back-to: {', '.join(lost)} would be trained again, but is neither in the inbox nor in "
@@ -150,6 +150,12 @@ class Surveyor:
     def _named(self, name: str, known: dict[str, Batch], timeline: Timeline, target: Target) -> list[Batch]:
         """Return the batch of a data file, nothing if it was dropped before. Raises TrainRefused."""
         file = os.path.basename(name)
+        for item in known.values():
+            if item.parts and any(file in (part.file, item.file) or part.batch.startswith(name) for part in item.parts):
+                raise TrainRefused(
+                    f"{self._run}: --drop {name}: is trained together with other files ({item.file}), and cannot be "
+                    "dropped by itself: go back without --drop, move it out of done, and continue with --skip-lost"
+                )
         found = [
             item for item in known.values() if item.file == file or (len(name) >= 8 and item.digest.startswith(name))
         ]

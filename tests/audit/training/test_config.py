@@ -14,7 +14,7 @@ from audit.errors import ConfigError
 from audit.findings import Severity
 from audit.hookspecs import hookimpl
 from audit.manager import Registry, load
-from audit.training.config import TrainConfig, is_train_config, read_train_config
+from audit.training.config import Data, TrainConfig, is_train_config, read_train_config
 from tests.audit.training.toy import Toy
 
 MINIMAL = 'run = "run"\nbackend = "toy"\n[data]\ninbox = "inbox"\n'
@@ -62,7 +62,7 @@ def read(tmp_path: Path, registry: Registry) -> Read:
 def test_what_is_not_said_has_a_default(read: Read, tmp_path: Path) -> None:
     config = read(MINIMAL)
     assert config.run == str(tmp_path / "run")
-    assert config.data == (
+    assert config.data == Data(
         str(tmp_path / "inbox"),
         str(tmp_path / "done"),
         str(tmp_path / "rejected"),

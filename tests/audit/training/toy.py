@@ -65,7 +65,8 @@ class Toy:
         rate = request.changes.get("rate", rates[-1] if rates else toy.get("rate", 1.0))
         examples = list(ordered(request))
         if POISON in examples:
-            raise BadData(request.data.path, examples.index(POISON) + 1, "is poison")
+            rows = [row["input_ids"][0] for _, row in read_rows(request.data.path)]
+            raise BadData(request.data.path, rows.index(POISON) + 1, "is poison")
         step, losses = request.first_step, []
         assert request.last_step is not None
         while step < request.last_step:
