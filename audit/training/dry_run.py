@@ -21,7 +21,7 @@ from audit.ledger.batch_events import (
     Retired,
 )
 from audit.ledger.store import Row
-from audit.ledger.timeline import Timeline, timeline_of
+from audit.ledger.timeline import Batch, Timeline, timeline_of
 from audit.manager import Registry
 from audit.retention.lock import holder_of
 from audit.text import utc_time
@@ -97,6 +97,13 @@ class _PlannedFiles(DataFiles):
 
     def waiting(self) -> tuple[DataFile, ...]:
         return tuple(file for file in super().waiting() if file.path not in self.gone)
+
+    def find(self, batch: Batch, inbox: bool = False) -> DataFile | None:
+        found = super().find(batch, inbox)
+        if found is not None or inbox:
+            return found
+        moved = (file for file in super().waiting() if file.path in self.gone)  # it would be in done
+        return next((file for file in moved if self.digest(file) == batch.digest), None)
 
 
 class _PlannedFiling(Filing):

@@ -87,8 +87,13 @@ def week(shop: Shop, sizes: tuple[int, ...] = (6, 9, 4, 10)) -> list[list[int]]:
 def test_each_batch_trains_its_own_examples_and_a_share_of_the_earlier_ones(epochs: int, make_shop: Make) -> None:
     shop = make_shop(data=f"replay = 0.5\nepochs = {epochs}", toy=TOY)
     batches = week(shop)
+    planned = plan(shop)
+    assert planned.refusal is None
     assert shop.train() == 0
     Witness(shop, batches, 0.5, epochs).check("")
+    assert [(leg.work.replayed, leg.examples) for leg in planned.legs] == [
+        (again, leg["examples"]) for again, leg in zip((0, 5, 2, 5), legs(shop), strict=True)
+    ]
     assert verify(str(shop.run)).verdict == "sound"
     assert [sum(len(rows) for _, _, rows in leg.get("replay", [])) for leg in legs(shop)] == [0, 5, 2, 5]
     assert [leg["examples"] for leg in legs(shop)] == [6 * epochs, 14 * epochs, 6 * epochs, 15 * epochs]
