@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.ledger import back_events, batch_events, events
+from audit.ledger.batch_parts import Drawn, Part
 from audit.ledger.events import SealedFile, event_of
 from audit.ledger.store import open_ledger
 
@@ -178,6 +179,35 @@ ROWS: list[tuple[events.Event, str, str]] = [
         "batch",
         '{"batch":"b","event":"adopted","file":"a.jsonl","step":4}',
     ),
+    (batch_events.Dissolved("b", "a"), "batch", '{"batch":"b","event":"dissolved","file":"a"}'),
+    (
+        batch_events.LegBegun(
+            "b",
+            "a and 1 more",
+            9,
+            0,
+            None,
+            0,
+            None,
+            None,
+            1,
+            None,
+            42,
+            None,
+            None,
+            1,
+            None,
+            parts=(Part("d", "a", 4, 2, "r"), Part("e", "c", 5, 3, None)),
+            replay=(Drawn("f", "z", (0, 7)),),
+        ),
+        "batch",
+        (
+            '{"batch":"b","bytes":9,"decay_steps":null,"epochs":1,"event":"leg","examples":null,"examples_per_step":null,'
+            '"file":"a and 1 more","first_example":0,"first_step":0,"horizon":null,"last_step":null,"order":null,'
+            '"parts":[["d","a",4,2,"r"],["e","c",5,3,null]],"processes":1,"replay":[["f","z",[0,7]]],"resumed_from":null,'
+            '"seed":42}'
+        ),
+    ),
     (batch_events.Lost("b", "a.jsonl", 1), "batch", '{"batch":"b","event":"lost","file":"a.jsonl","step":1}'),
 ]
 """Each as the ledger holds it since its first version: ledgers that are there must be read."""
@@ -219,6 +249,8 @@ written = st.one_of(
     st.builds(
         batch_events.LegBegun,
         **batch,
+        parts=st.none(),
+        replay=st.none(),
         bytes=whole,
         first_step=whole,
         last_step=some,
@@ -269,6 +301,7 @@ written = st.one_of(
     st.builds(batch_events.Rejected, **batch, reason=st.none() | text, to=st.none() | text),
     st.builds(batch_events.Duplicate, **batch, reason=st.none() | text, to=st.none() | text),
     st.builds(batch_events.Lost, **batch, step=some),
+    st.builds(batch_events.Dissolved, **batch),
 )
 
 
