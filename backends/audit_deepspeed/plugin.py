@@ -18,7 +18,7 @@ MODELS = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.
 """Of ZeRO 0 to 2, of ZeRO 3. Process 0 writes it, and the partitions after it."""
 
 _MODEL = re.compile(r"(zero_pp_rank_[0-9]{1,6}_)?mp_rank_[0-9]{2,6}_model_states\.pt", re.ASCII)
-_STATES = re.compile(r".*_states\.pt", re.ASCII)
+_STATES = re.compile(r"[^/]*_states\.pt", re.ASCII)
 
 
 class DeepSpeed:

@@ -50,7 +50,7 @@ def test_the_help_lists_the_formats_of_plugins(audit: Audit, monkeypatch: pytest
     names = [f"{name} (default)" if name == "console" else name for name in sorted((*reporters.FORMATS, "toml"))]
     assert option(audit, "verify", "--format").endswith(f"format: {', '.join(names)}")
     assert option(audit, "report", "--format").endswith("html (default), pdf")
-    assert "hf-trainer" in option(audit, "prune", "--backend")
+    assert "hf-trainer" in option(audit, "prune", "--backend").replace("- ", "-")  # broken at the end of a line
 
 
 def test_the_help_is_there_where_a_plugin_cannot_be_loaded(audit: Audit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]
         made = Shop(tmp_path / "shop", **parts)
         monkeypatch.chdir(made.home)
         monkeypatch.setattr("audit.cli.train.load", lambda: made.registry)
-        monkeypatch.setattr("audit.training.loop._in_child", lambda *_: here)
+        monkeypatch.setattr("audit.training.loop.InChild", lambda *_: nullcontext(here))
         return made
 
     return make
@@ -76,7 +77,7 @@ def test_what_cannot_be_done_is_exit_2(
     shop(more="nonsense = 1")
     assert run(["train", "train.toml", *options]) == 2
     out, err = capsys.readouterr()
-    reason = "train.toml: watch.nonsense: there is no such key; there are: settle-seconds, snapshots"
+    reason = "train.toml: watch.nonsense: there is no such key; there are: release-seconds, settle-seconds, snapshots"
     assert err == f"audit train: {reason}\n"
     assert [(event["event"], event["reason"]) for event in events(out)] == ([("error", reason)] if options else [])
 

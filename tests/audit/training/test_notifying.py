@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -199,7 +200,7 @@ def test_the_command_line_tells_and_shows_no_secret(
         shop = told_by(make_shop, listener, toy='fail = "it burns"')
         monkeypatch.chdir(shop.home)
         monkeypatch.setattr("audit.cli.train.load", lambda: shop.registry)
-        monkeypatch.setattr("audit.training.loop._in_child", lambda *_: here)
+        monkeypatch.setattr("audit.training.loop.InChild", lambda *_: nullcontext(here))
         shop.drop("a.jsonl", [1])
         assert run_command(["train", "train.toml", "--log-format", "json"]) == 1
         out, err = capsys.readouterr()
