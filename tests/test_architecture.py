@@ -228,6 +228,7 @@ TESTED_BY = {
     "ledger.json_values": "ledger/test_events",
     "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",
     "ledger.scans": "ledger/test_seals",
+    "ledger.timeline_rows": "ledger/test_timeline",
     "reporters.plugin": "test_manager",
     "reporters.words": "reporters/test_console",
     "scan.blocks": "scan/test_scan",

@@ -14,7 +14,8 @@ from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.verification import verify_run
 from audit.ledger.store import LedgerError, open_ledger
-from audit.ledger.timeline import Timeline, timeline_of
+from audit.ledger.timeline import Timeline
+from audit.ledger.timeline_rows import timeline_of
 from audit.manager import load
 from audit.page import RunCurves
 from audit.text import human_bytes

@@ -1,6 +1,6 @@
 """What the ledger records of the batches of ``audit train``: rows of the kind "batch", told apart by their ``event``.
 
-They are written and read as those of :mod:`audit.ledger.events`; :mod:`audit.ledger.timeline` replays them.
+They are written and read as those of :mod:`audit.ledger.events`; :mod:`audit.ledger.timeline_rows` replays them.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -10,7 +10,8 @@ from audit.backend.names import is_rotated, is_trace, number_of
 from audit.ledger import back_events, batch_events, events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
-from audit.ledger.timeline import Timeline, timeline_of
+from audit.ledger.timeline import Timeline
+from audit.ledger.timeline_rows import timeline_of
 from audit.text import unix_time
 
 if TYPE_CHECKING:

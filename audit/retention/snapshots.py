@@ -27,7 +27,7 @@ from audit.ledger.batch_events import BatchEvent
 from audit.ledger.events import Accepted, SealTaken, SnapshotTaken
 from audit.ledger.records import Records, read_records
 from audit.ledger.seals import Seal
-from audit.ledger.timeline import batch_rows_until
+from audit.ledger.timeline_rows import batch_rows_until
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import WAYS, copy_tree, sync

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from audit.audit_dir import RESERVE
 from audit.errors import AuditError
 from audit.ledger.batch_events import BatchEvent
-from audit.ledger.timeline import Timeline, timeline_of
+from audit.ledger.timeline import Timeline
+from audit.ledger.timeline_rows import timeline_of
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger, Row

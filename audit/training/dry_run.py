@@ -21,7 +21,8 @@ from audit.ledger.batch_events import (
     Retired,
 )
 from audit.ledger.store import Row
-from audit.ledger.timeline import Batch, Timeline, timeline_of
+from audit.ledger.timeline import Batch, Timeline
+from audit.ledger.timeline_rows import timeline_of
 from audit.manager import Registry
 from audit.retention.lock import holder_of
 from audit.text import utc_time

@@ -23,7 +23,7 @@ from audit.ledger.records import ended_early_by, last_read_by, pruned_of, quaran
 from audit.ledger.scans import scan_from, scan_text
 from audit.ledger.seals import seals_of
 from audit.ledger.store import Row
-from audit.ledger.timeline import timeline_of
+from audit.ledger.timeline_rows import timeline_of
 from audit.storage import BytesReader
 from audit.testing.torch_files import zip_bytes
 from audit.text import credentials

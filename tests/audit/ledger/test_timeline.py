@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.ledger.store import Row
-from audit.ledger.timeline import Timeline, timeline_of
+from audit.ledger.timeline import Timeline
+from audit.ledger.timeline_rows import timeline_of
 from tests.audit.batch_rows import finished, leg
 
 Example = tuple[str, int]

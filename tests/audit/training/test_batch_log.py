@@ -13,7 +13,7 @@ from audit.errors import AuditError
 from audit.ledger.batch_events import Failed
 from audit.ledger.events import Event
 from audit.ledger.store import Ledger, LedgerError, open_ledger
-from audit.ledger.timeline import timeline_of
+from audit.ledger.timeline_rows import timeline_of
 from audit.training.batch_log import BatchLog
 from tests.audit.seals import execute
 from tests.audit.training.conftest import Shop

@@ -262,7 +262,7 @@ def test_a_snapshot_knows_every_file(make_shop: Make) -> None:
     shop = grouped(make_shop)
     drop(shop, 2, 2)
     shop.train()
-    from audit.ledger.timeline import batch_rows_until
+    from audit.ledger.timeline_rows import batch_rows_until
 
     ledger = open_ledger(str(shop.run), write=False)
     assert ledger is not None
