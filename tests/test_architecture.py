@@ -188,7 +188,6 @@ TESTED_BY = {
     "version": "cli/test_process",
     "backend.files": "facts/test_checkpoint",
     "training.notify_config": "training/test_notifying",
-    "backend.layout": "facts/test_checkpoint",
     "backend.training": "training/test_session",
     "facts.directory": "facts/test_checkpoint",
     "facts.recorded": "facts/test_checkpoint",

@@ -54,7 +54,8 @@ class Layout(NamedTuple):
         ``training_args.bin``, tokenizers and ``config.json`` are not among them: Trainer writes them for people.
         """
         if self.kind == "deepspeed":  # the engine loads its own states, and not the files for deployment beside them
-            own = (*self.sharded_weights, *self.sharded_optimizer, *self.rng, self.state, self.scheduler)
+            states = (self.state, self.scheduler, self.scaler)
+            own = (*self.sharded_weights, *self.sharded_optimizer, *self.rng, *self.others, *states)
             return frozenset(path for path in own if path)
         single = (self.shard_index, self.state, self.optimizer, self.scheduler, self.scaler)
         adapters = [path for adapter in self.adapters for path in (adapter.config, adapter.weights)]
@@ -129,16 +130,21 @@ def writers_of(claims: Sequence[Backend], checkpoints: Iterable[Mapping[str, Ent
     """Return which of the backends that recognise a run by its names wrote it: one if the files tell.
 
     ``checkpoints`` are the entries of each checkpoint by relative path. A backend whose names other programs use as
-    well has a method ``wrote(entries)``; the first checkpoint that one of them, and only one, wrote decides. Otherwise
-    it was one of those that have no such method.
+    well has a method ``wrote(entries)``; the first checkpoint that one of them, and only one, wrote decides. A complete
+    checkpoint of a backend without it comes first, wherever it is: Trainer's next save may still lack its state, and
+    somebody else's directory in a run does not make the run theirs.
     """
-    if all(unmistakable(backend) for backend in claims):
+    sure = [backend for backend in claims if unmistakable(backend)]
+    if len(sure) == len(claims):
         return claims
+    found: Sequence[Backend] = sure
     for entries in checkpoints:
-        writers = [item for item in claims if (wrote := getattr(item, "wrote", None)) is not None and wrote(entries)]
-        if len(writers) == 1:
-            return writers
-    return [backend for backend in claims if unmistakable(backend)]
+        if any(last_in(backend, entries) is not None for backend in sure):
+            return sure
+        if found is sure:
+            writers = [item for item in claims if not unmistakable(item) and item.wrote(entries)]  # type: ignore[attr-defined]
+            found = writers if len(writers) == 1 else sure
+    return found
 
 
 def unmistakable(backend: Backend) -> bool:

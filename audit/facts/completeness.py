@@ -110,6 +110,9 @@ def _still_to_come(
     """
     if state is None or state.kind != FILE or not clock.recent(state.mtime_ns):
         return None
+    if not backend.state_file:  # each process, or each state, may have a last file of its own
+        missing = sorted(backend.layout(entries, None, None).missing.values())
+        return f"{missing[0]} is not there yet" if missing else None
     if (
         home.mtime_ns > state.mtime_ns
     ):  # making the state file set the time of the directory, filling it that of the file

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,8 +13,8 @@ from audit.storage import DIRECTORY, Entry, Storage
 if TYPE_CHECKING:
     from audit.backend.layout import Backend
 
-METADATA = ".metadata"
-"""The metadata of a sharded state: the only hidden file of a checkpoint."""
+STATES = (".safetensors", ".bin", ".pt", ".pkl", ".distcp")
+"""Endings of files that hold states."""
 
 MAX_DEPTH = 4
 """Directory levels below a checkpoint that are listed; DeepSpeed and adapters need two."""
@@ -74,13 +75,13 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _is_no_run(path: str) -> bool:
-    """Whether something is in a directory, but no checkpoint: a run may be called ``step_2``, too."""
-    try:
-        with os.scandir(path) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") or entry.name == METADATA]
-    except OSError:
-        return False
-    return bool(names) and not any(map(is_checkpoint_of_any, names))
+    """Whether a directory has states and no checkpoint in it: a run may be called ``step_2``, too."""
+    found = False
+    for _, inner, names in islice(os.walk(path), 4):
+        if any(map(is_checkpoint_of_any, inner)):
+            return False
+        found = found or any(name.endswith(STATES) for name in names)
+    return found
 
 
 def list_run(path: str, storage: Storage, backend: "Backend") -> Listing:

@@ -34,6 +34,18 @@ class ShardedState(NamedTuple):
     missing: tuple[tuple[str, str], ...]
     broken: tuple[tuple[str, str], ...]
 
+    @property
+    def optimizers(self) -> tuple[str, ...]:
+        """What the names of each optimizer in it begin with: all that is before ``param_groups`` or ``state.``."""
+        found: dict[str, None] = {}
+        for name in self.metadata.entries:
+            top, groups, rest = name.partition("param_groups")
+            if groups and (not top or top.endswith(".")) and (not rest or rest.startswith(".")):
+                found[top] = None
+        if not found and any(name.startswith("optimizer.state.") for name in self.metadata.entries):
+            found["optimizer."] = None
+        return tuple(found)
+
 
 def shards_of(layout: Layout, files: Mapping[str, File], strict: bool) -> tuple[ShardedState, ...]:
     """Read all sharded states that a resume loads.

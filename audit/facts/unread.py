@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.facts.file import METADATA, File, FileFormat
 from audit.facts.recorded import Recorded
+from audit.facts.shards import inside
 from audit.formats.damage import Damage, Kind
 
 if TYPE_CHECKING:
@@ -75,3 +76,7 @@ def _roles(checkpoint: Recorded) -> Iterator[tuple[str, Unread]]:
     for path in layout.rng:
         if path not in states:
             yield path, Unread("holds no state of random number generators that can be read")
+    for state in checkpoint.optional("shards") or ():
+        path = inside(state.directory, METADATA)
+        if state.optimizers and path in layout.sharded_optimizer and checkpoint.optional("optimizer") is None:
+            yield path, Unread("names an optimizer state of a form that is not read", False)

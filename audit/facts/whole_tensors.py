@@ -51,9 +51,7 @@ def weights_in(states: Iterable[ShardedState], layout: Layout) -> dict[str, Whol
     for state in states:
         if not _plays(state, layout.sharded_weights):
             continue
-        top = _top(state) if _plays(state, layout.sharded_optimizer) else None
-        own = (entry for name, entry in state.metadata.entries.items() if top is None or not _of_optimizer(name, top))
-        found |= _whole(state, own)
+        found |= _whole(state, _weights_beside(state) if _plays(state, layout.sharded_optimizer) else _all(state))
     if not found:
         raise NotApplicable("there are no sharded weights")
     return found
@@ -70,7 +68,16 @@ def optimizer_in_shards(states: Iterable[ShardedState], layout: Layout) -> "Opti
     for state in states:
         if not _plays(state, layout.sharded_optimizer):
             continue
-        collected = _Collected(state, _top(state))
+        tops = state.optimizers
+        if not tops:
+            continue
+        if len(tops) > 1:
+            raise NotApplicable(f"there are the states of {len(tops)} optimizers, which are not read")
+        if f"{tops[0]}{GROUPS.rstrip('.')}" in state.metadata.entries:
+            raise NotApplicable(
+                "the parameter groups are one value, as optimizer.state_dict() has it, which is not read"
+            )
+        collected = _Collected(state, tops[0])
         refs = tuple(collected.scalars)
         value = {"state": collected.state, "param_groups": collected.groups()}
         names = tuple(sorted({name for parts in state.sections.values() for part in parts for name in part.names}))
@@ -95,11 +102,18 @@ class _Collected:
         if lost := inside.keys() - read.keys():
             raise NotApplicable(f"{len(lost)} parts of {state.directory} could not be read")
         whole = _whole(state, inside.values())
+        for name in inside:
+            section = read.get(name)
+            rest = name.removeprefix(top)
+            if not rest.startswith(STATE) and section is not None and section.ref is None:
+                number, _, key = rest.removeprefix(GROUPS).rpartition(".")
+                self._groups.setdefault(number, {})[key] = section.value
+        known = {str(name) for group in self.groups() for name in _listed(group)}
         for name, entry in inside.items():
             section = read.get(name)
             rest = name.removeprefix(top)
             if rest.startswith(STATE):
-                parameter, _, key = rest.removeprefix(STATE).rpartition(".")
+                parameter, key = _parameter_and_key(rest.removeprefix(STATE), known)
                 kept = self.state.setdefault(parameter, {})
                 if entry.dtype is not None:
                     ref = TensorRef(entry.dtype, entry.size, _strides(entry.size), name, 0, prod(entry.size))
@@ -109,9 +123,6 @@ class _Collected:
                         self.scalars[ref] = section.scalar
                 elif section is not None:
                     kept[key] = section.value
-            elif section is not None and section.ref is None:
-                number, _, key = rest.removeprefix(GROUPS).rpartition(".")
-                self._groups.setdefault(number, {})[key] = section.value
 
     def groups(self) -> list[dict[str, Any]]:
         """The parameter groups in their order; flattened ones (a group for each parameter) by what they have in common.
@@ -119,7 +130,12 @@ class _Collected:
         Source of the flattened form: torch 2.13, ``StateDictOptions(flatten_optimizer_state_dict=True)``.
         """
         if all(number.isdecimal() and len(number) < 10 for number in self._groups):
-            return [self._groups[number] for number in sorted(self._groups, key=int)]
+            groups = [self._groups[number] for number in sorted(self._groups, key=int)]
+            # Of a state dict as the optimizer makes it: parameters by number, which are text in the names of tensors.
+            return [
+                {**group, **({"params": [str(name) for name in found]} if (found := _listed(group)) else {})}
+                for group in groups
+            ]
         alike: dict[str, dict[str, Any]] = {}
         for parameter, values in self._groups.items():
             group = alike.setdefault(repr(sorted(values.items())), {**values, "params": []})
@@ -127,21 +143,59 @@ class _Collected:
         return list(alike.values())
 
 
+def _listed(group: dict[str, Any]) -> list[Any]:
+    """The parameters of a group, nothing if they are not a list."""
+    found = group.get("params")
+    return found if isinstance(found, list) else []
+
+
+def _parameter_and_key(rest: str, known: set[str]) -> tuple[str, str]:
+    """Split ``l.0.weight.exp_avg``; a state may be nested: the longest name of a parameter in ``known`` counts."""
+    place = rest.rfind(".")
+    usual = rest[:place], rest[place + 1 :]
+    while place > 0:
+        if rest[:place] in known:
+            return rest[:place], rest[place + 1 :]
+        place = rest.rfind(".", 0, place)
+    return usual
+
+
+def _all(state: ShardedState) -> list[Saved]:
+    return list(state.metadata.entries.values())
+
+
+def _weights_beside(state: ShardedState) -> list[Saved]:
+    """The weights in a state that holds an optimizer, too: what is named like its parameters, below one name.
+
+    Other values are those of the script: a step, the best loss, the position of a data loader.
+    """
+    entries, marks = state.metadata.entries, [f"{top}{STATE}" for top in state.optimizers]
+    parameters = {name[len(mark) :].rpartition(".")[0] for name in entries for mark in marks if name.startswith(mark)}
+    own = {
+        name: entry for name, entry in entries.items() if not any(_of_optimizer(name, top) for top in state.optimizers)
+    }
+    prefixes = {prefix for name in own if (prefix := _prefix_of(name, parameters)) is not None}
+    if not prefixes:  # the optimizer numbers its parameters: all but single numbers may be weights
+        return [entry for entry in own.values() if entry.size]
+    return [entry for name, entry in own.items() if name.startswith(tuple(prefixes))]
+
+
+def _prefix_of(name: str, parameters: set[str]) -> str | None:
+    """What is before the name of a parameter in the name of a tensor, None if it is not one's."""
+    place = 0
+    while name[place:] not in parameters:
+        place = name.find(".", place) + 1
+        if not place:
+            return None
+    return name[:place]
+
+
 def _plays(state: ShardedState, role: tuple[str, ...]) -> bool:
     return inside(state.directory, METADATA) in role
 
 
-def _top(state: ShardedState) -> str:
-    """What the names of the optimizer begin with: all that is before ``param_groups.``."""
-    for name in state.metadata.entries:
-        top, found, _ = name.partition(GROUPS)
-        if found and (not top or top.endswith(".")):
-            return top
-    return "optimizer."
-
-
 def _of_optimizer(name: str, top: str) -> bool:
-    return name.startswith((f"{top}{STATE}", f"{top}{GROUPS}"))
+    return name.startswith((f"{top}{STATE}", f"{top}{GROUPS}")) or name == f"{top}{GROUPS}".rstrip(".")
 
 
 def _whole(state: ShardedState, entries: Iterable[Saved]) -> dict[str, WholeTensor]:

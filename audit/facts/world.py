@@ -32,7 +32,7 @@ def world_change(checkpoint: Checkpoint, processes: int) -> WorldChange | None:
     if not before or before == processes:
         return None
     works, how = _loads(checkpoint)
-    random = f"; {_random(before, processes)}" if works else ""
+    random = f"; {_random(before, processes, bool(checkpoint.backend.state_file))}" if works else ""
     return WorldChange(before, processes, works, f"{how}{random}")
 
 
@@ -55,9 +55,9 @@ def _loads(checkpoint: Checkpoint) -> tuple[bool, str]:
     return True, "weights, optimizer and schedule are the same in every process"
 
 
-def _random(before: int, now: int) -> str:
-    """What Trainer does about random states: each process looks for its own (``Trainer._load_rng_state``)."""
-    if 1 in (before, now):
+def _random(before: int, now: int, of_trainer: bool) -> str:
+    """What becomes of random states: each process looks for its own. Trainer names that of a single one differently."""
+    if 1 in (before, now) and of_trainer:
         return "no process finds its random state, and each begins with that of its start"
     if now > before:
         which = f"process {before}" if now == before + 1 else f"processes {before} to {now - 1}"

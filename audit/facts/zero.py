@@ -74,10 +74,14 @@ def zero_of(layout: Layout, archive_of: "Callable[[str], TorchArchive]", shared:
         engines[path] = engine if shared is None else _once(engine, shared)
     if not engines:
         raise NotApplicable("there is no state of DeepSpeed's engine")
+    if len({path.rpartition("/")[0] for path in (*engines, *layout.sharded_optimizer)}) > 1:
+        raise NotApplicable("there are several engines of DeepSpeed, which are not read")
     world = next(iter(engines.values())).dp_world_size
     for path, rank in rank_of.items():
         if rank >= world > 0:
             del engines[path]  # left from a save of more processes, and never loaded
+    if not engines:
+        raise NotApplicable("all states of DeepSpeed's engine are of processes that it does not have")
     if any(engine.mp_world_size != 1 for engine in engines.values()):
         raise NotApplicable("the model is spread over several processes, which is not read")
     paths, doubtful = _partitions(layout, next(iter(engines.values())).bf16)

@@ -211,13 +211,13 @@ def read_sections(reader: RangeReader, items: Sequence[Item], strict: bool) -> l
     ``strict`` as in :func:`~audit.formats.torch_archive.read_torch`.
     """
     found: list[Section] = []
-    keys: set[str] = set()
+    keys: dict[str, int] = {}
     end = units = 0
     for item in sorted(items, key=lambda item: item.start):
         key = item.name if item.name not in keys else f"{item.name}{list(item.offsets or ())}"
-        while key in keys:
-            key += "'"
-        keys.add(key)
+        again = keys[key] = keys.get(key, 0) + 1
+        if again > 1:
+            key += f"#{again}"
         damage = None
         if item.start + item.length > reader.size:
             damage = Damage(Kind.MALFORMED, f"ends at byte {item.start + item.length}, but the file has {reader.size}")

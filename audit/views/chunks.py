@@ -17,6 +17,11 @@ class Assembled:
     """
 
     def __init__(self, whole: WholeTensor, reader_of: Callable[[str], RangeReader]) -> None:
+        sizes = len(whole.shape)
+        if whole.dtype not in ITEM_SIZES or any(len(part.offsets) != sizes for part in whole.parts):
+            raise OSError(0, "its chunks do not fit together; not compared")
+        if any(len(part.tensor.shape) != sizes or part.tensor.dtype != whole.dtype for part in whole.parts):
+            raise OSError(0, "its chunks do not fit together; not compared")
         if not all(part.dense for part in whole.parts):
             raise OSError(0, "its elements lie in an unusual order; not compared")
         if sum(prod(part.tensor.shape) for part in whole.parts) != prod(whole.shape):

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from audit.plugin import AdapterFiles, Entry, Files, Layout
 
 # In the order in which load_state takes them.
-MODEL = ("model.safetensors", "pytorch_model.bin")
+MODEL = ("model.safetensors", "pytorch_model.bin", "pytorch_model_fsdp.bin")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 OPTIMIZER, SCHEDULER, SCALER = "optimizer.bin", "scheduler.bin", "scaler.pt"
 MOST_PROCESSES = 16384
 
 _SHARD = re.compile(r"(model|pytorch_model)(_[0-9]{1,4})?-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)", re.ASCII)
-_MORE_MODELS = re.compile(r"(model|pytorch_model)_[0-9]{1,4}\.(safetensors|bin)", re.ASCII)
+_MORE_MODELS = re.compile(r"(model|pytorch_model|pytorch_model_fsdp)_[0-9]{1,4}\.(safetensors|bin)", re.ASCII)
 _LORA = re.compile(r"(pytorch_lora_weights|adapter_model)(_[0-9]{1,4})?\.(safetensors|bin)", re.ASCII)
 _STATES = re.compile(r"random_states_([0-9]{1,6})\.pkl", re.ASCII)
 _OTHERS = re.compile(
@@ -27,11 +27,15 @@ _OTHERS = re.compile(
 )
 _FSDP_MODEL = re.compile(r"pytorch_model_fsdp_[0-9]{1,4}", re.ASCII)
 _FSDP_OPTIMIZER = re.compile(r"optimizer_[0-9]{1,4}", re.ASCII)
+_LOCAL = re.compile(r"(pytorch_model_fsdp|optimizer)(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.ASCII)
+"""LOCAL_STATE_DICT: a file of each process (accelerate 1.15, utils/fsdp_utils.py)."""
+
 _ENGINE = re.compile(r"pytorch_model(_[0-9]{1,4})?", re.ASCII)
+"""DeepSpeed: ``save_state`` calls ``save_checkpoint(output_dir, "pytorch_model")``, and loads by that name."""
 
 
-def lay_out(entries: Mapping[str, Entry], texts: Mapping[str, str] | None = None) -> Layout:
-    """Return the layout of one checkpoint; ``entries`` are keyed by path relative to it, ``texts`` holds ``latest``."""
+def lay_out(entries: Mapping[str, Entry]) -> Layout:
+    """Return the layout of one checkpoint; ``entries`` are keyed by path relative to it."""
     files = Files(entries)
     layout = _weights(files)
     states = {int(found[1]): name for name in files.root if (found := _STATES.fullmatch(name)) and files.has(name)}
@@ -45,25 +49,7 @@ def lay_out(entries: Mapping[str, Entry], texts: Mapping[str, str] | None = None
         others=files.matching(_OTHERS),
     )
     owed = {"weights": layout.weights[0] if layout.weights else MODEL[0], "optimizer": OPTIMIZER}
-    model, optimizer = files.directory(_FSDP_MODEL), files.directory(_FSDP_OPTIMIZER)
-    engine = files.directory(_ENGINE)
-    if model or (optimizer and not layout.optimizer):
-        layout = layout._replace(
-            kind="fsdp",
-            sharded_weights=files.below(model) if model else (),
-            sharded_optimizer=files.below(optimizer) if optimizer else (),
-        )
-        owed["weights"] = f"{model or 'pytorch_model_fsdp_0'}/.metadata"
-        if not layout.optimizer:
-            owed["optimizer"] = f"{optimizer or 'optimizer_0'}/.metadata"
-    elif engine and files.has("latest"):  # save_checkpoint(output_dir, "pytorch_model") of DeepSpeed's engine
-        parts = files.below(engine)
-        layout = layout._replace(
-            kind="deepspeed",
-            sharded_weights=tuple(path for path in parts if path.endswith("model_states.pt")),
-            sharded_optimizer=tuple(path for path in parts if not path.endswith("model_states.pt")),
-        )
-        owed = {"latest": "latest"}
+    layout = _sharded(files, layout, owed)
     rng = tuple(f"random_states_{rank}.pkl" for rank in range(world or 1))
     return layout._replace(
         owed=owed,
@@ -71,6 +57,45 @@ def lay_out(entries: Mapping[str, Entry], texts: Mapping[str, str] | None = None
         missing={role: name for role, name in owed.items() if not files.has(name)},
         missing_rng=tuple(name for name in rng if not files.has(name)),
     )
+
+
+def _sharded(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
+    """Return the layout with the states that FSDP or DeepSpeed divided, and put into ``owed`` what they must have.
+
+    Every model that was prepared has a directory of its own.
+    """
+    models, optimizers, engines = (
+        [name for name in files.directories() if pattern.fullmatch(name)]
+        for pattern in (_FSDP_MODEL, _FSDP_OPTIMIZER, _ENGINE)
+    )
+    engines = [name for name in engines if any(path.endswith("_states.pt") for path in files.below(name))]
+    local = files.matching(_LOCAL)
+    if models or (optimizers and not layout.optimizer):
+        for role, directories, usual in (
+            ("weights", models, "pytorch_model_fsdp_0"),
+            ("optimizer", [] if layout.optimizer else optimizers, "" if layout.optimizer else "optimizer_0"),
+        ):
+            if usual:
+                owed[role] = f"{directories[0] if directories else usual}/.metadata"
+            owed.update({f"{role}:{name}": f"{name}/.metadata" for name in directories[1:]})
+        return layout._replace(
+            kind="fsdp",
+            sharded_weights=tuple(path for name in models for path in files.below(name)),
+            sharded_optimizer=tuple(path for name in optimizers for path in files.below(name)),
+        )
+    if local:
+        owed["weights"] = next((name for name in local if not name.startswith("optimizer")), "pytorch_model_fsdp.bin")
+        owed["optimizer"] = next((name for name in local if name.startswith("optimizer")), OPTIMIZER)
+        return layout._replace(kind="fsdp", sharded_weights=local)
+    if engines:
+        parts = [path for name in engines for path in files.below(name)]
+        owed.clear()
+        return layout._replace(
+            kind="deepspeed",
+            sharded_weights=tuple(path for path in parts if path.endswith("model_states.pt")),
+            sharded_optimizer=tuple(path for path in parts if path.endswith("optim_states.pt")),
+        )
+    return layout
 
 
 def _weights(files: Files) -> Layout:

@@ -17,7 +17,6 @@ NAME = re.compile(r"(checkpoint-|checkpoint_|step_|epoch_)([0-9]{1,18})", re.ASC
 STATES = "random_states_0.pkl"
 """Written last but for the objects of ``register_for_checkpointing`` (accelerate 1.15, ``save_accelerator_state``)."""
 
-_OPTIMIZER = re.compile(r"optimizer(\.bin|_[0-9]{1,4})", re.ASCII)
 _FOREIGN = ("trainer_state.json",)
 
 
@@ -29,7 +28,6 @@ class Accelerate:
     state_file = ""
     arguments_file = ""
     last_written = (STATES,)
-    pointers = ("latest",)
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of the name of a directory that a script saves its state to, else None."""
@@ -45,22 +43,19 @@ class Accelerate:
         return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
-        """Say whether accelerate wrote a checkpoint: it has random states or an optimizer, and no state of Trainer."""
-        if any(name in entries for name in _FOREIGN):
-            return False
-        return STATES in entries or any(_OPTIMIZER.fullmatch(name) for name in entries)
+        """Say whether accelerate wrote a checkpoint: it has random states, and no state of Trainer."""
+        return STATES in entries and not any(name in entries for name in _FOREIGN)
 
     def layout(
         self,
         entries: "Mapping[str, Entry]",
         arguments: Mapping[str, Any] | None,
         state: Mapping[str, Any] | None,
-        texts: Mapping[str, str] | None = None,
     ) -> "Layout":
         """Assign roles to the files of one checkpoint; see :func:`audit_accelerate.layout.lay_out`."""
         from audit_accelerate.layout import lay_out
 
-        return lay_out(entries, texts)
+        return lay_out(entries)
 
 
 @hookimpl

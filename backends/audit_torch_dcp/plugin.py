@@ -30,6 +30,7 @@ class TorchDCP:
     title = "torch.distributed.checkpoint (torchtitan, dcp.save)"
     state_file = ""
     arguments_file = ""
+    hides_scaler = True  # a script may keep its gradient scaler elsewhere, and that skips updates
     last_written = tuple(f"{part}{METADATA}" for part in PARTS)
 
     def checkpoint_step(self, name: str) -> int | None:
@@ -47,7 +48,8 @@ class TorchDCP:
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether ``dcp.save`` wrote a checkpoint: it has shards, and no file of another backend."""
-        return any(name.endswith(".distcp") for name in entries) and not any(name in entries for name in _FOREIGN)
+        shards = any(name.endswith(".distcp") and name[: name.rfind("/") + 1] in PARTS for name in entries)
+        return shards and not any(name in entries for name in _FOREIGN)
 
     def layout(
         self,
@@ -63,6 +65,9 @@ class TorchDCP:
         optimizer = tuple(path for path in parts if path.startswith(OPTIMIZER))
         weights = tuple(path for path in parts if path not in optimizer)
         owed = {"weights": next((path for path in weights if path.endswith(METADATA)), METADATA)}
+        homes = sorted({path[: path.rfind("/") + 1] for path in parts})
+        for home in homes:
+            owed["optimizer" if home in OPTIMIZER else f"weights:{home}"] = f"{home}{METADATA}"
         return Layout(
             "fsdp",
             sharded_weights=weights,

@@ -15,7 +15,7 @@ def uses_fp16(checkpoint: Checkpoint) -> bool:
     if layout is not None and layout.scaler:
         return True
     if not checkpoint.backend.arguments_file:  # accelerate writes scaler.pt wherever it scales
-        return False
+        return bool(getattr(checkpoint.backend, "hides_scaler", False))
     return arguments is None or bool(arguments.get("fp16"))
 
 
@@ -41,3 +41,21 @@ def late(checkpoint: Checkpoint, path: str) -> bool:
     """
     file, state = checkpoint.entries.get(path), checkpoint.entries.get(checkpoint.backend.state_file)
     return file is not None and state is not None and file.mtime_ns > state.mtime_ns + 2_000_000_000
+
+
+def reached(checkpoint: Checkpoint) -> int:
+    """Return the step that a checkpoint is of, N of its name if nothing else says it."""
+    found: int | None = checkpoint.optional("global_step")
+    return checkpoint.step if found is None else found
+
+
+def counts_batches(checkpoint: Checkpoint, count: float, done: int) -> bool:
+    """Say whether the names of a run count batches: a whole number of them for each update, in all checkpoints.
+
+    Only of trainers without a state, whose scripts name the checkpoints. At least one other checkpoint must agree.
+    """
+    if checkpoint.backend.state_file or not count or done % count:
+        return False
+    others = [(item.step, updates(item)) for item in checkpoint.run.checkpoints if item is not checkpoint]
+    units = [step / counted for step, counted in others if counted]
+    return bool(units) and all(unit == done / count for unit in units)

@@ -41,7 +41,7 @@ def incomplete_checkpoint(checkpoint: Checkpoint, completeness: Completeness) ->
         )
     elif completeness.state is CheckpointState.INCOMPLETE and (saved := checkpoint.other_program) is not None:
         yield Violation(
-            f"has no {checkpoint.backend.state_file}, nor has any other checkpoint of the run: it is {saved}",
+            f"has no {checkpoint.backend.state_file or 'file of a finished save'}, nor has any other checkpoint of the run: it is {saved}",
             remedy="Resume with the program that saved it; Trainer cannot, and it is not judged here.",
         )
     elif completeness.state is CheckpointState.INCOMPLETE:

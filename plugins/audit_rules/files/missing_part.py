@@ -24,6 +24,9 @@ def missing_part(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     """
     if checkpoint.backend.arguments_file:
         raise NotApplicable("the trainer's arguments say what a checkpoint owes")
+    newest = max((entry.mtime_ns for entry in checkpoint.entries.values()), default=0)
+    if checkpoint.run.clock.recent(newest):
+        raise NotApplicable("it was written just now, and what was registered by the script comes last")
     others = [item for item in checkpoint.run.checkpoints if item is not checkpoint and item.complete]
     if len(others) < 2:
         raise NotApplicable("there are no two other complete checkpoints to compare with")

@@ -30,7 +30,7 @@ def tensors(optimizer: "OptimizerState") -> Iterator[tuple[object, str, TensorRe
 def place_of(layout: Layout) -> str | None:
     """The file of the optimizer's state, or the directory of a sharded one."""
     shards = layout.sharded_optimizer or layout.sharded_weights
-    return layout.optimizer or (shards[0].rpartition("/")[0] if shards else None)
+    return layout.optimizer or (shards[0].rpartition("/")[0] or shards[0] if shards else None)
 
 
 def moments(optimizer: "OptimizerState", layout: Layout, scan: "Mapping[str, FileScan]") -> list[Moment]:

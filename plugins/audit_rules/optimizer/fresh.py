@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules._scans import was_read
-from audit_rules._updates import OVERFLOWS, updates, uses_fp16
+from audit_rules._updates import OVERFLOWS, reached, updates, uses_fp16
 from audit_rules.optimizer._shared import moments, parameters, place_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def fresh(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", g
     and all together: while ``lora_B`` is zero, the moments of ``lora_A`` are zero.
     """
     done = global_step
+    before = checkpoint.optional("previous")
+    if before is not None and not checkpoint.backend.state_file:  # the step may be the optimizer's own count
+        done = max(done, reached(before))
     if done <= 1:
         raise NotApplicable("one step leaves no more state than this")
     if not parameters(optimizer):

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._updates import counts_batches, reached, uses_fp16
 from audit_rules._updates import updates as updates_of
-from audit_rules._updates import uses_fp16
 from audit_rules.optimizer._shared import place_of
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ def step_mismatch(
 
     The highest count of all parameters is compared (parameters unfrozen later and unused experts have lower ones). It
     is never above ``global_step`` and never below the count of the previous checkpoint, nor is that of any parameter
-    below its own; without an fp16 gradient
-    scaler, which skips updates, it is equal (426 of 426 generated checkpoints). A sharded optimizer counts for
-    each parameter, too. Without ``training_args.bin`` a scaler is assumed. Not checked: optimizers that do not count
-    (SGD), and equality for schedule-free ones.
+    below its own; without an fp16 gradient scaler, which skips updates, it is equal (426 of 426 generated checkpoints).
+    A sharded optimizer counts for each parameter, too. Without ``training_args.bin`` a scaler is assumed. Scripts that
+    name their checkpoints themselves may count batches instead of updates: the same multiple in all checkpoints of a
+    run is a unit. Not checked: optimizers that do not count (SGD), and equality for schedule-free ones.
     """
     count = updates
     if count is None:
@@ -44,13 +44,14 @@ def step_mismatch(
     optimizer: OptimizerState | None = checkpoint.optional("optimizer")
     steady = optimizer is None or optimizer.kind != "schedule-free"
     path = place_of(layout)
+    past = reached(previous) if previous is not None else 0
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
-    elif not uses_fp16(checkpoint) and steady and count != done:
+    elif not uses_fp16(checkpoint) and steady and count != done and not counts_batches(checkpoint, count, done):
         said = f"counted {count:g} updates, but the trainer did {done} steps: it started over, or is of another step"
-    elif before is not None and count < before <= previous.step:  # else that file is the wrong one
+    elif before is not None and count < before <= past:  # else that file is the wrong one
         said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started over in between"
-    elif optimizer is not None and before is not None and before <= previous.step:
+    elif optimizer is not None and before is not None and before <= past:
         said = _fell(optimizer, previous)
     if said:
         yield Violation(f"{path} {said}", file=path, expected=done, actual=count)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
-from audit_rules._updates import OVERFLOWS, updates, uses_fp16
+from audit_rules._updates import OVERFLOWS, reached, updates, uses_fp16
 
 if TYPE_CHECKING:
     from audit.plugin import SchedulerState
@@ -56,13 +56,14 @@ def _wrong(
 ) -> str | None:
     at = scheduler.last_epoch or 0
     # accelerate moves the schedule once for each process, and not at all while gradients are accumulated.
-    several = not checkpoint.backend.state_file and done and not at % done
+    counted = updates(checkpoint)
+    several = not checkpoint.backend.state_file and any(unit and not at % unit for unit in (done, counted))
     if (at > done and not several) or (at != done and not several and not uses_fp16(checkpoint)):
         return f"is at step {at}, but the trainer did {done} steps"
     count = updates(checkpoint)
     if count is not None and at < count <= done:
         return f"is at step {at}, but the optimizer counted {count:g} updates"
-    if before is not None and before.last_epoch is not None and before.last_epoch <= checkpoint.previous.step:
+    if before is not None and before.last_epoch is not None and before.last_epoch <= reached(checkpoint.previous):
         previous = checkpoint.previous
         if at < before.last_epoch or (at == before.last_epoch and checkpoint.step - previous.step > OVERFLOWS):
             return f"is at step {at}, but was at {before.last_epoch} in {previous.name}"

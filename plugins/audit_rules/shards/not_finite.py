@@ -7,7 +7,7 @@ from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule, shard_
 from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
-    from audit.plugin import ShardedState
+    from audit.plugin import OptimizerState, ShardedState, WholeTensor
 
 
 @rule(
@@ -22,8 +22,12 @@ def not_finite(
     """A sharded state has NaN or infinite values.
 
     The first step after a resume carries them into all weights. torch loads them without a message. Weights and moments
-    of the optimizer are those of weights/not-finite and optimizer/not-finite; this rule speaks for all other values.
+    of the optimizer are those of weights/not-finite and optimizer/not-finite; this rule speaks for all other tensors. A
+    single number of a script, such as the best loss so far, may be infinite.
     """
+    weights: Mapping[str, WholeTensor] = checkpoint.optional("sharded_weights") or {}
+    optimizer: OptimizerState | None = checkpoint.optional("optimizer")
+    others = {*weights, *(optimizer.places if optimizer is not None else ())}
     for state in shards:
         for path, sections in state.sections.items():
             if not was_read(scan, path):
@@ -33,6 +37,8 @@ def not_finite(
                 section.key
                 for section in sections
                 if (data := section.data) is not None
+                and section.item.name not in others
+                and not (optimizer is not None and section.ref is not None and section.ref.elements <= 1)
                 and (span := found.get(shard_span_name(section, data.name))) is not None
                 and span.nonfinite
             ]

@@ -15,6 +15,7 @@ from audit_rules.weights._shared import shapes_of, shown
         "files/missing-shard",
         "files/shard-index-mismatch",
         "files/missing-weights",
+        "files/weights-only",
         "files/shadowed-adapter",
         "weights/hollow",
         "weights/prefix",

@@ -71,7 +71,9 @@ def test_a_path_out_of_the_directory_is_not_followed(run: Path) -> None:
 def test_an_item_that_runs_code_is_named(run: Path) -> None:
     path = run / "checkpoint-100" / OPTIMIZER / "__0_0.distcp"
     state = next(state for state in opened(run).shards if state.directory == OPTIMIZER)
-    (section,) = (item for item in state.sections[f"{OPTIMIZER}/__0_0.distcp"] if item.key.endswith(".params"))
+    (section,) = (
+        item for item in state.sections[f"{OPTIMIZER}/__0_0.distcp"] if item.key.endswith("param_groups.0.params")
+    )
     data = path.read_bytes()
     evil = torch_archive_bytes(Made("os.system", ("true",)))
     start, length = section.item.start, section.item.length

@@ -98,6 +98,7 @@ def test_a_file_of_a_third_party_object_is_read_too(run: Path) -> None:
     damage(run / "step_300", "cut", "custom_checkpoint_0.pkl")
     assert verify(run).resume_from == "step_200"
     (run / "step_300" / "custom_checkpoint_0.pkl").unlink()
+    settle(run)
     assert [finding.rule for finding in verify(run).findings if finding.blocks_resume][-1] == "files/missing-part"
 
 

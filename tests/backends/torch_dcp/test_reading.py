@@ -81,10 +81,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a shard is gone": (lambda place: (place / "model" / "__1_0.distcp").unlink(), "shards/incomplete"),
     "a shard is cut": (lambda place: _cut(place / "model" / "__1_0.distcp"), "shards/damaged"),
     "the metadata of the optimizer is gone": (
-        lambda place: (place / "optimizer" / ".metadata").unlink(), "files/missing-part"),
+        lambda place: (place / "optimizer" / ".metadata").unlink(), "files/missing-optimizer"),
     "the optimizer is gone": (lambda place: shutil.rmtree(place / "optimizer"), "files/missing-part"),
     "a shard is of an older step": (_copied("optimizer/__0_0.distcp"), "shards/stale"),
-    "the optimizer is of an older step": (_older_optimizer, "optimizer/step-mismatch"),
+    "the optimizer is of an older step": (_older_optimizer, "shards/stale"),
 }  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import pytest
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome
 from audit.testing.runs import make_run
-from tests.accelerate import make_accelerate
+from tests.accelerate import make_accelerate, settle
 
 RULE = "files/missing-part"
 
@@ -19,6 +19,8 @@ def run(tmp_path: Path) -> Path:
 
 def test_a_scheduler_that_all_others_have_is_missed(run: Path) -> None:
     (run / "step_200" / "scheduler.bin").unlink()
+    assert not check(str(run), RULE)  # just now: what a script registered is written last
+    settle(run)
     (finding,) = check(str(run), RULE)
 
     assert (finding.checkpoint, finding.file, finding.blocks_resume) == ("step_200", "scheduler.bin", True)

@@ -6,20 +6,31 @@ from struct import pack
 from audit.testing.judging import check
 from audit.testing.torch_files import FakeTensor
 from tests import dcp
-from tests.dcp import MODEL, make_sharded
+from tests.dcp import MODEL, OPTIMIZER, make_sharded
+
+NAN = pack("<f", float("nan"))
 
 
-def test_a_nan_in_one_shard(tmp_path: Path) -> None:
+def test_a_nan_in_what_is_neither_weight_nor_moment(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "run")
+    dcp._write(run / "checkpoint-200" / OPTIMIZER, {"ema.weight": FakeTensor("F32", (4, 4), NAN + bytes(60))}, None)
+
+    (finding,) = check(str(run), "shards/not-finite")
+
+    assert (finding.checkpoint, finding.file, finding.actual) == ("checkpoint-200", f"{OPTIMIZER}/__0_0.distcp", 1)
+
+
+def test_weights_are_those_of_another_rule(tmp_path: Path) -> None:
+    """It spares masks, which are infinite by design."""
     run = make_sharded(tmp_path / "run")
     values = {
-        f"model.{name}": FakeTensor("F32", shape, pack("<f", float("nan")) + bytes(4 * shape[0] * shape[1] - 4))
+        f"model.{name}": FakeTensor("F32", shape, NAN + bytes(4 * shape[0] * shape[1] - 4))
         for name, shape in dcp.SHAPES.items()
     }
     dcp._write(run / "checkpoint-200" / MODEL, values, None)
 
-    (finding,) = check(str(run), "shards/not-finite")
-
-    assert (finding.checkpoint, finding.file, finding.actual) == ("checkpoint-200", f"{MODEL}/__0_0.distcp", 3)
+    assert check(str(run), "shards/not-finite") == []
+    assert check(str(run), "weights/not-finite")
 
 
 def test_finite_values_pass(tmp_path: Path) -> None:
