@@ -38,6 +38,9 @@ inbox = {inbox}  # drop *.jsonl, *.json or *.parquet here, one file a batch
 # max_length = 1024  # tokens of one example; the limit of the model if not set
 # loss_on = "completion"  # train on the answers only; "all": on every token
 # eval = "eval.jsonl"  # a file to evaluate on, with arguments.eval_strategy
+# group = 1000  # train small files together until they have so many examples
+# group-seconds = 300  # with --watch: how long the oldest of them waits
+# replay = 0.1  # with each new file as many rows of earlier ones, as a share
 """
 _REST = """\
 
@@ -54,6 +57,17 @@ _REST = """\
 # settle-seconds = 2  # seconds without a change until a file is complete
 # release-seconds = 30  # seconds without a file until a daemon lets the GPU go
 # snapshots = "snapshots"  # directory for a daily copy of the newest checkpoint
+
+# [retry]  # try a leg again that was killed or ran out of memory
+# times = 2  # how often
+# wait-seconds = 60  # before the first time; twice as long before each further one
+
+# [notify]  # tell a program or an address what needs a person
+# command = ["notify-send", "audit train"]  # gets the event as JSON on stdin
+# url = "https://example.org/hook"  # gets it by POST
+# events = ["refused", "error", "failed", "rejected", "disk-short", "day"]  # which
+# timeout-seconds = 10  # how long one try may take
+# tries = 4  # how often an event is tried
 
 # [report]  # a page with the curves, written after each batch
 # file = "report.html"  # open it in a browser: it shows what is new by itself

@@ -95,8 +95,8 @@ class Progress:
         for name in names:
             for backend in self._backends:
                 step = backend.checkpoint_step(name)
-                if step is None:
-                    continue
+                if step is None or not backend.state_file:
+                    continue  # without a state nothing tells how far a checkpoint came
                 state = os.path.join(name, backend.state_file)
                 try:
                     info = os.stat(os.path.join(self._run, state))

@@ -44,6 +44,10 @@ def test_an_example_is_learned(name: str, rows: str, loss_on: str | None, tmp_pa
         with pytest.raises((BadData, ConfigError)):
             examples(data, letters(), VOCABULARY, str(tmp_path / "scratch"))
         return
+    if name == "preference":  # of a pair no single text is learned: trl's DPOTrainer does that
+        with pytest.raises(ConfigError, match=r"trl\.DPOTrainer"):
+            examples(data, letters(TEMPLATE), VOCABULARY, str(tmp_path / "scratch"))
+        return
     found = examples(data, letters(TEMPLATE), VOCABULARY, str(tmp_path / "scratch"))
     batch = collate([found[index] for index in range(len(found))], 0)
     model = llama(vocab_size=VOCABULARY, max_position_embeddings=1024)
