@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
 
-from audit.backend.names import number_of
+from audit.backend.names import is_checkpoint_file, number_of
 from audit.errors import ConfigError
 from audit.findings import Acceptance, Severity
 from audit.manager import Registry
@@ -148,7 +148,8 @@ def _check_accepted(entries: Iterable[Acceptance], registry: Registry, where: st
             )
         if item.checkpoint is not None and item.step is not None:
             raise ConfigError(f"{where}: accept: {item.rule}: give checkpoint or step, not both")
-        if item.checkpoint is not None and number_of(item.checkpoint) is None:
+        known = item.checkpoint is None or is_checkpoint_file(item.checkpoint) or number_of(item.checkpoint) is not None
+        if not known:
             raise ConfigError(
                 f"{where}: accept: {item.rule}: '{item.checkpoint}' is not the name of a checkpoint, such as checkpoint-300"
             )

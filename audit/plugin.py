@@ -38,6 +38,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "zeros_are_normal",
     "DIRECTORY",
     "FILE",
+    "ITSELF",
     "LINK",
     "SPECIAL",
     # the facts of a checkpoint
@@ -190,7 +191,7 @@ if TYPE_CHECKING:
     from audit.audit_dir import LEDGER
     from audit.audit_dir import scratch as scratch_directory
     from audit.backend.files import Files
-    from audit.backend.layout import AdapterFiles, Backend, Layout
+    from audit.backend.layout import ITSELF, AdapterFiles, Backend, Layout
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
     from audit.backend.signals import caught as catch_signals
@@ -295,7 +296,7 @@ _HOMES = {
     "audit.api": "guard verify",
     "audit.audit_dir": "LEDGER scratch:scratch_directory",
     "audit.backend.files": "Files",
-    "audit.backend.layout": "AdapterFiles Backend Layout",
+    "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
     "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
     "audit.backend.signals": "caught:catch_signals",
     "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "

@@ -3,7 +3,16 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from audit.storage import Entry
+from audit.storage import DIRECTORY, Entry
+
+ITSELF = "the file"
+"""The path, inside a checkpoint that is one file, of that file: the same in all, so that files can be compared.
+
+It is a phrase, and no name of a file, because rules write it into their messages.
+"""
+
+Place = tuple[str | int, ...]
+"""Where in a file a state is: keys of dictionaries and positions in lists."""
 
 
 class AdapterFiles(NamedTuple):
@@ -23,7 +32,13 @@ class Layout(NamedTuple):
     "scheduler", "scaler", "adapter_config", "latest"; parts of a role have a suffix ("weights:second" of the adapter
     ``second``, "optimizer:1" of rank 1). ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights
     recognised). ``shadowing`` are full-model files that the trainer would load in place of the run's own weights.
-    ``others`` are further files that a resume reads: a second optimizer, the position of a data loader.
+    ``others`` are further files that a resume reads: a second optimizer, the position of a data loader. ``unread`` says
+    what of a file that a resume reads the backend knows that nobody judges, by path: "holds two optimizers".
+
+    If one file plays several parts, ``parts`` says where in it the state of a role is. ``step`` is the one that the
+    checkpoint is of, if the backend knows it from the content.
+    ``schedule_at`` are the values of the schedule's ``last_epoch`` that fit the step, where that is not the step
+    itself; ``skips``: the trainer may count a step without an update of the optimizer.
     """
 
     kind: str
@@ -42,6 +57,11 @@ class Layout(NamedTuple):
     world_size: int | None = None
     weights_only: bool = False
     others: tuple[str, ...] = ()
+    unread: Mapping[str, str] = {}
+    parts: Mapping[str, Place] = {}
+    step: int | None = None
+    schedule_at: tuple[int, ...] = ()
+    skips: bool = False
     owed: Mapping[str, str] = {}
     owed_rng: tuple[str, ...] = ()
     missing: Mapping[str, str] = {}
@@ -69,7 +89,8 @@ class Backend(Protocol):
     """One trainer: its checkpoints on disk. What trains is an :class:`audit.backend.training.TrainingBackend`.
 
     ``state_file`` and ``arguments_file`` are "" if the trainer writes no such file. What else a backend may have is
-    asked for by the functions of this module: ``last_written``, ``announces``, ``counts_steps``, ``wrote``.
+    asked for by the functions of this module: ``last_written``, ``announces``, ``counts_steps``, ``wrote``, ``units``,
+    ``parts``, ``step_inside``.
     """
 
     name: str
@@ -89,6 +110,8 @@ class Backend(Protocol):
         self, entries: Mapping[str, Entry], arguments: Mapping[str, Any] | None, state: Mapping[str, Any] | None
     ) -> Layout:
         """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it.
+
+        A checkpoint that is one file has the single path ITSELF, and ``state`` is the dictionary in it.
 
         A backend with an attribute ``pointers``, names of short text files that name others (DeepSpeed's ``latest``),
         gets their texts by name as a fourth argument.
@@ -145,6 +168,28 @@ def writers_of(claims: Sequence[Backend], checkpoints: Iterable[Mapping[str, Ent
             writers = [item for item in claims if not unmistakable(item) and item.wrote(entries)]  # type: ignore[attr-defined]
             found = writers if len(writers) == 1 else sure
     return found
+
+
+def units(backend: Backend) -> tuple[str, ...]:
+    """Return the kinds of entries of a run's root that may be checkpoints.
+
+    A backend whose checkpoints are files, too, says so by an attribute ``units``, such as ``(FILE, DIRECTORY)``.
+    """
+    return getattr(backend, "units", (DIRECTORY,))
+
+
+def parts(backend: Backend) -> Mapping[str, Place]:
+    """Return where in a checkpoint that is one file the state of each role is: the attribute ``parts`` of a backend."""
+    return getattr(backend, "parts", {})
+
+
+def has_step_inside(backend: Backend, name: str) -> bool:
+    """Whether a file of this name is a checkpoint whose step is told by its content alone (``parts["step"]``).
+
+    A backend with such names says so by a method ``step_inside(name)``.
+    """
+    inside = getattr(backend, "step_inside", None)
+    return inside is not None and bool(inside(name))
 
 
 def unmistakable(backend: Backend) -> bool:

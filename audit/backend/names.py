@@ -16,6 +16,9 @@ TEMPORARY_PREFIX = "tmp-checkpoint-"
 _NAME = re.compile(r"checkpoint-([0-9]+)")
 _OF_OTHERS = re.compile(r"(?:checkpoint_|step_|step-|epoch_|global_step_?)([0-9]+)", re.ASCII)
 """accelerate's scripts and its automatic naming, torchtitan, DeepSpeed."""
+_FILE_SUFFIX = ".ckpt"
+_STEP_OF_FILE = re.compile(r"(?:.*[-_ ])?step=([0-9]+)(?:[-_. ].*)?", re.ASCII)
+"""PyTorch Lightning: ``epoch=3-step=120.ckpt``, and ``epoch=3-step=120-v1.ckpt`` where that name was taken."""
 _LONGEST_STEP = 18
 """Digits: a step that fits in 63 bits. Longer ones are made up, and SQLite and numpy could not hold them."""
 
@@ -37,6 +40,8 @@ def number_of(name: str) -> int | None:
     It orders the checkpoints of a run. What it counts is up to the trainer: steps, epochs, saves.
     """
     found = _NAME.fullmatch(name) or _OF_OTHERS.fullmatch(name)
+    if found is None and is_checkpoint_file(name):
+        found = _STEP_OF_FILE.fullmatch(name.removesuffix(_FILE_SUFFIX))
     return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
 
 
@@ -61,7 +66,12 @@ def is_checkpoint(name: str) -> bool:
 
 def is_checkpoint_of_any(name: str) -> bool:
     """Whether some trainer calls a checkpoint so: any number of digits. A run may have such a name as well."""
-    return is_checkpoint(name) or _OF_OTHERS.fullmatch(name) is not None
+    return is_checkpoint(name) or _OF_OTHERS.fullmatch(name) is not None or is_checkpoint_file(name)
+
+
+def is_checkpoint_file(name: str) -> bool:
+    """Whether some trainer saves a checkpoint as a file of this name, or as a directory in place of that file."""
+    return name.endswith(_FILE_SUFFIX) and not name.startswith(".")
 
 
 def order(name: str) -> tuple[int, str]:

@@ -17,6 +17,7 @@ from audit.judging.auditor import Auditor
 from audit.ledger.records import Records, read_records
 from audit.manager import load
 from audit.options import Options
+from audit.retention.directories import refuse_files
 from audit.retention.pins_aside import set_pins_aside
 from audit.retention.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
 
@@ -114,6 +115,7 @@ def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace, acc
     with Progress(root, quiet=arguments.quiet > 0) as progress:
         known, _ = read_records(root, write=False)
         run, report = Auditor(options, registry).judge(root, known, progress.advance)
+    refuse_files(run, "quarantine")
     if report.crashed:
         raise AuditError(f"rule {report.crashed[0].rule} crashed, so nothing is moved; please report this")
     choice = choose(run, report.findings, names, arguments.force)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.backend.layout import Backend
+from audit.backend.layout import ITSELF, Backend, parts
 from audit.errors import NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
@@ -11,6 +11,7 @@ from audit.facts.fact import Facts, Watch, fact
 from audit.facts.file import PLACEHOLDER_SUFFIXES, File
 from audit.facts.listing import Listing
 from audit.facts.shared import Shared
+from audit.formats.zip_directory import ends_well
 from audit.storage import DIRECTORY, FILE, Entry, Storage
 
 if TYPE_CHECKING:
@@ -95,7 +96,10 @@ class RunFiles(Protocol):
 
 
 class Directory(Facts):
-    """The directory ``name`` of a run; ``entries`` are keyed by path relative to it, directories included."""
+    """The directory ``name`` of a run; ``entries`` are keyed by path relative to it, directories included.
+
+    For a trainer whose checkpoints are files it is such a file, and its only entry is ITSELF.
+    """
 
     def __init__(self, run: RunFiles, name: str, step: int, entries: Mapping[str, Entry]) -> None:
         self._run = run
@@ -109,6 +113,11 @@ class Directory(Facts):
         """The trainer that wrote it."""
         return self._run.backend
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is one file instead of a directory."""
+        return ITSELF in self.entries and self._run.entry_of(self.name).kind == FILE
+
     @fact
     def completeness(self) -> Completeness:
         """Whether it was written to the end: the state file is written last, the sentinel is removed last."""
@@ -116,7 +125,15 @@ class Directory(Facts):
             raise NotApplicable("the directory cannot be listed")
         if self.name in self._run.unsettled:
             return Completeness(CheckpointState.IN_PROGRESS, "its files changed while they were read")
+        if self.is_file and self._run.clock.recent(self.entries[ITSELF].mtime_ns) and self._is_cut:
+            return Completeness(CheckpointState.IN_PROGRESS, "its end is not written yet")
         return completeness_of(self._run.listing, self.name, self._run.backend, self._run.clock, self._run.arguments_of)
+
+    @property
+    def _is_cut(self) -> bool:
+        """Whether the end of an archive, which torch writes last, is not at the end of this file."""
+        file = self._every_file[ITSELF]
+        return file.readable and file.read(ends_well) is False
 
     @property
     def complete(self) -> bool:
@@ -138,6 +155,7 @@ class Directory(Facts):
     @fact
     def _every_file(self) -> Mapping[str, File]:
         arguments = self._run.backend.arguments_file
+        weights_at = parts(self._run.backend).get("weights", ())
         return {
             path: File(
                 self._run.storage,
@@ -147,6 +165,7 @@ class Directory(Facts):
                 path == arguments,
                 self._run.allowance,
                 self._run.shared,
+                weights_at if path == ITSELF else (),
             )
             for path, entry in self.entries.items()
             if entry.kind != DIRECTORY

@@ -1,5 +1,6 @@
 """One file of a checkpoint: what it is by its name, and its contents, read once and safely."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -48,6 +49,7 @@ FORMATS = {
     ".pt": FileFormat.TORCH,
     ".pth": FileFormat.TORCH,
     ".bin": FileFormat.TORCH,
+    ".ckpt": FileFormat.TORCH,
     ".pkl": FileFormat.PICKLE,
     ".pickle": FileFormat.PICKLE,
 }
@@ -104,7 +106,8 @@ class File(Facts):
     """One file; ``path`` is relative to the checkpoint, ``entry`` carries the path relative to the run.
 
     ``every_header`` has the local header of every record in a torch archive compared with the archive's directory.
-    ``holds_arguments``: the trainer keeps its training arguments in it.
+    ``holds_arguments``: the trainer keeps its training arguments in it. ``weights_at``: where in it the weights are, if
+    it holds more than them.
 
     It is opened and parsed at the first question, whatever that is, and everything is taken then.
     """
@@ -118,6 +121,7 @@ class File(Facts):
         holds_arguments: bool = False,
         allowance: Allowance | None = None,
         shared: Shared | None = None,
+        weights_at: Sequence[str | int] = (),
     ) -> None:
         self._storage = storage
         self._allowance = allowance or Allowance()
@@ -129,6 +133,7 @@ class File(Facts):
         """Bytes of memory, about, of its contents."""
         self._every_header = every_header
         self._holds_arguments = holds_arguments
+        self._weights_at = weights_at
         self.path = path
         self.entry = entry
         self.format = (
@@ -310,12 +315,22 @@ class File(Facts):
 
     def span_name(self, tensor: str) -> str:
         """Return the name under which the scan has the bytes of a tensor: several may share one torch storage."""
-        return f"data/{self.archive.value[tensor].storage}" if self.format == FileFormat.TORCH else tensor
+        return f"data/{self.weights.value[tensor].storage}" if self.format == FileFormat.TORCH else tensor
 
     @property
     def archive(self) -> "TorchArchive":
         """The directory and values of a torch file. Raises NotApplicable."""
         return self.value  # type: ignore[no-any-return]
+
+    @property
+    def weights(self) -> "TorchArchive":
+        """A torch file with the state dict of its weights as its value. Raises NotApplicable."""
+        from audit.formats.torch_archive import part_of
+
+        found = part_of(self.archive, self._weights_at)
+        if isinstance(found, Damage):
+            raise NotApplicable(f"{self.path} {found.message}")
+        return found
 
 
 def _ending(name: str) -> str:

@@ -6,9 +6,10 @@ from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.backend.names import is_checkpoint, is_checkpoint_of_any
+from audit.backend.layout import ITSELF, has_step_inside, parts, units
+from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any
 from audit.errors import AuditError
-from audit.storage import DIRECTORY, Entry, Storage
+from audit.storage import DIRECTORY, FILE, Entry, Storage
 
 if TYPE_CHECKING:
     from audit.backend.layout import Backend
@@ -24,7 +25,7 @@ MAX_ENTRIES = 100_000
 
 
 class Inside(NamedTuple):
-    """What is in one checkpoint: its ``entries`` by path relative to it, directories included.
+    """What is in one checkpoint: its ``entries`` by path relative to it, directories included; ITSELF of a file.
 
     ``unlistable`` are directories that the operating system does not let us list, relative to the run. ``overfull``:
     it has more entries or levels than any real checkpoint; the rest was not looked at.
@@ -38,7 +39,8 @@ class Inside(NamedTuple):
 class Listing(NamedTuple):
     """One listing of a run.
 
-    ``entries`` are those of its root by name, ``homes`` the step of each checkpoint's directory by name. ``inside``
+    ``entries`` are those of its root by name, ``homes`` the step of each checkpoint by name, which orders them: that of
+    the name, or read from a file whose name does not tell it (0 if that cannot be read). ``inside``
     holds what is in each checkpoint; one that was deleted between the two is in ``homes`` only. ``unlistable`` and
     ``overfull`` are as in :class:`Inside`, the latter with the names of the checkpoints.
     """
@@ -66,6 +68,8 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
             raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
         raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
     if not os.path.isdir(path):
+        if os.path.isfile(path) and is_checkpoint_of_any(os.path.basename(path)):
+            return os.path.dirname(path) or ".", (os.path.basename(path),)
         raise AuditError(f"{path}: is not a directory; give the output directory that holds checkpoint-N directories")
     whole = os.path.abspath(path)
     name = os.path.basename(whole)
@@ -90,8 +94,8 @@ def list_run(path: str, storage: Storage, backend: "Backend") -> Listing:
         entries = {entry.name: entry for entry in storage.list("")}
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    homes = dict(_homes(entries, backend))
-    found = {name: inside for name in homes if (inside := list_checkpoint(storage, name)) is not None}
+    homes = dict(_homes(entries, backend, storage))
+    found = {name: inside for name in homes if (inside := list_checkpoint(storage, name, entries[name])) is not None}
     return Listing(
         entries,
         homes,
@@ -101,17 +105,51 @@ def list_run(path: str, storage: Storage, backend: "Backend") -> Listing:
     )
 
 
-def _homes(entries: Mapping[str, Entry], backend: "Backend") -> Iterator[tuple[str, int]]:
+def _homes(entries: Mapping[str, Entry], backend: "Backend", storage: Storage) -> Iterator[tuple[str, int]]:
+    kinds = units(backend)
     for name, entry in entries.items():
+        if entry.kind not in kinds:
+            continue
         step = backend.checkpoint_step(name)
-        if step is not None and entry.kind == DIRECTORY:
+        if step is None and has_step_inside(backend, name):
+            step = _step_inside(entry, backend, storage) if entry.kind == FILE else 0
+        if step is not None:
             yield name, step
 
 
-def list_checkpoint(storage: Storage, name: str) -> Inside | None:
-    """List one checkpoint now, None if it is gone."""
+def _step_inside(entry: Entry, backend: "Backend", storage: Storage) -> int:
+    """Read the step from a file whose name does not tell it; 0 if it cannot be read: then it is the first in order."""
+    from audit.formats.damage import Damage
+    from audit.formats.torch_archive import part_of, read_torch
+
+    try:
+        with storage.open(entry.path) as source:
+            archive = read_torch(source)
+    except OSError:
+        return 0
+    found = archive if isinstance(archive, Damage) else part_of(archive, parts(backend)["step"])
+    step = 0 if isinstance(found, Damage) else found.value
+    return step if type(step) is int and 0 <= step < 1 << 63 else 0
+
+
+def list_checkpoint(storage: Storage, name: str, entry: Entry | None = None) -> Inside | None:
+    """List one checkpoint now, None if it is gone. ``entry`` is its own, if that was listed just before."""
+    if entry is None:
+        entry = _entry(storage, name)
+    if entry is not None and entry.kind == FILE:
+        return Inside({ITSELF: entry}, frozenset(), False)
     walk = _Walk(storage, name)
     return Inside(walk.entries, frozenset(walk.unlistable), walk.overfull) if walk.into(name, 1) else None
+
+
+def _entry(storage: Storage, name: str) -> Entry | None:
+    """The entry of a checkpoint that may be a file; None for every other name, whose entry nobody needs."""
+    if not is_checkpoint_file(name):
+        return None
+    try:
+        return next((entry for entry in storage.list("") if entry.name == name), None)
+    except OSError:
+        return None
 
 
 class _Walk:

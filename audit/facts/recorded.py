@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.backend.layout import AdapterFiles, Layout, names_count_steps
+from audit.backend.layout import ITSELF, AdapterFiles, Layout, names_count_steps
 from audit.errors import NotApplicable
 from audit.facts.directory import Directory
 from audit.facts.fact import fact
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from audit.formats.trainer_state import History, StateDocument, TrainerState
     from audit.formats.training_args import TrainingArguments
 
+
+STATES = {"optimizer": "optimizer", "scheduler": "scheduler", "scaler": "gradient scaler"}
+"""What a role's state is called."""
 
 POINTER_LIMIT = 4096
 """Bytes of a file that names another one, at most."""
@@ -67,12 +70,19 @@ class Recorded(Directory):
         document = self.optional("state_document")
         arguments = self.optional("arguments")
         visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
-        state = document.document if document else None
+        state = document.document if document else self._values_of_file
         pointers = getattr(self._run.backend, "pointers", ())
         texts = {name: text for name in pointers if (text := self._text_of(name)) is not None}
         more = (texts,) if pointers else ()
         layout = self._run.backend.layout(visible, arguments, state, *more)
         return self._run.shared.once("layout", layout)  # type: ignore[no-any-return]
+
+    @property
+    def _values_of_file(self) -> Mapping[str, Any] | None:
+        """What is in a checkpoint that is one file: the dictionary that was saved; None if it could not be read."""
+        found = self.files[ITSELF].optional("value") if self.is_file else None
+        value = found.value if found is not None and hasattr(found, "value") else None
+        return value if type(value) is dict else None
 
     def _text_of(self, name: str) -> str | None:
         """The text of a short file, None if it is not there or no text."""
@@ -145,8 +155,13 @@ class Recorded(Directory):
 
     @fact
     def global_step(self) -> int:
-        """The step that it is of: that of the trainer state; without one N of its name, or the optimizer's count."""
+        """The step that it is of: that of the trainer state; without one N of its name, or the optimizer's count.
+
+        A checkpoint that is one file may hold its step.
+        """
         backend = self._run.backend
+        if (inside := self.layout.step) is not None:
+            return inside
         if backend.state_file:
             return self.state.global_step
         if names_count_steps(backend, self.name):
@@ -211,7 +226,7 @@ class Recorded(Directory):
 
             return optimizer_in_shards(states, self.layout)
 
-        return self._state_in(self.layout.optimizer, "optimizer state", optimizer_in)  # type: ignore[no-any-return]
+        return self._state_in(self.layout.optimizer, "optimizer", optimizer_in)  # type: ignore[no-any-return]
 
     @fact
     def updates(self) -> float | None:
@@ -226,14 +241,14 @@ class Recorded(Directory):
         """Position and rates of ``scheduler.pt``."""
         from audit.formats.scheduler import scheduler_in
 
-        return self._state_in(self.layout.scheduler, "scheduler state", scheduler_in)  # type: ignore[no-any-return]
+        return self._state_in(self.layout.scheduler, "scheduler", scheduler_in)  # type: ignore[no-any-return]
 
     @fact
     def scaler(self) -> "ScalerState":
         """Scale of the fp16 gradient scaler."""
         from audit.formats.scheduler import scaler_in
 
-        return self._state_in(self.layout.scaler, "gradient scaler state", scaler_in)  # type: ignore[no-any-return]
+        return self._state_in(self.layout.scaler, "scaler", scaler_in)  # type: ignore[no-any-return]
 
     @fact
     def rng(self) -> "Mapping[str, RngState]":
@@ -270,7 +285,10 @@ class Recorded(Directory):
         return apart_in(self.zero, self.files)
 
     def _state_in(self, path: str | None, role: str, taken_from: "Callable[[TorchArchive], Any]") -> Any:
-        found = taken_from(self.file(path, role).archive)
+        from audit.formats.torch_archive import part_of
+
+        archive = part_of(self.file(path, f"{STATES[role]} state").archive, self.layout.parts.get(role, ()))
+        found = archive if isinstance(archive, Damage) else taken_from(archive)
         if isinstance(found, Damage):
             raise NotApplicable(f"{path} {found.message}")
         return found
@@ -294,7 +312,7 @@ class Recorded(Directory):
         if file.format == FileFormat.TORCH:
             from audit.formats.torch_archive import tensors
 
-            return tensors(file.archive)
+            return tensors(file.weights)
         raise NotApplicable(f"{path} is not a format that is read")
 
     @fact

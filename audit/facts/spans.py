@@ -37,10 +37,11 @@ def _records(file: File, weights: bool) -> list[Span]:
     from audit.formats.torch_archive import tensors
 
     archive = file.archive
+    held = file.optional("weights") if weights else None
     shortest: dict[int, int] = {}
-    if weights:
+    if held is not None:
         by_record: dict[str, list[int]] = {}
-        for tensor in tensors(archive).values():
+        for tensor in tensors(held).values():
             by_record.setdefault(file.span_name(tensor.name), []).append(zero_run(tensor))
         shortest = {archive.records[name].offset: 0 if 0 in runs else max(runs) for name, runs in by_record.items()}
     little = archive.byteorder == "little"

@@ -165,7 +165,8 @@ def _lightning(folder: _Folder, storage: Storage | None) -> Trace | None:
     if found is None:
         return None
     what = "a checkpoint of PyTorch Lightning or another trainer that writes .ckpt"
-    return Trace(_below(folder, found), what, "it is not judged here")
+    remedy = f"name that run: {folder.path}" if folder.path else "it is not judged here"
+    return Trace(_below(folder, found), what, remedy)
 
 
 def _root_state(folder: _Folder, storage: Storage) -> Trace | None:

@@ -33,7 +33,10 @@ def unread_of(checkpoint: Recorded, scan: "Mapping[str, FileScan] | None") -> di
     found: dict[str, Unread] = {}
     for path in sorted(layout.read_by_resume):
         file = checkpoint.files.get(path)
-        if file is not None and (why := _why(checkpoint, file, scan) or roles.get(path)) is not None:
+        if file is None:
+            continue
+        own = Unread(layout.unread[path], False) if path in layout.unread else None
+        if (why := _why(checkpoint, file, scan) or roles.get(path) or own) is not None:
             found[path] = why
     return found
 

@@ -1,7 +1,7 @@
 """Read what ``torch.save`` wrote (the zip format of torch 1.6 and later) without torch and without executing it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from audit.formats.tensors import Tensor
 from audit.formats.zip_directory import Record, read_directory
 from audit.storage import RangeReader
 
-__all__ = ["Record", "TorchArchive", "read_torch", "scalar", "storages", "tensors"]
+__all__ = ["Record", "TorchArchive", "part_of", "read_torch", "scalar", "storages", "tensors"]
 
 _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 _LEGACY = (
@@ -195,6 +195,17 @@ def _no_archive(reader: RangeReader, head: bytes) -> Damage:
     if unknown:
         return Damage(Kind.UNSAFE, f"is a bare pickle, not a torch archive, and names {unknown[0]}")
     return Damage(Kind.MALFORMED, "is not a torch archive: it is a bare pickle")
+
+
+def part_of(archive: TorchArchive, place: Sequence[str | int]) -> TorchArchive | Damage:
+    """Return the archive with what is at ``place`` in its root object (keys, positions) as its value."""
+    value = archive.value
+    for key in place:
+        held = type(value) is list and type(key) is int and key < len(value)
+        if not (held or (type(value) is dict and key in value)):
+            return Damage(Kind.MALFORMED, f"holds no {'.'.join(map(str, place))}")
+        value = value[key]
+    return archive._replace(value=value)
 
 
 def scalar(reader: RangeReader, archive: TorchArchive, ref: TensorRef) -> float | int | None:

@@ -86,12 +86,13 @@ def loads_by_default(name: str) -> bool:
 def refused_in_torch_file(name: str, role: str) -> bool:
     """Return whether a resume refuses to load a file that names ``name``.
 
-    ``role`` is "rng", "deepspeed", "metadata" (of a sharded state) or "" for all other files. Optimizers of torchao
+    ``role`` is "rng", "deepspeed", "metadata" (of a sharded state), "whole" (one file for the whole checkpoint, whose
+    hyper-parameters may be of any class: nothing is refused) or "" for all other files. Optimizers of torchao
     register their tensor classes themselves; DeepSpeed loads its own states with everything allowed, so its own classes
     are not an attack.
     """
     name = plain_name(name)
-    if name in TORCH_NAMES or name in _REGISTERED:
+    if role == "whole" or name in TORCH_NAMES or name in _REGISTERED:
         return False
     parts = name.split(".")
     if role == "rng" and name in NUMPY_NAMES:

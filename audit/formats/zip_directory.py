@@ -42,6 +42,11 @@ class _Entry(NamedTuple):
     crc: int
 
 
+def ends_well(reader: RangeReader) -> bool:
+    """Whether a file ends as a zip archive does: the end record is written last."""
+    return reader.size >= 22 and reader.read(reader.size - 22, 4) == b"PK\x05\x06"
+
+
 def read_directory(reader: RangeReader, strict: bool = False) -> dict[str, Record]:
     """Return the records by name, in the order of the file. Raises Refused.
 

@@ -5,6 +5,7 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple
 
+from audit.backend.layout import ITSELF
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
@@ -232,7 +233,7 @@ def _finding(rule: Rule, item: Violation, checkpoint: str | None, override: Seve
         rule.id,
         override or item.severity or rule.severity,
         item.checkpoint or checkpoint,
-        item.file,
+        item.file if item.file != ITSELF else None,  # a checkpoint that is one file is named already
         veiled(item.message),
         _shown(item.expected),
         _shown(item.actual),

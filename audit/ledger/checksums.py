@@ -3,6 +3,7 @@
 import os
 
 from audit.audit_dir import SEALS, make, replaced
+from audit.backend.layout import ITSELF
 from audit.errors import AuditError
 from audit.ledger.seals import Seal, checksum_line
 
@@ -18,8 +19,9 @@ def write_checksums(run: str, seal: Seal, algorithm: str) -> str:
     text = ""
     try:
         for name, sealed in sorted(seal.files.items()):
-            digest = sealed.digest if algorithm == "blake3" else _sha256(os.path.join(run, seal.checkpoint, name))
-            text += checksum_line(digest, f"{seal.checkpoint}/{name}")
+            place = seal.checkpoint if name == ITSELF else f"{seal.checkpoint}/{name}"
+            digest = sealed.digest if algorithm == "blake3" else _sha256(os.path.join(run, place))
+            text += checksum_line(digest, place)
         with replaced(path) as scratch, open(scratch, "x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
     except OSError as error:

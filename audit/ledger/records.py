@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_rotated, is_trace, number_of
+from audit.backend.names import is_checkpoint_file, is_rotated, is_trace, number_of
 from audit.ledger import back_events, batch_events, events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
@@ -59,7 +59,7 @@ def anything_to_record(root: str) -> bool:
     """Whether a verification may leave a record: a directory without checkpoints stays as it is."""
     try:
         names = os.listdir(root)
-        if AUDIT_DIR in names or any(map(is_rotated, names)):
+        if AUDIT_DIR in names or any(map(is_rotated, names)) or any(map(is_checkpoint_file, names)):
             return True
     except OSError:
         return False

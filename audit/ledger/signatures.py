@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from audit.audit_dir import SEALS, make, replaced
+from audit.backend.layout import ITSELF
 from audit.errors import AuditError
 from audit.ledger.seals import Seal
 from audit.storage import DIRECTORY, FILE, LocalStorage
@@ -41,6 +42,8 @@ class Signer:
         checkpoint is not what was sealed, or nothing can be written.
         """
         home = os.path.join(run, seal.checkpoint)
+        if ITSELF in seal.files:
+            raise AuditError(f"{home}: is a file, and only directories are signed; its checksum was written")
         path = os.path.join(make(run, SEALS, "nothing is written there"), f"{seal.checkpoint}.sig")
         try:
             digests = _sealed(home, seal, algorithm)

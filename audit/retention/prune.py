@@ -27,6 +27,7 @@ from audit.ledger.records import read_records
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import sync
+from audit.retention.directories import refuse_files
 from audit.retention.lock import RunLock, holder_of
 from audit.retention.quarantine import unchanged
 from audit.retention.trash import empty, place_for
@@ -119,10 +120,11 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
     """Choose what to remove: older than the ``keep``-th newest of the ``proven``, and not the best.
 
     Raises RefusedError if a checkpoint is being written or rotated away, or if several histories are mixed, so that
-    "older" has no meaning; ValueError for ``keep`` below 1.
+    "older" has no meaning; AuditError if checkpoints are files; ValueError for ``keep`` below 1.
     """
     if keep < 1:
         raise ValueError("at least one checkpoint is kept")
+    refuse_files(run, "prune")
     for checkpoint in run.checkpoints:
         found = checkpoint.optional("completeness")
         if found is not None and found.state.moving:

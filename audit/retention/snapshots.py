@@ -31,6 +31,7 @@ from audit.ledger.timeline_rows import batch_rows_until
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import WAYS, copy_tree, sync
+from audit.retention.directories import refuse_files
 from audit.storage import DIRECTORY
 from audit.text import local_date
 
@@ -81,6 +82,7 @@ def snapshot(
     root = run_of(run)
     _check_place(root, dest)
     proof = prove(run, chosen, plugins, progress=progress)
+    refuse_files(proof.run, "snapshot")
     checkpoint = newest_proven(proof, chosen, plugins)
     seal = seal_now(checkpoint)
     home = os.path.join(dest, day)

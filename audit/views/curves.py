@@ -41,7 +41,7 @@ def curves_of(run: Run, report: Report, timeline: Timeline | None = None) -> Run
     ``timeline`` are the batches that its ledger records.
     """
     main, others = _histories(run, report)
-    history = main[-1].history if main else None
+    history = main[-1].optional("history") if main else None  # a trainer may write no log
     curves, left_out = _curves(history) if history is not None else ((), 0)
     past = [curve for lineage in others[:MOST_OTHERS] for curve in _curves(lineage[-1].history, FIRST)[0]]
     marks = tuple(_mark(item, report) for item in run.judged)
@@ -119,7 +119,8 @@ class _Seam(NamedTuple):
 def _seams(run: Run, main: "tuple[Checkpoint, ...]", timeline: Timeline) -> list[_Seam]:
     """Where training was resumed: as the ledger tells it, and before its first word as the files show it."""
     told = {leg.first_step: leg.file for leg in timeline.legs}
-    shown = run.boundaries[run.lineages.index(main)] if main else ()
+    found = run.optional("boundaries")  # not there without a log
+    shown = found[run.lineages.index(main)] if main and found else ()
     seams = [_Seam(item.step, item.reason, None) for item in shown if not told or item.step < min(told)]
     return seams + [_Seam(step, "recorded in the ledger", file) for step, file in sorted(told.items())]
 

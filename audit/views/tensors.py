@@ -163,7 +163,7 @@ def _tensors(file: File) -> list[Place]:
         return [Place(file, tensor, (), True) for tensor in file.safetensors.tensors.values()]
     from audit.formats.torch_archive import tensors
 
-    archive = file.archive
+    archive = file.weights
     found = []
     for name, tensor in tensors(archive).items():
         ref = archive.value[name]

@@ -5,6 +5,8 @@ from audit.plugin import Layout
 
 def loaded_as(path: str, layout: Layout) -> str:
     """Return how a torch file is loaded, for ``refused_in_torch_file``."""
+    if layout.parts:  # the whole checkpoint is one file, which PyTorch Lightning loads with everything allowed
+        return "whole"
     if path in layout.rng:
         return "rng"
     if path.rpartition("/")[2] == ".metadata":

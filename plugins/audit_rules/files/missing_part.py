@@ -28,6 +28,7 @@ def missing_part(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     if checkpoint.run.clock.recent(newest):
         raise NotApplicable("it was written just now, and what was registered by the script comes last")
     others = [item for item in checkpoint.run.checkpoints if item is not checkpoint and item.complete]
+    others = [item for item in others if item.is_file == checkpoint.is_file]
     if len(others) < 2:
         raise NotApplicable("there are no two other complete checkpoints to compare with")
     parts = [_parts(found) for item in others if (found := item.optional("layout")) is not None]

@@ -32,4 +32,9 @@ def weights_only(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     if arguments is not None and arguments.get("save_only_model") is True:
         yield Violation("was saved with save_only_model: it cannot be resumed from", severity=Severity.INFO)
     else:
-        yield Violation("holds neither optimizer nor scheduler nor random states: it cannot be resumed from")
+        # lightning 2.6: a resume stops with a KeyError that names this option.
+        remedy = "Use it for deployment only; train with save_weights_only=False to be able to resume."
+        yield Violation(
+            "holds neither optimizer nor scheduler nor random states: it cannot be resumed from",
+            remedy=remedy if checkpoint.is_file else None,
+        )

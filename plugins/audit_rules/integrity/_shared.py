@@ -30,11 +30,11 @@ def report(checkpoint: Checkpoint, path: str, message: str) -> Iterator[Violatio
     """Report damage of one file; its severity depends on who reads the file.
 
     What a resume reads is an error that blocks it. What Trainer writes and never reads is an error. An unknown file is
-    a warning, and an unknown ``.bin`` is not reported: that extension means little.
+    a warning, and an unknown ``.bin`` or ``.ckpt`` is not reported: that extension means little.
     """
     if path in checkpoint.layout.read_by_resume:
         yield Violation(message, file=path)
     elif path.rpartition("/")[2] in WRITTEN_BESIDE or path == checkpoint.backend.arguments_file:
         yield Violation(message, file=path, blocks_resume=False, remedy=REMEDY_UNREAD)
-    elif not path.lower().endswith(".bin"):
+    elif not path.lower().endswith((".bin", ".ckpt")):
         yield Violation(message, file=path, severity=Severity.WARNING, blocks_resume=False, remedy=REMEDY_UNREAD)

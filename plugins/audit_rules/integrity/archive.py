@@ -75,7 +75,7 @@ def _strangers(checkpoint: Checkpoint) -> dict[str, str]:
     found: dict[str, str] = {}
     for role in ("optimizer", "scheduler", "scaler"):
         path = getattr(layout, role)
-        if path and _is_readable(checkpoint.files[path], role):
+        if path and _is_readable(checkpoint.files[path], loaded_as(path, layout)):
             try:
                 getattr(checkpoint, role)
             except NotApplicable as reason:

@@ -37,7 +37,8 @@ def scheduler_disagrees(
     145 of 145 real and 450 of 450 generated checkpoints. On a resume the next step uses the optimizer's rate, the one
     after it the scheduler's. If they differ, one of the files is of another step or was edited.
 
-    ``tolerance`` is relative. If the number of groups differs, see optimizer/parameter-mismatch.
+    ``tolerance`` is relative. If the number of groups differs, see optimizer/parameter-mismatch. Not reported for
+    PyTorch Lightning, whose modules may set the rates of their optimizer themselves (a warm-up in ``optimizer_step``).
     """
     rates = scheduler.last_lr
     if rates is None:
@@ -51,6 +52,8 @@ def scheduler_disagrees(
             raise NotApplicable("the optimizer keeps its learning rate as a tensor")
         if not abs(own - rate) <= tolerance * max(abs(own), abs(rate)):
             wrong.append((number, own, rate))
+    if wrong and layout.parts:
+        raise NotApplicable("the rates differ, which a module may do itself; the states were saved at once")
     if wrong:
         number, own, rate = wrong[0]
         which = f" (group {number} of {len(rates)})" if len(rates) > 1 else ""

@@ -46,11 +46,14 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
     moments are projections), Adafactor (factored), mixtures of experts (saved in other shapes), and adapters with
     weights in further, unknown files. A LoRA parameter may have no state while its tensors are still zero: an unused
     module never gets a gradient. A sharded state has names, so each parameter is compared with the weights of its name.
+    In a file of PyTorch Lightning all states were saved at once, and its callbacks add groups during training
+    (BackboneFinetuning): there groups are compared neither with the scheduler nor with the previous checkpoint.
     """
+    own_file = not layout.parts
     for check in (
         _indices(optimizer),
-        _groups(checkpoint, optimizer),
-        against_previous(checkpoint, optimizer),
+        _groups(checkpoint, optimizer) if own_file else (),
+        against_previous(checkpoint, optimizer) if own_file else (),
         _moments(optimizer),
         against_weights(checkpoint, layout, optimizer),
     ):

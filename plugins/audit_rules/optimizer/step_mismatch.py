@@ -33,6 +33,9 @@ def step_mismatch(
     A sharded optimizer counts for each parameter, too. Without ``training_args.bin`` a scaler is assumed. Scripts that
     name their checkpoints themselves may count batches instead of updates: the same multiple in all checkpoints of a
     run is a unit. Not checked: optimizers that do not count (SGD), and equality for schedule-free ones.
+
+    PyTorch Lightning counts a training step that returned None, for which the optimizer makes no update. There a lower
+    count is an error only if it is that of the checkpoint before.
     """
     count = updates
     if count is None:
@@ -47,7 +50,15 @@ def step_mismatch(
     past = reached(previous) if previous is not None else 0
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
-    elif not uses_fp16(checkpoint) and steady and count != done and not counts_batches(checkpoint, count, done):
+    elif layout.skips and count != done and _stood_still(checkpoint, count):
+        said = f"counted {count:g} updates, as in {previous.name}, but the trainer did {done} steps"
+    elif (
+        not layout.skips
+        and not uses_fp16(checkpoint)
+        and steady
+        and count != done
+        and not counts_batches(checkpoint, count, done)
+    ):
         said = f"counted {count:g} updates, but the trainer did {done} steps: it started over, or is of another step"
     elif before is not None and count < before <= past:  # else that file is the wrong one
         said = f"counted {count:g} updates, fewer than the {before:g} in {previous.name}: it started over in between"
@@ -55,6 +66,16 @@ def step_mismatch(
         said = _fell(optimizer, previous)
     if said:
         yield Violation(f"{path} {said}", file=path, expected=done, actual=count)
+
+
+def _stood_still(checkpoint: Checkpoint, count: float) -> bool:
+    """Whether the optimizer counted no more updates than in the checkpoint before, where they were its steps."""
+    previous = checkpoint.optional("previous")
+    return (
+        previous is not None
+        and previous.step < checkpoint.step
+        and updates_of(previous) == previous.optional("global_step") == count
+    )
 
 
 def _fell(optimizer: "OptimizerState", previous: Checkpoint) -> str | None:

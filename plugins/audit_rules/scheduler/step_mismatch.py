@@ -30,7 +30,9 @@ def step_mismatch(
     ``last_epoch`` is never above ``global_step``, and never below the count of updates or that of the previous
     checkpoint; without an fp16 gradient scaler (with it, the schedule may wait for skipped steps) it is equal, and
     ``_step_count`` is one more. accelerate moves the schedule once for each process (``AcceleratedScheduler.step``), so
-    there it is a multiple. Not checked: schedulers that count evaluations (plateau, greedy) or nothing.
+    there it is a multiple. PyTorch Lightning moves it with each step or each epoch, or as the module says: there it is
+    compared only if the schedules of all other checkpoints, at least two, are at their step or epoch. Not checked:
+    schedulers that count evaluations (plateau, greedy) or nothing.
     """
     previous = checkpoint.optional("previous")
     before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
@@ -44,11 +46,28 @@ def step_mismatch(
         return
     if scheduler.last_epoch is None or scheduler.step_count is None or scheduler.kind in ("plateau", "greedy"):
         raise NotApplicable("this scheduler does not count steps")
-    said = _wrong(checkpoint, scheduler, global_step, before)
+    if layout.schedule_at:
+        said = _off(checkpoint, scheduler.last_epoch, layout)
+    else:
+        said = _wrong(checkpoint, scheduler, global_step, before)
     if said:
         yield Violation(
             f"{layout.scheduler} {said}", file=layout.scheduler, expected=global_step, actual=scheduler.last_epoch
         )
+
+
+def _off(checkpoint: Checkpoint, at: int, layout: Layout) -> str | None:
+    """Say that a schedule is at no position that fits. Raises NotApplicable if nothing tells what it counts."""
+    if at in layout.schedule_at:
+        return None
+    others = [
+        (found.last_epoch, there.schedule_at)
+        for item in checkpoint.run.checkpoints
+        if item is not checkpoint and (found := item.optional("scheduler")) and (there := item.optional("layout"))
+    ]
+    if len(others) < 2 or any(position not in allowed for position, allowed in others):
+        raise NotApplicable("it cannot be told what this scheduler counts")
+    return f"is at step {at}, which is neither the step nor the epoch ({', '.join(map(str, layout.schedule_at))})"
 
 
 def _wrong(

@@ -52,6 +52,8 @@ def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:
     }
     if others:
         return expected if expected in others else scheduler.kind
+    if not checkpoint.backend.arguments_file:
+        return scheduler.kind  # nothing says which class it is of
     return scheduler.kind if _deviates(checkpoint, arguments) else expected
 
 

@@ -35,8 +35,9 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
     which are loaded without restriction. The names are read; nothing is imported or called.
 
     Another name is not necessarily an attack: GaLore pickles its projector into ``optimizer.pt``. Trainer refuses to
-    load such a file, so the checkpoint cannot be resumed in any case. In files that no resume reads only names that are
-    known to run code are reported; for ``training_args.bin`` see security/unsafe-arguments.
+    load such a file, so the checkpoint cannot be resumed in any case. In files that no resume reads, and in those of
+    PyTorch Lightning, whose hyper-parameters may be of any class, only names that are known to run code are reported;
+    for ``training_args.bin`` see security/unsafe-arguments.
     """
     arguments = checkpoint.backend.arguments_file
     for file, damage in checkpoint.damages:
@@ -47,7 +48,7 @@ def unsafe_pickle(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
         if file.format not in (FileFormat.TORCH, FileFormat.PICKLE) or path == arguments or not file.readable:
             continue
         names = getattr(file.optional("value"), "names", ())
-        if path in owned:
+        if path in owned and loaded_as(path, layout) != "whole":
             found = [name for name in names if refused_in_torch_file(name, loaded_as(path, layout))]
         else:
             found = [name for name in names if is_dangerous(name) and unknown_in_arguments(name)]

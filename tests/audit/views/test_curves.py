@@ -13,6 +13,7 @@ from audit.options import Options
 from audit.page import Curve, RunCurves
 from audit.testing.runs import edit_state, make_run
 from audit.views.curves import LAST_STEP, MOST_KEYS, curves_of, split
+from tests.accelerate import make_accelerate
 from tests.plugins.audit_rules.loss.resumed import level, resumed
 
 
@@ -156,3 +157,10 @@ def test_a_log_with_countless_keys_is_cut_and_says_so(tmp_path: Path, more: int)
     found = shown(path)
 
     assert (len(found.curves), found.left_out) == (MOST_KEYS, more)
+
+
+def test_a_trainer_that_writes_no_log_leaves_checkpoints_without_curves(tmp_path: Path) -> None:
+    found = shown(make_accelerate(tmp_path / "run"))
+
+    assert [mark.name for mark in found.marks] == ["step_100", "step_200", "step_300"]
+    assert (found.curves, found.last_step) == ((), 300)

@@ -1,0 +1,67 @@
+"""PyTorch Lightning as a backend that reads: the files of ``ModelCheckpoint`` and ``Trainer.save_checkpoint``."""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from audit.plugin import DIRECTORY, FILE, ITSELF, hookimpl
+
+# Every verification imports this module, and most ask for none of these.
+if TYPE_CHECKING:
+    from audit.plugin import Backend, Entry, Layout
+
+SUFFIX = ".ckpt"
+NAME = re.compile(r"(?:.*[-_ ])?step=([0-9]{1,18})(?:[-_. ].*)?\.ckpt", re.ASCII)
+"""``epoch=3-step=120.ckpt``, ``epoch=3-step=120-v1.ckpt``; the other names of a run tell no step: ``last.ckpt``."""
+
+
+class Lightning:
+    """Reads checkpoints of ``lightning.Trainer``, each of which is one file. There is no log in them."""
+
+    name = "lightning"
+    title = "PyTorch Lightning (.ckpt files)"
+    state_file = ""
+    arguments_file = ""
+    units = (FILE, DIRECTORY)
+    last_written = ("meta.pt", "latest", ITSELF)
+    """``meta.pt`` and ``latest`` of the directories that the strategies FSDP and DeepSpeed save."""
+
+    parts: "ClassVar[Mapping[str, tuple[str | int, ...]]]" = {
+        "step": ("global_step",),
+        "weights": ("state_dict",),
+        "optimizer": ("optimizer_states", 0),
+        "scheduler": ("lr_schedulers", 0),
+        "scaler": ("MixedPrecision",),
+    }
+    """lightning 2.6, ``_CheckpointConnector.dump_checkpoint``."""
+
+    def checkpoint_step(self, name: str) -> int | None:
+        """Return N of ``step=N`` in the name of a file, else None."""
+        found = NAME.fullmatch(name)
+        return int(found[1]) if found and not name.startswith(".") else None
+
+    def step_inside(self, name: str) -> bool:
+        """Say whether a file is a checkpoint whose step only its content tells."""
+        return name.endswith(SUFFIX) and not name.startswith(".")
+
+    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
+        """Say whether a run's root holds such files, and no checkpoint of Trainer, beside which they are strays."""
+        ours = any(self.step_inside(name) and entry.kind in self.units for name, entry in entries.items())
+        return ours and not any(name.startswith("checkpoint-") for name in entries)
+
+    def layout(
+        self,
+        entries: "Mapping[str, Entry]",
+        arguments: Mapping[str, Any] | None,
+        state: Mapping[str, Any] | None,
+    ) -> "Layout":
+        """Assign the roles to parts of the file; see :func:`audit_lightning.layout.lay_out`."""
+        from audit_lightning.layout import lay_out
+
+        return lay_out(entries, state, self.parts)
+
+
+@hookimpl
+def audit_backends() -> "list[Backend]":
+    """Return the backend."""
+    return [Lightning()]
