@@ -26,7 +26,7 @@ class Lightning:
     last_written = ("meta.pt", "latest", ITSELF)
     """``meta.pt`` and ``latest`` of the directories that the strategies FSDP and DeepSpeed save."""
 
-    parts: "ClassVar[Mapping[str, tuple[str | int, ...]]]" = {
+    parts: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
         "step": ("global_step",),
         "weights": ("state_dict",),
         "optimizer": ("optimizer_states", 0),

@@ -180,6 +180,7 @@ def test_a_callback_may_add_parameters_during_training(run: Path) -> None:
         groups = found["optimizer_states"][0]["param_groups"]
         groups[0]["params"] = [0, 1, 2]
         groups.append({**groups[0], "params": [3]})
+        found["lr_schedulers"] = []
 
     edit_torch(run / NEWEST, unfreeze)
     settle(run)
