@@ -38,7 +38,7 @@ def put(run: Path, *names: str) -> None:
             "lightning_logs/version_0/checkpoints/",
             ".ckpt",
         ),
-        (["epoch=1.ckpt/meta.pt"], "epoch=1.ckpt", ".ckpt"),
+        (["saved/epoch=1.ckpt/meta.pt"], "saved/epoch=1.ckpt", ".ckpt"),
         (["saved/.metadata", "saved/__0_0.distcp"], "saved", "torch.distributed.checkpoint"),
         ([".metadata"], "", "torch.distributed.checkpoint"),
         (["global_step_30/actor/model.pt"], "global_step_30", "DeepSpeed, verl"),
@@ -138,3 +138,12 @@ def test_a_directory_that_cannot_be_listed_is_no_fresh_start(run: Path, monkeypa
     monkeypatch.setattr(LocalStorage, "list", refuse)
 
     assert str(trace_in(LocalStorage(str(run)))).startswith("closed is a directory that cannot be listed (Permission")
+
+
+def test_the_run_of_files_is_named(run: Path) -> None:
+    put(run, "lightning_logs/version_0/checkpoints/epoch=1-step=10.ckpt")
+
+    found = trace_in(LocalStorage(str(run)))
+
+    assert found is not None
+    assert found.remedy == "name that run: lightning_logs/version_0/checkpoints"
