@@ -106,7 +106,7 @@ def test_plugins_load_where_no_trainer_is_installed(tmp_path: Path) -> None:
         tmp_path,
     )
 
-    assert names.strip() == "['accelerate', 'deepspeed', 'hf-trainer', 'torch-dcp'] True"
+    assert names.strip() == "['accelerate', 'deepspeed', 'hf-trainer', 'lightning', 'torch-dcp'] True"
 
 
 def test_printing_the_version_loads_next_to_nothing(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_the_backends_are_listed_with_what_they_can_do(audit: Audit) -> None:
         "command     trains                        any launcher as a subprocess",
         "deepspeed   reads checkpoints             DeepSpeed (engine.save_checkpoint)",
         "hf-trainer  reads checkpoints and trains  Hugging Face Trainer",
+        "lightning   reads checkpoints             PyTorch Lightning (.ckpt files)",
         "torch-dcp   reads checkpoints             torch.distributed.checkpoint (torchtitan, dcp.save)",
     ]
 
