@@ -50,10 +50,10 @@ def moved(run: Run) -> frozenset[str]:
     return frozenset(gone.union(changed))
 
 
-def _homes(run: Run) -> Mapping[str, int]:
-    """The times of the checkpoints' directories as they are now."""
+def _homes(run: Run) -> Mapping[str, Entry]:
+    """The entries of the run's root as they are now."""
     try:
-        return {entry.name: entry.mtime_ns for entry in run.storage.list("")}
+        return {entry.name: entry for entry in run.storage.list("")}
     except OSError:
         return {}
 
@@ -77,12 +77,13 @@ def _at_stake(checkpoint: Checkpoint) -> bool:
     return completeness is None or not completeness.state.moving
 
 
-def _changed(run: Run, checkpoint: Checkpoint, homes: Mapping[str, int]) -> bool:
+def _changed(run: Run, checkpoint: Checkpoint, homes: Mapping[str, Entry]) -> bool:
     # The run's root is listed before what is in it: a deletion that began between the two, and makes a pause, shows by
     # the time of the directory alone.
-    if homes.get(checkpoint.name) != run.entry_of(checkpoint.name).mtime_ns:
+    home = homes.get(checkpoint.name)
+    if home is None or home.mtime_ns != run.entry_of(checkpoint.name).mtime_ns:
         return True
-    now = list_checkpoint(run.storage, checkpoint.name)
+    now = list_checkpoint(run.storage, checkpoint.name, home)
     return now is None or _stamps(now.entries) != _stamps(checkpoint.entries)
 
 

@@ -93,7 +93,7 @@ def recall(path: str, records: Records, options: Options, registry: "Registry") 
         return None
     inside = {}
     for name in names:
-        there = list_checkpoint(storage, name) if name in root else None
+        there = list_checkpoint(storage, name, root[name]) if name in root else None
         if there is None or there.unlistable or there.overfull:
             return None
         inside[name] = there.entries

@@ -4,9 +4,11 @@ import pytest
 
 from audit.backend.names import (
     is_checkpoint,
+    is_checkpoint_of_any,
     is_left_by_save,
     is_rotated,
     name_of,
+    number_of,
     order,
     step_of,
     step_of_path,
@@ -79,3 +81,20 @@ def test_checkpoints_are_sorted_by_number_not_by_letter() -> None:
 )  # fmt: skip
 def test_the_name_of_what_was_moved_to_a_free_one(place: str, name: str | None) -> None:
     assert without_number(place) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("epoch=3-step=120.ckpt", 120),
+        ("epoch=3-step=120-v1.ckpt", 120),
+        ("epoch=3_step=120_loss=0.5.ckpt", 120),
+        ("last.ckpt", None),
+        ("substep=7.ckpt", None),
+        (f"step={NINES}9.ckpt", None),
+    ],
+)
+def test_a_file_is_a_checkpoint_of_the_step_in_its_name(name: str, number: int | None) -> None:
+    assert is_checkpoint_of_any(name)
+    assert number_of(name) == number
+    assert not is_checkpoint(name)
