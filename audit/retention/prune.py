@@ -93,11 +93,13 @@ def prune(
         if lock is None and (holder := holder_of(root)) is not None:
             raise RefusedError(f"{path}: {holder}")
         proof = prove(path, chosen, plugins, record=False, progress=progress)
+        refuse_files(proof.run, "prune")
         choice = choose(proof.run, proof.proven, keep, keep_best)
         return Pruned(choice.kept, _removed(choice, proof))
     with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned") as held:
         cleared = empty(root)
         proof = prove(path, chosen, plugins, progress=progress)
+        refuse_files(proof.run, "prune")
         choice = choose(proof.run, proof.proven, keep, keep_best)
         _check_ledger(proof.run)
         notes = list(proof.report.notes)
@@ -120,11 +122,10 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
     """Choose what to remove: older than the ``keep``-th newest of the ``proven``, and not the best.
 
     Raises RefusedError if a checkpoint is being written or rotated away, or if several histories are mixed, so that
-    "older" has no meaning; AuditError if checkpoints are files; ValueError for ``keep`` below 1.
+    "older" has no meaning; ValueError for ``keep`` below 1.
     """
     if keep < 1:
         raise ValueError("at least one checkpoint is kept")
-    refuse_files(run, "prune")
     for checkpoint in run.checkpoints:
         found = checkpoint.optional("completeness")
         if found is not None and found.state.moving:
