@@ -3,11 +3,17 @@
 Values only: how they look is for whoever renders them (``audit_pages`` in :mod:`audit.hookspecs`).
 """
 
+import os
+import stat
+from contextlib import suppress
 from typing import NamedTuple
 
 from audit.facts.series import Point
 from audit.findings import Finding
 from audit.report import Report
+
+_OURS = b"checkpoint audit</title>"
+"""In the head of every page."""
 
 
 class Curve(NamedTuple):
@@ -83,3 +89,12 @@ class RunCurves(NamedTuple):
     entries: int
     left_out: int = 0
     live: bool = False
+
+
+def is_page(path: str) -> bool:
+    """Whether a file is a page of audit report: only such a one is overwritten without being named."""
+    with suppress(OSError):
+        if stat.S_ISREG(os.lstat(path).st_mode):
+            with open(path, "rb") as file:
+                return _OURS in file.read(1 << 16)
+    return False

@@ -101,7 +101,8 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
     try:
         _check_directory()
         code: int = parsed.call(parsed)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: it was closed by whoever called
+            sys.stdout.flush()
         return code
     except AuditError as error:
         complain(parsed.command, error)

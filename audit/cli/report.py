@@ -2,9 +2,7 @@
 
 import argparse
 import os
-import stat
 import sys
-from contextlib import suppress
 
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
@@ -17,7 +15,7 @@ from audit.ledger.store import LedgerError, open_ledger
 from audit.ledger.timeline import Timeline
 from audit.ledger.timeline_rows import timeline_of
 from audit.manager import load
-from audit.page import RunCurves
+from audit.page import RunCurves, is_page
 from audit.text import human_bytes
 from audit.views.curves import curves_of
 
@@ -26,8 +24,6 @@ EXAMPLES = (
     ("audit report runs/a runs/b -o both.html", "show two runs side by side, on the same scales"),
     ("audit report current_model/ -o - | ssh host 'cat > report.html'", "write the page to another machine"),
 )
-OURS = b"checkpoint audit</title>"
-"""In the head of a page of ours: only such a file is overwritten without being named."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,13 +70,8 @@ def call(arguments: argparse.Namespace) -> int:
 def _default(format_: str) -> str:
     """Return the file that is written without ``-o``. Raises AuditError if another program's file has that name."""
     name = f"report.{format_}"
-    if not os.path.lexists(name):
+    if not os.path.lexists(name) or is_page(name):
         return name
-    with suppress(OSError):
-        if stat.S_ISREG(os.lstat(name).st_mode):
-            with open(name, "rb") as file:
-                if OURS in file.read(1 << 16):
-                    return name
     raise AuditError(f"{name}: is there, and is not a page of audit report, so it stays; name a file with -o")
 
 

@@ -1,7 +1,7 @@
 """What a run's ledger records when an audit begins: seals, remembered scans, batches, the highest step."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,7 +110,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         highest_ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
-        accepted=tuple(row.event for row in rows if isinstance(row.event, events.Accepted)),
+        accepted=accepted_in(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:
@@ -207,6 +207,24 @@ def _way_back(event: events.Event | None) -> int | None:
     if isinstance(event, back_events.GoingBack | back_events.WentBack):
         return event.step
     return event.first_step if isinstance(event, batch_events.LegBegun) else None
+
+
+def accepted_in(rows: "Sequence[Row]") -> tuple[events.Accepted, ...]:
+    """What was accepted and still holds: a history that was given up takes with it what was accepted in it."""
+    found: list[events.Accepted] = []
+    for row in rows:
+        event = row.event
+        if isinstance(event, events.Accepted):
+            found.append(event)
+        elif found and isinstance(event, back_events.GoingBack | batch_events.LegBegun):
+            begin = event.step if isinstance(event, back_events.GoingBack) else event.first_step
+            found = [item for item in found if _place_of(item) <= begin]
+    return tuple(found)
+
+
+def _place_of(item: events.Accepted) -> int:
+    """The step of what was accepted, 0 if it is of the run as a whole."""
+    return item.step if item.step is not None else number_of(item.checkpoint or "") or 0
 
 
 def _steps_of(names: Iterable[str]) -> set[int]:

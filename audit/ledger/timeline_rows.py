@@ -218,8 +218,10 @@ class _Replay:
             cut = self.legs.pop().batch
             self.held[cut] -= 1
             gone[cut] = None
+        last = self.legs[-1].batch if self.legs else None
         for cut in gone:  # the last one first, as in ``redo``
-            if not self.held[cut] and cut not in self.over:
+            # A batch that was trained in two parts, with another one between them, has lost the second.
+            if cut not in self.over and (not self.held[cut] or cut != last):
                 self.redo.pop(cut, None)
                 self.redo[cut] = None
         self.redo.pop(digest, None)

@@ -25,7 +25,7 @@ from audit.judging.proving import newest_proven, place_of, prove, proving, run_o
 from audit.judging.resume import provable
 from audit.ledger.batch_events import BatchEvent
 from audit.ledger.events import Accepted, SealTaken, SnapshotTaken
-from audit.ledger.records import Records, read_records
+from audit.ledger.records import Records, accepted_in, read_records
 from audit.ledger.seals import Seal
 from audit.ledger.timeline_rows import batch_rows_until
 from audit.manager import Registry, load
@@ -259,13 +259,14 @@ def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
     copied = [row.event for row in ledger.rows()]
     there = [event for event in copied if isinstance(event, BatchEvent)]
     known = [event for event in copied if isinstance(event, Accepted)]
-    for row in rows:
-        if isinstance(row.event, Accepted) and row.event not in known:
-            ledger.append(row.event, time=row.time)
     if [event for event, _ in wanted[: len(there)]] == there:  # those of an older checkpoint of the same day
         wanted = wanted[len(there) :]
     for event, time in wanted:
         ledger.append(event, time=time)
+    holding = accepted_in(rows)  # after the batches: a leg that begins later ends what was accepted before it
+    for row in rows:
+        if isinstance(row.event, Accepted) and row.event in holding and row.event not in known:
+            ledger.append(row.event, time=row.time)
 
 
 __all__ = ["Snapshot", "snapshot"]

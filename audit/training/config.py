@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from audit.audit_dir import AUDIT_DIR
 from audit.backend.training import TrainingBackend
 from audit.config import find, options_of_table, read
 from audit.errors import AuditError, ConfigError
@@ -149,7 +150,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
 
 def _notify(path: str, document: Mapping[str, Any], home: str) -> Notify:
     try:
-        return notify_of(document.get("notify", {}), home)
+        return notify_of(document.get("notify"), home)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -256,6 +257,8 @@ def _check_values(path: str, value: Any, keys: tuple[str, ...]) -> None:
 def explain(error: Any) -> str:
     """Return in one line where a document breaks its schema, and what is allowed there."""
     key = ".".join(str(part) for part in error.absolute_path)
+    if key.startswith("notify") and error.validator != "enum":  # what stands there may hold a secret
+        return f"{'.'.join(key.split('.')[:2])}: is not of the right form (it is not shown here); see docs/train.md"
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = sorted(error.schema.get("properties", {}))
         extra = min(name for name in error.instance if name not in known)
@@ -307,3 +310,7 @@ def _check_places(config: TrainConfig) -> None:
                 raise ConfigError(f"{config.path}: {name}: {place} is the directory of {other}, or is inside it")
             if other == "run" and place.startswith(home + os.sep):
                 raise ConfigError(f"{config.path}: {name}: {place} is inside the run; keep data beside it")
+    if config.report is not None:
+        for name, home in {**places, "the records": os.path.join(config.run, AUDIT_DIR)}.items():
+            if os.path.realpath(config.report).startswith(os.path.realpath(home) + os.sep):
+                raise ConfigError(f"{config.path}: report.file: {config.report} is in the directory of {name}")

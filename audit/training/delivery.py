@@ -4,6 +4,7 @@ Both are tried several times, with a growing pause that an event in another thre
 """
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -62,6 +63,7 @@ class Delivery:
         import tenacity
 
         body = json.dumps(document).encode()
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # it logs whole addresses at level INFO
         tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, NotToldError) and error.passing),
             stop=tenacity.stop_after_attempt(self._settings.tries) | tenacity.stop_when_event_set(self._over),

@@ -55,6 +55,9 @@ save_total_limit = 3
 settle-seconds = 0
 """
 
+SHOWN = "current_model"
+"""What the demo calls the run, wherever it is."""
+
 
 class Breakage(NamedTuple):
     """One way to break a checkpoint, what Trainer would do with it, and what the audit says."""
@@ -91,7 +94,9 @@ def break_copies(run: str, scratch: str, registry: Registry) -> Iterator[Breakag
         shutil.copytree(run, copy)
         _share(run, copy, newest)
         damage(os.path.join(copy, newest), os.path.join(copy, older))
-        decision, report = consult(copy, registry=registry)
+        report = verify(copy, registry=registry)
+        report = report._replace(notes=tuple(note.replace(copy, SHOWN) for note in report.notes))
+        decision, _ = consult(copy, registry=registry)
         yield Breakage(title.format(newest=newest, older=older), trainer, report, decision)
 
 

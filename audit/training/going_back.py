@@ -7,7 +7,7 @@ that all of it is done. The other files are then trained again as after any othe
 
 import os
 
-from audit.audit_dir import PINNED
+from audit.audit_dir import PINNED, QUARANTINE
 from audit.backend.names import step_of
 from audit.backend.training import Note
 from audit.errors import AuditError
@@ -84,7 +84,11 @@ class Retreat:
     def _put(self, event: GoingBack, ledger: Ledger, reason: str) -> None:
         """Put the checkpoint into the run, if it was elsewhere; what is in its place there is moved to quarantine."""
         run = self._run_state.run
-        source, target = os.path.join(run, event.place), os.path.join(run, event.checkpoint)
+        target = os.path.join(run, event.checkpoint)
+        if not event.place and not os.path.isdir(target):  # it was there when the act began
+            kept = (os.path.join(home, event.checkpoint) for home in (PINNED, QUARANTINE))
+            event = event._replace(place=next((place for place in kept if os.path.isdir(os.path.join(run, place))), ""))
+        source = os.path.join(run, event.place)
         if not event.place or not os.path.isdir(source):
             if not os.path.isdir(target):
                 raise AuditError(f"{target}: is not there any more, so the run cannot go back to it; see audit history")

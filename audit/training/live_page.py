@@ -7,6 +7,7 @@ from audit.backend.names import is_checkpoint
 from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.manager import Registry
+from audit.page import is_page
 from audit.training.config import TrainConfig
 from audit.training.events import Emit
 
@@ -28,6 +29,8 @@ def _write(path: str, config: TrainConfig, registry: Registry) -> None:
 
     if any(is_checkpoint(part) for part in os.path.realpath(path).split(os.sep)[:-1]):
         raise AuditError("it is inside a checkpoint, and nothing is written there")
+    if os.path.lexists(path) and not is_page(path):
+        raise AuditError("it is there, and is not a page of audit report, so it stays")
     found = inspect(config.run, config.verify, registry=registry)
     shown = curves_of(found.run, found.report, found.run.records.batches)._replace(live=True)
     page = registry.page("html")([shown])

@@ -36,12 +36,14 @@ class Retry(NamedTuple):
     wait_seconds: float = 60.0
 
 
-def notify_of(table: Mapping[str, Any], home: str) -> Notify:
-    """Return the table of a configuration in the directory ``home``. Raises ConfigError."""
+def notify_of(table: Mapping[str, Any] | None, home: str) -> Notify:
+    """Return the table of a configuration in the directory ``home``, None: there is none. Raises ConfigError."""
+    if table is None:
+        return Notify(home=home)
     url = table.get("url")
     if url is not None and not _is_address(url):
         raise ConfigError("notify.url: is not an address that begins with https:// or http:// (it is not shown here)")
-    if table and url is None and "command" not in table:
+    if url is None and "command" not in table:
         raise ConfigError("notify: needs a command or a url")
     return Notify(
         command=tuple(table.get("command", ())),

@@ -31,7 +31,7 @@ class Retries:
         self._at = at
         if self._failed > self._retry.times:
             return False
-        seconds = min(self._retry.wait_seconds * 2.0 ** (self._failed - 1), LONGEST)
+        seconds = min(self._retry.wait_seconds * 2.0 ** min(self._failed - 1, 30), LONGEST)
         self._emit(LegRetried(work.file.name, at[1], outcome.kind, self._failed, self._retry.times, seconds))
         time.sleep(seconds)
         return True

@@ -36,8 +36,6 @@ from audit.training.preflight import refuse_or_warn
 from audit.training.run_state import RunState, TrainRefused
 from audit.training.way_back import Surveyor
 
-KEPT_LOSSES = 200
-
 
 class Session:
     """One call of ``audit train``, on process 0.

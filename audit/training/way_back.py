@@ -67,6 +67,7 @@ class Surveyor:
         """Return what going back to the checkpoint ``name`` gives up. Raises TrainRefused, which says what can be."""
         name = os.path.basename(name.rstrip("/"))
         records, _ = read_records(self._run, write=False)
+        self._check(timeline, name)
         problem = records.unusable or records.edited
         if problem:
             raise AuditError(f"--back-to: {problem}")
@@ -89,6 +90,23 @@ class Surveyor:
             else "there is no checkpoint that it can go back to"
         )
         raise TrainRefused(f"{self._run}: --back-to: {why}; {can}")
+
+    def _check(self, timeline: Timeline, name: str) -> None:
+        """Refuse what would leave files that are neither trained nor waiting. Raises TrainRefused."""
+        step = step_of(name)
+        if step is None:
+            return
+        if step < timeline.adopted:
+            raise TrainRefused(
+                f"{self._run}: --back-to: the steps up to {timeline.adopted} were adopted, and the ledger does not record "
+                "which files they are of: go back to a later checkpoint, or start a new run"
+            )
+        last = timeline.returns[-1] if timeline.returns else None
+        if timeline.given_up is not None and step > timeline.given_up and last is not None and last.dropped:
+            raise TrainRefused(
+                f"{self._run}: --back-to: {name} was trained on {', '.join(last.dropped)}, dropped when the run went back "
+                f"to {last.checkpoint}: it can go back to that one or an earlier one"
+            )
 
     def _places(self) -> Iterator[Target]:
         """Yield what may be gone back to, by step; of one step that in the run first, then the pin."""

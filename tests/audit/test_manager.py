@@ -32,7 +32,13 @@ class Misspelt:
 def test_the_built_in_plugins_come_through_entry_points() -> None:
     registry = load()
 
-    assert [backend.name for backend in registry.backends] == ["accelerate", "deepspeed", "hf-trainer", "torch-dcp"]
+    assert [backend.name for backend in registry.backends] == [
+        "accelerate",
+        "deepspeed",
+        "hf-trainer",
+        "lightning",
+        "torch-dcp",
+    ]
     assert {"console", "json"} <= registry.reporters.keys()
     assert {"hf_trainer", "reporters", "rules"} <= {name for name, _ in registry.plugins.list_name_plugin()}
     assert "files/missing-optimizer" in {rule.id for rule in registry.rules}

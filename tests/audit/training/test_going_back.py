@@ -8,11 +8,15 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from audit.api import verify
 from audit.errors import AuditError
+from audit.ledger.back_events import GoingBack
+from audit.ledger.events import Accepted
+from audit.ledger.records import accepted_in
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.test_chaos import Clock, counted
@@ -149,16 +153,6 @@ def test_once_a_leg_has_begun_what_was_given_up_cannot_be_gone_back_to(trained: 
         trained.train(back_to="checkpoint-5")
 
 
-def test_back_and_forth_without_a_leg_between(trained: Shop) -> None:
-    before = trained.trained()
-    trained.train(back_to="checkpoint-2", drop=("b.jsonl", "c.jsonl"))
-    assert _checkpoints(trained) == ["checkpoint-2"]
-
-    assert trained.train(back_to="checkpoint-5") == 0
-
-    assert trained.trained() == before
-
-
 def _kill_in_going_back(moment: int, drop: tuple[str, ...]) -> bool:
     """One life, killed before this act; return whether it came to its end without."""
     with tempfile.TemporaryDirectory() as home:
@@ -260,3 +254,42 @@ def test_a_run_without_a_ledger_that_can_be_used_is_not_taken_back(trained: Shop
 
     with pytest.raises(AuditError, match="ledger"):
         trained.train(back_to="checkpoint-2")
+
+
+def test_the_second_half_of_a_batch_in_two_parts_is_trained_again(tmp_path: Path) -> None:
+    """Its file came back after other batches were trained; then the run goes back into the middle of that half."""
+    shop = Shop(tmp_path / "shop", toy="per_step = 2\nsave_steps = 1")
+    eight = [1, 2, 3, 4, 5, 6, 7, 8]
+    for name, examples in (("a.jsonl", eight), ("b.jsonl", B), ("c.jsonl", C)):
+        shop.drop(name, examples)
+    assert shop.train() == 0
+    assert shop.train(back_to="checkpoint-2", drop=("a.jsonl",)) == 0
+    back = shop.home / "rejected" / "a.jsonl"
+    back.rename(shop.home / "inbox" / "a.jsonl")
+    assert shop.train(allow_dropped=True) == 0
+    assert shop.train(back_to="checkpoint-3") == 0
+    assert sorted(shop.trained()) == sorted(eight + B + C)
+
+
+def test_what_was_adopted_is_not_given_up(trained: Shop) -> None:
+    """Nobody knows which files the adopted steps are of: they would be trained no more."""
+    shutil.rmtree(trained.run / ".audit")
+    assert trained.train(adopt=True) == 0
+    with pytest.raises(TrainRefused, match="the steps up to 5 were adopted"):
+        trained.train(back_to="checkpoint-2")
+
+
+def test_a_drop_is_not_undone_by_going_forward(trained: Shop) -> None:
+    """checkpoint-5 was trained on the dropped file, which the ledger and the inbox take for never trained."""
+    assert trained.train(back_to="checkpoint-2", drop=("b.jsonl", "c.jsonl")) == 0
+    with pytest.raises(TrainRefused, match=r"checkpoint-5 was trained on b\.jsonl, c\.jsonl, dropped"):
+        trained.train(back_to="checkpoint-5")
+    assert _checkpoints(trained) == ["checkpoint-2"]
+
+
+def test_what_wasaccepted_in_a_history_that_was_given_up_holds_no_longer() -> None:
+    early, late = (Accepted("loss/restarted", f"checkpoint-{step}", step, "judged") for step in (2, 4))
+    rows = [SimpleNamespace(event=event) for event in (early, late, GoingBack("checkpoint-3", 3, "", ()))]
+
+    assert accepted_in(rows[:2]) == (early, late)  # type: ignore[arg-type]
+    assert accepted_in(rows) == (early,)  # type: ignore[arg-type]
