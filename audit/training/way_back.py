@@ -190,7 +190,7 @@ class Surveyor:
             earlier = f"go back to a checkpoint of step {before.first_step} or earlier"
             why += earlier if before.first_step else "nothing comes before it, so start a new run without it"
         else:
-            why = "is of no batch that was begun; move it out of the inbox"
+            why = "was never begun; move it out of the inbox"
         after = ", ".join(item.file for item in known.values()) or "nothing"
         raise TrainRefused(f"{self._run}: --drop {name}: {why}; what follows {target.checkpoint} is {after}")
 

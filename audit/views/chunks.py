@@ -1,4 +1,4 @@
-"""A tensor that lies in chunks, read as if its elements lay one after the other in a file of their own."""
+"""A tensor that is stored in chunks, read as if its elements were in one file, one after the other."""
 
 from bisect import bisect_right
 from collections.abc import Callable
@@ -54,7 +54,7 @@ class _Chunk:
         self._reader = reader
         self._at = part.tensor.offset
         item, sizes, offsets = ITEM_SIZES[part.tensor.dtype], part.tensor.shape, part.offsets
-        axis = len(shape)  # all dimensions from here on are whole
+        axis = len(shape)  # this dimension and all after it are whole
         while axis and sizes[axis - 1] == shape[axis - 1]:
             axis -= 1
         outer = max(0, axis - 1)

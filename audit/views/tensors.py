@@ -42,7 +42,7 @@ class TensorChange(NamedTuple):
 class Place(NamedTuple):
     """A tensor and the file that holds it; ``dense`` elements lie one after the other in little-endian order.
 
-    ``whole``: it lies in chunks instead, in the files of ``held``; ``file`` is the metadata that says so.
+    ``whole``: it is stored in chunks instead, in the files of ``held``; ``file`` is the metadata that says so.
     """
 
     file: File

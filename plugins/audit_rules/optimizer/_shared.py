@@ -50,7 +50,7 @@ def moments(optimizer: "OptimizerState", layout: Layout, scan: "Mapping[str, Fil
 
 
 def _together(parts: Sequence[SpanScan]) -> SpanScan:
-    """What was found in a tensor that lies in several parts; runs of zeros are not known of it."""
+    """What was found in a tensor that is stored in several parts; runs of zeros are not known of it."""
     if len(parts) == 1:
         return parts[0]
     return SpanScan(

@@ -120,7 +120,7 @@ def test_a_file_that_cannot_be_dropped_is_refused_before_anything_is_done(traine
         TrainRefused, match=r"a\.jsonl: was trained by step 2: nothing comes before it, so start a new run"
     ):
         trained.train(back_to="checkpoint-2", drop=("a.jsonl",))
-    with pytest.raises(TrainRefused, match=r"x\.jsonl: is of no batch that was begun.*is b\.jsonl, c\.jsonl"):
+    with pytest.raises(TrainRefused, match=r"x\.jsonl: was never begun.*is b\.jsonl, c\.jsonl"):
         trained.train(back_to="checkpoint-2", drop=("x.jsonl",))
     (trained.home / "done" / "b.jsonl").unlink()
     with pytest.raises(TrainRefused, match=r"b\.jsonl would be trained again, but is neither"):
