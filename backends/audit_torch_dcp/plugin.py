@@ -30,7 +30,6 @@ class TorchDCP:
     title = "torch.distributed.checkpoint (torchtitan, dcp.save)"
     state_file = ""
     arguments_file = ""
-    hides_scaler = True  # a script may keep its gradient scaler elsewhere, and that skips updates
     last_written = tuple(f"{part}{METADATA}" for part in PARTS)
 
     def checkpoint_step(self, name: str) -> int | None:
@@ -73,6 +72,7 @@ class TorchDCP:
             sharded_weights=weights,
             sharded_optimizer=optimizer or weights,  # one state for all of them, if it was saved at once
             others=tuple(sorted(name for name in files.root if name.endswith((".pt", ".pth", ".bin", ".safetensors")))),
+            skips=True,  # a script may keep its gradient scaler elsewhere
             owed=owed,
             missing={role: name for role, name in owed.items() if not files.has(name)},
         )

@@ -15,7 +15,7 @@ def uses_fp16(checkpoint: Checkpoint) -> bool:
     if layout is not None and layout.scaler:
         return True
     if not checkpoint.backend.arguments_file:  # accelerate writes scaler.pt wherever it scales
-        return bool(getattr(checkpoint.backend, "hides_scaler", False))
+        return False
     return arguments is None or bool(arguments.get("fp16"))
 
 
