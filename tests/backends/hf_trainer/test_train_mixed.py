@@ -14,6 +14,7 @@ pytest.importorskip("peft", reason="the extra hf is not installed")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc; only Linux ends a child with its parent")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_small_files_and_replayed_rows_end_in_the_same_bits(tmp_path: Path) -> None:
     files = {"a.jsonl": examples(5, 1), "b.jsonl": examples(4, 2), "c.jsonl": examples(6, 3), "d.jsonl": examples(7, 4)}
     shops = [Continuous(tmp_path / name, data="group = 9\nreplay = 0.5") for name in ("killed", "straight")]
