@@ -5,6 +5,7 @@ refused, never followed.
 """
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -80,6 +81,23 @@ def free_name(home: str, name: str) -> str:
 def aside(path: str) -> str:
     """Return the name beside ``path`` under which this process prepares it."""
     return f"{path}.{os.getpid()}.tmp"
+
+
+def read_small(run: str, place: str, most: int) -> bytes | None:
+    """Return the first ``most`` bytes of the file ``<run>/<place>``, None if there is none that can be read.
+
+    A link in its place is not followed, and a FIFO does not hang.
+    """
+    try:
+        descriptor = os.open(os.path.join(run, place), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, most) if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

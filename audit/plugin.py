@@ -28,6 +28,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Entry",
     "File",
     "FileFormat",
+    "METADATA",
     "FileScan",
     "Safetensors",
     "ShardIndex",
@@ -122,6 +123,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "RowFormat",
     "Size",
     "StartingBackend",
+    "Stateless",
     "Step",
     "Team",
     "Tell",
@@ -130,6 +132,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "checked_rows",
     "checkpoint_name",
     "checkpoint_step",
+    "is_checkpoint_file",
+    "step_of_file",
     "read_safetensors",
     "read_trainer_state",
     "read_training_args",
@@ -192,9 +196,11 @@ if TYPE_CHECKING:
     from audit.audit_dir import scratch as scratch_directory
     from audit.backend.files import Files
     from audit.backend.layout import ITSELF, AdapterFiles, Backend, Layout
+    from audit.backend.names import is_checkpoint_file, step_of_file
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
     from audit.backend.signals import caught as catch_signals
+    from audit.backend.stateless import Stateless
     from audit.backend.training import (
         Alone,
         BadData,
@@ -227,7 +233,7 @@ if TYPE_CHECKING:
     from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
-    from audit.facts.file import File, FileFormat
+    from audit.facts.file import METADATA, File, FileFormat
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
     from audit.facts.plan import Plan, Saves
@@ -297,8 +303,9 @@ _HOMES = {
     "audit.audit_dir": "LEDGER scratch:scratch_directory",
     "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
-    "audit.backend.names": "name_of:checkpoint_name step_of:checkpoint_step",
+    "audit.backend.names": "is_checkpoint_file name_of:checkpoint_name step_of:checkpoint_step step_of_file",
     "audit.backend.signals": "caught:catch_signals",
+    "audit.backend.stateless": "Stateless",
     "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
     "ReadingBackend Size StartingBackend Step Team Tell TrainingBackend",
     "audit.config": "check_names:check_options find:find_config read:read_config",
@@ -308,7 +315,7 @@ _HOMES = {
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Checkpoint RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
-    "audit.facts.file": "File FileFormat",
+    "audit.facts.file": "File FileFormat METADATA",
     "audit.facts.listing": "Listing locate:locate_run",
     "audit.facts.plan": "Plan Saves",
     "audit.facts.recorded": "Adapter WeightFile",

@@ -7,6 +7,7 @@ Other trainers use other names. Which of them a run has is up to its backend; wh
 without one, every name counts that a backend of this package reads.
 """
 
+import os
 import re
 
 PREFIX = "checkpoint-"
@@ -40,8 +41,14 @@ def number_of(name: str) -> int | None:
     It orders the checkpoints of a run. What it counts is up to the trainer: steps, epochs, saves.
     """
     found = _NAME.fullmatch(name) or _OF_OTHERS.fullmatch(name)
-    if found is None and is_checkpoint_file(name):
-        found = _STEP_OF_FILE.fullmatch(name.removesuffix(_FILE_SUFFIX))
+    if found is None:
+        return step_of_file(name)
+    return int(found[1]) if len(found[1]) <= _LONGEST_STEP else None
+
+
+def step_of_file(name: str) -> int | None:
+    """Return N of ``step=N`` in the name of a checkpoint that is a file, else None; ASCII digits only, at most 18."""
+    found = _STEP_OF_FILE.fullmatch(name.removesuffix(_FILE_SUFFIX)) if is_checkpoint_file(name) else None
     return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
 
 
@@ -62,6 +69,11 @@ def is_checkpoint(name: str) -> bool:
     no place for files of somebody else, though no trainer resumes from it.
     """
     return _NAME.fullmatch(name) is not None
+
+
+def checkpoint_around(directory: str) -> str | None:
+    """Return the name of the checkpoint that a directory is in, or is, links resolved; None if there is none."""
+    return next((part for part in os.path.realpath(directory).split(os.sep) if is_checkpoint(part)), None)
 
 
 def is_checkpoint_of_any(name: str) -> bool:

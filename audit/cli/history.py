@@ -8,7 +8,7 @@ from typing import Any
 from audit.audit_dir import LEDGER
 from audit.cli.documents import add_format, write_document
 from audit.cli.parser import one_line, write
-from audit.cli.table import table
+from audit.cli.table import minute, table
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.ledger.back_events import DROPPED
@@ -115,7 +115,7 @@ def _trained(found: Timeline, running: bool) -> str:
             item.epochs,
             _loss(item),
             item.legs,
-            _time(item.started),
+            minute(item.started),
             _duration(item.seconds),
             _short(item.reason or ""),
         )
@@ -170,7 +170,7 @@ def _aside(aside: Sequence[SetAside]) -> str:
     if not aside:
         return ""
     rows = [
-        (_short(item.file), item.event, _time(item.time), _short(item.to or "-"), _short(item.reason, 3 * LONGEST))
+        (_short(item.file), item.event, minute(item.time), _short(item.to or "-"), _short(item.reason, 3 * LONGEST))
         for item in aside
     ]
     return "not trained:\n" + table(("FILE", "STATE", "WHEN (UTC)", "MOVED TO", "REASON"), rows)
@@ -181,7 +181,7 @@ def _returns(found: Timeline) -> str:
     if not found.returns:
         return ""
     rows = [
-        (item.checkpoint, item.step, _time(item.time), _short(", ".join(item.dropped) or "-", 3 * LONGEST))
+        (item.checkpoint, item.step, minute(item.time), _short(", ".join(item.dropped) or "-", 3 * LONGEST))
         for item in found.returns
     ]
     note = "" if found.returning is None else "the last one was interrupted; the next audit train finishes it\n"
@@ -215,10 +215,6 @@ def _steps(batch: Batch) -> str:
 
 def _loss(batch: Batch) -> str | None:
     return f"{batch.losses[0][1]:.4g} -> {batch.losses[-1][1]:.4g}" if batch.losses else None
-
-
-def _time(text: str) -> str:
-    return text[:16].replace("T", " ")
 
 
 def _duration(seconds: float | None) -> str | None:

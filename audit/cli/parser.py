@@ -8,7 +8,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
-from audit.backend.names import is_checkpoint
+from audit.backend.names import checkpoint_around
 from audit.cli.registered import fill_in
 from audit.errors import AuditError
 
@@ -260,7 +260,7 @@ def write(text: str, output: str | None) -> None:
             drop_stdout()
             raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
-    if any(is_checkpoint(part) for part in os.path.realpath(output).split(os.sep)[:-1]):
+    if checkpoint_around(os.path.dirname(os.path.realpath(output))) is not None:
         raise AuditError(
             f"--output {output}: is inside a checkpoint, and nothing is written there; choose another place"
         )

@@ -10,7 +10,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
-from audit.cli.table import table, wrapped
+from audit.cli.table import minute, table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor
@@ -181,6 +181,6 @@ def _list(root: str, _: Sequence[str], arguments: argparse.Namespace, account: _
     for item in items:
         account.keep(item)
     if items and arguments.format != "json":
-        rows = [(item.place, item.time[:16].replace("T", " ") or None, item.reason) for item in items]
+        rows = [(item.place, minute(item.time) or None, item.reason) for item in items]
         write(table(("CHECKPOINT", "MOVED (UTC)", "REASON"), rows), None)
     return 0

@@ -18,10 +18,10 @@ STYLES = {
     "sealed": _GREEN, "resumable": _GREEN, "retired": _GREEN, "finished": _GREEN,
     "not judged": _YELLOW, "weights only": _YELLOW, "in progress": _YELLOW, "being deleted": _YELLOW,
     "incomplete": _YELLOW, "unknown": _YELLOW, "training": _YELLOW, "stopped": _YELLOW, "interrupted": _YELLOW,
-    "rolled back": _YELLOW, "warning": _YELLOW,
+    "rolled back": _YELLOW, "warning": _YELLOW, "sound": _GREEN, "suspect": _YELLOW,
     "broken": _RED, "unreadable": _RED, "failed": _RED, "rejected": _RED, "lost": _RED, "error": _RED,
 }  # fmt: skip
-"""Colour of a cell that is a state or a severity, and nothing else."""
+"""Colour of a cell that is a state, a verdict or a severity, and nothing else."""
 _NUMBER = re.compile(r"[0-9.]+ [A-Za-z]+|-")
 """A size or a duration, which is aligned as a number is."""
 
@@ -67,6 +67,11 @@ def colored(state: str) -> str:
     from rich.style import Style
 
     return Style.parse(style).render(state)
+
+
+def minute(time: str) -> str:
+    """Return a time in UTC, such as ``2026-11-21T12:30:00Z``, to the minute for a column: ``2026-11-21 12:30``."""
+    return time[:16].replace("T", " ")
 
 
 def _terminal() -> bool:

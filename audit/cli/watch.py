@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from audit.backend.names import is_checkpoint
 from audit.cli.options import RUN, configured
 from audit.cli.parser import columns, one_line, use_color, write
-from audit.cli.table import table, wrapped
+from audit.cli.table import colored, table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
-from audit.report import BROKEN, SOUND, Report
+from audit.report import Report
 from audit.retention.lock import holder_of
 from audit.text import human_bytes, utc_time
 from audit.views.live import View, Watched
@@ -112,7 +112,7 @@ def _lines(watched: Watched, height: int = HEIGHT) -> Iterator[str]:
 def _judged(view: View, report: Report, room: int) -> Iterator[str]:
     """The verdict, the first findings, and the newest checkpoints: about ``room`` lines of both."""
     resume = f"resume from {report.resume_from}" if report.resume_from else "nothing to resume from"
-    yield f"verdict   {_colored(report.verdict)} by structure; {resume}"
+    yield f"verdict   {colored(report.verdict)} by structure; {resume}"
     found = [item for item in report.findings if item.severity.rank > 0]
     for item in found[:FINDINGS]:
         yield _cut(one_line(f"  {item.severity.value}  {item.rule}  {item.checkpoint or 'the run'}: {item.message}"))
@@ -162,13 +162,6 @@ def _table(rows: "Sequence[Overview]") -> str:
         for row in rows
     ]
     return table(heads, cells, drop=("LR", "SIZE", "STEP", "SAVED (UTC)", "LOSS"))
-
-
-def _colored(verdict: str) -> str:
-    if not use_color(sys.stdout):
-        return verdict
-    code = {SOUND: "32", BROKEN: "1;31"}.get(verdict, "33")
-    return f"\x1b[{code}m{verdict}\x1b[0m"
 
 
 def _cut(line: str) -> str:

@@ -160,7 +160,7 @@ class Run(ScannedRun):
 
     @fact
     def best_elsewhere(self) -> str | None:
-        """Where the best checkpoint lies according to the newest one, if that is there and not inside this run.
+        """Where the best checkpoint is according to the newest one, if that is there and not inside this run.
 
         The only path that is looked at outside the run: whether there is such a directory, nothing more. None for a
         relative path, which depends on where the trainer is started.

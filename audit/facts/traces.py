@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from audit.backend.names import is_checkpoint, is_checkpoint_of_any
+from audit.facts.file import METADATA
 from audit.formats.damage import Damage
 from audit.formats.trainer_state import read_trainer_state
 from audit.storage import DIRECTORY, FILE, LINK, Entry, Storage
@@ -154,7 +155,7 @@ def _megatron(folder: _Folder, storage: Storage | None) -> Trace | None:
 
 
 def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:
-    if folder.has(".metadata") or any(name.endswith(".distcp") for name in folder.files()):
+    if folder.has(METADATA) or any(name.endswith(".distcp") for name in folder.files()):
         what = "a checkpoint of torch.distributed.checkpoint (FSDP, torchtitan)"
         return Trace(folder.path, what, _elsewhere(folder, "step-N, where N is its step"))
     return None

@@ -13,7 +13,7 @@ from audit.facts.file import METADATA
 from audit.facts.shards import ShardedState, inside, span_name
 from audit.formats.damage import Damage
 from audit.formats.dcp import Saved
-from audit.formats.pickle_values import ITEM_SIZES, TensorRef
+from audit.formats.pickle_values import ITEM_SIZES, TensorRef, plain_strides
 from audit.formats.tensors import Tensor
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     """A chunk of a tensor: ``path`` of its file, ``span`` by which the scan of that file has it, ``offsets`` of it.
 
     ``tensor`` has the name of the whole one, the shape of the chunk and its place in the file. ``dense``: its elements
-    lie one after the other, in the order of their indices and little-endian.
+    are stored one after the other, in the order of their indices and little-endian.
     """
 
     path: str
@@ -116,7 +116,7 @@ class _Collected:
                 parameter, key = _parameter_and_key(rest.removeprefix(STATE), known)
                 kept = self.state.setdefault(parameter, {})
                 if entry.dtype is not None:
-                    ref = TensorRef(entry.dtype, entry.size, _strides(entry.size), name, 0, prod(entry.size))
+                    ref = TensorRef(entry.dtype, entry.size, plain_strides(entry.size), name, 0, prod(entry.size))
                     kept[key] = ref
                     self.places[name] = tuple((part.path, part.span) for part in whole[name].parts)
                     if section is not None and section.scalar is not None and ref.elements == 1:
@@ -219,15 +219,5 @@ def _parts(state: ShardedState) -> Iterator[tuple[str, Part]]:
             size = ITEM_SIZES[ref.dtype]
             nbytes = (ref.extent - ref.offset) * size
             tensor = Tensor(section.item.name, ref.dtype, ref.shape, record.offset + ref.offset * size, nbytes)
-            strides = zip(ref.stride, _strides(ref.shape), ref.shape, strict=True)
-            dense = section.little and all(mine == usual or count == 1 for mine, usual, count in strides)
+            dense = section.little and ref.in_order
             yield tensor.name, Part(path, span_name(section, record.name), section.item.offsets or (), tensor, dense)
-
-
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides of elements that lie in the order of their indices."""
-    strides, step = [], 1
-    for size in reversed(shape):
-        strides.append(step)
-        step *= size
-    return tuple(reversed(strides))

@@ -28,7 +28,7 @@ _DIGITS = {"BF16": 8, "F16": 11, "F32": 24, "F64": 53}
 
 
 class Apart(NamedTuple):
-    """A parameter with two values: ``changed`` of the ``compared`` elements that lie in the file ``path``."""
+    """A parameter with two values: ``changed`` of the ``compared`` elements that are in the file ``path``."""
 
     name: str
     path: str

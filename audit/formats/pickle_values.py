@@ -67,6 +67,27 @@ class TensorRef(NamedTuple):
             return self.offset
         return self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True)) + 1
 
+    @property
+    def in_order(self) -> bool:
+        """Whether the elements are stored one after the other, in the order of their indices."""
+        return in_order(self.shape, self.stride)
+
+
+def in_order(shape: tuple[int, ...], stride: tuple[int, ...]) -> bool:
+    """Whether elements of these strides are one after the other, in the order of their indices."""
+    return all(
+        mine == usual or size == 1 for mine, usual, size in zip(stride, plain_strides(shape), shape, strict=True)
+    )
+
+
+def plain_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the strides, in elements, of a tensor whose elements are in the order of their indices."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
 
 class Call:
     """A call in the pickle that was not made: ``function(*args)``, then ``state`` and ``items``.

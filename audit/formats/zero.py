@@ -135,7 +135,7 @@ def partition_in(archive: TorchArchive) -> Partition | Damage:
 
 
 def module_in(archive: TorchArchive) -> dict[str, Stored]:
-    """Return where the weights of the engine's module are, by name; only those whose elements lie in their order."""
+    """Return where the weights of the engine's module are, by name; only those whose elements are in order."""
     value = archive.value
     module = value.get("module") if type(value) is dict else None
     found = {}
@@ -161,12 +161,7 @@ def _flat(state: Mapping[str, Any]) -> list[TensorRef] | None:
 
 def _stored(archive: TorchArchive, ref: TensorRef) -> Stored | None:
     record = archive.records.get(f"data/{ref.storage}")
-    step = 1
-    for size, stride in zip(reversed(ref.shape), reversed(ref.stride), strict=True):
-        if size != 1 and stride != step:
-            return None
-        step *= size
-    if record is None or archive.byteorder != "little":
+    if record is None or archive.byteorder != "little" or not ref.in_order:
         return None
     return Stored(ref.dtype, record.offset + ref.offset * ITEM_SIZES[ref.dtype], ref.elements)
 

@@ -6,12 +6,11 @@ and who reads it trusts it only while the lock is held, and only if it is younge
 
 import json
 import os
-import stat
 import time
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from audit.audit_dir import PROGRESS, link_in_the_way, replaced
+from audit.audit_dir import PROGRESS, link_in_the_way, read_small, replaced
 from audit.text import unix_time, utc_time
 
 EVERY_SECONDS = 1.0
@@ -53,20 +52,15 @@ class ProgressFile:
 
 def read_progress(run: str, since: str) -> Progress | None:
     """Return what the training notes that has held the lock since ``since`` (UTC); None if it has noted nothing."""
-    try:
-        descriptor = os.open(os.path.join(run, PROGRESS), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    content = read_small(run, PROGRESS, _LONGEST)
+    if content is None:
         return None
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        found: Any = json.loads(os.read(descriptor, _LONGEST))
+        found: Any = json.loads(content)
         noted = Progress(*(found[name] for name in Progress._fields))
         written, begun = unix_time(found["time"]), unix_time(since)
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+    except (ValueError, RecursionError, TypeError, KeyError):
         return None
-    finally:
-        os.close(descriptor)
     if written is None or begun is None or written < begun:
         return None
     whole = _is_step(noted.step) and (noted.last_step is None or _is_step(noted.last_step))

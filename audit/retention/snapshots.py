@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_checkpoint, is_left_by_save
+from audit.backend.names import checkpoint_around, is_checkpoint, is_left_by_save
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -105,8 +105,7 @@ def snapshot(
 
 def _check_place(run: str, dest: str) -> None:
     real, home = os.path.realpath(dest), os.path.realpath(run)
-    inside = next((part for part in real.split(os.sep) if is_checkpoint(part)), None)
-    if inside is not None:
+    if (inside := checkpoint_around(dest)) is not None:
         raise RefusedError(f"{dest}: is inside {inside}, and nothing is written inside a checkpoint")
     if real == home:
         raise RefusedError(f"{dest}: is the run itself; give another directory")

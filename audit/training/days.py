@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from audit.audit_dir import AUDIT_DIR, DAY_TOLD, make, replaced
+from audit.audit_dir import AUDIT_DIR, DAY_TOLD, make, read_small, replaced
 from audit.errors import AuditError
 from audit.ledger.timeline import Batch, Timeline
 from audit.text import local_date, unix_time
@@ -43,11 +43,10 @@ class Days:
             self._write(today)
 
     def _read(self) -> str | None:
-        try:
-            with open(os.path.join(self._run, DAY_TOLD), encoding="ascii") as file:
-                text = file.read(_LENGTH)
-        except (OSError, UnicodeDecodeError):
+        content = read_small(self._run, DAY_TOLD, _LENGTH)
+        if content is None or not content.isascii():
             return None
+        text = content.decode("ascii")
         return text if unix_time(f"{text}T00:00:00Z") is not None else None
 
     def _write(self, day: str) -> None:

@@ -3,7 +3,7 @@
 import os
 
 from audit.audit_dir import replaced
-from audit.backend.names import is_checkpoint
+from audit.backend.names import checkpoint_around
 from audit.backend.training import Note
 from audit.errors import AuditError
 from audit.manager import Registry
@@ -27,7 +27,7 @@ def _write(path: str, config: TrainConfig, registry: Registry) -> None:
     from audit.views.curves import curves_of
     from audit.views.inspection import inspect
 
-    if any(is_checkpoint(part) for part in os.path.realpath(path).split(os.sep)[:-1]):
+    if checkpoint_around(os.path.dirname(os.path.realpath(path))) is not None:
         raise AuditError("it is inside a checkpoint, and nothing is written there")
     if os.path.lexists(path) and not is_page(path):
         raise AuditError("it is there, and is not a page of audit report, so it stays")

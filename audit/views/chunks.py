@@ -23,7 +23,7 @@ class Assembled:
         if any(len(part.tensor.shape) != sizes or part.tensor.dtype != whole.dtype for part in whole.parts):
             raise OSError(0, "its chunks do not fit together; not compared")
         if not all(part.dense for part in whole.parts):
-            raise OSError(0, "its elements lie in an unusual order; not compared")
+            raise OSError(0, "its elements are stored in an unusual order; not compared")
         if sum(prod(part.tensor.shape) for part in whole.parts) != prod(whole.shape):
             raise OSError(0, "not all of its chunks are stored; not compared")
         if overlap([Chunk(part.offsets, part.tensor.shape) for part in whole.parts]):

@@ -36,7 +36,7 @@ class Files(NamedTuple):
 class Comparison(NamedTuple):
     """What is different in ``b``; ``values`` by section and name as (a, b), None if there is no such value.
 
-    ``relation`` says how the two logs belong together. ``sharded``: there are weights that lie in pieces of tensors
+    ``relation`` says how the two logs belong together. ``sharded``: there are weights that are in pieces of tensors
     which cannot be put together (DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what
     could not be compared.
     """

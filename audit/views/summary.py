@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from audit.backend.layout import last_in
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import METADATA
 from audit.facts.series import series, tail
 from audit.ledger.timeline import Batch
 from audit.storage import DIRECTORY
@@ -116,8 +117,10 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
         }
     layout = checkpoint.optional("layout")
     for part in checkpoint.optional("shards") or ():
+        from audit.facts.shards import inside
+
         entries, metadata = part.metadata.entries.values(), part.metadata
-        path = f"{part.directory}/.metadata" if part.directory else ".metadata"
+        path = inside(part.directory, METADATA)
         role = "weights" if layout and path in layout.sharded_weights else "optimizer"
         sections[f"{role} in shards"] = {
             "tensors": sum(entry.dtype is not None for entry in entries),

@@ -8,7 +8,7 @@ from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.file import METADATA, File, FileFormat
 from audit.facts.whole_tensors import WholeTensor
-from audit.formats.pickle_values import ITEM_SIZES
+from audit.formats.pickle_values import ITEM_SIZES, in_order
 from audit.formats.tensors import Tensor
 from audit.views.chunks import Assembled
 
@@ -24,7 +24,7 @@ REMOVED, ADDED, RESHAPED, RETYPED, CHANGED = "removed", "added", "shape", "dtype
 class TensorChange(NamedTuple):
     """One tensor that is not the same; ``kind`` is "removed", "added", "shape", "dtype" or "changed".
 
-    ``name`` has the directory of an adapter that does not lie in the checkpoint itself before it. The last four are
+    ``name`` has the directory of an adapter before it, if that is not the checkpoint itself. The last four are
     those of :class:`audit.scan.differences.Distance`, None if there is nothing to compare.
     """
 
@@ -40,7 +40,7 @@ class TensorChange(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A tensor and the file that holds it; ``dense`` elements lie one after the other in little-endian order.
+    """A tensor and the file that holds it; ``dense`` elements are one after the other in little-endian order.
 
     ``whole``: it is stored in chunks instead, in the files of ``held``; ``file`` is the metadata that says so.
     """
@@ -173,17 +173,12 @@ def _tensors(file: File) -> list[Place]:
 
 
 def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
-    """The strides where elements do not lie in the order of their indices, else nothing."""
-    plain, step = [], 1
-    for size in reversed(shape):
-        plain.append(step)
-        step *= size
-    usual = tuple(reversed(plain))
-    return () if all(s == u or n == 1 for s, u, n in zip(stride, usual, shape, strict=True)) else stride
+    """The strides of elements that are not in the order of their indices, else nothing."""
+    return () if in_order(shape, stride) else stride
 
 
 class _Readers:
-    """The files that tensors are read from: the last few stay open, as a tensor may lie in a thousand."""
+    """The files that tensors are read from: the last few stay open, as a tensor may be in a thousand."""
 
     def __init__(self) -> None:
         self._open: dict[File, tuple[ExitStack, Any]] = {}
@@ -196,7 +191,7 @@ class _Readers:
             stack.close()
 
     def part(self, place: Place) -> "Part":
-        """Where the tensor lies. Raises OSError if it is not whole."""
+        """Where the tensor is. Raises OSError if it is not whole."""
         from audit.scan.differences import Part
 
         tensor = place.tensor

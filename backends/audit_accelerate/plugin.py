@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import DIRECTORY, hookimpl
+from audit.plugin import Stateless, hookimpl
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
@@ -20,27 +20,17 @@ STATES = "random_states_0.pkl"
 _FOREIGN = ("trainer_state.json",)
 
 
-class Accelerate:
+class Accelerate(Stateless):
     """Reads the directories of ``accelerate.Accelerator.save_state``; there is no trainer state and no log in them."""
 
     name = "accelerate"
     title = "accelerate (save_state)"
-    state_file = ""
-    arguments_file = ""
+    pattern = NAME
     last_written = (STATES,)
-
-    def checkpoint_step(self, name: str) -> int | None:
-        """Return N of the name of a directory that a script saves its state to, else None."""
-        found = NAME.fullmatch(name)
-        return int(found[2]) if found else None
 
     def counts_steps(self, name: str) -> bool:
         """Say whether N counts updates: not in ``epoch_N`` and ``checkpoint_N``."""
         return name.startswith(("checkpoint-", "step_"))
-
-    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
-        """Say whether a run's root holds a directory of such a name; ``wrote`` tells it from Trainer's."""
-        return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether accelerate wrote a checkpoint: it has random states, and no state of Trainer."""

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import DIRECTORY, hookimpl
+from audit.plugin import Stateless, hookimpl
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
@@ -21,24 +21,14 @@ _MODEL = re.compile(r"(zero_pp_rank_[0-9]{1,6}_)?mp_rank_[0-9]{2,6}_model_states
 _STATES = re.compile(r"[^/]*_states\.pt", re.ASCII)
 
 
-class DeepSpeed:
+class DeepSpeed(Stateless):
     """Reads ``global_stepN/`` and ``latest`` of ``DeepSpeedEngine.save_checkpoint``; there is no log in them."""
 
     name = "deepspeed"
     title = "DeepSpeed (engine.save_checkpoint)"
-    state_file = ""
-    arguments_file = ""
+    pattern = NAME
     last_written = MODELS
     announces = LATEST
-
-    def checkpoint_step(self, name: str) -> int | None:
-        """Return N of ``global_stepN``, the engine's count of steps, else None."""
-        found = NAME.fullmatch(name)
-        return int(found[1]) if found else None
-
-    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
-        """Say whether a run's root holds such a directory; ``wrote`` tells it from those of verl and others."""
-        return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether DeepSpeed wrote a checkpoint, by the names of its files."""

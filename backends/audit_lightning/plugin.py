@@ -1,27 +1,20 @@
 """PyTorch Lightning as a backend that reads: the files of ``ModelCheckpoint`` and ``Trainer.save_checkpoint``."""
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from audit.plugin import DIRECTORY, FILE, ITSELF, hookimpl
+from audit.plugin import DIRECTORY, FILE, ITSELF, Stateless, hookimpl, is_checkpoint_file, step_of_file
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
     from audit.plugin import Backend, Entry, Layout
 
-SUFFIX = ".ckpt"
-NAME = re.compile(r"(?:.*[-_ ])?step=([0-9]{1,18})(?:[-_. ].*)?\.ckpt", re.ASCII)
-"""``epoch=3-step=120.ckpt``, ``epoch=3-step=120-v1.ckpt``; the other names of a run tell no step: ``last.ckpt``."""
 
-
-class Lightning:
+class Lightning(Stateless):
     """Reads checkpoints of ``lightning.Trainer``, each of which is one file. There is no log in them."""
 
     name = "lightning"
     title = "PyTorch Lightning (.ckpt files)"
-    state_file = ""
-    arguments_file = ""
     units = (FILE, DIRECTORY)
     last_written = ("meta.pt", "latest", ITSELF)
     """``meta.pt`` and ``latest`` of the directories that the strategies FSDP and DeepSpeed save."""
@@ -36,13 +29,12 @@ class Lightning:
     """lightning 2.6, ``_CheckpointConnector.dump_checkpoint``."""
 
     def checkpoint_step(self, name: str) -> int | None:
-        """Return N of ``step=N`` in the name of a file, else None."""
-        found = NAME.fullmatch(name)
-        return int(found[1]) if found and not name.startswith(".") else None
+        """Return N of ``step=N`` in the name of a file, else None: other names tell no step, such as ``last.ckpt``."""
+        return step_of_file(name)
 
     def step_inside(self, name: str) -> bool:
         """Say whether a file is a checkpoint whose step only its content tells."""
-        return name.endswith(SUFFIX) and not name.startswith(".")
+        return is_checkpoint_file(name)
 
     def recognises(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether a run's root holds such files, and no checkpoint of Trainer, beside which they are strays."""

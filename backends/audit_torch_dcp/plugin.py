@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import DIRECTORY, hookimpl
+from audit.plugin import Stateless, hookimpl
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
@@ -23,27 +23,17 @@ _FOREIGN = ("trainer_state.json", "random_states_0.pkl", "common.pt", "latest")
 """Files of Trainer, accelerate, Megatron and DeepSpeed, which keep such states inside their own checkpoints."""
 
 
-class TorchDCP:
+class TorchDCP(Stateless):
     """Reads directories of ``torch.distributed.checkpoint.save``; there is no trainer state and no log in them."""
 
     name = "torch-dcp"
     title = "torch.distributed.checkpoint (torchtitan, dcp.save)"
-    state_file = ""
-    arguments_file = ""
+    pattern = NAME
     last_written = tuple(f"{part}{METADATA}" for part in PARTS)
-
-    def checkpoint_step(self, name: str) -> int | None:
-        """Return N of the name of a directory that a script saves to, else None."""
-        found = NAME.fullmatch(name)
-        return int(found[2]) if found else None
 
     def counts_steps(self, name: str) -> bool:
         """Say whether N counts steps."""
         return not name.startswith(("epoch_", "checkpoint_"))
-
-    def recognises(self, entries: "Mapping[str, Entry]") -> bool:
-        """Say whether a run's root holds a directory of such a name; ``wrote`` tells whose it is."""
-        return any(entry.kind == DIRECTORY and NAME.fullmatch(name) for name, entry in entries.items())
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether ``dcp.save`` wrote a checkpoint: it has shards, and no file of another backend."""

@@ -1,6 +1,6 @@
 """How a resume loads the torch files of a checkpoint."""
 
-from audit.plugin import Layout
+from audit.plugin import METADATA, Layout
 
 
 def loaded_as(path: str, layout: Layout) -> str:
@@ -9,7 +9,7 @@ def loaded_as(path: str, layout: Layout) -> str:
         return "whole"
     if path in layout.rng:
         return "rng"
-    if path.rpartition("/")[2] == ".metadata":
+    if path.rpartition("/")[2] == METADATA:
         return "metadata"
     if layout.kind == "deepspeed" and path in (*layout.sharded_weights, *layout.sharded_optimizer):
         return "deepspeed"

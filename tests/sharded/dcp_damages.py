@@ -109,7 +109,7 @@ def _metadata_from_before(folder: str, newest: Path, older: Path) -> None:
 
 
 EXCHANGED = (
-    "nothing in a shard says which rank wrote it, and items of equal size lie at equal places; only a seal tells"
+    "nothing in a shard says which rank wrote it, and items of equal size are at equal places; only a seal tells"
 )
 RUINS: dict[str, Change] = {
     "deleted": Path.unlink,

@@ -79,9 +79,8 @@ def _wrong(
     several = not checkpoint.backend.state_file and any(unit and not at % unit for unit in (done, counted))
     if (at > done and not several) or (at != done and not several and not uses_fp16(checkpoint)):
         return f"is at step {at}, but the trainer did {done} steps"
-    count = updates(checkpoint)
-    if count is not None and at < count <= done:
-        return f"is at step {at}, but the optimizer counted {count:g} updates"
+    if counted is not None and at < counted <= done:
+        return f"is at step {at}, but the optimizer counted {counted:g} updates"
     if before is not None and before.last_epoch is not None and before.last_epoch <= reached(checkpoint.previous):
         previous = checkpoint.previous
         if at < before.last_epoch or (at == before.last_epoch and checkpoint.step - previous.step > OVERFLOWS):

@@ -47,7 +47,7 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
 
 
 def _in_module(zero: "ZeroState", scan: Mapping[str, FileScan]) -> Iterator[Violation]:
-    """Check the module of DeepSpeed's engine; several tensors may lie in one storage."""
+    """Check the module of DeepSpeed's engine; several tensors may be in one storage."""
     for path, engine in zero.engines.items():
         spans = scan[path].spans if was_read(scan, path) else {}
         names = [

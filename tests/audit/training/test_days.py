@@ -92,6 +92,25 @@ def test_a_link_in_its_place_is_replaced_and_not_followed(tmp_path: Path) -> Non
     assert (tmp_path / "mine").read_text() == "keep"
 
 
+def test_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / ".audit").mkdir()
+    (tmp_path / "mine").write_text("2026-11-19")
+    os.symlink("../mine", tmp_path / DAY_TOLD)
+    told: list[Event] = []
+    Days(str(tmp_path), True, LOG, told.append).tell("2026-11-25")
+    assert told == []
+    assert (tmp_path / DAY_TOLD).read_text() == "2026-11-25"
+
+
+def test_a_pipe_in_its_place_does_not_hang(tmp_path: Path) -> None:
+    (tmp_path / ".audit").mkdir()
+    os.mkfifo(tmp_path / DAY_TOLD)
+    told: list[Event] = []
+    Days(str(tmp_path), True, LOG, told.append).tell("2026-11-25")
+    assert told == []
+    assert (tmp_path / DAY_TOLD).read_text() == "2026-11-25"
+
+
 def test_nothing_is_kept_if_nobody_is_told(shop: Shop) -> None:
     shop.drop("a.jsonl", [1])
     shop.train()

@@ -1,4 +1,4 @@
-"""Tensors that lie in their files in unusual ways."""
+"""Tensors that are stored in their files in unusual ways."""
 
 from pathlib import Path
 from struct import pack
