@@ -102,7 +102,9 @@ def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Repo
 def _admit(path: str, run: "Run", options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
     from audit.facts.traces import no_checkpoint
+    from audit.judging.auditor import refuse_foreign
 
+    refuse_foreign(run)
     if not run.checkpoints and not options.allow_empty and not records.highest_reached and not run.homes:
         problem = no_checkpoint(path, run.storage)
         advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"
