@@ -88,7 +88,7 @@ def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: 
         properties = Made(f"{MODULE}.metadata.TensorProperties", (), (Name("torch.float32"), None, False, None, False))
         tensor = {"properties": properties, "size": Made("torch.Size", (value.shape,)), "chunks": chunks}
         listed[name] = Made(f"{MODULE}.metadata.TensorStorageMetadata", (), tensor)
-    saved = {"checkpoint_id": str(folder), "save_id": str(uuid4()), "load_id": None, "modules": []}
+    saved: dict[str, Any] = {"checkpoint_id": str(folder), "save_id": str(uuid4()), "load_id": None, "modules": []}
     whole = {"state_dict_metadata": listed, "storage_data": stored, "planner_data": {}, "version": "1.0.0"}
     whole["storage_meta"] = Made(f"{MODULE}.metadata.StorageMeta", (), saved)
     if edit is not None:

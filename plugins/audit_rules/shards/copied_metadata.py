@@ -28,8 +28,8 @@ def copied_metadata(
 
     torch 2.13 writes another ``save_id`` into ``.metadata`` at each save
     (``torch.distributed.checkpoint.filesystem.FileSystemWriter.reset``), so no two are the same byte for byte. A copy
-    loads if both saves divided the tensors in the same way, and then loads what was saved. Older versions of torch wrote
-    no id; their metadata is not compared.
+    loads if both saves divided the tensors in the same way, and then loads what was saved. Older versions of torch
+    wrote no id; their metadata is not compared.
     """
     if not any(state.metadata.save_id for state in shards):
         raise NotApplicable("no metadata names its save")
