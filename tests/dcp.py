@@ -44,8 +44,8 @@ def write_state(place: Path, step: int, edit: Edit | None = None, world: int = W
     for group, names in enumerate((list(SHAPES), [])):
         optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
         optimizer[f"optimizer.param_groups.{group}.params"] = names
-    _write(place / MODEL, weights, edit, world)
-    _write(place / OPTIMIZER, optimizer, None, world)
+    write_shards(place / MODEL, weights, edit, world)
+    write_shards(place / OPTIMIZER, optimizer, None, world)
 
 
 def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -> FakeTensor:
@@ -53,7 +53,7 @@ def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -
     return FakeTensor("F32", shape, pack(f"<{len(values)}f", *(abs(value) if positive else value for value in values)))
 
 
-def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD) -> None:
+def write_shards(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD) -> None:
     """Each rank has an equal part of the rows of each tensor; what has no rows is rank 0's."""
     folder.mkdir(exist_ok=True)
     shards = [b"" for _ in range(world)]

@@ -37,8 +37,9 @@ them is *not judged*: it is handed out, but nothing is proven of it, and `audit 
 
 `audit show` names the stage, the tag, steps, processes, and how many parameters and elements the partitions hold.
 `audit diff A B` puts the parameters together from the partitions, block by block, and compares them tensor by tensor,
-also if the two were saved at other stages or by other numbers of processes. What is in no partition (buffers, and frozen
-parameters under ZeRO 1 and 2) is taken from the model states; frozen parameters under ZeRO 3 are compared as files only.
+also if the two were saved at other stages or by other numbers of processes. What is in no partition (buffers, and
+frozen parameters under ZeRO 1 and 2) is taken from the model states; frozen parameters under ZeRO 3 are compared as
+files only.
 
 ## Another number of processes
 
