@@ -13,7 +13,9 @@ NAN = pack("<f", float("nan"))
 
 def test_a_nan_in_what_is_neither_weight_nor_moment(tmp_path: Path) -> None:
     run = make_sharded(tmp_path / "run")
-    dcp.write_shards(run / "checkpoint-200" / OPTIMIZER, {"ema.weight": FakeTensor("F32", (4, 4), NAN + bytes(60))}, None)
+    dcp.write_shards(
+        run / "checkpoint-200" / OPTIMIZER, {"ema.weight": FakeTensor("F32", (4, 4), NAN + bytes(60))}, None
+    )
 
     (finding,) = check(str(run), "shards/not-finite")
 
