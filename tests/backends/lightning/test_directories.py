@@ -9,7 +9,6 @@ import pytest
 
 from audit import guard, verify
 from audit.cli import run as cli
-from audit.testing.judging import check
 from audit.testing.runs import edit_torch
 from audit.testing.torch_files import Made, torch_archive_bytes
 from tests.accelerate import settle
@@ -166,40 +165,6 @@ def test_files_and_directories_may_be_in_one_run(tmp_path: Path) -> None:
 
     assert [item.step for item in verify(run).checkpoints] == [10, 20, 30, 40]
     assert guard(run) == run / "epoch=3-step=40.ckpt"
-
-
-@pytest.mark.parametrize("make", [make_lightning, make_directories])
-def test_a_last_one_that_is_behind_is_named(tmp_path: Path, make: Callable[..., Path]) -> None:
-    run = make(tmp_path / "run", (10, 20))
-    make(run, (30,), last=False) if make is make_directories else _add(run, 30)
-    settle(run)
-
-    (finding,) = verify(run).findings
-
-    assert (finding.rule, finding.severity.value) == ("steps/last-behind", "info")
-    assert finding.message == f"last.ckpt is of step 20, and {NEWEST} of step 30"
-    assert guard(run) == run / NEWEST
-
-
-def _add(run: Path, step: int) -> None:
-    other = make_lightning(run.with_name("other"), (step,), last=False)
-    for path in other.iterdir():
-        shutil.copy(path, run)
-
-
-def test_a_last_one_that_is_level_or_alone_passes(tmp_path: Path) -> None:
-    assert check(str(make_lightning(tmp_path / "level", (10, 20))), "steps/last-behind") == []
-    alone = make_lightning(tmp_path / "alone", (10,))
-    (alone / OLDEST).unlink()
-    assert check(str(alone), "steps/last-behind") == []
-
-
-def test_a_name_that_only_begins_so_is_not_the_last_one(tmp_path: Path) -> None:
-    run = make_lightning(tmp_path / "run", (20,), last=False)
-    _add(run, 10)
-    (run / OLDEST).rename(run / "last-good.ckpt")
-
-    assert check(str(run), "steps/last-behind") == []
 
 
 def test_a_sharded_state_that_is_no_lightnings_is_still_not_taken_for_it(tmp_path: Path) -> None:
