@@ -235,13 +235,16 @@ def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
         raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
     if not claims and not backends:
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
-    return Run(
-        root if only else path,
-        storage,
-        (claims or sorted(backends, key=unmistakable, reverse=True))[0],
-        only=only,
-        **options,
-    )
+    place = root if only else path
+    backend = (claims or sorted(backends, key=unmistakable, reverse=True))[0]
+    run = Run(place, storage, backend, only=only, **options)
+    if hasattr(backend, "counts_steps"):
+        from audit.facts.one_count import in_one_count
+
+        listing = in_one_count(run)
+        if listing is not None:
+            return Run(place, storage, backend, only=only, listing=listing, **options)
+    return run
 
 
 __all__ = ["Run", "open_run"]

@@ -88,7 +88,7 @@ def _judged(
 def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Report:
     """Name the pin that the guard would take: the report is of the run's own checkpoints."""
     newest = max(pinned_names(path), key=lambda name: number_of(name) or 0, default="")
-    beyond = number_of(report.resume_from or "") or 0
+    beyond = next((item.step for item in report.checkpoints if item.name == report.resume_from), 0)
     if (number_of(newest) or 0) <= beyond:
         return report
     pins = auditor.judge_pins(run, beyond)
