@@ -57,12 +57,10 @@ def exchanged_between(older: "Checkpoint", newer: "Checkpoint") -> tuple[Exchang
     keys = [key for key, part in mine.items() if key in before and _alike(part, before[key])]
     if len(keys) < 2:
         return ()
-    keys = keys[:: -(-len(keys) // MOST_PARTS)]
+    keys = sorted(keys[:: -(-len(keys) // MOST_PARTS)], key=lambda key: mine[key][1:4])  # one file after the other
     share = max(LEAST, ELEMENTS // len(keys))
     try:
-        with ExitStack() as stack:
-            now = _Values(newer, stack, share)
-            was = _Values(older, stack, share)
+        with _Values(newer, share) as now, _Values(older, share) as was:
             return tuple(_exchanges(keys, mine, before, now, was))
     except OSError:
         return ()
@@ -73,25 +71,32 @@ def _alike(one: _Part, other: _Part) -> bool:
 
 
 class _Values:
-    """The first elements of parts; the files stay open."""
+    """The first elements of parts; the last file stays open."""
 
-    def __init__(self, checkpoint: "Checkpoint", stack: ExitStack, share: int) -> None:
-        self._checkpoint, self._stack, self._share = checkpoint, stack, share
-        self._opened: dict[str, Any] = {}
+    def __init__(self, checkpoint: "Checkpoint", share: int) -> None:
+        self._checkpoint, self._share = checkpoint, share
+        self._path, self._stack = "", ExitStack()
+        self._reader: Any = None
+
+    def __enter__(self) -> "_Values":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stack.close()
 
     def of(self, part: _Part) -> "Floats | None":
-        """The first elements, None if they are no finite numbers."""
+        """The first elements, None if they are no finite numbers. Raises OSError."""
         import numpy as np
 
         from audit.scan.differences import Part, first_values
 
-        if part.path not in self._opened:
-            if len(self._opened) >= 64:
-                self._opened.pop(next(iter(self._opened)))
-            self._opened[part.path] = self._stack.enter_context(self._checkpoint.files[part.path].open())
+        if part.path != self._path:
+            self._stack.close()
+            self._reader = self._stack.enter_context(self._checkpoint.files[part.path].open())
+            self._path = part.path
         size = ITEM_SIZES[part.dtype]
         count = min(part.elements, self._share)
-        values = first_values(Part(self._opened[part.path], part.dtype, part.offset, count * size), count)
+        values = first_values(Part(self._reader, part.dtype, part.offset, count * size), count)
         return values if values is not None and bool(np.isfinite(values).all()) else None
 
 
