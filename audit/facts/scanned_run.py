@@ -140,7 +140,7 @@ class ScannedRun(Facts):
     # -- trainer states -----------------------------------------------------------------------------------------
 
     @fact
-    def states(self) -> "Mapping[str, StateDocument | Damage]":
+    def _states(self) -> "Mapping[str, StateDocument | Damage]":
         """Trainer states of all complete checkpoints, by name."""
         file = self.backend.state_file
         return TrainerStates(file, self.allowance, self.shared, self._known_states, self._state_digests).of(
@@ -166,9 +166,9 @@ class ScannedRun(Facts):
 
     def state_of(self, name: str) -> "StateDocument | Damage":
         """The trainer state of a checkpoint or its Damage. Raises NotApplicable if there is no such file."""
-        if name not in self.states:
+        if name not in self._states:
             raise NotApplicable("there is no trainer state")
-        return self.states[name]
+        return self._states[name]
 
     # -- every byte ---------------------------------------------------------------------------------------------
 

@@ -227,7 +227,7 @@ class Outcomes:
         digest = self._run.digests_of(self._run.checkpoints[self._places[base]]).get(file)
         if digest is None:
             return None
-        return known_state(self._run.states.get(checkpoint.name), base, digest)
+        return known_state(checkpoint.optional("state_document"), base, digest)
 
 
 __all__ = ["KEY", "Applied", "Outcomes", "passed"]

@@ -184,7 +184,7 @@ GARBAGE: dict[str, Callable[..., Any]] = {
     "arguments": lambda said, arguments, own: [said, [1, [], 2], own],
     "digests": lambda said, arguments, own: [said, arguments, [own[0][1:], *own[1:]]],
     "numbers for digests": lambda said, arguments, own: [said, arguments, [[1] * len(own[0]), *own[1:]]],
-    "files": lambda said, arguments, own: [said, arguments, [own[0], {path: 1 for path in own[1]}, *own[2:]]],
+    "files": lambda said, arguments, own: [said, arguments, [own[0], dict.fromkeys(own[1], 1), *own[2:]]],
     "another file": lambda said, arguments, own: [said, arguments, [own[0], {**own[1], "x": "0"}, *own[2:]]],
     "scans": lambda said, arguments, own: [said, arguments, [*own[:2], "0", *own[3:]]],
     "nothing known": lambda said, arguments, own: [said, arguments, [*own[:3], {}, own[4]]],
