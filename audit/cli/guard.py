@@ -11,10 +11,12 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, count, laid_over, options_of
 from audit.cli.parser import one_line
 from audit.cli.progress import Progress
+from audit.errors import AuditError
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
 from audit.options import Options
+from audit.storage import scheme_of
 
 if TYPE_CHECKING:
     from audit.retention.lock import Holder
@@ -71,10 +73,15 @@ def call(arguments: argparse.Namespace) -> int:
         arguments.max_age,
         arguments.allow_missing,
     )
+    remote = scheme_of(arguments.run) is not None
+    if remote and _trains(arguments.config):
+        raise AuditError(
+            f"--config {arguments.config}: audit train needs a run on this machine; fetch it with --fetch DIR first"
+        )
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
     options = trains.options if trains else options_of(arguments, registry)
     world = _World(arguments.run, arguments.processes, options, registry) if arguments.processes else None
-    holder = _holder(arguments.run)
+    holder = None if remote else _holder(arguments.run)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
             arguments.run,
@@ -166,12 +173,14 @@ class _World:
     def veto(self, decision: Decision) -> str | None:
         """Return why so many processes cannot resume from it, None if they can."""
         from audit.facts.world import world_change, world_of
-        from audit.training.preflight import checkpoint_in, opened
+        from audit.judging.auditor import Auditor
+        from audit.training.preflight import checkpoint_in
 
         if decision.checkpoint is None:
             return None
         home = os.path.join(self._run, os.path.dirname(decision.checkpoint))
-        checkpoint = checkpoint_in(opened(home, self._registry, self._options), decision.checkpoint)
+        run = Auditor(self._options, self._registry).open_quick(home)
+        checkpoint = checkpoint_in(run, decision.checkpoint)
         change = world_change(checkpoint, self._processes) if checkpoint is not None else None
         if checkpoint is not None and not world_of(checkpoint):
             self.lines.append(f"note: {checkpoint.name} does not show how many processes saved it")

@@ -19,7 +19,7 @@ PROVING = ("seal", "snapshot", "prune")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
-RUN = "output directory of a trainer, which holds checkpoint-N directories"
+RUN = "output directory of a trainer, which holds checkpoint-N directories; or its URL (s3://, gs://, az://, hf://)"
 RUN_OR_CHECKPOINT = f"{RUN}; or one checkpoint-N"
 CHECKPOINT_OR_RUN = "a checkpoint-N directory; or a run, for its newest one"
 """Help of the positional arguments."""
@@ -141,6 +141,16 @@ SHARED = (
         JUDGING,
         lambda *_: False,
         {"action": "store_true", "help": "do not record this verification in RUN/.audit/ledger.db"},
+    ),
+    Shared(
+        "--ledger",
+        "ledger_dir",
+        ("verify", "report", "guard", "seal"),
+        _as_given,
+        {
+            "metavar": "DIR",
+            "help": "of a run behind a URL: keep its ledger below DIR (default: ~/.local/state/checkpoint-audit/runs)",
+        },
     ),
     Shared(
         "--no-cache",
