@@ -224,6 +224,17 @@ def laid_over(options: Options, arguments: argparse.Namespace, registry: Registr
     return options
 
 
+def add_ledger(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ledger`` to a command that shows what is recorded, and records nothing."""
+    option = next(option for option in SHARED if option.flag == "--ledger")
+    parser.add_argument(option.flag, default=None, metavar="DIR", help="of a run behind a URL: its ledger is below DIR")
+
+
+def viewing(arguments: argparse.Namespace, registry: Registry) -> Options:
+    """Return the options of a command that shows what is recorded: those of the nearest configuration file."""
+    return configured(registry)._replace(ledger_dir=arguments.ledger)
+
+
 def configured(registry: Registry, path: str | None = None) -> Options:
     """Return the options of a configuration file, by default the nearest one. Raises ConfigError."""
     path = path or find()
