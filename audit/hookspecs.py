@@ -9,8 +9,9 @@ A plugin is a module with hook implementations, named in the entry-point group `
         return [my_rule]
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pluggy
 
@@ -58,6 +59,37 @@ Page = Callable[["Sequence[RunCurves]"], str]
 """Returns what is known of runs as the text of one file."""
 
 
+class Command(NamedTuple):
+    """A command ``audit NAME``: its line in ``audit --help``, and the ``module`` that is imported when it is called.
+
+    The module has ``configure(parser)``, which adds arguments to an :class:`argparse.ArgumentParser`;
+    ``call(arguments, terminal: Terminal) -> int``, which returns the exit code; and perhaps ``EXAMPLES``, pairs of a
+    command line and what it does. An AuditError that it raises is one line and exit code 2, a RefusedError exit code 1.
+    ``task`` is the heading under which it is listed: check, resume, train, look, keep, learn.
+    """
+
+    help: str
+    module: str
+    task: str = "keep"
+
+
+class Terminal(Protocol):
+    """Where a command of a plugin prints."""
+
+    def write(self, text: str) -> None:
+        """Print on stdout, as it is."""
+
+    def note(self, text: str) -> None:
+        """Print one line on stderr, without control characters and secrets."""
+
+    def document(self, fields: Mapping[str, Any]) -> None:
+        """Print one JSON object on stdout, with ``schema_version`` first."""
+
+    def progress(self, run: str, quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Return what shows a long scan: the ``progress`` that functions of ``audit.plugin`` take."""
+        ...
+
+
 @hookspec
 def audit_rules() -> list[Rule]:
     """Return rules, made with :func:`audit.plugin.rule`."""
@@ -88,6 +120,12 @@ def audit_pages() -> dict[str, Page]:
 
     Text in :class:`audit.plugin.RunCurves` comes from the audited files: escape it.
     """
+    raise NotImplementedError
+
+
+@hookspec
+def audit_commands() -> dict[str, Command]:
+    """Return commands by name: ``audit NAME``. A name of a command that audit has itself is an error."""
     raise NotImplementedError
 
 

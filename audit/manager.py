@@ -101,6 +101,11 @@ class Registry:
         """Formats of a page by name."""
         return _merged("page", self.plugins.hook.audit_pages())
 
+    @cached_property
+    def commands(self) -> "Mapping[str, hookspecs.Command]":
+        """Commands by name."""
+        return _merged("command", self.plugins.hook.audit_commands())
+
     def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
         """Return a registry with these rules instead."""
         other = Registry(self._extra, self._named)
@@ -167,7 +172,7 @@ def load(extra: Sequence[Any] = ()) -> Registry:
     if not extra:
         return _registry_of(named)
     registry = Registry(extra, named)
-    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages)
+    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages, registry.commands)
     return registry
 
 

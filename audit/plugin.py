@@ -165,6 +165,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "BROKEN",
     "SOUND",
     "SUSPECT",
+    # commands
+    "Command",
+    "Terminal",
     # programs: pytest, a callback in a training
     "Decision",
     "GuardLimits",
@@ -271,7 +274,7 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.formats.zero import EngineState
     from audit.formats.zero import Partition as ZeroPartition
-    from audit.hookspecs import Context, Page, Reporter, Unaudited, hookimpl
+    from audit.hookspecs import Command, Context, Page, Reporter, Terminal, Unaudited, hookimpl
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
@@ -345,7 +348,7 @@ _HOMES = {
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
-    "audit.hookspecs": "Context Page Reporter Unaudited hookimpl",
+    "audit.hookspecs": "Command Context Page Reporter Terminal Unaudited hookimpl",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.recording": "record_start:record_training_start",
