@@ -90,6 +90,26 @@ class Terminal(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Hears of the events of ``audit train`` if the configuration has its ``table``."""
+
+    table: str
+    """Name of its table in the configuration, such as ``hub`` for ``[hub]``."""
+
+    def schema(self) -> Mapping[str, Any]:
+        """Return the JSON Schema of the table."""
+        ...
+
+    def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
+        """Return what is called with each event, a JSON object as docs/train.md lists them; it may return a note.
+
+        ``run`` is the absolute path of the run, ``settings`` the table, ``home`` the directory of the configuration.
+        The function is called between two steps: it returns soon. What it raises is a note, too, and ends the calls.
+        Raises ConfigError.
+        """
+        ...
+
+
 @hookspec
 def audit_rules() -> list[Rule]:
     """Return rules, made with :func:`audit.plugin.rule`."""
@@ -126,6 +146,12 @@ def audit_pages() -> dict[str, Page]:
 @hookspec
 def audit_commands() -> dict[str, Command]:
     """Return commands by name: ``audit NAME``. A name of a command that audit has itself is an error."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_observers() -> list[Observer]:
+    """Return what hears of the events of ``audit train``, each with a table of its own in the configuration."""
     raise NotImplementedError
 
 

@@ -106,6 +106,13 @@ class Registry:
         """Commands by name."""
         return _merged("command", self.plugins.hook.audit_commands())
 
+    @cached_property
+    def observers(self) -> "tuple[hookspecs.Observer, ...]":
+        """What may hear of the events of `audit train`."""
+        found = [observer for brought in self.plugins.hook.audit_observers() for observer in brought]
+        _refuse_duplicates("table", [observer.table for observer in found])
+        return tuple(sorted(found, key=lambda observer: observer.table))
+
     def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
         """Return a registry with these rules instead."""
         other = Registry(self._extra, self._named)
@@ -172,7 +179,15 @@ def load(extra: Sequence[Any] = ()) -> Registry:
     if not extra:
         return _registry_of(named)
     registry = Registry(extra, named)
-    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages, registry.commands)
+    _ = (
+        registry.rules,
+        registry.backends,
+        registry.trainers,
+        registry.reporters,
+        registry.pages,
+        registry.commands,
+        registry.observers,
+    )
     return registry
 
 

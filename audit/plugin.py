@@ -165,8 +165,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "BROKEN",
     "SOUND",
     "SUSPECT",
-    # commands
+    # commands, and what hears of audit train
     "Command",
+    "Observer",
     "Terminal",
     # programs: pytest, a callback in a training
     "Decision",
@@ -274,7 +275,7 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.formats.zero import EngineState
     from audit.formats.zero import Partition as ZeroPartition
-    from audit.hookspecs import Command, Context, Page, Reporter, Terminal, Unaudited, hookimpl
+    from audit.hookspecs import Command, Context, Observer, Page, Reporter, Terminal, Unaudited, hookimpl
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
@@ -348,7 +349,7 @@ _HOMES = {
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
-    "audit.hookspecs": "Command Context Page Reporter Terminal Unaudited hookimpl",
+    "audit.hookspecs": "Command Context Observer Page Reporter Terminal Unaudited hookimpl",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.recording": "record_start:record_training_start",
