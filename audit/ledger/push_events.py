@@ -30,7 +30,8 @@ class PushQueued(NamedTuple):
     """A proven checkpoint is to be pushed to ``repo``, into ``folder`` (may be empty) of ``branch``.
 
     ``repo`` may contain ``{user}``, which only the store can tell. ``files`` by path relative to the checkpoint, as the
-    seal has them. ``id`` names the push: another seal or another target is another push.
+    seal has them. ``id`` names the push: another seal or another target is another push. ``read_back``: it is done when
+    every byte was read back, not before. A second row of an ``id`` replaces the first.
     """
 
     id: str
@@ -41,6 +42,7 @@ class PushQueued(NamedTuple):
     branch: str
     private: bool
     files: Mapping[str, PushedFile]
+    read_back: bool = False
 
     @property
     def bytes(self) -> int:
@@ -58,7 +60,17 @@ class PushQueued(NamedTuple):
         if not (id and _HEX.issuperset(id)) or not checkpoint or repo is None or step is None or files is None:
             return None
         folder, branch = as_text(content.get("folder")) or "", as_text(content.get("branch")) or "main"
-        return cls(id, checkpoint, step, repo, folder, branch, content.get("private") is not False, files)
+        return cls(
+            id,
+            checkpoint,
+            step,
+            repo,
+            folder,
+            branch,
+            content.get("private") is not False,
+            files,
+            content.get("read_back") is True,
+        )
 
 
 class PushState(NamedTuple):

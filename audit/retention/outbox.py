@@ -53,7 +53,7 @@ def clear_outbox(run: str, wanted: set[str]) -> None:
     try:
         for name in os.listdir(home):
             place = os.path.join(home, name)
-            if name in wanted:
+            if name.partition(".")[0] in wanted:
                 continue
             with known_links(run, os.listdir(place)):
                 shutil.rmtree(place)

@@ -33,7 +33,7 @@ ROWS: list[tuple[events.Event, str, str]] = [
         "push",
         (
             f'{{"branch":"main","checkpoint":"checkpoint-3","files":{{"a":[2,"{DIGEST}"]}},"folder":"","id":"ab12",'
-            '"private":true,"repo":"{user}/run-3","step":3}'
+            '"private":true,"read_back":false,"repo":"{user}/run-3","step":3}'
         ),
     ),
     (
