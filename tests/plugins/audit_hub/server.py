@@ -68,7 +68,7 @@ class Repo:
 
 
 class Fault(NamedTuple):
-    """What goes wrong with requests: those of ``method`` ("*": any) whose path matches, after ``skip`` of them, ``times`` times.
+    """What goes wrong with requests: those of ``method`` ("*": any) whose path matches, after ``skip`` of them.
 
     ``how``: a status, "cut" (the connection ends in the middle of the body), "lose" (done, and no answer), "silent" (no
     answer until the server is closed), "flip" (a byte of what is stored or sent is another one), "call" (``act``).
@@ -208,12 +208,19 @@ class Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
             parts = []
-            while size := int(self.rfile.readline().strip() or b"0", 16):
-                parts.append(self.rfile.read(size))
+            while size := int(self.rfile.readline().strip() or b"-1", 16):
+                part = self.rfile.read(size) if size > 0 else b""
+                if len(part) != size:  # who sent it is gone
+                    raise ConnectionError
+                parts.append(part)
                 self.rfile.readline()
             self.rfile.readline()
             return b"".join(parts)
-        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) != length:
+            raise ConnectionError
+        return body
 
     def _cut(self) -> None:
         self.close_connection = True
@@ -435,13 +442,19 @@ ROUTES: list[tuple[str, str, Callable[..., None]]] = [
 ]
 
 
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients are killed on purpose."""
+
+
 @contextmanager
 def serving(root: Path, xet: bool = False) -> Iterator[Hub]:
     """Run the server on a free port of this machine until the body ends."""
     hub = Hub(root, xet)
     handler = type("HandlerOfHub", (Handler,), {"hub": hub})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), handler)
     hub.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
