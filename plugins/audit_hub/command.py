@@ -11,6 +11,7 @@ from audit.plugin import (
     find_config,
     human_bytes,
     load_plugins,
+    locate_run,
     read_config,
 )
 from audit_hub import pruning, pulling, pushing, verifying
@@ -160,7 +161,7 @@ def _push(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _list(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    pushes = pushes_of(arguments.run)
+    pushes = pushes_of(locate_run(arguments.run)[0])
     if arguments.format == "json":
         terminal.document(_document(arguments, pushes=pushes))
     elif not pushes:
@@ -202,7 +203,7 @@ def _pull(arguments: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _prune(arguments: argparse.Namespace, terminal: Terminal) -> int:
-    done = pruning.prune(arguments.run, arguments.keep, _patience(arguments), dry_run=arguments.dry_run)
+    done = pruning.prune(locate_run(arguments.run)[0], arguments.keep, _patience(arguments), dry_run=arguments.dry_run)
     if arguments.format == "json":
         removed, kept = ([_row(item) for item in part] for part in (done.removed, done.kept))
         terminal.document(_document(arguments, removed=removed, kept=kept, dry_run=arguments.dry_run))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.plugin import (
+    ITSELF,
     AuditError,
     Checkpoint,
     LedgerError,
@@ -136,10 +137,10 @@ def enqueue(
     plugins = registry or load_plugins()
     proof = prove_run(run, options or Options(), plugins, record=not dry_run, progress=progress)
     checkpoint = _chosen(run, name, proof.run.checkpoints, proof.proven)
-    if any(item.name == checkpoint.name and not item.resumable for item in proof.report.checkpoints):
-        raise RefusedError(f"{run}: {checkpoint.name} is not proven, so it is not pushed; see audit verify {run}")
     _refuse_secrets(run, checkpoint)
     files = {path: PushedFile(*file) for path, file in seal_now(checkpoint).files.items()}
+    if ITSELF in files:
+        raise RefusedError(f"{run}: {checkpoint.name} is one file; only checkpoints that are directories are pushed")
     for path in files:
         stored_name(path)
     queued, push = _queued(run, checkpoint, settings, files, dry_run)

@@ -30,7 +30,9 @@ def turn(run: str, wait: bool) -> Iterator[int | None]:
             mine = True
         except BlockingIOError:
             if not wait:
-                raise RefusedError(f"{run}: another process is pushing; see audit hub list {run}") from None
+                raise RefusedError(
+                    f"{run}: another process is pushing, and takes what is queued; see audit hub list {run}"
+                ) from None
         if not mine:
             try:
                 flock(waiting, LOCK_EX | LOCK_NB)
