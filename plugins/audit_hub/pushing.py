@@ -72,11 +72,11 @@ def push(
     if any(not item.done for item in asked):
         work(root, patience, say, ids)
     now = tuple(item for item in pushes_of(root) if item.queued.id in ids)
-    deleted = _delete(root, now, options, registry) if delete_local else ()
+    deleted, more = _delete(root, now, options, registry) if delete_local else ((), ())
     lines = [f"deleted  {root}/{name}" for name in deleted]
     if not now:
         lines.append("nothing waits")
-    return Done(now, tuple(lines), notes, deleted)
+    return Done(now, tuple(lines), (*notes, *more), deleted)
 
 
 def _would(push: Push) -> str:
@@ -94,9 +94,14 @@ def _ask_for_bytes(run: str, push: Push) -> None:
         record(run, push.state)
 
 
-def _delete(run: str, pushes: Sequence[Push], options: Options, registry: Registry) -> tuple[str, ...]:
-    """Delete those that were read back, if what is in the run is what was pushed. Raises RefusedError."""
-    deleted = []
+def _delete(
+    run: str, pushes: Sequence[Push], options: Options, registry: Registry
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Delete those that were read back, if what is in the run is what was pushed; also what there is to know then.
+
+    Raises RefusedError.
+    """
+    deleted, notes = [], []
     for item in pushes:
         name = item.queued.checkpoint
         if item.state.state != "verified" or not os.path.isdir(os.path.join(run, name)):
@@ -108,4 +113,6 @@ def _delete(run: str, pushes: Sequence[Push], options: Options, registry: Regist
             raise RefusedError(f"{run}: {name} is not what was pushed to {item.repo} any more, so it is not deleted")
         discard_checkpoint(run, name, options, registry=registry)
         deleted.append(name)
-    return tuple(deleted)
+        if here is not None and here.step == proof.run.highest:
+            notes.append(f"{name} was the newest: audit guard hands out an older one until it is pulled back")
+    return tuple(deleted), tuple(notes)
