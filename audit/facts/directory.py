@@ -130,7 +130,8 @@ class Directory(Facts):
             raise NotApplicable("the directory cannot be listed")
         if self.name in self._run.unsettled:
             return Completeness(CheckpointState.IN_PROGRESS, "its files changed while they were read")
-        if self.is_file and self._run.clock.recent(self.entries[ITSELF].mtime_ns) and self._is_cut:
+        clock = self._run.clock
+        if self.is_file and clock.by_trainer and clock.recent(self.entries[ITSELF].mtime_ns) and self._is_cut:
             return Completeness(CheckpointState.IN_PROGRESS, "its end is not written yet")
         return completeness_of(self._run.listing, self.name, self._run.backend, self._run.clock, self._run.arguments_of)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.backend.layout import ITSELF, has_step_inside, parts, units, values_in
 from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any
 from audit.errors import AuditError
-from audit.storage import DIRECTORY, FILE, Entry, Storage
+from audit.storage import DIRECTORY, FILE, Entry, Storage, scheme_of, without_secrets
 
 if TYPE_CHECKING:
     from audit.backend.layout import Backend
@@ -60,8 +60,14 @@ class Listing(NamedTuple):
 def locate(path: str) -> tuple[str, tuple[str, ...]]:
     """Split what the user named into the run's directory and the checkpoints to judge (none: all).
 
-    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
+    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError, for a URL as well:
+    most commands do not take one, :func:`audit.facts.place.place_behind` is for those that do.
     """
+    if scheme_of(path) is not None:
+        raise AuditError(
+            f"{without_secrets(path)}: is not on this machine; a URL can be given to audit verify, guard, list, show, best, "
+            "diff, export, report and seal"
+        )
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))
         if is_checkpoint_of_any(os.path.basename(path)) and os.path.isdir(home):

@@ -12,6 +12,7 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.file import File
+from audit.facts.place import Place
 from audit.facts.run import open_run
 from audit.text import key_text, plain
 from audit.views.summary import details
@@ -57,11 +58,11 @@ class Comparison(NamedTuple):
         return not (self.files.removed or self.files.added or self.files.changed or self.troubles)
 
 
-def open_checkpoint(path: str, backends: Sequence[Backend]) -> Checkpoint:
+def open_checkpoint(path: str | Place, backends: Sequence[Backend]) -> Checkpoint:
     """Return one checkpoint, or the newest one of a run. Raises AuditError: none there, or not written to its end."""
     run = open_run(path, backends, depth="quick")
     if not run.judged:
-        raise AuditError(f"{path}: no checkpoint-N directory in it")
+        raise AuditError(f"{run.path}: no checkpoint-N directory in it")
     checkpoint = run.judged[-1]
     completeness = checkpoint.optional("completeness")
     if completeness is None or completeness.state is not CheckpointState.COMPLETE:

@@ -52,6 +52,7 @@ def overview(checkpoint: Checkpoint) -> Overview:
     newest = checkpoint.run.optional("newest")
     layout = checkpoint.optional("layout")
     entry = last_in(checkpoint.run.backend, checkpoint.entries)
+    ours = entry is not None and checkpoint.run.clock.by_trainer  # else it is the time of an upload
     best = newest is not None and newest.best_recorded == checkpoint.name
     return Overview(
         checkpoint.name,
@@ -62,7 +63,7 @@ def overview(checkpoint: Checkpoint) -> Overview:
         layout.kind if layout else None,
         sum(item.kind != DIRECTORY for item in checkpoint.entries.values()),
         checkpoint.bytes,
-        utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry else None,
+        utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry and ours else None,
         "best" if best else "",
     )
 
