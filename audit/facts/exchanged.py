@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from audit.formats.pickle_values import ITEM_SIZES
 
 if TYPE_CHECKING:
-    from audit.facts.checkpoint import Checkpoint
+    from audit.facts.recorded import Recorded
     from audit.scan.differences import Floats
 
 ELEMENTS = 1 << 20
@@ -48,7 +48,7 @@ class _Part(NamedTuple):
 Key = tuple[str, tuple[int, ...]]
 
 
-def exchanged_between(older: "Checkpoint", newer: "Checkpoint") -> tuple[Exchange, ...]:
+def exchanged_between(older: "Recorded", newer: "Recorded") -> tuple[Exchange, ...]:
     """Return the parts of ``newer`` that are in another's place, seen from ``older``; nothing where that is not known.
 
     Both are compared as they divide the state: after a change of the number of ranks nothing is known.
@@ -73,7 +73,7 @@ def _alike(one: _Part, other: _Part) -> bool:
 class _Values:
     """The first elements of parts; the last file stays open."""
 
-    def __init__(self, checkpoint: "Checkpoint", share: int) -> None:
+    def __init__(self, checkpoint: "Recorded", share: int) -> None:
         self._checkpoint, self._share = checkpoint, share
         self._path, self._stack = "", ExitStack()
         self._reader: Any = None
@@ -139,7 +139,7 @@ def _in_cycles(near: Mapping[int, int]) -> list[int]:
     return sorted(found)
 
 
-def _parts(checkpoint: "Checkpoint") -> Iterator[tuple[Key, _Part]]:
+def _parts(checkpoint: "Recorded") -> Iterator[tuple[Key, _Part]]:
     for name, whole in (checkpoint.optional("sharded_weights") or {}).items():
         for part in whole.parts:
             tensor = part.tensor
