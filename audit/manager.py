@@ -101,6 +101,11 @@ class Registry:
         """Formats of a page by name."""
         return _merged("page", self.plugins.hook.audit_pages())
 
+    @cached_property
+    def fleet_pages(self) -> "Mapping[str, hookspecs.FleetPage]":
+        """Formats of a fleet's page by name."""
+        return _merged("fleet page", self.plugins.hook.audit_fleet_pages())
+
     def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
         """Return a registry with these rules instead."""
         other = Registry(self._extra, self._named)
@@ -151,6 +156,15 @@ class Registry:
             )
         return self.pages[name]
 
+    def fleet_page(self, name: str) -> "hookspecs.FleetPage":
+        """Return the renderer of this format of a fleet's page; raises AuditError with the available formats."""
+        if name not in self.fleet_pages:
+            raise AuditError(
+                f"no page format is named '{name}'; available: {', '.join(self.fleet_pages) or 'none'}"
+                f"{did_you_mean(name, self.fleet_pages)}"
+            )
+        return self.fleet_pages[name]
+
     def verified(self, report: "Report") -> None:
         """Notify observers of every checkpoint of a finished report."""
         for checkpoint in report.checkpoints:
@@ -167,7 +181,7 @@ def load(extra: Sequence[Any] = ()) -> Registry:
     if not extra:
         return _registry_of(named)
     registry = Registry(extra, named)
-    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages)
+    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages, registry.fleet_pages)
     return registry
 
 

@@ -147,6 +147,11 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "ACCEPTED",
     "Acceptance",
     "Finding",
+    "FleetGroup",
+    "FleetPage",
+    "FleetRule",
+    "FleetRun",
+    "FleetView",
     "Leg",
     "Mark",
     "Outcome",
@@ -271,7 +276,7 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.formats.zero import EngineState
     from audit.formats.zero import Partition as ZeroPartition
-    from audit.hookspecs import Context, Page, Reporter, Unaudited, hookimpl
+    from audit.hookspecs import Context, FleetPage, Page, Reporter, Unaudited, hookimpl
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
@@ -282,7 +287,7 @@ if TYPE_CHECKING:
     from audit.manager import Registry
     from audit.manager import load as load_plugins
     from audit.options import Options
-    from audit.page import Curve, Leg, Mark, Placed, RunCurves
+    from audit.page import Curve, FleetGroup, FleetRule, FleetRun, FleetView, Leg, Mark, Placed, RunCurves
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
     from audit.retention.lock import RunLock
     from audit.retention.pins import keep_apart as detach_pins
@@ -345,7 +350,7 @@ _HOMES = {
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
-    "audit.hookspecs": "Context Page Reporter Unaudited hookimpl",
+    "audit.hookspecs": "Context FleetPage Page Reporter Unaudited hookimpl",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.recording": "record_start:record_training_start",
@@ -353,7 +358,7 @@ _HOMES = {
     "audit.ledger.timeline": "Batch Timeline",
     "audit.manager": "Registry load:load_plugins",
     "audit.options": "Options",
-    "audit.page": "Curve Leg Mark Placed RunCurves",
+    "audit.page": "Curve FleetGroup FleetRule FleetRun FleetView Leg Mark Placed RunCurves",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
     "audit.retention.lock": "RunLock",
     "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",
