@@ -133,7 +133,7 @@ def _finding(run: str, finding: Finding) -> FindingRow:
         run,
         text(finding.checkpoint),
         text(finding.file),
-        finding.step,
+        finding.step if finding.step is not None and abs(finding.step) < 1 << 63 else None,
         finding.rule,
         finding.severity.value,
         text(finding.message) or "",

@@ -22,8 +22,8 @@ META = b"checkpoint-audit"
 _TIMES = ("saved", "audited")
 _LISTS = ("rules", "crashed", "notes")
 _WHOLE = ("newest_step", "checkpoints", "resumable", "errors", "warnings", "infos", "accepted", "files", "bytes",
-          "bytes_not_resumable", "bytes_superseded", "bytes_read", "number", "step")  # fmt: skip
-_TRUTHS = ("judged", "settled", "blocks_resume")
+          "bytes_not_resumable", "bytes_superseded", "bytes_read", "number")  # fmt: skip
+_TRUTHS = ("judged", "settled")
 
 
 def require() -> None:
@@ -36,7 +36,13 @@ def require() -> None:
         ) from error
 
 
-def _schema(names: Iterable[str], *more: Any) -> Any:
+def _schema(names: Iterable[str], kinds: Mapping[str, Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in names])
+
+
+def _runs() -> Any:
     import pyarrow as pa
 
     kinds = {
@@ -46,21 +52,19 @@ def _schema(names: Iterable[str], *more: Any) -> Any:
         **dict.fromkeys(_TRUTHS, pa.bool_()),
         "seconds": pa.float64(),
     }
-    return pa.schema([pa.field(name, kinds.get(name, pa.string())) for name in names] + list(more))
-
-
-def _runs() -> Any:
-    return _schema(RunRow._fields)
+    return _schema(RunRow._fields, kinds)
 
 
 def _findings() -> Any:
-    return _schema(FindingRow._fields)
+    import pyarrow as pa
+
+    return _schema(FindingRow._fields, {"step": pa.int64(), "blocks_resume": pa.bool_()})
 
 
 def _part() -> Any:
     import pyarrow as pa
 
-    return _schema(RunRow._fields, pa.field("findings", pa.list_(pa.struct(list(_findings())))))
+    return _runs().append(pa.field("findings", pa.list_(pa.struct(list(_findings())))))
 
 
 class _Writer:
