@@ -69,6 +69,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:audit_training_backends",
             "audit/hookspecs.py:audit_reporters",
             "audit/hookspecs.py:audit_pages",
+            "audit/hookspecs.py:audit_fleet_pages",
             "audit/hookspecs.py:audit_checkpoint_verified",
             "audit/hookspecs.py:Context",
         ),

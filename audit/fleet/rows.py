@@ -61,7 +61,7 @@ class RunRow(NamedTuple):
 
 
 class FindingRow(NamedTuple):
-    """One finding of one run, as in the JSON report; ``expected`` and ``actual`` are text, ``accepted`` is the reason."""
+    """One finding of one run, as in the JSON report; ``expected`` and ``actual`` are text, ``accepted`` a reason."""
 
     run: str
     checkpoint: str | None
