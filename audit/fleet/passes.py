@@ -187,6 +187,8 @@ def _planned(
         "id": secrets.token_hex(8),
         "pass": number,
         "batches": planned.batches,
+        "audited": planned.audited,
+        "taken": planned.taken,
         "order": judging.document(),
     }
     store.write_plan(document)
@@ -211,18 +213,17 @@ def _text(about: Mapping[str, Any]) -> bytes:
 
 
 def _finished(store: Store, document: Mapping[str, Any]) -> Summary:
-    counts = _Counts(document["pass"])
+    counts = _Counts()
     rows = gathered(store, document["id"], Order.read(document["order"]))
     about = {"pass": document["pass"], "made": utc_time(), "version": __version__}
     write_tables(*store.table, counts.over(rows), _text(about))
     store.clear()
-    return counts.summary()
+    return counts.summary(document["audited"], document["taken"])
 
 
 class _Counts:
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._runs = self._audited = self._not_judged = 0
+    def __init__(self) -> None:
+        self._runs = self._not_judged = 0
         self._verdicts: Counter[str] = Counter({SOUND: 0, SUSPECT: 0, BROKEN: 0})
         self._statuses: Counter[str] = Counter({AUDITED: 0, FAILED: 0, UNREAD: 0, GONE: 0})
         self._rules: Counter[str] = Counter()
@@ -238,7 +239,6 @@ class _Counts:
 
     def _count(self, row: RunRow) -> None:
         self._runs += 1
-        self._audited += row.number == self._number and row.status in (AUDITED, FAILED, GONE)
         self._statuses[row.status] += 1
         if row.verdict is not None:
             self._verdicts[row.verdict] += 1
@@ -254,11 +254,11 @@ class _Counts:
             if len(self._worst) >= 20 * WORST:
                 self._worst = worst_of(self._worst)
 
-    def summary(self) -> Summary:
+    def summary(self, audited: int, taken: int) -> Summary:
         return Summary(
             self._runs,
-            self._audited,
-            self._statuses[AUDITED] + self._statuses[FAILED] + self._statuses[GONE] - self._audited,
+            audited,
+            taken,
             dict(self._verdicts),
             dict(self._statuses),
             self._not_judged,

@@ -38,7 +38,7 @@ class Choice(NamedTuple):
 
 
 class Planned(NamedTuple):
-    """What a pass has to do: runs, and how many of them are audited, in how many batches.
+    """What a pass has to do: runs, how many of them are audited, in how many batches, and how many rows are ``taken``.
 
     ``curbed`` are those that the budget left at quick depth.
     """
@@ -46,6 +46,7 @@ class Planned(NamedTuple):
     runs: int = 0
     audited: int = 0
     batches: int = 0
+    taken: int = 0
     curbed: int = 0
 
 
@@ -68,7 +69,7 @@ def plan(
             file.write("\n")
             if listed is not None and runs % 50 == 0:
                 listed(runs)
-    return Planned(runs, planner.audited, planner.batches, planner.curbed)
+    return Planned(runs, planner.audited, planner.batches, planner.taken, planner.curbed)
 
 
 class _Planner:
@@ -80,7 +81,7 @@ class _Planner:
         self._now_ns = time.time_ns()
         self._left = choice.budget
         self._size = self._bytes = 0
-        self.audited = self.batches = self.curbed = 0
+        self.audited = self.batches = self.taken = self.curbed = 0
 
     def line(self, found: Found) -> dict[str, object]:
         """Return the line of a run."""
@@ -91,12 +92,12 @@ class _Planner:
         forced = self._is_due(found.path) and not (held and row is not None and row.number == self._number)
         depth = "full" if forced or self._choice.depth == "full" else "quick"
         if held and row is not None and not forced and (row.depth == "full" or depth == "quick"):
-            return {"run": found.path, "taken": True}
+            return self._take(found)
         if depth == "full" and not self._afforded(found.bytes):
             self.curbed += 1
             depth = "quick"
             if held:
-                return {"run": found.path, "taken": True}
+                return self._take(found)
         self.audited += 1
         reread = depth == "full" and (forced or not self._order.options.cache)
         task = Task(
@@ -112,6 +113,10 @@ class _Planner:
             self._number,
         )
         return {"run": found.path, "batch": self._batch(task), "task": list(task)}
+
+    def _take(self, found: Found) -> dict[str, object]:
+        self.taken += 1
+        return {"run": found.path, "taken": True}
 
     def _holds(self, row: RunRow, found: Found) -> bool:
         same = (row.status, row.listing, row.basis) == (AUDITED, found.digest, self._order.basis)
