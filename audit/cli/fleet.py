@@ -208,6 +208,8 @@ def _text(summary: Summary) -> str:
 def _details(summary: Summary, store: Store) -> str:
     lost, superseded = human_bytes(summary.bytes_not_resumable), human_bytes(summary.bytes_superseded)
     lines = [f"{summary.audited} audited, {summary.taken} unchanged"]
+    if summary.curbed:
+        lines.append(f"{summary.curbed} were not read in full, for --budget-bytes")
     if summary.bytes:
         lines.append(
             f"{human_bytes(summary.bytes)} in checkpoints: {lost} not resumable, {superseded} superseded by newer ones"

@@ -34,13 +34,15 @@ WORST = 10
 class Summary(NamedTuple):
     """What is in the tables after a pass: ``verdicts`` and ``statuses`` count runs, ``rules`` runs by rule.
 
-    ``audited`` runs were audited in this pass, the rows of ``taken`` were taken over. ``worst`` are the runs with the
+    ``audited`` runs were audited in this pass, the rows of ``taken`` were taken over,
+    ``curbed`` were left at quick depth by the budget. ``worst`` are the runs with the
     most errors, then those that could not be audited. ``reaching`` counts runs by their most severe finding.
     """
 
     runs: int
     audited: int
     taken: int
+    curbed: int
     verdicts: Mapping[str, int]
     statuses: Mapping[str, int]
     not_judged: int
@@ -189,6 +191,7 @@ def _planned(
         "batches": planned.batches,
         "audited": planned.audited,
         "taken": planned.taken,
+        "curbed": planned.curbed,
         "order": judging.document(),
     }
     store.write_plan(document)
@@ -218,7 +221,7 @@ def _finished(store: Store, document: Mapping[str, Any]) -> Summary:
     about = {"pass": document["pass"], "made": utc_time(), "version": __version__}
     write_tables(*store.table, counts.over(rows), _text(about))
     store.clear()
-    return counts.summary(document["audited"], document["taken"])
+    return counts.summary(*(document[name] for name in ("audited", "taken", "curbed")))
 
 
 class _Counts:
@@ -254,11 +257,12 @@ class _Counts:
             if len(self._worst) >= 20 * WORST:
                 self._worst = worst_of(self._worst)
 
-    def summary(self, audited: int, taken: int) -> Summary:
+    def summary(self, audited: int, taken: int, curbed: int) -> Summary:
         return Summary(
             self._runs,
             audited,
             taken,
+            curbed,
             dict(self._verdicts),
             dict(self._statuses),
             self._not_judged,
