@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from audit.facts.place import Place
     from audit.report import Report
     from audit.rules import Rule
+    from audit.storage import Storage
 
 T = TypeVar("T")
 
@@ -117,15 +118,19 @@ class Registry:
         from audit.facts.place import place_behind, place_here
         from audit.storage import scheme_of
 
-        scheme = scheme_of(path)
-        if scheme is None:
-            return place_here(path, ledger)
+        return place_here(path, ledger) if scheme_of(path) is None else place_behind(path, self.storage, ledger)
+
+    def storage(self, url: str) -> "Storage":
+        """Open what is behind a URL. Raises AuditError if no plugin reads its scheme."""
+        from audit.storage import scheme_of
+
+        scheme = scheme_of(url) or ""
         if scheme not in self.storages:
             known = ", ".join(f"{name}://" for name in self.storages) or "none"
             raise AuditError(
                 f"no storage is known for {scheme}://; known: {known}{did_you_mean(scheme, self.storages)}"
             )
-        return place_behind(path, self.storages[scheme], ledger)
+        return self.storages[scheme](url)
 
     @cached_property
     def commands(self) -> "Mapping[str, hookspecs.Command]":

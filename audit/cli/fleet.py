@@ -34,6 +34,7 @@ REPORT = "report"
 EXAMPLES = (
     ("audit fleet /data/runs", "audit every run below a directory by its structure, into the tables of fleet.parquet"),
     ("audit fleet /data/runs --full 1%", "the same, and read every byte of another hundredth of the runs each time"),
+    ("audit fleet s3://bucket/runs", "audit every run behind a URL"),
     ("audit fleet report fleet.parquet -o fleet.html", "write one page: the worst first, by rule, owner and age"),
     ("audit fleet /data/runs --engine ray", "audit on the Ray cluster that RAY_ADDRESS names"),
     ("audit fleet /data/runs --engine list", "write shards, and print their numbers, for a job array or xargs"),
@@ -50,7 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="+",
         metavar="ROOT",
-        help="directory below which runs are; or the word report and a table; with --shard or --gather: a table",
+        help="directory or URL below which runs are; or the word report and a table; with --shard or --gather: a table",
     )
     parser.add_argument(
         "-o",

@@ -7,8 +7,8 @@ followed.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.layout import Backend, has_step_inside, units, writers_of
@@ -17,7 +17,10 @@ from audit.errors import AuditError
 from audit.facts.listing import Inside, list_checkpoint
 from audit.facts.run import MOST_ASKED
 from audit.fleet.rows import FAILED, UNREAD, shown
-from audit.storage import DIRECTORY, FILE, Entry, LocalStorage, Storage
+from audit.storage import DIRECTORY, FILE, Entry, LocalStorage, Storage, scheme_of, without_secrets
+
+if TYPE_CHECKING:
+    from audit.manager import Registry
 
 DEEPEST = 64
 """Levels below a root that are looked into."""
@@ -27,7 +30,7 @@ _VOLATILE = frozenset({"lock", "progress.json", "training.log", "day-told", "res
 
 
 class Found(NamedTuple):
-    """A run below ``root``; ``path`` is absolute.
+    """A run below ``root``; ``path`` is absolute, or a URL.
 
     ``digest`` is one of all entries that a judgement rests on: names, kinds, sizes and times. ``newest_ns`` is the time
     of the youngest of them, ``bytes`` the size of all checkpoints. With ``status`` it cannot be audited, and ``error``
@@ -45,30 +48,55 @@ class Found(NamedTuple):
     @property
     def owner(self) -> str:
         """The first directory below the root, "." for the root itself."""
-        return os.path.relpath(self.path, self.root).split(os.sep)[0]
+        return self.path[len(self.root) :].lstrip("/").partition("/")[0] or "."
 
 
-def find_runs(roots: Sequence[str], backends: Sequence[Backend]) -> Iterator[Found]:
+def find_runs(
+    roots: Sequence[str], backends: Sequence[Backend], opened: Callable[[str], Storage] = LocalStorage
+) -> Iterator[Found]:
     """Return all runs below the roots, in the order of :func:`audit.fleet.rows.order`.
 
-    A root inside another one is not walked again. Raises AuditError for a root that is no directory or not listable.
+    ``opened`` gives the storage of a root, a directory or a URL. A root inside another one is not walked again. Raises
+    AuditError for a root that is no directory or not listable.
     """
     for root in outermost(roots):
-        yield from _Walk(root, LocalStorage(root), backends).runs()
+        yield from _Walk(root, opened(root), backends).runs()
+
+
+def opener(registry: "Registry") -> Callable[[str], Storage]:
+    """Return what opens a root; it raises AuditError for a URL of a scheme that no plugin reads."""
+
+    def opened(root: str) -> Storage:
+        return LocalStorage(root) if scheme_of(root) is None else registry.storage(root)
+
+    return opened
 
 
 def outermost(roots: Sequence[str]) -> list[str]:
     """Return the roots as absolute paths, in order, without those inside another. Raises AuditError for none."""
     found: list[str] = []
-    whole = sorted({os.path.abspath(root) for root in roots}, key=lambda path: shown(path).split("/"))
+    whole = sorted(set(map(_absolute, roots)), key=lambda path: shown(path).split("/"))
     for root in whole:
-        if not os.path.lexists(root):
+        if scheme_of(root) is not None:
+            pass  # what is behind it is known when it is opened
+        elif not os.path.lexists(root):
             raise AuditError(f"{root}: no such directory; name one below which runs are")
-        if not os.path.isdir(root):
+        elif not os.path.isdir(root):
             raise AuditError(f"{root}: is not a directory; name one below which runs are")
         if not any(root.startswith(f"{other.rstrip('/')}/") for other in found):
             found.append(root)
     return found
+
+
+def _absolute(root: str) -> str:
+    if scheme_of(root) is None:
+        return os.path.abspath(root)
+    url = root.rstrip("/")
+    if without_secrets(url) != url or not {"", ".", ".."}.isdisjoint(url.partition("://")[2].split("/")):
+        raise AuditError(
+            f"{without_secrets(root)}: is no plain URL; give SCHEME://BUCKET/PATH, without a password or query"
+        )
+    return url
 
 
 class _Walk:
@@ -189,7 +217,8 @@ def _is_walked(entry: Entry) -> bool:
 
 def _stamp(name: str, entry: Entry) -> str:
     """What tells a changed entry. The time of the inode is in it: a tool that sets back the other one moves it."""
-    return f"{name!r} {entry.kind} {entry.size} {entry.mtime_ns} {entry.ctime_ns} {entry.target!r}"
+    times = f"{entry.mtime_ns} {entry.ctime_ns}"
+    return f"{name!r} {entry.kind} {entry.size} {times} {entry.target!r} {entry.version!r}"
 
 
 _TRACKER = "latest_checkpointed_iteration.txt"
@@ -217,4 +246,4 @@ def _unread(entries: Mapping[str, Entry], path: str) -> str | None:
     return None
 
 
-__all__ = ["Found", "find_runs", "outermost"]
+__all__ = ["Found", "find_runs", "opener", "outermost"]

@@ -9,6 +9,7 @@ from audit.errors import AuditError
 from audit.findings import Finding, Severity
 from audit.fleet.rows import AUDITED, FAILED, GONE, MOST_FINDINGS, Audited, FindingRow, RunRow, shown
 from audit.fleet.tasks import Order, Task
+from audit.storage import scheme_of
 from audit.text import first_line, plain
 from audit.version import __version__
 
@@ -22,7 +23,7 @@ def audit_run(task: Task, order: Order, registry: "Registry") -> Audited:
 
     Raises MemoryError: the process has no room for the run, and is best replaced.
     """
-    from audit.facts.listing import locate
+    from audit.facts.place import MissingError
     from audit.judging.verification import verify_run
 
     begin = time.perf_counter()
@@ -30,11 +31,13 @@ def audit_run(task: Task, order: Order, registry: "Registry") -> Audited:
     if task.reread:
         options = options._replace(cache=False)
     try:
-        if os.path.realpath(task.run) != os.path.join(os.path.realpath(task.root), _inside(task)):
+        if scheme_of(task.run) is None and os.path.realpath(task.run) != _expected(task):
             return failed(task, order, "a link took its place after it was listed, and is not followed")
-        if locate(task.run) != (task.run, ()):
-            return failed(task, order, "its own name is that of a checkpoint; rename it")
         judged = verify_run(task.run, options, registry=registry)
+        if judged.run.only:
+            return failed(task, order, "its own name is that of a checkpoint; rename it")
+    except MissingError:
+        return _gone(task, order)
     except AuditError as error:
         return failed(task, order, str(error))
     except MemoryError:
@@ -47,9 +50,13 @@ def audit_run(task: Task, order: Order, registry: "Registry") -> Audited:
 
 def failed(task: Task, order: Order, error: str) -> Audited:
     """Return the row of a run that could not be audited; of one that is not there any more."""
-    gone = not os.path.lexists(task.run)
-    text = "it was deleted after it was listed" if gone else error
-    return Audited(_base(task, order, GONE if gone else FAILED)._replace(error=_text(text)))
+    if scheme_of(task.run) is None and not os.path.lexists(task.run):
+        return _gone(task, order)
+    return Audited(_base(task, order, FAILED)._replace(error=_text(error)))
+
+
+def _gone(task: Task, order: Order) -> Audited:
+    return Audited(_base(task, order, GONE)._replace(error="it was deleted after it was listed"))
 
 
 def _base(task: Task, order: Order, status: str) -> RunRow:
@@ -70,9 +77,11 @@ def _base(task: Task, order: Order, status: str) -> RunRow:
     )
 
 
-def _inside(task: Task) -> str:
+def _expected(task: Task) -> str:
+    """Where a run really is if none of the directories below its root is a link."""
     inside = os.path.relpath(task.run, task.root)
-    return "" if inside == "." else inside
+    root = os.path.realpath(task.root)
+    return root if inside == "." else os.path.join(root, inside)
 
 
 def _audited(task: Task, order: Order, judged: "Judged", seconds: float) -> Audited:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import AuditError
 from audit.findings import Severity
-from audit.fleet.discovery import outermost
+from audit.fleet.discovery import opener, outermost
 from audit.fleet.engines import Engine
 from audit.fleet.gathering import gathered, missing, rescued
 from audit.fleet.planning import Choice, Planned, plan
@@ -181,7 +181,11 @@ def _planned(
     store.begin()
     number = about["pass"] + 1
     backends = [registry.backend(judging.options.backend)] if judging.options.backend else registry.backends
-    planned = plan(store, roots, backends, judging, choice, number, hears.listed)
+    try:
+        planned = plan(store, roots, backends, judging, choice, number, hears.listed, opener(registry))
+    except AuditError:  # such as a bucket that cannot be read: the rows stay
+        store.clear()
+        raise
     if not planned.runs and not judging.options.allow_empty:  # such as a disk that is not mounted: the rows stay
         store.clear()
         raise AuditError(f"{', '.join(roots)}: no run below it; if there is none yet, say so with --allow-empty")

@@ -10,6 +10,7 @@ from audit.fleet.discovery import Found, find_runs
 from audit.fleet.rows import AUDITED, Audited, RunRow, order, shown
 from audit.fleet.store import Store
 from audit.fleet.tasks import BYTES_A_SECOND, Order, Task
+from audit.storage import LocalStorage, Storage
 from audit.version import __version__
 
 BATCH = 25
@@ -58,12 +59,13 @@ def plan(
     choice: Choice,
     number: int,
     listed: Listed | None = None,
+    opened: Callable[[str], Storage] = LocalStorage,
 ) -> Planned:
     """Write the listing of a pass: of each run its batch, or that its row is taken over. Raises AuditError."""
     planner = _Planner(store, judging, choice, number)
     runs = 0
     with open(store.listing, "w", encoding="ascii") as file:
-        for found in find_runs(roots, backends):
+        for found in find_runs(roots, backends, opened):
             runs += 1
             json.dump(planner.line(found), file, separators=(",", ":"))
             file.write("\n")

@@ -20,6 +20,7 @@ from audit.errors import AuditError
 from audit.fleet.rows import Audited
 from audit.fleet.tables import Table, read_part, write_part
 from audit.fleet.tasks import Batch, Order, Task
+from audit.storage import scheme_of
 
 RUNS, FINDINGS, UNFINISHED = "runs.parquet", "findings.parquet", "unfinished"
 _LOCK = "lock"
@@ -37,6 +38,8 @@ class Store:
 
     def make(self) -> None:
         """Make the directory if it is missing. Raises AuditError if something else has its name."""
+        if scheme_of(self.path) is not None:
+            raise AuditError(f"{self.path}: the tables are kept on this machine; name a directory")
         if checkpoint_around(os.path.dirname(os.path.realpath(self.path))) is not None:
             raise AuditError(f"{self.path}: is inside a checkpoint, and nothing is written there; choose another place")
         try:

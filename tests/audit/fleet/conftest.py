@@ -67,12 +67,14 @@ def store(tmp_path: Path) -> Store:
 def over(store: Store, tree: Path) -> Pass:
     """``over(engine=..., ...)`` makes a pass over the tree; further words are those of Choice or Options."""
 
-    def make(engine: object = local, workers: int = 1, seconds: float = 300.0, **words: object) -> Summary:
+    def make(
+        engine: object = local, workers: int = 1, seconds: float = 300.0, root: object = tree, **words: object
+    ) -> Summary:
         asked = {name: words.pop(name) for name in list(words) if name in Options._fields and name != "depth"}
         registry = load()
         judging = order_of(Options(**asked), registry, seconds)  # type: ignore[arg-type]
         choice = Choice(**words)  # type: ignore[arg-type]
-        return run_pass(store, [str(tree)], judging, choice, registry, engine, workers, Progress())  # type: ignore[arg-type]
+        return run_pass(store, [str(root)], judging, choice, registry, engine, workers, Progress())  # type: ignore[arg-type]
 
     return make
 

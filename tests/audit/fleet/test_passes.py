@@ -300,3 +300,43 @@ def test_the_local_engine_gives_the_same_rows(over: Pass, grow: Grow, store: Sto
     here = [item.row._replace(seconds=0, audited=None) for item in rows_of(store)]
     over(engine=local, workers=2, batch=1, anew=True)
     assert [item.row._replace(seconds=0, audited=None, number=1) for item in rows_of(store)] == here
+
+
+def test_runs_behind_a_url_are_found_and_judged_like_those_of_a_disk(
+    over: Pass, grow: Grow, store: Store, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = pytest.importorskip("fsspec", reason="the extra remote is not installed").filesystem("memory")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    runs = grow("ann/a", "ann/b", "bob/c")
+    os.unlink(f"{runs[1]}/checkpoint-2/optimizer.pt")
+    age(tree)
+    for file in tree.rglob("*"):
+        if file.is_file():
+            memory.pipe(f"/fleet/{file.relative_to(tree)}", file.read_bytes())
+    over(engine=Here())
+    here = rows_of(store)
+    engine = Here()
+
+    summary = over(engine=engine, root="memory://fleet/", settle_seconds=0.0)
+
+    assert summary.verdicts == {"sound": 2, "suspect": 0, "broken": 1}
+    rows = rows_of(store)
+    assert [item.row.run for item in rows] == [run.replace(str(tree), "memory://fleet") for run in runs]
+    same = ("owner", "verdict", "resume_from", "errors", "rules", "bytes", "bytes_not_resumable", "bytes_superseded")
+    assert [[getattr(item.row, name) for name in same] for item in rows] == [
+        [getattr(item.row, name) for name in same] for item in here
+    ]
+    assert not (tmp_path / "state").exists()
+    with pytest.raises(AuditError, match="no run below it"):
+        over(engine=engine, root="memory://elsewhere")
+    with pytest.raises(AuditError, match="no storage is known for nope://"):
+        over(engine=engine, root="nope://x/y")
+    with pytest.raises(AuditError, match="is no plain URL"):
+        over(engine=engine, root="s3://me:secret@bucket/x")
+    assert len(rows_of(store)) == 3
+    assert not Path(store.path, "unfinished").exists()
+
+
+def test_the_tables_are_not_kept_behind_a_url() -> None:
+    with pytest.raises(AuditError, match="kept on this machine"):
+        Store("s3://bucket/fleet.parquet").make()
