@@ -152,7 +152,11 @@ class Store:
         return sorted(int(match[1]) for name in names if (match := _PART.fullmatch(name)))
 
     def clear(self) -> None:
-        """Forget the pass: it is finished, or its rows were taken over."""
+        """Forget the pass: it is finished, or its rows were taken over. Call it with the lock."""
+        with suppress(OSError):
+            for name in os.listdir(self.path):
+                if name.endswith(".tmp"):  # half a table of a pass that was killed
+                    os.unlink(os.path.join(self.path, name))
         with suppress(OSError):
             names = os.listdir(self._work)
             # The plan goes last: without it nobody asks for the others.

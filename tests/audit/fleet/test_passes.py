@@ -151,6 +151,7 @@ def test_a_pass_that_is_interrupted_goes_on_with_what_it_had(over: Pass, grow: G
     assert store.part_numbers() == [0, 1]
     part = Path(store.path, "unfinished", "part-00001.parquet")
     part.write_bytes(part.read_bytes()[:100])  # the power failed
+    Path(store.path, "runs.parquet.4711.tmp").write_bytes(b"half a table")
     engine = Here()
 
     summary = over(engine=engine, batch=2)
@@ -158,6 +159,7 @@ def test_a_pass_that_is_interrupted_goes_on_with_what_it_had(over: Pass, grow: G
     assert engine.runs == names[2:]
     assert summary.runs == 6
     assert list(verdicts(store)) == names
+    assert sorted(os.listdir(store.path)) == ["findings.parquet", "lock", "runs.parquet"]
 
 
 def test_an_interrupted_pass_keeps_the_rows_of_runs_that_it_had_not_reached(
