@@ -68,6 +68,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "shard_span_name",
     "ZeroPartition",
     "ZeroState",
+    "Exchange",
     "WholeTensor",
     # the facts of a run and of a plan
     "Batch",
@@ -263,6 +264,7 @@ if TYPE_CHECKING:
     from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
+    from audit.facts.exchanged import Exchange
     from audit.facts.file import METADATA, File, FileFormat
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
@@ -374,6 +376,7 @@ _HOMES = {
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",
+    "audit.facts.exchanged": "Exchange",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",
