@@ -13,7 +13,7 @@ HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch",
 SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "pyarrow", "rich"}
 FACE = "audit.plugin"
 MAY_BE_HEAVY = ("training", "callback")
-MAY_LOAD_NUMPY = ("audit.scan",)
+MAY_LOAD_NUMPY = ("audit.scan", "audit.merging.arithmetic", "audit.merging.blocks", "audit.merging.proof")
 
 
 class Import(NamedTuple):
