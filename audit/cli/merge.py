@@ -76,20 +76,13 @@ def call(arguments: argparse.Namespace) -> int:
             )
     except RefusedError as error:
         if arguments.format == "json":
-            write_document({"run": arguments.run, "refusal": str(error), "merge": None, "notes": []})
+            write_document({"run": arguments.run, "refusal": str(error), "path": None, "merge": None, "notes": []})
         complain("merge", error)
         return 1
     if arguments.format == "json":
-        write_document(
-            {
-                "run": arguments.run,
-                "refusal": None,
-                "merge": {"path": found.path, **found.document},
-                "notes": found.notes,
-            }
-        )
+        write_document({**found.document, "notes": found.notes})
     elif not quiet:
-        write(_told(found.path, found.document), None)
+        write(_told(found.path, found.document["merge"]), None)
     for note in found.notes:
         print(f"note: {one_line(note)}", file=sys.stderr)
     return 0

@@ -1,7 +1,7 @@
 """The bytes of one tensor of the merged model, block by block: memory does not grow with the model."""
 
 from collections.abc import Iterator, Mapping
-from math import prod
+from math import isfinite, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,9 +54,13 @@ def blocks(output: Output, readers: Readers) -> Iterator[Block]:
         if output.saved is not None:
             taken, dtype = read_elements(readers.adapter, output.saved, begin, count), output.saved.dtype
         if dtype != output.dtype:
-            values = encoded(decoded(taken, dtype), output.dtype)
+            original = decoded(taken, dtype)
+            values = encoded(original, output.dtype)
             if output.saved is not None:
                 _check_finite(values, output, readers)
+            elif np.any(_not_finite(values, output.dtype) & np.isfinite(original)):
+                where = f"{output.shard.name} of the base"
+                refuse(where, f"{output.name} has a value that float16 cannot hold", "use --dtype bfloat16")
             yield Block(_bytes_of(values), raw)
         else:
             yield Block(memoryview(taken), raw)
@@ -108,9 +112,14 @@ def _merged(output: Output, readers: Readers) -> Iterator[Block]:
         with np.errstate(all="ignore"):  # what is not finite is found below
             total, added = merged(weight, factor, right, update.scaling, magnitude=scale, update_as=update_as)
             values = encoded(total, output.dtype)
-            squares = [float(np.vdot(part, part)) for part in (added, weight)]
+            squares = [_squares(part) for part in (added, weight)]
         _check_finite(values, output, readers)
         yield Block(_bytes_of(values), raw, *squares)
+
+
+def _squares(values: Floats) -> float:
+    found = float(np.vdot(values, values))
+    return found if isfinite(found) else float(np.sum(np.square(values, dtype=np.float64)))
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
@@ -145,9 +154,13 @@ def _compare(output: Output, raw: bytes, first: int, count: int, readers: Reader
 
 
 def _check_finite(values: npt.NDArray[Any], output: Output, readers: Readers) -> None:
-    bad = (values & 0x7F80) == 0x7F80 if output.dtype == "BF16" else ~np.isfinite(values)
-    if bad.any():
+    if _not_finite(values, output.dtype).any():
         refuse(readers.where, f"{output.name} has a value that is not finite once merged", "verify the run")
+
+
+def _not_finite(values: npt.NDArray[Any], dtype: str) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (values & 0x7F80) == 0x7F80 if dtype == "BF16" else ~np.isfinite(values)
+    return found
 
 
 def _bytes_of(values: npt.NDArray[Any]) -> memoryview:

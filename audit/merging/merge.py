@@ -45,7 +45,10 @@ class Choices(NamedTuple):
 
 
 class Merge(NamedTuple):
-    """A merged model in ``path``; ``document`` is its proof, the content of ``merge.json``."""
+    """A merged model in ``path``; ``document`` is its proof, the content of ``merge.json``.
+
+    ``notes`` are those of the document, and what could not be recorded.
+    """
 
     path: str
     checkpoint: str
@@ -170,7 +173,7 @@ class _Job:
             checked = prove_files(self._plan, self._base, readers, known, written, place.model, self._advance)
             beside = copy_companions(self._base, self._checkpoint, self._plan, place.model)
             digests = {**written.files, **self._digests_beside(beside, place.model)}
-            document = self._document(files, digests, written, checked)
+            document = self._document(place.out, files, digests, written, checked)
             _write_json(os.path.join(place.model, PROOF), document)
             place.publish()
         except OSError as error:
@@ -220,7 +223,7 @@ class _Job:
         return found
 
     def _document(
-        self, files: AdapterFiles, digests: Mapping[str, SealedFile], written: Any, checked: Mapping[str, Any]
+        self, out: str, files: AdapterFiles, digests: Mapping[str, SealedFile], written: Any, checked: Mapping[str, Any]
     ) -> dict[str, Any]:
         outputs = tuple(self._plan.outputs)
         kinds = [output.kind for output in outputs]
@@ -248,11 +251,9 @@ class _Job:
             notes.append(f"{len(still)} of {len(written.ratios)} updates are zero, the first is that of {still[0]}")
         if not self._compared.identity and not self._compared.sealed:
             notes.append("nothing in the ledger says which base the adapter was trained on: this one was not compared")
-        return {
-            "schema_version": SCHEMA_VERSION,
+        merged = {
             "tool": {"name": "checkpoint-audit", "version": __version__},
             "time": utc_time(),
-            "run": self._proof.run.path,
             "checkpoint": self._checkpoint.name,
             "step": self._checkpoint.step,
             "adapter": {"files": _listed(settings)},
@@ -267,6 +268,14 @@ class _Job:
             "tensors": {kind: kinds.count(kind) for kind in ("copied", "converted", "merged", "replaced")},
             "changed": changed,
             "files": _listed(digests),
+        }
+        run = self._proof.run.path
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run": run,
+            "refusal": None,
+            "path": out,
+            "merge": merged,
             "notes": notes,
         }
 

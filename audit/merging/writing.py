@@ -55,6 +55,7 @@ def _write(
     whole = blake3(file.head)
     with open(os.path.join(home, file.name), "xb") as target:
         target.write(file.head)
+        advance(len(file.head))
         for output in file.outputs:
             made, read = blake3(), blake3()
             update = weight = 0.0

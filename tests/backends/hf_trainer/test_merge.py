@@ -1,6 +1,5 @@
 """``audit merge`` against peft: the same bits for every kind of adapter, and the same answers."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from audit.errors import RefusedError
 from audit.merging.merge import Choices, merge
 from tests.backends.hf_trainer.fitting import fit, libraries_hush, llama, lora
 
@@ -43,7 +41,14 @@ def made(home: Path, dtype: str, adapter: Mapping[str, Any], tied: bool = False,
     with libraries_hush():
         model.save_pretrained(base, **saving)
     model.config._name_or_path = base
-    fit(run, lora(model, **adapter), max_steps=2, save_steps=2, logging_steps=1, max_grad_norm=0.0 if dtype == "float16" else 1.0)
+    fit(
+        run,
+        lora(model, **adapter),
+        max_steps=2,
+        save_steps=2,
+        logging_steps=1,
+        max_grad_norm=0.0 if dtype == "float16" else 1.0,
+    )
     return run, base
 
 
@@ -66,7 +71,7 @@ def weights(path: str) -> dict[str, tuple[str, bytes]]:
     for name in sorted(os.listdir(path)):
         if name.endswith(".safetensors"):
             with safetensors.safe_open(os.path.join(path, name), "pt") as file:
-                for key in file.keys():
+                for key in file.keys():  # noqa: SIM118 - a safe_open is no dictionary
                     tensor = file.get_tensor(key)
                     found[key] = (str(tensor.dtype), tensor.contiguous().view(torch.uint8).numpy().tobytes())
     return found
