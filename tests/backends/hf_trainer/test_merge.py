@@ -1,14 +1,19 @@
 """``audit merge`` against peft: the same bits for every kind of adapter, and the same answers."""
 
 import os
+import random
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audit.errors import AuditError, RefusedError
 from audit.merging.merge import Choices, merge
-from tests.backends.hf_trainer.fitting import fit, libraries_hush, llama, lora
+from tests.audit.cli.conftest import command
+from tests.backends.hf_trainer.fitting import data_file, fit, libraries_hush, llama, lora
 
 pytest.importorskip("peft", reason="the extra hf is not installed")
 
@@ -118,5 +123,119 @@ def test_it_has_the_bits_of_peft_and_answers_as_the_adapter_does(kind: str, dtyp
     after = answers(loaded(found.path))
     assert after.shape == before.shape
     assert (after - before).abs().max() < {"float32": 2e-5, "float16": 2e-2, "bfloat16": 0.2}[dtype]
-    assert found.document["tensors"]["merged"] > 0
-    assert all(item["update_ratio"] is None or item["update_ratio"] > 0 for item in found.document["changed"])
+    assert found.document["merge"]["tensors"]["merged"] > 0
+    assert all(item["update_ratio"] is None or item["update_ratio"] > 0 for item in found.document["merge"]["changed"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("targets", [["embed_tokens"], ["lm_head"], ["q_proj", "embed_tokens", "lm_head"]])
+def test_what_is_tied_is_refused_and_untied_it_answers_as_the_adapter_does(targets: list[str], tmp_path: Path) -> None:
+    run, base = made(tmp_path, "float32", {"target_modules": targets}, tied=True)
+    with pytest.raises(RefusedError, match="--untie writes both"):
+        merge(run, str(tmp_path / "out"), Choices(base=base))
+
+    found = merge(run, str(tmp_path / "out"), Choices(base=base, untie=True))
+
+    model = loaded(found.path)
+    assert model.get_input_embeddings().weight.data_ptr() != model.get_output_embeddings().weight.data_ptr()
+    assert (answers(model) - answers(adapted(base, run))).abs().max() < 2e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+@pytest.mark.parametrize("kind", ["lora", "dora", "embedding and head"])
+def test_another_type_has_the_bits_of_peft_in_float32_and_one_rounding(kind: str, dtype: str, tmp_path: Path) -> None:
+    import torch
+
+    stored = "bfloat16" if dtype == "float32" else "float32"
+    run, base = made(tmp_path, stored, KINDS[kind])
+
+    merge(run, str(tmp_path / "out"), Choices(base=base, dtype=dtype))
+
+    with libraries_hush():
+        model = adapted(base, run, "float32").merge_and_unload().to(getattr(torch, dtype))
+        model.save_pretrained(tmp_path / "peft")
+    assert differing(weights(str(tmp_path / "out")), weights(str(tmp_path / "peft"))) == []
+    assert loaded(str(tmp_path / "out")).dtype == getattr(torch, dtype)
+
+
+@pytest.mark.slow
+def test_shards_come_out_as_they_went_in_or_as_asked_for(tmp_path: Path) -> None:
+    run, base = made(tmp_path, "bfloat16", KINDS["lora"], max_shard_size="50KB")
+    merge(run, str(tmp_path / "same"), Choices(base=base))
+    merge(run, str(tmp_path / "other"), Choices(base=base, max_shard_size=80_000))
+
+    names = sorted(name for name in os.listdir(base) if "safetensors" in name)
+    assert len(names) > 2
+    assert names == sorted(name for name in os.listdir(tmp_path / "same") if "safetensors" in name)
+    assert weights(str(tmp_path / "same")) == weights(str(tmp_path / "other"))
+    wanted = answers(adapted(base, run))
+    for place in ("same", "other"):
+        assert (answers(loaded(str(tmp_path / place))) - wanted).abs().max() < 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("adapter", "said"),
+    [
+        ({"target_modules": ["q_proj"], "trainable_token_indices": [1, 5]}, "trainable_token_indices"),
+        ({"target_modules": ["q_proj"], "init_lora_weights": "pissa"}, "changes the base before training"),
+        ({"target_modules": ["q_proj"], "init_lora_weights": "olora"}, "changes the base before training"),
+        ({"target_modules": ["o_proj"], "layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
+        ({"target_modules": ["embed_tokens"], "use_dora": True}, "an embedding with DoRA"),
+        ({"target_modules": ["q_proj"], "target_parameters": ["mlp.up_proj.weight"]}, "target_parameters"),
+    ],
+)
+def test_kinds_that_are_not_merged_are_refused_as_trainer_saves_them(
+    adapter: Mapping[str, Any], said: str, tmp_path: Path
+) -> None:
+    run, base = made(tmp_path, "float32", adapter)
+    with pytest.raises(RefusedError, match=said):
+        merge(run, str(tmp_path / "out"), Choices(base=base))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_base_of_resized_embeddings_is_refused(tmp_path: Path) -> None:
+    import transformers
+
+    base, run = str(tmp_path / "base"), str(tmp_path / "run")
+    with libraries_hush():
+        model = llama(**SHAPE)
+        model.save_pretrained(base)
+        model.config._name_or_path = base
+        model.resize_token_embeddings(104)
+    fit(run, lora(model), max_steps=2, save_steps=2)
+    assert isinstance(model, transformers.PreTrainedModel)
+    with pytest.raises(RefusedError, match="if its embeddings were resized"):
+        merge(run, str(tmp_path / "out"), Choices(base=base))
+
+
+@pytest.mark.slow
+def test_audit_train_records_the_base_and_another_one_is_refused(tmp_path: Path) -> None:
+    """One flipped byte anywhere in the base, as it is after the training, is another base."""
+    base, flipped = tmp_path / "base", tmp_path / "flipped"
+    with libraries_hush():
+        llama(**SHAPE).save_pretrained(base)
+    (tmp_path / "inbox").mkdir()
+    data_file(str(tmp_path / "inbox" / "a.jsonl"), [[(i + k) % 96 for k in range(12)] for i in range(8)])
+    config = tmp_path / "train.toml"
+    config.write_text(
+        f'run = "run"\n[data]\ninbox = "inbox"\n[model]\nname_or_path = "./base"\n[adapter]\nr = 4\n'
+        f"target_modules = {ALL}\n[arguments]\nper_device_train_batch_size = 4\nlearning_rate = 1e-2\nuse_cpu = true\n"
+    )
+    subprocess.run(command(["train", str(config), "-q"]), check=True, capture_output=True)
+    run = str(tmp_path / "run")
+
+    found = merge(run, str(tmp_path / "out"), Choices(base=str(base)))
+
+    assert found.document["merge"]["base"]["identity"] == ["config", "tensors", "weights"]
+    assert found.notes == ()
+    shutil.copytree(base, flipped)
+    size = (base / "model.safetensors").stat().st_size
+    for place in (*random.Random(0).sample(range(size), 12), 0, 9, size - 1):
+        data = bytearray((base / "model.safetensors").read_bytes())
+        data[place] ^= 4
+        (flipped / "model.safetensors").write_bytes(data)
+        with pytest.raises(AuditError):
+            merge(run, str(tmp_path / "none"), Choices(base=str(flipped)))
+    assert not (tmp_path / "none").exists()
