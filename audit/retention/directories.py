@@ -7,7 +7,7 @@ from audit.backend.layout import units
 from audit.backend.names import checkpoint_around, is_left_by_save
 from audit.errors import AuditError, RefusedError
 from audit.facts.run import Run
-from audit.storage import DIRECTORY, scheme_of
+from audit.storage import DIRECTORY, scheme_of, without_secrets
 
 
 def refuse_files(run: Run, command: str) -> None:
@@ -22,7 +22,7 @@ def refuse_files(run: Run, command: str) -> None:
 def refuse_place(run: str, dest: str) -> None:
     """Raise RefusedError for a place where a copy is not safe: in a checkpoint, or where rotation deletes."""
     if scheme_of(dest) is not None:
-        raise RefusedError(f"{dest}: is a URL, and a directory is needed; copy it there afterwards")
+        raise RefusedError(f"{without_secrets(dest)}: is a URL, and a directory is needed; copy it there afterwards")
     real, home = os.path.realpath(dest), os.path.realpath(run)
     if (inside := checkpoint_around(dest)) is not None:
         raise RefusedError(f"{dest}: is inside {inside}, and nothing is written inside a checkpoint")

@@ -10,6 +10,7 @@ from struct import unpack
 import pytest
 
 from audit.errors import AuditError, RefusedError
+from audit.judging import proving
 from audit.ledger.events import BaseSealed, Merged
 from audit.ledger.store import open_ledger
 from audit.merging import merge as merging
@@ -111,7 +112,7 @@ def test_a_byte_of_the_adapter_that_flips_after_the_seal_is_found(name: str, tmp
 
 def test_an_adapter_that_changes_after_it_was_proven_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, base = make_merge(tmp_path)
-    prove = merging.prove
+    prove = proving.prove
 
     def meanwhile(*arguments: object, **options: object) -> object:
         proof = prove(*arguments, **options)  # type: ignore[arg-type]

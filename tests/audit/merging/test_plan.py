@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,10 @@ PREFIX = "base_model.model."
 ATTENTION = f"{PREFIX}model.layers.0.self_attn"
 
 
-def adapter(config: dict[str, Any] | None = None, **shapes: tuple[int, ...]) -> Adapter:
-    """An adapter with these tensors; ``/`` in a name is a dot."""
-    given = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, **(config or {})}
-    named = {name.replace("/", "."): shape for name, shape in shapes.items()}
-    tensors = {name: Tensor(name, "F32", shape, 0, 0) for name, shape in named.items()}
+def adapter(shapes: Mapping[str, tuple[int, ...]], **config: Any) -> Adapter:
+    """An adapter with these tensors."""
+    given = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, **config}
+    tensors = {name: Tensor(name, "F32", shape, 0, 0) for name, shape in shapes.items()}
     return read_adapter(read_settings(given, "x"), tensors, "x")
 
 
@@ -40,7 +40,7 @@ def planned(path: str, found: Adapter, **options: Any) -> Plan:
 def test_without_options_the_files_are_those_of_the_base(tmp_path: Path) -> None:
     base = read_base(make_base(tmp_path / "base", shards=3))
 
-    plan = plan_merge(adapter(**pair(f"{ATTENTION}.q_proj")), base, "x")
+    plan = plan_merge(adapter(pair(f"{ATTENTION}.q_proj")), base, "x")
 
     assert [file.name for file in plan.files] == [shard.name for shard in base.shards]
     assert [file.head for file in plan.files] == [shard.head for shard in base.shards]
@@ -54,7 +54,7 @@ def test_without_options_the_files_are_those_of_the_base(tmp_path: Path) -> None
 def test_files_of_a_size_have_headers_that_a_reader_takes_and_an_index(tmp_path: Path) -> None:
     path = make_base(tmp_path / "base")
 
-    plan = planned(path, adapter(**pair(f"{ATTENTION}.q_proj")), max_shard_size=3000, dtype="bfloat16")
+    plan = planned(path, adapter(pair(f"{ATTENTION}.q_proj")), max_shard_size=3000, dtype="bfloat16")
 
     index = json.loads(plan.index_text or b"")
     assert index["weight_map"].keys() == base_tensors().keys()
@@ -69,13 +69,13 @@ def test_files_of_a_size_have_headers_that_a_reader_takes_and_an_index(tmp_path:
 
 
 def test_one_file_needs_no_index(tmp_path: Path) -> None:
-    plan = planned(make_base(tmp_path / "base", shards=2), adapter(**pair(f"{ATTENTION}.q_proj")), max_shard_size=10**9)
+    plan = planned(make_base(tmp_path / "base", shards=2), adapter(pair(f"{ATTENTION}.q_proj")), max_shard_size=10**9)
     assert [file.name for file in plan.files] == ["model.safetensors"]
     assert plan.index_text is None
 
 
 def test_a_tensor_larger_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
-    plan = planned(make_base(tmp_path / "base"), adapter(**pair(f"{ATTENTION}.q_proj")), max_shard_size=1)
+    plan = planned(make_base(tmp_path / "base"), adapter(pair(f"{ATTENTION}.q_proj")), max_shard_size=1)
     assert {len(file.outputs) for file in plan.files} == {1}
 
 
@@ -94,7 +94,7 @@ def test_a_tensor_larger_than_a_file_has_one_of_its_own(tmp_path: Path) -> None:
 )
 def test_an_adapter_of_another_base_is_refused(shapes: dict[str, tuple[int, ...]], said: str, tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match=re.escape(said)) as raised:
-        planned(make_base(tmp_path / "base"), adapter(**shapes))
+        planned(make_base(tmp_path / "base"), adapter(shapes))
     assert "--base" in str(raised.value)
 
 
@@ -103,7 +103,7 @@ def test_a_base_of_whole_numbers_is_not_merged_into(tmp_path: Path) -> None:
     weights = path / "model.safetensors"
     weights.write_bytes(weights.read_bytes().replace(b'"F16"', b'"I16"'))
     with pytest.raises(RefusedError, match="is of the type I16; only float32, bfloat16 and float16"):
-        planned(str(path), adapter(**pair(f"{ATTENTION}.q_proj")))
+        planned(str(path), adapter(pair(f"{ATTENTION}.q_proj")))
 
 
 EMBEDDING = {
@@ -119,9 +119,9 @@ def test_tied_targets_are_refused_unless_they_are_to_be_untied(
 ) -> None:
     path = make_base(tmp_path / "base", tied=True)
     with pytest.raises(RefusedError, match="the embedding is the output layer, too; --untie writes both"):
-        planned(path, adapter(**shapes))
+        planned(path, adapter(shapes))
 
-    plan = planned(path, adapter(**shapes), untie=True)
+    plan = planned(path, adapter(shapes), untie=True)
 
     assert plan.untied
     both = {output.name: output for output in plan.outputs if output.source.name == "model.embed_tokens.weight"}
@@ -130,20 +130,20 @@ def test_tied_targets_are_refused_unless_they_are_to_be_untied(
 
 
 def test_a_saved_head_of_a_tied_base_is_refused_too(tmp_path: Path) -> None:
-    found = adapter({"modules_to_save": ["lm_head"]}, **{f"{PREFIX}lm_head.weight": (32, 16)})
+    found = adapter({f"{PREFIX}lm_head.weight": (32, 16)}, modules_to_save=["lm_head"])
     with pytest.raises(RefusedError, match="--untie writes both"):
         planned(make_base(tmp_path / "base", tied=True), found)
 
 
 def test_tied_tensors_that_nothing_changes_stay_tied(tmp_path: Path) -> None:
     path = make_base(tmp_path / "base", tied=True)
-    assert not planned(path, adapter(**pair(f"{ATTENTION}.q_proj"))).untied
+    assert not planned(path, adapter(pair(f"{ATTENTION}.q_proj"))).untied
     with pytest.raises(RefusedError, match="there is nothing to untie"):
-        planned(path, adapter(**pair(f"{ATTENTION}.q_proj")), untie=True)
+        planned(path, adapter(pair(f"{ATTENTION}.q_proj")), untie=True)
 
 
 def test_targets_of_an_untied_base_are_merged(tmp_path: Path) -> None:
-    plan = planned(make_base(tmp_path / "base"), adapter(**EMBEDDING, **HEAD))
+    plan = planned(make_base(tmp_path / "base"), adapter({**EMBEDDING, **HEAD}))
     assert [output.kind for output in plan.outputs].count("merged") == 2
     assert not plan.untied
 
@@ -151,4 +151,4 @@ def test_targets_of_an_untied_base_are_merged(tmp_path: Path) -> None:
 def test_a_tied_base_of_other_names_cannot_be_untied(tmp_path: Path) -> None:
     path = make_base(tmp_path / "base", tie_word_embeddings=True)  # with an output layer in the file all the same
     with pytest.raises(RefusedError, match="--untie cannot separate them"):
-        planned(path, adapter(**EMBEDDING), untie=True)
+        planned(path, adapter(EMBEDDING), untie=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audit.errors import AuditError
-from audit.merging import blocks, writing
+from audit.merging import arithmetic, blocks, writing
 from audit.merging.merge import Choices, merge
 from audit.merging.plan import Output
 from audit.merging.proof import doubles
@@ -75,7 +75,7 @@ def _cut_off(merged: Callable[..., Any]) -> Callable[..., Any]:
 def test_arithmetic_that_is_wrong_is_found(
     wrong: Callable[[Callable[..., Any]], Callable[..., Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "merged", wrong(blocks.merged))
+    monkeypatch.setattr(blocks, "merged", wrong(arithmetic.merged))
     assert "is not what float64 gives" in refused(tmp_path)
 
 
@@ -98,6 +98,6 @@ def test_a_tensor_in_the_place_of_another_is_found(tmp_path: Path, monkeypatch: 
 
 
 def test_a_conversion_that_is_wrong_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    encode = blocks.encoded
+    encode = arithmetic.encoded
     monkeypatch.setattr(blocks, "encoded", lambda values, dtype: encode(values * np.float32(1.01), dtype))
     assert "is not what float64 gives" in refused(tmp_path, dtype="float16")
