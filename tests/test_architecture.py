@@ -227,6 +227,7 @@ TESTED_BY = {
     "ledger.batch_row": "ledger/test_events",
     "ledger.checksums": "cli/test_seal",
     "ledger.json_values": "ledger/test_events",
+    "ledger.push_events": "ledger/test_events",
     "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",
     "ledger.scans": "ledger/test_seals",
     "ledger.timeline_rows": "ledger/test_timeline",

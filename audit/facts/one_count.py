@@ -8,10 +8,10 @@ from audit.storage import FILE
 
 if TYPE_CHECKING:
     from audit.facts.checkpoint import Checkpoint
-    from audit.facts.run import Run
+    from audit.facts.scanned_run import ScannedRun
 
 
-def in_one_count(run: "Run") -> Listing | None:
+def in_one_count(run: "ScannedRun") -> Listing | None:
     """Return the listing with a step for every checkpoint, None if all names count the same.
 
     A name that counts epochs or saves is given the optimizer's count of updates. If the names that count steps are the
@@ -37,7 +37,7 @@ def in_one_count(run: "Run") -> Listing | None:
     return run.listing._replace(homes={**run.homes, **counted})
 
 
-def _sealed_so(run: "Run") -> bool:
+def _sealed_so(run: "ScannedRun") -> bool:
     """Whether a checkpoint was sealed with another step than the number in its name."""
     seals = run.records.seals.values()
     return any(

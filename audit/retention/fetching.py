@@ -96,7 +96,7 @@ def _digest(path: str) -> str:
     from blake3 import blake3
 
     with open(path, "rb") as file:
-        return file_digest(file, blake3).hexdigest()
+        return file_digest(file, blake3).hexdigest()  # type: ignore[arg-type]  # typeshed knows hashlib alone
 
 
 def _same(target: str, digests: Mapping[str, str]) -> bool:
