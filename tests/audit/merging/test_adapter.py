@@ -65,7 +65,12 @@ def test_what_is_not_merged_is_refused_with_what_to_do(change: dict[str, Any], s
 
 
 def test_keys_of_other_methods_that_are_not_used_do_no_harm() -> None:
-    unused: dict[str, Any] = {"eva_config": None, "loftq_config": {}, "megatron_core": "megatron.core", "use_qalora": False}
+    unused: dict[str, Any] = {
+        "eva_config": None,
+        "loftq_config": {},
+        "megatron_core": "megatron.core",
+        "use_qalora": False,
+    }
     assert read_settings({**CONFIG, **unused, "qalora_group_size": 16, "some_future_key": None}, "x").rank == 4
 
 
