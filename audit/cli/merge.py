@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base",
         metavar="DIR",
-        help="directory of the base model (default: the one that the adapter names, in the cache of the Hub)",
+        help="directory of the base model, or its name in the cache of the Hub (default: the name in the adapter)",
     )
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="type of the merged weights (default: that of the base)")
     parser.add_argument(
@@ -65,6 +65,11 @@ def call(arguments: argparse.Namespace) -> int:
             Progress(arguments.run, quiet=quiet) as progress,
             Progress(arguments.out, quiet=quiet, doing="merging") as merging,
         ):
+
+            def merged(count: int, total: int) -> None:
+                progress.stop()
+                merging.advance(count, total)
+
             found = merge(
                 arguments.run,
                 arguments.out,
@@ -72,7 +77,7 @@ def call(arguments: argparse.Namespace) -> int:
                 options,
                 registry=registry,
                 progress=progress.advance,
-                merging=merging.advance,
+                merging=merged,
             )
     except RefusedError as error:
         if arguments.format == "json":

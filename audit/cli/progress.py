@@ -45,11 +45,16 @@ class Progress:
                 self._task = self._bar.add_task(self._title, total=total)
             self._bar.update(self._task, advance=count)
 
+    def stop(self) -> None:
+        """Take the bar away: rich shows one at a time."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar, self._wanted = None, False
+
     def __enter__(self) -> "Progress":
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.stop()

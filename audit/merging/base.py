@@ -73,7 +73,7 @@ def read_base(path: str) -> Base:
     Raises AuditError if it is not there or damaged, RefusedError if it is of a kind that is not merged into.
     """
     if not os.path.isdir(path):
-        raise AuditError(f"--base {path}: is not a directory with a model")
+        raise AuditError(f"--base {path}: is not the directory of a model, nor a name in the cache of the Hub")
     config = _parsed(path, CONFIG, _text(path, CONFIG))
     if not isinstance(config, dict):
         raise AuditError(f"{os.path.join(path, CONFIG)}: is not a JSON object")

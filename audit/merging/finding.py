@@ -41,6 +41,15 @@ def find_base(config: Mapping[str, Any], where: str, registry: Registry, backend
     shown = name if len(name) <= 200 else f"{name[:200]}..."
     if not _NAME.fullmatch(name) or os.path.exists(name):
         raise AuditError(f"{where}: names the base {shown}; paths in a run are not followed, so give it: --base DIR")
+    found = _cached(name, revision, registry, backend)
+    if found is None:
+        raise AuditError(
+            f"{where}: names the base {shown}, which is not in the cache of the Hub; give it with --base DIR"
+        )
+    return found
+
+
+def _cached(name: str, revision: Any, registry: Registry, backend: str) -> str | None:
     model = {"name_or_path": name}
     if isinstance(revision, str) and _REVISION.fullmatch(revision):
         model["revision"] = revision
@@ -49,7 +58,19 @@ def find_base(config: Mapping[str, Any], where: str, registry: Registry, backend
         found = asked({"model": model}) if asked is not None else None
         if found is not None:
             return str(found)
-    raise AuditError(f"{where}: names the base {shown}, which is not in the cache of the Hub; give it with --base DIR")
+    return None
+
+
+def base_path(given: str | None, config: Mapping[str, Any], where: str, registry: Registry, backend: str) -> str:
+    """Return the directory of the base that the user gives, as a path or a name, or that the adapter names.
+
+    Raises AuditError if the adapter names none that is there; what the user gave is not looked at.
+    """
+    if given is None:
+        return find_base(config, where, registry, backend)
+    if os.path.isdir(given) or not _NAME.fullmatch(given):
+        return given
+    return _cached(given, None, registry, backend) or given
 
 
 def compare_identity(path: str, recorded: Mapping[str, str] | None, registry: Registry, backend: str) -> Compared:

@@ -17,7 +17,7 @@ from audit.merging.adapter import read_adapter, read_settings
 from audit.merging.base import Base, read_base
 from audit.merging.companions import Companions, copy_companions
 from audit.merging.digests import Advance, Digests, digest_of, digests_of
-from audit.merging.finding import Compared, compare_files, compare_identity, find_base
+from audit.merging.finding import Compared, base_path, compare_files, compare_identity
 from audit.merging.noting import note_merge
 from audit.merging.place import Scratch, refuse_taken, scratch
 from audit.merging.plan import COPIED, Plan, plan_merge
@@ -84,7 +84,7 @@ def merge(
     settings = read_settings(config, os.path.join(place_of(checkpoint), files.config or ""))
     adapter = read_adapter(settings, checkpoint.adapters[0].tensors, where)
     backend = proof.run.backend.name
-    path = choices.base or find_base(config, os.path.join(place_of(checkpoint), files.config or ""), plugins, backend)
+    path = base_path(choices.base, config, os.path.join(place_of(checkpoint), files.config or ""), plugins, backend)
     base = read_base(path)
     recorded = proof.run.records.batches.base_at(checkpoint.step)
     compared = compare_identity(path, recorded, plugins, backend)

@@ -176,8 +176,14 @@ def _output(shard: Shard, source: Tensor, adapter: Adapter, code: str | None, wh
     for tensor in (*(update.tensors if update else ()), *filter(None, (saved, equal))):
         if tensor.dtype not in DTYPES.values():
             refuse(where, f"its tensor {tensor.name} is of the type {tensor.dtype}")
+    for tensor in update.tensors if update else ():
+        if prod(tensor.shape) > _MOST_VALUES:
+            refuse(where, f"its matrix {tensor.name} is larger than any real one: {list(tensor.shape)}")
     return output
 
+
+_MOST_VALUES = 1 << 28
+"""Values of a matrix of an adapter, which is held whole: 1 GiB in float32. Rank 1024 on 262 144 tokens has as many."""
 
 _OTHER_BASE = (
     "give the base that it was trained on with --base; if its embeddings were resized for training, save the resized "

@@ -5,12 +5,14 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from audit.cli import progress
 from tests.audit.cli.conftest import Ended, command, one_line
 from tests.audit.cli.test_documents import document
 from tests.audit.merging.models import make_base, make_merge, tensors_in
@@ -88,7 +90,7 @@ def test_options_reach_the_merge(audit: Audit, paths: Paths, tmp_path: Path) -> 
         (("--max-shard-size", "5 apples"), "'5 apples' is not a size like 5GB"),
         (("--max-shard-size", "0"), "is not a size"),
         (("--dtype", "float64"), "invalid choice: 'float64'"),
-        (("--base", "nowhere"), "--base nowhere: is not a directory"),
+        (("--base", "nowhere"), "--base nowhere: is not the directory"),
         ((), "names the base base/tiny, which is not in the cache of the Hub; give it with --base DIR"),
     ],
 )
@@ -103,6 +105,20 @@ def test_a_mistake_is_one_line(
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "no cache"))
     assert said in one_line(audit("merge", paths[0], str(tmp_path / "out"), *arguments))
     assert sorted(os.listdir(tmp_path)) == ["base", "cwd", "run"]
+
+
+def test_a_bar_on_a_terminal_for_the_run_and_then_for_the_merge(
+    audit: Audit, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "WORTH_A_BAR", 0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+
+    ended = audit("merge", paths[0], str(tmp_path / "out"), "--base", paths[1])
+
+    assert (ended.code, ended.out.startswith("merged  checkpoint-100")) == (0, True)
+    assert "reading" in ended.err
+    assert "merging" in ended.err
 
 
 def test_what_is_not_proven_is_refused(audit: Audit, paths: Paths, tmp_path: Path) -> None:
@@ -124,7 +140,10 @@ def test_the_base_is_sealed_with_the_run(audit: Audit, paths: Paths, tmp_path: P
     assert audit("merge", run, str(tmp_path / "out"), "--base", other).code == 0
     assert "give one of them" in one_line(audit("seal", run, "--base", base, "--verify-key", "public.pem"))
     nowhere = audit("seal", run, "--base", "nowhere")
-    assert (nowhere.code, nowhere.err) == (2, "audit seal: --base nowhere: is not a directory with a model\n")
+    assert (nowhere.code, nowhere.err) == (
+        2,
+        "audit seal: --base nowhere: is not the directory of a model, nor a name in the cache of the Hub\n",
+    )
 
 
 @pytest.mark.slow

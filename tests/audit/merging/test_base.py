@@ -116,5 +116,5 @@ def test_a_fifo_does_not_hang(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(AuditError, match="is not a directory"):
+    with pytest.raises(AuditError, match="is not the directory of a model"):
         read_base(str(tmp_path / "nowhere"))

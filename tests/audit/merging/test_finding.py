@@ -11,7 +11,7 @@ from audit.errors import AuditError, RefusedError
 from audit.ledger.events import SealedFile
 from audit.ledger.records import Records
 from audit.manager import load
-from audit.merging.finding import compare_files, compare_identity, find_base
+from audit.merging.finding import base_path, compare_files, compare_identity, find_base
 from tests.audit.merging.models import make_base
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -35,6 +35,15 @@ def find(**config: Any) -> str:
 def test_a_name_is_looked_up_in_the_cache_of_the_hub(cached: str) -> None:
     assert find(base_model_name_or_path="org/tiny") == cached
     assert find(base_model_name_or_path="org/tiny", revision=COMMIT) == cached
+
+
+def test_the_user_may_give_a_path_or_a_name(cached: str, tmp_path: Path) -> None:
+    def given(path: str | None) -> str:
+        return base_path(path, {"base_model_name_or_path": "org/tiny"}, "x", load(), "hf-trainer")
+
+    assert given("org/tiny") == given(None) == cached
+    assert given(str(tmp_path)) == str(tmp_path)
+    assert given("org/other") == "org/other"  # read_base says that it is not there
 
 
 @pytest.mark.parametrize(
