@@ -1,7 +1,7 @@
 """``audit merge`` beside peft's ``merge_and_unload``: bits that differ, seconds of clock and processor, peak memory.
 
     python benchmarks/merge.py /tmp/merge                 # a model of 0.5 GB in bfloat16, 3 rounds
-    python benchmarks/merge.py /tmp/merge32 --dtype float32 --layers 8
+    python benchmarks/merge.py /tmp/merge32 --dtype float32 --layers 4 --dora
 
 The base has random weights and shards of 100 MB; its adapter is trained for two steps by Trainer. In each round both
 programs merge the same checkpoint, one right after the other, each as a process of its own with its start-up; peft's
