@@ -69,8 +69,19 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:audit_training_backends",
             "audit/hookspecs.py:audit_reporters",
             "audit/hookspecs.py:audit_pages",
+            "audit/hookspecs.py:audit_storages",
             "audit/hookspecs.py:audit_checkpoint_verified",
             "audit/hookspecs.py:Context",
+        ),
+    ),
+    "Storages": (
+        "What opens a run [behind a URL](remote.md) returns one.",
+        (
+            "audit/storage.py:Storage",
+            "audit/storage.py:RangeReader",
+            "audit/storage.py:DistantReader",
+            "audit/storage.py:Entry",
+            "audit/errors.py:UnreachableError",
         ),
     ),
     "Backends": (

@@ -115,7 +115,7 @@ class RemoteStorage:
         above, parts = "", item.key.split("/")
         for number, part in enumerate(parts, 1):
             if part in ("", ".", "..") or not _is_text(part):  # no file of a directory has such a name
-                name = quote("/".join(parts[number - 1 :]), safe="", errors="surrogatepass")
+                name = quote("/".join(parts[number - 1 :]), safe="", errors="surrogatepass").replace(".", "%2E")
                 place = f"{above}/{name}" if above else name
                 tree[above][name] = Entry(place, SPECIAL, item.size, item.mtime_ns, 0, 0, version=item.version)
                 return
