@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from audit.plugin import Entry, RangeReader
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 """Bytes of a request of the scan."""
 
-AHEAD = 5
+AHEAD = 8
 """Blocks of all files together that are fetched before the scan asks for them."""
 
 LEAST = 32 << 10
