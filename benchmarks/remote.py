@@ -132,7 +132,7 @@ def serve(home: Path, stack: ExitStack) -> str:
     (home / "data").mkdir()
     weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
     server = subprocess.Popen(
-        [weed, "server", f"-dir={home / 'data'}", "-ip=127.0.0.1", "-s3", f"-s3.config={config}", "-volume.max=50",
+        [weed, "server", f"-dir={home / 'data'}", "-ip=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}", "-volume.max=50",
          "-master.volumeSizeLimitMB=1024", *words],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

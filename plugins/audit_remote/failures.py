@@ -14,6 +14,7 @@ _WORDS = (
     ("incorrectly configured region", "the bucket is in another region; set AWS_REGION"),
     ("NoSuchBucket", "there is no such bucket"),
     ("ContainerNotFound", "there is no such container"),
+    ("Account must be specified", "no account is named; set AZURE_STORAGE_ACCOUNT_NAME"),
     ("RequestTimeTooSkewed", "the clock of this machine is wrong"),
     ("dns error", "the name of the server is not known"),
     ("Name or service not known", "the name of the server is not known"),

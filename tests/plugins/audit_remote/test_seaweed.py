@@ -57,6 +57,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
             f"-dir={home / 'data'}",
             "-ip=127.0.0.1",
             "-s3",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
             f"-s3.config={home / 's3.json'}",
             *(f"-{name}={port}" for name, port in ports.items()),
         ],
