@@ -122,6 +122,18 @@ class Registry:
             )
         return place_behind(path, self.storages[scheme], ledger)
 
+    @cached_property
+    def commands(self) -> "Mapping[str, hookspecs.Command]":
+        """Commands by name."""
+        return _merged("command", self.plugins.hook.audit_commands())
+
+    @cached_property
+    def observers(self) -> "tuple[hookspecs.Observer, ...]":
+        """What may hear of the events of `audit train`."""
+        found = [observer for brought in self.plugins.hook.audit_observers() for observer in brought]
+        _refuse_duplicates("table", [observer.table for observer in found])
+        return tuple(sorted(found, key=lambda observer: observer.table))
+
     def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
         """Return a registry with these rules instead."""
         other = Registry(self._extra, self._named)
@@ -188,7 +200,16 @@ def load(extra: Sequence[Any] = ()) -> Registry:
     if not extra:
         return _registry_of(named)
     registry = Registry(extra, named)
-    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages, registry.storages)
+    _ = (
+        registry.rules,
+        registry.backends,
+        registry.trainers,
+        registry.reporters,
+        registry.pages,
+        registry.commands,
+        registry.observers,
+        registry.storages,
+    )
     return registry
 
 

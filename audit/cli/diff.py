@@ -100,7 +100,7 @@ def _tensors(found: Comparison, limit: int | None) -> str:
     counts = [f"{sum(item.kind == kind for item in found.tensors)} {word}" for kind, word in KINDS]
     text = wrapped(f"tensors: {', '.join(counts)}, {found.same_tensors} the same", 2)
     if found.sharded:
-        text += "  sharded weights that cannot be put together (DeepSpeed) are compared only as files\n"
+        text += "  weights in pieces that cannot be put together are compared only as files\n"
     rows = sorted(found.tensors, key=_by_size)[:limit]
     if not rows:
         return text

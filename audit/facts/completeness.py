@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend, announced_in, last_in, last_written
+from audit.backend.layout import Backend, announced_in, last_in, last_written, saves_over
 from audit.facts.file import PLACEHOLDER_SUFFIXES
 from audit.facts.listing import Listing
 from audit.storage import FILE, TRAINER, UPLOAD, Entry
@@ -81,6 +81,7 @@ def completeness_of(
     placeholder = any(name + suffix in entries for name in names for suffix in PLACEHOLDER_SUFFIXES)
     if (state is not None or placeholder) and sentinel is None:
         late = _unannounced(listing, name, backend, clock)
+        late = late or _saved_over(entries, state, backend, clock)
         late = late or _still_to_come(entries, home, state, backend, clock, lambda: arguments(name))
         return Completeness(CheckpointState.IN_PROGRESS, late) if late else Completeness(CheckpointState.COMPLETE)
     if state is None:
@@ -126,6 +127,16 @@ def _unannounced(listing: Listing, name: str, backend: Backend, clock: Clock) ->
     if not clock.recent(newest) or (told is not None and told.mtime_ns >= newest):
         return None
     return f"{file}, which the trainer writes after it, was not written since"
+
+
+def _saved_over(entries: Mapping[str, Entry], state: Entry | None, backend: Backend, clock: Clock) -> str | None:
+    """Say that a directory is being written anew: files are younger than the one that its save writes last."""
+    if state is None or not saves_over(backend):
+        return None
+    newest = max((entry for entry in entries.values() if entry.kind == FILE), key=lambda entry: entry.mtime_ns)
+    if newest.mtime_ns <= state.mtime_ns + TICK_NS or not clock.recent(newest.mtime_ns):
+        return None
+    return f"{newest.name} is younger than {state.name}, which the trainer writes last"
 
 
 def _still_to_come(

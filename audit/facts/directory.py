@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.backend.layout import ITSELF, Backend, parts
+from audit.backend.layout import ITSELF, Backend, means_newest, parts
 from audit.errors import NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
@@ -117,6 +117,11 @@ class Directory(Facts):
     def is_file(self) -> bool:
         """Whether it is one file instead of a directory."""
         return ITSELF in self.entries and self._run.entry_of(self.name).kind == FILE
+
+    @property
+    def meant_as_newest(self) -> bool:
+        """Whether its name says that it is the newest of its run, whatever its step: Lightning's ``last.ckpt``."""
+        return means_newest(self.backend, self.name)
 
     @fact
     def completeness(self) -> Completeness:

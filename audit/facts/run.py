@@ -126,6 +126,24 @@ class Run(ScannedRun):
         raise NotApplicable("there is no complete checkpoint")
 
     @fact
+    def foreign(self) -> str | None:
+        """Say which other program wrote the checkpoints under the trainer's names, None if the trainer did.
+
+        Every trainer state that can be read is then a manifest of that program; with one of the trainer among them the
+        others are strays in its run.
+        """
+        states = [item for item in self._states.values() if not isinstance(item, Damage)]
+        if not states or all(item.history is not None for item in states):
+            return None
+        from audit.facts.other_trainers import foreign_state
+
+        said = [foreign_state(item) for item in states]
+        if not all(said):
+            return None
+        name = self.checkpoints[-1].name
+        return f"{name} is a checkpoint of {said[-1]}; no backend reads it: resume with the program that saved it"
+
+    @fact
     def root_state(self) -> "StateDocument":
         """The trainer state in the run's root, which ``save_state()`` leaves, on the newest history if possible."""
         from audit.facts.file import File
@@ -218,13 +236,15 @@ def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> 
         raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
     if not claims and not backends:
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
-    return Run(
-        path,
-        storage,
-        (claims or sorted(backends, key=unmistakable, reverse=True))[0],
-        only=only,
-        **options,
-    )
+    backend = (claims or sorted(backends, key=unmistakable, reverse=True))[0]
+    run = Run(path, storage, backend, only=only, **options)
+    if hasattr(backend, "counts_steps"):
+        from audit.facts.one_count import in_one_count
+
+        listing = in_one_count(run)
+        if listing is not None:
+            return Run(path, storage, backend, only=only, listing=listing, **options)
+    return run
 
 
 __all__ = ["Run", "open_run"]

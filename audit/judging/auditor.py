@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import pins_home
+from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.place import Place
 from audit.facts.run import Run, open_run
@@ -25,6 +26,12 @@ from audit.text import local_date
 
 Progress = Callable[[int, int], None]
 """Called with (bytes read since the last call, bytes in all) during a full-depth scan, from several threads."""
+
+
+def refuse_foreign(run: Run) -> None:
+    """Raise AuditError if another program wrote the checkpoints, under the names of a trainer that is read."""
+    if run.foreign is not None:
+        raise AuditError(f"{run.path}: {run.foreign}")
 
 
 class Judged(NamedTuple):
@@ -88,7 +95,7 @@ class Auditor:
         path: str | Place,
         records: Records | None = None,
         progress: Progress | None = None,
-        admit: Callable[[Run], None] | None = None,
+        admit: Callable[[Run], None] = refuse_foreign,
     ) -> Judged:
         """Open a run and judge it until nothing that the judgement rests on changed meanwhile.
 
@@ -96,8 +103,7 @@ class Auditor:
         """
 
         def judged(run: Run) -> Report:
-            if admit is not None:
-                admit(run)
+            admit(run)
             return self.report(run)
 
         return Judged(*judged_at_rest(lambda: self.open(path, records, progress), judged))

@@ -154,7 +154,7 @@ def _decided(
 
     reread: frozenset[str] = frozenset()
     while True:
-        run, report = auditor.judge(place, without_scans(records, reread), progress)
+        run, report = auditor.judge(place, without_scans(records, reread), progress, _admit_any)
         decided = decide(run, (*report.findings, *crashes(report)), limits)
         decision = _or_pinned(decided, run, limits, auditor)
         name = os.path.basename(decision.checkpoint or "")
@@ -162,6 +162,10 @@ def _decided(
         if not used or name in reread or not is_stale(records, name, limits.max_age_days):
             return _Decided(run, report, decision)
         reread |= {name}
+
+
+def _admit_any(run: "Run") -> None:
+    """Judge whatever is there: the decision says what is wrong with a run, and what would be a fresh start."""
 
 
 def _unless(decision: Decision, veto: Veto | None) -> Decision:

@@ -90,7 +90,7 @@ def _judged(
 def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Report:
     """Name the pin that the guard would take: the report is of the run's own checkpoints."""
     newest = max(pinned_names(path), key=lambda name: number_of(name) or 0, default="")
-    beyond = number_of(report.resume_from or "") or 0
+    beyond = next((item.step for item in report.checkpoints if item.name == report.resume_from), 0)
     if (number_of(newest) or 0) <= beyond:
         return report
     pins = auditor.judge_pins(run, beyond)
@@ -104,7 +104,9 @@ def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Repo
 def _admit(path: str, run: "Run", options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
     from audit.facts.traces import no_checkpoint
+    from audit.judging.auditor import refuse_foreign
 
+    refuse_foreign(run)
     if not run.checkpoints and not options.allow_empty and not records.highest_reached and not run.homes:
         problem = no_checkpoint(path, run.storage)
         advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"

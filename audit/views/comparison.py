@@ -16,7 +16,7 @@ from audit.facts.place import Place
 from audit.facts.run import open_run
 from audit.text import key_text, plain
 from audit.views.summary import details
-from audit.views.tensors import TensorChange, compare_tensors
+from audit.views.tensors import TensorChange, compare_tensors, in_pieces
 
 UNORDERED = frozenset({"target_modules", "modules_to_save", "exclude_modules", "label_names"})
 """Lists that PEFT and Trainer make of sets: their order is another one in every process."""
@@ -38,7 +38,7 @@ class Comparison(NamedTuple):
     """What is different in ``b``; ``values`` by section and name as (a, b), None if there is no such value.
 
     ``relation`` says how the two logs belong together. ``sharded``: there are weights that are in pieces of tensors
-    which cannot be put together (DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what
+    which cannot be put together and are compared as files alone. ``troubles`` are sentences about what
     could not be compared.
     """
 
@@ -83,7 +83,7 @@ def compare(a: Checkpoint, b: Checkpoint) -> Comparison:
         if changed:
             values[title] = changed
     return Comparison(
-        _path(a), _path(b), _relation(a, b), _sharded(a) or _sharded(b), files, tensors, same, values, tuple(troubles)
+        _path(a), _path(b), _relation(a, b), in_pieces(a) or in_pieces(b), files, tensors, same, values, tuple(troubles)
     )
 
 
@@ -103,10 +103,6 @@ def _relation(a: Checkpoint, b: Checkpoint) -> str:
     if common == len(second):
         return f"A continues B: its log begins with the {common} entries of B's" if common else "B has logged nothing"
     return f"the logs part after {common} common entries" if common else "different runs: the logs share no entry"
-
-
-def _sharded(checkpoint: Checkpoint) -> bool:
-    return bool(checkpoint.layout.sharded_weights) and checkpoint.optional("sharded_weights") is None
 
 
 def _files(a: Checkpoint, b: Checkpoint, troubles: list[str]) -> Files:
