@@ -137,7 +137,7 @@ def serve(home: Path, stack: ExitStack) -> str:
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     stack.callback(server.wait)
-    stack.callback(server.terminate)
+    stack.callback(server.kill)
     import urllib.request
 
     for _ in range(120):
@@ -205,7 +205,7 @@ class Proxy:
 def audit(url: str, depth: str, endpoint: str = "") -> list:
     environment = {**os.environ, **({"AWS_ENDPOINT_URL": endpoint} if endpoint else {})}
     words = [sys.executable, "-c", AUDIT, url, depth]
-    return json.loads(subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout)
+    return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout)
 
 
 def main() -> None:
@@ -253,7 +253,7 @@ def main() -> None:
 def obstore_alone(endpoint: str) -> float:
     words = [sys.executable, "-c", OBSTORE_ALONE, BUCKET]
     environment = {**os.environ, "AWS_ENDPOINT_URL": endpoint}
-    found = subprocess.run(words, check=True, capture_output=True, text=True, env=environment).stdout
+    found = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
     return float(found.split()[0])
 
 

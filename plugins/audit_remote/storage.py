@@ -197,9 +197,10 @@ class RemoteStorage:
         return [future.result() for future in futures]
 
     def _keep(self, entry: Entry, start: int, data: memoryview) -> None:
+        key = (entry.path, entry.version, start)
         with self._lock:
-            self._kept[entry.path, entry.version, start] = data
-            self._kept_bytes += len(data)
+            self._kept_bytes += len(data) - len(self._kept.pop(key, b""))
+            self._kept[key] = data
             while self._kept_bytes > KEPT:
                 _, dropped = self._kept.popitem(last=False)
                 self._kept_bytes -= len(dropped)

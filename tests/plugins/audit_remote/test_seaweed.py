@@ -76,7 +76,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
                 continue
         yield Server(f"http://127.0.0.1:{ports['s3.port']}", ports["s3.port"])
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
 
 
