@@ -117,6 +117,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LocalStorage",
     # storages
     "ContextReader",
+    "DistantReader",
     "RangeReader",
     "Storage",
     "StorageOpener",
@@ -338,6 +339,7 @@ if TYPE_CHECKING:
         TRAINER,
         UPLOAD,
         ContextReader,
+        DistantReader,
         Entry,
         LocalStorage,
         RangeReader,
@@ -416,7 +418,7 @@ _HOMES = {
     "audit.retention.snapshots": "snapshot",
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
-    "audit.storage": "ContextReader DIRECTORY Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
+    "audit.storage": "ContextReader DIRECTORY DistantReader Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
     "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time unix_time veiled",
     "audit.version": "__version__",
 }
