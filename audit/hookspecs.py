@@ -20,6 +20,7 @@ from audit.backend.training import TrainingBackend
 from audit.findings import Severity
 from audit.report import Report
 from audit.rules import Rule
+from audit.storage import Storage
 
 hookspec = pluggy.HookspecMarker("audit")
 hookimpl = pluggy.HookimplMarker("audit")
@@ -57,6 +58,8 @@ Reporter = Callable[[Sequence[Report], Context], str]
 """Returns reports as text; writes no file and prints nothing."""
 Page = Callable[["Sequence[RunCurves]"], str]
 """Returns what is known of runs as the text of one file."""
+StorageOpener = Callable[[str], Storage]
+"""Opens what is below a URL, which has no query and no password. Raises AuditError, without a secret in it."""
 
 
 class Command(NamedTuple):
@@ -140,6 +143,12 @@ def audit_pages() -> dict[str, Page]:
 
     Text in :class:`audit.plugin.RunCurves` comes from the audited files: escape it.
     """
+    raise NotImplementedError
+
+
+@hookspec
+def audit_storages() -> dict[str, StorageOpener]:
+    """Return what opens a run behind a URL, by scheme in lower case: ``open(url) -> Storage``."""
     raise NotImplementedError
 
 

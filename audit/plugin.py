@@ -114,6 +114,14 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LegRequest",
     "LegResult",
     "LocalStorage",
+    # storages
+    "ContextReader",
+    "RangeReader",
+    "Storage",
+    "StorageOpener",
+    "TRAINER",
+    "UPLOAD",
+    "UnreachableError",
     "Note",
     "Phase",
     "PlanningBackend",
@@ -250,7 +258,7 @@ if TYPE_CHECKING:
     from audit.data.row_formats import IGNORED as IGNORED_LABEL
     from audit.data.row_formats import RowFormat
     from audit.data.rows import checked_rows
-    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError
+    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError, UnreachableError
     from audit.facts.boundaries import Boundary, never_rises
     from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
@@ -293,7 +301,7 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.formats.zero import EngineState
     from audit.formats.zero import Partition as ZeroPartition
-    from audit.hookspecs import Command, Context, Observer, Page, Reporter, Terminal, Unaudited, hookimpl
+    from audit.hookspecs import Command, Context, Observer, Page, Reporter, StorageOpener, Terminal, Unaudited, hookimpl
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
@@ -320,7 +328,19 @@ if TYPE_CHECKING:
     from audit.rules import ANY as ANY_RULE
     from audit.rules import Rule, rule
     from audit.scan import FileScan, SpanScan
-    from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry, LocalStorage
+    from audit.storage import (
+        DIRECTORY,
+        FILE,
+        LINK,
+        SPECIAL,
+        TRAINER,
+        UPLOAD,
+        ContextReader,
+        Entry,
+        LocalStorage,
+        RangeReader,
+        Storage,
+    )
     from audit.text import credentials, did_you_mean, first_line, human_bytes, unix_time, utc_time, veiled
     from audit.text import hint as secret_hint
     from audit.text import is_placeholder as is_token_placeholder
@@ -339,7 +359,7 @@ _HOMES = {
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",
-    "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError",
+    "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError UnreachableError",
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Checkpoint RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
@@ -373,7 +393,7 @@ _HOMES = {
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
-    "audit.hookspecs": "Command Context Observer Page Reporter Terminal Unaudited hookimpl",
+    "audit.hookspecs": "Context Page Reporter StorageOpener Unaudited hookimpl Command Observer Terminal",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.proving": "Proof prove:prove_run seal_now",
@@ -393,8 +413,8 @@ _HOMES = {
     "audit.retention.snapshots": "snapshot",
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
-    "audit.storage": "DIRECTORY Entry FILE LINK LocalStorage SPECIAL",
-    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder unix_time utc_time veiled",
+    "audit.storage": "ContextReader DIRECTORY Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
+    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time unix_time veiled",
     "audit.version": "__version__",
 }
 """The names by the module that defines them; ``name:other``: it is called ``other`` here."""

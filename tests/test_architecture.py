@@ -220,6 +220,8 @@ TESTED_BY = {
     "formats.training_args": "formats/test_checkpoint_files",
     "formats.zip_directory": "formats/test_torch_archive",
     "judging.decision": "judging/test_guard",
+    "judging.outcome_parts": "judging/test_outcomes",
+    "judging.outcome_text": "judging/test_outcomes",
     "ledger.back_events": "ledger/test_events",
     "ledger.batch_events": "ledger/test_events",
     "ledger.batch_row": "ledger/test_events",

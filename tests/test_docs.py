@@ -154,6 +154,14 @@ def test_the_page_of_the_python_api_is_current() -> None:
     assert [name for name in audit.__all__ if f"### audit.{name}\n" not in page] == []
 
 
+def test_the_manual_page_is_current_and_names_every_command() -> None:
+    page = (ROOT / "docs" / "audit.1").read_text(encoding="utf-8")
+
+    assert page == script("write_man").page(), "run `tox run -e docs`"
+    assert re.findall(r"^\.SS \\fBaudit (\S+)\\fR", page, re.MULTILINE) == list(COMMANDS)
+    assert "{names}" not in page
+
+
 def test_the_contract_names_the_formats_that_are_registered_and_no_other() -> None:
     section = CONTRACT.partition("## Formats")[2].partition("\n## ")[0]
 
