@@ -51,14 +51,17 @@ class Place(NamedTuple):
 
 
 class Hub:
-    """The Hub, as the user who is logged in; raises what the client raises, and StuckError."""
+    """The Hub, as the user who is logged in; raises what the client raises, and StuckError.
 
-    def __init__(self) -> None:
+    Without a login it can be ``reading`` what is public.
+    """
+
+    def __init__(self, reading: bool = False) -> None:
         huggingface_hub.set_client_factory(_client)
         self.token = huggingface_hub.get_token()
-        if self.token is None:
+        if self.token is None and not reading:
             raise StuckError("nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN")
-        self._api = huggingface_hub.HfApi(token=self.token, library_name="checkpoint-audit")
+        self._api = huggingface_hub.HfApi(token=self.token or False, library_name="checkpoint-audit")
 
     def user(self) -> str:
         """Return the name of the user."""
@@ -122,7 +125,7 @@ class Hub:
             try:
                 return str(
                     huggingface_hub.hf_hub_download(
-                        place.repo, place.path(name), revision=place.commit, local_dir=home, token=self.token
+                        place.repo, place.path(name), revision=place.commit, local_dir=home, token=self.token or False
                     )
                 )
             except Exception as error:

@@ -98,6 +98,22 @@ def test_nothing_is_overwritten_and_a_run_in_training_is_refused(desk: Desk) -> 
     assert not Path(other, "checkpoint-300").exists()
 
 
+def test_what_is_public_is_pulled_without_a_login(desk: Desk) -> None:
+    desk("push", "run")
+    desk.hub.tokens.clear()
+    private = desk("pull", desk.repo, "fresh", HF_TOKEN="")
+    assert (private.code, "does not accept the token" in private.err) == (2, True)
+    desk.hub.public = True
+
+    assert desk("pull", desk.repo, "fresh", HF_TOKEN="").code == 0
+    assert desk.hub.tokens == {""}
+
+
+def test_a_checkpoint_or_a_url_is_no_run_to_pull_into(desk: Desk) -> None:
+    assert "is one checkpoint" in desk("pull", "me/x", "run/checkpoint-300").err
+    assert "is not on this machine" in desk("pull", "me/x", "s3://bucket/run").err
+
+
 def test_a_repository_that_is_none_is_named(desk: Desk) -> None:
     for repo in ("me/none", "me/none@v2"):
         ended = desk("pull", repo, "fresh")
