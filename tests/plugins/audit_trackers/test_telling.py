@@ -1,5 +1,6 @@
 """What was found at a save is in the tracker, read back from what it wrote; and nothing it does ends a training."""
 
+import ast
 import logging
 import os
 import struct
@@ -153,7 +154,7 @@ MLFLOW = """
 import sys, mlflow
 sys.path.insert(0, {root!r})
 from tests.plugins.audit_trackers.test_telling import told_of_two_saves
-mlflow.set_tracking_uri("sqlite:///" + sys.argv[2])
+mlflow.set_tracking_uri("file://" + sys.argv[2])
 with mlflow.start_run() as run:
     told_of_two_saves(sys.argv[1], [])
 client = mlflow.MlflowClient()
@@ -170,9 +171,56 @@ def test_mlflow_has_them_with_their_steps(run: str, tmp_path: Path) -> None:
         pytest.skip("mlflow is not installed")
     code = MLFLOW.format(root=str(ROOT))
     done = subprocess.run(
-        [sys.executable, "-c", code, run, str(tmp_path / "m.db")], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, run, str(tmp_path / "mlruns")],
+        env={**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.splitlines() == ["[(100, 0.0), (200, 1.0), (200, 1.0)]", f"{URL} True True"], done.stderr
+
+
+WANDB = """
+import glob, sys, wandb
+sys.path.insert(0, {root!r})
+from tests.plugins.audit_trackers.test_telling import told_of_two_saves
+run = wandb.init(project="p", dir=sys.argv[2], mode="offline", settings=wandb.Settings(silent=True, console="off"))
+run.log({{"train/loss": 1.0}})
+told_of_two_saves(sys.argv[1], [])
+run.finish()
+wandb.teardown()  # the process that writes the file has ended then
+from wandb.proto.wandb_internal_pb2 import Record
+(path,) = glob.glob(sys.argv[2] + "/wandb/offline-run-*/*.wandb")
+data, place, parts = open(path, "rb").read(), 7, b""
+logged, summary = [], {{}}
+while place + 7 <= len(data):  # LevelDB's log: blocks of 32 KiB, each record with a sum, a length and a kind
+    left = 32768 - place % 32768
+    if left < 7:
+        place += left
+        continue
+    length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+    parts += data[place + 7 : place + 7 + length]
+    place += 7 + length
+    if kind in (1, 4):
+        record, parts = Record.FromString(parts), b""
+        logged.append({{item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}})
+        summary |= {{item.key or "/".join(item.nested_key): item.value_json for item in record.summary.update}}
+print([(row["train/global_step"], row["audit/errors"]) for row in logged if "audit/errors" in row])
+print([row["checkpoint_url"] for row in logged if "checkpoint_url" in row])
+"""
+
+
+@pytest.mark.slow
+def test_wandb_has_them_beside_what_the_training_logged(run: str, tmp_path: Path) -> None:
+    probe = subprocess.run([sys.executable, "-c", "import wandb"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("wandb is not installed")
+    code = WANDB.format(root=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", code, run, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    steps, urls = done.stdout.splitlines()
+    assert [(step, float(value)) for step, value in ast.literal_eval(steps)] == [("100", 0), ("200", 1), ("200", 1)]
+    assert ast.literal_eval(urls) == [f'"{URL}"']
 
 
 TRAINING = """
