@@ -100,7 +100,8 @@ class Session:
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
-        return any(step_of(name) is not None for name in os.listdir(self.config.run))
+        run = self.config.run
+        return os.path.isdir(run) and any(step_of(name) is not None for name in os.listdir(run))
 
     def next(self) -> Work | None:
         """Return the leg to train now, None if no file waits. Raises TrainRefused, AuditError."""
