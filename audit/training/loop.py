@@ -178,6 +178,7 @@ def _watcher(session: Session, rest: Callable[[], None]) -> "Watcher":
 
 def _concluded(session: Session, work: Work, outcome: LegResult | AuditError, retries: Retries | None) -> int | None:
     """Conclude a leg; None if it is to be tried again. Several processes end together: a launcher starts them again."""
+    session.held_out.changed_meanwhile()
     try:
         return session.conclusion.conclude(work, outcome)
     except TrainRefused:

@@ -36,6 +36,7 @@ class HFTrainer:
     pointers = (LATEST,)
     reads_rows = True
     owns_order = True
+    keeps_best = True
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is that of Trainer's resume."""
