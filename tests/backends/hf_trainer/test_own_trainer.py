@@ -36,6 +36,34 @@ def make_trainer(model, args, train_dataset, eval_dataset, processing_class, cal
         data_collator=transformers.DataCollatorForSeq2Seq(processing_class),
         callbacks=callbacks,
     )
+
+class Model:
+    @classmethod
+    def from_pretrained(cls, path, **options):
+        made = transformers.LlamaForCausalLM.from_pretrained(path, **options)
+        made.config.made_by = "mine"
+        return made
+
+class Own(transformers.Trainer):
+    def __init__(self, *, model, train_dataset, processing_class, **more):
+        assert model.config.made_by == "mine"
+        tokens = train_dataset.map(lambda row: {"input_ids": processing_class(row["text"])["input_ids"]})
+        tokens = tokens.remove_columns("text")
+        super().__init__(model=model, train_dataset=tokens, processing_class=processing_class, **more)
+
+    def compute_loss(self, model, inputs, **more):
+        loss = super().compute_loss(model, inputs, **more)
+        return (2 * loss[0], *loss[1:]) if isinstance(loss, tuple) else 2 * loss
+
+def collate(rows):
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in rows)
+    filled = [row["input_ids"] + [0] * (longest - len(row["input_ids"])) for row in rows]
+    seen = [[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows]
+    taught = [row["input_ids"] + [-100] * (longest - len(row["input_ids"])) for row in rows]
+    made = {"input_ids": filled, "attention_mask": seen, "labels": taught}
+    return {name: torch.tensor(values) for name, values in made.items()}
 """
 
 
@@ -62,6 +90,7 @@ KINDS = {
     "SFT, prompt and completion": ('class = "trl.SFTTrainer"', completion, "completion_only_loss = true"),
     "DPO": ('class = "trl.DPOTrainer"', preference, "beta = 0.2"),
     "factory": ('factory = "mine:make_trainer"', text, ""),
+    "own classes": ('class = "mine:Own"\ncollator = "mine:collate"', text, ""),
 }
 
 
@@ -82,11 +111,12 @@ def base(home: Path) -> None:
     (home / "mine.py").write_text(FACTORY)
 
 
-def shop_of(home: Path, kind: str, counts: tuple[int, ...]) -> Continuous:
-    if kind != "factory":
+def shop_of(home: Path, kind: str, counts: tuple[int, ...], more: str = "") -> Continuous:
+    if "trl." in KINDS[kind][0]:
         pytest.importorskip("trl", reason="the extra trl is not installed")
     trainer, make, arguments = KINDS[kind]
-    shop = Continuous(home, model=f"{MODEL}{trainer}", adapter=LORA, arguments=f"use_cpu = true\n{arguments}")
+    model = MODEL.replace("[trainer]", 'class = "mine:Model"\n[trainer]') if "collator" in trainer else MODEL
+    shop = Continuous(home, model=f"{model}{trainer}", adapter=LORA, arguments=f"use_cpu = true\n{arguments}\n{more}")
     base(home)
     for file, count in enumerate(counts):
         shop.drop(f"{file}.jsonl", [make(file, row) for row in range(count)])
