@@ -250,6 +250,13 @@ class PlanningBackend(Protocol):
         """Estimate a checkpoint without training, None if that is not possible."""
         ...
 
+    def largest_checkpoint(self, settings: Mapping[str, Any]) -> Size | None:
+        """Return a size that no checkpoint exceeds, quickly, None if there is none.
+
+        If there is room for ten times as much, `audit train` does not ask for an estimate.
+        """
+        ...
+
 
 class ReadExample(NamedTuple):
     """A row as it would be trained: its ``length`` in tokens, and how many of them are ``learned``.

@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from audit.plugin import ConfigError, first_line
-
 PLAIN: Mapping[str, tuple[type, ...]] = {
     "r": (int,), "lora_alpha": (int, float), "lora_dropout": (int, float), "target_modules": (str, list),
     "modules_to_save": (list,), "bias": (str,), "use_rslora": (bool,), "fan_in_fan_out": (bool,), "task_type": (str,),
@@ -33,7 +31,9 @@ def planned_adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
         return None
     defaults = _defaults()
     if defaults is None or not all(_is_plain(name, value) for name, value in table.items()):
-        return _by_peft(table)
+        from audit_hf_trainer.training.sizing import adapter_by_peft
+
+        return adapter_by_peft(table)
     found = {**defaults, "peft_type": "LORA", "task_type": "CAUSAL_LM", **table}
     return {name: sorted(value) if name == "target_modules" and isinstance(value, list) else value
             for name, value in found.items()}  # fmt: skip
@@ -88,19 +88,3 @@ def _fields(node: ast.ClassDef) -> dict[str, Any]:
         if isinstance(value, ast.Constant):
             found[item.target.id] = value.value
     return found
-
-
-def _by_peft(table: Mapping[str, Any]) -> Mapping[str, Any]:
-    import peft
-
-    try:
-        config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **table})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
-    return {name: _plain(value) for name, value in config.to_dict().items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, set | frozenset):
-        return sorted(value)
-    return getattr(value, "value", value)

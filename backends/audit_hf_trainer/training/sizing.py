@@ -1,11 +1,11 @@
-"""The size of a checkpoint, before anything is trained."""
+"""The size of a checkpoint and its adapter, before anything is trained."""
 
 import re
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import Size
+from audit.plugin import ConfigError, Size, first_line
 from audit_hf_trainer.training.trial import empty_model
 
 OVERHEAD = 64 << 10
@@ -14,6 +14,17 @@ FILES = 10
 STATES = (("8bit", 2), ("4bit", 1), ("sgd", 0), ("adafactor", 0.1), ("lomo", 0), ("galore", 1), ("adagrad", 4),
           ("rmsprop", 4), ("lion", 4))  # fmt: skip
 """Bytes of optimizer state per trained number by a part of the optimizer's name; 8 for AdamW and unknown ones."""
+
+
+def adapter_by_peft(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what PEFT makes of the table [adapter]. Raises ConfigError."""
+    import peft
+
+    try:
+        config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **table})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
+    return {name: _plain(value) for name, value in config.to_dict().items()}
 
 
 def checkpoint_size(settings: Mapping[str, Any]) -> Size | None:
@@ -57,3 +68,9 @@ def _counted(settings: Mapping[str, Any]) -> tuple[int, int]:
     parameters = list(made.parameters())  # tied ones once, as they are saved
     width = sum(part.numel() * part.element_size() for part in parameters)
     return sum(part.numel() for part in parameters if part.requires_grad), width
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return getattr(value, "value", value)
