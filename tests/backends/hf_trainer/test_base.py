@@ -137,12 +137,13 @@ def test_what_cannot_be_read_is_missing(model: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("adapter", [None, {"r": 16, "target_modules": "all-linear", "modules_to_save": ["lm_head"]}])
-def test_no_checkpoint_is_larger_than_the_largest(adapter: dict[str, object] | None) -> None:
+def test_no_checkpoint_is_larger_than_the_largest(adapter: dict[str, Any] | None) -> None:
     pytest.importorskip("peft", reason="the extra hf is not installed")
     from audit_hf_trainer.training.sizing import checkpoint_size
 
-    settings = {"model": {"random": {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 30_000}}}
-    settings |= {"adapter": adapter} if adapter else {}
+    settings: dict[str, Any] = {"model": {"random": {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 30_000}}}
+    if adapter is not None:
+        settings["adapter"] = adapter
     largest, estimated = largest_checkpoint(settings), checkpoint_size(settings)
 
     assert largest is not None
