@@ -69,8 +69,13 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:audit_training_backends",
             "audit/hookspecs.py:audit_reporters",
             "audit/hookspecs.py:audit_pages",
+            "audit/hookspecs.py:audit_commands",
+            "audit/hookspecs.py:audit_observers",
             "audit/hookspecs.py:audit_checkpoint_verified",
             "audit/hookspecs.py:Context",
+            "audit/hookspecs.py:Command",
+            "audit/hookspecs.py:Terminal",
+            "audit/hookspecs.py:Observer",
         ),
     ),
     "Backends": (

@@ -2,7 +2,8 @@
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 COMMANDS = {
     "verify": "check that the checkpoints of runs are sound and can be resumed from",
@@ -49,4 +50,10 @@ def run(arguments: Sequence[str]) -> int:
             pass
     from audit.cli.parser import dispatch
 
-    return dispatch(arguments, COMMANDS)
+    return dispatch(arguments, COMMANDS, _with_plugins)
+
+
+def _with_plugins(own: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    from audit.cli.brought import with_plugins
+
+    return with_plugins(own)

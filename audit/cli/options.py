@@ -19,7 +19,7 @@ PROVING = ("seal", "snapshot", "prune")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
-RUN = "output directory of a trainer, which holds checkpoint-N directories"
+RUN = "output directory of a trainer, which holds checkpoint-N directories; or its URL (s3://, gs://, az://, hf://)"
 RUN_OR_CHECKPOINT = f"{RUN}; or one checkpoint-N"
 CHECKPOINT_OR_RUN = "a checkpoint-N directory; or a run, for its newest one"
 """Help of the positional arguments."""
@@ -143,6 +143,16 @@ SHARED = (
         {"action": "store_true", "help": "do not record this verification in RUN/.audit/ledger.db"},
     ),
     Shared(
+        "--ledger",
+        "ledger_dir",
+        ("verify", "report", "guard", "seal"),
+        _as_given,
+        {
+            "metavar": "DIR",
+            "help": "of a run behind a URL: keep its ledger below DIR (default: ~/.local/state/checkpoint-audit/runs)",
+        },
+    ),
+    Shared(
         "--no-cache",
         "cache",
         JUDGING + PROVING,
@@ -212,6 +222,17 @@ def laid_over(options: Options, arguments: argparse.Namespace, registry: Registr
     if all(rule.scope == "plan" for rule in chosen):
         raise ConfigError("the selected rules check plans, not checkpoints; use audit plan")
     return options
+
+
+def add_ledger(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ledger`` to a command that shows what is recorded, and records nothing."""
+    option = next(option for option in SHARED if option.flag == "--ledger")
+    parser.add_argument(option.flag, default=None, metavar="DIR", help="of a run behind a URL: its ledger is below DIR")
+
+
+def viewing(arguments: argparse.Namespace, registry: Registry) -> Options:
+    """Return the options of a command that shows what is recorded: those of the nearest configuration file."""
+    return configured(registry)._replace(ledger_dir=arguments.ledger)
 
 
 def configured(registry: Registry, path: str | None = None) -> Options:

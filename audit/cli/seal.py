@@ -14,8 +14,8 @@ from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.proving import proving
 from audit.ledger.checksums import write_checksums
-from audit.ledger.records import read_records
 from audit.manager import load
+from audit.storage import scheme_of, without_secrets
 
 TOOLS = {"blake3": "b3sum", "sha256": "sha256sum"}
 
@@ -49,6 +49,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Verify at full depth, seal what is sound, write the files; 1 if a checkpoint could not be sealed."""
+    remote = scheme_of(arguments.run) is not None
+    if remote and (arguments.verify_key or arguments.sign_key):
+        raise AuditError(f"{without_secrets(arguments.run)}: signatures are made and checked of runs on this machine")
     if arguments.verify_key:
         return _check(arguments)
     signer = None
@@ -67,7 +70,8 @@ def call(arguments: argparse.Namespace) -> int:
         raise AuditError(f"{arguments.run}: no checkpoint-N directory in it")
     if report.notes and not any(item.sealed for item in report.checkpoints):
         raise AuditError(f"{report.path}: {report.notes[0]}")
-    records = read_records(report.path, write=False)[0]
+    place = registry.place(arguments.run, options.ledger_dir)
+    records = place.records(write=False)[0]
     if problem := records.unusable or records.edited:
         raise AuditError(f"nothing can be sealed: {problem}")
     rows = []
@@ -76,17 +80,17 @@ def call(arguments: argparse.Namespace) -> int:
         rows.append(row)
         if item.sealed and item.resumable and item.name in records.seals:
             seal = records.seals[item.name]
-            row |= {"sealed": True, "checksums": write_checksums(report.path, seal, algorithm)}
+            row |= {"sealed": True, "checksums": write_checksums(place.home, seal, algorithm, place.storage)}
             if signer:
                 row["signature"] = signer.sign(report.path, seal, algorithm)
         if arguments.format != "json":
-            _say(row, "" if item.judged else "is not judged; ", report.path, algorithm, arguments.quiet > 0)
+            _say(row, "" if item.judged else "is not judged; ", report.path, algorithm, arguments.quiet > 0, remote)
     if arguments.format == "json":
         write_document({"run": report.path, "algorithm": algorithm, "checkpoints": rows, "notes": list(report.notes)})
     return int(not all(row["sealed"] for row in rows))
 
 
-def _say(row: dict[str, Any], why: str, run: str, algorithm: str, quiet: bool) -> None:
+def _say(row: dict[str, Any], why: str, run: str, algorithm: str, quiet: bool, remote: bool) -> None:
     name = row["name"]
     if not row["sealed"]:
         write(f"not sealed  {name}: {why}see audit verify {run}\n", None)
@@ -94,7 +98,7 @@ def _say(row: dict[str, Any], why: str, run: str, algorithm: str, quiet: bool) -
     if quiet:
         return
     check = f"cd {run} && {TOOLS[algorithm]} --check {os.path.relpath(row['checksums'], run)}"
-    text = f"sealed      {name}  ({check})\n"
+    text = f"sealed      {name}  ({row['checksums'] if remote else check})\n"
     if row["signature"]:
         text += f"signed      {name}  {row['signature']}\n"
     write(text, None)

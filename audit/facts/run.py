@@ -9,11 +9,12 @@ from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.fact import fact
 from audit.facts.lineage import group
-from audit.facts.listing import list_checkpoint, locate
+from audit.facts.listing import list_checkpoint
+from audit.facts.place import Place, place_here
 from audit.facts.scanned_run import ScannedRun
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
-from audit.storage import DIRECTORY, Entry, LocalStorage
+from audit.storage import DIRECTORY, Entry, Storage
 
 if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary
@@ -141,6 +142,24 @@ class Run(ScannedRun):
         raise NotApplicable("there is no complete checkpoint")
 
     @fact
+    def foreign(self) -> str | None:
+        """Say which other program wrote the checkpoints under the trainer's names, None if the trainer did.
+
+        Every trainer state that can be read is then a manifest of that program; with one of the trainer among them the
+        others are strays in its run.
+        """
+        states = [item for item in self._states.values() if not isinstance(item, Damage)]
+        if not states or all(item.history is not None for item in states):
+            return None
+        from audit.facts.other_trainers import foreign_state
+
+        said = [foreign_state(item) for item in states]
+        if not all(said):
+            return None
+        name = self.checkpoints[-1].name
+        return f"{name} is a checkpoint of {said[-1]}; no backend reads it: resume with the program that saved it"
+
+    @fact
     def root_state(self) -> "StateDocument":
         """The trainer state in the run's root, which ``save_state()`` leaves, on the newest history if possible."""
         from audit.facts.file import File
@@ -181,7 +200,7 @@ class Run(ScannedRun):
         The only path that is looked at outside the run: whether there is such a directory, nothing more. None for a
         relative path, which depends on where the trainer is started.
         """
-        if not isinstance(self.storage, LocalStorage):
+        if self.storage.root is None:
             raise NotApplicable("the run is not on this machine")
         best = self.newest.state.best_model_checkpoint
         if not best or not os.path.isabs(best) or not os.path.isdir(best):
@@ -208,7 +227,7 @@ def _is_as_old_as(checkpoint: Checkpoint, seal: "Seal") -> bool:
 
 
 def _newest_inside(
-    storage: LocalStorage, entries: Mapping[str, Entry], claims: Sequence[Backend]
+    storage: Storage, entries: Mapping[str, Entry], claims: Sequence[Backend]
 ) -> Iterator[Mapping[str, Entry]]:
     """What is in the checkpoints, listed one after the other from the newest on."""
     steps = {name: step for name in entries for item in claims if (step := item.checkpoint_step(name)) is not None}
@@ -218,14 +237,14 @@ def _newest_inside(
             yield found.entries
 
 
-def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
-    """Open a run of this machine with the backend that recognises it.
+def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> Run:
+    """Open a run with the backend that recognises it: a directory of this machine, or any :class:`Place`.
 
     Raises AuditError: no such directory, not listable, claimed by two backends. A run that no backend recognises
     is opened with the first one that needs no look inside; the caller sees from ``checkpoints`` that it is empty.
     """
-    root, only = locate(path)
-    storage = LocalStorage(root)
+    place = path if isinstance(path, Place) else place_here(path)
+    path, only, storage = place.root, place.only, place.storage
     try:
         entries = {entry.name: entry for entry in storage.list("")}
     except OSError as error:
@@ -237,13 +256,15 @@ def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
         raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
     if not claims and not backends:
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
-    return Run(
-        root if only else path,
-        storage,
-        (claims or sorted(backends, key=unmistakable, reverse=True))[0],
-        only=only,
-        **options,
-    )
+    backend = (claims or sorted(backends, key=unmistakable, reverse=True))[0]
+    run = Run(path, storage, backend, only=only, **options)
+    if hasattr(backend, "counts_steps"):
+        from audit.facts.one_count import in_one_count
+
+        listing = in_one_count(run)
+        if listing is not None:
+            return Run(path, storage, backend, only=only, listing=listing, **options)
+    return run
 
 
 __all__ = ["Run", "open_run"]

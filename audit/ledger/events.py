@@ -4,7 +4,8 @@
 the ledger is untrusted, so a row may contain any JSON. A row is passed over only if it lacks what its kind requires;
 any other unreadable value becomes None, 0 or empty.
 
-Those of the batches of ``audit train`` are in :mod:`audit.ledger.batch_events`. Import the module where a name is
+Those of the batches of ``audit train`` are in :mod:`audit.ledger.batch_events`, those of pushed checkpoints in
+:mod:`audit.ledger.push_events`. Import the module where a name is
 taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from audit.ledger.batch_events import BatchEvent, batch_event_of
 from audit.ledger.batch_row import BATCH
 from audit.ledger.json_values import Content, Written, as_integer, as_step, as_text, as_whole
+from audit.ledger.push_events import PushQueued, PushState
 
 ALGORITHM = "blake3"
 _HEX = frozenset("0123456789abcdef")
@@ -224,6 +226,8 @@ Event = (
     | Pruned
     | SnapshotTaken
     | Accepted
+    | PushQueued
+    | PushState
     | BatchEvent
 )
 
@@ -237,6 +241,8 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "pruned": Pruned.read,
     "snapshot": SnapshotTaken.read,
     "accepted": Accepted.read,
+    "push": PushQueued.read,
+    "push-state": PushState.read,
 }
 
 

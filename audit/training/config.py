@@ -60,8 +60,8 @@ class Watching(NamedTuple):
 class TrainConfig(NamedTuple):
     """Everything about a continuous training. ``settings`` are the backend's tables, ``verify`` how runs are judged.
 
-    ``report``: where the page of the run is written after each batch, or None. ``best``: the metric of the held-out
-    file by which the best checkpoint is kept, or None.
+    ``report``: where the page of the run is written after each batch, or None. ``observed``: the tables of plugins that
+    hear of what happens, by name. ``best``: the metric of the held-out file by which the best checkpoint is kept.
     """
 
     path: str
@@ -78,6 +78,7 @@ class TrainConfig(NamedTuple):
     verify: Options
     settings: Mapping[str, Any]
     report: str | None = None
+    observed: Mapping[str, Mapping[str, Any]] = {}
     best: str | None = None
 
 
@@ -91,7 +92,8 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     document = _document(path)
     trainer = _trainer(path, document, registry)
     tables = trainer.schema()
-    _check_shape(path, document, tables)
+    hearing = {observer.table: observer.schema() for observer in registry.observers}
+    _check_shape(path, document, {**hearing, **tables})
     _check_values(path, document, ())
     home = os.path.dirname(os.path.abspath(path))
 
@@ -141,6 +143,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)} | _kept_best(guard),
         report=place(document["report"]["file"]) if "report" in document else None,
         best=guard.get("best"),
+        observed={name: document[name] for name in hearing.keys() & document.keys()},
     )
     _check_places(config)
     _check_mixing(config, trainer)
@@ -237,7 +240,7 @@ def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Ma
 
     with open(os.path.join(os.path.dirname(__file__), os.pardir, "schemas", "train.json"), encoding="utf-8") as file:
         schema = json.load(file)
-    schema["properties"].update(tables)
+    schema["properties"] = {**tables, **schema["properties"]}
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.absolute_path)))
     if errors:

@@ -33,6 +33,14 @@ A mixture of experts (`layer_*_expert_*`, `expp_rank_*`), a pipeline (`layer_*-m
 (`mp_rank_01` and up) and universal checkpoints (`*_universal`) are recognised by their names. A checkpoint with one of
 them is *not judged*: it is handed out, but nothing is proven of it, and `audit guard --strict` does not accept it.
 
+## Looking at one
+
+`audit show` names the stage, the tag, steps, processes, and how many parameters and elements the partitions hold.
+`audit diff A B` puts the parameters together from the partitions, block by block, and compares them tensor by tensor,
+also if the two were saved at other stages or by other numbers of processes. What is in no partition (buffers, and
+frozen parameters under ZeRO 1 and 2) is taken from the model states; frozen parameters under ZeRO 3 are compared as
+files only.
+
 ## Another number of processes
 
 DeepSpeed does not load the partitions of ZeRO in another number of processes than saved them. `audit plan` and

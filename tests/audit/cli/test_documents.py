@@ -53,8 +53,8 @@ def with_json() -> list[str]:
 def test_every_command_that_prints_something_for_a_script_prints_json_and_has_a_schema() -> None:
     schemas = {path.name.rpartition("-")[0] for path in (files("audit") / "schemas").iterdir() if "-" in path.name}
     assert {OTHER_NAMES.get(name, name) for name in with_json()} == schemas - {"event"}  # one a line, of audit train
-    # A page, a training with events of its own, and what is for people: a file to edit, a live view, a demonstration.
-    assert set(COMMANDS) - set(with_json()) == {"report", "train", "init", "watch", "demo"}
+    # A page, a training with events of its own, and what is for people: a file to edit, a demonstration.
+    assert set(COMMANDS) - set(with_json()) == {"report", "train", "init", "demo"}
 
 
 @pytest.mark.parametrize("command", with_json())

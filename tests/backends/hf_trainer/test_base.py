@@ -141,7 +141,9 @@ def test_no_checkpoint_is_larger_than_the_largest(adapter: dict[str, Any] | None
     pytest.importorskip("peft", reason="the extra hf is not installed")
     from audit_hf_trainer.training.sizing import checkpoint_size
 
-    settings: dict[str, Any] = {"model": {"random": {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 30_000}}}
+    settings: dict[str, Any] = {
+        "model": {"random": {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 30_000}}
+    }
     if adapter is not None:
         settings["adapter"] = adapter
     largest, estimated = largest_checkpoint(settings), checkpoint_size(settings)
