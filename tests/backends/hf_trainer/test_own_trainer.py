@@ -2,12 +2,14 @@
 
 import random
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import audit
 from audit.errors import AuditError, ConfigError
 from audit_hf_trainer.settings import check, one_process
 from tests.backends.hf_trainer.continuous import LORA, Continuous
@@ -137,6 +139,19 @@ def check_same(shop: Continuous, straight: Path, kind: str, counts: tuple[int, .
     assert found == {(str(file), str(row)): times for file, count in enumerate(counts) for row in range(count)}
 
 
+@pytest.mark.parametrize("kind", ["factory", "own classes"])
+def test_what_ones_own_code_trains_is_proven(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    shop = shop_of(tmp_path / "shop", kind, (6, 3))
+    base(tmp_path / "done")
+    done = shop.straight(tmp_path / "done")
+
+    assert (done.step, done.waiting()) == (3, [])
+    assert [row["step"] for row in done.logged() if "loss" in row] == [1, 2, 3]
+    assert audit.verify(str(done.run)).findings == ()
+
+
 def test_trl_killed_in_the_middle_ends_in_the_same_bits(tmp_path: Path) -> None:
     shop = shop_of(tmp_path / "shop", "DPO", (9, 5))
     with shop.held(3) as held:
@@ -194,8 +209,6 @@ def test_what_code_of_ones_own_keeps_nobody_knows() -> None:
 def test_a_name_that_leads_nowhere_is_one_line(
     name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     from audit_hf_trainer.training.own import named
 
     monkeypatch.setattr(sys, "path", list(sys.path))
