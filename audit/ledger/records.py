@@ -231,13 +231,14 @@ def given_up_by(rows: "Sequence[Row]") -> Mapping[str, str]:
     Once it is sealed again it is another one. Until a leg begins, going back can be undone by going forward.
     """
     steps: dict[str, int] = {}
+    times: dict[str, str] = {}
     found: dict[str, str] = {}
     undone: set[str] = set()
     """What is no longer given up if the run now goes forward to it."""
     for row in rows:
         event = row.event
         if isinstance(event, events.SealTaken):
-            steps[event.checkpoint] = event.step
+            steps[event.checkpoint], times[event.checkpoint] = event.step, row.time
             found.pop(event.checkpoint, None)
         elif isinstance(event, batch_events.LegBegun | events.Start):
             undone.clear()
@@ -245,7 +246,12 @@ def given_up_by(rows: "Sequence[Row]") -> Mapping[str, str]:
             for name in [name for name in undone if steps[name] <= event.step]:
                 found.pop(name, None)
             found.pop(event.checkpoint, None)
-            new = {name for name, step in steps.items() if step > event.step and name not in found}
+            # A snapshot has the seal of its checkpoint, and rows of batches that are older than that.
+            new = {
+                name
+                for name, step in steps.items()
+                if step > event.step and name not in found and times[name] <= row.time
+            }
             found.update(dict.fromkeys(new, event.checkpoint))
             undone |= new
     return found

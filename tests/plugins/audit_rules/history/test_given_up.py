@@ -86,3 +86,12 @@ def test_the_history_that_goes_on_is_not_taken_for_that_of_another_run(run: str)
 
     assert [(item.rule, item.checkpoint) for item in report.findings] == [(RULE, "checkpoint-300")]
     assert report.resume_from == "checkpoint-200"
+
+
+def test_rows_older_than_the_seal_give_nothing_up(run: str) -> None:
+    ledger = open_ledger(run, write=True)
+    assert ledger is not None
+    ledger.append(GoingBack("checkpoint-200", 200, "", ()), time="2026-01-01T00:00:00Z")  # as in a snapshot
+    ledger.close()
+
+    assert check(run, RULE) == []
