@@ -68,6 +68,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "shard_span_name",
     "ZeroPartition",
     "ZeroState",
+    "Exchange",
     "WholeTensor",
     # the facts of a run and of a plan
     "Batch",
@@ -116,6 +117,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LocalStorage",
     # storages
     "ContextReader",
+    "DistantReader",
     "RangeReader",
     "Storage",
     "StorageOpener",
@@ -268,6 +270,7 @@ if TYPE_CHECKING:
     from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
+    from audit.facts.exchanged import Exchange
     from audit.facts.file import METADATA, File, FileFormat
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
@@ -352,6 +355,7 @@ if TYPE_CHECKING:
         TRAINER,
         UPLOAD,
         ContextReader,
+        DistantReader,
         Entry,
         LocalStorage,
         RangeReader,
@@ -390,6 +394,7 @@ _HOMES = {
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",
+    "audit.facts.exchanged": "Exchange",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",
@@ -429,7 +434,7 @@ _HOMES = {
     "audit.retention.snapshots": "snapshot",
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
-    "audit.storage": "ContextReader DIRECTORY Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
+    "audit.storage": "ContextReader DIRECTORY DistantReader Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
     "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time unix_time veiled",
     "audit.version": "__version__",
 }

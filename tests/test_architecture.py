@@ -13,7 +13,7 @@ HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch",
 SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "pyarrow", "rich"}
 FACE = "audit.plugin"
 MAY_BE_HEAVY = ("training", "callback")
-MAY_LOAD_NUMPY = ("audit.scan",)
+MAY_LOAD_NUMPY = ("audit.scan", "audit.merging.arithmetic", "audit.merging.blocks", "audit.merging.proof")
 
 
 class Import(NamedTuple):
@@ -239,6 +239,9 @@ TESTED_BY = {
     "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",
     "ledger.scans": "ledger/test_seals",
     "ledger.timeline_rows": "ledger/test_timeline",
+    "merging.noting": "merging/test_merge",
+    "merging.refusing": "merging/test_adapter",
+    "merging.writing": "merging/test_proof",
     "reporters.plugin": "test_manager",
     "reporters.words": "reporters/test_console",
     "scan.blocks": "scan/test_scan",

@@ -15,7 +15,7 @@ from audit.options import Options
 
 JUDGING = ("verify", "report", "guard", "quarantine")
 """Commands that judge as they are asked to."""
-PROVING = ("seal", "snapshot", "prune")
+PROVING = ("seal", "snapshot", "prune", "merge")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
