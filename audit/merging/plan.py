@@ -9,7 +9,7 @@ from audit.formats.pickle_values import ITEM_SIZES
 from audit.formats.tensors import Tensor
 from audit.merging.adapter import Adapter, Update
 from audit.merging.base import SINGLE, Base, Shard
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
 from audit.text import human_bytes
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
