@@ -70,6 +70,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:audit_reporters",
             "audit/hookspecs.py:audit_pages",
             "audit/hookspecs.py:audit_storages",
+            "audit/hookspecs.py:audit_fleet_pages",
             "audit/hookspecs.py:audit_commands",
             "audit/hookspecs.py:audit_observers",
             "audit/hookspecs.py:audit_checkpoint_verified",
