@@ -28,6 +28,7 @@ class Records(NamedTuple):
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
     * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
     * ``accepted``: findings that a person has accepted.
+    * ``base``: the digests of the files of the base model, None if they are not known.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
       written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
@@ -49,6 +50,7 @@ class Records(NamedTuple):
     lost: str | None = None
     last_read: Mapping[str, float] = {}
     accepted: tuple[events.Accepted, ...] = ()
+    base: Mapping[str, events.SealedFile] | None = None
 
 
 _STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
@@ -111,6 +113,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
         accepted=accepted_in(rows),
+        base=base_in(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:
@@ -143,6 +146,12 @@ def last_read_by(rows: "tuple[Row, ...]") -> Mapping[str, float]:
             if moment is not None:
                 found[row.event.checkpoint] = moment
     return found
+
+
+def base_in(rows: "tuple[Row, ...]") -> Mapping[str, events.SealedFile] | None:
+    """Return the files of the base model as they were recorded last, None if they were not."""
+    found = (row.event.files for row in reversed(rows) if isinstance(row.event, events.BaseSealed))
+    return next(found, None)
 
 
 def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:

@@ -56,6 +56,12 @@ def base_identity(settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
     return found
 
 
+def base_directory(settings: Mapping[str, Any]) -> str | None:
+    """Return the directory that the model would be loaded from, None if neither a path nor the cache has it."""
+    model = settings.get("model", {})
+    return _place(str(model.get("name_or_path", "")), model)
+
+
 def _place(name: str, model: Mapping[str, Any]) -> str | None:
     """The directory that the model would be loaded from, None if the cache does not have it."""
     folder = str(model.get("options", {}).get("subfolder", ""))
