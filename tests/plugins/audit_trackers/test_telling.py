@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +25,11 @@ URL = "https://huggingface.co/me/run-100/tree/c0"
 
 
 @pytest.fixture(autouse=True)
-def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "_HEARD", {})
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     for name in ("wandb", "mlflow", "trackio"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    return
 
 
 @pytest.fixture
@@ -145,8 +143,8 @@ def test_what_cannot_be_verified_is_logged_and_nothing_raises(tmp_path: Path, ca
 
 
 def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=None))  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(active_run=lambda: None))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=None))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(active_run=lambda: None))
     assert open_now([SimpleNamespace(tb_writer=None)]) == []
 
 
