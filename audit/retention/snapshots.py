@@ -215,8 +215,9 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
         if how or not records.snapshot:
             ledger.append(SnapshotTaken(seal.checkpoint, os.path.abspath(run), how))
         if how or seal.checkpoint not in records.seals:
-            ledger.append(SealTaken(seal.checkpoint, seal.step, seal.newest, seal.files))
             _copy_batches(run, ledger, seal.step)
+            # Last: it was sealed after all that, and a call that is killed before this copies what is missing.
+            ledger.append(SealTaken(seal.checkpoint, seal.step, seal.newest, seal.files))
     except LedgerError as error:
         return (f"not recorded: {error}",)
     finally:

@@ -286,6 +286,7 @@ written = st.one_of(
         **batch,
         parts=st.none(),
         replay=st.none(),
+        best=st.none() | st.tuples(whole, st.floats(allow_nan=False, allow_infinity=False)),
         bytes=whole,
         first_step=whole,
         last_step=some,
