@@ -35,7 +35,8 @@ def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 20
 def write_state(place: Path, step: int, edit: Edit | None = None, world: int = WORLD) -> None:
     """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights."""
     generator = Random(step)
-    weights = {f"model.{name}": _floats(generator, shape) for name, shape in SHAPES.items()}
+    start = Random(0)  # training moves weights by small steps from where they were
+    weights = {f"model.{name}": _moved(start, generator, shape) for name, shape in SHAPES.items()}
     optimizer: dict[str, Value] = {}
     for name, shape in SHAPES.items():
         optimizer[f"optimizer.state.{name}.step"] = FakeTensor("F32", (), pack("<f", step))
@@ -46,6 +47,11 @@ def write_state(place: Path, step: int, edit: Edit | None = None, world: int = W
         optimizer[f"optimizer.param_groups.{group}.params"] = names
     write_shards(place / MODEL, weights, edit, world)
     write_shards(place / OPTIMIZER, optimizer, None, world)
+
+
+def _moved(start: Random, generator: Random, shape: tuple[int, int]) -> FakeTensor:
+    values = [start.gauss(0, 1) + generator.gauss(0, 1e-2) for _ in range(shape[0] * shape[1])]
+    return FakeTensor("F32", shape, pack(f"<{len(values)}f", *values))
 
 
 def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -> FakeTensor:

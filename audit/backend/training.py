@@ -231,6 +231,13 @@ class PlanningBackend(Protocol):
         """
         ...
 
+    def base_directory(self, settings: Mapping[str, Any]) -> str | None:
+        """Return the directory that the model would be loaded from, None if it is not on this machine.
+
+        Downloads nothing. `audit merge` asks for the base that an adapter names.
+        """
+        ...
+
     def tried(self, request: LegRequest) -> str | None:
         """Build what the leg would be trained with, as far as that needs neither weights nor a device.
 

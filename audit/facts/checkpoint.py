@@ -17,6 +17,7 @@ from audit.facts.fact import fact
 from audit.facts.recorded import Recorded
 
 if TYPE_CHECKING:
+    from audit.facts.exchanged import Exchange
     from audit.facts.unread import Unread
     from audit.ledger.records import Records
     from audit.ledger.seals import Seal
@@ -48,7 +49,7 @@ BASE, SEAL, PREVIOUS, NEIGHBOURS, SESSION = "base", "seal", "previous", "neighbo
 BYTES, OLDER_BYTES = "bytes", "older bytes"
 BEYOND = {
     "history": BASE, "state_document": BASE, "seal": SEAL, "previous": PREVIOUS, "neighbours": NEIGHBOURS,
-    "session": SESSION,
+    "session": SESSION, "left_places": PREVIOUS, "exchanged": PREVIOUS,
 }  # fmt: skip
 """Facts that depend on more than the files of their checkpoint, and on what; see :mod:`audit.judging.outcomes`."""
 
@@ -284,6 +285,26 @@ class Checkpoint(Recorded):
             self.watch.seen.update({self.name, f"{self.name}!{OLDER_BYTES if older else BYTES}:{path}"})
             self.watch.seen.update(item.name for item in found)
         return found
+
+    @fact
+    def left_places(self) -> "tuple[Exchange, ...]":
+        """Parts of a sharded state that are in each other's place, seen from the checkpoint before."""
+        from audit.facts.exchanged import exchanged_between
+
+        if self._run.depth == "quick":
+            raise NotApplicable("needs --depth full")
+        return exchanged_between(self.previous, self)
+
+    @fact
+    def exchanged(self) -> "tuple[Exchange, ...]":
+        """The same, if the one before is not the odd one: it is not, if it was proven, or is like the one before it."""
+        found = self.left_places
+        before = self.previous
+        if not found or before.optional("seal") is not None or not before.optional("left_places"):
+            return found
+        from audit.facts.exchanged import exchanged_between
+
+        return exchanged_between(before.previous, self)
 
     @fact
     def previous(self) -> "Checkpoint":

@@ -50,7 +50,7 @@ class Adapter(NamedTuple):
 LASTING = frozenset(
     {
         "completeness", "layout", "damages", "state_document", "state", "history", "early_arguments", "arguments",
-        "scheduler", "secrets", "updates", "unread", "seal", "zero",
+        "scheduler", "secrets", "updates", "unread", "seal", "zero", "left_places",
     }
 )  # fmt: skip
 """Facts that rules over the run ask of every checkpoint: small, and of none of them a file is opened again."""

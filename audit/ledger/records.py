@@ -28,6 +28,7 @@ class Records(NamedTuple):
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
     * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
     * ``accepted``: findings that a person has accepted.
+    * ``base``: the digests of the files of the base model, None if they are not known.
     * ``given_up``: by the name of a checkpoint that was sealed and given up with ``--back-to``, what was gone back to.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
@@ -50,6 +51,7 @@ class Records(NamedTuple):
     lost: str | None = None
     last_read: Mapping[str, float] = {}
     accepted: tuple[events.Accepted, ...] = ()
+    base: Mapping[str, events.SealedFile] | None = None
     given_up: Mapping[str, str] = {}
 
 
@@ -113,6 +115,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
         accepted=accepted_in(rows),
+        base=base_in(rows),
         given_up=given_up_by(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
@@ -146,6 +149,12 @@ def last_read_by(rows: "tuple[Row, ...]") -> Mapping[str, float]:
             if moment is not None:
                 found[row.event.checkpoint] = moment
     return found
+
+
+def base_in(rows: "tuple[Row, ...]") -> Mapping[str, events.SealedFile] | None:
+    """Return the files of the base model as they were recorded last, None if they were not."""
+    found = (row.event.files for row in reversed(rows) if isinstance(row.event, events.BaseSealed))
+    return next(found, None)
 
 
 def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:

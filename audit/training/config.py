@@ -17,6 +17,7 @@ from audit.errors import AuditError, ConfigError
 from audit.judging.decision import Limits
 from audit.manager import Registry
 from audit.options import Options
+from audit.storage import scheme_of, without_secrets
 from audit.text import did_you_mean
 from audit.training.notify_config import Notify, Retry, notify_of, retry_of
 
@@ -98,6 +99,8 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     home = os.path.dirname(os.path.abspath(path))
 
     def place(name: str) -> str:
+        if scheme_of(name) is not None:
+            raise ConfigError(f"{path}: {without_secrets(name)}: is not on this machine, and training needs a disk")
         return os.path.normpath(os.path.join(home, os.path.expanduser(name)))
 
     data = document["data"]

@@ -60,6 +60,12 @@ def base_identity(settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
     return found
 
 
+def base_directory(settings: Mapping[str, Any]) -> str | None:
+    """Return the directory that the model would be loaded from, None if neither a path nor the cache has it."""
+    model = settings.get("model", {})
+    return _place(str(model.get("name_or_path", "")), model)
+
+
 def largest_checkpoint(settings: Mapping[str, Any]) -> "Size | None":
     """Return a size that no checkpoint exceeds, None if the model is not there or is quantized.
 

@@ -102,6 +102,12 @@ class HFTrainer:
 
         return base_identity(settings, seed)
 
+    def base_directory(self, settings: Mapping[str, Any]) -> str | None:
+        """Return the directory of the model, which may be in the cache of the Hub; nothing is downloaded."""
+        from audit_hf_trainer.base import base_directory
+
+        return base_directory(settings)
+
     def tried(self, request: "LegRequest") -> str | None:
         """Build what the leg would be trained with, without weights or a device."""
         _ready(request.settings)

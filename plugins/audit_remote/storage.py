@@ -115,7 +115,7 @@ class RemoteStorage:
         above, parts = "", item.key.split("/")
         for number, part in enumerate(parts, 1):
             if part in ("", ".", "..") or not _is_text(part):  # no file of a directory has such a name
-                name = quote("/".join(parts[number - 1 :]), safe="", errors="surrogatepass")
+                name = quote("/".join(parts[number - 1 :]), safe="", errors="surrogatepass").replace(".", "%2E")
                 place = f"{above}/{name}" if above else name
                 tree[above][name] = Entry(place, SPECIAL, item.size, item.mtime_ns, 0, 0, version=item.version)
                 return
@@ -197,9 +197,10 @@ class RemoteStorage:
         return [future.result() for future in futures]
 
     def _keep(self, entry: Entry, start: int, data: memoryview) -> None:
+        key = (entry.path, entry.version, start)
         with self._lock:
-            self._kept[entry.path, entry.version, start] = data
-            self._kept_bytes += len(data)
+            self._kept_bytes += len(data) - len(self._kept.pop(key, b""))
+            self._kept[key] = data
             while self._kept_bytes > KEPT:
                 _, dropped = self._kept.popitem(last=False)
                 self._kept_bytes -= len(dropped)

@@ -22,10 +22,10 @@ Trainer calls it, and the audit. Written by the tests (`tox run -e deepspeed -- 
 """
 
 TAIL = """
-One harmful damage leaves no trace: under ZeRO 3 nothing in a partition says which rank it belongs to, so two exchanged
-files are found only if the checkpoint was sealed before. A model.safetensors that was cut is reported, but does not
-refuse the checkpoint: a resume with DeepSpeed never reads it. A `partition_count` that does not fit is refused,
-although DeepSpeed does not compare it: such a file is of another run.
+Under ZeRO 3 nothing in a partition says which rank it belongs to: two exchanged files are told by the values of the
+checkpoint before, or, of the only checkpoint of a run, by a seal. A model.safetensors that was cut is reported, but
+does not refuse the checkpoint: a resume with DeepSpeed never reads it. A `partition_count` that does not fit is
+refused, although DeepSpeed does not compare it: such a file is of another run.
 
 ## What is not judged
 
