@@ -46,6 +46,8 @@ class Tools:
 
     def _keys(self, scratch: Path) -> None:
         private, public = str(scratch / "private.pem"), str(scratch / "public.pem")
+        if os.path.exists(public):  # there are signatures by it, too
+            return
         curve = ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", private]
         subprocess.run(curve, check=True, capture_output=True)
         subprocess.run(["openssl", "ec", "-in", private, "-pubout", "-out", public], check=True, capture_output=True)
@@ -73,14 +75,18 @@ class Tools:
         return f"{tool} {code}" if code else None
 
     def each(self, tool: str, run: str, wanted: Callable[[Path], bool], *arguments: str) -> Alarms:
-        """Put each file to a command that takes one; what was said of the same bytes is not asked again."""
+        """Put each file to a command that takes one; what was said of the same bytes is not asked again.
+
+        An alarm names the file without its checkpoint, so that what is said of every healthy file is not found in a
+        copy of one.
+        """
         alarms = set()
         for path in sorted(Path(run).rglob("*")):
             if path.is_dir() or not path.name or not wanted(path):
                 continue
             said = self._said(tool, path, arguments)
             if said:
-                alarms.add(f"{said}: {path.relative_to(run)}")
+                alarms.add(f"{said}: {path.name}")
         return alarms
 
     def _said(self, tool: str, path: Path, arguments: tuple[str, ...]) -> str | None:
@@ -129,7 +135,7 @@ class Tools:
                 except (zipfile.BadZipFile, StopIteration, OSError, ValueError, EOFError):
                     subject = path
             if said := self._said("fickling", subject, ("--check-safety",)):
-                alarms.add(f"{said}: {path.relative_to(run)}")
+                alarms.add(f"{said}: {path.name}")
         return alarms
 
     def sign(self, run: str, signature: str) -> None:

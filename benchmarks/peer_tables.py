@@ -72,8 +72,8 @@ def of_resumes(damages: Mapping[str, Any]) -> str:
     text = _head(
         "`resume_from_checkpoint=True`",
         "kinds",
-        "guard: an older checkpoint, or none",
-        "guard: the newest",
+        "guard passes over it",
+        "guard hands it out",
         "found by `verify`",
     )
     words = {
@@ -83,9 +83,9 @@ def of_resumes(damages: Mapping[str, Any]) -> str:
     }
     for outcome, title in words.items():
         rows = [row for row in damages.values() if row["trainer"] == outcome]
-        newest = [row for row in rows if row["guard"] == row["newest"] or (row["guard"] and not row["blocks"])]
+        refused = sum(row["blocks"] and row["right"] for row in rows)
         found = sum(bool(row["said"]["verify full"]) for row in rows)
-        text += _line(title, len(rows), len(rows) - len(newest), len(newest), found)
+        text += _line(title, len(rows), refused, len(rows) - refused, found)
     return text
 
 
