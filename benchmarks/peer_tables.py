@@ -102,6 +102,8 @@ def tables(rows: Mapping[str, Any]) -> str:
     wrong = sum(not row["right"] for row in damages.values())
     executed = sum(row["executed"] for row in damages.values())
     text = f"\nVersions: {versions}.\n\n"
+    if (kinds := rows.get("kinds", len(damages))) > len(damages):
+        text += f"So far {len(damages)} of the {kinds} kinds of damage were measured.\n\n"
     text += f"### Found, of {len(damages)} kinds of damage\n\n{by_group(damages)}\n"
     text += f"### Alarms on {len(rows['clean'])} healthy runs, crashes, time\n\n{by_judge(rows)}\n"
     text += f"### Trainer's own resume and the guard\n\n{of_resumes(damages)}\n"

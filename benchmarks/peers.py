@@ -215,6 +215,7 @@ def main() -> None:
         (scratch / "runs").mkdir(parents=True, exist_ok=True)
         tools = peer_checks.Tools(os.path.abspath(args.tools), scratch)
         bench = Bench(tools, scratch)
+        rows["kinds"] = len(FAULTS)
         rows["versions"] = {**tools.versions, **{name: version(name) for name in ("transformers", "torch", "peft")}}
         try:
             for title in FAULTS:

@@ -196,7 +196,7 @@ def _stale(spot: Spot) -> None:
     shutil.copyfile(spot.other, spot.file)
 
 
-@operator("file exchanged with that of another checkpoint", "as above, for both")
+@operator("file exchanged with that of another checkpoint", "the same, for both files")
 def _exchange(spot: Spot) -> None:
     _differs(spot)
     kept = spot.file.read_bytes()
