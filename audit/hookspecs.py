@@ -27,7 +27,7 @@ hookimpl = pluggy.HookimplMarker("audit")
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
 if TYPE_CHECKING:  # no command but `audit report` pays for it
-    from audit.page import RunCurves
+    from audit.page import FleetView, RunCurves
 
 
 class Unaudited(NamedTuple):
@@ -58,6 +58,8 @@ Reporter = Callable[[Sequence[Report], Context], str]
 """Returns reports as text; writes no file and prints nothing."""
 Page = Callable[["Sequence[RunCurves]"], str]
 """Returns what is known of runs as the text of one file."""
+FleetPage = Callable[["FleetView"], str]
+"""Returns what is known of a fleet as the text of one file."""
 StorageOpener = Callable[[str], Storage]
 """Opens what is below a URL, which has no query and no password. Raises AuditError, without a secret in it."""
 
@@ -142,6 +144,15 @@ def audit_pages() -> dict[str, Page]:
     """Return pages for ``audit report`` by format name: ``render(runs: Sequence[RunCurves]) -> str``, one file for all.
 
     Text in :class:`audit.plugin.RunCurves` comes from the audited files: escape it.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def audit_fleet_pages() -> dict[str, FleetPage]:
+    """Return pages for ``audit fleet report`` by format name: ``render(view: FleetView) -> str``.
+
+    Text in :class:`audit.plugin.FleetView` comes from the audited files: escape it.
     """
     raise NotImplementedError
 

@@ -117,6 +117,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LocalStorage",
     # storages
     "ContextReader",
+    "DistantReader",
     "RangeReader",
     "Storage",
     "StorageOpener",
@@ -156,6 +157,11 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "ACCEPTED",
     "Acceptance",
     "Finding",
+    "FleetGroup",
+    "FleetPage",
+    "FleetRule",
+    "FleetRun",
+    "FleetView",
     "Leg",
     "Mark",
     "Outcome",
@@ -303,7 +309,18 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.formats.zero import EngineState
     from audit.formats.zero import Partition as ZeroPartition
-    from audit.hookspecs import Command, Context, Observer, Page, Reporter, StorageOpener, Terminal, Unaudited, hookimpl
+    from audit.hookspecs import (
+        Command,
+        Context,
+        FleetPage,
+        Observer,
+        Page,
+        Reporter,
+        StorageOpener,
+        Terminal,
+        Unaudited,
+        hookimpl,
+    )
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
@@ -318,7 +335,7 @@ if TYPE_CHECKING:
     from audit.manager import Registry
     from audit.manager import load as load_plugins
     from audit.options import Options
-    from audit.page import Curve, Leg, Mark, Placed, RunCurves
+    from audit.page import Curve, FleetGroup, FleetRule, FleetRun, FleetView, Leg, Mark, Placed, RunCurves
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
     from audit.retention.lock import RunLock
     from audit.retention.outbox import clear_outbox, place_in_outbox, put_in_outbox
@@ -338,6 +355,7 @@ if TYPE_CHECKING:
         TRAINER,
         UPLOAD,
         ContextReader,
+        DistantReader,
         Entry,
         LocalStorage,
         RangeReader,
@@ -396,7 +414,7 @@ _HOMES = {
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
-    "audit.hookspecs": "Context Page Reporter StorageOpener Unaudited hookimpl Command Observer Terminal",
+    "audit.hookspecs": "Context FleetPage Page Reporter StorageOpener Unaudited hookimpl Command Observer Terminal",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.proving": "Proof prove:prove_run seal_now",
@@ -407,7 +425,7 @@ _HOMES = {
     "audit.ledger.timeline": "Batch Timeline",
     "audit.manager": "Registry load:load_plugins",
     "audit.options": "Options",
-    "audit.page": "Curve Leg Mark Placed RunCurves",
+    "audit.page": "Curve FleetGroup FleetRule FleetRun FleetView Leg Mark Placed RunCurves",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
     "audit.retention.lock": "RunLock",
     "audit.retention.outbox": "clear_outbox place_in_outbox put_in_outbox",
@@ -416,7 +434,7 @@ _HOMES = {
     "audit.retention.snapshots": "snapshot",
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
-    "audit.storage": "ContextReader DIRECTORY Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
+    "audit.storage": "ContextReader DIRECTORY DistantReader Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
     "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time unix_time veiled",
     "audit.version": "__version__",
 }

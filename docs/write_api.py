@@ -69,6 +69,8 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:audit_training_backends",
             "audit/hookspecs.py:audit_reporters",
             "audit/hookspecs.py:audit_pages",
+            "audit/hookspecs.py:audit_storages",
+            "audit/hookspecs.py:audit_fleet_pages",
             "audit/hookspecs.py:audit_commands",
             "audit/hookspecs.py:audit_observers",
             "audit/hookspecs.py:audit_checkpoint_verified",
@@ -76,6 +78,16 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:Command",
             "audit/hookspecs.py:Terminal",
             "audit/hookspecs.py:Observer",
+        ),
+    ),
+    "Storages": (
+        "What opens a run [behind a URL](remote.md) returns one.",
+        (
+            "audit/storage.py:Storage",
+            "audit/storage.py:RangeReader",
+            "audit/storage.py:DistantReader",
+            "audit/storage.py:Entry",
+            "audit/errors.py:UnreachableError",
         ),
     ),
     "Backends": (

@@ -7,6 +7,7 @@ from typing import Any
 
 COMMANDS = {
     "verify": "check that the checkpoints of runs are sound and can be resumed from",
+    "fleet": "audit all runs below directories or URLs, into tables; write a page of them",
     "report": "write one page with the curves and findings of runs",
     "guard": "print the newest checkpoint that is safe to resume from",
     "best": "print the checkpoint with the best value of a logged metric",
@@ -23,6 +24,7 @@ COMMANDS = {
     "export": "export the log history and checkpoints of a run as JSON or CSV",
     "seal": "record checksums of sound checkpoints, in files that b3sum or sha256sum can check",
     "snapshot": "copy the newest checkpoint that passes every check to a dated directory, and verify the copy",
+    "merge": "merge the LoRA adapter of a proven checkpoint into its base model, and prove the result",
     "prune": "remove old checkpoints, but never the newest that passes every check, or the best",
     "rules": "list the rules that checkpoints are checked by",
     "explain": "explain what a rule checks, why, and what to do",

@@ -15,7 +15,7 @@ from audit.options import Options
 
 JUDGING = ("verify", "report", "guard", "quarantine")
 """Commands that judge as they are asked to."""
-PROVING = ("seal", "snapshot", "prune")
+PROVING = ("seal", "snapshot", "prune", "merge")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
@@ -51,7 +51,8 @@ def _names(values: list[str], _: Options) -> tuple[str, ...]:
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Return a share, 0 to 1, as an argument gives it: ``10%``, ``0.1``. Raises ArgumentTypeError."""
     number = text.removesuffix("%")
     try:
         share = float(number) / (100 if text.endswith("%") else 1)
@@ -73,7 +74,7 @@ SHARED = (
     Shared(
         "--fail-on",
         "fail_on",
-        ("verify",),
+        ("verify", "fleet"),
         lambda value, _: severity_or_never(value),
         {
             "choices": ("error", "warning", "never"),
@@ -83,7 +84,7 @@ SHARED = (
     Shared(
         "--allow-empty",
         "allow_empty",
-        ("verify", "report"),
+        ("verify", "report", "fleet"),
         _as_given,
         {"action": "store_true", "help": "accept a run that has no checkpoint yet"},
     ),
@@ -97,7 +98,7 @@ SHARED = (
     Shared(
         "--select",
         "select",
-        JUDGING,
+        (*JUDGING, "fleet"),
         _names,
         {
             "action": "append",
@@ -108,7 +109,7 @@ SHARED = (
     Shared(
         "--ignore",
         "ignore",
-        JUDGING,
+        (*JUDGING, "fleet"),
         lambda values, options: options.ignore + _names(values, options),
         {
             "action": "append",
@@ -126,7 +127,7 @@ SHARED = (
     Shared(
         "--backend",
         "backend",
-        JUDGING + PROVING,
+        (*JUDGING, *PROVING, "fleet"),
         _as_given,
         {
             "action": Registered,
@@ -155,7 +156,7 @@ SHARED = (
     Shared(
         "--no-cache",
         "cache",
-        JUDGING + PROVING,
+        (*JUDGING, *PROVING, "fleet"),
         lambda *_: False,
         {
             "action": "store_true",
@@ -168,7 +169,7 @@ SHARED = (
         ("verify",),
         _as_given,
         {
-            "type": _share,
+            "type": share,
             "metavar": "SHARE",
             "help": "of files that have not changed since they were verified, read this share again, such as 10%%; "
             "those read longest ago come first",

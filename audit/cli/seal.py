@@ -27,6 +27,7 @@ EXAMPLES = (
         "audit seal current_model/ --verify-key public.pem",
         "verify the signatures, trusting nothing but the key",
     ),
+    ("audit seal current_model/ --base ~/models/base", "also record the digests of its base, for audit merge"),
     ("audit seal current_model/ --format json", "print what was sealed, and where the digests are, as JSON"),
 )
 
@@ -43,6 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     keys = parser.add_mutually_exclusive_group()
     keys.add_argument("--sign-key", metavar="PEM", help="also sign with this elliptic-curve private key")
     keys.add_argument("--verify-key", metavar="PEM", help="only verify the signatures with this public key")
+    parser.add_argument(
+        "--base",
+        metavar="DIR",
+        help="also record the digests of this base model in the ledger: audit merge merges into no other",
+    )
     add_format(parser)
     add_shared(parser, "seal")
 
@@ -52,7 +58,11 @@ def call(arguments: argparse.Namespace) -> int:
     remote = scheme_of(arguments.run) is not None
     if remote and (arguments.verify_key or arguments.sign_key):
         raise AuditError(f"{without_secrets(arguments.run)}: signatures are made and checked of runs on this machine")
+    if remote and arguments.base:
+        raise AuditError(f"{without_secrets(arguments.run)}: a base is recorded for runs on this machine")
     if arguments.verify_key:
+        if arguments.base:
+            raise AuditError("--verify-key records nothing, and --base is to be recorded: give one of them")
         return _check(arguments)
     signer = None
     if arguments.sign_key:
@@ -85,9 +95,21 @@ def call(arguments: argparse.Namespace) -> int:
                 row["signature"] = signer.sign(report.path, seal, algorithm)
         if arguments.format != "json":
             _say(row, "" if item.judged else "is not judged; ", report.path, algorithm, arguments.quiet > 0, remote)
+    base = _seal_base(report.path, arguments) if arguments.base else None
     if arguments.format == "json":
-        write_document({"run": report.path, "algorithm": algorithm, "checkpoints": rows, "notes": list(report.notes)})
+        found = {"run": report.path, "algorithm": algorithm, "checkpoints": rows, "base": base}
+        write_document({**found, "notes": list(report.notes)})
     return int(not all(row["sealed"] for row in rows))
+
+
+def _seal_base(run: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Record the digests of the base model."""
+    from audit.merging.ledger_rows import seal_base
+
+    files = seal_base(run, arguments.base)
+    if arguments.format != "json" and not arguments.quiet:
+        write(f"base        {arguments.base}  (digests of {len(files)} files recorded)\n", None)
+    return {"path": arguments.base, "files": {name: file.digest for name, file in sorted(files.items())}}
 
 
 def _say(row: dict[str, Any], why: str, run: str, algorithm: str, quiet: bool, remote: bool) -> None:

@@ -19,6 +19,7 @@ from audit.storage import DIRECTORY, Entry, Storage
 if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary
     from audit.formats.trainer_state import StateDocument
+    from audit.ledger.seals import Seal
     from audit.ledger.timeline import Timeline
 
 MOST_ASKED = 8
@@ -52,14 +53,29 @@ class Run(ScannedRun):
         """Checkpoints grouped by history, each group by step: in a sound run there is one group.
 
         Groups come in the order of their last step; checkpoints without a readable history are in none, nor is one
-        whose state is of another step than its name says (steps/directory-mismatch), or is not the one that was sealed
-        (integrity/seal-broken). See :mod:`audit.facts.lineage`. A trainer that writes no log leaves nothing that could
-        tell two histories apart: all its complete checkpoints are one group.
+        whose state is of another step than its name says (steps/directory-mismatch), that is not the one that was
+        sealed (integrity/seal-broken), or that was given up (history/given-up). See :mod:`audit.facts.lineage`. A
+        trainer that writes no log leaves nothing that could tell two histories apart: all its complete checkpoints are
+        one group.
         """
+        current = [item for item in self.checkpoints if item not in self.given_up]
         if not self.backend.state_file:
-            complete = tuple(item for item in self.checkpoints if item.complete)
+            complete = tuple(item for item in current if item.complete)
             return (complete,) if complete else ()
-        return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
+        return group(checkpoint for checkpoint in current if _of_its_step(checkpoint))
+
+    @fact
+    def given_up(self) -> tuple[Checkpoint, ...]:
+        """Checkpoints that were given up when the run was taken back (`audit train --back-to`), and are in it again.
+
+        Nothing in them is younger than their seal: a training that came to that step again has written new files.
+        """
+        known, seals = self.records.given_up, self.records.seals
+        return tuple(
+            item
+            for item in self.checkpoints
+            if item.name in known and item.name in seals and _is_as_old_as(item, seals[item.name])
+        )
 
     @fact
     def _places(self) -> Mapping[str, tuple[tuple[Checkpoint, ...], int]]:
@@ -204,6 +220,10 @@ def _of_its_step(checkpoint: Checkpoint) -> bool:
     if checkpoint.optional("history") is None or (state is not None and state.global_step != checkpoint.step):
         return False
     return not checkpoint.state_replaced
+
+
+def _is_as_old_as(checkpoint: Checkpoint, seal: "Seal") -> bool:
+    return all(entry.mtime_ns <= seal.newest for path, entry in checkpoint.entries.items() if path in seal.files)
 
 
 def _newest_inside(

@@ -124,7 +124,9 @@ class Auditor:
 
     def report(self, run: Run) -> Report:
         """Apply the rules to an opened run and put the report together."""
-        program = self.program if run.depth == "full" and is_whole(self.registry, self.rules) else None
+        # Without a ledger nothing will be remembered, and nothing is if none was read.
+        recalls = run.depth == "full" and (self.options.ledger or bool(run.records.scans))
+        program = self.program if recalls and is_whole(self.registry, self.rules) else None
         run.memory = known = Outcomes(run, program, self.options) if program is not None else None
         judgement = judge(run, self.rules, self.options.rules, self.options.severity, known)
         findings = accept(judgement.findings, run.records.accepted, self.options.accept, local_date())

@@ -92,6 +92,8 @@ def recall(place: "Place", records: Records, options: Options, registry: "Regist
     newest = report.checkpoints[-1].step if report.checkpoints else -1
     if records.highest_reached > newest or any(name not in records.seals for name in names):
         return None
+    if any(name in records.given_up for name in names):  # they were no finding before the run went back
+        return None
     inside = {}
     for name in names:
         there = list_checkpoint(storage, name, root[name]) if name in root else None

@@ -216,6 +216,40 @@ class Accepted(NamedTuple):
         return cls(rule, as_text(content.get("checkpoint")), step, as_text(content.get("reason")) or "", until)
 
 
+class BaseSealed(NamedTuple):
+    """The files of weights of the base model that this run's adapter belongs to, by name; a newer row replaces it."""
+
+    files: Mapping[str, SealedFile]
+
+    def row(self) -> Written:
+        return "base", {"algorithm": ALGORITHM, "files": dict(sorted(self.files.items()))}
+
+    @classmethod
+    def read(cls, content: Content) -> "BaseSealed | None":
+        files = _sealed(content.get("files"))
+        return cls(files) if files else None
+
+
+class Merged(NamedTuple):
+    """`audit merge` merged the adapter of a checkpoint into its base; ``files`` are those of the model in ``out``."""
+
+    checkpoint: str
+    step: int
+    out: str
+    files: Mapping[str, SealedFile]
+
+    def row(self) -> Written:
+        return "merged", {**self._asdict(), "algorithm": ALGORITHM, "files": dict(sorted(self.files.items()))}
+
+    @classmethod
+    def read(cls, content: Content) -> "Merged | None":
+        name, step = as_text(content.get("checkpoint")), as_integer(content.get("step"))
+        files = _sealed(content.get("files"))
+        if name is None or step is None or files is None:
+            return None
+        return cls(name, step, as_text(content.get("out")) or "", files)
+
+
 Event = (
     Observation
     | Start
@@ -226,6 +260,8 @@ Event = (
     | Pruned
     | SnapshotTaken
     | Accepted
+    | BaseSealed
+    | Merged
     | PushQueued
     | PushState
     | BatchEvent
@@ -241,6 +277,8 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "pruned": Pruned.read,
     "snapshot": SnapshotTaken.read,
     "accepted": Accepted.read,
+    "base": BaseSealed.read,
+    "merged": Merged.read,
     "push": PushQueued.read,
     "push-state": PushState.read,
 }

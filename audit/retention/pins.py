@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 from audit.audit_dir import AUDIT_DIR, LEDGER, OUTBOX, PINNED, aside, link_in_the_way, pinned_names, refuse_links
+from audit.audit_dir import scratch as scratch_directory
 from audit.backend.names import step_of
 from audit.errors import AuditError
 from audit.facts.listing import list_checkpoint
@@ -130,6 +131,23 @@ def put_back(run: str, checkpoint: str) -> str:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be put back: {error}") from error
     return target
+
+
+@contextmanager
+def linked(run: str, path: str, name: str) -> Iterator[str]:
+    """Give the directory ``path`` another ``name`` while the body runs, by hard links to its files.
+
+    Raises AuditError if the file system has no hard links.
+    """
+    import shutil
+
+    with scratch_directory(run, f"links-{os.getpid()}") as home:
+        target = os.path.join(home, name)
+        try:
+            shutil.copytree(path, target, copy_function=_link, symlinks=True)
+        except OSError as error:
+            raise AuditError(f"{path}: cannot be linked: {error}") from error
+        yield target
 
 
 def detach(run: str, checkpoint: str) -> None:

@@ -13,6 +13,7 @@ from audit_hub.settings import Settings, settings_of
 WAIT_SECONDS = 24 * 3600
 """How long the process goes on trying. What is left then is tried with the next checkpoint, or by hand."""
 LOG = "push.log"
+_STARTED: list["subprocess.Popen[bytes]"] = []
 
 
 def pushing(run: str, table: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str | None]:
@@ -46,19 +47,21 @@ def start(run: str) -> None:
     path = os.path.join(run, AUDIT_DIR, LOG)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
-        subprocess.Popen(
+        _STARTED[:] = [child for child in _STARTED if child.poll() is None]  # or each would stay as a zombie
+        child = subprocess.Popen(
             [sys.executable, "-P", "-m", "audit_hub.background", os.path.abspath(run)],
             stdin=subprocess.DEVNULL,
             stdout=descriptor,
             stderr=descriptor,
             start_new_session=True,  # the end of the training's terminal is not its end
         )
+        _STARTED.append(child)
     finally:
         os.close(descriptor)
 
 
 def main(run: str) -> None:
-    """Work off the queue until it is empty, or for a day."""
+    """Work off the queue until it is empty, or for a day; tests shorten the pauses with AUDIT_HUB_PAUSE."""
     from audit_hub.working import Patience, work
 
     pause = float(os.environ.get("AUDIT_HUB_PAUSE") or 0)

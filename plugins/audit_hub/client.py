@@ -7,6 +7,7 @@ limits here and the process a deadline; ``upload_folder`` with xet sends a commi
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -16,11 +17,13 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, Repositor
 
 from audit.plugin import AuditError, PushedFile
 from audit_hub.digests import Digests, digests_of
-from audit_hub.failures import StuckError
+from audit_hub.failures import MAY_PASS, StuckError, failure_of
 from audit_hub.manifest import LARGEST, MOST, NAME, Manifest, read_manifest, stored_name
 
 CONNECT_SECONDS, SILENT_SECONDS = 15.0, 120.0
 """After so long without a connection, or without a byte, a request counts as failed, and the client tries again."""
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before a download is tried again: the client does so for uploads, and only goes on with one that was cut."""
 CONFLICTS = 3
 """How often an upload begins anew because somebody else committed meanwhile."""
 OURS = (".gitattributes", NAME)
@@ -48,14 +51,17 @@ class Place(NamedTuple):
 
 
 class Hub:
-    """The Hub, as the user who is logged in; raises what the client raises, and StuckError."""
+    """The Hub, as the user who is logged in; raises what the client raises, and StuckError.
 
-    def __init__(self) -> None:
+    Without a login it can be ``reading`` what is public.
+    """
+
+    def __init__(self, reading: bool = False) -> None:
         huggingface_hub.set_client_factory(_client)
         self.token = huggingface_hub.get_token()
-        if self.token is None:
+        if self.token is None and not reading:
             raise StuckError("nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN")
-        self._api = huggingface_hub.HfApi(token=self.token, library_name="checkpoint-audit")
+        self._api = huggingface_hub.HfApi(token=self.token or False, library_name="checkpoint-audit")
 
     def user(self) -> str:
         """Return the name of the user."""
@@ -114,12 +120,20 @@ class Hub:
             yield self.fetch(place, name, scratch)
 
     def fetch(self, place: Place, name: str, home: str) -> str:
-        """Download a file into ``home`` and return its path there."""
-        return str(
-            huggingface_hub.hf_hub_download(
-                place.repo, place.path(name), revision=place.commit, local_dir=home, token=self.token
-            )
-        )
+        """Download a file into ``home`` and return its path there; what may pass is tried again, as uploads are."""
+        for pause in (*PAUSES, None):
+            try:
+                return str(
+                    huggingface_hub.hf_hub_download(
+                        place.repo, place.path(name), revision=place.commit, local_dir=home, token=self.token or False
+                    )
+                )
+            except Exception as error:
+                failure = failure_of(error)
+                if pause is None or failure.state != MAY_PASS:
+                    raise
+                time.sleep(max(pause, failure.retry_after or 0.0))
+        raise AssertionError
 
     def upload(self, place: Place, branch: str, home: str, message: str) -> str:
         """Commit the files of a directory on top of ``place.commit``, and return the new commit."""

@@ -144,6 +144,8 @@ def remove(hub: Hub, job: Job) -> Answer:
 JOBS: Mapping[str, Callable[[Hub, Job], Answer]] = {
     "push": push, "verify": verify, "find": find, "pull": pull, "remove": remove,
 }  # fmt: skip
+READING = ("verify", "find", "pull")
+"""Jobs that change nothing: what is public can be read without a login."""
 
 
 def _read(source: str, files: Mapping[str, PushedFile]) -> tuple[dict[str, PushedFile], dict[str, Digests]]:

@@ -14,6 +14,7 @@ from audit.plugin import (
     RunLock,
     checkpoint_name,
     load_plugins,
+    locate_run,
     prove_run,
     scratch_directory,
     verify,
@@ -86,6 +87,10 @@ def pull(
     """
     plugins = registry or load_plugins()
     chosen = (options or Options())._replace(depth="full", select=(), ledger=False, settle_seconds=0.0)
+    if "://" in run or os.path.lexists(run):
+        _, only = locate_run(run)
+        if only:
+            raise AuditError(f"{run}: is one checkpoint; give the run that holds it")
     found, item = found_in(named, checkpoint, patience)
     name = str(item["checkpoint"])
     target = os.path.join(run, name)

@@ -73,7 +73,7 @@ def push(
         work(root, patience, say, ids)
     now = tuple(item for item in pushes_of(root) if item.queued.id in ids)
     deleted, more = _delete(root, now, options, registry) if delete_local else ((), ())
-    lines = [f"deleted  {root}/{name}" for name in deleted]
+    lines = [f"deleted  {os.path.join(root, name)}" for name in deleted]
     if not now:
         lines.append("nothing waits")
     return Done(now, tuple(lines), (*notes, *more), deleted)

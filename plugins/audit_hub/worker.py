@@ -33,11 +33,11 @@ def done(job: dict[str, Any]) -> dict[str, Any]:
     try:
         try:
             from audit_hub.client import Hub
-            from audit_hub.jobs import JOBS
+            from audit_hub.jobs import JOBS, READING
         except ImportError as error:
             reason = f"{error.name} is not installed: pip install 'checkpoint-audit[hub]'"
             return {"state": "stuck", "reason": reason}
-        hub = Hub()
+        hub = Hub(reading=job["job"] in READING)
         token = hub.token
         return JOBS[job["job"]](hub, job)
     except Exception as error:

@@ -2,15 +2,17 @@
 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from audit_remote.waiting import POOL
+
 if TYPE_CHECKING:
     from audit.plugin import Entry, RangeReader
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 """Bytes of a request of the scan."""
 
 AHEAD = 8
@@ -22,17 +24,21 @@ LEAST = 32 << 10
 GAP = 16 << 10
 """Bytes between two ranges that are rather fetched with them."""
 
+LONG = 256 << 10
+"""Bytes of a read whose result is not kept: nobody parses so much twice."""
+
+HELD = 64 << 20
+"""Bytes of a file that are held while it is parsed; the largest pickle has as many."""
+
+OVERLAP = 64
+"""Bytes at the beginning of a block that a thread may read which is still busy with the one before."""
+
 
 class Fetching(Protocol):
     """What an open file needs of its storage."""
 
     windows: int
     windows_lock: Lock
-
-    @property
-    def pool(self) -> ThreadPoolExecutor:
-        """The threads that wait for answers."""
-        ...
 
     def fetch(self, entry: "Entry", start: int, end: int) -> memoryview:
         """Return a range of a file as it was listed. Raises OSError, UnreachableError."""
@@ -81,6 +87,7 @@ class LargeFile:
         self._entry = entry
         self.size = entry.size
         self._parts: list[tuple[int, memoryview]] = sorted(storage.kept_parts(entry), key=_start)
+        self._held = 0
         self._window: _Window | None = None
         self._end = -1
         self._lock = Lock()
@@ -92,13 +99,12 @@ class LargeFile:
         found = self._there(offset, length)
         if found is not None:
             return found
-        if offset == self._end and length >= LEAST:  # in sequence: as in the scan
+        in_sequence, self._end = offset == self._end, offset + length
+        if in_sequence and length >= LEAST:
             piece = bytearray(length)
             self.read_into(offset, memoryview(piece))
-            self._end = offset + length
             return bytes(piece)
-        self._end = offset + length
-        if length > BLOCK:
+        if length >= LONG:
             return b"".join(self._storage.all_of(map(self._call, _cut(offset, offset + length))))
         self.prefetch([(offset, length)])
         return self._there(offset, length) or b""
@@ -118,6 +124,9 @@ class LargeFile:
         if len(spans) == 1:
             spans[0][1] = min(self.size, max(spans[0][1], spans[0][0] + LEAST))
         data = self._storage.all_of(self._call((start, end)) for start, end in spans)
+        self._held += sum(map(len, data))
+        if self._held > HELD:
+            self._parts, self._held = [], sum(map(len, data))
         for (start, _), piece in zip(spans, data, strict=True):
             insort(self._parts, (start, piece), key=_start)
 
@@ -157,6 +166,7 @@ class _Window:
         self._count = -(-entry.size // BLOCK)
         self._blocks: dict[int, Future[memoryview]] = {}
         self._left: dict[int, int] = {}
+        self._beginnings: dict[int, memoryview] = {}
         self._lock = Lock()
         with storage.windows_lock:
             storage.windows += 1
@@ -166,7 +176,9 @@ class _Window:
         done = 0
         while done < wanted:
             index, start = divmod(offset + done, BLOCK)
-            block = self._block(index).result()
+            block = self._beginning(index, start + wanted - done)
+            if block is None:
+                block = self._block(index).result()
             part = block[start : start + wanted - done]
             if not len(part):
                 break
@@ -175,21 +187,30 @@ class _Window:
             self._read(index, len(part))
         return done
 
+    def _beginning(self, index: int, end: int) -> memoryview | None:
+        """The beginning of a block that was dropped, if no more is asked for."""
+        with self._lock:
+            return self._beginnings.get(index) if end <= OVERLAP and index not in self._blocks else None
+
     def _block(self, index: int) -> "Future[memoryview]":
         """The block, with those that come next on their way, too."""
         ahead = max(1, AHEAD // max(1, self._storage.windows))
         with self._lock:
+            if index not in self._blocks and index in self._left:  # once more from here on
+                self._left = {number: left for number, left in self._left.items() if number < index}
             for number in range(index, min(index + 1 + ahead, self._count)):
-                if number not in self._blocks and (number == index or number not in self._left):
-                    self._blocks[number] = self._storage.pool.submit(self._fetched, number)
+                if number not in self._blocks and number not in self._left:
+                    self._blocks[number] = POOL.submit(partial(self._fetched, number))
                     self._left[number] = min(BLOCK, self._entry.size - number * BLOCK)
             return self._blocks[index]
 
     def _read(self, index: int, count: int) -> None:
         with self._lock:
+            if index not in self._blocks:
+                return
             self._left[index] -= count
             if self._left[index] <= 0:  # what two neighbours read of a block counts twice, and is a few bytes
-                self._blocks.pop(index, None)
+                self._beginnings[index] = memoryview(bytes(self._blocks.pop(index).result()[:OVERLAP]))
 
     def _fetched(self, index: int) -> memoryview:
         """One block, its beginning or end from what was fetched while the file was parsed."""

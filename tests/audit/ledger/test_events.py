@@ -60,6 +60,19 @@ ROWS: list[tuple[events.Event, str, str]] = [
         ),
     ),
     (
+        events.BaseSealed({"b": SealedFile(2, DIGEST), "a": SealedFile(0, DIGEST)}),
+        "base",
+        f'{{"algorithm":"blake3","files":{{"a":[0,"{DIGEST}"],"b":[2,"{DIGEST}"]}}}}',
+    ),
+    (
+        events.Merged("checkpoint-3", 3, "/models/merged", {"a": SealedFile(0, DIGEST)}),
+        "merged",
+        (
+            f'{{"algorithm":"blake3","checkpoint":"checkpoint-3","files":{{"a":[0,"{DIGEST}"]}},"out":"/models/merged",'
+            '"step":3}'
+        ),
+    ),
+    (
         events.ScansRemembered("checkpoint-3", DIGEST, "2026-11-21T12:00:00Z"),
         "scans",
         f'{{"checkpoint":"checkpoint-3","digest":"{DIGEST}","read":"2026-11-21T12:00:00Z"}}',
@@ -273,6 +286,7 @@ written = st.one_of(
         **batch,
         parts=st.none(),
         replay=st.none(),
+        best=st.none() | st.tuples(whole, st.floats(allow_nan=False, allow_infinity=False)),
         bytes=whole,
         first_step=whole,
         last_step=some,

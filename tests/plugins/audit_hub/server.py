@@ -85,11 +85,12 @@ class Fault(NamedTuple):
 
 
 class Hub:
-    """The state of the server; ``requests`` are (method, path) in order."""
+    """The state of the server; ``requests`` are (method, path) in order. ``public``: reading needs no token."""
 
     def __init__(self, root: Path, xet: bool = False) -> None:
         self.root, self.xet = root, xet
         self.repos: dict[str, Repo] = {}
+        self.public = False
         self.requests: list[tuple[str, str]] = []
         self.tokens: set[str] = set()
         self.faults: list[Fault] = []
@@ -195,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
             self.flip, self.lost = fault.how == "flip", fault.how == "lose"
         body = self._body()
         token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-        if path.startswith("/api/") and token != TOKEN:
+        if path.startswith("/api/") and token != TOKEN and not (self.hub.public and method == "GET" and not token):
             return self.answer(401, {"error": "Invalid username or password."})
         hub.tokens.add(token)
         for verb, pattern, call in ROUTES:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -17,6 +18,7 @@ from audit.api import verify
 from audit.cli import run as command
 from audit.errors import AuditError, RefusedError
 from audit.ledger.push_events import PushedFile, PushState
+from audit.options import Options
 from audit.retention.outbox import place_in_outbox
 from audit.testing.runs import edit_arguments, make_run
 from audit_hub import background, process, pushing, working
@@ -179,9 +181,9 @@ def test_nothing_is_deleted_that_was_not_read_back_or_is_not_what_was_pushed(
     hub += [{"state": "waiting", "reason": "no answer"}, {**pushed("verified"), "files": here}]
     asked = {"settings": Settings(depth="full"), "patience": Patience(), "delete_local": True}
 
-    first = pushing.push(run, "300", options=pushing.Options(), **asked)  # type: ignore[arg-type]
+    first = pushing.push(run, "300", options=Options(), **asked)  # type: ignore[arg-type]
     assert (first.deleted, os.path.isdir(f"{run}/checkpoint-300")) == ((), True)
-    second = pushing.push(run, "300", options=pushing.Options(), **asked)  # type: ignore[arg-type]
+    second = pushing.push(run, "300", options=Options(), **asked)  # type: ignore[arg-type]
     assert (second.deleted, os.path.isdir(f"{run}/checkpoint-300")) == (("checkpoint-300",), False)
     assert second.notes == (
         "checkpoint-300 was the newest: audit guard hands out an older one until it is pulled back",
@@ -260,7 +262,7 @@ def test_audit_train_pushes_what_a_batch_ended_with(run: str, monkeypatch: pytes
 
 
 def test_a_process_that_answers_nothing_is_ended_and_its_last_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     assert process.ask({"job": "push"}, 30) == {"state": "waiting", "reason": "the upload process ended with code 1"}
 
 
