@@ -7,7 +7,7 @@ from typing import Any
 
 from audit.backend.names import number_of
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, add_shared, options_of
+from audit.cli.options import LOCAL_RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
@@ -26,7 +26,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("run", metavar="RUN", help=LOCAL_RUN)
     parser.add_argument("out", metavar="OUT", help="directory of the merged model, which must not exist yet")
     parser.add_argument(
         "--checkpoint", type=_step, metavar="N", help="merge checkpoint-N (default: the newest proven one)"

@@ -19,7 +19,8 @@ PROVING = ("seal", "snapshot", "prune", "merge")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
-RUN = "output directory of a trainer, which holds checkpoint-N directories; or its URL (s3://, gs://, az://, hf://)"
+LOCAL_RUN = "output directory of a trainer, which holds checkpoint-N directories"
+RUN = f"{LOCAL_RUN}; or its URL (s3://, gs://, az://, hf://)"
 RUN_OR_CHECKPOINT = f"{RUN}; or one checkpoint-N"
 CHECKPOINT_OR_RUN = "a checkpoint-N directory; or a run, for its newest one"
 """Help of the positional arguments."""
