@@ -18,6 +18,8 @@ from audit_remote import buckets
 from tests.plugins.audit_remote.conftest import files_of
 from tests.plugins.audit_remote.server import Bucket
 
+pytest.importorskip("obstore", reason="the extra remote is not installed")
+
 URL = "s3://b/team/run"
 
 
