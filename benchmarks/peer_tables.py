@@ -1,5 +1,6 @@
 """The tables of docs/compare.md, from what `peers.py` measured."""
 
+import textwrap
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,18 +53,22 @@ def by_group(damages: Mapping[str, Any]) -> str:
 def by_judge(rows: Mapping[str, Any]) -> str:
     """False alarms, crashes and time of each judge."""
     damages, clean, costs = rows["damages"], rows["clean"], rows.get("costs", {})
-    text = _head("judge", "found", "alarms on healthy runs", "crashes, does not end", "processor time")
+    last = ["processor time"] if costs else []
+    text = _head("judge", "found", "alarms on healthy runs", "crashes, does not end", *last)
     for judge, title in COLUMNS.items():
         found = sum(_found(row, judge) for row in damages.values())
-        if judge == "trainer":
-            text += _line(title, f"{found} of {len(damages)}", "", "", "")
-            continue
-        alarms = sum(bool(row["said"][judge]) for row in clean.values())
-        broken = sum(
-            any(alarm[0] == "!" for alarm in row["said"][judge]) for row in (*damages.values(), *clean.values())
-        )
-        time = f"{costs[judge]:.2f} s" if judge in costs else ""
-        text += _line(title, f"{found} of {len(damages)}", f"{alarms} of {len(clean)}", broken or "-", time)
+        alarms = broken = time = ""
+        if judge != "trainer":
+            alarms = f"{sum(bool(row['said'][judge]) for row in clean.values())} of {len(clean)}"
+            said = [row["said"][judge] for row in (*damages.values(), *clean.values())]
+            broken = sum(any(alarm[0] == "!" for alarm in alarms) for alarms in said) or "-"
+            time = f"{costs[judge]:.2f} s" if judge in costs else ""
+        text += _line(title, f"{found} of {len(damages)}", alarms, broken, *([time] if costs else []))
+    if costs:
+        text += """
+Processor time is that of the commands over one healthy run of three tiny checkpoints, start-up of the processes
+included.
+"""
     return text
 
 
@@ -101,14 +106,14 @@ def tables(rows: Mapping[str, Any]) -> str:
     groups = Counter(row["trainer"] for row in damages.values())
     wrong = sum(not row["right"] for row in damages.values())
     executed = sum(row["executed"] for row in damages.values())
-    text = f"\nVersions: {versions}.\n\n"
+    text = f"\n{textwrap.fill(f'Versions: {versions}.', 120)}\n\n"
     if (kinds := rows.get("kinds", len(damages))) > len(damages):
         text += f"So far {len(damages)} of the {kinds} kinds of damage were measured.\n\n"
     text += f"### Found, of {len(damages)} kinds of damage\n\n{by_group(damages)}\n"
     text += f"### Alarms on {len(rows['clean'])} healthy runs, crashes, time\n\n{by_judge(rows)}\n"
     text += f"### Trainer's own resume and the guard\n\n{of_resumes(damages)}\n"
-    text += f"The guard handed out another checkpoint than docs/faults.md says in {wrong} of {len(damages)} cases. "
-    text += f"Code of a checkpoint was executed in {executed}.\n"
+    right = f"The guard handed out another checkpoint than docs/faults.md says in {wrong} of {len(damages)} cases."
+    text += f"{right}\nCode of a checkpoint was executed in {executed}.\n"
     listed = silent_and_handed_out(damages)
     text += f"\nOf the {groups['otherwise']} that end otherwise, the guard hands out {len(listed)}:\n\n"
     text += "".join(f"* {title}\n" for title in listed)

@@ -106,6 +106,7 @@ class Bench:
             self.before[fault.base] = self.peers(fault.base, run)
             assert not self.before[fault.base]["model-signing"]
             self.resumes[fault.base] = peer_checks.trainer_resume(fault.base, run)
+            assert not self.resumes[fault.base].startswith(("raises", "!")), self.resumes[fault.base]
         run = self.copy(fault.base, "damaged")
         os.chdir(Path(run).parent)
         fault.damage(run)
@@ -128,6 +129,7 @@ class Bench:
             "guard": handed,
             "right": handed == fault.resume,
             "trainer": _outcome(resumed, self.resumes[fault.base]),
+            "resumed": str(resumed),
             "executed": executed,
         }
 

@@ -81,11 +81,12 @@ class Bench:
         """Do it, and return the file it was done to; ``as_rot`` puts its times back. Raises Inapplicable."""
         if self.layout.single and OPERATORS[draw.operator].removes:
             raise Inapplicable  # a checkpoint less, which nothing has to report
-        checkpoints = self.layout.checkpoints(run)
-        files = self.layout.files(checkpoints[draw.checkpoint])
-        spot = Spot(
-            files[draw.file], self.layout.files(checkpoints[draw.other])[draw.file], tuple(files), Random(draw.seed)
-        )
+        checkpoints = self.layout.checkpoints(self.clean)  # by the undamaged one: another damage may have taken a file
+        files = [run / path.relative_to(self.clean) for path in self.layout.files(checkpoints[draw.checkpoint])]
+        other = run / self.layout.files(checkpoints[draw.other])[draw.file].relative_to(self.clean)
+        spot = Spot(files[draw.file], other, tuple(files), Random(draw.seed))
+        if not spot.file.is_file():
+            raise Inapplicable
         times = os.stat(spot.file)
         OPERATORS[draw.operator].operator(spot)
         if as_rot and spot.file.is_file() and not spot.file.is_symlink():

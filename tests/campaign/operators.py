@@ -135,7 +135,7 @@ def _cut_end(spot: Spot) -> None:
     _rewrite(spot, lambda data: data[: -spot.chance.randrange(1, 16)])
 
 
-@operator("bytes appended", UNREAD)
+@operator("bytes appended", f"{UNREAD}, or bytes of a shard that its table does not name")
 def _append(spot: Spot) -> None:
     _rewrite(spot, lambda data: data + spot.chance.randbytes(spot.chance.randrange(1, 200)))
 
@@ -204,7 +204,7 @@ def _exchange(spot: Spot) -> None:
     spot.other.write_bytes(kept)
 
 
-@operator("content of another file of the checkpoint", UNREAD)
+@operator("content of another file of the checkpoint", f"{UNREAD}, or a file of one form, as the shard of another rank")
 def _sibling(spot: Spot) -> None:
     siblings = [path for path in spot.siblings if path != spot.file and path.is_file()]
     if not siblings:
@@ -304,7 +304,10 @@ def _sharded_elements(spot: Spot, change: Callable[[list[float]], list[float]]) 
         count = len(data) // 4
         return pack(f"<{count}f", *change(list(unpack(f"<{count}f", data))))
 
-    items = sections(spot.file.parent)[spot.file]
+    try:
+        items = sections(spot.file.parent)[spot.file]
+    except (AssertionError, OSError, KeyError):  # its metadata is damaged
+        raise Inapplicable from None
     names = sorted({item.item.name for item in items if item.data is not None and item.data.size >= 8})
     if not names:
         raise Inapplicable
@@ -380,7 +383,7 @@ def _negate(spot: Spot) -> None:
     _elements(spot, lambda values: [-value for value in values])
 
 
-@operator("a tensor missing", "a list of tensors that no table counts")
+@operator("a tensor missing", "a moment or a list of tensors that no table counts, or a file that no resume reads")
 def _drop(spot: Spot) -> None:
     def drop(places: list[tuple[Any, Any]]) -> None:
         container, key = spot.chance.choice(places)

@@ -1,5 +1,6 @@
 """docs/campaign.md, from what the campaign tried."""
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +75,7 @@ def table(singles: Mapping[str, Sequence[Judged]], pairs: Mapping[str, Sequence[
     missed = {row.draw.operator for row in every if not row.full and not OPERATORS[row.draw.operator].harmless}
     for title, kind in OPERATORS.items():
         if title in missed:
-            text += f"* {title}: {kind.untold}.\n"
+            text += textwrap.fill(f"* {title}: {kind.untold}.", 120, subsequent_indent="  ") + "\n"
     return text + "\n"
 
 
