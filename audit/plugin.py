@@ -120,6 +120,16 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Progress",
     "ReadExample",
     "ReadingBackend",
+    "Arrival",
+    "Compared",
+    "Rehearsal",
+    "RehearsalRequest",
+    "RehearsingBackend",
+    "Replayed",
+    "OPTIMIZER_PART",
+    "RANDOM_PART",
+    "SCHEDULER_PART",
+    "WEIGHTS_PART",
     "RowFormat",
     "Size",
     "StartingBackend",
@@ -199,6 +209,11 @@ if TYPE_CHECKING:
     from audit.backend.names import is_checkpoint_file, step_of_file
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
+    from audit.backend.rehearsal import OPTIMIZER as OPTIMIZER_PART
+    from audit.backend.rehearsal import RANDOM as RANDOM_PART
+    from audit.backend.rehearsal import SCHEDULER as SCHEDULER_PART
+    from audit.backend.rehearsal import WEIGHTS as WEIGHTS_PART
+    from audit.backend.rehearsal import Arrival, Compared, Rehearsal, RehearsalRequest, RehearsingBackend, Replayed
     from audit.backend.signals import caught as catch_signals
     from audit.backend.stateless import Stateless
     from audit.backend.training import (
@@ -304,6 +319,8 @@ _HOMES = {
     "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
     "audit.backend.names": "is_checkpoint_file name_of:checkpoint_name step_of:checkpoint_step step_of_file",
+    "audit.backend.rehearsal": "Arrival Compared OPTIMIZER:OPTIMIZER_PART RANDOM:RANDOM_PART Rehearsal RehearsalRequest "
+    "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",
     "audit.backend.stateless": "Stateless",
     "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "

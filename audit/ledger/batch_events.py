@@ -43,7 +43,8 @@ class LegBegun(NamedTuple):
     ``changes`` are the settings that were put into effect before the first step; absent if there are none.
     ``parts`` are the data files of a batch of several: ``batch`` is then the digest of theirs, ``rows`` is absent.
     ``replay`` are examples of earlier batches that are trained with it, counted in ``examples``. Both are absent if
-    there are none.
+    there are none. ``machine`` is what decides whether a step has the same result bit for bit, see
+    :func:`audit.rehearsal.machine.machine`; absent if the backend does not say.
     """
 
     batch: str
@@ -67,9 +68,11 @@ class LegBegun(NamedTuple):
     changes: Mapping[str, float] | None = None
     parts: Sequence[Part] | None = None
     replay: Sequence[Drawn] | None = None
+    machine: Mapping[str, str] | None = None
 
     def row(self) -> Written:
-        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows", "changes", "parts", "replay"))
+        absent = ("base", "known", "rows", "changes", "parts", "replay", "machine")
+        return batch_row(LEG, self._asdict(), absent=absent)
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -98,6 +101,7 @@ class LegBegun(NamedTuple):
             as_numbers(content.get("changes")),
             as_parts(content.get("parts")) or None,
             as_drawn(content.get("replay")) or None,
+            as_texts(content.get("machine")),
         )
 
 

@@ -47,6 +47,8 @@ class Leg(NamedTuple):
     changes: Mapping[str, float] = {}
     parts: tuple[Part, ...] = ()
     replay: tuple[Drawn, ...] = ()
+    seed: int = 0
+    machine: Mapping[str, str] | None = None
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""

@@ -14,6 +14,7 @@ from audit.judging.proving import proving
 from audit.ledger import batch_events as rows
 from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
+from audit.rehearsal.machine import machine
 from audit.retention.pins import keep_apart
 from audit.training.adoption import unrecorded
 from audit.training.base_model import BaseModel
@@ -333,7 +334,9 @@ class Session:
             self._batch_log.record(rows.Changed(request.first_step, told))
         for name, value in request.changes.items():
             self.emit(Note(f"{name} is {value:g} from step {request.first_step + 1} on, as it was changed"))
-        self._batch_log.record(work.row(self.processes)._replace(base=base, known=known or None))
+        libraries = getattr(self.trainer, "libraries", None)
+        here = machine(libraries) if libraries is not None else None
+        self._batch_log.record(work.row(self.processes)._replace(base=base, known=known or None, machine=here))
         self._batch_log.hold_reserve()
         self.emit(
             BatchStarted(
