@@ -124,8 +124,12 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Compared",
     "Rehearsal",
     "RehearsalRequest",
+    "RehearsalReport",
     "RehearsingBackend",
     "Replayed",
+    "judge_rehearsal",
+    "logged_after",
+    "steps_to_train",
     "OPTIMIZER_PART",
     "RANDOM_PART",
     "SCHEDULER_PART",
@@ -298,6 +302,9 @@ if TYPE_CHECKING:
     from audit.manager import load as load_plugins
     from audit.options import Options
     from audit.page import Curve, Leg, Mark, Placed, RunCurves
+    from audit.rehearsal.comparison import judge as judge_rehearsal
+    from audit.rehearsal.expected import logged_after, steps_to_train
+    from audit.rehearsal.report import RehearsalReport
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
     from audit.retention.lock import RunLock
     from audit.retention.pins import keep_apart as detach_pins
@@ -371,6 +378,9 @@ _HOMES = {
     "audit.manager": "Registry load:load_plugins",
     "audit.options": "Options",
     "audit.page": "Curve Leg Mark Placed RunCurves",
+    "audit.rehearsal.comparison": "judge:judge_rehearsal",
+    "audit.rehearsal.expected": "logged_after steps_to_train",
+    "audit.rehearsal.report": "RehearsalReport",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
     "audit.retention.lock": "RunLock",
     "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",

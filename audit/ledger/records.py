@@ -28,6 +28,7 @@ class Records(NamedTuple):
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
     * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
     * ``accepted``: findings that a person has accepted.
+    * ``rehearsed``: the newest rehearsal of each checkpoint; it is true of the files that had its seal.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
       written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
@@ -49,6 +50,7 @@ class Records(NamedTuple):
     lost: str | None = None
     last_read: Mapping[str, float] = {}
     accepted: tuple[events.Accepted, ...] = ()
+    rehearsed: Mapping[str, events.Rehearsed] = {}
 
 
 _STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
@@ -111,6 +113,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
         accepted=accepted_in(rows),
+        rehearsed={row.event.checkpoint: row.event for row in rows if isinstance(row.event, events.Rehearsed)},
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:

@@ -1,6 +1,7 @@
 """The likely cause of a difference, by what differs first and when: docs/rehearse.md has the pattern of each damage."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from audit.backend.rehearsal import OPTIMIZER, RANDOM, SCHEDULER, WEIGHTS
@@ -34,8 +35,12 @@ _NOT_LOADED = {
 }
 
 
-def likely_cause(differences: Sequence[Difference], begin: int, draws: bool | None) -> str:
+def likely_cause(
+    differences: Sequence[Difference], begin: int, draws: bool | None, missing: Mapping[str, str] = MappingProxyType({})
+) -> str:
     """Return the likely cause; ``begin`` is the step of the checkpoint, ``draws``: the first step draws at random.
+
+    ``missing``: why a part was not restored at all, by part.
 
     An optimizer's moments are first used by the first update, so they show one step later than weights do.
     """
@@ -48,6 +53,9 @@ def likely_cause(differences: Sequence[Difference], begin: int, draws: bool | No
     place = first.step - begin
     if EXAMPLES in together:
         return "the data: the step takes other examples than the ledger says"
+    for part in _suspects(place, together, bool(draws)):
+        if part in missing:
+            return f"{missing[part]}: it begins anew there"
     if RATE in together:
         return (
             "the schedule: scheduler.pt or optimizer.pt is of another step or another training, or its kind, its warm-up or its "
@@ -71,3 +79,12 @@ def likely_cause(differences: Sequence[Difference], begin: int, draws: bool | No
             )
         return "a small difference that grew: one of weights or moments, or another kernel, precision or version of a library"
     return "the state at the end of these steps is not the one that was saved there, though the log is the same"
+
+
+def _suspects(place: int, together: Collection[str], draws: bool) -> tuple[str, ...]:
+    """Return the parts of the state that would show so if they began anew."""
+    if RATE in together:
+        return (SCHEDULER, OPTIMIZER)
+    if place == 1:
+        return (RANDOM,) if draws and LOSS in together else ()
+    return (OPTIMIZER,) if place == 2 else ()

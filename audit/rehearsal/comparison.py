@@ -64,7 +64,8 @@ def judge(
     if exact:
         for arrival in rehearsal.arrivals:
             differences += [_not_arrived(arrival.step, part) for part in arrival.parts if part.different]
-    cause = likely_cause(differences, step, rehearsal.draws) if differences else None
+    missing = {part.part: part.missed for part in rehearsal.restored if part.missed and not part.values}
+    cause = likely_cause(differences, step, rehearsal.draws, missing) if differences else None
     return Judgement(not differences, tuple(differences), cause, tuple(judged), bits, largest)
 
 

@@ -7,6 +7,9 @@ from audit.backend.rehearsal import Compared, Rehearsal
 from audit.rehearsal.comparison import TOLERANCES, Judgement
 from audit.rehearsal.expected import Logged
 
+SHOWN = 6
+"""Differences that are shown to people; what follows on the first ones is their consequence."""
+
 
 class RehearsalReport(NamedTuple):
     """A rehearsal of ``checkpoint``, a path as the user would write it, of ``step``.
@@ -43,9 +46,18 @@ class RehearsalReport(NamedTuple):
         """The first difference in one line, empty if there is none."""
         return next(iter(_differences(self)), "")
 
+    def __bool__(self) -> bool:
+        """``assert report``: all that was to be compared was, and is the same."""
+        return self.exit_code == 0
+
     def __str__(self) -> str:
-        """All lines: what an assertion that failed shows."""
+        """All lines: ``assert report, str(report)``."""
         return "\n".join(lines(self))
+
+    def __repr__(self) -> str:
+        """One line: what a failed assertion shows by itself."""
+        why = f": {self.first_difference}; likely cause: {self.judgement.cause}" if not self.same else ""
+        return f"<RehearsalReport of {self.checkpoint}: {_verdict(self)}{why}>"
 
 
 def lines(report: RehearsalReport, quiet: bool = False) -> Iterator[str]:
@@ -58,7 +70,10 @@ def lines(report: RehearsalReport, quiet: bool = False) -> Iterator[str]:
             yield from _parts(f"after step {arrival.step}", arrival.parts)
         for note in report.notes:
             yield f"note: {note}"
-    yield from _differences(report)
+    wrong = list(_differences(report))
+    yield from wrong[:SHOWN]
+    if len(wrong) > SHOWN:
+        yield f"and {len(wrong) - SHOWN} more"
     if report.judgement.cause is not None:
         yield f"likely cause: {report.judgement.cause}"
     if report.unjudged is not None and (report.lacking or not quiet):
@@ -83,8 +98,6 @@ def _parts(place: str, parts: Sequence[Compared]) -> Iterator[str]:
     if right:
         yield f"  {place}: {', '.join(right)}: as in the files of the checkpoint"
     for part in parts:
-        if part.different:
-            yield f"  {place}: {part.part}: {part.different} of {part.values} values differ"
         if part.missed:
             yield f"  {place}: {part.part}: {'not all' if part.values else 'not'} compared: {part.missed}"
 

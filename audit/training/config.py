@@ -60,7 +60,8 @@ class Watching(NamedTuple):
 class TrainConfig(NamedTuple):
     """Everything about a continuous training. ``settings`` are the backend's tables, ``verify`` how runs are judged.
 
-    ``report``: where the page of the run is written after each batch, or None.
+    ``report``: where the page of the run is written after each batch, or None. ``rehearse``: when a checkpoint is
+    rehearsed before training resumes from it, "resume" (after an unclean end) or "daily" (and once a day), or None.
     """
 
     path: str
@@ -77,6 +78,7 @@ class TrainConfig(NamedTuple):
     verify: Options
     settings: Mapping[str, Any]
     report: str | None = None
+    rehearse: str | None = None
 
 
 def is_train_config(path: str) -> bool:
@@ -138,6 +140,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         verify=_verify(path, document, registry),
         settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)},
         report=place(document["report"]["file"]) if "report" in document else None,
+        rehearse=guard.get("rehearse"),
     )
     _check_places(config)
     _check_mixing(config, trainer)

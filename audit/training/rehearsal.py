@@ -103,11 +103,6 @@ class Chosen(NamedTuple):
     path: str
     pinned: bool
 
-    @property
-    def state(self) -> str:
-        """The one word for it."""
-        return self.inspection.standings[self.checkpoint.name].state
-
 
 def _chosen(config: TrainConfig, registry: Registry, wanted: str | None) -> Chosen:
     if not os.path.isdir(config.run):
@@ -237,21 +232,39 @@ def _notes(chosen: Chosen) -> Iterator[str]:
 
 def _recorded(report: RehearsalReport, chosen: Chosen, batch_log: BatchLog) -> RehearsalReport:
     """Note the result in the ledger, with the seal of the files that it is true of."""
-    seal = chosen.checkpoint.optional("seal")
-    if seal is None or chosen.state != SEALED:
-        return report._replace(notes=(*report.notes, f"not recorded: {report.checkpoint} is not sealed as it is"))
-    event = Rehearsed(
-        chosen.checkpoint.name,
-        report.step,
-        len(report.rehearsal.steps) if report.judgement.judged else 0,
-        report.same,
-        report.exact,
-        seal_digest(seal),
-        report.first_difference,
-    )
+    events = list(_events(report, chosen))
+    if not any(event.checkpoint == chosen.checkpoint.name for event in events):
+        report = report._replace(notes=(*report.notes, f"not recorded: {report.checkpoint} is not sealed as it is"))
     try:
         with batch_log.ledger() as ledger:
-            ledger.append(event, durable=True)
+            for event in events:
+                ledger.append(event, durable=True)
     except AuditError as error:
         return report._replace(notes=(*report.notes, f"not recorded: {error}"))
     return report
+
+
+def _events(report: RehearsalReport, chosen: Chosen) -> Iterator[Rehearsed]:
+    """Yield what is recorded: of the checkpoint, and of each that was reached and compared bit for bit."""
+    found, there = report.rehearsal, {item.step: item for item in chosen.inspection.run.checkpoints}
+    reached = {item.step: item.parts for item in found.arrivals} if report.exact else {}
+    saved = {(step, part.part) for step, parts in reached.items() for part in parts}
+    own = [item for item in report.judgement.differences if (item.step, item.quantity) not in saved]
+    digest = _sealed_as(chosen, chosen.checkpoint)
+    if digest is not None:
+        steps = len(found.steps) if report.judgement.judged else 0
+        text = report.first_difference if own else ""
+        yield Rehearsed(chosen.checkpoint.name, report.step, steps, not own, report.exact, digest, text)
+    for step, parts in reached.items() if not own else ():
+        digest = _sealed_as(chosen, there[step])
+        wrong = next((part.part for part in parts if part.different), None)
+        if digest is not None and all(part.values for part in parts):
+            text = f"{wrong} is not what the steps from {chosen.checkpoint.name} lead to" if wrong else ""
+            yield Rehearsed(there[step].name, step, 0, wrong is None, True, digest, text)
+
+
+def _sealed_as(chosen: Chosen, checkpoint: Checkpoint) -> str | None:
+    """Return the digest of the seal that a checkpoint has, None if it is not as it was sealed."""
+    seal = checkpoint.optional("seal")
+    sealed = chosen.inspection.standings[checkpoint.name].state == SEALED
+    return seal_digest(seal) if seal is not None and sealed else None

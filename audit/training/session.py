@@ -34,6 +34,7 @@ from audit.training.going_back import Retreat
 from audit.training.inbox import Stillness
 from audit.training.mixing import ChangedError, Source, mix
 from audit.training.preflight import refuse_or_warn
+from audit.training.rehearsing import Rehearsals
 from audit.training.run_state import RunState, TrainRefused
 from audit.training.way_back import Surveyor
 
@@ -85,6 +86,7 @@ class Session:
         self.stillness = Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
+        self.rehearsals = Rehearsals(config, trainer, registry, self._run_state, self._batch_log, emit, processes)
         self._base = BaseModel(config, trainer, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
@@ -121,6 +123,7 @@ class Session:
             if isinstance(found, Work):
                 refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, timeline, self.emit)
                 self._run_state.check_way(step)
+                self.rehearsals.before(found, timeline)
                 held = self._hold(found)
                 if held is not None:
                     self._begin(held, timeline)

@@ -52,6 +52,7 @@ _REST = """\
 # strict = true  # stop if the newest checkpoint is broken, instead of going back
 # exact = true  # stop if no checkpoint resumes bit for bit
 # max-rollback = 500  # stop if going back would discard more steps than this
+# rehearse = "resume"  # prove what a killed training resumes from by restoring it; or "daily"
 
 [watch]
 # settle-seconds = 2  # seconds without a change until a file is complete

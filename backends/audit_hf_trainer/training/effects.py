@@ -4,6 +4,7 @@ from typing import Any
 
 from audit.plugin import AuditError
 
+PUSHES = "the trainer pushes to the Hub; make it with push_to_hub=False"
 HARMLESS = frozenset({
     "DefaultFlowCallback", "PrinterCallback", "ProgressCallback", "NotebookProgressCallback", "EarlyStoppingCallback",
     "ExportableState", "AuditCallback",
@@ -28,7 +29,7 @@ def effects_of(trainer: Any, allowed: tuple[Any, ...] = ()) -> str | None:
     """
     args = trainer.args
     if getattr(args, "push_to_hub", False):
-        return "the trainer pushes to the Hub; make it with push_to_hub=False"
+        return PUSHES
     if getattr(args, "auto_find_batch_size", False):
         return "the trainer chooses its batch size by itself; make it with auto_find_batch_size=False"
     vouched = {item if isinstance(item, str) else item.__name__ for item in allowed}

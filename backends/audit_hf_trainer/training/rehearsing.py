@@ -141,17 +141,22 @@ class Watched(transformers.TrainerCallback):
         taken, self._queue = self._queue[: self._batches + 1], self._queue[self._batches + 1 :]
         self._steps_seen[step] = Replayed(step, examples=self._of_all(taken, args) if self._numbered else None)
         if step in self._arrivals:
-            path = self._arrivals[step]
-            parts = _state(self.trainer, path)
-            # An evaluation comes before the save, and may draw random numbers.
-            chance = () if control.should_evaluate else (random_states(self.trainer, path),)
-            self._arrived.append(Arrival(step, (*parts, *chance)))
+            self._arrived.append(Arrival(step, self._arrive(self._arrivals[step], bool(control.should_evaluate))))
         self._tell(Step(step))
         control.should_save = False
         if step >= self._begin + self._steps:
             control.should_training_stop = True
             control.should_evaluate = False
         return control
+
+    def _arrive(self, path: str, evaluated: bool) -> tuple[Compared, ...]:
+        """Compare the state after a step with a checkpoint that was saved then.
+
+        An evaluation is still to come, before the save: it may draw random numbers and move the schedule.
+        """
+        if evaluated:
+            return _state(self.trainer, path, changed=True)[:2]
+        return (*_state(self.trainer, path), random_states(self.trainer, path))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
         control.should_save = False

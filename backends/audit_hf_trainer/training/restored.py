@@ -145,13 +145,20 @@ def _weights(trainer: Any, checkpoint: str) -> Compared:
 
         for name in model.peft_config:
             home = checkpoint if name == "default" else os.path.join(checkpoint, name)
-            _compare_tensors(tally, home, ADAPTERS, get_peft_model_state_dict(model, adapter_name=name))
+            found = get_peft_model_state_dict(model, adapter_name=name)
+            _compare_tensors(tally, home, ADAPTERS, found, complain=True)
     else:
-        _compare_tensors(tally, checkpoint, WEIGHTS, model.state_dict())
+        live = model.state_dict()
+        others = _compare_tensors(tally, checkpoint, WEIGHTS, live)
+        if others:
+            _compare_renamed(tally, checkpoint, model, live)
     return tally.result()
 
 
-def _compare_tensors(tally: Tally, home: str, names: tuple[str, ...], live: Mapping[str, Any]) -> None:
+def _compare_tensors(
+    tally: Tally, home: str, names: tuple[str, ...], live: Mapping[str, Any], complain: bool = False
+) -> int:
+    """Compare tensors by name; return how many of the file have another name in the model."""
     known = others = 0
     for name, saved in _tensors(home, names):
         known += 1
@@ -161,8 +168,25 @@ def _compare_tensors(tally: Tally, home: str, names: tuple[str, ...], live: Mapp
             others += 1
     if not known:
         tally.missed.append(f"there is no {names[0]} in {os.path.basename(home)}")
-    if others:
+    if others and complain:
         tally.missed.append(f"{others} of {known} tensors have other names in the model than in the file")
+    return others
+
+
+def _compare_renamed(tally: Tally, checkpoint: str, model: Any, live: Mapping[str, Any]) -> None:
+    """Compare tensors that ``save_pretrained`` has written under other names, or in other pieces: load them anew.
+
+    Transformers 5 does that for mixtures of experts, and Trainer 5.24 does not undo it on a resume.
+    """
+    known = {name for name, _ in _tensors(checkpoint, WEIGHTS)}
+    try:
+        whole = type(model).from_pretrained(checkpoint, local_files_only=True).state_dict()
+    except Exception as error:  # a class without it, or one that needs more
+        tally.missed.append(f"tensors have other names in the model than in the file, and it cannot be loaded: {error}")
+        return
+    for name, saved in whole.items():
+        if name not in known:
+            tally.value(name, saved, live.get(name, MISSING))
 
 
 def _tensors(home: str, names: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:

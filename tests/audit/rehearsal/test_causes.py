@@ -35,3 +35,22 @@ def test_each_pattern_has_its_cause(found: list[tuple[int | None, str]], says: s
 def test_the_random_state_is_suspected_only_where_a_step_draws_from_it() -> None:
     assert "random state" in cause((11, "loss"), draws=True)
     assert "random state" not in cause((11, "loss"), draws=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "part", "named"),
+    [
+        ((11, "learning rate"), "schedule", True),
+        ((11, "learning rate"), "optimizer state", True),
+        ((11, "loss"), "random states", True),
+        ((12, "loss"), "optimizer state", True),
+        ((12, "loss"), "random states", False),
+        ((11, "loss"), "weights", False),
+    ],
+)
+def test_what_was_not_there_is_named_where_it_explains_the_pattern(
+    found: tuple[int | None, str], part: str, named: bool
+) -> None:
+    differences = [Difference(*found, "", "", None)]
+    text = likely_cause(differences, 10, True, {part: "there is no such file"})
+    assert text.startswith("there is no such file") is named

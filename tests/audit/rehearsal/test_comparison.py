@@ -32,7 +32,8 @@ def test_equal_values_are_the_same() -> None:
 )
 def test_the_smallest_difference_counts_where_equal_is_asked_for(field: str, value: float) -> None:
     told = Logged(6, 1.5, 0.5, RATE)
-    found = judged(Replayed(6, 1.5, 0.5, RATE)._replace(**{field: value}), told)
+    values = {"loss": 1.5, "grad_norm": 0.5, "learning_rate": RATE, field: value}
+    found = judged(Replayed(6, values["loss"], values["grad_norm"], values["learning_rate"]), told)
     assert not found.same
     assert [item.step for item in found.differences] == [6]
 
@@ -41,9 +42,13 @@ def test_the_smallest_difference_counts_where_equal_is_asked_for(field: str, val
 @pytest.mark.parametrize(("field", "quantity"), [("loss", "loss"), ("grad_norm", "gradient norm")])
 def test_elsewhere_a_difference_counts_from_its_tolerance_on(dtype: str, field: str, quantity: str) -> None:
     told, limit = Logged(6, 2.0, 2.0, RATE), TOLERANCES[dtype][quantity]
-    at = Replayed(6, 2.0, 2.0, RATE)
-    inside = judged(at._replace(**{field: 2.0 * (1 + limit * 0.9)}), told, exact=False, dtype=dtype)
-    outside = judged(at._replace(**{field: 2.0 * (1 + limit * 1.1)}), told, exact=False, dtype=dtype)
+
+    def at(share: float) -> Judgement:
+        off = 2.0 * (1 + limit * share)
+        loss, norm = (off, 2.0) if field == "loss" else (2.0, off)
+        return judged(Replayed(6, loss, norm, RATE), told, exact=False, dtype=dtype)
+
+    inside, outside = at(0.9), at(1.1)
     assert (inside.same, outside.same) == (True, False)
     assert inside.largest == {quantity: pytest.approx(limit * 0.9)}
     assert not inside.bit_for_bit

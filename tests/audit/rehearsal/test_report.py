@@ -88,3 +88,22 @@ def test_the_document_is_as_the_schema_says(found: RehearsalReport) -> None:
     schema = (files("audit") / "schemas" / "rehearse-1.json").read_text(encoding="utf-8")
     jsonschema.validate(made, json.loads(schema))
     assert made["same"] is found.same
+
+
+def test_a_report_is_true_if_all_is_the_same_and_says_in_a_line_what_is_not() -> None:
+    assert report()
+    bad = report(STEP._replace(loss=9.0))
+    assert not bad
+    assert repr(bad).startswith("<RehearsalReport of run/checkpoint-5: differs: step 6: loss: 9.0, expected 1.5")
+    assert not report(None, unjudged="gone", lacking=True)
+
+
+def test_people_see_the_first_differences_alone() -> None:
+    steps = tuple(Replayed(6 + number, 9.0) for number in range(9))
+    rehearsal = Rehearsal(RESTORED, steps)
+    told = tuple(Logged(6 + number, 1.0) for number in range(9))
+    found = report()._replace(rehearsal=rehearsal, judgement=judge(rehearsal, told, 5, True))
+    assert list(lines(found, quiet=True))[5:7] == [
+        "step 11: loss: 9.0, expected 1.0 (relative difference 8)",
+        "and 3 more",
+    ]
