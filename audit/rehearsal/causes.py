@@ -47,6 +47,9 @@ def likely_cause(
     first = differences[0]
     if first.quantity == BASE:
         return "the base model is not the one that was trained on"
+    if first.step is None and {SCHEDULER: OPTIMIZER, OPTIMIZER: SCHEDULER}.get(first.quantity) in missing:
+        other = OPTIMIZER if first.quantity == SCHEDULER else SCHEDULER
+        return f"{missing[other]}: Trainer loads optimizer and schedule together or not at all, and both begin anew"
     if first.step is None:
         return _NOT_LOADED.get(first.quantity, f"the {first.quantity} is another one")
     together = {item.quantity for item in differences if item.step == first.step}

@@ -45,6 +45,9 @@ def test_the_random_state_is_suspected_only_where_a_step_draws_from_it() -> None
         ((11, "loss"), "random states", True),
         ((12, "loss"), "optimizer state", True),
         ((12, "loss"), "random states", False),
+        ((None, "schedule"), "optimizer state", True),
+        ((None, "optimizer state"), "schedule", True),
+        ((None, "weights"), "schedule", False),
         ((11, "loss"), "weights", False),
     ],
 )

@@ -19,9 +19,10 @@ from tests.backends.hf_trainer.continuous import Continuous, examples
 SAVED = "save_steps = 3\nsave_total_limit = 20"
 
 
-def trained(home: Path, files: Mapping[str, Sequence[Any]] | None = None, **more: Any) -> Continuous:
+def trained(home: Path, files: Mapping[str, Sequence[Any]] | None = None, seed: int = 42, **more: Any) -> Continuous:
     """Train files, by default two of 24 rows (six steps each), in this process."""
     shop = Continuous(home, **{"arguments": SAVED, **more})
+    shop.config.write_text(f"seed = {seed}\n{shop.config.read_text()}")
     for name, rows in (files or {"a.jsonl": examples(24, 1), "b.jsonl": examples(24, 2)}).items():
         shop.drop(name, rows)
     go_on(shop)
