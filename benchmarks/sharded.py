@@ -2,15 +2,17 @@
 
     python benchmarks/sharded.py [--mb 256] [--ranks 4] [--shards 1024] [--parameters 16] [--only full|shards]
 
-Writes trees into a temporary directory, as torch.distributed.checkpoint does (each item a torch archive of its own, the
-table in ``.metadata``), and verifies each in a process of its own. ``full``: a state of ``--mb``, at full
-depth, beside a ``model.safetensors`` of as many bytes. ``shards``: that many ranks, at quick depth. Prints a
-Markdown table: seconds of the clock and of the processor, MB/s of the processor, the largest resident memory. The files
-are in the page cache when they are read. Needs torch.
+Writes one tree after the other into a temporary directory, as torch.distributed.checkpoint does (each item a torch
+archive of its own, the table in ``.metadata``), verifies each in a process of its own, and deletes it. ``full``: a
+state of ``--mb``, at full depth, beside a ``model.safetensors`` of as many bytes. ``shards``: that many ranks, at quick
+depth. Prints a Markdown table: seconds of the clock and of the processor, MB/s of the processor, the largest resident
+memory. The files are in the page cache when they are read, if it is large enough. Needs torch.
 """
 
 import argparse
 import io
+import json
+import math
 import os
 import pickle
 import shutil
@@ -18,17 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch.distributed.checkpoint import metadata as dcp
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 
 from audit.testing.runs import make_run
 
 STEP, RATE = 100, 1e-4
+BLOCK = torch.randn(4_000_037, generator=torch.Generator().manual_seed(0)).abs_()
 MODEL, OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
 
 
@@ -41,7 +45,6 @@ def write_state(folder: Path, tensors: dict[str, tuple[int, ...]], values: dict[
     chunks: dict[str, list[Any]] = {name: [] for name in tensors}
     for rank in range(ranks):
         path = folder / f"__{rank}_0.distcp"
-        make = torch.Generator().manual_seed(rank)
         with open(path, "wb") as file:
             for name, shape in tensors.items():
                 if not shape and rank:
@@ -49,7 +52,8 @@ def write_state(folder: Path, tensors: dict[str, tuple[int, ...]], values: dict[
                 rows = shape[0] // ranks if shape else 0
                 sizes, offsets = (rows, *shape[1:]) if shape else (), (rank * rows, *[0] * (len(shape) - 1))
                 offset = torch.Size(offsets if shape else ())
-                data = torch.randn(sizes, generator=make).abs_() if shape else torch.tensor(float(STEP))
+                seed = zlib.crc32(f"{folder.name}/{name}/{rank}".encode())
+                data = values_of(sizes, seed) if shape else torch.tensor(float(STEP))
                 chunks[name].append(dcp.ChunkStorageMetadata(offset, torch.Size(sizes)))
                 stored[dcp.MetadataIndex(name, offset, rank)] = _put(file, path.name, data)
             for name, value in values.items() if not rank else ():
@@ -83,7 +87,7 @@ def sharded(place: Path, megabytes: float, ranks: int, parameters: int) -> Path:
     for name, shape in shapes.items():
         top = f"optimizer.state.{name}"
         tensors |= {f"{top}.step": (), f"{top}.exp_avg": shape, f"{top}.exp_avg_sq": shape}
-    values = {}
+    values: dict[str, Any] = {}
     for group, names in enumerate((list(shapes), [])):
         values |= {f"optimizer.param_groups.{group}.lr": RATE, f"optimizer.param_groups.{group}.params": names}
     write_state(checkpoint / OPTIMIZER, tensors, values, ranks)
@@ -91,13 +95,27 @@ def sharded(place: Path, megabytes: float, ranks: int, parameters: int) -> Path:
 
 
 def plain(place: Path, megabytes: float, parameters: int) -> Path:
-    """Write a run of one checkpoint whose weights are one safetensors file of this size."""
+    """Write a run of one checkpoint whose weights are one safetensors file of this size, a tensor at a time."""
     run = Path(make_run(place, (STEP,), full=True))
     columns = max(1, int(megabytes * 1e6 / 4 / parameters))
-    make = torch.Generator().manual_seed(0)
-    tensors = {f"layers.{number}.weight": torch.randn((1, columns), generator=make) for number in range(parameters)}
-    save_file(tensors, run / f"checkpoint-{STEP}" / "model.safetensors", metadata={"format": "pt"})
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    for number in range(parameters):
+        offsets = [4 * columns * number, 4 * columns * (number + 1)]
+        header[f"layers.{number}.weight"] = {"dtype": "F32", "shape": [1, columns], "data_offsets": offsets}
+    text = json.dumps(header).encode()
+    with open(run / f"checkpoint-{STEP}" / "model.safetensors", "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for number in range(parameters):
+            file.write(memoryview(values_of((1, columns), number).numpy()).cast("B"))
     return run
+
+
+def values_of(shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Numbers that differ from tensor to tensor: a block of 16 MB, begun elsewhere each time and repeated."""
+    count = math.prod(shape)
+    start = seed * 7919 % len(BLOCK)
+    times = -(-(count + start) // len(BLOCK))
+    return BLOCK.repeat(times)[start : start + count].reshape(shape).clone()
 
 
 PROGRAM = """
@@ -146,19 +164,27 @@ def main() -> None:
     print("| tree | depth | MB | clock s | processor s | MB/s of processor | memory MB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     try:
-        cases: list[tuple[str, str, Path]] = []
+        cases: list[tuple[str, str, Callable[[Path], Path]]] = []
         if arguments.only != "shards":
-            cases.append(("one safetensors file", "full", plain(home / "plain", arguments.mb, arguments.parameters)))
-            tree = sharded(home / "dcp", arguments.mb, arguments.ranks, arguments.parameters)
-            cases.append((f"{arguments.ranks} ranks", "full", tree))
+            cases.append(
+                ("one safetensors file", "full", lambda place: plain(place, arguments.mb, arguments.parameters))
+            )
+            cases.append(
+                (
+                    f"{arguments.ranks} ranks",
+                    "full",
+                    lambda place: sharded(place, arguments.mb, arguments.ranks, arguments.parameters),
+                )
+            )
         if arguments.only != "full":
-            tree = sharded(home / "many", 16, arguments.shards, 2)
-            cases.append((f"{arguments.shards} ranks", "quick", tree))
-        for name, depth, run in cases:
+            cases.append((f"{arguments.shards} ranks", "quick", lambda place: sharded(place, 16, arguments.shards, 2)))
+        for name, depth, make in cases:
+            run = make(home / "run")
             clock, processor, memory = map(
                 min, zip(*(measured(run, depth) for _ in range(arguments.rounds)), strict=True)
             )
             size = size_of(run)
+            shutil.rmtree(run)  # a tree of 20 GB beside another would need 40
             row = (name, depth, f"{size:.0f}", f"{clock:.2f}", f"{processor:.2f}", f"{size / processor:.0f}")
             print(f"| {' | '.join(row)} | {memory:.0f} |", flush=True)
     finally:

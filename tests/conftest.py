@@ -1,7 +1,9 @@
 """Settings that hold for every test, and the runs of the real Trainer. Builders of files live in audit.testing."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from functools import cache
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -20,6 +22,35 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "everyday"))
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that writes the table of faults in the documentation."""
     parser.addoption("--update-faults", action="store_true", help="write docs/faults.md anew")
+
+
+ASKS = ("importorskip", "find_spec", "clean_run")
+"""What is in the text of a file with a test that is skipped where a package is missing."""
+TRAINED = Path(__file__).parent / "backends" / "hf_trainer"
+MISSING = ("could not import", "not installed", "is in no extra")
+"""What the reason of such a skip says."""
+
+
+@cache
+def _asks(file: Path) -> bool:
+    return TRAINED in file.parents or any(word in file.read_text(encoding="utf-8") for word in ASKS)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a package of an extra: tox runs every test once, these where the extras are."""
+    for item in items:
+        if _asks(item.path):
+            item.add_marker("extra")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped for a missing package and not marked: no environment of tox would run it."""
+    report = yield
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if any(word in reason for word in MISSING) and item.get_closest_marker("extra") is None:
+        report.outcome, report.longrepr = "failed", f"it has no marker `extra`, which conftest.py sets: {reason}"
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from audit.backend.names import is_checkpoint
+from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, configured
 from audit.cli.parser import columns, one_line, use_color, write
 from audit.cli.table import colored, table, wrapped
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 EXAMPLES = (
     ("audit watch current_model/", "step, loss, learning rate, checkpoints and disk, until Ctrl-C"),
     ("audit watch current_model/ --every 10", "look every ten seconds; where stdout is no terminal, only once"),
+    ("audit watch current_model/ --format json", "look once, and print what is seen as JSON"),
 )
 EVERY_SECONDS = 1.0
 HEIGHT = 24
@@ -42,14 +44,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every", type=_seconds, default=EVERY_SECONDS, metavar="SECONDS", help="time between two looks (default: 1)"
     )
+    add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Show the run until Ctrl-C, which is success; elsewhere than on a terminal print it once."""
+    """Show the run until Ctrl-C, which is success; elsewhere than on a terminal, and as JSON, print it once."""
     path = arguments.run
     if is_checkpoint(os.path.basename(os.path.abspath(path))):
         raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
-    terminal = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    as_json = arguments.format == "json"
+    terminal = not as_json and sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
     if not terminal or os.path.lexists(path):
         locate(path)
     registry = load()
@@ -57,8 +61,29 @@ def call(arguments: argparse.Namespace) -> int:
     if terminal and not os.environ.get("CI"):
         return _live(watched, arguments.every)
     watched.refresh()
-    write("".join(f"{line}\n" for line in _lines(watched)), None)
+    if as_json:
+        write_document(_document(watched))
+    else:
+        write("".join(f"{line}\n" for line in _lines(watched)), None)
     return 0
+
+
+def _document(watched: Watched) -> dict[str, Any]:
+    """What is seen at one look."""
+    view, holder = watched.view, holder_of(watched.path)
+    noted = read_progress(watched.path, holder.since) if holder is not None else None
+    return {
+        "run": watched.path,
+        "time": utc_time(),
+        "process": holder._asdict() if holder is not None else None,
+        "training": noted._asdict() if noted is not None else None,
+        "max_steps": view.max_steps,
+        "free_bytes": watched.free,
+        "verdict": view.report.verdict if view.report is not None else None,
+        "resume_from": view.report.resume_from if view.report is not None else None,
+        "problem": view.problem,
+        "checkpoints": [row._asdict() for row in view.rows],
+    }
 
 
 def _live(watched: Watched, every: float) -> int:

@@ -13,9 +13,9 @@ from audit.facts.allowance import Allowance
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import Clock
 from audit.facts.fact import Facts, Watch, fact
-from audit.facts.lineage import Ancestry
 from audit.facts.listing import Listing, list_run
 from audit.facts.shared import Shared
+from audit.facts.trainer_states import KnownState, TrainerStates
 from audit.formats.damage import Damage
 from audit.ledger.records import Records
 from audit.ledger.scans import RememberedScans, is_stamp_of, scan_from, scan_text, stamp_of
@@ -69,12 +69,13 @@ class ScannedRun(Facts):
         self.backend = backend
         self.depth = depth
         self.jobs = jobs
-        self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9))
+        self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9), storage.times)
         self.only = frozenset(only)
         self._progress = progress
         self.watch = Watch()
         self.memory: Memory | None = None
         self._given: dict[str, Mapping[str, str]] = {}
+        self._known_states: dict[str, KnownState] = {}
         self._scanned: dict[str, Mapping[str, FileScan]] = {}
         self._digests: dict[str, Mapping[str, str]] = {}
         self._by_bytes = _ByBytes([], {})
@@ -140,38 +141,20 @@ class ScannedRun(Facts):
 
     @fact
     def _states(self) -> "Mapping[str, StateDocument | Damage]":
-        """Trainer states of all complete checkpoints.
+        """Trainer states of all complete checkpoints, by name."""
+        file = self.backend.state_file
+        return TrainerStates(file, self.allowance, self.shared, self._known_states, self._state_digests).of(
+            self.checkpoints
+        )
 
-        Read in order of steps, so that a history which continues an earlier one is recognised by its bytes and
-        only its new part is parsed: 200 checkpoints share most of theirs.
-        """
-        from audit.facts.file import TOO_MUCH
-        from audit.formats.known_histories import KnownHistories
-        from audit.formats.trainer_state import read_trainer_state
+    def give_state(self, checkpoint: Checkpoint, state: KnownState) -> None:
+        """Take what is remembered of a trainer state whose file is the same, so that it need not be read."""
+        self._known_states[checkpoint.name] = state
 
-        ancestry = Ancestry()
-        heads = KnownHistories()
-        found: dict[str, StateDocument | Damage] = {}
-        for checkpoint in self.checkpoints:
-            files = checkpoint.optional("files")
-            if not files or self.backend.state_file not in files:
-                continue
-            try:
-                document = files[self.backend.state_file].read(read_trainer_state, heads)
-            except NotApplicable:
-                continue
-            if not isinstance(document, Damage):
-                fits = self.allowance.keep(document.weight)
-                document = _slim(document, self.shared) if fits else TOO_MUCH
-            found[checkpoint.name] = document
-            if not isinstance(document, Damage) and document.history is not None:
-                history = ancestry.attach(document.history, heads)
-                if history is not document.history:
-                    document = document._replace(history=history)
-                    found[checkpoint.name] = document
-                heads.remove(history.base)
-                heads.add(history)
-        return found
+    @property
+    def _state_digests(self) -> Mapping[str, str]:
+        file = self.backend.state_file
+        return {name: digests[file] for name, digests in self._given.items() if file in digests}
 
     def arguments_of(self, name: str) -> Mapping[str, Any] | None:
         """The training arguments of a checkpoint, complete or not; None if they could not be read."""
@@ -334,16 +317,6 @@ class ScannedRun(Facts):
             return None
         found = scan_from(text, spans)
         return found if found is not None and found.size == entry.size else None
-
-
-def _slim(document: "StateDocument", shared: Shared) -> "StateDocument":
-    """A trainer state without what those of other checkpoints hold as well: names, and all that stays the same."""
-    values = shared.document("state", document.document)
-    state = document.state
-    if state is not None:
-        callbacks, best = values.get("stateful_callbacks"), values.get("best_model_checkpoint")
-        state = state._replace(stateful_callbacks=callbacks, best_model_checkpoint=best)
-    return document._replace(document=values, state=state)
 
 
 def _shard_spans(checkpoint: Checkpoint, path: str) -> "list[Span]":

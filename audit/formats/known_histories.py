@@ -45,6 +45,9 @@ class KnownHistories:
             self._short[len(history.raw.head)] -= 1
         self._by_first[_first(history)].pop(id(history))
 
+    def __contains__(self, history: object) -> bool:
+        return id(history) in self._all
+
     def __iter__(self) -> Iterator[History]:
         return reversed(self._all.values())
 

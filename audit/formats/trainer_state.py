@@ -87,6 +87,21 @@ def read_trainer_state(reader: RangeReader, known: KnownHistories | Sequence[His
     return found._replace(weight=int((heavy if heavy * own < _LIGHT else weight(data)) * own))
 
 
+def continued(
+    document: dict[str, Any], own: list[Entry], base: History, raw: tuple[int, str, str], weight: int
+) -> StateDocument:
+    """Return the state with this ``document`` whose log has the entries of ``base`` and its ``own``.
+
+    ``raw``: length, digest and head of the log's bytes, both in hexadecimal. ``weight``: see :class:`StateDocument`.
+    """
+    length, digest, head = raw
+    first = bytes.fromhex(head)
+    if base.raw is not None and base.raw.head == first:
+        first = base.raw.head  # nearly always: kept once
+    known = RawHistory(length, bytes.fromhex(digest), first)
+    return _document(document, own, base, known)._replace(weight=weight)
+
+
 def _parsed(data: bytes, known: KnownHistories) -> StateDocument | Damage:
     parts = None if has_long_number(data) else split(data, known)
     if parts is not None:

@@ -107,28 +107,34 @@ def _apply_all(
     over the run, and those that compare a checkpoint with all others, come last: they ask for conclusions only.
     """
     found: dict[str, list[Applied]] = {rule.id: [] for rule in rules}
-    near = [rule for rule in rules if rule.scope == "checkpoint" and not rule.compares_all]
+    near = [(rule, options.get(rule.id, {}), found[rule.id]) for rule in rules if _is_near(rule)]
     if isinstance(run, Run):
         before: Checkpoint | None = None
         for checkpoint in run.judged:
-            for rule in near:
-                found[rule.id].append(_one(rule, checkpoint, options.get(rule.id, {}), known))
+            held = known.holding(checkpoint) if known is not None else {}
+            for rule, thresholds, said in near:
+                said.append(held.get(rule.id) or _one(rule, checkpoint, thresholds, known))
             if before is not None:
                 before.forget()
             before = checkpoint
     for rule in rules:
-        if not isinstance(run, Run) or rule.scope != "checkpoint" or rule.compares_all:
-            found[rule.id] = [_one(rule, target, options.get(rule.id, {}), known) for target in _targets(rule, run)]
+        if not isinstance(run, Run) or not _is_near(rule):
+            thresholds = options.get(rule.id, {})
+            for target in _targets(rule, run):
+                still = known.of(rule, target) if known is not None and isinstance(target, Checkpoint) else None
+                found[rule.id].append(still or _one(rule, target, thresholds, known))
     return found
 
 
+def _is_near(rule: Rule) -> bool:
+    """Whether the rule looks at a checkpoint and its neighbours only."""
+    return rule.scope == "checkpoint" and not rule.compares_all
+
+
 def _one(rule: Rule, target: Run | Checkpoint | Plan, options: Mapping[str, Any], known: Outcomes | None) -> Applied:
-    """Apply a rule unless what it said still holds; else have what it looks at noted."""
+    """Apply a rule, and have what it looks at noted."""
     if known is None or not isinstance(target, Checkpoint) or target.watch is None:
         return _apply(rule, target, options)
-    before = known.of(rule, target)
-    if before is not None:
-        return before
     seen = target.watch.seen = set()
     try:
         applied = _apply(rule, target, options)

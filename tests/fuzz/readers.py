@@ -18,7 +18,7 @@ from audit.formats.scheduler import SchedulerState, read_scaler, read_scheduler
 from audit.formats.torch_archive import TorchArchive, read_torch, scalar, storages, tensors
 from audit.formats.trainer_state import StateDocument, read_trainer_state
 from audit.formats.training_args import read_training_args
-from audit.judging import memory, outcomes
+from audit.judging import memory, outcome_text
 from audit.ledger.records import ended_early_by, last_read_by, pruned_of, quarantined_by, reached_by
 from audit.ledger.scans import scan_from, scan_text
 from audit.ledger.seals import seals_of
@@ -127,7 +127,7 @@ def _remembered(data: bytes) -> object:
     text = data.decode(errors="replace")
     scan = scan_from(text, None)
     assert scan is None or scan_from(scan_text(scan), None) == scan, scan
-    return scan, outcomes._parsed(text), memory._parsed(text)
+    return scan, outcome_text.document_from(text), memory._parsed(text)
 
 
 READERS: dict[str, Reader] = {

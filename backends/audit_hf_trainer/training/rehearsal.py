@@ -58,8 +58,9 @@ def quieter(leg: LegRequest) -> LegRequest:
         "push_to_hub": False,
         "save_strategy": "no",
     }
-    options = dict(leg.data.options)
+    options, settings = dict(leg.data.options), dict(leg.settings)
     if schedule_of(leg.settings) not in MEASURED:
         arguments = {**arguments, "eval_strategy": "no", "eval_on_start": False}
         options.pop("eval", None)
-    return leg._replace(settings={**leg.settings, "arguments": arguments}, data=leg.data._replace(options=options))
+        settings.pop("guard", None)  # the best checkpoint is not kept where none is saved
+    return leg._replace(settings={**settings, "arguments": arguments}, data=leg.data._replace(options=options))

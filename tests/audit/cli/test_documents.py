@@ -53,8 +53,8 @@ def with_json() -> list[str]:
 def test_every_command_that_prints_something_for_a_script_prints_json_and_has_a_schema() -> None:
     schemas = {path.name.rpartition("-")[0] for path in (files("audit") / "schemas").iterdir() if "-" in path.name}
     assert {OTHER_NAMES.get(name, name) for name in with_json()} == schemas - {"event"}  # one a line, of audit train
-    # A page, a training with events of its own, and what is for people: a file to edit, a live view, a demonstration.
-    assert set(COMMANDS) - set(with_json()) == {"report", "train", "init", "watch", "demo"}
+    # A page, a training with events of its own, and what is for people: a file to edit, a demonstration.
+    assert set(COMMANDS) - set(with_json()) == {"report", "train", "init", "demo"}
 
 
 @pytest.mark.parametrize("command", with_json())
@@ -200,7 +200,8 @@ def test_seal_names_the_files_and_what_is_not_sealed(audit: Audit, run: str) -> 
 
 @pytest.mark.parametrize("command", sorted({*with_json()} - {"rules", "explain", "backends", "data", "plan"}))
 def test_what_cannot_be_done_is_one_line_on_stderr_and_no_document(audit: Audit, tmp_path: Path, command: str) -> None:
-    more = {"prune": ["--keep", "1"], "diff": [str(tmp_path)], "snapshot": [str(tmp_path / "s")]}.get(command, [])
+    own = {"prune": ["--keep", "1"], "diff": [str(tmp_path)], "snapshot": [str(tmp_path / "s")], "merge": ["out"]}
+    more = own.get(command, [])
     assert "nowhere" in one_line(audit(command, str(tmp_path / "nowhere"), *more, "--format", "json"))
 
 

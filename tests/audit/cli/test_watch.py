@@ -12,6 +12,7 @@ from audit.ledger.progress import ProgressFile
 from audit.retention.lock import RunLock
 from tests.audit.cli.conftest import Ended, one_line
 from tests.audit.cli.terminal import Terminal
+from tests.audit.cli.test_documents import document
 
 Audit = Callable[..., Ended]
 CTRL_C = "\x03"
@@ -37,6 +38,25 @@ def test_elsewhere_than_on_a_terminal_it_is_one_snapshot(audit: Audit, run: str)
     assert lines[4] == "verdict   sound by structure; resume from checkpoint-300"
     assert [line.split()[0] for line in lines[7:10]] == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
     assert not os.path.exists(os.path.join(run, ".audit"))
+
+
+def test_as_json_it_is_one_document_on_a_terminal_too(audit: Audit, run: str) -> None:
+    found = document(audit, 0, "watch", run)
+
+    assert [found[name] for name in ("verdict", "resume_from", "process", "training", "max_steps", "problem")] == [
+        "sound", "checkpoint-300", None, None, 300, None,
+    ]  # fmt: skip
+    listed = document(audit, 0, "list", run)
+    assert found["checkpoints"] == listed["checkpoints"]
+
+
+def test_as_json_it_says_who_trains_and_where(audit: Audit, run: str) -> None:
+    with RunLock(run, "trained"):
+        ProgressFile(run, 400).advance(350, 1.25, 1e-4)
+        found = document(audit, 0, "watch", run)
+
+    assert found["process"]["pid"] == os.getpid()
+    assert found["training"] == {"step": 350, "last_step": 400, "loss": 1.25, "learning_rate": 1e-4}
 
 
 def test_a_broken_run_has_its_findings_and_is_no_failure(audit: Audit, broken: str) -> None:

@@ -17,7 +17,8 @@ import pytest
 from audit.facts.checkpoint import BEYOND, Checkpoint
 from audit.judging import engine
 from audit.judging.auditor import Auditor
-from audit.judging.outcomes import _PARTS, KEY
+from audit.judging.outcome_parts import PARTS
+from audit.judging.outcomes import KEY
 from audit.judging.recording import record_start
 from audit.judging.verification import verify_run
 from audit.ledger.records import read_records
@@ -162,33 +163,39 @@ def test_an_outcome_that_was_put_into_the_ledger_by_hand_is_not_believed(
     assert sum(name == "checkpoint-200" for _, name in applied) == rules
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda parts, passed, others, scans, known: [],
-        lambda parts, passed, others, scans, known: [list(parts), passed, others, scans, known],
-        lambda parts, passed, others, scans, known: [dict.fromkeys(parts, 1), passed, others, scans, known],
-        lambda parts, passed, others, scans, known: [parts, [1, 2], others, scans, known],
-        lambda parts, passed, others, scans, known: [parts, [[[1], [2]]], others, scans, known],
-        lambda parts, passed, others, scans, known: [parts, passed, {rule: ["", 0] for rule in others}, scans, known],
-        lambda parts, passed, others, scans, known: [
-            parts, passed, {rule: [*item[:2], "maybe", *item[3:]] for rule, item in others.items()}, scans, known,
-        ],
-        lambda parts, passed, others, scans, known: [
-            parts, passed, {rule: [*item[:4], [[1, 2]]] for rule, item in others.items()}, scans, known,
-        ],
-        lambda parts, passed, others, scans, known: [
-            parts, passed, others, {path: ["0", "1"] for path in scans}, known
-        ],
-        lambda parts, passed, others, scans, known: [parts, passed, others, {**scans, "x": ["0", "1"]}, known],
-        lambda parts, passed, others, scans, known: [parts, passed, others, scans, {}],
-        lambda parts, passed, others, scans, known: [
-            parts, passed, others, scans, {**known, "early_arguments": [1, [], 2]},
-        ],
-        lambda parts, passed, others, scans, known: [parts, passed, others, scans, {**known, "scheduler": {}}],
+GARBAGE: dict[str, Callable[..., Any]] = {
+    "no line": lambda said, arguments, own: [],
+    "no object": lambda said, arguments, own: [[], arguments, own],
+    "parts": lambda said, arguments, own: [[dict.fromkeys(said[0]), *said[1:]], arguments, own],
+    "numbers for parts": lambda said, arguments, own: [[[1] * len(said[0]), *said[1:]], arguments, own],
+    "far away": lambda said, arguments, own: [[["+999" for _ in said[0]], *said[1:]], arguments, own],
+    "no distance": lambda said, arguments, own: [[["+0", *("x" for _ in said[0][1:])], *said[1:]], arguments, own],
+    "quiet": lambda said, arguments, own: [[said[0], [1, 2], said[2]], arguments, own],
+    "places": lambda said, arguments, own: [[said[0], [[[99], ["a/b"]]], said[2]], arguments, own],
+    "negative places": lambda said, arguments, own: [[said[0], [[[-1], ["a/b"]]], said[2]], arguments, own],
+    "rules": lambda said, arguments, own: [[said[0], [[[0], [[2]]]], said[2]], arguments, own],
+    "short": lambda said, arguments, own: [[*said[:2], {rule: ["", 0] for rule in said[2]}], arguments, own],
+    "outcome": lambda said, arguments, own: [
+        [*said[:2], {rule: [*item[:2], "maybe", *item[3:]] for rule, item in said[2].items()}], arguments, own,
     ],
-    ids=map(str, range(13)),
-)  # fmt: skip
+    "violation": lambda said, arguments, own: [
+        [*said[:2], {rule: [*item[:4], [[1, 2]]] for rule, item in said[2].items()}], arguments, own,
+    ],
+    "arguments": lambda said, arguments, own: [said, [1, [], 2], own],
+    "digests": lambda said, arguments, own: [said, arguments, [own[0][1:], *own[1:]]],
+    "numbers for digests": lambda said, arguments, own: [said, arguments, [[1] * len(own[0]), *own[1:]]],
+    "files": lambda said, arguments, own: [said, arguments, [own[0], dict.fromkeys(own[1], 1), *own[2:]]],
+    "another file": lambda said, arguments, own: [said, arguments, [own[0], {**own[1], "x": "0"}, *own[2:]]],
+    "scans": lambda said, arguments, own: [said, arguments, [*own[:2], "0", *own[3:]]],
+    "nothing known": lambda said, arguments, own: [said, arguments, [*own[:3], {}, own[4]]],
+    "scheduler": lambda said, arguments, own: [said, arguments, [*own[:3], {**own[3], "scheduler": {}}, own[4]]],
+    "state": lambda said, arguments, own: [said, arguments, [*own[:4], [1, 2]]],
+    "raw": lambda said, arguments, own: [said, arguments, [*own[:4], own[4] and [*own[4][:5], [1, "", "z"], 1]]],
+    "entries": lambda said, arguments, own: [said, arguments, [*own[:4], own[4] and [*own[4][:4], [1], *own[4][5:]]]],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", GARBAGE.values(), ids=GARBAGE)
 def test_garbage_is_not_believed_and_does_no_harm(tmp_path: Path, change: Callable[..., Any]) -> None:
     run = Path(make_run(tmp_path / "run", (100, 200)))
     verified(run)
@@ -198,7 +205,8 @@ def test_garbage_is_not_believed_and_does_no_harm(tmp_path: Path, change: Callab
     assert ledger is not None
     held: dict[str, dict[str, tuple[str, str]]] = {}
     for (checkpoint, file), (stamp, text) in ledger.scans().items():
-        forged = json.dumps(change(*json.loads(text))) if file == KEY and checkpoint else text
+        lines = change(*map(json.loads, text.split("\n"))) if file == KEY and checkpoint else ()
+        forged = "\n".join(map(json.dumps, lines)) if file == KEY and checkpoint else text
         held.setdefault(checkpoint, {})[file] = (stamp, forged)
     for checkpoint, scans in held.items():
         ledger.remember(checkpoint, scans)
@@ -375,7 +383,7 @@ def test_the_report_is_the_same_as_from_scratch(tmp_path: Path, seed: int) -> No
 
 
 def test_a_fact_that_depends_on_more_than_its_checkpoint_is_known_for_it() -> None:
-    """A new fact that asks its run for more needs a line in BEYOND, and what it depends on one in _PARTS."""
+    """A new fact that asks its run for more needs a line in BEYOND, and what it depends on one in PARTS."""
     own = {
         "backend",
         "depth",
@@ -399,4 +407,4 @@ def test_a_fact_that_depends_on_more_than_its_checkpoint_is_known_for_it() -> No
             if isinstance(item, ast.Attribute) and ast.unparse(item.value) == "self._run"
         }
         assert asked <= own, function.name
-    assert set(BEYOND.values()) <= _PARTS.keys()
+    assert set(BEYOND.values()) <= PARTS.keys()
