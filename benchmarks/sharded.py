@@ -1,6 +1,6 @@
 """Measure how FSDP's sharded states are read: speed beside a plain file of the same size, memory, many shards.
 
-    python benchmarks/sharded.py [--mb 256] [--ranks 4] [--shards 1024] [--parameters 16] [--only full|shards]
+    python benchmarks/sharded.py [--mb 256] [--ranks 4] [--shards 1024] [--parameters 16]
 
 Writes one tree after the other into a temporary directory, as torch.distributed.checkpoint does (each item a torch
 archive of its own, the table in ``.metadata``), verifies each in a process of its own, and deletes it. ``full``: a
@@ -36,15 +36,30 @@ BLOCK = torch.randn(4_000_037, generator=torch.Generator().manual_seed(0)).abs_(
 MODEL, OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
 
 
-def write_state(folder: Path, tensors: dict[str, tuple[int, ...]], values: dict[str, Any], ranks: int) -> None:
-    """Write one directory; every rank has as many rows of each tensor. A 0-d tensor holds the step."""
+def write_state(
+    folder: Path, tensors: dict[str, tuple[int, ...]], values: dict[str, Any], ranks: int, written: int
+) -> None:
+    """Write one directory; every rank has as many rows of each tensor. A 0-d tensor holds the step.
+
+    The files of ranks from ``written`` on are hard links to those of the ranks 1 to ``written`` - 1.
+    """
     folder.mkdir()
     listed: dict[str, Any] = {}
     stored: dict[Any, Any] = {}
+    places: dict[int, list[tuple[str, Any]]] = {}
     properties = dcp.TensorProperties(dtype=torch.float32)
     chunks: dict[str, list[Any]] = {name: [] for name in tensors}
     for rank in range(ranks):
         path = folder / f"__{rank}_0.distcp"
+        if rank >= written:
+            like = 1 + (rank - 1) % (written - 1)
+            os.link(folder / f"__{like}_0.distcp", path)
+            for name, place in places[like]:
+                rows = tensors[name][0] // ranks
+                offset = torch.Size((rank * rows, *[0] * (len(tensors[name]) - 1)))
+                chunks[name].append(dcp.ChunkStorageMetadata(offset, torch.Size((rows, *tensors[name][1:]))))
+                stored[dcp.MetadataIndex(name, offset, rank)] = _StorageInfo(path.name, place.offset, place.length)
+            continue
         with open(path, "wb") as file:
             for name, shape in tensors.items():
                 if not shape and rank:
@@ -55,7 +70,8 @@ def write_state(folder: Path, tensors: dict[str, tuple[int, ...]], values: dict[
                 seed = zlib.crc32(f"{folder.name}/{name}/{rank}".encode())
                 data = values_of(sizes, seed) if shape else torch.tensor(float(STEP))
                 chunks[name].append(dcp.ChunkStorageMetadata(offset, torch.Size(sizes)))
-                stored[dcp.MetadataIndex(name, offset, rank)] = _put(file, path.name, data)
+                place = stored[dcp.MetadataIndex(name, offset, rank)] = _put(file, path.name, data)
+                places.setdefault(rank, []).append((name, place))
             for name, value in values.items() if not rank else ():
                 listed[name] = dcp.BytesStorageMetadata()
                 stored[dcp.MetadataIndex(name)] = _put(file, path.name, value)
@@ -73,7 +89,7 @@ def _put(file: Any, name: str, value: Any) -> _StorageInfo:
     return _StorageInfo(name, start, kept.tell())
 
 
-def sharded(place: Path, megabytes: float, ranks: int, parameters: int) -> Path:
+def sharded(place: Path, megabytes: float, ranks: int, parameters: int, written: int) -> Path:
     """Write a run of one checkpoint: weights, and two moments of each parameter, in shards."""
     run = Path(make_run(place, (STEP,), world=ranks, schedule="constant", learning_rate=RATE))
     checkpoint = run / f"checkpoint-{STEP}"
@@ -82,7 +98,7 @@ def sharded(place: Path, megabytes: float, ranks: int, parameters: int) -> Path:
             (checkpoint / name).unlink()
     columns = max(1, int(megabytes * 1e6 / 12 / parameters / ranks))
     shapes = {f"layers.{number}.weight": (ranks, columns) for number in range(parameters)}
-    write_state(checkpoint / MODEL, {f"model.{name}": shape for name, shape in shapes.items()}, {}, ranks)
+    write_state(checkpoint / MODEL, {f"model.{name}": shape for name, shape in shapes.items()}, {}, ranks, written)
     tensors: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         top = f"optimizer.state.{name}"
@@ -90,7 +106,7 @@ def sharded(place: Path, megabytes: float, ranks: int, parameters: int) -> Path:
     values: dict[str, Any] = {}
     for group, names in enumerate((list(shapes), [])):
         values |= {f"optimizer.param_groups.{group}.lr": RATE, f"optimizer.param_groups.{group}.params": names}
-    write_state(checkpoint / OPTIMIZER, tensors, values, ranks)
+    write_state(checkpoint / OPTIMIZER, tensors, values, ranks, written)
     return run
 
 
@@ -153,31 +169,40 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mb", type=float, default=256)
     parser.add_argument("--ranks", type=int, default=4)
+    parser.add_argument("--written", type=int, help="ranks with files of their own; those of the others are links")
     parser.add_argument("--shards", type=int, default=1024, help="ranks of the tree for quick depth")
     parser.add_argument("--parameters", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=("full", "shards"))
+    parser.add_argument("--only", choices=("full", "sharded", "shards"))
     parser.add_argument("--directory", help="where the trees are written (default: the temporary directory)")
     arguments = parser.parse_args()
+    written = arguments.written or arguments.ranks
     home = Path(tempfile.mkdtemp(dir=arguments.directory))
     print(f"load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors\n")
     print("| tree | depth | MB | clock s | processor s | MB/s of processor | memory MB |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     try:
         cases: list[tuple[str, str, Callable[[Path], Path]]] = []
-        if arguments.only != "shards":
+        if arguments.only in (None, "full"):
             cases.append(
                 ("one safetensors file", "full", lambda place: plain(place, arguments.mb, arguments.parameters))
             )
+        if arguments.only != "shards":
             cases.append(
                 (
                     f"{arguments.ranks} ranks",
                     "full",
-                    lambda place: sharded(place, arguments.mb, arguments.ranks, arguments.parameters),
+                    lambda place: sharded(place, arguments.mb, arguments.ranks, arguments.parameters, written),
                 )
             )
-        if arguments.only != "full":
-            cases.append((f"{arguments.shards} ranks", "quick", lambda place: sharded(place, 16, arguments.shards, 2)))
+        if arguments.only in (None, "shards"):
+            cases.append(
+                (
+                    f"{arguments.shards} ranks",
+                    "quick",
+                    lambda place: sharded(place, 16, arguments.shards, 2, arguments.shards),
+                )
+            )
         for name, depth, make in cases:
             run = make(home / "run")
             clock, processor, memory = map(

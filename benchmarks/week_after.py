@@ -5,7 +5,7 @@ run is lost and put back from a snapshot; in between the training is killed. In 
 that no poisoned example is in the weights and every good one was trained once, those that are replayed once more; and
 the same files trained undisturbed, without the poisoned one, give the same weights, bit for bit.
 
-Exits with 0 if all of it holds. Takes two minutes on two cores; needs the extra hf.
+Exits with 0 if all of it holds. Took eleven minutes on two cores with a load average of 36 to 50; needs the extra hf.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """``audit fleet ROOT...``: audit all runs below directories, into two tables; ``audit fleet report TABLE``."""
 
 import argparse
+import gc
 import os
 import re
 import sys
@@ -114,6 +115,7 @@ def _number(text: str) -> int:
 
 def call(arguments: argparse.Namespace) -> int:
     """Audit, or do the part of it that was asked for; exit codes as of verify."""
+    gc.enable()  # main() disables it for short commands; with this one garbage would grow with the number of runs
     registry = load()
     if arguments.names[0] == REPORT:
         return _report(arguments, registry)

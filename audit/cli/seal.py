@@ -104,7 +104,7 @@ def call(arguments: argparse.Namespace) -> int:
 
 def _seal_base(run: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Record the digests of the base model."""
-    from audit.merging.noting import seal_base
+    from audit.merging.ledger_rows import seal_base
 
     files = seal_base(run, arguments.base)
     if arguments.format != "json" and not arguments.quiet:

@@ -28,7 +28,8 @@ def spans_of(file: File, weights: bool) -> list[Span]:
             Span(tensor.name, tensor.offset, tensor.nbytes, tensor.dtype, None, zero_run(tensor))
             for tensor in file.safetensors.tensors.values()
         ]
-    if file.format == FileFormat.TORCH and not isinstance(file.content, Damage):
+    # Accelerate's random states are an archive of torch that is named .pkl.
+    if file.format in (FileFormat.TORCH, FileFormat.PICKLE) and hasattr(file.content, "records"):
         return _records(file, weights)
     return []
 

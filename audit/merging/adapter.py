@@ -10,7 +10,7 @@ from math import isfinite, sqrt
 from typing import Any, NamedTuple
 
 from audit.formats.tensors import Tensor
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
 
 PREFIX = "base_model.model."
 

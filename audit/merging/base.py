@@ -14,7 +14,7 @@ from audit.formats.intake import read_whole
 from audit.formats.json_text import DEFAULT_LIMIT, parse_json
 from audit.formats.safetensors import read_index, read_safetensors
 from audit.formats.tensors import Tensor
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
 from audit.storage import ContextReader, LocalStorage
 
 CONFIG = "config.json"

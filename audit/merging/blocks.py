@@ -13,7 +13,7 @@ from audit.formats.tensors import Tensor
 from audit.merging.arithmetic import Floats, decoded, encoded, merged
 from audit.merging.digests import BLOCK
 from audit.merging.plan import Output
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
 from audit.storage import RangeReader
 
 LEAST_ROWS = 16

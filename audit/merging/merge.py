@@ -17,11 +17,11 @@ from audit.merging.adapter import read_adapter, read_settings
 from audit.merging.base import Base, read_base
 from audit.merging.companions import Companions, copy_companions
 from audit.merging.digests import Advance, Digests, digest_of, digests_of
-from audit.merging.finding import Compared, base_path, compare_files, compare_identity
-from audit.merging.noting import note_merge
+from audit.merging.ledger_rows import note_merge
 from audit.merging.place import Scratch, refuse_taken, scratch
 from audit.merging.plan import COPIED, Plan, plan_merge
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
+from audit.merging.which_base import Compared, base_path, compare_files, compare_identity
 from audit.options import Options
 from audit.retention.directories import refuse_files, refuse_place
 from audit.storage import LocalStorage, RangeReader
@@ -158,7 +158,7 @@ class _Job:
         """Return the proof; OUT is there then. Raises RefusedError, AuditError, OSError."""
         from audit.merging.blocks import Readers
         from audit.merging.proof import prove_files
-        from audit.merging.writing import write_files
+        from audit.merging.weight_files import write_files
 
         try:
             self._refuse_without_space(place)
@@ -177,9 +177,8 @@ class _Job:
             _write_json(os.path.join(place.model, PROOF), document)
             place.publish()
         except OSError as error:
-            raise AuditError(
-                f"{place.out}: cannot be made: {error.filename or ''} {error.strerror or error}"
-            ) from error
+            what = f"{error.filename}: " if error.filename else ""
+            raise AuditError(f"{place.out}: cannot be made: {what}{error.strerror or error}") from error
         return document
 
     def _refuse_without_space(self, place: Scratch) -> None:

@@ -9,7 +9,7 @@ from audit.formats.pickle_values import ITEM_SIZES
 from audit.formats.tensors import Tensor
 from audit.merging.adapter import Adapter, Update
 from audit.merging.base import SINGLE, Base, Shard
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
 from audit.text import human_bytes
 
 DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
@@ -144,7 +144,11 @@ def _untied(adapter: Adapter, base: Base, where: str, untie: bool) -> bool:
         return False
     what = f"changes {' and '.join(ends)}, and in this base the embedding is the output layer, too"
     if not set(ends) <= {EMBEDDING, HEAD} or EMBEDDING not in base.places or HEAD in base.places:
-        refuse(where, f"{what}; it is not stored as {EMBEDDING} alone, so --untie cannot separate them")
+        refuse(
+            where,
+            f"{what}; it is not stored as {EMBEDDING} alone, so --untie cannot separate them",
+            "use base and adapter as they are: merged by any tool, the update would reach both",
+        )
     if not untie:
         size = human_bytes(base.places[EMBEDDING][1].nbytes)
         refuse(where, what, f"--untie writes both, {size} more, and answers as the adapter does")

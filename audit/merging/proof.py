@@ -22,7 +22,7 @@ from audit.merging.base import Base
 from audit.merging.blocks import Readers, read_elements
 from audit.merging.digests import Advance, Digests, digests_of
 from audit.merging.plan import COPIED, REPLACED, File, Output, Plan
-from audit.merging.writing import Written
+from audit.merging.weight_files import Written
 from audit.storage import LocalStorage, RangeReader
 
 ROWS = 8

@@ -2,10 +2,12 @@
 
 from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
+
+from audit_remote.waiting import POOL
 
 if TYPE_CHECKING:
     from audit.plugin import Entry, RangeReader
@@ -37,11 +39,6 @@ class Fetching(Protocol):
 
     windows: int
     windows_lock: Lock
-
-    @property
-    def pool(self) -> ThreadPoolExecutor:
-        """The threads that wait for answers."""
-        ...
 
     def fetch(self, entry: "Entry", start: int, end: int) -> memoryview:
         """Return a range of a file as it was listed. Raises OSError, UnreachableError."""
@@ -203,7 +200,7 @@ class _Window:
                 self._left = {number: left for number, left in self._left.items() if number < index}
             for number in range(index, min(index + 1 + ahead, self._count)):
                 if number not in self._blocks and number not in self._left:
-                    self._blocks[number] = self._storage.pool.submit(self._fetched, number)
+                    self._blocks[number] = POOL.submit(partial(self._fetched, number))
                     self._left[number] = min(BLOCK, self._entry.size - number * BLOCK)
             return self._blocks[index]
 

@@ -4,9 +4,8 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from errno import EINVAL, EISDIR, ENOENT
-from functools import cached_property
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -14,6 +13,7 @@ from urllib.parse import quote
 from audit.plugin import DIRECTORY, FILE, SPECIAL, AuditError, Entry
 from audit_remote.readers import LargeFile, SmallFile
 from audit_remote.source import ChangedError, Object, Source
+from audit_remote.waiting import POOL
 
 if TYPE_CHECKING:
     from audit.plugin import ContextReader
@@ -26,9 +26,6 @@ SMALL = 256 << 10
 
 KEPT = 16 << 20
 """Bytes of small files and of ends of large ones that are kept for the next question."""
-
-AT_ONCE = 16
-"""Requests at a time."""
 
 MOST_AHEAD = 128
 """Files that are fetched because one of them is asked for."""
@@ -73,11 +70,6 @@ class RemoteStorage:
     def times(self) -> str | None:
         return self._source.times
 
-    @cached_property
-    def pool(self) -> ThreadPoolExecutor:
-        """The threads that wait for answers."""
-        return ThreadPoolExecutor(AT_ONCE, "audit-remote")
-
     # -- the listing --------------------------------------------------------------------------------------------
 
     def refresh(self) -> frozenset[str]:
@@ -101,7 +93,8 @@ class RemoteStorage:
         """The directories that the keys of one listing stand for; there is nothing else that tells of a directory."""
         tree: dict[str, dict[str, Entry]] = {"": {}}
         count = 0
-        for page in self._source.pages():
+        pages = iter(self._source.pages())
+        while (page := POOL.submit(lambda: next(pages, None)).result()) is not None:
             self.requests += 1
             count += len(page)
             if count > MOST_OBJECTS:
@@ -156,7 +149,9 @@ class RemoteStorage:
             self._fetch_with_others(entry)
         if entry.size <= SMALL:
             whole = self.kept(entry, 0)
-            return SmallFile(whole if whole is not None else self.fetch(entry, 0, entry.size))
+            return SmallFile(
+                whole if whole is not None else self.all_of([partial(self.fetch, entry, 0, entry.size)])[0]
+            )
         return LargeFile(self, entry)
 
     def fetch(self, entry: Entry, start: int, end: int) -> memoryview:
@@ -190,7 +185,7 @@ class RemoteStorage:
 
     def all_of(self, calls: Iterable[Callable[[], memoryview]]) -> Sequence[memoryview]:
         """Make calls at once; the first error is raised when all have ended."""
-        futures = [self.pool.submit(call) for call in calls]
+        futures = [POOL.submit(call) for call in calls]
         errors = [error for future in futures if (error := future.exception()) is not None]
         if errors:
             raise errors[0]

@@ -52,7 +52,9 @@ def _archives(checkpoint: Checkpoint) -> dict[str, File]:
     return {
         path: file
         for path, file in checkpoint.files.items()
-        if file.format == FileFormat.TORCH and file.readable and hasattr(file.optional("value"), "crc_written")
+        if file.format in (FileFormat.TORCH, FileFormat.PICKLE)
+        and file.readable
+        and hasattr(file.optional("value"), "crc_written")
     }
 
 

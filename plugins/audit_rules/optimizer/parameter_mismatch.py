@@ -35,12 +35,13 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
 
     ``optimizer.pt`` has no names: Trainer assigns the moments to the parameters by position, and compares only the
     number and size of the groups. A parameter without a state silently starts with fresh moments; a moment of another
-    shape makes fused AdamW (the default) write outside of its memory, and the process aborts.
+    shape makes fused AdamW (the default) write outside of its memory, and the process aborts; if one of the two moments
+    of a parameter is missing, AdamW of torch 2.13 loads the state and ends at the first step with a KeyError.
 
     Checked, with the first mismatch reported: the indices run from 0 in the order of the groups; there are as many
     groups as the scheduler has rates; kind of optimizer, groups, shapes and states are those of the previous
-    checkpoint; the moments of a parameter have one shape; the shapes of the moments are among those of the saved
-    tensors, and a LoRA adapter has a tensor for each parameter.
+    checkpoint; the moments of a parameter have one shape, and none is missing that the first parameter has; the shapes
+    of the moments are among those of the saved tensors, and a LoRA adapter has a tensor for each parameter.
 
     Not compared with the weights: methods of PEFT that save other shapes than they train (P-tuning), GaLore (its
     moments are projections), Adafactor (factored), mixtures of experts (saved in other shapes), and adapters with
@@ -55,6 +56,7 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
         _groups(checkpoint, optimizer) if own_file else (),
         against_previous(checkpoint, optimizer) if own_file else (),
         _moments(optimizer),
+        _halves(optimizer),
         against_weights(checkpoint, layout, optimizer),
     ):
         for message in check:
@@ -86,3 +88,13 @@ def _moments(optimizer: "OptimizerState") -> Iterator[str]:
             if first != ref.shape:
                 yield f"has moments of shape {list(first)} and {list(ref.shape)} for parameter {index}"
                 return
+
+
+def _halves(optimizer: "OptimizerState") -> Iterator[str]:
+    """A state that is that of the first parameter but for one moment; optimizers that mix methods differ in more."""
+    first = set(next(iter(optimizer.state.values()), ()))
+    for index, entry in optimizer.state.items():
+        missing = first - set(entry)
+        if optimizer.kind == "adam" and missing in ({"exp_avg"}, {"exp_avg_sq"}) and set(entry) < first:
+            yield f"has no {missing.pop()} for parameter {index}, which has its other moment"
+            return

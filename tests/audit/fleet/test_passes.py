@@ -219,6 +219,7 @@ def test_a_row_that_the_engine_lost_is_a_row_that_says_so(over: Pass, grow: Grow
     assert engine.runs == ["a"]
 
 
+@pytest.mark.slow
 def test_shards_are_worked_off_in_any_order_and_gathered(over: Pass, grow: Grow, store: Store, tree: Path) -> None:
     grow(*(f"run-{number}" for number in range(5)))
     registry = load()
@@ -296,6 +297,7 @@ def test_a_table_of_somebody_else_or_a_damaged_one_is_left_alone(over: Pass, gro
         over(engine=Here())
 
 
+@pytest.mark.slow
 def test_the_local_engine_gives_the_same_rows(over: Pass, grow: Grow, store: Store) -> None:
     grow("a", "b", "c")
     over(engine=Here())

@@ -108,6 +108,7 @@ def test_a_batch_is_audited_by_one_process_for_each_order(grow: Grow) -> None:
     assert [row[0][0] for row in first] == runs
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_its_owner_however_that_ends(grow: Grow, harm: Harm) -> None:
     (run,) = grow("a")
     program = (

@@ -14,8 +14,8 @@ from audit.judging import proving
 from audit.ledger.events import BaseSealed, Merged
 from audit.ledger.store import open_ledger
 from audit.merging import merge as merging
+from audit.merging.ledger_rows import seal_base
 from audit.merging.merge import Choices, merge
-from audit.merging.noting import seal_base
 from audit.retention.directories import refuse_place
 from audit.testing.runs import edit_json, edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audit.errors import AuditError
-from audit.merging import arithmetic, blocks, writing
+from audit.merging import arithmetic, blocks, weight_files
 from audit.merging.merge import Choices, merge
 from audit.merging.plan import Output
 from audit.merging.proof import doubles
@@ -43,7 +43,7 @@ def refused(home: Path, **options: Any) -> str:
 def test_a_byte_that_flips_on_its_way_to_the_disk_is_found(
     place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = writing.write_files
+    write = weight_files.write_files
 
     def flipping(*arguments: Any) -> Any:
         found = write(*arguments)
@@ -53,7 +53,7 @@ def test_a_byte_that_flips_on_its_way_to_the_disk_is_found(
         path.write_bytes(data)
         return found
 
-    monkeypatch.setattr(writing, "write_files", flipping)
+    monkeypatch.setattr(weight_files, "write_files", flipping)
     assert "model.safetensors" in refused(tmp_path)
 
 
@@ -93,7 +93,7 @@ def test_a_tensor_in_the_place_of_another_is_found(tmp_path: Path, monkeypatch: 
         else:
             yield from make(output, readers)
 
-    monkeypatch.setattr(writing, "blocks", mixed)
+    monkeypatch.setattr(weight_files, "blocks", mixed)
     assert "o_proj.weight is not the base's" in refused(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Runs of accelerate are listed, judged and handed out like those of Trainer."""
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,23 @@ def test_a_sound_run_of_any_naming_is_sound_and_sealed(tmp_path: Path, name: str
     assert (report.backend, report.verdict, report.findings) == ("accelerate", "sound", ())
     assert report.resume_from == name.format(300)
     assert all(item.sealed for item in verify(run).checkpoints)
+
+
+def test_a_flipped_bit_of_the_random_states_is_found_by_its_checksum(run: Path) -> None:
+    """The file is an archive of torch, although its name is that of a pickle."""
+    path = run / "step_300" / "random_states_0.pkl"
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("/data/0"))
+        state = archive.read(name)
+    data = bytearray(path.read_bytes())
+    data[data.index(state) + len(state) // 2] ^= 1
+    path.write_bytes(data)
+    settle(run)
+
+    (finding,) = verify(run).findings
+    assert (finding.rule, finding.file) == ("integrity/archive", "random_states_0.pkl")
+    assert "was changed after it was written" in finding.message
+    assert guard(run) == run / "step_200"
 
 
 def test_an_epoch_is_no_step(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Settings that are changed between two batches: really in optimizer and schedule, before the first step."""
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 import audit
-from tests.backends.hf_trainer.continuous import Continuous, examples
+from tests.backends.hf_trainer.continuous import Continuous, alive, examples, until
 
 torch = pytest.importorskip("torch", reason="the extra hf is not installed")
 pytest.importorskip("transformers", reason="the extra hf is not installed")
@@ -17,7 +19,7 @@ pytest.importorskip("peft", reason="the extra hf is not installed")
 from audit.errors import ConfigError  # noqa: E402
 from audit_hf_trainer.training.changing import put  # noqa: E402
 from tests.backends.hf_trainer.test_own_trainer import shop_of, text  # noqa: E402
-from tests.backends.hf_trainer.test_train_together import LAUNCHERS  # noqa: E402
+from tests.backends.hf_trainer.test_train_together import LAUNCHERS, children_of  # noqa: E402
 
 NEW = {"learning_rate": 0.5, "weight_decay": 0.25, "adam_beta1": 0.5, "adam_beta2": 0.75, "adam_epsilon": 1e-3}
 
@@ -98,7 +100,11 @@ def test_two_processes_change_it_and_killed_end_in_the_same_bits(tmp_path: Path)
 
     assert "learning_rate is 0.02 from step 3 on" in whole.call(*CHANGE).stdout
     with cut.held(4, *CHANGE) as held:
+        workers = children_of(held.process.pid)  # each has a session of its own
         held.end_session()
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        until(lambda: not any(map(alive, workers)))
     cut.call()
 
     assert whole.rates() == [0.01] * 2 + [0.02] * 2

@@ -11,6 +11,7 @@ import pytest
 
 from audit.errors import ConfigError
 from audit.testing.runs import edit_arguments, make_run
+from tests.backends.hf_trainer.continuous import Continuous, examples
 from tests.plugins.audit_hub.conftest import Desk, contents
 from tests.plugins.audit_hub.server import Fault
 
@@ -44,8 +45,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-def states(desk: Desk) -> list[str]:
-    return [item["state"] for item in desk.pushes("tiny")]
+def states(desk: Desk, run: str = "tiny") -> list[str]:
+    return [item["state"] for item in desk.pushes(run)]
 
 
 def test_a_run_is_pushed_deleted_pulled_and_resumed_to_the_same_bits(desk: Desk) -> None:
@@ -91,6 +92,21 @@ def test_a_training_without_a_login_ends_well_and_the_queue_is_pushed_later(desk
 
     assert (later.code, later.out.count("pushed  checkpoint-")) == (0, 3)
     assert sorted(desk.hub.repos) == ["me/tiny-2", "me/tiny-4", "me/tiny-6"]
+
+
+def test_audit_train_pushes_what_each_batch_ended_with(desk: Desk) -> None:
+    shop = Continuous(desk.home / "shop", more='[hub]\nrepo = "{user}/batch-{step}"')
+    for number in (1, 2):
+        shop.drop(f"{number}.jsonl", examples(8, number))
+
+    shop.call()  # with HF_HUB_OFFLINE, as many train
+
+    wait_for(lambda: states(desk, "shop/run") == ["stuck", "stuck"])
+    assert "HF_HUB_OFFLINE is set" in desk.pushes("shop/run")[0]["reason"]
+    assert desk("push", "shop/run", "--pending").code == 0
+    assert sorted(desk.hub.repos) == [f"me/batch-{item['step']}" for item in desk.pushes("shop/run")]
+    shop.config.write_text(shop.config.read_text().replace("batch-{step}", "batch"))
+    assert "no template contains {step}" in shop.call(code=2).stderr
 
 
 def test_what_cannot_be_queued_is_logged_and_the_training_goes_on(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,7 +6,6 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +25,11 @@ URL = "https://huggingface.co/me/run-100/tree/c0"
 
 
 @pytest.fixture(autouse=True)
-def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "_HEARD", {})
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     for name in ("wandb", "mlflow", "trackio"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    return
 
 
 @pytest.fixture
@@ -145,8 +143,8 @@ def test_what_cannot_be_verified_is_logged_and_nothing_raises(tmp_path: Path, ca
 
 
 def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=None))  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(active_run=lambda: None))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=None))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(active_run=lambda: None))
     assert open_now([SimpleNamespace(tb_writer=None)]) == []
 
 
@@ -221,6 +219,41 @@ def test_wandb_has_them_beside_what_the_training_logged(run: str, tmp_path: Path
     steps, urls = done.stdout.splitlines()
     assert [(step, float(value)) for step, value in ast.literal_eval(steps)] == [("100", 0), ("200", 1), ("200", 1)]
     assert ast.literal_eval(urls) == [f'"{URL}"']
+
+
+TRACKIO = """
+import glob, json, sqlite3, sys, trackio
+sys.path.insert(0, {root!r})
+from tests.plugins.audit_trackers.test_telling import told_of_two_saves
+trackio.init(project="p", name="r")
+told_of_two_saves(sys.argv[1], [])
+trackio.finish()
+(path,) = glob.glob(sys.argv[2] + "/p*.db")
+file = sqlite3.connect(path)
+rows = [json.loads(row[0]) for row in file.execute("SELECT metrics FROM metrics ORDER BY id")]
+print([(row["train/global_step"], row["audit/errors"]) for row in rows if "audit/errors" in row])
+print([row["checkpoint_url"] for row in rows if "checkpoint_url" in row])
+print([row[0] for row in file.execute("SELECT title FROM alerts")])
+"""
+
+
+@pytest.mark.slow
+def test_trackio_has_them_and_the_alert(run: str, tmp_path: Path) -> None:
+    probe = subprocess.run([sys.executable, "-c", "import trackio"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("trackio is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", TRACKIO.format(root=str(ROOT)), run, str(tmp_path / "board")],
+        env={**os.environ, "TRACKIO_DIR": str(tmp_path / "board")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-3:] == [
+        "[(100, 0.0), (200, 1.0), (200, 1.0)]",
+        f"['{URL}']",
+        "['checkpoint-200: broken']",
+    ], done.stderr
 
 
 TRAINING = """

@@ -35,6 +35,7 @@ def test_killed_workers_lose_no_run(grow: Grow, harm: Callable[[str, str], None]
     assert [parts[number][0].row.status for number in range(6)] == ["audited"] * 4 + ["failed", "audited"]
 
 
+@pytest.mark.slow
 def test_no_more_batches_are_taken_than_are_worked_on(grow: Grow) -> None:
     runs = grow(*"abcdefgh")
     taken: list[int] = []

@@ -97,6 +97,26 @@ def test_moments_of_two_shapes_are_found_without_another_checkpoint(tmp_path: Pa
     assert "shape [4, 16] and [3, 16] for parameter 2" in only(run).message
 
 
+@pytest.mark.parametrize("moment", ["exp_avg", "exp_avg_sq"])
+def test_a_moment_without_the_other_is_found(tmp_path: Path, moment: str) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), lambda value: value["state"][3].pop(moment) and None)
+    finding = only(run)
+    assert finding.rule == RULE
+    assert finding.message.endswith(f"has no {moment} for parameter 3, which has its other moment")
+
+
+def test_an_optimizer_that_mixes_methods_has_states_of_two_kinds(run: str) -> None:
+    """Lion for some parameters keeps one moment and no step."""
+
+    def lion(value: Value) -> None:
+        for key in ("step", "exp_avg_sq"):
+            del value["state"][3][key]
+
+    everywhere(run, lion)
+    assert not check(run, RULE)
+
+
 def test_moments_of_a_shape_that_no_tensor_has_are_found(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (300,))
     edit_optimizer(place(run), lambda value: reshape(value["state"][2], "exp_avg", "exp_avg_sq"))

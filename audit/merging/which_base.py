@@ -14,7 +14,7 @@ from audit.errors import AuditError
 from audit.ledger.events import SealedFile
 from audit.ledger.records import Records
 from audit.manager import Registry
-from audit.merging.refusing import refuse
+from audit.merging.refusals import refuse
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)

@@ -11,7 +11,7 @@ from audit.errors import AuditError, RefusedError
 from audit.ledger.events import SealedFile
 from audit.ledger.records import Records
 from audit.manager import load
-from audit.merging.finding import base_path, compare_files, compare_identity, find_base
+from audit.merging.which_base import base_path, compare_files, compare_identity, find_base
 from tests.audit.merging.models import make_base
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
