@@ -47,7 +47,8 @@ class Mark(NamedTuple):
     """One checkpoint on the axis; ``reason`` says why it is not resumable, or no longer ``sealed``. ``saved`` is UTC.
 
     ``state`` is "resumable", "not judged", "weights only", "broken", "unknown" (a rule crashed), "in progress",
-    "incomplete", "being deleted" or "unreadable".
+    "incomplete", "being deleted" or "unreadable". ``rehearsed``: whether `audit rehearse` found it the same, None if it
+    was not rehearsed as it is.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Mark(NamedTuple):
     files: int
     bytes: int
     saved: str | None
+    rehearsed: bool | None = None
 
 
 class Placed(NamedTuple):

@@ -130,6 +130,20 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Progress",
     "ReadExample",
     "ReadingBackend",
+    "Arrival",
+    "Compared",
+    "Rehearsal",
+    "RehearsalRequest",
+    "RehearsalReport",
+    "RehearsingBackend",
+    "Replayed",
+    "judge_rehearsal",
+    "logged_after",
+    "steps_to_train",
+    "OPTIMIZER_PART",
+    "RANDOM_PART",
+    "SCHEDULER_PART",
+    "WEIGHTS_PART",
     "RowFormat",
     "Size",
     "StartingBackend",
@@ -236,6 +250,11 @@ if TYPE_CHECKING:
     from audit.backend.names import is_checkpoint_file, step_of_file
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
+    from audit.backend.rehearsal import OPTIMIZER as OPTIMIZER_PART
+    from audit.backend.rehearsal import RANDOM as RANDOM_PART
+    from audit.backend.rehearsal import SCHEDULER as SCHEDULER_PART
+    from audit.backend.rehearsal import WEIGHTS as WEIGHTS_PART
+    from audit.backend.rehearsal import Arrival, Compared, Rehearsal, RehearsalRequest, RehearsingBackend, Replayed
     from audit.backend.signals import caught as catch_signals
     from audit.backend.stateless import Stateless
     from audit.backend.training import (
@@ -336,6 +355,9 @@ if TYPE_CHECKING:
     from audit.manager import load as load_plugins
     from audit.options import Options
     from audit.page import Curve, FleetGroup, FleetRule, FleetRun, FleetView, Leg, Mark, Placed, RunCurves
+    from audit.rehearsal.comparison import judge as judge_rehearsal
+    from audit.rehearsal.expected import logged_after, steps_to_train
+    from audit.rehearsal.report import RehearsalReport
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
     from audit.retention.lock import RunLock
     from audit.retention.outbox import clear_outbox, place_in_outbox, put_in_outbox
@@ -372,6 +394,8 @@ _HOMES = {
     "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
     "audit.backend.names": "is_checkpoint_file name_of:checkpoint_name step_of:checkpoint_step step_of_file",
+    "audit.backend.rehearsal": "Arrival Compared OPTIMIZER:OPTIMIZER_PART RANDOM:RANDOM_PART Rehearsal RehearsalRequest "
+    "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",
     "audit.backend.stateless": "Stateless",
     "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
@@ -426,6 +450,9 @@ _HOMES = {
     "audit.manager": "Registry load:load_plugins",
     "audit.options": "Options",
     "audit.page": "Curve FleetGroup FleetRule FleetRun FleetView Leg Mark Placed RunCurves",
+    "audit.rehearsal.comparison": "judge:judge_rehearsal",
+    "audit.rehearsal.expected": "logged_after steps_to_train",
+    "audit.rehearsal.report": "RehearsalReport",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
     "audit.retention.lock": "RunLock",
     "audit.retention.outbox": "clear_outbox place_in_outbox put_in_outbox",

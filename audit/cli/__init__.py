@@ -9,6 +9,7 @@ COMMANDS = {
     "verify": "check that the checkpoints of runs are sound and can be resumed from",
     "fleet": "audit all runs below directories or URLs, into tables; write a page of them",
     "report": "write one page with the curves and findings of runs",
+    "rehearse": "restore a checkpoint of audit train in a scratch directory, train steps of it again, and compare",
     "guard": "print the newest checkpoint that is safe to resume from",
     "best": "print the checkpoint with the best value of a logged metric",
     "quarantine": "move broken checkpoints aside so that a trainer resumes from a good one, or move them back",

@@ -15,6 +15,7 @@ from audit.cli.parser import columns, one_line, use_color, write
 from audit.cli.table import colored, table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.judging.standing import REHEARSED
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
 from audit.report import Report
@@ -182,7 +183,7 @@ def _table(rows: "Sequence[Overview]") -> str:
             human_bytes(row.bytes),
             (row.saved or "")[11:] or None,
             row.state,
-            "; ".join(filter(None, (row.remark, row.reason))),
+            "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )
         for row in rows
     ]

@@ -8,7 +8,7 @@ from audit.facts.completeness import CheckpointState
 from audit.findings import ACCEPTED, Severity
 from audit.judging.resume import resumable
 from audit.ledger.scans import read_since
-from audit.ledger.seals import Seal
+from audit.ledger.seals import Seal, seal_digest
 from audit.report import Report
 from audit.storage import FILE, Entry
 
@@ -57,6 +57,19 @@ def standing(checkpoint: Checkpoint, report: Report) -> Standing:
     if not _as_sealed(checkpoint, seal):
         return Standing(RESUMABLE, "; ".join(filter(None, ("sealed, but touched since", but))))
     return Standing(SEALED, but)
+
+
+def rehearsed(checkpoint: Checkpoint, found: Standing) -> bool | None:
+    """Return whether a rehearsal of the checkpoint, as it is now, was the same; None if there was none."""
+    event = checkpoint.run.records.rehearsed.get(checkpoint.name)
+    seal = checkpoint.optional("seal")
+    if event is None or seal is None or found.state != SEALED or seal_digest(seal) != event.seal:
+        return None
+    return event.same
+
+
+REHEARSED = {True: "rehearsed", False: "rehearsal differs", None: ""}
+"""What is said of it, in words."""
 
 
 def _but(checkpoint: Checkpoint, report: Report) -> str:

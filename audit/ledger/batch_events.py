@@ -30,7 +30,7 @@ RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 ADOPTED, CHANGED = "adopted", "changed"
 DISSOLVED = "dissolved"
 
-_ABSENT = ("base", "known", "rows", "changes", "parts", "replay", "held_out", "best")
+_ABSENT = ("base", "known", "rows", "changes", "parts", "replay", "held_out", "best", "machine")
 
 
 class LegBegun(NamedTuple):
@@ -46,7 +46,9 @@ class LegBegun(NamedTuple):
     ``parts`` are the data files of a batch of several: ``batch`` is then the digest of theirs, ``rows`` is absent.
     ``replay`` are examples of earlier batches that are trained with it, counted in ``examples``. Both are absent if
     there are none. ``held_out`` is the digest of the file that is evaluated on, ``best`` the (step, value) of the best
-    checkpoint as the leg begins; absent if nothing is evaluated, or nothing is best yet.
+    checkpoint as the leg begins; absent if nothing is evaluated, or nothing is best yet. ``machine`` is what decides
+    whether a step has the same result bit for bit, see :func:`audit.rehearsal.machine.machine`; absent if the backend
+    does not say.
     """
 
     batch: str
@@ -72,6 +74,7 @@ class LegBegun(NamedTuple):
     replay: Sequence[Drawn] | None = None
     held_out: str | None = None
     best: tuple[int, float] | None = None
+    machine: Mapping[str, str] | None = None
 
     def row(self) -> Written:
         return batch_row(LEG, self._asdict(), absent=_ABSENT)
@@ -105,6 +108,7 @@ class LegBegun(NamedTuple):
             as_drawn(content.get("replay")) or None,
             as_text(content.get("held_out")),
             next(iter(as_losses([content.get("best")])), None),
+            as_texts(content.get("machine")),
         )
 
 

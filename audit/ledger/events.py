@@ -216,6 +216,34 @@ class Accepted(NamedTuple):
         return cls(rule, as_text(content.get("checkpoint")), step, as_text(content.get("reason")) or "", until)
 
 
+class Rehearsed(NamedTuple):
+    """A sealed checkpoint was restored, compared with its files, and ``steps`` steps after it were trained again.
+
+    ``same``: nothing differed; ``exact``: equal was asked for, not within tolerances; ``text``: what differed first.
+    ``seal`` is :func:`audit.ledger.seals.seal_digest` of its seal: of other files it says nothing.
+    """
+
+    checkpoint: str
+    step: int
+    steps: int
+    same: bool
+    exact: bool
+    seal: str
+    text: str = ""
+
+    def row(self) -> Written:
+        return "rehearsed", self._asdict()
+
+    @classmethod
+    def read(cls, content: Content) -> "Rehearsed | None":
+        name, seal = as_text(content.get("checkpoint")), as_text(content.get("seal"))
+        if name is None or seal is None:
+            return None
+        step, steps = as_step(content.get("step")) or 0, as_whole(content.get("steps")) or 0
+        same, exact = content.get("same") is True, content.get("exact") is True
+        return cls(name, step, steps, same, exact, seal, as_text(content.get("text")) or "")
+
+
 class BaseSealed(NamedTuple):
     """The files of weights of the base model that this run's adapter belongs to, by name; a newer row replaces it."""
 
@@ -264,6 +292,7 @@ Event = (
     | Merged
     | PushQueued
     | PushState
+    | Rehearsed
     | BatchEvent
 )
 
@@ -281,6 +310,7 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "merged": Merged.read,
     "push": PushQueued.read,
     "push-state": PushState.read,
+    "rehearsed": Rehearsed.read,
 }
 
 

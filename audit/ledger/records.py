@@ -30,6 +30,7 @@ class Records(NamedTuple):
     * ``accepted``: findings that a person has accepted.
     * ``base``: the digests of the files of the base model, None if they are not known.
     * ``given_up``: by the name of a checkpoint that was sealed and given up with ``--back-to``, what was gone back to.
+    * ``rehearsed``: the newest rehearsal of each checkpoint; it is true of the files that had its seal.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
       written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
@@ -53,6 +54,7 @@ class Records(NamedTuple):
     accepted: tuple[events.Accepted, ...] = ()
     base: Mapping[str, events.SealedFile] | None = None
     given_up: Mapping[str, str] = {}
+    rehearsed: Mapping[str, events.Rehearsed] = {}
 
 
 _STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
@@ -117,6 +119,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         accepted=accepted_in(rows),
         base=base_in(rows),
         given_up=given_up_by(rows),
+        rehearsed={row.event.checkpoint: row.event for row in rows if isinstance(row.event, events.Rehearsed)},
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:

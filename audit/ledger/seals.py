@@ -49,6 +49,14 @@ def _seal(event: SealTaken, time: str, begun: int | None) -> Seal | None:
     return Seal(event.checkpoint, event.step, time, event.newest, event.files, passed)
 
 
+def seal_digest(seal: Seal) -> str:
+    """Return a digest of the files of a seal: the same for the same bytes under the same names."""
+    from blake3 import blake3
+
+    text = "".join(checksum_line(file.digest, path) for path, file in sorted(seal.files.items()))
+    return blake3(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def checksum_line(digest: str, path: str) -> str:
     """Return one line that ``b3sum --check`` or ``sha256sum --check`` reads; odd names are escaped as they do."""
     escaped = path.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")

@@ -49,6 +49,8 @@ class Leg(NamedTuple):
     replay: tuple[Drawn, ...] = ()
     held_out: str | None = None
     best: tuple[int, float] | None = None
+    seed: int = 0
+    machine: Mapping[str, str] | None = None
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""

@@ -327,6 +327,8 @@ def _leg(event: LegBegun) -> Leg:
         replay=tuple(event.replay or ()),
         held_out=event.held_out,
         best=event.best,
+        seed=event.seed,
+        machine=event.machine,
     )
 
 

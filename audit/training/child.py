@@ -1,4 +1,4 @@
-"""The other end of :mod:`audit.training.training_process`: train legs and report them through a pipe."""
+"""The other end of :mod:`audit.training.training_process`: train or rehearse legs, report them through a pipe."""
 
 import gc
 import json
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
+from audit.backend.rehearsal import Rehearsal, RehearsalRequest
 from audit.backend.training import LegData, LegRequest, LegResult, Tell
 from audit.errors import AuditError
 from audit.manager import load
@@ -50,11 +51,18 @@ def _requests() -> IO[str]:
     return requests
 
 
-def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | AuditError:
+def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | Rehearsal | AuditError:
     fields = dict(document["request"])
     request = LegRequest(**{**fields, "data": LegData(**fields["data"])})
     try:
-        return load().trainer(document["backend"]).train(request, tell)
+        trainer: Any = load().trainer(document["backend"])
+        if document.get("rehearse") is None:
+            trained: LegResult = trainer.train(request, tell)
+            return trained
+        arrivals = tuple((int(step), str(path)) for step, path in document["rehearse"]["arrivals"])
+        asked = RehearsalRequest(request, int(document["rehearse"]["steps"]), arrivals)
+        rehearsed: Rehearsal = trainer.rehearse(asked, tell)
+        return rehearsed
     except AuditError as error:
         return error
 

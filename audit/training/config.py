@@ -63,6 +63,8 @@ class TrainConfig(NamedTuple):
 
     ``report``: where the page of the run is written after each batch, or None. ``observed``: the tables of plugins that
     hear of what happens, by name. ``best``: the metric of the held-out file by which the best checkpoint is kept.
+    ``rehearse``: when a checkpoint is rehearsed before training resumes from it, "resume" (after an unclean end) or
+    "daily" (and once a day), or None.
     """
 
     path: str
@@ -81,6 +83,7 @@ class TrainConfig(NamedTuple):
     report: str | None = None
     observed: Mapping[str, Mapping[str, Any]] = {}
     best: str | None = None
+    rehearse: str | None = None
 
 
 def is_train_config(path: str) -> bool:
@@ -147,6 +150,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         report=place(document["report"]["file"]) if "report" in document else None,
         best=guard.get("best"),
         observed={name: document[name] for name in hearing.keys() & document.keys()},
+        rehearse=guard.get("rehearse"),
     )
     _check_places(config)
     _check_mixing(config, trainer)

@@ -115,6 +115,7 @@ def _trained(
             return _go(session, team, options, run_leg or here)
         log = None if options.show_output else os.path.join(config.run, TRAINING_LOG)
         with InChild(lock.fileno() if lock is not None else None, log) as in_child:
+            session.rehearsals.make_room = in_child.close
             return _go(session, team, options, in_child, lambda: in_child.rest(config.watch.release_seconds))
 
 

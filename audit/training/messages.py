@@ -1,5 +1,7 @@
 """What the child process that trains a leg sends through its pipe: progress, and last the result or the error.
 
+A leg that is rehearsed sends a :class:`audit.backend.rehearsal.Rehearsal` as its result.
+
 One message is one line of JSON, written by :func:`message_line` and read by :func:`read_message`.
 """
 
@@ -7,12 +9,13 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from audit.backend.rehearsal import Arrival, Compared, Rehearsal, Replayed
 from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
 from audit.errors import AuditError, ConfigError
 from audit.training.events import as_json, from_json
 
-Message = Progress | LegResult | AuditError
-RESULT, ERROR = "result", "error"
+Message = Progress | LegResult | Rehearsal | AuditError
+RESULT, ERROR, REHEARSAL = "result", "error", "rehearsal"
 
 
 def message_line(message: Message) -> str:
@@ -34,6 +37,8 @@ def read_message(line: bytes) -> Message | None:
     try:
         if document.get("event") == RESULT:
             return _result(document)
+        if document.get("event") == REHEARSAL:
+            return _rehearsal(document)
         if document.get("event") == ERROR:
             return _error(document)
     except (ArithmeticError, KeyError, TypeError, ValueError) as wrong:
@@ -52,6 +57,8 @@ def checked(event: Progress) -> Progress | None:
 def _document(message: Message) -> Mapping[str, Any]:
     if isinstance(message, LegResult):
         return {"event": RESULT, **message._asdict()}
+    if isinstance(message, Rehearsal):
+        return {"event": REHEARSAL, **message._asdict()}
     if isinstance(message, BadData):
         return {"event": ERROR, "kind": "data", "path": message.path, "row": message.row, "reason": message.reason}
     if isinstance(message, LegFailed):
@@ -70,6 +77,24 @@ def _progress(document: Mapping[str, Any]) -> Progress | None:
 def _result(document: Mapping[str, Any]) -> LegResult:
     losses = tuple((int(step), float(loss)) for step, loss in document["losses"])
     return LegResult(int(document["first_step"]), int(document["last_step"]), losses, _maybe(document["stopped_by"]))
+
+
+def _rehearsal(document: Mapping[str, Any]) -> Rehearsal:
+    return Rehearsal(
+        restored=tuple(Compared(*part) for part in document["restored"]),
+        steps=tuple(
+            Replayed(int(step), loss, norm, rate, None if taken is None else tuple(taken))
+            for step, loss, norm, rate, taken in document["steps"]
+        ),
+        arrivals=tuple(
+            Arrival(int(step), tuple(Compared(*part) for part in parts)) for step, parts in document["arrivals"]
+        ),
+        dtype=str(document["dtype"]),
+        device=str(document["device"]),
+        draws=document["draws"],
+        restore_seconds=float(document["restore_seconds"]),
+        seconds=float(document["seconds"]),
+    )
 
 
 def _error(document: Mapping[str, Any]) -> AuditError:

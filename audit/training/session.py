@@ -14,6 +14,7 @@ from audit.judging.proving import proving
 from audit.ledger import batch_events as rows
 from audit.ledger.timeline import Batch, Leg, Timeline
 from audit.manager import Registry
+from audit.rehearsal.machine import machine
 from audit.retention.pins import keep_apart
 from audit.training.adoption import unrecorded
 from audit.training.base_model import BaseModel
@@ -34,6 +35,7 @@ from audit.training.held_out import HeldOut
 from audit.training.inbox import Stillness
 from audit.training.mixing import ChangedError, Source, mix
 from audit.training.preflight import refuse_or_warn
+from audit.training.rehearsing import Rehearsals
 from audit.training.run_state import RunState, TrainRefused
 from audit.training.way_back import Surveyor
 
@@ -85,6 +87,7 @@ class Session:
         self.stillness = Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
+        self.rehearsals = Rehearsals(config, trainer, registry, self._run_state, self._batch_log, emit, processes)
         self._base = BaseModel(config, trainer, emit)
         self.held_out = HeldOut(config, registry, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
@@ -123,6 +126,7 @@ class Session:
             if isinstance(found, Work):
                 refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, timeline, self.emit)
                 self._run_state.check_way(step)
+                self.rehearsals.before(found, timeline)
                 held = self._hold(self.held_out.prepared(found, timeline))
                 if held is not None:
                     self._begin(held, timeline)
@@ -336,7 +340,9 @@ class Session:
             self._batch_log.record(rows.Changed(request.first_step, told))
         for name, value in request.changes.items():
             self.emit(Note(f"{name} is {value:g} from step {request.first_step + 1} on, as it was changed"))
-        self._batch_log.record(work.row(self.processes)._replace(base=base, known=known or None))
+        libraries = getattr(self.trainer, "libraries", None)
+        here = machine(libraries) if libraries is not None else None
+        self._batch_log.record(work.row(self.processes)._replace(base=base, known=known or None, machine=here))
         self._batch_log.hold_reserve()
         self.emit(
             BatchStarted(

@@ -53,6 +53,7 @@ _REST = """\
 # best = "eval_loss"  # keep the best checkpoint by data.eval, over all files
 # exact = true  # stop if no checkpoint resumes bit for bit
 # max-rollback = 500  # stop if going back would discard more steps than this
+# rehearse = "resume"  # prove what a killed training resumes from by restoring it; or "daily"
 
 [watch]
 # settle-seconds = 2  # seconds without a change until a file is complete

@@ -11,10 +11,12 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import IO
+from typing import IO, Any, TypeVar
 
+from audit.backend.rehearsal import Rehearsal, RehearsalRequest
 from audit.backend.signals import caught
 from audit.backend.training import LegFailed, LegRequest, LegResult, Step, Tell, TrainingBackend
 from audit.errors import AuditError
@@ -27,6 +29,9 @@ _PATIENCE = 0.5
 _LARGEST_LOG = 4 << 20
 _LEAVE = 10.0
 """Seconds that an idle process has for its end: what reports to a service sends the rest."""
+
+
+R = TypeVar("R", LegResult, Rehearsal)
 
 
 class Stopped(BaseException):
@@ -82,6 +87,8 @@ class TrainingProcess:
                     if not last:
                         break
                     continue
+                if isinstance(message, Rehearsal):
+                    continue  # nobody asked for one
                 step = message.step if isinstance(message, Step) else step
                 tell(message)
             code = self._child.wait() if end is None or last else 0
@@ -92,6 +99,41 @@ class TrainingProcess:
             raise
         # A signal that came too late for the leg still ends this call.
         return result._replace(stopped_by=result.stopped_by or next(iter(asked), None))
+
+    def rehearse(
+        self, trainer: TrainingBackend, request: RehearsalRequest, tell: Tell, seconds: float | None = None
+    ) -> Rehearsal:
+        """Rehearse one leg; the process ends with it, after ``seconds`` at the latest.
+
+        Raises what the rehearsal raised, LegFailed if the process died; its kind is "timeout" if it took too long.
+        """
+        start = _size(self._output)
+        end: Rehearsal | AuditError | None = None
+        late = threading.Event()
+
+        def end_it() -> None:
+            late.set()
+            self._child.kill()
+
+        watch = threading.Timer(seconds, end_it) if seconds is not None else None
+        if watch is not None:
+            watch.daemon = True
+            watch.start()
+        try:
+            with _passing_on(self._child):
+                self._send(trainer, request.leg, True, {"steps": request.steps, "arrivals": request.arrivals})
+                for message in self._messages():
+                    if isinstance(message, Rehearsal | AuditError):
+                        end = message
+                    elif not isinstance(message, LegResult):
+                        tell(message)
+                code = self._child.wait()
+        finally:
+            if watch is not None:
+                watch.cancel()
+        if end is None and late.is_set():
+            raise LegFailed(f"it took longer than {seconds:g} s, and was ended", "timeout")
+        return _outcome(code, end, None, _last_output(self._output, start))
 
     def waits(self) -> bool:
         """Whether it can be asked for another leg. One whose log has grown large makes way for one with a new log."""
@@ -121,9 +163,13 @@ class TrainingProcess:
         if self._output is not None:
             self._output.close()
 
-    def _send(self, trainer: TrainingBackend, request: LegRequest, last: bool) -> None:
+    def _send(
+        self, trainer: TrainingBackend, request: LegRequest, last: bool, rehearse: Mapping[str, Any] | None = None
+    ) -> None:
         fields = {**request._asdict(), "data": request.data._asdict()}
         document = {"backend": trainer.name, "parent": os.getpid(), "request": fields}
+        if rehearse is not None:
+            document["rehearse"] = rehearse
         assert self._child.stdin is not None
         with suppress(BrokenPipeError):  # it died already, which is reported by the caller
             self._child.stdin.write(json.dumps(document) + "\n")
@@ -208,12 +254,12 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
         yield asked
 
 
-def _outcome(code: int, end: LegResult | AuditError | None, step: int | None, words: str) -> LegResult:
+def _outcome(code: int, end: R | AuditError | None, step: int | None, words: str) -> R:
     """Return the result; raise the error that was sent, or a LegFailed with how the process ended."""
-    if isinstance(end, LegResult):
-        return end
-    if end is not None:
+    if isinstance(end, AuditError):
         raise end
+    if end is not None:
+        return end
     if code == -signal.SIGINT:  # these end it only while no step is in progress
         raise KeyboardInterrupt
     if code == -signal.SIGTERM:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.facts.run import Run
 from audit.facts.series import Point, series
 from audit.findings import Finding
-from audit.judging.standing import RESUMABLE, SEALED, standing
+from audit.judging.standing import RESUMABLE, SEALED, rehearsed, standing
 from audit.ledger.timeline import Timeline
 from audit.page import Curve, Leg, Mark, Placed, RunCurves
 from audit.report import Report
@@ -162,6 +162,7 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
         line.files,
         line.bytes,
         line.saved,
+        rehearsed(checkpoint, found),
     )
 
 

@@ -12,7 +12,7 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
 from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
-from audit.judging.standing import Standing, standing
+from audit.judging.standing import Standing, rehearsed, standing
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import Report
@@ -32,7 +32,12 @@ class Inspection(NamedTuple):
         line = overview(checkpoint)
         batches = self.run.records.batches
         epochs = None if batches.adopted else epochs_at(batches.batches, checkpoint.step)
-        return line._replace(state=standing.state, reason=standing.reason, run_epoch=epochs)
+        return line._replace(
+            state=standing.state,
+            reason=standing.reason,
+            run_epoch=epochs,
+            rehearsed=rehearsed(checkpoint, standing),
+        )
 
 
 def inspect(path: str, options: Options | None = None, *, registry: Registry | None = None) -> Inspection:

@@ -29,6 +29,7 @@ class Overview(NamedTuple):
     ``state`` and ``reason`` are empty unless it was judged (:mod:`audit.views.inspection`). ``epoch`` is that of the
     file: Trainer counts all steps of the run in epochs of the newest data, so it goes back where a batch is larger than
     the one before. ``run_epoch`` is :func:`epochs_at` of the run's batches, None without a ledger of batches.
+    ``rehearsed``: whether `audit rehearse` found it the same, None if it was not rehearsed as it is.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Overview(NamedTuple):
     state: str = ""
     reason: str = ""
     run_epoch: float | None = None
+    rehearsed: bool | None = None
 
 
 def overview(checkpoint: Checkpoint) -> Overview:

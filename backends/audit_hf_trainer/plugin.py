@@ -19,6 +19,8 @@ if TYPE_CHECKING:
         LegRequest,
         LegResult,
         ReadExample,
+        Rehearsal,
+        RehearsalRequest,
         Size,
         Team,
         Tell,
@@ -37,6 +39,7 @@ class HFTrainer:
     reads_rows = True
     owns_order = True
     keeps_best = True
+    libraries = ("torch", "transformers", "accelerate", "peft", "trl", "bitsandbytes", "deepspeed")
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is that of Trainer's resume."""
@@ -170,6 +173,13 @@ class HFTrainer:
         from audit_hf_trainer.training.leg import train
 
         return train(request, tell)
+
+    def rehearse(self, request: "RehearsalRequest", tell: "Tell") -> "Rehearsal":
+        """Resume, compare what was restored with the files, train a few steps. Raises AuditError as :meth:`train`."""
+        _ready(request.leg.settings)
+        from audit_hf_trainer.training.rehearsal import rehearse
+
+        return rehearse(request, tell)
 
 
 def _ready(settings: Mapping[str, Any]) -> None:

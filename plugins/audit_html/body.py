@@ -231,7 +231,8 @@ def _checkpoints(here: str, marks: Sequence[Mark], rows: int) -> Element:
     first = max(0, len(marks) - rows)
     for number, mark in enumerate(marks[first:], first):
         state = node("td", node("span", class_=f"mark {state_class(mark)}", aria_hidden="true"), f" {mark.state}")
-        for true, word in ((mark.sealed, "sealed"), (mark.best, "best")):
+        told = ((mark.sealed, "sealed"), (mark.best, "best"), (mark.rehearsed, "rehearsed"))
+        for true, word in (*told, (mark.rehearsed is False, "rehearsal differs")):
             if true:
                 add(state, node("span", word, class_="tag"))
         if mark.resume_here:

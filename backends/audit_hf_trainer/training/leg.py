@@ -50,17 +50,30 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
         stop = stop_at(request.last_step, tell, torch, transformers, best)
         try:
             with _signals(stop), scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch:
-                return _train(request, tell, stop, scratch, torch, transformers, peft)
+                trainer = made_trainer(request, tell, stop, scratch, torch, transformers, peft)
+                return _fitted(trainer, request, stop, transformers)
         except AuditError:
             raise
         except (Exception, SystemExit) as error:
             traceback.print_exc(file=sys.stderr)
-            raise _failure(error, request, stop.step, torch) from error
+            raise failure(error, request, stop.step, torch) from error
 
 
-def _train(
-    request: LegRequest, tell: Tell, stop: Any, scratch: str, torch: Any, transformers: Any, peft: Any
-) -> LegResult:
+def made_trainer(
+    request: LegRequest,
+    tell: Tell,
+    stop: Any,
+    scratch: str,
+    torch: Any,
+    transformers: Any,
+    peft: Any,
+    watch: Any = None,
+) -> Any:
+    """Return the Trainer of a leg, with ``stop`` among its callbacks; its examples are written into ``scratch``.
+
+    ``watch`` notes which examples a rehearsal takes (:class:`audit_hf_trainer.training.rehearsing.Watched`). Raises as
+    :func:`train`.
+    """
     first = _step_of(request.resume_from)
     if first != request.first_step:
         raise AuditError(f"{request.resume_from} is at step {first}, not at step {request.first_step}")
@@ -70,14 +83,21 @@ def _train(
     if request.settings.get("trainer"):
         from audit_hf_trainer.training.own import own_trainer
 
-        trainer = own_trainer(request, arguments, stop, scratch, tell)
-        return _fitted(trainer, request, stop, transformers)
+        return own_trainer(request, arguments, stop, scratch, tell)
     tell(Phase("reading the data"))
     tokenizer = tokenizer_of(request.settings.get("model", {}), transformers)
     vocabulary, positions = limits(request.settings.get("model", {}), transformers)
     rows: Any = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
+    count = len(rows)
     if arguments.world_size > 1:
         rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
+    pad = getattr(tokenizer, "pad_token_id", None) or 0
+
+    def collated(batch: Any) -> Any:
+        return collate(batch, pad)
+
+    if watch is not None:
+        rows, collated = watch.numbered(rows, count), watch.collating(collated)
     held_out = None
     if "eval" in request.data.options:
         data = request.data._replace(path=request.data.options["eval"], order=None, epochs=1, first=0)
@@ -89,16 +109,14 @@ def _train(
     model = model_of(request, transformers)
     if request.settings.get("adapter") is not None:
         model = adapted(request, model, peft)
-    pad = getattr(tokenizer, "pad_token_id", None) or 0
-    trainer = changing(trainer_class(stop, torch, transformers.Trainer), request.changes)(
+    return changing(trainer_class(stop, torch, transformers.Trainer), request.changes)(
         model=model,
         args=arguments,
         train_dataset=rows,
         eval_dataset=held_out,
-        data_collator=lambda batch: collate(batch, pad),
+        data_collator=collated,
         callbacks=[stop],
     )
-    return _fitted(trainer, request, stop, transformers)
 
 
 def _fitted(trainer: Any, request: LegRequest, stop: Any, transformers: Any) -> LegResult:
@@ -163,7 +181,7 @@ def _step_of(checkpoint: str | None) -> int:
         raise AuditError(f"cannot resume from {checkpoint}: its {STATE} has no step ({error})") from error
 
 
-def _failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
+def failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
     """Return in one line why training failed, with the kind of failure."""
     text = f"{type(error).__name__}: {first_line(error)}"
     memory = getattr(torch, "OutOfMemoryError", MemoryError)

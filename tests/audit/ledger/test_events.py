@@ -243,6 +243,25 @@ ROWS: list[tuple[events.Event, str, str]] = [
             '"seed":42}'
         ),
     ),
+    (
+        batch_events.LegBegun(
+            "b", "a", 9, 0, None, 0, None, None, 1, None, 42, None, None, 1, None, machine={"torch": "2.13.0"}
+        ),
+        "batch",
+        (
+            '{"batch":"b","bytes":9,"decay_steps":null,"epochs":1,"event":"leg","examples":null,"examples_per_step":null,'
+            '"file":"a","first_example":0,"first_step":0,"horizon":null,"last_step":null,"machine":{"torch":"2.13.0"},'
+            '"order":null,"processes":1,"resumed_from":null,"seed":42}'
+        ),
+    ),
+    (
+        events.Rehearsed("checkpoint-3", 3, 5, False, True, DIGEST, "step 4: loss"),
+        "rehearsed",
+        (
+            f'{{"checkpoint":"checkpoint-3","exact":true,"same":false,"seal":"{DIGEST}","step":3,"steps":5,'
+            '"text":"step 4: loss"}'
+        ),
+    ),
     (batch_events.Lost("b", "a.jsonl", 1), "batch", '{"batch":"b","event":"lost","file":"a.jsonl","step":1}'),
 ]
 """Each as the ledger holds it since its first version: ledgers that are there must be read."""
@@ -273,6 +292,7 @@ batch = {"batch": text, "file": name}
 written = st.one_of(
     st.builds(events.Observation, st.none() | whole, text, text, whole, whole, st.lists(text, max_size=3).map(tuple)),
     st.builds(events.Start, whole),
+    st.builds(events.Rehearsed, text, whole, whole, st.booleans(), st.booleans(), text, text),
     st.builds(events.SealTaken, text, whole, whole, st.none() | st.dictionaries(text, sealed, max_size=3)),
     st.builds(events.ScansRemembered, text, text, st.none() | text),
     st.builds(events.GuardDecision, st.none() | text, whole, st.booleans()),

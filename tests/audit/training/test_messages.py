@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.backend.rehearsal import Arrival, Compared, Rehearsal, Replayed
 from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
 from audit.errors import AuditError, ConfigError
 from audit.training.messages import Message, checked, message_line, read_message
@@ -49,6 +50,17 @@ def test_what_is_no_event_is_a_fault_of_the_backend() -> None:
         Note("café \ud800"),
         LegResult(3, 7, ((4, 1.5), (7, -math.inf)), None),
         LegResult(0, 1, (), 15),
+        Rehearsal(()),
+        Rehearsal(
+            (Compared("weights", 4, 1, "lm_head", 1e-9), Compared("random states", missed="there is none")),
+            (Replayed(4, 1.5, -math.inf, 1e-3, (0, 7)), Replayed(5)),
+            (Arrival(5, (Compared("weights", 4),)),),
+            "bfloat16",
+            "cuda",
+            True,
+            1.5,
+            2.5,
+        ),
     ],
 )
 def test_a_message_comes_through_as_it_was(message: Message) -> None:

@@ -120,20 +120,35 @@ def fit(
     run: str,
     model: Any,
     *,
-    data: Any = None,
     resume: str | bool | None = None,
+    before: Callable[[Any], None] | None = None,
+    **more: Any,
+) -> Any:
+    """Train with the real Trainer and return it; ``before`` gets it before it trains. See :func:`made`."""
+    trainer = made(run, model, **more)
+    with libraries_hush():
+        if before:
+            before(trainer)
+        trainer.train(resume_from_checkpoint=resume)
+    return trainer
+
+
+def made(
+    run: str,
+    model: Any,
+    *,
+    data: Any = None,
     callbacks: Sequence[Any] = (),
     optimizer: Callable[[Any], Any] | None = None,
     scores: Sequence[float] = (),
-    before: Callable[[Any], None] | None = None,
     processing_class: Any = None,
     evaluate: bool = False,
     **arguments: Any,
 ) -> Any:
-    """Train with the real Trainer and return it.
+    """Return a Trainer.
 
     ``data`` is a data set (by default :func:`rows`); ``scores`` is the sequence of a made-up metric ``score``, one
-    value an evaluation; ``before`` gets the Trainer before it trains.
+    value an evaluation.
     """
     import transformers
 
@@ -164,9 +179,6 @@ def fit(
             compute_metrics=(lambda prediction: {"score": next(told)}) if scores else None,
         )
         trainer.remove_callback(transformers.PrinterCallback)
-        if before:
-            before(trainer)
-        trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from tests.backends.hf_trainer.fitting import fit, lora
+from tests.backends.hf_trainer.fitting import fit, lora, made
 
 
 class Configuration(NamedTuple):
@@ -13,6 +13,8 @@ class Configuration(NamedTuple):
     title: str
     train: Callable[[str], object]
     sample: bool = False
+    make: Callable[[str], Any] | None = None
+    """Makes the Trainer anew, if it is made by :func:`with_arguments`."""
 
 
 CONFIGURATIONS: dict[str, Configuration] = {}
@@ -34,7 +36,12 @@ def with_arguments(
     name: str, title: str, *, sample: bool = False, model: Callable[[], Any] = lora, **more: Any
 ) -> None:
     """Put a run into the table that differs from the plain LoRA run in ``more`` (see :func:`fitting.fit`)."""
-    CONFIGURATIONS[name] = Configuration(title, partial(_train, model, more), sample)
+    make = partial(_make, model, more)
+    CONFIGURATIONS[name] = Configuration(title, partial(_train, model, more), sample, make)
+
+
+def _make(model: Callable[[], Any], more: dict[str, Any], run: str) -> Any:
+    return made(run, model(), **more)
 
 
 def _train(model: Callable[[], Any], more: dict[str, Any], run: str) -> None:

@@ -1,0 +1,92 @@
+"""``audit rehearse RUN``: the proof of a backup is to restore it."""
+
+import argparse
+import os
+import sys
+
+from audit.cli.documents import add_format, write_document
+from audit.cli.options import RUN, add_quiet
+from audit.cli.parser import one_line, write
+from audit.cli.table import wrapped
+from audit.errors import AuditError
+from audit.manager import load
+from audit.rehearsal.report import document, lines
+from audit.training.config import read_train_config
+from audit.training.rehearsal import STEPS, TIMEOUT, Asked, rehearse
+from audit.training.training_process import Stopped
+
+CONFIG = "train.toml"
+EXAMPLES = (
+    ("audit rehearse current_model/", "restore what the guard would hand out, and train 5 steps of it again"),
+    ("audit rehearse current_model/ --checkpoint 400", "rehearse checkpoint-400"),
+    ("audit rehearse current_model/ --steps 0", "restore and compare only"),
+    ("audit rehearse current_model/ --format json", "print what was compared, and what differs, as JSON"),
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument(
+        "--checkpoint", metavar="N", help="step or name of the checkpoint (default: the one that audit guard prints)"
+    )
+    parser.add_argument(
+        "--steps",
+        type=_steps,
+        metavar="K",
+        help=f"steps to train again, 0: only restore (default: {STEPS}, or up to the end of a mean of losses)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help=f"end the rehearsal after so many seconds (default: {TIMEOUT:g})",
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", default=CONFIG, help=f"configuration of audit train (default: ./{CONFIG})"
+    )
+    parser.add_argument("--no-ledger", action="store_true", help="do not record the result in the run's ledger")
+    add_format(parser)
+    add_quiet(parser, "the result")
+
+
+def call(arguments: argparse.Namespace) -> int:
+    """Rehearse; 0 the same, 1 something differs, 2 it cannot be rehearsed."""
+    registry = load()
+    if not os.path.exists(arguments.config) and arguments.config == CONFIG:
+        raise AuditError(
+            f"there is no {CONFIG} here; give the configuration by which {arguments.run} is trained: --config FILE"
+        )
+    config, trainer = read_train_config(arguments.config, registry)
+    if os.path.realpath(config.run) != os.path.realpath(arguments.run):
+        raise AuditError(f"{arguments.config}: trains {config.run}, not {arguments.run}; give its own with --config")
+    asked = Asked(arguments.checkpoint, arguments.steps, arguments.timeout, not arguments.no_ledger)
+    shown = config._replace(run=arguments.run)
+    try:
+        report = rehearse(shown, trainer, registry, asked, lambda event: None)
+    except Stopped:
+        print("ended by SIGTERM", file=sys.stderr)
+        return 143
+    if arguments.format == "json":
+        write_document(document(report))
+    else:
+        text = "".join(wrapped(one_line(line), 4) for line in lines(report, arguments.quiet > 0))
+        write(text, None)
+    return report.exit_code
+
+
+def _steps(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 8):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e7:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return seconds

@@ -1,0 +1,234 @@
+"""The state of a trainer, compared value by value with the files of a checkpoint.
+
+Files are read as Trainer reads them, without executing a pickle, and mapped, so that the state is not in memory twice.
+A value of a file is rounded to the type that it has in the training (``Optimizer.load_state_dict`` does that).
+"""
+
+import json
+import math
+import os
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from audit.plugin import OPTIMIZER_PART, RANDOM_PART, SCHEDULER_PART, WEIGHTS_PART, Compared
+from audit_hf_trainer.names import OPTIMIZER, RNG, SCHEDULER
+
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
+CHANGED = frozenset({"lr", "initial_lr", "weight_decay", "betas", "eps", "base_lrs", "_last_lr"})
+"""What ``audit train --change`` may put over the values of the checkpoint."""
+
+
+class Tally:
+    """Counts what was compared. A value is a tensor, or anything else that is not a container."""
+
+    def __init__(self, part: str, skip: frozenset[str] = frozenset()) -> None:
+        self._part, self._skip = part, skip
+        self.values = self.different = 0
+        self._first: str | None = None
+        self._largest: float | None = None
+        self.missed: list[str] = []
+
+    def value(self, name: str, saved: Any, live: Any) -> None:
+        """Compare a value of a file, or everything in it, with what was loaded."""
+        if isinstance(saved, torch.Tensor):
+            self._tensor(name, saved, live)
+        elif isinstance(saved, Mapping):
+            for key, part in saved.items():
+                if key not in self._skip:
+                    there = live.get(key, MISSING) if isinstance(live, Mapping) else MISSING
+                    self.value(f"{name}.{key}" if name else str(key), part, there)
+        elif isinstance(saved, list | tuple) and isinstance(live, list | tuple) and len(saved) == len(live):
+            if len(saved) > LONG:  # the state of a random generator
+                self._note(name, list(saved) == list(live))
+                return
+            for number, (part, there) in enumerate(zip(saved, live, strict=True)):
+                self.value(f"{name}.{number}", part, there)
+        else:
+            self._note(name, _same(saved, live))
+
+    def _tensor(self, name: str, saved: torch.Tensor, live: Any) -> None:
+        if not isinstance(live, torch.Tensor):
+            live = torch.as_tensor(live) if isinstance(live, int | float) else None
+        if live is None or live.shape != saved.shape:
+            self._note(name, False)
+            return
+        mine = live.detach().to("cpu")
+        other = saved.to("cpu", mine.dtype)
+        if torch.equal(mine, other):
+            self._note(name, True)
+            return
+        if mine.is_floating_point():
+            unequal = (mine != other) & ~(torch.isnan(mine) & torch.isnan(other))
+            if not bool(unequal.any()):
+                self._note(name, True)
+                return
+            scale = float(other.abs().max())
+            gap = float((mine.double() - other.double()).abs().max()) / (scale or 1.0)
+            self._largest = max(self._largest or 0.0, gap)
+        self._note(name, False)
+
+    def _note(self, name: str, same: bool) -> None:
+        self.values += 1
+        if not same:
+            self.different += 1
+            self._first = self._first or name
+
+    def result(self) -> Compared:
+        """Return what was counted."""
+        missed = "; ".join(self.missed) or (None if self.values else "there is nothing to compare")
+        return Compared(self._part, self.values, self.different, self._first, self._largest, missed)
+
+
+MISSING = object()
+LONG = 64
+"""Items of a list that are compared as one value."""
+
+
+def state(trainer: Any, checkpoint: str, changed: bool = False) -> tuple[Compared, ...]:
+    """Compare weights, optimizer and schedule; ``changed``: settings were changed after the load."""
+    skip = CHANGED if changed else frozenset()
+    sharded = _sharded(trainer)
+    if sharded:
+        return tuple(
+            Compared(part, missed=f"{sharded} has divided it among processes, and that is not compared")
+            for part in (WEIGHTS_PART, OPTIMIZER_PART, SCHEDULER_PART)
+        )
+    return (
+        _weights(trainer, checkpoint),
+        _of_file(OPTIMIZER_PART, os.path.join(checkpoint, OPTIMIZER), trainer.optimizer, skip | {"params"}),
+        _of_file(SCHEDULER_PART, os.path.join(checkpoint, SCHEDULER), trainer.lr_scheduler, skip),
+    )
+
+
+def random_states(trainer: Any, checkpoint: str) -> Compared:
+    """Compare the states of all generators of this process with those that were saved."""
+    import numpy as np
+    from transformers.trainer_pt_utils import safe_globals
+
+    rank, several = trainer.args.process_index, trainer.args.world_size > 1
+    name = f"rng_state_{rank}.pth" if several else RNG
+    path = os.path.join(checkpoint, name)
+    if not os.path.isfile(path):
+        return Compared(RANDOM_PART, missed=f"there is no {name}")
+    with safe_globals():
+        saved = torch.load(path, weights_only=True, map_location="cpu")
+    tally = Tally(RANDOM_PART)
+    live: dict[str, Any] = {"python": random.getstate(), "cpu": torch.random.get_rng_state()}
+    for key, there in live.items():
+        if key in saved:
+            tally.value(key, saved[key], there)
+    if "numpy" in saved:
+        kind, words, *rest = saved["numpy"]
+        mine, numbers, *others = np.random.get_state(legacy=True)
+        tally.value("numpy", [kind, *rest, list(map(int, words))], [mine, *others, list(map(int, numbers))])
+    if "cuda" in saved and torch.cuda.is_available():  # not tried: there was no device
+        devices = torch.cuda.get_rng_state() if several else torch.cuda.get_rng_state_all()
+        tally.value("cuda", saved["cuda"], devices)
+    return tally.result()
+
+
+def _sharded(trainer: Any) -> str | None:
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        return "DeepSpeed"
+    return "FSDP" if getattr(trainer, "is_fsdp_enabled", False) else None
+
+
+def _weights(trainer: Any, checkpoint: str) -> Compared:
+    tally = Tally(WEIGHTS_PART)
+    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    if hasattr(model, "peft_config"):
+        from peft import get_peft_model_state_dict
+
+        for name in model.peft_config:
+            home = checkpoint if name == "default" else os.path.join(checkpoint, name)
+            found = get_peft_model_state_dict(model, adapter_name=name)
+            _compare_tensors(tally, home, ADAPTERS, found, complain=True)
+    else:
+        live = model.state_dict()
+        others = _compare_tensors(tally, checkpoint, WEIGHTS, live)
+        if others:
+            _compare_renamed(tally, checkpoint, model, live)
+    return tally.result()
+
+
+def _compare_tensors(
+    tally: Tally, home: str, names: tuple[str, ...], live: Mapping[str, Any], complain: bool = False
+) -> int:
+    """Compare tensors by name; return how many of the file have another name in the model."""
+    known = others = 0
+    for name, saved in _tensors(home, names):
+        known += 1
+        if name in live:
+            tally.value(name, saved, live[name])
+        else:
+            others += 1
+    if not known:
+        tally.missed.append(f"there is no {names[0]} in {os.path.basename(home)}")
+    if others and complain:
+        tally.missed.append(f"{others} of {known} tensors have other names in the model than in the file")
+    return others
+
+
+def _compare_renamed(tally: Tally, checkpoint: str, model: Any, live: Mapping[str, Any]) -> None:
+    """Compare tensors that ``save_pretrained`` has written under other names, or in other pieces: load them anew.
+
+    Transformers 5 does that for mixtures of experts, and Trainer 5.24 does not undo it on a resume.
+    """
+    known = {name for name, _ in _tensors(checkpoint, WEIGHTS)}
+    try:
+        whole = type(model).from_pretrained(checkpoint, local_files_only=True).state_dict()
+    except Exception as error:  # a class without it, or one that needs more
+        tally.missed.append(f"tensors have other names in the model than in the file, and it cannot be loaded: {error}")
+        return
+    for name, saved in whole.items():
+        if name not in known:
+            tally.value(name, saved, live.get(name, MISSING))
+
+
+def _tensors(home: str, names: tuple[str, ...]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of the first of these files that is there, or of its shards."""
+    from safetensors import safe_open
+
+    for name in names:
+        path, index = os.path.join(home, name), os.path.join(home, f"{name}.index.json")
+        files = [path] if os.path.isfile(path) else []
+        if not files and os.path.isfile(index):
+            with open(index, encoding="utf-8") as file:
+                shards = json.load(file)["weight_map"].values()
+            files = [os.path.join(home, os.path.basename(shard)) for shard in dict.fromkeys(shards)]
+        for file_name in files:
+            if name.endswith(".safetensors"):
+                with safe_open(file_name, framework="pt", device="cpu") as tensors:
+                    for key in tensors.keys():  # noqa: SIM118  not a dictionary
+                        yield key, tensors.get_tensor(key)
+            else:
+                yield from _loaded(file_name).items()
+        if files:
+            return
+
+
+def _of_file(part: str, path: str, live: Any, skip: frozenset[str]) -> Compared:
+    if not os.path.isfile(path):
+        return Compared(part, missed=f"there is no {os.path.basename(path)}")
+    tally = Tally(part, skip)
+    tally.value("", _loaded(path), live.state_dict())
+    return tally.result()
+
+
+def _loaded(path: str) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except RuntimeError:  # not a zip archive: an old format, which cannot be mapped
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _same(saved: Any, live: Any) -> bool:
+    if isinstance(live, torch.Tensor) and live.numel() == 1 and isinstance(saved, int | float):
+        live = live.item()
+    if isinstance(saved, float) and isinstance(live, float) and math.isnan(saved):
+        return math.isnan(live)
+    return bool(saved == live)
