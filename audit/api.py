@@ -3,9 +3,11 @@
 import os
 from typing import TYPE_CHECKING
 
+from audit.errors import AuditError
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
+from audit.storage import scheme_of, without_secrets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +22,7 @@ def verify(
     registry: Registry | None = None,
     progress: "Progress | None" = None,
 ) -> Report:
-    """Judge one run: the directory that holds ``checkpoint-N``, or one such checkpoint.
+    """Judge one run: the directory or URL that holds ``checkpoint-N``, or one such checkpoint.
 
     Records one observation in the run's ledger, and seals what a full-depth verification proved, unless
     ``options.ledger`` is False. ``progress`` is called with (bytes read since the last call, bytes in all) during a
@@ -54,6 +56,10 @@ def guard(
     from audit.judging.guard import consult
 
     path = os.fspath(run)
+    if scheme_of(path) is not None:
+        raise AuditError(
+            f"{without_secrets(path)}: guard() returns a path of this machine; use audit guard --fetch DIR"
+        )
     limits = Limits(strict=strict, allow_fresh=allow_fresh, exact=exact, allow_missing=allow_missing)
     decision, report = consult(path, limits)
     if decision.refusal is not None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from audit.errors import AuditError
 
 AUDIT_DIR = ".audit"
+"""What the audit keeps in a run."""
 LEDGER = os.path.join(AUDIT_DIR, "ledger.db")
 """The run's own history, an SQLite file."""
 DAY_TOLD = os.path.join(AUDIT_DIR, "day-told")
@@ -20,6 +21,8 @@ LOCK = os.path.join(AUDIT_DIR, "lock")
 """Locked by the process that trains or prunes the run."""
 MIXED = os.path.join(AUDIT_DIR, "mixed.jsonl")
 """The rows of the leg that is being trained, if they are not those of one file."""
+OUTBOX = os.path.join(AUDIT_DIR, "outbox")
+"""Checkpoints that are to be pushed somewhere, as hard links."""
 PINNED = os.path.join(AUDIT_DIR, "pinned")
 """The newest proven checkpoint, as hard links."""
 QUARANTINE = os.path.join(AUDIT_DIR, "quarantine")

@@ -20,6 +20,10 @@ class PluginError(AuditError):
     """A plugin could not be loaded, or two plugins claim the same name."""
 
 
+class UnreachableError(AuditError):
+    """A storage could not be read (no permission, no such bucket, no network): nothing is known of the run in it."""
+
+
 class NotApplicable(Exception):
     """A rule cannot be applied here: a fact it needs does not exist or could not be read.
 

@@ -9,8 +9,9 @@ A plugin is a module with hook implementations, named in the entry-point group `
         return [my_rule]
 """
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pluggy
 
@@ -19,13 +20,14 @@ from audit.backend.training import TrainingBackend
 from audit.findings import Severity
 from audit.report import Report
 from audit.rules import Rule
+from audit.storage import Storage
 
 hookspec = pluggy.HookspecMarker("audit")
 hookimpl = pluggy.HookimplMarker("audit")
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
 if TYPE_CHECKING:  # no command but `audit report` pays for it
-    from audit.page import RunCurves
+    from audit.page import FleetView, RunCurves
 
 
 class Unaudited(NamedTuple):
@@ -56,6 +58,61 @@ Reporter = Callable[[Sequence[Report], Context], str]
 """Returns reports as text; writes no file and prints nothing."""
 Page = Callable[["Sequence[RunCurves]"], str]
 """Returns what is known of runs as the text of one file."""
+FleetPage = Callable[["FleetView"], str]
+"""Returns what is known of a fleet as the text of one file."""
+StorageOpener = Callable[[str], Storage]
+"""Opens what is below a URL, which has no query and no password. Raises AuditError, without a secret in it."""
+
+
+class Command(NamedTuple):
+    """A command ``audit NAME``: its line in ``audit --help``, and the ``module`` that is imported when it is called.
+
+    The module has ``configure(parser)``, which adds arguments to an :class:`argparse.ArgumentParser`;
+    ``call(arguments, terminal: Terminal) -> int``, which returns the exit code; and perhaps ``EXAMPLES``, pairs of a
+    command line and what it does. An AuditError that it raises is one line and exit code 2, a RefusedError exit code 1.
+    ``task`` is the heading under which it is listed: check, resume, train, look, keep, learn.
+    """
+
+    help: str
+    module: str
+    task: str = "keep"
+
+
+class Terminal(Protocol):
+    """Where a command of a plugin prints."""
+
+    def write(self, text: str) -> None:
+        """Print on stdout, as it is."""
+
+    def note(self, text: str) -> None:
+        """Print one line on stderr, without control characters and secrets."""
+
+    def document(self, fields: Mapping[str, Any]) -> None:
+        """Print one JSON object on stdout, with ``schema_version`` first."""
+
+    def progress(self, run: str, quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]:
+        """Return what shows a long scan: the ``progress`` that functions of ``audit.plugin`` take."""
+        ...
+
+
+class Observer(Protocol):
+    """Hears of the events of ``audit train`` if the configuration has its ``table``."""
+
+    table: str
+    """Name of its table in the configuration, such as ``hub`` for ``[hub]``."""
+
+    def schema(self) -> Mapping[str, Any]:
+        """Return the JSON Schema of the table."""
+        ...
+
+    def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
+        """Return what is called with each event, a JSON object as docs/train.md lists them; it may return a note.
+
+        ``run`` is the absolute path of the run, ``settings`` the table, ``home`` the directory of the configuration.
+        The function is called between two steps: it returns soon. What it raises is a note, too, and ends the calls.
+        Raises ConfigError.
+        """
+        ...
 
 
 @hookspec
@@ -88,6 +145,33 @@ def audit_pages() -> dict[str, Page]:
 
     Text in :class:`audit.plugin.RunCurves` comes from the audited files: escape it.
     """
+    raise NotImplementedError
+
+
+@hookspec
+def audit_fleet_pages() -> dict[str, FleetPage]:
+    """Return pages for ``audit fleet report`` by format name: ``render(view: FleetView) -> str``.
+
+    Text in :class:`audit.plugin.FleetView` comes from the audited files: escape it.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def audit_storages() -> dict[str, StorageOpener]:
+    """Return what opens a run behind a URL, by scheme in lower case: ``open(url) -> Storage``."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_commands() -> dict[str, Command]:
+    """Return commands by name: ``audit NAME``. A name of a command that audit has itself is an error."""
+    raise NotImplementedError
+
+
+@hookspec
+def audit_observers() -> list[Observer]:
+    """Return what hears of the events of ``audit train``, each with a table of its own in the configuration."""
     raise NotImplementedError
 
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from audit import hookspecs
     from audit.backend.layout import Backend
     from audit.backend.training import TrainingBackend
+    from audit.facts.place import Place
     from audit.report import Report
     from audit.rules import Rule
+    from audit.storage import Storage
 
 T = TypeVar("T")
 
@@ -101,6 +103,47 @@ class Registry:
         """Formats of a page by name."""
         return _merged("page", self.plugins.hook.audit_pages())
 
+    @cached_property
+    def fleet_pages(self) -> "Mapping[str, hookspecs.FleetPage]":
+        """Formats of a fleet's page by name."""
+        return _merged("fleet page", self.plugins.hook.audit_fleet_pages())
+
+    @cached_property
+    def storages(self) -> "Mapping[str, hookspecs.StorageOpener]":
+        """What opens the run behind a URL, by its scheme."""
+        return _merged("storage", self.plugins.hook.audit_storages())
+
+    def place(self, path: str, ledger: str | None = None) -> "Place":
+        """Return where a run is, on this machine or behind a URL; ``ledger`` is as in Options. Raises AuditError."""
+        from audit.facts.place import place_behind, place_here
+        from audit.storage import scheme_of
+
+        return place_here(path, ledger) if scheme_of(path) is None else place_behind(path, self.storage, ledger)
+
+    def storage(self, url: str) -> "Storage":
+        """Open what is behind a URL. Raises AuditError if no plugin reads its scheme."""
+        from audit.storage import scheme_of
+
+        scheme = scheme_of(url) or ""
+        if scheme not in self.storages:
+            known = ", ".join(f"{name}://" for name in self.storages) or "none"
+            raise AuditError(
+                f"no storage is known for {scheme}://; known: {known}{did_you_mean(scheme, self.storages)}"
+            )
+        return self.storages[scheme](url)
+
+    @cached_property
+    def commands(self) -> "Mapping[str, hookspecs.Command]":
+        """Commands by name."""
+        return _merged("command", self.plugins.hook.audit_commands())
+
+    @cached_property
+    def observers(self) -> "tuple[hookspecs.Observer, ...]":
+        """What may hear of the events of `audit train`."""
+        found = [observer for brought in self.plugins.hook.audit_observers() for observer in brought]
+        _refuse_duplicates("table", [observer.table for observer in found])
+        return tuple(sorted(found, key=lambda observer: observer.table))
+
     def with_rules(self, rules: "Iterable[Rule]") -> "Registry":
         """Return a registry with these rules instead."""
         other = Registry(self._extra, self._named)
@@ -151,6 +194,15 @@ class Registry:
             )
         return self.pages[name]
 
+    def fleet_page(self, name: str) -> "hookspecs.FleetPage":
+        """Return the renderer of this format of a fleet's page; raises AuditError with the available formats."""
+        if name not in self.fleet_pages:
+            raise AuditError(
+                f"no page format is named '{name}'; available: {', '.join(self.fleet_pages) or 'none'}"
+                f"{did_you_mean(name, self.fleet_pages)}"
+            )
+        return self.fleet_pages[name]
+
     def verified(self, report: "Report") -> None:
         """Notify observers of every checkpoint of a finished report."""
         for checkpoint in report.checkpoints:
@@ -167,7 +219,17 @@ def load(extra: Sequence[Any] = ()) -> Registry:
     if not extra:
         return _registry_of(named)
     registry = Registry(extra, named)
-    _ = (registry.rules, registry.backends, registry.trainers, registry.reporters, registry.pages)
+    _ = (
+        registry.rules,
+        registry.backends,
+        registry.trainers,
+        registry.reporters,
+        registry.pages,
+        registry.fleet_pages,
+        registry.commands,
+        registry.observers,
+        registry.storages,
+    )
     return registry
 
 

@@ -18,7 +18,8 @@ class Options(NamedTuple):
     """How to verify. ``scrub`` is the share (0 to 1) of sealed, unchanged bytes that is read again.
 
     ``select`` and ``ignore`` hold rule ids or families; ``fail_on`` None means never. ``accept``: the findings that a
-    person has judged and accepts.
+    person has judged and accepts. ``ledger_dir``: where the ledgers of runs behind a URL are kept; None is the user's
+    state directory.
     """
 
     depth: str = "full"
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     severity: Mapping[str, Severity] = {}
     rules: Mapping[str, Mapping[str, Any]] = {}
     accept: tuple[Acceptance, ...] = ()
+    ledger_dir: str | None = None
 
     def chosen(self, rules: Sequence[Rule]) -> tuple[Rule, ...]:
         """The rules that ``select`` and ``ignore`` leave."""

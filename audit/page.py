@@ -1,4 +1,4 @@
-"""What a page gets of one run: its curves, legs and checkpoints, and where on the axis each finding is.
+"""What a page gets of one run: its curves, legs and checkpoints, and where on the axis each finding is; and of a fleet.
 
 Values only: how they look is for whoever renders them (``audit_pages`` in :mod:`audit.hookspecs`).
 """
@@ -91,8 +91,77 @@ class RunCurves(NamedTuple):
     live: bool = False
 
 
+class FleetRun(NamedTuple):
+    """One run of a fleet, as its row in the table has it; ``saved`` is UTC, ``page`` a link to the run's own page."""
+
+    run: str
+    owner: str
+    status: str
+    verdict: str | None
+    judged: bool
+    depth: str | None
+    errors: int
+    warnings: int
+    rules: tuple[str, ...]
+    resume_from: str | None
+    newest_step: int | None
+    checkpoints: int
+    bytes: int
+    bytes_not_resumable: int
+    bytes_superseded: int
+    saved: str | None
+    error: str | None
+    page: str | None = None
+
+
+class FleetGroup(NamedTuple):
+    """Runs of one owner, or of one age, in numbers; ``unaudited`` are those that could not be judged or read."""
+
+    name: str
+    runs: int = 0
+    broken: int = 0
+    suspect: int = 0
+    unaudited: int = 0
+    bytes: int = 0
+    bytes_not_resumable: int = 0
+    bytes_superseded: int = 0
+
+
+class FleetRule(NamedTuple):
+    """A rule with findings: in how many runs, how many, and one of the runs. Accepted findings are left out."""
+
+    rule: str
+    severity: str
+    runs: int
+    findings: int
+    example: str
+
+
+class FleetView(NamedTuple):
+    """Everything that a page may show about a fleet.
+
+    ``verdicts`` and ``statuses`` count runs. ``worst``, ``unaudited`` and ``freed`` (runs with the most bytes that
+    could be freed) are the first ones of each kind, the worst or largest first; the groups count all runs.
+    """
+
+    table: str
+    made: str
+    version: str
+    total: FleetGroup
+    verdicts: dict[str, int]
+    statuses: dict[str, int]
+    depths: dict[str, int]
+    crashed: tuple[str, ...]
+    worst: tuple[FleetRun, ...]
+    unaudited: tuple[FleetRun, ...]
+    rules: tuple[FleetRule, ...]
+    ages: tuple[FleetGroup, ...]
+    owners: tuple[FleetGroup, ...]
+    freed: tuple[FleetRun, ...]
+
+
 def is_page(path: str) -> bool:
-    """Whether a file is a page of audit report: only such a one is overwritten without being named."""
+    """Whether a file is a page of ours: only such a one is overwritten without being named."""
     with suppress(OSError):
         if stat.S_ISREG(os.lstat(path).st_mode):
             with open(path, "rb") as file:

@@ -68,6 +68,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "shard_span_name",
     "ZeroPartition",
     "ZeroState",
+    "Exchange",
     "WholeTensor",
     # the facts of a run and of a plan
     "Batch",
@@ -114,6 +115,15 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LegRequest",
     "LegResult",
     "LocalStorage",
+    # storages
+    "ContextReader",
+    "DistantReader",
+    "RangeReader",
+    "Storage",
+    "StorageOpener",
+    "TRAINER",
+    "UPLOAD",
+    "UnreachableError",
     "Note",
     "Phase",
     "PlanningBackend",
@@ -147,6 +157,11 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "ACCEPTED",
     "Acceptance",
     "Finding",
+    "FleetGroup",
+    "FleetPage",
+    "FleetRule",
+    "FleetRun",
+    "FleetView",
     "Leg",
     "Mark",
     "Outcome",
@@ -165,6 +180,10 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "BROKEN",
     "SOUND",
     "SUSPECT",
+    # commands, and what hears of audit train
+    "Command",
+    "Observer",
+    "Terminal",
     # programs: pytest, a callback in a training
     "Decision",
     "GuardLimits",
@@ -188,11 +207,29 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "record_training_start",
     "snapshot",
     "verify",
+    # programs that push checkpoints to another place
+    "AUDIT_DIR",
+    "Ledger",
+    "LedgerError",
+    "Proof",
+    "PushQueued",
+    "PushState",
+    "PushedFile",
+    "SCRATCH",
+    "clear_outbox",
+    "discard_checkpoint",
+    "open_ledger",
+    "place_in_outbox",
+    "prove_run",
+    "put_in_outbox",
+    "seal_now",
+    "unix_time",
+    "veiled",
 ]
 
 if TYPE_CHECKING:
     from audit.api import guard, verify
-    from audit.audit_dir import LEDGER
+    from audit.audit_dir import AUDIT_DIR, LEDGER, SCRATCH
     from audit.audit_dir import scratch as scratch_directory
     from audit.backend.files import Files
     from audit.backend.layout import ITSELF, AdapterFiles, Backend, Layout
@@ -228,11 +265,12 @@ if TYPE_CHECKING:
     from audit.data.row_formats import IGNORED as IGNORED_LABEL
     from audit.data.row_formats import RowFormat
     from audit.data.rows import checked_rows
-    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError
+    from audit.errors import AuditError, ConfigError, NotApplicable, PluginError, RefusedError, UnreachableError
     from audit.facts.boundaries import Boundary, never_rises
     from audit.facts.boundaries import rises as rate_rises
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
+    from audit.facts.exchanged import Exchange
     from audit.facts.file import METADATA, File, FileFormat
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
@@ -271,36 +309,66 @@ if TYPE_CHECKING:
     from audit.formats.training_args import TrainingArguments, read_training_args
     from audit.formats.zero import EngineState
     from audit.formats.zero import Partition as ZeroPartition
-    from audit.hookspecs import Context, Page, Reporter, Unaudited, hookimpl
+    from audit.hookspecs import (
+        Command,
+        Context,
+        FleetPage,
+        Observer,
+        Page,
+        Reporter,
+        StorageOpener,
+        Terminal,
+        Unaudited,
+        hookimpl,
+    )
     from audit.judging.decision import Decision, ResumeRefused
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
     from audit.judging.guard import consult as consult_guard
+    from audit.judging.proving import Proof, seal_now
+    from audit.judging.proving import prove as prove_run
     from audit.judging.recording import record_start as record_training_start
+    from audit.ledger.push_events import PushedFile, PushQueued, PushState
     from audit.ledger.seals import Seal
+    from audit.ledger.store import Ledger, LedgerError, open_ledger
     from audit.ledger.timeline import Batch, Timeline
     from audit.manager import Registry
     from audit.manager import load as load_plugins
     from audit.options import Options
-    from audit.page import Curve, Leg, Mark, Placed, RunCurves
+    from audit.page import Curve, FleetGroup, FleetRule, FleetRun, FleetView, Leg, Mark, Placed, RunCurves
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
     from audit.retention.lock import RunLock
+    from audit.retention.outbox import clear_outbox, place_in_outbox, put_in_outbox
     from audit.retention.pins import keep_apart as detach_pins
     from audit.retention.pins import pin as pin_checkpoint
+    from audit.retention.prune import discard as discard_checkpoint
     from audit.retention.prune import prune
     from audit.retention.snapshots import snapshot
     from audit.rules import ANY as ANY_RULE
     from audit.rules import Rule, rule
     from audit.scan import FileScan, SpanScan
-    from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, Entry, LocalStorage
-    from audit.text import credentials, did_you_mean, first_line, human_bytes, utc_time
+    from audit.storage import (
+        DIRECTORY,
+        FILE,
+        LINK,
+        SPECIAL,
+        TRAINER,
+        UPLOAD,
+        ContextReader,
+        DistantReader,
+        Entry,
+        LocalStorage,
+        RangeReader,
+        Storage,
+    )
+    from audit.text import credentials, did_you_mean, first_line, human_bytes, unix_time, utc_time, veiled
     from audit.text import hint as secret_hint
     from audit.text import is_placeholder as is_token_placeholder
     from audit.version import __version__
 
 _HOMES = {
     "audit.api": "guard verify",
-    "audit.audit_dir": "LEDGER scratch:scratch_directory",
+    "audit.audit_dir": "AUDIT_DIR LEDGER SCRATCH scratch:scratch_directory",
     "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
     "audit.backend.names": "is_checkpoint_file name_of:checkpoint_name step_of:checkpoint_step step_of_file",
@@ -311,7 +379,7 @@ _HOMES = {
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",
-    "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError",
+    "audit.errors": "AuditError ConfigError NotApplicable PluginError RefusedError UnreachableError",
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Checkpoint RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
@@ -326,6 +394,7 @@ _HOMES = {
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
     "audit.facts.unread": "Unread",
+    "audit.facts.exchanged": "Exchange",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",
@@ -345,24 +414,28 @@ _HOMES = {
     "audit.formats.trainer_state": "StateDocument TrainerState read_trainer_state",
     "audit.formats.zero": "EngineState Partition:ZeroPartition",
     "audit.formats.training_args": "TrainingArguments read_training_args",
-    "audit.hookspecs": "Context Page Reporter Unaudited hookimpl",
+    "audit.hookspecs": "Context FleetPage Page Reporter StorageOpener Unaudited hookimpl Command Observer Terminal",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
     "audit.judging.guard": "Guarded consult:consult_guard",
+    "audit.judging.proving": "Proof prove:prove_run seal_now",
     "audit.judging.recording": "record_start:record_training_start",
     "audit.ledger.seals": "Seal",
+    "audit.ledger.push_events": "PushQueued PushState PushedFile",
+    "audit.ledger.store": "Ledger LedgerError open_ledger",
     "audit.ledger.timeline": "Batch Timeline",
     "audit.manager": "Registry load:load_plugins",
     "audit.options": "Options",
-    "audit.page": "Curve Leg Mark Placed RunCurves",
+    "audit.page": "Curve FleetGroup FleetRule FleetRun FleetView Leg Mark Placed RunCurves",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
     "audit.retention.lock": "RunLock",
+    "audit.retention.outbox": "clear_outbox place_in_outbox put_in_outbox",
     "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",
-    "audit.retention.prune": "prune",
+    "audit.retention.prune": "discard:discard_checkpoint prune",
     "audit.retention.snapshots": "snapshot",
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
-    "audit.storage": "DIRECTORY Entry FILE LINK LocalStorage SPECIAL",
-    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time",
+    "audit.storage": "ContextReader DIRECTORY DistantReader Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
+    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder utc_time unix_time veiled",
     "audit.version": "__version__",
 }
 """The names by the module that defines them; ``name:other``: it is called ``other`` here."""

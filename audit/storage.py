@@ -1,17 +1,40 @@
 """The seam between the audit and where a run is stored: list, stat, read a range.
 
-Everything that the audit learns about a run comes through a :class:`Storage`, so a run in object storage needs one more
-class and no other change. Paths are relative to the run, with ``/``; a storage never leaves the run and never changes
-anything in it.
+Everything that the audit learns about a run comes through a :class:`Storage`: a run in a directory through
+:class:`LocalStorage`, a run behind a URL through what a plugin brings (hook ``audit_storages``). Paths are relative to
+the run, with ``/``; a storage never leaves the run and never changes anything in it.
 """
 
 import os
+import re
 import stat
+from collections.abc import Sequence
 from errno import EINVAL, ELOOP, ENOTDIR
 from typing import NamedTuple, Protocol
 
 FILE, DIRECTORY, LINK, SPECIAL = "file", "directory", "link", "special"
 """Kinds of an :class:`Entry`; special are devices, FIFOs and sockets."""
+
+TRAINER, UPLOAD = "trainer", "upload"
+"""Whose times a storage has: those at which the trainer wrote, or those at which somebody uploaded."""
+
+_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+
+
+def scheme_of(path: str) -> str | None:
+    """Return the scheme of a URL in lower case, None for a path of this machine."""
+    found = _URL.match(path)
+    return found[1].lower() if found else None
+
+
+def without_secrets(path: str) -> str:
+    """Return a URL without what may be a secret: its query (a signature, a token) and a password; paths as they are."""
+    scheme = scheme_of(path)
+    if scheme is None:
+        return path
+    authority, slash, rest = path.partition("://")[2].partition("/")
+    user, at, host = authority.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}{at}{host}{slash}{rest}".partition("?")[0]
 
 
 class Entry(NamedTuple):
@@ -27,6 +50,8 @@ class Entry(NamedTuple):
     escapes: bool = False
     allocated: int | None = None
     """Bytes that the file takes up, if the storage knows: a sparse file takes less than its size."""
+    version: str | None = None
+    """What changes when the file is replaced, such as an ETag; it is no digest. None on a disk, which has inodes."""
 
     @property
     def sparse(self) -> bool:
@@ -56,8 +81,56 @@ class RangeReader(Protocol):
         ...
 
 
+class DistantReader(RangeReader, Protocol):
+    """An open file of which every read is a round trip, so that many ranges are better asked for at once."""
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Fetch every (offset, length) at once; reads of them that follow find them there. Raises OSError."""
+        ...
+
+
+def is_distant(reader: RangeReader) -> bool:
+    """Whether every read of a file is a round trip."""
+    return hasattr(reader, "prefetch")
+
+
+def prefetch(reader: RangeReader, ranges: Sequence[tuple[int, int]]) -> None:
+    """Say which (offset, length) are read next: of a distant file they are fetched at once. Raises OSError."""
+    fetch = getattr(reader, "prefetch", None)
+    if fetch is not None:
+        fetch(ranges)
+
+
 class Storage(Protocol):
-    """Where a run is stored."""
+    """Where a run is stored.
+
+    Reading may raise :class:`audit.errors.UnreachableError` where the storage itself fails (no permission, no network):
+    then nothing is said of the run. An OSError says something of the one file.
+    """
+
+    @property
+    def root(self) -> str | None:
+        """The directory on this machine, None if the run is not here."""
+        ...
+
+    @property
+    def identity(self) -> str:
+        """What the run is called wherever it is looked at from: the URL with its endpoint, or the absolute path."""
+        ...
+
+    @property
+    def times(self) -> str | None:
+        """Whose times its entries have: TRAINER, UPLOAD, or None for none at all."""
+        ...
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that were read so far; of a local run without those of the scan, which counts its own."""
+        ...
+
+    def refresh(self) -> frozenset[str]:
+        """Have the next ``list`` look anew; return the paths that were found changed since the last look."""
+        ...
 
     def list(self, path: str) -> list[Entry]:
         """Return the entries of directory ``path`` (``""`` is the run), sorted by name. Raises OSError."""
@@ -141,11 +214,20 @@ class _FileReader:
 class LocalStorage:
     """A run in a local directory."""
 
+    times = TRAINER
+
     def __init__(self, root: str) -> None:
         self.root = root
         self._real = os.path.realpath(root)
         self.bytes_read = 0
         """Bytes returned by ``read``; the scan counts its own."""
+
+    @property
+    def identity(self) -> str:
+        return os.path.abspath(self.root)
+
+    def refresh(self) -> frozenset[str]:
+        return frozenset()  # every listing is a new one
 
     def list(self, path: str) -> list[Entry]:
         handle = self._beneath(path, os.O_DIRECTORY)

@@ -12,13 +12,15 @@ def page() -> str:
     from argparse_manpage.manpage import Manpage
 
     from audit.cli import COMMANDS
+    from audit.cli.brought import with_plugins
     from audit.cli.parser import build
     from audit.cli.registered import fill_in
     from audit.version import __version__
 
     width, os.environ["COLUMNS"] = os.environ.get("COLUMNS"), "10000"  # troff breaks lines
     try:
-        parser = build(COMMANDS, COMMANDS)
+        named, modules = with_plugins(COMMANDS)
+        parser = build(named, named, modules)
         commands = next(action.choices for action in parser._actions if action.dest == "command")  # noqa: SLF001
         for known in (parser, *dict(commands or {}).values()):
             fill_in(known)

@@ -6,6 +6,7 @@ from pathlib import Path
 from random import Random
 from struct import pack
 from typing import Any
+from uuid import uuid4
 
 from audit.testing.runs import make_run
 from audit.testing.torch_files import FakeTensor, Made, Name, pickle_bytes, torch_archive_bytes
@@ -34,7 +35,8 @@ def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 20
 def write_state(place: Path, step: int, edit: Edit | None = None, world: int = WORLD) -> None:
     """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights."""
     generator = Random(step)
-    weights = {f"model.{name}": _floats(generator, shape) for name, shape in SHAPES.items()}
+    start = Random(0)  # training moves weights by small steps from where they were
+    weights = {f"model.{name}": _moved(start, generator, shape) for name, shape in SHAPES.items()}
     optimizer: dict[str, Value] = {}
     for name, shape in SHAPES.items():
         optimizer[f"optimizer.state.{name}.step"] = FakeTensor("F32", (), pack("<f", step))
@@ -43,8 +45,13 @@ def write_state(place: Path, step: int, edit: Edit | None = None, world: int = W
     for group, names in enumerate((list(SHAPES), [])):
         optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
         optimizer[f"optimizer.param_groups.{group}.params"] = names
-    _write(place / MODEL, weights, edit, world)
-    _write(place / OPTIMIZER, optimizer, None, world)
+    write_shards(place / MODEL, weights, edit, world)
+    write_shards(place / OPTIMIZER, optimizer, None, world)
+
+
+def _moved(start: Random, generator: Random, shape: tuple[int, int]) -> FakeTensor:
+    values = [start.gauss(0, 1) + generator.gauss(0, 1e-2) for _ in range(shape[0] * shape[1])]
+    return FakeTensor("F32", shape, pack(f"<{len(values)}f", *values))
 
 
 def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -> FakeTensor:
@@ -52,7 +59,7 @@ def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -
     return FakeTensor("F32", shape, pack(f"<{len(values)}f", *(abs(value) if positive else value for value in values)))
 
 
-def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD) -> None:
+def write_shards(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD) -> None:
     """Each rank has an equal part of the rows of each tensor; what has no rows is rank 0's."""
     folder.mkdir(exist_ok=True)
     shards = [b"" for _ in range(world)]
@@ -87,7 +94,9 @@ def _write(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: 
         properties = Made(f"{MODULE}.metadata.TensorProperties", (), (Name("torch.float32"), None, False, None, False))
         tensor = {"properties": properties, "size": Made("torch.Size", (value.shape,)), "chunks": chunks}
         listed[name] = Made(f"{MODULE}.metadata.TensorStorageMetadata", (), tensor)
+    saved: dict[str, Any] = {"checkpoint_id": str(folder), "save_id": str(uuid4()), "load_id": None, "modules": []}
     whole = {"state_dict_metadata": listed, "storage_data": stored, "planner_data": {}, "version": "1.0.0"}
+    whole["storage_meta"] = Made(f"{MODULE}.metadata.StorageMeta", (), saved)
     if edit is not None:
         edit(whole)
     for rank, data in enumerate(shards):

@@ -1,6 +1,7 @@
 """Runs of PyTorch Lightning, laid out after what ``ModelCheckpoint`` of lightning 2.6 wrote; it is not installed."""
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from struct import pack
@@ -9,10 +10,13 @@ from typing import Any
 from audit.testing.run_files import Plan, floats, random_of
 from audit.testing.runs import edit_torch
 from audit.testing.torch_files import FakeTensor, Made, torch_archive_bytes
+from tests.dcp import write_shards
+from tests.zero import MODEL, write_tag
 
 SHAPES = {"net.0.weight": (16, 8), "net.0.bias": (16,), "net.2.weight": (1, 16), "net.2.bias": (1,)}
 PLAN = Plan("", 4, 1, 60, 10, 5, "linear", 1e-2, None, False, 1, True, False, 42)
 PER_EPOCH = 10
+TAG = "checkpoint"
 
 
 def make_lightning(
@@ -36,6 +40,51 @@ def make_lightning(
         if last:
             (run / "last.ckpt").write_bytes(data)
     return run
+
+
+def make_directories(
+    path: str | os.PathLike[str], steps: tuple[int, ...] = (10, 20, 30), *, last: bool = True, strategy: str = "fsdp"
+) -> Path:
+    """Write a sound run of a strategy that saves shards: ``fsdp``, ``model_parallel``, or ``deepspeed`` (ZeRO 2)."""
+    run = Path(path)
+    for step in steps:
+        for name in (f"epoch={(step - 1) // PER_EPOCH}-step={step}.ckpt", *(["last.ckpt"] if last else [])):
+            shutil.rmtree(run / name, ignore_errors=True)
+            (run / name).mkdir(parents=True)
+            if strategy == "deepspeed":
+                write_engine(run / name, step)
+            else:
+                write_directory(run / name, step, strategy)
+    return run
+
+
+def rest(step: int) -> dict[str, Any]:
+    """What is saved beside weights and optimizers: the dictionary in ``meta.pt``, the client state of DeepSpeed."""
+    found = values(step, (step - 1) // PER_EPOCH)
+    return {key: value for key, value in found.items() if key not in ("state_dict", "optimizer_states")}
+
+
+def write_directory(place: Path, step: int, strategy: str = "fsdp") -> None:
+    """Write one directory: FSDP calls the weights ``model``, ModelParallel ``state_dict``."""
+    found = values(step, (step - 1) // PER_EPOCH)
+    names = list(SHAPES)
+    prefix = "model" if strategy == "fsdp" else "state_dict"
+    shards: dict[str, Any] = {f"{prefix}.{name}": value for name, value in found["state_dict"].items()}
+    (optimizer,) = found["optimizer_states"]
+    for index, state in optimizer["state"].items():
+        shards |= {f"optimizer_0.state.{names[index]}.{key}": value for key, value in state.items()}
+    for key, value in {**optimizer["param_groups"][0], "params": names}.items():
+        shards[f"optimizer_0.param_groups.0.{key}"] = value
+    write_shards(place, shards, None, 1)
+    (place / "meta.pt").write_bytes(torch_archive_bytes(rest(step)))
+
+
+def write_engine(place: Path, step: int) -> None:
+    """Write one directory of DeepSpeed's engine under the tag that Lightning gives it."""
+    write_tag(place, step)
+    (place / f"global_step{step}").rename(place / TAG)
+    edit_torch(place / TAG / MODEL, lambda found: {**found, **rest(step)})
+    (place / "latest").write_text(TAG)
 
 
 def values(step: int, epoch: int, interval: str = "step") -> dict[str, Any]:

@@ -13,7 +13,7 @@ HEAVY = {"accelerate", "datasets", "peft", "safetensors", "tokenizers", "torch",
 SLOW_TO_LOAD = {"jsonschema", "model_signing", "numpy", "pyarrow", "rich"}
 FACE = "audit.plugin"
 MAY_BE_HEAVY = ("training", "callback")
-MAY_LOAD_NUMPY = ("audit.scan",)
+MAY_LOAD_NUMPY = ("audit.scan", "audit.merging.arithmetic", "audit.merging.blocks", "audit.merging.proof")
 
 
 class Import(NamedTuple):
@@ -195,6 +195,7 @@ TESTED_BY = {
     "formats.damage": "formats/test_pickles",
     "formats.tensors": "formats/test_safetensors",
     "scan.values": "scan/test_scan",
+    "fleet.rows": "fleet/test_tasks",
     # what is best looked at through another module
     "__main__": "cli/test_process",
     "api": "judging/test_guard",
@@ -205,6 +206,13 @@ TESTED_BY = {
     "cli.progress": "cli/test_process",
     "cli.rules": "cli/test_rules_explain_backends",
     "cli.show": "cli/test_list_and_show",
+    "cli.progress_of_fleet": "cli/test_fleet",
+    "fleet.engines.dask": "fleet/engines/test_clusters",
+    "fleet.engines.ray": "fleet/engines/test_clusters",
+    "fleet.engines.window": "fleet/engines/test_clusters",
+    "fleet.gathering": "fleet/test_passes",
+    "fleet.store": "fleet/test_passes",
+    "fleet.worker": "fleet/test_supervised",
     "formats.history": "formats/test_trainer_state",
     "formats.intake": "formats/test_json_text",
     "formats.optimizer": "formats/test_checkpoint_files",
@@ -227,9 +235,13 @@ TESTED_BY = {
     "ledger.batch_row": "ledger/test_events",
     "ledger.checksums": "cli/test_seal",
     "ledger.json_values": "ledger/test_events",
+    "ledger.push_events": "ledger/test_events",
     "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",
     "ledger.scans": "ledger/test_seals",
     "ledger.timeline_rows": "ledger/test_timeline",
+    "merging.ledger_rows": "merging/test_merge",
+    "merging.refusals": "merging/test_adapter",
+    "merging.weight_files": "merging/test_proof",
     "reporters.plugin": "test_manager",
     "reporters.words": "reporters/test_console",
     "scan.blocks": "scan/test_scan",

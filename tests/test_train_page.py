@@ -129,7 +129,7 @@ def test_every_event_has_the_fields_of_the_table(tmp_path: Path) -> None:
     pytest.importorskip("watchfiles", reason="the extra watch is not installed")
     seen: list[Any] = []
 
-    def shop(name: str, **parts: str) -> Shop:
+    def shop(name: str, **parts: Any) -> Shop:
         return Shop(tmp_path / name, **parts)
 
     def train(here: Shop, **options: Any) -> None:
@@ -173,7 +173,7 @@ def test_every_event_has_the_fields_of_the_table(tmp_path: Path) -> None:
     assert {"torn", "skipped", "failed"} <= {event["event"] for event in seen}
     for event in seen:
         fields = set(event) - {"event"}
-        optional = {"loss", "learning_rate", "grad_norm", "eval_loss"} | (
+        optional = {"loss", "learning_rate", "grad_norm", "eval_loss", "best"} | (
             {"file"} if event["event"] == "note" else set()
         )
         assert fields <= table[event["event"]], event

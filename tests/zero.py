@@ -40,9 +40,12 @@ def write_tag(place: Path, step: int, *, skipped: int = 0, stage: int = 2) -> No
     """Write ``global_stepN`` of one checkpoint."""
     folder = place / f"global_step{step}"
     folder.mkdir()
-    generator = Random(step)
+    start, generator = Random(0), Random(step)
     values = {
-        name: [generator.gauss(0, 1e-2) for _ in range(3 * prod(shape))]
+        name: [
+            start.gauss(0, 1e-2) + generator.gauss(0, 1e-4) if place < prod(shape) else generator.gauss(0, 1e-2)
+            for place in range(3 * prod(shape))  # training moves weights by small steps; then the moments
+        ]
         for shapes in GROUPS
         for name, shape in shapes.items()
     }

@@ -89,8 +89,8 @@ class Backend(Protocol):
     """One trainer: its checkpoints on disk. What trains is an :class:`audit.backend.training.TrainingBackend`.
 
     ``state_file`` and ``arguments_file`` are "" if the trainer writes no such file. What else a backend may have is
-    asked for by the functions of this module: ``last_written``, ``announces``, ``counts_steps``, ``wrote``, ``units``,
-    ``parts``, ``step_inside``.
+    asked for by the functions of this module: ``last_written``, ``announces``, ``saves_over``, ``counts_steps``,
+    ``wrote``, ``units``, ``parts``, ``values_in``, ``step_inside``, ``means_newest``.
     """
 
     name: str
@@ -111,7 +111,8 @@ class Backend(Protocol):
     ) -> Layout:
         """Assign roles to the files of one checkpoint. ``entries`` are keyed by path relative to it.
 
-        A checkpoint that is one file has the single path ITSELF, and ``state`` is the dictionary in it.
+        A checkpoint that is one file has the single path ITSELF, and ``state`` is the dictionary in it; of a directory
+        in its place it is that of the first file in ``values_in``.
 
         A backend with an attribute ``pointers``, names of short text files that name others (DeepSpeed's ``latest``),
         gets their texts by name as a fourth argument.
@@ -138,6 +139,23 @@ def announced_in(backend: Backend) -> str | None:
     A backend says so by an attribute ``announces``: DeepSpeed's ``latest``, which names the newest checkpoint.
     """
     return getattr(backend, "announces", None)
+
+
+def saves_over(backend: Backend) -> bool:
+    """Whether a save may go into a directory that is there already, and so leaves what it writes last until the end.
+
+    A backend says so by an attribute ``saves_over``: Lightning's ``last.ckpt``.
+    """
+    return bool(getattr(backend, "saves_over", False))
+
+
+def means_newest(backend: Backend, name: str) -> bool:
+    """Whether a checkpoint of this name is meant to be the newest of its run, whatever its step.
+
+    A backend with such names says so by a method ``means_newest(name)``: Lightning's ``last.ckpt``.
+    """
+    means = getattr(backend, "means_newest", None)
+    return means is not None and bool(means(name))
 
 
 def names_count_steps(backend: Backend, name: str) -> bool:
@@ -183,8 +201,17 @@ def parts(backend: Backend) -> Mapping[str, Place]:
     return getattr(backend, "parts", {})
 
 
+def values_in(backend: Backend) -> tuple[str, ...]:
+    """Return the torch files of which the first one that a directory has holds what ``parts`` and a layout ask for.
+
+    A backend whose checkpoints are files, or directories in their place, says so by an attribute ``values_in``; of a
+    checkpoint that is one file it is that file.
+    """
+    return getattr(backend, "values_in", ())
+
+
 def has_step_inside(backend: Backend, name: str) -> bool:
-    """Whether a file of this name is a checkpoint whose step is told by its content alone (``parts["step"]``).
+    """Whether an entry of this name is a checkpoint whose step is told by its content alone (``parts["step"]``).
 
     A backend with such names says so by a method ``step_inside(name)``.
     """

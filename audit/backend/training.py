@@ -37,7 +37,8 @@ class LegRequest(NamedTuple):
     stops at the end of the data. ``settings``: the backend's own tables of the configuration. ``horizon``: the step in
     which the learning-rate schedule ends, None for one without an end; ``decay_steps``: how many steps before it the
     rate begins to fall (warmup-stable-decay). ``changes``: values, by the names of
-    :meth:`PlanningBackend.changeable`, that replace those of the checkpoint before the first step.
+    :meth:`PlanningBackend.changeable`, that replace those of the checkpoint before the first step. ``best``: step and
+    value of the best checkpoint so far by the metric ``settings["guard"]["best"]``, None if there is none to keep.
     """
 
     run: str
@@ -50,6 +51,7 @@ class LegRequest(NamedTuple):
     horizon: int | None = None
     decay_steps: int | None = None
     changes: Mapping[str, float] = {}
+    best: tuple[int, float] | None = None
 
 
 class LegResult(NamedTuple):
@@ -229,6 +231,13 @@ class PlanningBackend(Protocol):
         """
         ...
 
+    def base_directory(self, settings: Mapping[str, Any]) -> str | None:
+        """Return the directory that the model would be loaded from, None if it is not on this machine.
+
+        Downloads nothing. `audit merge` asks for the base that an adapter names.
+        """
+        ...
+
     def tried(self, request: LegRequest) -> str | None:
         """Build what the leg would be trained with, as far as that needs neither weights nor a device.
 
@@ -246,6 +255,13 @@ class PlanningBackend(Protocol):
 
     def checkpoint_size(self, settings: Mapping[str, Any]) -> Size | None:
         """Estimate a checkpoint without training, None if that is not possible."""
+        ...
+
+    def largest_checkpoint(self, settings: Mapping[str, Any]) -> Size | None:
+        """Return a size that no checkpoint exceeds, quickly, None if there is none.
+
+        If there is room for ten times as much, `audit train` does not ask for an estimate.
+        """
         ...
 
 

@@ -2,10 +2,12 @@
 
 import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 COMMANDS = {
     "verify": "check that the checkpoints of runs are sound and can be resumed from",
+    "fleet": "audit all runs below directories or URLs, into tables; write a page of them",
     "report": "write one page with the curves and findings of runs",
     "guard": "print the newest checkpoint that is safe to resume from",
     "best": "print the checkpoint with the best value of a logged metric",
@@ -22,6 +24,7 @@ COMMANDS = {
     "export": "export the log history and checkpoints of a run as JSON or CSV",
     "seal": "record checksums of sound checkpoints, in files that b3sum or sha256sum can check",
     "snapshot": "copy the newest checkpoint that passes every check to a dated directory, and verify the copy",
+    "merge": "merge the LoRA adapter of a proven checkpoint into its base model, and prove the result",
     "prune": "remove old checkpoints, but never the newest that passes every check, or the best",
     "rules": "list the rules that checkpoints are checked by",
     "explain": "explain what a rule checks, why, and what to do",
@@ -49,4 +52,10 @@ def run(arguments: Sequence[str]) -> int:
             pass
     from audit.cli.parser import dispatch
 
-    return dispatch(arguments, COMMANDS)
+    return dispatch(arguments, COMMANDS, _with_plugins)
+
+
+def _with_plugins(own: Mapping[str, str]) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    from audit.cli.brought import with_plugins
+
+    return with_plugins(own)

@@ -5,7 +5,7 @@ import os
 import sys
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, configured
+from audit.cli.options import RUN, add_ledger, viewing
 from audit.cli.parser import one_line
 from audit.manager import load
 from audit.views.best import choose
@@ -32,13 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=("min", "max"),
         help="whether the lowest or the highest value is best (default: as the run or the metric's name says)",
     )
+    add_ledger(parser)
     add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Print the path alone on stdout, what was assumed and skipped on stderr; 1 if no checkpoint has a value."""
     registry = load()
-    found = inspect(arguments.run, configured(registry), registry=registry)
+    found = inspect(arguments.run, viewing(arguments, registry), registry=registry)
     choice = choose(found, arguments.metric, arguments.mode)
     best = choice.best
     path = os.path.join(found.run.path, best.checkpoint) if best else None

@@ -42,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Print what differs in B; 0 if every file is the same, 1 if not, 2 if something could not be read."""
-    backends = load().backends
-    a, b = open_checkpoint(arguments.a, backends), open_checkpoint(arguments.b, backends)
+    registry = load()
+    a, b = (open_checkpoint(registry.place(path), registry.backends) for path in (arguments.a, arguments.b))
     found = compare(a, b)._replace(a=path_of(arguments.a, a), b=path_of(arguments.b, b))
     if arguments.format == "json":
         write_document(_document(found))
@@ -100,7 +100,7 @@ def _tensors(found: Comparison, limit: int | None) -> str:
     counts = [f"{sum(item.kind == kind for item in found.tensors)} {word}" for kind, word in KINDS]
     text = wrapped(f"tensors: {', '.join(counts)}, {found.same_tensors} the same", 2)
     if found.sharded:
-        text += "  sharded weights that cannot be put together (DeepSpeed) are compared only as files\n"
+        text += "  weights in pieces that cannot be put together are compared only as files\n"
     rows = sorted(found.tensors, key=_by_size)[:limit]
     if not rows:
         return text

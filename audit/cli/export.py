@@ -2,7 +2,7 @@
 
 import argparse
 
-from audit.cli.options import RUN_OR_CHECKPOINT, configured
+from audit.cli.options import RUN_OR_CHECKPOINT, add_ledger, viewing
 from audit.cli.parser import write
 from audit.errors import AuditError
 from audit.manager import load
@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format", choices=("json", "csv"), default="json", help="output format (default: json)")
     parser.add_argument("--table", choices=("log", "checkpoints"), help="contents of the CSV file (default: log)")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to FILE instead of stdout")
+    add_ledger(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
@@ -29,7 +30,7 @@ def call(arguments: argparse.Namespace) -> int:
     if arguments.table and arguments.format != "csv":
         raise AuditError("--table applies to CSV only: JSON contains both tables; remove it, or add --format csv")
     registry = load()
-    found = inspect(arguments.run, configured(registry), registry=registry)
+    found = inspect(arguments.run, viewing(arguments, registry), registry=registry)
     if arguments.format == "json":
         text = as_json(found)
     else:

@@ -29,7 +29,22 @@ def fish(parser: argparse.ArgumentParser, directories: Container[object], files:
             for name, command in action.choices.items():
                 lines.append(f"complete -c audit -n __audit_first -a {name} -d {_quoted(helps.get(name) or '')}")
                 lines += _of(command, _quoted(f"__audit_in {name}"), directories, files)
+                lines += _of_actions(command, name, directories, files)
     return _HEAD + "\n".join(lines) + "\n"
+
+
+def _of_actions(
+    command: argparse.ArgumentParser, name: str, directories: Container[object], files: Container[object]
+) -> Iterator[str]:
+    """The lines of a command that has actions, such as ``push`` of ``audit hub push``."""
+    for action in command._actions:  # noqa: SLF001
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
+            helps = {choice.dest: choice.help for choice in action._choices_actions}  # noqa: SLF001
+            for choice, parser in action.choices.items():
+                when = _quoted(f"__audit_in {name}; and test (count (commandline -opc)) -eq 2")
+                yield f"complete -c audit -n {when} -a {choice} -d {_quoted(helps.get(choice) or '')}"
+                inside = f"__audit_in {name}; and contains -- {choice} (commandline -opc)"
+                yield from _of(parser, _quoted(inside), directories, files)
 
 
 def _of(

@@ -11,10 +11,12 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, count, laid_over, options_of
 from audit.cli.parser import one_line
 from audit.cli.progress import Progress
+from audit.errors import AuditError
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
 from audit.options import Options
+from audit.storage import scheme_of
 
 if TYPE_CHECKING:
     from audit.retention.lock import Holder
@@ -28,6 +30,10 @@ EXAMPLES = (
         "also refuse if the planned training does not fit the checkpoint",
     ),
     ("audit guard current_model/ --processes 8", "also refuse if 8 processes cannot resume from it"),
+    (
+        "audit guard s3://bucket/current_model --fetch current_model/",
+        "copy the checkpoint to resume from out of an object store",
+    ),
     ("audit guard current_model/ --format json", "print the decision and the report behind it as JSON"),
 )
 
@@ -55,6 +61,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--processes", type=count, metavar="N", help="number of processes that will resume; refuse if they cannot"
     )
+    parser.add_argument(
+        "--fetch",
+        metavar="DIR",
+        help="of a run behind a URL: copy the checkpoint to DIR, compare every byte, and print its path there",
+    )
     add_format(parser)
     add_shared(parser, "guard", "the path")
 
@@ -71,10 +82,19 @@ def call(arguments: argparse.Namespace) -> int:
         arguments.max_age,
         arguments.allow_missing,
     )
+    remote = scheme_of(arguments.run) is not None
+    if arguments.fetch is not None and not remote:
+        raise AuditError(f"--fetch {arguments.fetch}: {arguments.run} is on this machine already")
+    if remote and _trains(arguments.config):
+        raise AuditError(
+            f"--config {arguments.config}: audit train needs a run on this machine; fetch it with --fetch DIR first"
+        )
     trains = _Trains(arguments, registry) if _trains(arguments.config) else None
     options = trains.options if trains else options_of(arguments, registry)
+    if arguments.fetch is not None and options.depth != "full":
+        raise AuditError("--fetch compares every byte; leave out --depth quick")
     world = _World(arguments.run, arguments.processes, options, registry) if arguments.processes else None
-    holder = _holder(arguments.run)
+    holder = None if remote else _holder(arguments.run)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
             arguments.run,
@@ -92,10 +112,14 @@ def call(arguments: argparse.Namespace) -> int:
         for text in asked.lines:
             _say(text)
     decision = guarded.decision
+    path = _path(arguments.run, decision.checkpoint) if decision.checkpoint else None
+    if arguments.fetch is not None and decision.checkpoint is not None:
+        from audit.retention.fetching import fetch
+
+        path = fetch(arguments.run, decision.checkpoint, arguments.fetch, options, registry)
     if arguments.format == "json":
-        write_document(_document(arguments.run, guarded), as_is=True)
-    elif decision.checkpoint is not None:
-        path = _path(arguments.run, decision.checkpoint)
+        write_document(_document(path, guarded), as_is=True)
+    elif path is not None:
         sys.stdout.buffer.write(os.fsencode(path) + b"\n")  # a name may contain any bytes
     _explain(arguments.run, guarded, arguments.allow_fresh, arguments.quiet > 0)
     return int(decision.refusal is not None)
@@ -166,12 +190,14 @@ class _World:
     def veto(self, decision: Decision) -> str | None:
         """Return why so many processes cannot resume from it, None if they can."""
         from audit.facts.world import world_change, world_of
-        from audit.training.preflight import checkpoint_in, opened
+        from audit.judging.auditor import Auditor
+        from audit.training.preflight import checkpoint_in
 
         if decision.checkpoint is None:
             return None
         home = os.path.join(self._run, os.path.dirname(decision.checkpoint))
-        checkpoint = checkpoint_in(opened(home, self._registry, self._options), decision.checkpoint)
+        run = Auditor(self._options, self._registry).open_quick(home)
+        checkpoint = checkpoint_in(run, decision.checkpoint)
         change = world_change(checkpoint, self._processes) if checkpoint is not None else None
         if checkpoint is not None and not world_of(checkpoint):
             self.lines.append(f"note: {checkpoint.name} does not show how many processes saved it")
@@ -219,14 +245,14 @@ def _say(text: str) -> None:
     print(one_line(text), file=sys.stderr)
 
 
-def _document(run: str, guarded: Guarded) -> Mapping[str, Any]:
+def _document(path: str | None, guarded: Guarded) -> Mapping[str, Any]:
     from audit.reporters.json import document
 
     decision = guarded.decision
     return {
         "decision": "refused" if decision.refusal else "fresh" if decision.fresh else "resume",
         "checkpoint": decision.checkpoint,
-        "path": _path(run, decision.checkpoint) if decision.checkpoint else None,
+        "path": path,
         "step": decision.step,
         "behind": decision.behind,
         "judged": not decision.unread if decision.checkpoint else None,

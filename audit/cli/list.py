@@ -3,7 +3,7 @@
 import argparse
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, configured
+from audit.cli.options import RUN, add_ledger, viewing
 from audit.cli.parser import write
 from audit.cli.table import table
 from audit.manager import load
@@ -19,13 +19,14 @@ EXAMPLES = (
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help=RUN)
+    add_ledger(parser)
     add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Print what the files contain, and the state as far as it shows without reading weights."""
     registry = load()
-    found = inspect(arguments.run, configured(registry), registry=registry)
+    found = inspect(arguments.run, viewing(arguments, registry), registry=registry)
     rows = [found.overview(checkpoint) for checkpoint in found.run.judged]
     if arguments.format == "json":
         write_document({"run": found.run.path, "checkpoints": [row._asdict() for row in rows]})

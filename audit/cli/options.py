@@ -15,11 +15,12 @@ from audit.options import Options
 
 JUDGING = ("verify", "report", "guard", "quarantine")
 """Commands that judge as they are asked to."""
-PROVING = ("seal", "snapshot", "prune")
+PROVING = ("seal", "snapshot", "prune", "merge")
 """Commands that judge by every rule and every byte, and record it: there is nothing to choose."""
 
 
-RUN = "output directory of a trainer, which holds checkpoint-N directories"
+LOCAL_RUN = "output directory of a trainer, which holds checkpoint-N directories"
+RUN = f"{LOCAL_RUN}; or its URL (s3://, gs://, az://, hf://)"
 RUN_OR_CHECKPOINT = f"{RUN}; or one checkpoint-N"
 CHECKPOINT_OR_RUN = "a checkpoint-N directory; or a run, for its newest one"
 """Help of the positional arguments."""
@@ -51,7 +52,8 @@ def _names(values: list[str], _: Options) -> tuple[str, ...]:
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Return a share, 0 to 1, as an argument gives it: ``10%``, ``0.1``. Raises ArgumentTypeError."""
     number = text.removesuffix("%")
     try:
         share = float(number) / (100 if text.endswith("%") else 1)
@@ -73,7 +75,7 @@ SHARED = (
     Shared(
         "--fail-on",
         "fail_on",
-        ("verify",),
+        ("verify", "fleet"),
         lambda value, _: severity_or_never(value),
         {
             "choices": ("error", "warning", "never"),
@@ -83,7 +85,7 @@ SHARED = (
     Shared(
         "--allow-empty",
         "allow_empty",
-        ("verify", "report"),
+        ("verify", "report", "fleet"),
         _as_given,
         {"action": "store_true", "help": "accept a run that has no checkpoint yet"},
     ),
@@ -97,7 +99,7 @@ SHARED = (
     Shared(
         "--select",
         "select",
-        JUDGING,
+        (*JUDGING, "fleet"),
         _names,
         {
             "action": "append",
@@ -108,7 +110,7 @@ SHARED = (
     Shared(
         "--ignore",
         "ignore",
-        JUDGING,
+        (*JUDGING, "fleet"),
         lambda values, options: options.ignore + _names(values, options),
         {
             "action": "append",
@@ -126,7 +128,7 @@ SHARED = (
     Shared(
         "--backend",
         "backend",
-        JUDGING + PROVING,
+        (*JUDGING, *PROVING, "fleet"),
         _as_given,
         {
             "action": Registered,
@@ -143,9 +145,19 @@ SHARED = (
         {"action": "store_true", "help": "do not record this verification in RUN/.audit/ledger.db"},
     ),
     Shared(
+        "--ledger",
+        "ledger_dir",
+        ("verify", "report", "guard", "seal"),
+        _as_given,
+        {
+            "metavar": "DIR",
+            "help": "of a run behind a URL: keep its ledger below DIR (default: ~/.local/state/checkpoint-audit/runs)",
+        },
+    ),
+    Shared(
         "--no-cache",
         "cache",
-        JUDGING + PROVING,
+        (*JUDGING, *PROVING, "fleet"),
         lambda *_: False,
         {
             "action": "store_true",
@@ -158,7 +170,7 @@ SHARED = (
         ("verify",),
         _as_given,
         {
-            "type": _share,
+            "type": share,
             "metavar": "SHARE",
             "help": "of files that have not changed since they were verified, read this share again, such as 10%%; "
             "those read longest ago come first",
@@ -212,6 +224,17 @@ def laid_over(options: Options, arguments: argparse.Namespace, registry: Registr
     if all(rule.scope == "plan" for rule in chosen):
         raise ConfigError("the selected rules check plans, not checkpoints; use audit plan")
     return options
+
+
+def add_ledger(parser: argparse.ArgumentParser) -> None:
+    """Add ``--ledger`` to a command that shows what is recorded, and records nothing."""
+    option = next(option for option in SHARED if option.flag == "--ledger")
+    parser.add_argument(option.flag, default=None, metavar="DIR", help="of a run behind a URL: its ledger is below DIR")
+
+
+def viewing(arguments: argparse.Namespace, registry: Registry) -> Options:
+    """Return the options of a command that shows what is recorded: those of the nearest configuration file."""
+    return configured(registry)._replace(ledger_dir=arguments.ledger)
 
 
 def configured(registry: Registry, path: str | None = None) -> Options:

@@ -3,14 +3,14 @@
 import argparse
 import os
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any, NoReturn
 
 from audit.backend.names import checkpoint_around
 from audit.cli.registered import fill_in
-from audit.errors import AuditError
+from audit.errors import AuditError, PluginError
 
 # argparse asks gettext for translations that exist nowhere, and so imports locale, 2 ms of a start-up.
 argparse._ = str  # type: ignore[attr-defined]
@@ -85,16 +85,27 @@ class Parser(argparse.ArgumentParser):
         return ""
 
 
-def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
-    """Parse, import the one command that was asked for, run it; every expected error is one line and exit code 2."""
-    wanted = next((argument for argument in arguments if argument in commands), "")
-    asked = {wanted: commands[wanted]} if wanted and wanted == arguments[0] else commands  # the others only by name
-    parser = build(asked, {wanted})
+More = Callable[[Mapping[str, str]], tuple[Mapping[str, str], Mapping[str, Any]]]
+"""Returns all commands, given those of this package, and the modules of the others. Raises PluginError."""
+
+
+def dispatch(arguments: Sequence[str], commands: Mapping[str, str], more: More | None = None) -> int:
+    """Parse, import the one command that was asked for, run it; every expected error is one line and exit code 2.
+
+    ``more`` brings the commands of plugins; it is called only if the first argument is no command of this package.
+    """
+    try:
+        commands, modules = _found(arguments, commands, more)
+        wanted = next((argument for argument in arguments if argument in commands), "")
+        asked = {wanted: commands[wanted]} if wanted and wanted == arguments[0] else commands  # the others only by name
+        parser = build(asked, {wanted}, modules)
+    except PluginError as error:
+        return _refused("audit", error)
     parsed = _parsed(parser, list(arguments))
     if parsed.version:
         parsed.call, parsed.command = _version, "--version"
     elif parsed.print_completion:
-        parsed.call, parsed.command = partial(_print_completion, commands), "--print-completion"
+        parsed.call, parsed.command = partial(_print_completion, commands, modules), "--print-completion"
     elif parsed.command is None:
         parser.print_help()
         return 2
@@ -105,8 +116,7 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
             sys.stdout.flush()
         return code
     except AuditError as error:
-        complain(parsed.command, error)
-        return 2
+        return _refused(f"audit {parsed.command}", error)
     except MemoryError:
         print(f"audit {parsed.command}: out of memory; audit fewer runs at once, or use --jobs 1", file=sys.stderr)
         return 2
@@ -137,6 +147,20 @@ def dispatch(arguments: Sequence[str], commands: Mapping[str, str]) -> int:
         return 2
 
 
+def _found(
+    arguments: Sequence[str], commands: Mapping[str, str], more: More | None
+) -> tuple[Mapping[str, str], Mapping[str, Any]]:
+    """The commands that may be meant, and the modules of those that plugins bring. Raises PluginError."""
+    if more is None or (arguments and (arguments[0] in commands or arguments[0] in ("-V", "--version"))):
+        return commands, {}
+    try:
+        return more(commands)
+    except PluginError:
+        if arguments and not arguments[0].startswith("-"):
+            raise
+        return commands, {}  # there is help, with the other commands in it
+
+
 def _parsed(parser: Parser, arguments: list[str]) -> argparse.Namespace:
     """Parse; of an argument too many the command says so, which knows what it takes."""
     parsed: argparse.Namespace
@@ -155,10 +179,10 @@ def _check_directory() -> None:
         raise AuditError("the working directory was deleted; change to one that exists") from error
 
 
-def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
+def build(commands: Mapping[str, str], wanted: Container[str], modules: Mapping[str, Any] | None = None) -> Parser:
     """Return the parser of all commands, of which only the ``wanted`` ones have their arguments.
 
-    A command's module is imported for its arguments, and only one of them is called.
+    A command's module is imported for its arguments, and only one of them is called; ``modules``: those of plugins.
     """
     parser = Parser(
         prog="audit",
@@ -175,7 +199,7 @@ def build(commands: Mapping[str, str], wanted: Container[str]) -> Parser:
     for name, help_text in commands.items():
         added = subparsers.add_parser(name, help=help_text, description=_sentence(help_text))
         if name in wanted:
-            module = import_module(f"audit.cli.{name}")
+            module = modules[name] if modules and name in modules else import_module(f"audit.cli.{name}")
             module.configure(added)
             added.set_defaults(call=module.call)
             added.formatter_class = ExamplesFormatter
@@ -201,10 +225,10 @@ def _examples(examples: Sequence[tuple[str, str]]) -> str | None:
     return "examples:\n" + "".join(f"  {line}\n      {meaning}\n" for line, meaning in examples)
 
 
-def _print_completion(commands: Mapping[str, str], arguments: argparse.Namespace) -> int:
+def _print_completion(commands: Mapping[str, str], modules: Mapping[str, Any], arguments: argparse.Namespace) -> int:
     from audit.cli.completion import script
 
-    write(script(build(commands, commands), arguments.print_completion), None)
+    write(script(build(commands, commands, modules), arguments.print_completion), None)
     return 0
 
 
@@ -217,7 +241,12 @@ def _version(_: argparse.Namespace) -> int:
 
 def complain(command: str, error: AuditError) -> None:
     """Print in one line on stderr why something could not be done."""
-    print(f"audit {command}: {one_line(str(error))}", file=sys.stderr)
+    _refused(f"audit {command}", error)
+
+
+def _refused(program: str, error: AuditError) -> int:
+    print(f"{program}: {one_line(str(error))}", file=sys.stderr)
+    return 2
 
 
 def drop_stdout() -> None:

@@ -12,8 +12,8 @@ WORTH_A_BAR = 512 << 20
 class Progress:
     """Counts bytes from several threads and shows a bar on stderr once the scan is known to be long."""
 
-    def __init__(self, title: str, quiet: bool) -> None:
-        self._title = title
+    def __init__(self, title: str, quiet: bool, doing: str = "reading") -> None:
+        self._title = f"{doing} {title}"
         terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._wanted = not quiet and terminal and not os.environ.get("CI")
         self._lock: Any = None
@@ -42,8 +42,14 @@ class Progress:
                     transient=True,
                 )
                 self._bar.start()
-                self._task = self._bar.add_task(f"reading {self._title}", total=total)
+                self._task = self._bar.add_task(self._title, total=total)
             self._bar.update(self._task, advance=count)
+
+    def stop(self) -> None:
+        """Take the bar away: rich shows one at a time."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar, self._wanted = None, False
 
     def __enter__(self) -> "Progress":
         return self
@@ -51,5 +57,4 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self.stop()

@@ -269,7 +269,10 @@ def _batch(event: BatchStarted) -> str:
 def _finished(event: BatchFinished) -> str:
     first, last = event.first_loss, event.last_loss
     loss = f", loss {first:.4g} -> {last:.4g}" if first is not None and last is not None else ""
-    return f"{event.file}: trained to step {event.last_step}{loss}; {event.checkpoint} is proven and sealed"
+    best = ""
+    if event.best is not None:
+        best = ", and the best so far" if event.best == event.checkpoint else f"; {event.best} is still the best"
+    return f"{event.file}: trained to step {event.last_step}{loss}; {event.checkpoint} is proven and sealed{best}"
 
 
 def _told(event: LegRetried | DiskShort | DayTrained) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import CHECKPOINT_OR_RUN, configured
+from audit.cli.options import CHECKPOINT_OR_RUN, add_ledger, viewing
 from audit.cli.parser import columns, one_line, write
 from audit.cli.table import colored, table, wrapped
 from audit.manager import load
@@ -31,13 +31,14 @@ GLUE = "\N{NO-BREAK SPACE}"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help=CHECKPOINT_OR_RUN)
+    add_ledger(parser)
     add_format(parser)
 
 
 def call(arguments: argparse.Namespace) -> int:
     """Print what the files of one checkpoint contain, and its state as far as it shows without reading weights."""
     registry = load()
-    found = inspect(arguments.checkpoint, configured(registry), registry=registry)
+    found = inspect(arguments.checkpoint, viewing(arguments, registry), registry=registry)
     checkpoint = found.run.judged[-1]
     line, facts = found.overview(checkpoint), details(checkpoint)
     path = path_of(arguments.checkpoint, checkpoint)

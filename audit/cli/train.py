@@ -10,10 +10,11 @@ from audit.cli.progress_of_training import Lines, Screen
 from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
-from audit.training.events import TrainingError, TrainingRefused
+from audit.training.events import Emit, TrainingError, TrainingRefused
 from audit.training.going_back import taken_back, way_back
 from audit.training.loop import GRACE_SECONDS, TrainOptions, train
 from audit.training.notifying import notified
+from audit.training.observing import observed
 from audit.training.run_state import TrainRefused
 
 EXAMPLES = (
@@ -123,7 +124,11 @@ def call(arguments: argparse.Namespace) -> int:
             if arguments.dry_run:
                 shown.show(taken_back(way_back(config, registry, arguments.back_to, options.drop, options.skip_lost)))
                 return 0
-            return notified(config, shown.show, lambda emit: train(config, trainer, registry, emit, options))
+
+            def go(emit: Emit) -> int:
+                return observed(config, registry, emit, lambda emit: train(config, trainer, registry, emit, options))
+
+            return notified(config, shown.show, go)
         except TrainRefused as error:
             shown.close()
             if arguments.log_format == "json":

@@ -12,6 +12,7 @@ from audit.errors import AuditError
 from audit.hookspecs import Context, Unaudited
 from audit.manager import load
 from audit.report import Report
+from audit.storage import without_secrets
 
 EXAMPLES = (
     (
@@ -20,6 +21,7 @@ EXAMPLES = (
     ),
     ("audit verify current_model/checkpoint-300", "check one checkpoint, with its neighbours as context"),
     ("audit verify runs/a runs/b --depth quick", "check several runs without reading the weights"),
+    ("audit verify s3://bucket/current_model", "check a run in an object store; docs/remote.md says what it needs"),
     (
         "audit verify current_model/ --format json --output report.json",
         "write the report as JSON; docs/ci.md has formats for CI",
@@ -56,13 +58,13 @@ def call(arguments: argparse.Namespace) -> int:
     unaudited: list[Unaudited] = []
     for run in arguments.runs:
         try:
-            with Progress(run, quiet=arguments.quiet > 0) as progress:
+            with Progress(without_secrets(run), quiet=arguments.quiet > 0) as progress:
                 reports.append(verify(run, options, registry=registry, progress=progress.advance))
         except AuditError as error:
             if len(arguments.runs) == 1:
                 raise
             complain("verify", error)
-            unaudited.append(Unaudited(run, str(error)))
+            unaudited.append(Unaudited(without_secrets(run), str(error)))
     context = Context(
         color=arguments.output is None and use_color(sys.stdout),
         verbosity=arguments.verbose - arguments.quiet,

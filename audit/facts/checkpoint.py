@@ -17,6 +17,7 @@ from audit.facts.fact import fact
 from audit.facts.recorded import Recorded
 
 if TYPE_CHECKING:
+    from audit.facts.exchanged import Exchange
     from audit.facts.unread import Unread
     from audit.ledger.records import Records
     from audit.ledger.seals import Seal
@@ -48,7 +49,7 @@ BASE, SEAL, PREVIOUS, NEIGHBOURS, SESSION = "base", "seal", "previous", "neighbo
 BYTES, OLDER_BYTES = "bytes", "older bytes"
 BEYOND = {
     "history": BASE, "state_document": BASE, "seal": SEAL, "previous": PREVIOUS, "neighbours": NEIGHBOURS,
-    "session": SESSION,
+    "session": SESSION, "left_places": PREVIOUS, "exchanged": PREVIOUS,
 }  # fmt: skip
 """Facts that depend on more than the files of their checkpoint, and on what; see :mod:`audit.judging.outcomes`."""
 
@@ -219,6 +220,8 @@ class Checkpoint(Recorded):
         run whose legs are recorded nothing else trains: without such a leg it was trained elsewhere and copied over.
         """
         entries = [self.entries[path] for path in seal.files if path in self.entries]
+        if self._run.clock.times is None:  # nothing tells old files from new ones: no alarm over a step saved again
+            return self._other_state(seal)
         if not entries or any(entry.mtime_ns <= seal.newest for entry in entries):
             return False
         if seal.passed:
@@ -236,7 +239,8 @@ class Checkpoint(Recorded):
         sealed = seal.files.get(self._run.backend.state_file) if seal is not None else None
         if seal is None or sealed is None or entry is None:
             return False
-        return entry.size != sealed.size or (entry.mtime_ns > seal.newest and self._other_state(seal))
+        younger = entry.mtime_ns > seal.newest or self._run.clock.times is None
+        return entry.size != sealed.size or (younger and self._other_state(seal))
 
     def _other_state(self, seal: "Seal") -> bool:
         """Whether the file that a save writes last, as Trainer its state, was read and is not the sealed one."""
@@ -281,6 +285,26 @@ class Checkpoint(Recorded):
             self.watch.seen.update({self.name, f"{self.name}!{OLDER_BYTES if older else BYTES}:{path}"})
             self.watch.seen.update(item.name for item in found)
         return found
+
+    @fact
+    def left_places(self) -> "tuple[Exchange, ...]":
+        """Parts of a sharded state that are in each other's place, seen from the checkpoint before."""
+        from audit.facts.exchanged import exchanged_between
+
+        if self._run.depth == "quick":
+            raise NotApplicable("needs --depth full")
+        return exchanged_between(self.previous, self)
+
+    @fact
+    def exchanged(self) -> "tuple[Exchange, ...]":
+        """The same, if the one before is not the odd one: it is not, if it was proven, or is like the one before it."""
+        found = self.left_places
+        before = self.previous
+        if not found or before.optional("seal") is not None or not before.optional("left_places"):
+            return found
+        from audit.facts.exchanged import exchanged_between
+
+        return exchanged_between(before.previous, self)
 
     @fact
     def previous(self) -> "Checkpoint":

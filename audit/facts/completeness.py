@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend, announced_in, last_in, last_written
+from audit.backend.layout import Backend, announced_in, last_in, last_written, saves_over
 from audit.facts.file import PLACEHOLDER_SUFFIXES
 from audit.facts.listing import Listing
-from audit.storage import FILE, Entry
+from audit.storage import FILE, TRAINER, UPLOAD, Entry
 
 SENTINEL = "checkpoint-is-incomplete.txt"
 """Trainer 5.x, trainer_jit_checkpoint.py: written first, removed last, read by nobody."""
@@ -47,10 +47,19 @@ class Completeness(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """When the run was looked at, and how long a save or a deletion may stand still: nanoseconds."""
+    """When the run was looked at, and how long a save or a deletion may stand still: nanoseconds.
+
+    ``times``: whose times the files have (:attr:`audit.storage.Storage.times`).
+    """
 
     now_ns: int
     settle_ns: int
+    times: str | None = TRAINER
+
+    @property
+    def by_trainer(self) -> bool:
+        """Whether the times of files are those at which the trainer wrote them."""
+        return self.times == TRAINER
 
     def recent(self, time_ns: int) -> bool:
         """Whether a time is within the settle time."""
@@ -62,6 +71,8 @@ def completeness_of(
 ) -> Completeness:
     """Judge from names and times whether a checkpoint was written to its end."""
     entries, home = listing.inside[name], listing.entries[name]
+    if not clock.by_trainer:
+        return _stored(entries, backend, clock)
     if (limit := _rotated_by(listing, name, backend, clock, arguments)) is not None:
         return Completeness(CheckpointState.BEING_DELETED, f"{backend.name} keeps {limit}")
     state = last_in(backend, entries)
@@ -70,6 +81,7 @@ def completeness_of(
     placeholder = any(name + suffix in entries for name in names for suffix in PLACEHOLDER_SUFFIXES)
     if (state is not None or placeholder) and sentinel is None:
         late = _unannounced(listing, name, backend, clock)
+        late = late or _saved_over(entries, state, backend, clock)
         late = late or _still_to_come(entries, home, state, backend, clock, lambda: arguments(name))
         return Completeness(CheckpointState.IN_PROGRESS, late) if late else Completeness(CheckpointState.COMPLETE)
     if state is None:
@@ -84,6 +96,27 @@ def completeness_of(
     return Completeness(CheckpointState.INCOMPLETE, reason)
 
 
+def _stored(entries: Mapping[str, Entry], backend: Backend, clock: Clock) -> Completeness:
+    """Judge a checkpoint in a storage whose times are not the trainer's: uploads come in any order.
+
+    Each object is whole once it is there, so only what is missing can be still to come.
+    """
+    state, names = last_in(backend, entries), last_written(backend)
+    placeholder = any(name + suffix in entries for name in names for suffix in PLACEHOLDER_SUFFIXES)
+    layout = backend.layout(entries, None, None)
+    missing = sorted(layout.missing.values())
+    if state is None and not placeholder:
+        missing.insert(0, names[0])
+    newest = max((entry.mtime_ns for entry in entries.values() if entry.kind == FILE), default=0)
+    if missing and clock.times == UPLOAD and clock.recent(newest):
+        return Completeness(CheckpointState.IN_PROGRESS, f"it was uploaded just now, and {missing[0]} is not there yet")
+    if state is None and not placeholder:
+        return Completeness(CheckpointState.INCOMPLETE, f"{names[0]}, which the trainer writes last, is not there")
+    if SENTINEL in entries:
+        return Completeness(CheckpointState.INCOMPLETE, f"{SENTINEL} is there: the save at a signal was cut off")
+    return Completeness(CheckpointState.COMPLETE)
+
+
 def _unannounced(listing: Listing, name: str, backend: Backend, clock: Clock) -> str | None:
     """Say that the run does not name a checkpoint as its newest yet, though it was written just now."""
     file = announced_in(backend)
@@ -94,6 +127,16 @@ def _unannounced(listing: Listing, name: str, backend: Backend, clock: Clock) ->
     if not clock.recent(newest) or (told is not None and told.mtime_ns >= newest):
         return None
     return f"{file}, which the trainer writes after it, was not written since"
+
+
+def _saved_over(entries: Mapping[str, Entry], state: Entry | None, backend: Backend, clock: Clock) -> str | None:
+    """Say that a directory is being written anew: files are younger than the one that its save writes last."""
+    if state is None or not saves_over(backend):
+        return None
+    newest = max((entry for entry in entries.values() if entry.kind == FILE), key=lambda entry: entry.mtime_ns)
+    if newest.mtime_ns <= state.mtime_ns + TICK_NS or not clock.recent(newest.mtime_ns):
+        return None
+    return f"{newest.name} is younger than {state.name}, which the trainer writes last"
 
 
 def _still_to_come(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.backend.layout import ITSELF, Backend, parts
+from audit.backend.layout import ITSELF, Backend, means_newest, parts
 from audit.errors import NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of
@@ -118,6 +118,11 @@ class Directory(Facts):
         """Whether it is one file instead of a directory."""
         return ITSELF in self.entries and self._run.entry_of(self.name).kind == FILE
 
+    @property
+    def meant_as_newest(self) -> bool:
+        """Whether its name says that it is the newest of its run, whatever its step: Lightning's ``last.ckpt``."""
+        return means_newest(self.backend, self.name)
+
     @fact
     def completeness(self) -> Completeness:
         """Whether it was written to the end: the state file is written last, the sentinel is removed last."""
@@ -125,7 +130,8 @@ class Directory(Facts):
             raise NotApplicable("the directory cannot be listed")
         if self.name in self._run.unsettled:
             return Completeness(CheckpointState.IN_PROGRESS, "its files changed while they were read")
-        if self.is_file and self._run.clock.recent(self.entries[ITSELF].mtime_ns) and self._is_cut:
+        clock = self._run.clock
+        if self.is_file and clock.by_trainer and clock.recent(self.entries[ITSELF].mtime_ns) and self._is_cut:
             return Completeness(CheckpointState.IN_PROGRESS, "its end is not written yet")
         return completeness_of(self._run.listing, self.name, self._run.backend, self._run.clock, self._run.arguments_of)
 

@@ -6,10 +6,10 @@ from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.backend.layout import ITSELF, has_step_inside, parts, units
+from audit.backend.layout import ITSELF, has_step_inside, parts, units, values_in
 from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any
 from audit.errors import AuditError
-from audit.storage import DIRECTORY, FILE, Entry, Storage
+from audit.storage import DIRECTORY, FILE, Entry, Storage, scheme_of, without_secrets
 
 if TYPE_CHECKING:
     from audit.backend.layout import Backend
@@ -60,8 +60,14 @@ class Listing(NamedTuple):
 def locate(path: str) -> tuple[str, tuple[str, ...]]:
     """Split what the user named into the run's directory and the checkpoints to judge (none: all).
 
-    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError.
+    Naming one ``checkpoint-N`` judges that one, with its neighbours as context. Raises AuditError, for a URL as well:
+    most commands do not take one, :func:`audit.facts.place.place_behind` is for those that do.
     """
+    if scheme_of(path) is not None:
+        raise AuditError(
+            f"{without_secrets(path)}: is not on this machine; a URL can be given to audit verify, guard, list, show, best, "
+            "diff, export, report and seal"
+        )
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))
         if is_checkpoint_of_any(os.path.basename(path)) and os.path.isdir(home):
@@ -112,24 +118,41 @@ def _homes(entries: Mapping[str, Entry], backend: "Backend", storage: Storage) -
             continue
         step = backend.checkpoint_step(name)
         if step is None and has_step_inside(backend, name):
-            step = _step_inside(entry, backend, storage) if entry.kind == FILE else 0
+            step = _step_inside(entry, backend, storage)
         if step is not None:
             yield name, step
 
 
 def _step_inside(entry: Entry, backend: "Backend", storage: Storage) -> int:
-    """Read the step from a file whose name does not tell it; 0 if it cannot be read: then it is the first in order."""
+    """Read the step of a checkpoint whose name does not tell it; 0 if it cannot be read: then it is the first in order.
+
+    Of a directory it is in the first of the backend's files that is there, if that is no link.
+    """
     from audit.formats.damage import Damage
     from audit.formats.torch_archive import part_of, read_torch
 
+    path = entry.path if entry.kind == FILE else _values_below(entry, backend, storage)
+    if path is None:
+        return 0
     try:
-        with storage.open(entry.path) as source:
+        with storage.open(path) as source:
             archive = read_torch(source)
     except OSError:
         return 0
     found = archive if isinstance(archive, Damage) else part_of(archive, parts(backend)["step"])
     step = 0 if isinstance(found, Damage) else found.value
     return step if type(step) is int and 0 <= step < 1 << 63 else 0
+
+
+def _values_below(entry: Entry, backend: "Backend", storage: Storage) -> str | None:
+    for name in values_in(backend):
+        directory, _, last = f"{entry.path}/{name}".rpartition("/")
+        try:
+            if any(item.name == last and item.kind == FILE for item in storage.list(directory)):
+                return f"{directory}/{last}"
+        except OSError:
+            continue
+    return None
 
 
 def list_checkpoint(storage: Storage, name: str, entry: Entry | None = None) -> Inside | None:

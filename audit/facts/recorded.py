@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.backend.layout import ITSELF, AdapterFiles, Layout, names_count_steps
+from audit.backend.layout import ITSELF, AdapterFiles, Layout, names_count_steps, values_in
 from audit.errors import NotApplicable
 from audit.facts.directory import Directory
 from audit.facts.fact import fact
@@ -50,7 +50,7 @@ class Adapter(NamedTuple):
 LASTING = frozenset(
     {
         "completeness", "layout", "damages", "state_document", "state", "history", "early_arguments", "arguments",
-        "scheduler", "secrets", "updates", "unread", "seal", "zero",
+        "scheduler", "secrets", "updates", "unread", "seal", "zero", "left_places",
     }
 )  # fmt: skip
 """Facts that rules over the run ask of every checkpoint: small, and of none of them a file is opened again."""
@@ -70,7 +70,7 @@ class Recorded(Directory):
         document = self.optional("state_document")
         arguments = self.optional("arguments")
         visible = {path: entry for path, entry in self.entries.items() if entry.kind == DIRECTORY or path in files}
-        state = document.document if document else self._values_of_file
+        state = document.document if document else self._values
         pointers = getattr(self._run.backend, "pointers", ())
         texts = {name: text for name in pointers if (text := self._text_of(name)) is not None}
         more = (texts,) if pointers else ()
@@ -78,9 +78,11 @@ class Recorded(Directory):
         return self._run.shared.once("layout", layout)  # type: ignore[no-any-return]
 
     @property
-    def _values_of_file(self) -> Mapping[str, Any] | None:
-        """What is in a checkpoint that is one file: the dictionary that was saved; None if it could not be read."""
-        found = self.files[ITSELF].optional("value") if self.is_file else None
+    def _values(self) -> Mapping[str, Any] | None:
+        """The dictionary in a checkpoint that is one file, or in the backend's file; None if it could not be read."""
+        candidates = (ITSELF,) if self.is_file else values_in(self.backend)
+        path = next((path for path in candidates if path in self.files), None)
+        found = self.files[path].optional("value") if path is not None else None
         value = found.value if found is not None and hasattr(found, "value") else None
         return value if type(value) is dict else None
 

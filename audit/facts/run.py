@@ -9,15 +9,17 @@ from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.fact import fact
 from audit.facts.lineage import group
-from audit.facts.listing import list_checkpoint, locate
+from audit.facts.listing import list_checkpoint
+from audit.facts.place import Place, place_here
 from audit.facts.scanned_run import ScannedRun
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
-from audit.storage import DIRECTORY, Entry, LocalStorage
+from audit.storage import DIRECTORY, Entry, Storage
 
 if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary
     from audit.formats.trainer_state import StateDocument
+    from audit.ledger.seals import Seal
     from audit.ledger.timeline import Timeline
 
 MOST_ASKED = 8
@@ -51,14 +53,29 @@ class Run(ScannedRun):
         """Checkpoints grouped by history, each group by step: in a sound run there is one group.
 
         Groups come in the order of their last step; checkpoints without a readable history are in none, nor is one
-        whose state is of another step than its name says (steps/directory-mismatch), or is not the one that was sealed
-        (integrity/seal-broken). See :mod:`audit.facts.lineage`. A trainer that writes no log leaves nothing that could
-        tell two histories apart: all its complete checkpoints are one group.
+        whose state is of another step than its name says (steps/directory-mismatch), that is not the one that was
+        sealed (integrity/seal-broken), or that was given up (history/given-up). See :mod:`audit.facts.lineage`. A
+        trainer that writes no log leaves nothing that could tell two histories apart: all its complete checkpoints are
+        one group.
         """
+        current = [item for item in self.checkpoints if item not in self.given_up]
         if not self.backend.state_file:
-            complete = tuple(item for item in self.checkpoints if item.complete)
+            complete = tuple(item for item in current if item.complete)
             return (complete,) if complete else ()
-        return group(checkpoint for checkpoint in self.checkpoints if _of_its_step(checkpoint))
+        return group(checkpoint for checkpoint in current if _of_its_step(checkpoint))
+
+    @fact
+    def given_up(self) -> tuple[Checkpoint, ...]:
+        """Checkpoints that were given up when the run was taken back (`audit train --back-to`), and are in it again.
+
+        Nothing in them is younger than their seal: a training that came to that step again has written new files.
+        """
+        known, seals = self.records.given_up, self.records.seals
+        return tuple(
+            item
+            for item in self.checkpoints
+            if item.name in known and item.name in seals and _is_as_old_as(item, seals[item.name])
+        )
 
     @fact
     def _places(self) -> Mapping[str, tuple[tuple[Checkpoint, ...], int]]:
@@ -125,6 +142,24 @@ class Run(ScannedRun):
         raise NotApplicable("there is no complete checkpoint")
 
     @fact
+    def foreign(self) -> str | None:
+        """Say which other program wrote the checkpoints under the trainer's names, None if the trainer did.
+
+        Every trainer state that can be read is then a manifest of that program; with one of the trainer among them the
+        others are strays in its run.
+        """
+        states = [item for item in self._states.values() if not isinstance(item, Damage)]
+        if not states or all(item.history is not None for item in states):
+            return None
+        from audit.facts.other_trainers import foreign_state
+
+        said = [foreign_state(item) for item in states]
+        if not all(said):
+            return None
+        name = self.checkpoints[-1].name
+        return f"{name} is a checkpoint of {said[-1]}; no backend reads it: resume with the program that saved it"
+
+    @fact
     def root_state(self) -> "StateDocument":
         """The trainer state in the run's root, which ``save_state()`` leaves, on the newest history if possible."""
         from audit.facts.file import File
@@ -165,7 +200,7 @@ class Run(ScannedRun):
         The only path that is looked at outside the run: whether there is such a directory, nothing more. None for a
         relative path, which depends on where the trainer is started.
         """
-        if not isinstance(self.storage, LocalStorage):
+        if self.storage.root is None:
             raise NotApplicable("the run is not on this machine")
         best = self.newest.state.best_model_checkpoint
         if not best or not os.path.isabs(best) or not os.path.isdir(best):
@@ -187,8 +222,12 @@ def _of_its_step(checkpoint: Checkpoint) -> bool:
     return not checkpoint.state_replaced
 
 
+def _is_as_old_as(checkpoint: Checkpoint, seal: "Seal") -> bool:
+    return all(entry.mtime_ns <= seal.newest for path, entry in checkpoint.entries.items() if path in seal.files)
+
+
 def _newest_inside(
-    storage: LocalStorage, entries: Mapping[str, Entry], claims: Sequence[Backend]
+    storage: Storage, entries: Mapping[str, Entry], claims: Sequence[Backend]
 ) -> Iterator[Mapping[str, Entry]]:
     """What is in the checkpoints, listed one after the other from the newest on."""
     steps = {name: step for name in entries for item in claims if (step := item.checkpoint_step(name)) is not None}
@@ -198,14 +237,14 @@ def _newest_inside(
             yield found.entries
 
 
-def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
-    """Open a run of this machine with the backend that recognises it.
+def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> Run:
+    """Open a run with the backend that recognises it: a directory of this machine, or any :class:`Place`.
 
     Raises AuditError: no such directory, not listable, claimed by two backends. A run that no backend recognises
     is opened with the first one that needs no look inside; the caller sees from ``checkpoints`` that it is empty.
     """
-    root, only = locate(path)
-    storage = LocalStorage(root)
+    place = path if isinstance(path, Place) else place_here(path)
+    path, only, storage = place.root, place.only, place.storage
     try:
         entries = {entry.name: entry for entry in storage.list("")}
     except OSError as error:
@@ -217,13 +256,15 @@ def open_run(path: str, backends: Sequence[Backend], **options: Any) -> Run:
         raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
     if not claims and not backends:
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
-    return Run(
-        root if only else path,
-        storage,
-        (claims or sorted(backends, key=unmistakable, reverse=True))[0],
-        only=only,
-        **options,
-    )
+    backend = (claims or sorted(backends, key=unmistakable, reverse=True))[0]
+    run = Run(path, storage, backend, only=only, **options)
+    if hasattr(backend, "counts_steps"):
+        from audit.facts.one_count import in_one_count
+
+        listing = in_one_count(run)
+        if listing is not None:
+            return Run(path, storage, backend, only=only, listing=listing, **options)
+    return run
 
 
 __all__ = ["Run", "open_run"]

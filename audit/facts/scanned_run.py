@@ -69,7 +69,7 @@ class ScannedRun(Facts):
         self.backend = backend
         self.depth = depth
         self.jobs = jobs
-        self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9))
+        self.clock = Clock(time.time_ns() if now_ns is None else now_ns, int(settle_seconds * 1e9), storage.times)
         self.only = frozenset(only)
         self._progress = progress
         self.watch = Watch()

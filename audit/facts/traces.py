@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from audit.backend.names import is_checkpoint, is_checkpoint_of_any
 from audit.facts.file import METADATA
+from audit.facts.other_trainers import other_trainer
 from audit.formats.damage import Damage
 from audit.formats.trainer_state import read_trainer_state
 from audit.storage import DIRECTORY, FILE, LINK, Entry, Storage
@@ -67,7 +68,7 @@ def trace_in(storage: Storage) -> Trace | None:
     not be looked at is no fresh start either.
     """
     folders, unread = _folders(storage)
-    for kind in (_trainer, _accelerate, _deepspeed, _megatron, _dcp, _lightning, _root_state, _parts):
+    for kind in (_trainer, _other, _accelerate, _deepspeed, _dcp, _lightning, _root_state, _parts):
         for folder in folders:
             found = kind(folder, storage)
             if found is not None:
@@ -78,7 +79,7 @@ def trace_in(storage: Storage) -> Trace | None:
 def layout_of(entries: Mapping[str, Entry]) -> str | None:
     """Return what saved a directory with these entries in words, None if they are of no layout that is known."""
     folder = _Folder("", {path: entry for path, entry in entries.items() if "/" not in path})
-    for kind in (_accelerate, _deepspeed, _megatron, _dcp, _lightning):
+    for kind in (_other, _accelerate, _deepspeed, _dcp, _lightning):
         found = kind(folder, None)
         if found is not None:
             return found.what
@@ -143,15 +144,14 @@ def _deepspeed(folder: _Folder, storage: Storage | None) -> Trace | None:
     if tag is None and not folder.has("latest"):
         return None
     path = _below(folder, tag or "latest")
-    what = "a checkpoint of DeepSpeed, verl or another trainer that names its directories so"
+    what = "a checkpoint of DeepSpeed or another trainer that names its directories so"
     return Trace(path, what if tag else "DeepSpeed's note of its latest checkpoint", "it is not judged here")
 
 
-def _megatron(folder: _Folder, storage: Storage | None) -> Trace | None:
-    tracker = "latest_checkpointed_iteration.txt"
-    if folder.has(tracker):
-        return Trace(_below(folder, tracker), "the tracker file of Megatron, NeMo or verl", "it is not judged here")
-    return None
+def _other(folder: _Folder, storage: Storage | None) -> Trace | None:
+    """What a trainer left whose checkpoints no backend reads."""
+    found = other_trainer(folder.path, folder.entries, storage)
+    return Trace(_below(folder, found.name) if found.name else folder.path, *found[1:]) if found is not None else None
 
 
 def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:

@@ -36,7 +36,7 @@ class Apart(NamedTuple):
     compared: int
 
 
-class _Fragment(NamedTuple):
+class Fragment(NamedTuple):
     """A part of a parameter: ``size`` elements, from ``inside`` of the parameter and from ``start`` of a rank's."""
 
     name: str
@@ -64,10 +64,10 @@ def apart_in(zero: ZeroState, files: Mapping[str, File]) -> tuple[Apart, ...]:
     with ExitStack() as stack:
         opened: dict[str, Any] = {}
         for group, parameters in enumerate(shapes):
-            lengths = [part.lengths[group] + _padding(ranks[0], part, group) for part in ranks]
-            fragments = list(_fragments(parameters, lengths, [part.lengths[group] for part in ranks]))
-            share = max(LEAST, ELEMENTS // max(1, len(fragments) * len(shapes)))
-            for item in fragments:
+            lengths = [part.lengths[group] + padding(ranks[0], part, group) for part in ranks]
+            cut = list(fragments(parameters, lengths, [part.lengths[group] for part in ranks]))
+            share = max(LEAST, ELEMENTS // max(1, len(cut) * len(shapes)))
+            for item in cut:
                 place, other = module.get(item.name), flat[item.rank][group]
                 if place is None or other is None or place.elements != prod(parameters[item.name]):
                     continue
@@ -85,15 +85,13 @@ def apart_in(zero: ZeroState, files: Mapping[str, File]) -> tuple[Apart, ...]:
     return tuple(found)
 
 
-def _padding(first: Any, part: Any, group: int) -> int:
+def padding(first: Any, part: Any, group: int) -> int:
     """The padding that is not in the file: of a slice that was written without it."""
     whole = first.lengths[group] == part.lengths[group]
     return 0 if whole or not part.paddings else int(part.paddings[group])
 
 
-def _fragments(
-    parameters: Mapping[str, tuple[int, ...]], lengths: list[int], written: list[int]
-) -> Iterator[_Fragment]:
+def fragments(parameters: Mapping[str, tuple[int, ...]], lengths: list[int], written: list[int]) -> Iterator[Fragment]:
     """The parts of each parameter in the slices of the ranks, which follow each other without a gap."""
     starts = [sum(lengths[:rank]) for rank in range(len(lengths))]
     at = 0
@@ -102,7 +100,7 @@ def _fragments(
         for rank, first in enumerate(starts):
             begin, stop = max(at, first), min(end, first + written[rank])
             if begin < stop:
-                yield _Fragment(name, rank, begin - at, begin - first, stop - begin)
+                yield Fragment(name, rank, begin - at, begin - first, stop - begin)
         at = end
 
 

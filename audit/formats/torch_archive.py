@@ -1,7 +1,7 @@
 """Read what ``torch.save`` wrote (the zip format of torch 1.6 and later) without torch and without executing it."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ from audit.formats.pickle_values import ITEM_SIZES, Refused, TensorRef
 from audit.formats.pickles import MAX_BYTES, Pickle, load_pickle
 from audit.formats.tensors import Tensor
 from audit.formats.zip_directory import Record, read_directory
-from audit.storage import RangeReader
+from audit.storage import RangeReader, is_distant, prefetch
 
 __all__ = ["Record", "TorchArchive", "part_of", "read_torch", "scalar", "storages", "tensors"]
 
@@ -96,6 +96,8 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
     main = records["data.pkl"]
     if main.size > MAX_BYTES:
         raise Refused(f"has a pickle of {main.size} bytes, more than any checkpoint needs", Kind.OVERSIZED)
+    small = [records[name] for name in _READ_BY_NAME if name in records and name != "data.pkl"]
+    prefetch(reader, [(main.offset, main.size), *((record.offset, min(record.size, _SMALL)) for record in small)])
     data = reader.read(main.offset, main.size)
     if len(data) < main.size:
         raise Refused("became shorter while it was read")
@@ -116,8 +118,37 @@ def _read(reader: RangeReader, strict: bool) -> TorchArchive | Damage:
         pickle.units,
     )
     single = dict.fromkeys(ref for ref in pickle.tensors if ref.elements == 1)
-    numbers = ((ref, scalar(reader, archive, ref)) for ref in single)
+    numbers = _scalars(reader, archive, list(single))
     return archive._replace(scalars={ref: number for ref, number in numbers if number is not None})
+
+
+def _scalars(
+    reader: RangeReader, archive: TorchArchive, refs: Sequence[TensorRef]
+) -> Iterator[tuple[TensorRef, float | int | None]]:
+    """The values of tensors of one element.
+
+    An optimizer counts its steps once for each parameter, the same number hundreds of times, between tensors of many
+    megabytes. Of a distant file one of several records of the same size and CRC is read: the directory says that they
+    are equal, and at full depth every CRC is checked.
+    """
+    if not is_distant(reader):
+        yield from ((ref, scalar(reader, archive, ref)) for ref in refs)
+        return
+    first: dict[tuple[object, ...], TensorRef] = {}
+    kinds = [_kind_of(archive, ref) for ref in refs]
+    for ref, kind in zip(refs, kinds, strict=True):
+        first.setdefault(kind, ref)
+    there = [(archive.records[f"data/{ref.storage}"], ref) for ref in first.values()]
+    sizes = [(record.offset + ref.offset * ITEM_SIZES[ref.dtype], ITEM_SIZES[ref.dtype]) for record, ref in there]
+    prefetch(reader, sizes)
+    values = {kind: scalar(reader, archive, ref) for kind, ref in first.items()}
+    yield from ((ref, values[kind]) for ref, kind in zip(refs, kinds, strict=True))
+
+
+def _kind_of(archive: TorchArchive, ref: TensorRef) -> tuple[object, ...]:
+    """What two tensors of one element share if they are equal."""
+    record = archive.records[f"data/{ref.storage}"]
+    return (ref.dtype, ref.offset, record.size, record.crc) if record.crc else (ref,)
 
 
 def _byteorder(reader: RangeReader, records: dict[str, Record]) -> str:

@@ -23,7 +23,7 @@ class EngineState(NamedTuple):
     ``own_scheduler``: the engine keeps the learning-rate schedule, otherwise the trainer does. ``empty``: the module
     has no values, as under ZeRO-3. ``bf16``: whether it is trained in bfloat16, None if the file does not say.
     ``module``: of each tensor of the module the storage that it is in. ``elastic``: ``elastic_checkpoint`` is on, so
-    another number of processes can load the partitions.
+    another number of processes can load the partitions. ``stage`` of ZeRO, None if the file does not say.
     """
 
     global_steps: int
@@ -36,6 +36,7 @@ class EngineState(NamedTuple):
     bf16: bool | None = None
     module: Mapping[str, str] = {}
     elastic: bool = False
+    stage: int | None = None
 
 
 class Slice(NamedTuple):
@@ -99,6 +100,7 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
             if type(name) is str and type(ref) is TensorRef
         },
         _elastic(config),
+        _stage(config),
     )
 
 
@@ -146,6 +148,18 @@ def module_in(archive: TorchArchive) -> dict[str, Stored]:
     return found
 
 
+def empty_in(archive: TorchArchive) -> tuple[str, ...]:
+    """Return the tensors of the engine's module that have no values there, but for other names of shared ones."""
+    value = archive.value
+    module = value.get("module") if type(value) is dict else None
+    shared = value.get("shared_params") if type(value) is dict else None
+    names = module if type(module) is dict else {}
+    others = shared if type(shared) is dict else {}
+    return tuple(
+        name for name, ref in names.items() if type(ref) is TensorRef and not ref.elements and name not in others
+    )
+
+
 def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
     """Return where the flat weights of each group are in a partition."""
     value = archive.value
@@ -182,6 +196,12 @@ def _bf16(config: Any) -> bool | None:
 def _elastic(config: Any) -> bool:
     table = config.get("zero_optimization") if type(config) is dict else None
     return type(table) is dict and table.get("elastic_checkpoint") is True
+
+
+def _stage(config: Any) -> int | None:
+    table = config.get("zero_optimization") if type(config) is dict else None
+    stage = table.get("stage") if type(table) is dict else None
+    return stage if type(stage) is int else None
 
 
 def _any_above_zero(value: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from audit.formats.damage import Kind
 from audit.formats.pickle_values import Refused
-from audit.storage import RangeReader
+from audit.storage import RangeReader, prefetch
 
 _END = Struct("<4s4H2IH").unpack_from  # 22 bytes
 _END64 = Struct("<4sQ2H2I4Q").unpack_from  # 56 bytes
@@ -147,17 +147,33 @@ def _header(entry: _Entry) -> int:
 
 def _records(reader: RangeReader, entries: list[_Entry], end: int, strict: bool) -> dict[str, Record]:
     records: dict[str, Record] = {}
-    for position, entry in enumerate(entries):
-        following = entries[position + 1].header if position + 1 < len(entries) else end
-        # torch: header, name, at least 4 bytes of padding up to a multiple of 64, payload, 16 or 24 bytes of CRC.
-        offset = (entry.header + 34 + len(entry.raw) + 63) & ~63
-        if strict or b"/data/" not in entry.raw or following - offset - entry.size not in (16, 24):
+    placed = [
+        (entry, entries[position + 1].header if position + 1 < len(entries) else end, _usual(entry))
+        for position, entry in enumerate(entries)
+    ]
+    looked_at = [
+        strict or b"/data/" not in entry.raw or following - offset - entry.size not in (16, 24)
+        for entry, following, offset in placed
+    ]
+    prefetch(
+        reader, [(item[0].header, 30 + len(item[0].raw)) for item, look in zip(placed, looked_at, strict=True) if look]
+    )
+    for position, (entry, following, offset) in enumerate(placed):
+        if looked_at[position]:
             offset = _locate(reader, entry)
         if offset + entry.size > following:
             other = entries[position + 1].name if position + 1 < len(entries) else "the directory"
             raise Refused(f"is not a valid archive: records {entry.name} and {other} overlap")
         records[entry.name] = Record(entry.name, offset, entry.size, entry.crc)
     return records
+
+
+def _usual(entry: _Entry) -> int:
+    """Where torch puts a payload: header, name, at least 4 bytes of padding up to a multiple of 64.
+
+    16 or 24 bytes of CRC follow it.
+    """
+    return (entry.header + 34 + len(entry.raw) + 63) & ~63
 
 
 def _compressed(name: str, packed: int, size: int) -> None:

@@ -42,12 +42,18 @@ def moved(run: Run) -> frozenset[str]:
 
     Those that are in progress may change, they are not judged; new ones do not concern this judgement.
     """
-    if run.clock.settle_ns:
-        time.sleep(max((_half_written(item) for item in run.checkpoints), default=0) / 1e9)
+    changed = run.storage.refresh()
+    seen = {path.partition("/")[0] for path in changed} & run.listing.inside.keys()
+    settles = run.clock.settle_ns and run.clock.by_trainer
+    pause = max(map(_half_written, run.checkpoints), default=0) if settles else 0
+    if pause:  # a sleep of nothing still gives the processor away, for milliseconds on a busy machine
+        time.sleep(pause / 1e9)
     gone = run.homes.keys() - run.listing.inside.keys() - run.unsettled
     homes = _homes(run)
-    changed = (item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item, homes))
-    return frozenset(gone.union(changed))
+    other = (item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item, homes))
+    return frozenset(
+        gone.union(other, (item.name for item in run.checkpoints if item.name in seen and _at_stake(item)))
+    )
 
 
 def _homes(run: Run) -> Mapping[str, Entry]:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import pins_home
+from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.place import Place
 from audit.facts.run import Run, open_run
 from audit.findings import Finding
 from audit.judging.acceptance import accept, in_vain
@@ -19,11 +21,17 @@ from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import CheckpointSummary, Report
 from audit.rules import Rule
-from audit.storage import DIRECTORY, LocalStorage
+from audit.storage import DIRECTORY
 from audit.text import local_date
 
 Progress = Callable[[int, int], None]
 """Called with (bytes read since the last call, bytes in all) during a full-depth scan, from several threads."""
+
+
+def refuse_foreign(run: Run) -> None:
+    """Raise AuditError if another program wrote the checkpoints, under the names of a trainer that is read."""
+    if run.foreign is not None:
+        raise AuditError(f"{run.path}: {run.foreign}")
 
 
 class Judged(NamedTuple):
@@ -61,12 +69,13 @@ class Auditor:
         """What must be the same for a remembered judgement to hold; None if nothing can be remembered."""
         return program_of(self.registry)
 
-    def open(self, path: str, records: Records | None = None, progress: Progress | None = None) -> Run:
+    def open(self, path: str | Place, records: Records | None = None, progress: Progress | None = None) -> Run:
         """Open a run as the options ask for, with what its ledger remembers. Raises AuditError."""
         options = self.options
+        place = path if isinstance(path, Place) else self.registry.place(path, options.ledger_dir)
         known = records or Records()
         return open_run(
-            path,
+            place,
             [self.registry.backend(options.backend)] if options.backend else self.registry.backends,
             depth=options.depth,
             jobs=options.jobs,
@@ -78,14 +87,15 @@ class Auditor:
     def open_quick(self, path: str) -> Run:
         """Open a run for its structure only, with what its ledger remembers; records nothing. Raises AuditError."""
         quick = Auditor(self.options._replace(depth="quick"), self.registry)
-        return quick.open(path, read_records(path, write=False)[0])
+        place = self.registry.place(path, self.options.ledger_dir)
+        return quick.open(place, read_records(place.home, write=False)[0])
 
     def judge(
         self,
-        path: str,
+        path: str | Place,
         records: Records | None = None,
         progress: Progress | None = None,
-        admit: Callable[[Run], None] | None = None,
+        admit: Callable[[Run], None] = refuse_foreign,
     ) -> Judged:
         """Open a run and judge it until nothing that the judgement rests on changed meanwhile.
 
@@ -93,8 +103,7 @@ class Auditor:
         """
 
         def judged(run: Run) -> Report:
-            if admit is not None:
-                admit(run)
+            admit(run)
             return self.report(run)
 
         return Judged(*judged_at_rest(lambda: self.open(path, records, progress), judged))
@@ -105,7 +114,7 @@ class Auditor:
         The pins' directory is a run of its own. Hard links are the files that were sealed, so what is remembered of
         them holds.
         """
-        home = pins_home(run.storage.root) if isinstance(run.storage, LocalStorage) else None
+        home = pins_home(run.storage.root) if run.storage.root is not None else None
         if home is None:
             return None
         known = Records(seals=run.records.seals, scans=run.records.scans, accepted=run.records.accepted)
@@ -115,15 +124,16 @@ class Auditor:
 
     def report(self, run: Run) -> Report:
         """Apply the rules to an opened run and put the report together."""
-        program = self.program if run.depth == "full" and is_whole(self.registry, self.rules) else None
+        # Without a ledger nothing will be remembered, and nothing is if none was read.
+        recalls = run.depth == "full" and (self.options.ledger or bool(run.records.scans))
+        program = self.program if recalls and is_whole(self.registry, self.rules) else None
         run.memory = known = Outcomes(run, program, self.options) if program is not None else None
         judgement = judge(run, self.rules, self.options.rules, self.options.severity, known)
         findings = accept(judgement.findings, run.records.accepted, self.options.accept, local_date())
         found = against(findings)
         checkpoints = tuple(_summary(item, found) for item in run.judged)
         full = self.options.depth == "full"
-        scanned = run.bytes_scanned if full else 0
-        read = run.storage.bytes_read if isinstance(run.storage, LocalStorage) else 0
+        scanned = run.bytes_scanned if full and run.storage.root is not None else 0
         return Report(
             path=run.path,
             backend=run.backend.name if run.checkpoints else None,
@@ -134,7 +144,7 @@ class Auditor:
             findings=findings,
             outcomes=judgement.outcomes,
             depth=self.options.depth,
-            bytes_read=scanned + read,
+            bytes_read=scanned + run.storage.bytes_read,
             seconds=self.seconds,
             notes=tuple(self._notes(run, findings)),
         )

@@ -76,6 +76,8 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
         return (
             _refused(trace, (), limits, run.records.highest_reached) if trace else Decision(None, None, True, None, ())
         )
+    if run.foreign is not None:
+        return _refused(run.foreign, (), limits, run.records.highest_reached)
     from audit.judging.resume import against, why_not
 
     found = against(findings)

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.audit_dir import PINNED, pinned_names
 from audit.backend.names import number_of
 from audit.errors import AuditError
-from audit.facts.listing import locate
+from audit.facts.place import MissingError
 from audit.judging.decision import Decision, Limits, decide
 from audit.judging.memory import keep, recall
 from audit.judging.recording import record_decision, record_observation, record_unchanged
-from audit.ledger.records import Records, anything_to_record, read_records
+from audit.ledger.records import Records
 from audit.ledger.rereading import is_stale, without_scans
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import Report
+from audit.storage import scheme_of
 
 if TYPE_CHECKING:
+    from audit.facts.place import Place
     from audit.facts.run import Run
     from audit.judging.auditor import Auditor, Progress
     from audit.ledger.store import Ledger
@@ -55,26 +57,21 @@ def consult(
     begin = time.perf_counter()
     limits, registry = limits or Limits(), registry or load()
     options = (options or Options())._replace(allow_empty=True)
-    if not os.path.lexists(path):
-        if not limits.allow_missing:
-            raise AuditError(
-                f"{path}: there is no directory {os.path.abspath(path)}; if nothing was trained yet, create it or give "
-                "--allow-missing, otherwise correct the path or mount its disk"
-            )
+    place = _place(path, limits, options, registry)
+    if place is None:
         empty = Report(path, None, None, None, None, (), (), (), options.depth, 0, time.perf_counter() - begin)
         return Guarded(_unless(Decision(None, None, True, None, ()), veto), empty)
-    root, only = locate(path)
-    if only:
-        raise AuditError(f"{path}: is one checkpoint; give the run that holds it")
-    records, ledger = read_records(root, options.ledger and anything_to_record(root))
+    if place.only:
+        raise AuditError(f"{place.named}: is one checkpoint; give the run that holds it")
+    records, ledger = place.records(options.ledger)
     try:
-        known = _unchanged(path, records, limits, options, registry)
+        known = _unchanged(place, records, limits, options, registry)
         if known is not None:
             report = known.report._replace(notes=tuple(_ledger_notes(records)))
             decision = _unless(known.decision, veto)
             report = record_unchanged(records, report, ledger)
         else:
-            decision, report = _judged(path, records, ledger, limits, options, registry, progress, veto)
+            decision, report = _judged(place, records, ledger, limits, options, registry, progress, veto)
         report = record_decision(decision, records, report, ledger)
     finally:
         if ledger is not None:
@@ -82,18 +79,38 @@ def consult(
     return Guarded(decision, report._replace(seconds=time.perf_counter() - begin))
 
 
-def _unchanged(path: str, records: Records, limits: Limits, options: Options, registry: Registry) -> "Guarded | None":
+def _place(path: str, limits: Limits, options: Options, registry: Registry) -> "Place | None":
+    """Where the run is, None if it is not there and may be missing."""
+    if scheme_of(path) is None and not os.path.lexists(path):
+        if limits.allow_missing:
+            return None
+        raise AuditError(
+            f"{path}: there is no directory {os.path.abspath(path)}; if nothing was trained yet, create it or give "
+            "--allow-missing, otherwise correct the path or mount its disk"
+        )
+    try:
+        return registry.place(path, options.ledger_dir)
+    except MissingError:
+        if limits.allow_missing:
+            return None
+        raise
+
+
+def _unchanged(
+    place: "Place", records: Records, limits: Limits, options: Options, registry: Registry
+) -> "Guarded | None":
     """The judgement of before, if nothing of the run has changed since, it had nothing to say and is young enough."""
-    found = recall(path, records, options, registry) if limits.lineage is None else None
+    found = recall(place, records, options, registry) if limits.lineage is None else None
     if found is None or is_stale(records, found.newest.name, limits.max_age_days):
         return None
-    if any((number_of(name) or 0) > found.newest.step for name in pinned_names(path)):
+    pinned = pinned_names(place.root) if place.storage.root is not None else set()
+    if any((number_of(name) or 0) > found.newest.step for name in pinned):
         return None  # a pin is further on, and has to be judged
     return Guarded(Decision(found.newest.name, found.newest.step, False, None, ()), found.report)
 
 
 def _judged(
-    path: str,
+    place: "Place",
     records: Records,
     ledger: "Ledger | None",
     limits: Limits,
@@ -105,13 +122,13 @@ def _judged(
     from audit.judging.auditor import Auditor
 
     auditor = Auditor(options, registry, exact=limits.exact)
-    run, report, decision = _decided(path, auditor, records, limits, progress)
+    run, report, decision = _decided(place, auditor, records, limits, progress)
     if report.crashed and decision.checkpoint is None:
         crash = report.crashed[0]
         raise AuditError(f"rule {crash.rule} crashed, so nothing is handed out: {crash.reason}; please report this")
     if limits.strict and decision.unread:
         raise AuditError(
-            f"{path}: {decision.checkpoint} is not judged ({decision.unread}), so --strict hands out nothing; without it "
+            f"{place.root}: {decision.checkpoint} is not judged ({decision.unread}), so --strict hands out nothing; without it "
             "the guard hands it out with a note"
         )
     decision = _unless(decision, veto)
@@ -129,13 +146,15 @@ class _Decided(NamedTuple):
     decision: Decision
 
 
-def _decided(path: str, auditor: "Auditor", records: Records, limits: Limits, progress: "Progress | None") -> _Decided:
+def _decided(
+    place: "Place", auditor: "Auditor", records: Records, limits: Limits, progress: "Progress | None"
+) -> _Decided:
     """Judge and decide; again if what would be handed out was last read too long ago, then with every byte of it."""
     from audit.judging.resume import crashes
 
     reread: frozenset[str] = frozenset()
     while True:
-        run, report = auditor.judge(path, without_scans(records, reread), progress)
+        run, report = auditor.judge(place, without_scans(records, reread), progress, _admit_any)
         decided = decide(run, (*report.findings, *crashes(report)), limits)
         decision = _or_pinned(decided, run, limits, auditor)
         name = os.path.basename(decision.checkpoint or "")
@@ -143,6 +162,10 @@ def _decided(path: str, auditor: "Auditor", records: Records, limits: Limits, pr
         if not used or name in reread or not is_stale(records, name, limits.max_age_days):
             return _Decided(run, report, decision)
         reread |= {name}
+
+
+def _admit_any(run: "Run") -> None:
+    """Judge whatever is there: the decision says what is wrong with a run, and what would be a fresh start."""
 
 
 def _unless(decision: Decision, veto: Veto | None) -> Decision:

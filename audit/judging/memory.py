@@ -18,9 +18,10 @@ from audit.ledger.records import Records
 from audit.ledger.scans import is_stamp_of
 from audit.options import Options
 from audit.report import CheckpointSummary, Report
-from audit.storage import Entry, LocalStorage
+from audit.storage import Entry
 
 if TYPE_CHECKING:
+    from audit.facts.place import Place
     from audit.facts.run import Run
     from audit.judging.auditor import Auditor
     from audit.ledger.store import Ledger
@@ -59,7 +60,7 @@ def keep(run: "Run", auditor: "Auditor", report: Report, ledger: "Ledger | None"
         return
     # Every file was read, so what the ledger now remembers of it is of the file as it is.
     read = {(item.name, path) for item in run.checkpoints for path in run.digests_of(item)}
-    stamp = _stamp(program, auditor.options, run.path, run.entries, run.listing.inside, read)
+    stamp = _stamp(program, auditor.options, run.storage.identity, run.entries, run.listing.inside, read)
     kept = (stamp, _text(report, _basis(run.path, run.records) if _is_settled(run) else ""))
     if run.records.scans.get(KEY) == kept:
         return
@@ -69,19 +70,19 @@ def keep(run: "Run", auditor: "Auditor", report: Report, ledger: "Ledger | None"
         return
 
 
-def recall(path: str, records: Records, options: Options, registry: "Registry") -> Remembered | None:
+def recall(place: "Place", records: Records, options: Options, registry: "Registry") -> Remembered | None:
     """Return the remembered judgement of a run if it holds of the run as it is now."""
     stamp, text = records.scans.get(KEY, ("", ""))
     if not stamp or not options.cache or options.depth != "full":
         return None
-    storage = LocalStorage(path)
+    path, storage = place.root, place.storage
     try:
         root = {entry.name: entry for entry in storage.list("")}
     except OSError:
         return None
     program = program_of(registry)
     # After a save this is another one already, and the text, which grows with the run, is not parsed.
-    if program is None or not stamp.startswith(_stamp_of_root(program, path, root)):
+    if program is None or not stamp.startswith(_stamp_of_root(program, storage.identity, root)):
         return None
     found = _parsed(text)
     if found is None:
@@ -90,6 +91,8 @@ def recall(path: str, records: Records, options: Options, registry: "Registry") 
     names = [item.name for item in report.checkpoints]
     newest = report.checkpoints[-1].step if report.checkpoints else -1
     if records.highest_reached > newest or any(name not in records.seals for name in names):
+        return None
+    if any(name in records.given_up for name in names):  # they were no finding before the run went back
         return None
     inside = {}
     for name in names:
@@ -103,7 +106,7 @@ def recall(path: str, records: Records, options: Options, registry: "Registry") 
         for file, entry in entries.items()
         if is_stamp_of(records.scans.get((name, file), ("", ""))[0], entry)
     }
-    if stamp != _stamp(program, options, path, root, inside, read):
+    if stamp != _stamp(program, options, storage.identity, root, inside, read):
         return None
     return Remembered(report._replace(path=path), basis == _basis(path, records))
 
@@ -134,7 +137,12 @@ def _is_settled(run: "Run") -> bool:
     newest = max(entry.mtime_ns for entry in entries)
     state = run.checkpoints[-1].optional("state")
     best = state.best_model_checkpoint if state is not None else None
-    inside = not best or not os.path.isabs(best) or os.path.dirname(best) == os.path.abspath(run.path)
+    inside = (
+        run.storage.root is None
+        or not best
+        or not os.path.isabs(best)
+        or os.path.dirname(best) == os.path.abspath(run.path)
+    )
     return inside and newest <= run.clock.now_ns - run.clock.settle_ns
 
 
@@ -147,7 +155,7 @@ def _basis(path: str, records: Records) -> str:
 def _stamp(
     program: str,
     options: Options,
-    path: str,
+    identity: str,
     root: Mapping[str, Entry],
     inside: Mapping[str, Mapping[str, Entry]],
     read: Container[tuple[str, str]],
@@ -162,13 +170,13 @@ def _stamp(
         [name, [list(entry._replace(ctime_ns=0) if (name, file) in read else entry) for file, entry in entries.items()]]
         for name, entries in sorted(inside.items())
     ]
-    return f"{_stamp_of_root(program, path, root)}{_digest([within, _asked(options)])}"
+    return f"{_stamp_of_root(program, identity, root)}{_digest([within, _asked(options)])}"
 
 
-def _stamp_of_root(program: str, path: str, root: Mapping[str, Entry]) -> str:
+def _stamp_of_root(program: str, identity: str, root: Mapping[str, Entry]) -> str:
     """The beginning of a stamp: what judges, and the entries of the run's own directory."""
     outside = [list(entry) for name, entry in root.items() if name != AUDIT_DIR]
-    return f"4:{_digest([program, os.path.abspath(path), outside])}:"
+    return f"4:{_digest([program, identity, outside])}:"
 
 
 def _asked(options: Options) -> list[Any]:

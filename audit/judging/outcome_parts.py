@@ -44,7 +44,8 @@ def _entries(run: Run, checkpoint: Checkpoint, path: str) -> Any:
             stamp = run.stamps.get(key) or run.records.scans.get(key, ("",))[0]
             if not is_stamp_of(stamp, entry):
                 return None
-        found.append((name, entry.kind, entry.size, entry.mtime_ns, entry.inode, entry.target, entry.escapes))
+        place = entry.inode, entry.version, entry.target, entry.escapes
+        found.append((name, entry.kind, entry.size, entry.mtime_ns, *place))
     return found
 
 

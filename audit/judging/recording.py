@@ -132,7 +132,8 @@ def _record(run: "Run", report: Report, ledger: "Ledger", sealed: set[str], prov
                 sealed.add(checkpoint.name)
             elif outcomes is not None or run.was_read(checkpoint):
                 remember(checkpoint, ledger, outcomes or run.records.scans.get((checkpoint.name, OUTCOMES)))
-    kept = {item.name for item in run.checkpoints} | pinned_names(run.path) | {""}
+    pinned = pinned_names(run.storage.root) if run.storage.root is not None else set()
+    kept = {item.name for item in run.checkpoints} | pinned | {""}
     gone = {name for name, _ in run.records.scans} - kept
     if gone:
         ledger.forget(gone)

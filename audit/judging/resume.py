@@ -70,13 +70,15 @@ def newest_lineage(run: Run, findings: Findings) -> tuple[Checkpoint, ...] | Non
     """The lineage that was written last, or None if the files do not say which that is.
 
     A lineage without a resumable checkpoint is none to choose. With one left there is no question. With several, the
-    one whose newest trainer state is younger than all others' by more than a second; a copied tree has no such order,
-    and a guess could continue the wrong run.
+    one whose newest trainer state is younger than all others' by more than a second; a copied or uploaded tree has no
+    such order, and a guess could continue the wrong run.
     """
     found = against(findings)
     lineages = [group for group in run.lineages if any(resumable(item, found) for item in group)]
     if len(lineages) <= 1:
         return lineages[0] if lineages else ()
+    if not run.clock.by_trainer:
+        return None
     state_file = run.backend.state_file
     times = sorted(
         ((max(item.entries[state_file].mtime_ns for item in lineage), lineage) for lineage in lineages),

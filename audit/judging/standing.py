@@ -77,7 +77,7 @@ def _as_sealed(checkpoint: Checkpoint, seal: Seal) -> bool:
     return all(
         path in seal.files and _is_sealed_file(checkpoint, path, entry, seal)
         for path, entry in checkpoint.entries.items()
-        if entry.kind == FILE and entry.mtime_ns > seal.newest
+        if entry.kind == FILE and (entry.version is not None or entry.mtime_ns > seal.newest)
     )
 
 

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 from audit.audit_dir import PINNED, pinned_names
 from audit.backend.names import number_of
 from audit.errors import AuditError
-from audit.facts.listing import locate
 from audit.judging.memory import keep, recall
 from audit.judging.recording import record_observation, record_unchanged
-from audit.ledger.records import Records, anything_to_record, read_records
+from audit.ledger.records import Records
 from audit.ledger.rereading import due_for_scrub, without_scans
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import Report
 
 if TYPE_CHECKING:
+    from audit.facts.place import Place
     from audit.facts.run import Run
     from audit.judging.auditor import Auditor, Judged, Progress
     from audit.ledger.store import Ledger
@@ -31,15 +31,15 @@ def verify_report(
     """Do what :func:`audit.verify` does; from memory if a new judgement would be the same in every outcome."""
     begin = time.perf_counter()
     options, registry = options or Options(), registry or load()
-    root, only = locate(path)
-    records, ledger = read_records(root, options.ledger and anything_to_record(root))
+    place = registry.place(path, options.ledger_dir)
+    records, ledger = place.records(options.ledger)
     try:
-        found = None if only or options.scrub else recall(path, records, options, registry)
+        found = None if place.only or options.scrub else recall(place, records, options, registry)
         if found is not None and found.exactly:
             report = record_unchanged(records, found.report, ledger)
             report = report._replace(seconds=time.perf_counter() - begin)
         else:
-            report = _judged(path, options, registry, progress, records, ledger).report
+            report = _judged(place, options, registry, progress, records, ledger).report
     finally:
         if ledger is not None:
             ledger.close()
@@ -56,10 +56,10 @@ def verify_run(
 ) -> "Judged":
     """Judge a run and return it opened, with its report: for callers that show more."""
     options, registry = options or Options(), registry or load()
-    root, _ = locate(path)
-    records, ledger = read_records(root, options.ledger and anything_to_record(root))
+    place = registry.place(path, options.ledger_dir)
+    records, ledger = place.records(options.ledger)
     try:
-        judged = _judged(path, options, registry, progress, records, ledger)
+        judged = _judged(place, options, registry, progress, records, ledger)
     finally:
         if ledger is not None:
             ledger.close()
@@ -68,7 +68,7 @@ def verify_run(
 
 
 def _judged(
-    path: str,
+    place: "Place",
     options: Options,
     registry: Registry,
     progress: "Progress | None",
@@ -79,16 +79,18 @@ def _judged(
 
     auditor = Auditor(options, registry)
     known = without_scans(records, due_for_scrub(records, options.scrub))
-    run, report = auditor.judge(path, known, progress, lambda run: _admit(path, run, options, records))
+    run, report = auditor.judge(place, known, progress, lambda run: _admit(place.named, run, options, records))
     report = record_observation(run, report, ledger, prove=not options.select)
     keep(run, auditor, report, ledger)
-    return Judged(run, report if run.only else _with_pin(path, run, report, auditor))
+    if run.only or place.storage.root is None:
+        return Judged(run, report)
+    return Judged(run, _with_pin(place.root, run, report, auditor))
 
 
 def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Report:
     """Name the pin that the guard would take: the report is of the run's own checkpoints."""
     newest = max(pinned_names(path), key=lambda name: number_of(name) or 0, default="")
-    beyond = number_of(report.resume_from or "") or 0
+    beyond = next((item.step for item in report.checkpoints if item.name == report.resume_from), 0)
     if (number_of(newest) or 0) <= beyond:
         return report
     pins = auditor.judge_pins(run, beyond)
@@ -102,7 +104,9 @@ def _with_pin(path: str, run: "Run", report: Report, auditor: "Auditor") -> Repo
 def _admit(path: str, run: "Run", options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
     from audit.facts.traces import no_checkpoint
+    from audit.judging.auditor import refuse_foreign
 
+    refuse_foreign(run)
     if not run.checkpoints and not options.allow_empty and not records.highest_reached and not run.homes:
         problem = no_checkpoint(path, run.storage)
         advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"

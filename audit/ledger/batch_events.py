@@ -30,6 +30,8 @@ RETIRED, REJECTED, DUPLICATE, LOST = "retired", "rejected", "duplicate", "lost"
 ADOPTED, CHANGED = "adopted", "changed"
 DISSOLVED = "dissolved"
 
+_ABSENT = ("base", "known", "rows", "changes", "parts", "replay", "held_out", "best")
+
 
 class LegBegun(NamedTuple):
     """A leg begins. ``batch`` is the digest of the data file, ``file`` its name, ``bytes`` its size.
@@ -43,7 +45,8 @@ class LegBegun(NamedTuple):
     ``changes`` are the settings that were put into effect before the first step; absent if there are none.
     ``parts`` are the data files of a batch of several: ``batch`` is then the digest of theirs, ``rows`` is absent.
     ``replay`` are examples of earlier batches that are trained with it, counted in ``examples``. Both are absent if
-    there are none.
+    there are none. ``held_out`` is the digest of the file that is evaluated on, ``best`` the (step, value) of the best
+    checkpoint as the leg begins; absent if nothing is evaluated, or nothing is best yet.
     """
 
     batch: str
@@ -67,9 +70,11 @@ class LegBegun(NamedTuple):
     changes: Mapping[str, float] | None = None
     parts: Sequence[Part] | None = None
     replay: Sequence[Drawn] | None = None
+    held_out: str | None = None
+    best: tuple[int, float] | None = None
 
     def row(self) -> Written:
-        return batch_row(LEG, self._asdict(), absent=("base", "known", "rows", "changes", "parts", "replay"))
+        return batch_row(LEG, self._asdict(), absent=_ABSENT)
 
     @classmethod
     def read(cls, content: Content) -> "LegBegun | None":
@@ -98,6 +103,8 @@ class LegBegun(NamedTuple):
             as_numbers(content.get("changes")),
             as_parts(content.get("parts")) or None,
             as_drawn(content.get("replay")) or None,
+            as_text(content.get("held_out")),
+            next(iter(as_losses([content.get("best")])), None),
         )
 
 

@@ -6,10 +6,16 @@ from audit.audit_dir import SEALS, make, replaced
 from audit.backend.layout import ITSELF
 from audit.errors import AuditError
 from audit.ledger.seals import Seal, checksum_line
+from audit.storage import LocalStorage, Storage
+
+PIECE = 4 << 20
+"""Bytes that are hashed at a time."""
 
 
-def write_checksums(run: str, seal: Seal, algorithm: str) -> str:
+def write_checksums(run: str, seal: Seal, algorithm: str, storage: Storage | None = None) -> str:
     """Write ``<run>/.audit/seals/<checkpoint>.<suffix>`` and return its path; paths in it are relative to the run.
+
+    ``storage`` has the files, if they are not in ``run``.
 
     SHA-256 digests are taken now, of files whose BLAKE3 digest the seal holds and the caller has just checked.
     Raises AuditError if it cannot be written.
@@ -20,7 +26,7 @@ def write_checksums(run: str, seal: Seal, algorithm: str) -> str:
     try:
         for name, sealed in sorted(seal.files.items()):
             place = seal.checkpoint if name == ITSELF else f"{seal.checkpoint}/{name}"
-            digest = sealed.digest if algorithm == "blake3" else _sha256(os.path.join(run, place))
+            digest = sealed.digest if algorithm == "blake3" else _sha256(storage or LocalStorage(run), place)
             text += checksum_line(digest, place)
         with replaced(path) as scratch, open(scratch, "x", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
@@ -29,8 +35,16 @@ def write_checksums(run: str, seal: Seal, algorithm: str) -> str:
     return path
 
 
-def _sha256(path: str) -> str:
-    from hashlib import file_digest
+def _sha256(storage: Storage, path: str) -> str:
+    from hashlib import sha256
 
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+    found = sha256()
+    with storage.open(path) as source:
+        buffer = memoryview(bytearray(min(PIECE, source.size)))
+        done = 0
+        while done < source.size and (count := source.read_into(done, buffer[: source.size - done])):
+            found.update(buffer[:count])
+            done += count
+    if done < source.size:
+        raise OSError(0, f"{path} became shorter while it was read")
+    return found.hexdigest()

@@ -4,7 +4,8 @@
 the ledger is untrusted, so a row may contain any JSON. A row is passed over only if it lacks what its kind requires;
 any other unreadable value becomes None, 0 or empty.
 
-Those of the batches of ``audit train`` are in :mod:`audit.ledger.batch_events`. Import the module where a name is
+Those of the batches of ``audit train`` are in :mod:`audit.ledger.batch_events`, those of pushed checkpoints in
+:mod:`audit.ledger.push_events`. Import the module where a name is
 taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 """
 
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from audit.ledger.batch_events import BatchEvent, batch_event_of
 from audit.ledger.batch_row import BATCH
 from audit.ledger.json_values import Content, Written, as_integer, as_step, as_text, as_whole
+from audit.ledger.push_events import PushQueued, PushState
 
 ALGORITHM = "blake3"
 _HEX = frozenset("0123456789abcdef")
@@ -214,6 +216,40 @@ class Accepted(NamedTuple):
         return cls(rule, as_text(content.get("checkpoint")), step, as_text(content.get("reason")) or "", until)
 
 
+class BaseSealed(NamedTuple):
+    """The files of weights of the base model that this run's adapter belongs to, by name; a newer row replaces it."""
+
+    files: Mapping[str, SealedFile]
+
+    def row(self) -> Written:
+        return "base", {"algorithm": ALGORITHM, "files": dict(sorted(self.files.items()))}
+
+    @classmethod
+    def read(cls, content: Content) -> "BaseSealed | None":
+        files = _sealed(content.get("files"))
+        return cls(files) if files else None
+
+
+class Merged(NamedTuple):
+    """`audit merge` merged the adapter of a checkpoint into its base; ``files`` are those of the model in ``out``."""
+
+    checkpoint: str
+    step: int
+    out: str
+    files: Mapping[str, SealedFile]
+
+    def row(self) -> Written:
+        return "merged", {**self._asdict(), "algorithm": ALGORITHM, "files": dict(sorted(self.files.items()))}
+
+    @classmethod
+    def read(cls, content: Content) -> "Merged | None":
+        name, step = as_text(content.get("checkpoint")), as_integer(content.get("step"))
+        files = _sealed(content.get("files"))
+        if name is None or step is None or files is None:
+            return None
+        return cls(name, step, as_text(content.get("out")) or "", files)
+
+
 Event = (
     Observation
     | Start
@@ -224,6 +260,10 @@ Event = (
     | Pruned
     | SnapshotTaken
     | Accepted
+    | BaseSealed
+    | Merged
+    | PushQueued
+    | PushState
     | BatchEvent
 )
 
@@ -237,6 +277,10 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "pruned": Pruned.read,
     "snapshot": SnapshotTaken.read,
     "accepted": Accepted.read,
+    "base": BaseSealed.read,
+    "merged": Merged.read,
+    "push": PushQueued.read,
+    "push-state": PushState.read,
 }
 
 

@@ -28,6 +28,8 @@ class Records(NamedTuple):
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
     * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
     * ``accepted``: findings that a person has accepted.
+    * ``base``: the digests of the files of the base model, None if they are not known.
+    * ``given_up``: by the name of a checkpoint that was sealed and given up with ``--back-to``, what was gone back to.
     * ``snapshot``: this is a copy of one checkpoint of another run.
     * Why the ledger helps less than it should, None if it is fine: ``unusable``, ``edited`` (its rows are not what was
       written), ``unwritable`` (nothing can be added), ``lost`` (what shows that rows are missing).
@@ -49,6 +51,8 @@ class Records(NamedTuple):
     lost: str | None = None
     last_read: Mapping[str, float] = {}
     accepted: tuple[events.Accepted, ...] = ()
+    base: Mapping[str, events.SealedFile] | None = None
+    given_up: Mapping[str, str] = {}
 
 
 _STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
@@ -111,6 +115,8 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         quarantined=quarantined_by(rows),
         last_read=last_read_by(rows),
         accepted=accepted_in(rows),
+        base=base_in(rows),
+        given_up=given_up_by(rows),
         lost=lost_rows(run, rows, {checkpoint for checkpoint, _ in remembered}, evidence),
     )
     if not write or not ledger.writable:
@@ -143,6 +149,12 @@ def last_read_by(rows: "tuple[Row, ...]") -> Mapping[str, float]:
             if moment is not None:
                 found[row.event.checkpoint] = moment
     return found
+
+
+def base_in(rows: "tuple[Row, ...]") -> Mapping[str, events.SealedFile] | None:
+    """Return the files of the base model as they were recorded last, None if they were not."""
+    found = (row.event.files for row in reversed(rows) if isinstance(row.event, events.BaseSealed))
+    return next(found, None)
 
 
 def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:
@@ -220,6 +232,38 @@ def accepted_in(rows: "Sequence[Row]") -> tuple[events.Accepted, ...]:
             begin = event.step if isinstance(event, back_events.GoingBack) else event.first_step
             found = [item for item in found if _place_of(item) <= begin]
     return tuple(found)
+
+
+def given_up_by(rows: "Sequence[Row]") -> Mapping[str, str]:
+    """Return what was given up by going back, by its name, with the checkpoint that was gone back to.
+
+    Once it is sealed again it is another one. Until a leg begins, going back can be undone by going forward.
+    """
+    steps: dict[str, int] = {}
+    times: dict[str, str] = {}
+    found: dict[str, str] = {}
+    undone: set[str] = set()
+    """What is no longer given up if the run now goes forward to it."""
+    for row in rows:
+        event = row.event
+        if isinstance(event, events.SealTaken):
+            steps[event.checkpoint], times[event.checkpoint] = event.step, row.time
+            found.pop(event.checkpoint, None)
+        elif isinstance(event, batch_events.LegBegun | events.Start):
+            undone.clear()
+        elif isinstance(event, back_events.GoingBack):
+            for name in [name for name in undone if steps[name] <= event.step]:
+                found.pop(name, None)
+            found.pop(event.checkpoint, None)
+            # A snapshot has the seal of its checkpoint, and rows of batches that are older than that.
+            new = {
+                name
+                for name, step in steps.items()
+                if step > event.step and name not in found and times[name] <= row.time
+            }
+            found.update(dict.fromkeys(new, event.checkpoint))
+            undone |= new
+    return found
 
 
 def _place_of(item: events.Accepted) -> int:

@@ -47,6 +47,8 @@ class Leg(NamedTuple):
     changes: Mapping[str, float] = {}
     parts: tuple[Part, ...] = ()
     replay: tuple[Drawn, ...] = ()
+    held_out: str | None = None
+    best: tuple[int, float] | None = None
 
     def example_at(self, step: int) -> int:
         """Return how many examples of the batch were trained after ``step``."""
@@ -191,6 +193,11 @@ class Timeline(NamedTuple):
         over = {leg.batch for leg in self.legs if leg.over}
         ahead = [known[digest] for digest in later if digest not in over and (owner is None or digest != owner.batch)]
         return (*ahead, *(item for item in self.redo if item.digest not in later))
+
+    def held_out_at(self, step: int) -> str | None:
+        """Return the digest of the file on which ``step`` was evaluated, None if that is not known."""
+        leg = self.owner(step - 1)
+        return leg.held_out if leg is not None else None
 
     def settings_at(self, step: int) -> Mapping[str, float]:
         """Return the changed settings that the checkpoint of ``step`` was trained with."""

@@ -325,6 +325,8 @@ def _leg(event: LegBegun) -> Leg:
         changes=event.changes or {},
         parts=tuple(event.parts or ()),
         replay=tuple(event.replay or ()),
+        held_out=event.held_out,
+        best=event.best,
     )
 
 

@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from audit.audit_dir import AUDIT_DIR, LEDGER, PINNED, aside, pinned_names, refuse_links
+from audit.audit_dir import AUDIT_DIR, LEDGER, OUTBOX, PINNED, aside, link_in_the_way, pinned_names, refuse_links
+from audit.audit_dir import scratch as scratch_directory
 from audit.backend.names import step_of
 from audit.errors import AuditError
 from audit.facts.listing import list_checkpoint
@@ -32,7 +33,7 @@ def pin(run: str, checkpoint: str) -> str:
         os.makedirs(home, exist_ok=True)
         with known_links(run, {checkpoint, *pinned_names(run)}):
             if not shares_files(source, target):
-                shutil.copytree(source, scratch, copy_function=_link, symlinks=True)
+                link_all(source, scratch)
                 if os.path.isdir(target):
                     shutil.rmtree(target)
                 os.rename(scratch, target)
@@ -87,12 +88,28 @@ def _entries(run: str, checkpoint: str) -> Mapping[str, Entry]:
 def keep_apart(run: str, step: int) -> None:
     """Detach every pin beyond ``step``: a training that goes on from there saves those steps again.
 
-    Raises AuditError.
+    Likewise what is in the outbox. Raises AuditError.
     """
     for name in pinned_names(run):
         found = step_of(name)
         if found is not None and found > step:
             detach(run, name)
+    for place in _outgoing(run):
+        found = step_of(os.path.basename(place))
+        if found is not None and found > step:
+            _detach(os.path.join(run, os.path.basename(place)), place)
+
+
+def _outgoing(run: str) -> list[str]:
+    """The checkpoints in the outbox. Raises AuditError."""
+    home = os.path.join(run, OUTBOX)
+    if not os.path.isdir(home) or link_in_the_way(run, OUTBOX) is not None:
+        return []
+    try:
+        pushes = [os.path.join(home, name) for name in sorted(os.listdir(home))]
+        return [os.path.join(push, name) for push in pushes if os.path.isdir(push) for name in os.listdir(push)]
+    except OSError as error:
+        raise AuditError(f"{home}: cannot be listed: {error.strerror or error}") from error
 
 
 def put_back(run: str, checkpoint: str) -> str:
@@ -107,7 +124,7 @@ def put_back(run: str, checkpoint: str) -> str:
     if os.path.lexists(target):
         raise AuditError(f"{target}: already exists, so the pinned one is not put back")
     try:
-        shutil.copytree(os.path.join(run, PINNED, checkpoint), scratch, copy_function=_link, symlinks=True)
+        link_all(os.path.join(run, PINNED, checkpoint), scratch)
         os.utime(scratch)  # rotation goes by the time of the directory, and this is the newest one now
         os.rename(scratch, target)
     except OSError as error:
@@ -116,19 +133,39 @@ def put_back(run: str, checkpoint: str) -> str:
     return target
 
 
+@contextmanager
+def linked(run: str, path: str, name: str) -> Iterator[str]:
+    """Give the directory ``path`` another ``name`` while the body runs, by hard links to its files.
+
+    Raises AuditError if the file system has no hard links.
+    """
+    import shutil
+
+    with scratch_directory(run, f"links-{os.getpid()}") as home:
+        target = os.path.join(home, name)
+        try:
+            shutil.copytree(path, target, copy_function=_link, symlinks=True)
+        except OSError as error:
+            raise AuditError(f"{path}: cannot be linked: {error}") from error
+        yield target
+
+
 def detach(run: str, checkpoint: str) -> None:
     """Give a pin bytes of its own if it shares them with the run's checkpoint. Raises AuditError.
 
     Needed before a trainer saves that step again: it opens the old files and writes into them, so the pin would change
     with them, and be damaged if that save is interrupted.
     """
+    _detach(os.path.join(run, checkpoint), os.path.join(run, PINNED, checkpoint))
+
+
+def _detach(source: str, target: str) -> None:
     import shutil
 
-    target = os.path.join(run, PINNED, checkpoint)
     scratch = aside(target)
     if os.path.islink(target):  # none of ours, and it may lead anywhere
         return
-    shared = {inode for _, inode in _inodes(os.path.join(run, checkpoint))}
+    shared = {inode for _, inode in _inodes(source)}
     if not any(inode in shared for _, inode in _inodes(target)):
         return
     try:
@@ -140,6 +177,16 @@ def detach(run: str, checkpoint: str) -> None:
     except OSError as error:
         shutil.rmtree(scratch, ignore_errors=True)
         raise AuditError(f"{target}: cannot be copied: {error}") from error
+
+
+def link_all(source: str, target: str) -> None:
+    """Make a directory of hard links to the files of another; links in it stay links. Raises OSError."""
+    import shutil
+
+    try:
+        shutil.copytree(source, target, copy_function=_link, symlinks=True)
+    except shutil.Error as error:  # a list of (source, target, reason)
+        raise OSError(str(error.args[0][0][2])) from error
 
 
 def _link(source: str, target: str) -> str:

@@ -111,6 +111,36 @@ def prune(
     return Pruned(choice.kept, _removed(choice, proof), cleared, tuple(dict.fromkeys(notes)))
 
 
+def discard(
+    path: str,
+    checkpoint: str,
+    options: Options | None = None,
+    *,
+    registry: Registry | None = None,
+    lock: RunLock | None = None,
+) -> Removed:
+    """Remove one checkpoint as :func:`prune` does: a row in the ledger, the trash, deletion. The caller has its reason.
+
+    Raises RefusedError, and nothing was removed: the run is being trained, the checkpoint is being written, or the
+    ledger cannot be trusted or written. Raises AuditError if it is not there or cannot be removed.
+    """
+    root = run_of(path)
+    chosen, plugins = options or Options(), registry or load()
+    with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned"):
+        empty(root)
+        proof = prove(path, chosen, plugins)
+        refuse_files(proof.run, "prune")
+        _check_ledger(proof.run)
+        found = next((item for item in proof.run.checkpoints if item.name == checkpoint), None)
+        if found is None:
+            raise AuditError(f"{os.path.join(root, checkpoint)}: no such checkpoint")
+        state = found.optional("completeness")
+        if state is not None and state.state.moving:
+            raise RefusedError(f"{root}: {checkpoint} is being written or deleted right now; nothing is removed")
+        _remove(root, proof.run, Choice((), (found,)))
+    return Removed(found.name, found.bytes, found in proof.proven)
+
+
 def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
     return tuple(Removed(item.name, item.bytes, item in proof.proven) for item in choice.removed)
 

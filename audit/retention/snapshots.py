@@ -15,8 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import checkpoint_around, is_checkpoint, is_left_by_save
+from audit.backend.names import is_checkpoint
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.run import Run
@@ -31,7 +30,7 @@ from audit.ledger.timeline_rows import batch_rows_until
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import WAYS, copy_tree, sync
-from audit.retention.directories import refuse_files
+from audit.retention.directories import refuse_files, refuse_place
 from audit.storage import DIRECTORY
 from audit.text import local_date
 
@@ -80,7 +79,7 @@ def snapshot(
     if not _DAY.fullmatch(day):
         raise AuditError(f"{day}: is not a date like 2026-11-21")
     root = run_of(run)
-    _check_place(root, dest)
+    refuse_place(root, dest)
     proof = prove(run, chosen, plugins, progress=progress)
     refuse_files(proof.run, "snapshot")
     checkpoint = newest_proven(proof, chosen, plugins)
@@ -101,21 +100,6 @@ def snapshot(
         notes = _record(root, home, seal, taken)
     total = sum(file.size for file in seal.files.values())
     return Snapshot(target, checkpoint.name, checkpoint.step, total, taken, made, (*proof.report.notes, *notes))
-
-
-def _check_place(run: str, dest: str) -> None:
-    real, home = os.path.realpath(dest), os.path.realpath(run)
-    if (inside := checkpoint_around(dest)) is not None:
-        raise RefusedError(f"{dest}: is inside {inside}, and nothing is written inside a checkpoint")
-    if real == home:
-        raise RefusedError(f"{dest}: is the run itself; give another directory")
-    if os.path.commonpath([real, home]) != home:
-        return
-    first = os.path.relpath(real, home).split(os.sep)[0]
-    if is_left_by_save(first):
-        raise RefusedError(f"{dest}: a trainer's rotation deletes {first}, as its name begins with checkpoint-")
-    if first == AUDIT_DIR:
-        raise RefusedError(f"{dest}: is where the audit keeps its own records; give another directory")
 
 
 @contextmanager
@@ -231,8 +215,9 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
         if how or not records.snapshot:
             ledger.append(SnapshotTaken(seal.checkpoint, os.path.abspath(run), how))
         if how or seal.checkpoint not in records.seals:
-            ledger.append(SealTaken(seal.checkpoint, seal.step, seal.newest, seal.files))
             _copy_batches(run, ledger, seal.step)
+            # Last: it was sealed after all that, and a call that is killed before this copies what is missing.
+            ledger.append(SealTaken(seal.checkpoint, seal.step, seal.newest, seal.files))
     except LedgerError as error:
         return (f"not recorded: {error}",)
     finally:

@@ -188,6 +188,7 @@ class Conclusion:
                 last_loss=losses[-1][1] if losses else None,
                 checkpoint=checkpoint,
                 verdict=verified.report.verdict,
+                best=verified.best,
             )
         )
 

@@ -17,6 +17,7 @@ from audit.errors import AuditError, ConfigError
 from audit.judging.decision import Limits
 from audit.manager import Registry
 from audit.options import Options
+from audit.storage import scheme_of, without_secrets
 from audit.text import did_you_mean
 from audit.training.notify_config import Notify, Retry, notify_of, retry_of
 
@@ -60,7 +61,8 @@ class Watching(NamedTuple):
 class TrainConfig(NamedTuple):
     """Everything about a continuous training. ``settings`` are the backend's tables, ``verify`` how runs are judged.
 
-    ``report``: where the page of the run is written after each batch, or None.
+    ``report``: where the page of the run is written after each batch, or None. ``observed``: the tables of plugins that
+    hear of what happens, by name. ``best``: the metric of the held-out file by which the best checkpoint is kept.
     """
 
     path: str
@@ -77,6 +79,8 @@ class TrainConfig(NamedTuple):
     verify: Options
     settings: Mapping[str, Any]
     report: str | None = None
+    observed: Mapping[str, Mapping[str, Any]] = {}
+    best: str | None = None
 
 
 def is_train_config(path: str) -> bool:
@@ -89,11 +93,14 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     document = _document(path)
     trainer = _trainer(path, document, registry)
     tables = trainer.schema()
-    _check_shape(path, document, tables)
+    hearing = {observer.table: observer.schema() for observer in registry.observers}
+    _check_shape(path, document, {**hearing, **tables})
     _check_values(path, document, ())
     home = os.path.dirname(os.path.abspath(path))
 
     def place(name: str) -> str:
+        if scheme_of(name) is not None:
+            raise ConfigError(f"{path}: {without_secrets(name)}: is not on this machine, and training needs a disk")
         return os.path.normpath(os.path.join(home, os.path.expanduser(name)))
 
     data = document["data"]
@@ -136,11 +143,14 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         notify=_notify(path, document, home),
         retry=retry_of(document.get("retry", {})),
         verify=_verify(path, document, registry),
-        settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)},
+        settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)} | _kept_best(guard),
         report=place(document["report"]["file"]) if "report" in document else None,
+        best=guard.get("best"),
+        observed={name: document[name] for name in hearing.keys() & document.keys()},
     )
     _check_places(config)
     _check_mixing(config, trainer)
+    _check_best(config, trainer)
     try:
         trainer.check(config.settings)
     except ConfigError as error:
@@ -233,7 +243,7 @@ def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Ma
 
     with open(os.path.join(os.path.dirname(__file__), os.pardir, "schemas", "train.json"), encoding="utf-8") as file:
         schema = json.load(file)
-    schema["properties"].update(tables)
+    schema["properties"] = {**tables, **schema["properties"]}
     validator = jsonschema.Draft202012Validator(schema)
     errors = sorted(validator.iter_errors(document), key=lambda error: list(map(str, error.absolute_path)))
     if errors:
@@ -299,6 +309,19 @@ def _check_mixing(config: TrainConfig, trainer: TrainingBackend) -> None:
         )
     if data.replay and data.after == DELETE:
         raise ConfigError(f'{config.path}: data.replay: needs the files in done, which data.after = "delete" deletes')
+
+
+def _kept_best(guard: Mapping[str, Any]) -> dict[str, Any]:
+    return {"guard": {"best": guard["best"]}} if "best" in guard else {}
+
+
+def _check_best(config: TrainConfig, trainer: TrainingBackend) -> None:
+    if config.best is None:
+        return
+    if not getattr(trainer, "keeps_best", False):
+        raise ConfigError(f"{config.path}: guard.best: the backend {trainer.name} does not evaluate a held-out file")
+    if "eval" not in config.data.options:
+        raise ConfigError(f"{config.path}: guard.best: needs the held-out file that data.eval names")
 
 
 def _check_places(config: TrainConfig) -> None:

@@ -130,6 +130,15 @@ class DataFiles:
                 return file
         return None
 
+    def copies(self, digest: str) -> tuple[DataFile, ...]:
+        """Return every file of these bytes in the inbox and in ``done``, whatever its name."""
+        places = (*(file for file in self.waiting() if not os.path.islink(file.path)), *trained(self._data))
+        return tuple(file for file in places if self.digest(file) == digest)
+
+    def rejected_copies(self, digest: str) -> tuple[DataFile, ...]:
+        """Return every file of these bytes that was set aside."""
+        return tuple(file for file in rejected(self._data) if self.digest(file) == digest)
+
     def digest(self, file: DataFile) -> str:
         """Return the BLAKE3 digest of a file; empty if it is being written."""
         key = (file.path, file.stamp)

@@ -106,23 +106,45 @@ class Delivery:
             raise NotToldError(f"ended with code {child.returncode}")
 
     def _post(self, body: bytes) -> None:
+        """Send it in a thread of its own: the library limits each read, and a server may answer a byte at a time."""
         import httpx2
 
         settings = self._settings
         assert settings.url is not None
-        headers = {"Content-Type": "application/json", "User-Agent": "checkpoint-audit"}
+        answers: list[int | NotToldError] = []
         try:
-            # The answer is not read: it may have no end.
-            with httpx2.stream(
-                "POST", settings.url, content=body, headers=headers, timeout=settings.timeout_seconds
-            ) as answer:
-                status = answer.status_code
-        except httpx2.TimeoutException:
-            raise NotToldError(f"no answer within {settings.timeout_seconds:g} s") from None
-        except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as error:  # their texts may hold the address
+            client = httpx2.Client(timeout=settings.timeout_seconds)
+        except Exception as error:  # proxies and certificates come from the environment
             raise NotToldError(f"cannot be reached ({type(error).__name__})") from None
-        if not 200 <= status < 300:
-            raise NotToldError(f"answered {status}", passing=status >= 500 or status in PASSING)
+        asked = (client, settings.url, body, settings.timeout_seconds)
+        thread = threading.Thread(target=lambda: answers.append(_answer(*asked)), daemon=True)
+        thread.start()
+        thread.join(settings.timeout_seconds)
+        if not answers:
+            # Its connection is closed under it: it ends with the next read.
+            with suppress(Exception):
+                client.close()
+            raise NotToldError(f"no answer within {settings.timeout_seconds:g} s")
+        answer = answers[0]
+        if isinstance(answer, NotToldError):
+            raise answer
+        if not 200 <= answer < 300:
+            raise NotToldError(f"answered {answer}", passing=answer >= 500 or answer in PASSING)
+
+
+def _answer(client: Any, url: str, body: bytes, seconds: float) -> "int | NotToldError":
+    """Return the status of the answer, or why there is none."""
+    import httpx2
+
+    headers = {"Content-Type": "application/json", "User-Agent": "checkpoint-audit"}
+    try:
+        # The answer is not read: it may have no end.
+        with client, client.stream("POST", url, content=body, headers=headers) as answer:
+            return int(answer.status_code)
+    except httpx2.TimeoutException:
+        return NotToldError(f"no answer within {seconds:g} s")
+    except Exception as error:  # the texts of these may hold the address
+        return NotToldError(f"cannot be reached ({type(error).__name__})")
 
 
 def host_of(url: str) -> str:

@@ -27,7 +27,8 @@ class Work(NamedTuple):
     ``file`` is the data file where the user put it, ``held`` the same file under the name that the leg reads.
     ``rows`` is the digest of its rows. ``sources`` are the files of a batch of several, and then, with ``drawn`` of
     them, those of earlier batches of which examples are replayed; empty if the leg reads one data file as it is.
-    ``read`` are the same under the names that are read. ``content`` is the digest of what the leg reads.
+    ``read`` are the same under the names that are read. ``content`` is the digest of what the leg reads,
+    ``held_out`` that of the file that it is evaluated on.
     """
 
     request: LegRequest
@@ -43,6 +44,7 @@ class Work(NamedTuple):
     drawn: tuple[Drawn, ...] = ()
     read: tuple[Source, ...] = ()
     content: str = ""
+    held_out: str | None = None
 
     @property
     def own(self) -> tuple[Source, ...]:
@@ -90,6 +92,8 @@ class Work(NamedTuple):
             ]
             or None,
             replay=self.drawn or None,
+            held_out=self.held_out,
+            best=request.best,
         )
 
 

@@ -27,7 +27,10 @@ class BatchStarted(NamedTuple):
 
 
 class BatchFinished(NamedTuple):
-    """A batch is trained; its ``checkpoint`` is proven, sealed and recorded."""
+    """A batch is trained; its ``checkpoint`` is proven, sealed and recorded.
+
+    ``best``: the name of the best checkpoint of the run so far, None if none is recorded.
+    """
 
     file: str
     first_step: int
@@ -37,6 +40,7 @@ class BatchFinished(NamedTuple):
     last_loss: float | None
     checkpoint: str
     verdict: str
+    best: str | None = None
 
 
 class FileRetired(NamedTuple):

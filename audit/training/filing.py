@@ -101,11 +101,13 @@ class Filing:
         shown = FileRejected if isinstance(row, rows.Rejected) else FileDuplicate
         self._emit(shown(file.name, row.reason or "", to))
 
-    def drop(self, batch: Batch | None, digest: str, name: str) -> None:
-        """Set aside the file of a batch that is never to be trained again."""
-        file = self._files.find(batch) if batch is not None else None
-        file = file or self.held_files.find(name, digest)
-        to = set_aside(file, self._data) if file is not None else None
+    def drop(self, digest: str, name: str) -> None:
+        """Set aside the file of a batch that is never to be trained again, with every copy of it."""
+        held = self.held_files.find(name, digest)
+        copies = self._files.copies(digest) or ((held,) if held is not None else ())
+        # Those that are in rejected already come last: a call that was killed has moved them, or they were a duplicate.
+        copies = (*sorted(copies, key=lambda file: file.name != name), *self._files.rejected_copies(digest))
+        to = next(iter([set_aside(file, self._data) for file in copies]), None)
         self.held_files.release(name, digest)
         self._batch_log.record(Dropped(digest, name, to))
         self._emit(FileDropped(name, to))

@@ -78,7 +78,7 @@ class Retreat:
         except AuditError as error:
             self._emit(Note(f"not pinned: {error}"))
         for digest, file in event.drop:
-            self._filing.drop(timeline.batch(digest), digest, file)
+            self._filing.drop(digest, file)
         self._batch_log.record(WentBack(event.step))
 
     def _put(self, event: GoingBack, ledger: Ledger, reason: str) -> None:

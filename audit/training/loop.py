@@ -122,6 +122,15 @@ def _go(
     session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, rest: Callable[[], None] = lambda: None
 ) -> int:
     """``rest`` is called again and again while a daemon waits for a file."""
+    try:
+        return _rounds(session, team, options, run_leg, rest)
+    except AuditError:
+        if team.rank == 0 and session.trained_any():  # what was refused or failed, and what was moved before, is on it
+            write_page(session.config, session.registry, session.emit)
+        raise
+
+
+def _rounds(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, rest: Callable[[], None]) -> int:
     watcher = _watcher(session, rest) if options.watch and team.rank == 0 else None
     retries = Retries(session.config.retry, session.emit) if team.size == 1 else None
     while True:
@@ -169,6 +178,7 @@ def _watcher(session: Session, rest: Callable[[], None]) -> "Watcher":
 
 def _concluded(session: Session, work: Work, outcome: LegResult | AuditError, retries: Retries | None) -> int | None:
     """Conclude a leg; None if it is to be tried again. Several processes end together: a launcher starts them again."""
+    session.held_out.changed_meanwhile()
     try:
         return session.conclusion.conclude(work, outcome)
     except TrainRefused:

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from audit.backend.training import LegRequest, Note, TrainingBackend
+from audit.backend.training import LegRequest, Note, Size, TrainingBackend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan
@@ -33,7 +33,7 @@ def refuse_or_warn(
     run = opened(work.request.run, registry, options)
     resume = checkpoint_in(run, work.request.resume_from)
     plan = plan_of(work, trainer, processes, resume, timeline)
-    plan.ask_space(lambda: space_of([plan], work.request, trainer, run))
+    plan.ask_space(lambda: space_of([plan], work.request, trainer, run, roughly=True))
     errors = []
     for finding in judged(plan, registry, options).findings:
         if finding.severity is Severity.ERROR:
@@ -94,10 +94,13 @@ def checkpoint_in(run: Run | None, path: str | None) -> Checkpoint | None:
     return next((item for item in run.checkpoints if item.name == os.path.basename(path)), None)
 
 
-def space_of(plans: list[Plan], request: LegRequest, trainer: TrainingBackend, run: Run | None) -> Space | None:
-    """Return what these legs need on the volume of ``run``, None if that is not known."""
-    from audit.backend.training import Size
+def space_of(
+    plans: list[Plan], request: LegRequest, trainer: TrainingBackend, run: Run | None, roughly: bool = False
+) -> Space | None:
+    """Return what these legs need on the volume of ``run``, None if that is not known.
 
+    ``roughly``: if there is room for the largest checkpoints that are possible, that is said and no model is built.
+    """
     saves = [plan.saves.number for plan in plans]
     if not saves or None in saves:
         return None
@@ -111,6 +114,8 @@ def space_of(plans: list[Plan], request: LegRequest, trainer: TrainingBackend, r
     if whole:
         one, source = whole[-1], "as large as the newest one"
     else:
+        if roughly and (found := _with_room(trainer, request, [number or 0 for number in saves], there, limit, best)):
+            return found
         asked = getattr(trainer, "checkpoint_size", None)
         found = asked(request.settings) if asked is not None else None
         if found is None:
@@ -119,3 +124,21 @@ def space_of(plans: list[Plan], request: LegRequest, trainer: TrainingBackend, r
     counts = [number for number in saves if number is not None]
     need = peak(counts, [size for _, size in there], one, limit, best)
     return Space(need, free_at(request.run), one, source, sum(counts), limit)
+
+
+def _with_room(
+    trainer: TrainingBackend,
+    request: LegRequest,
+    counts: list[int],
+    there: list[tuple[bool, Size]],
+    limit: int | None,
+    best: bool,
+) -> Space | None:
+    """Return what the largest possible checkpoints need if ten times of that is free, else None."""
+    asked = getattr(trainer, "largest_checkpoint", None)
+    one = asked(request.settings) if asked is not None else None
+    if one is None:
+        return None
+    need, free = peak(counts, [size for _, size in there], one, limit, best), free_at(request.run)
+    enough = need.bytes * 10 < free.bytes and (free.inodes is None or need.inodes * 10 < free.inodes)
+    return Space(need, free, one, "at most, by the size of the model", sum(counts), limit) if enough else None

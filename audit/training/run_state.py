@@ -57,6 +57,13 @@ class Verified(NamedTuple):
         """The name of the checkpoint of ``step``, None if there is none."""
         return next((item.name for item in self.report.checkpoints if item.step == self.step), None)
 
+    @property
+    def best(self) -> str | None:
+        """The name of the best checkpoint that the trainer has recorded and that is there, None if there is none."""
+        newest = next((item for item in self.run.checkpoints if item.step == self.step), None)
+        best = newest.best_recorded if newest is not None else None
+        return best if any(item.name == best for item in self.run.checkpoints) else None
+
     def losses(self, begun: int) -> tuple[tuple[int, float], ...]:
         """Return the losses that the checkpoint logged of the steps after ``begun``."""
         history = next((item.optional("history") for item in self.run.checkpoints if item.step == self.step), None)

@@ -30,6 +30,7 @@ from audit.training.events import (
 from audit.training.filing import Filing
 from audit.training.gathering import Gathering
 from audit.training.going_back import Retreat
+from audit.training.held_out import HeldOut
 from audit.training.inbox import Stillness
 from audit.training.mixing import ChangedError, Source, mix
 from audit.training.preflight import refuse_or_warn
@@ -85,6 +86,7 @@ class Session:
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
         self._base = BaseModel(config, trainer, emit)
+        self.held_out = HeldOut(config, registry, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
@@ -100,7 +102,8 @@ class Session:
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
-        return any(step_of(name) is not None for name in os.listdir(self.config.run))
+        run = self.config.run
+        return os.path.isdir(run) and any(step_of(name) is not None for name in os.listdir(run))
 
     def next(self) -> Work | None:
         """Return the leg to train now, None if no file waits. Raises TrainRefused, AuditError."""
@@ -120,7 +123,7 @@ class Session:
             if isinstance(found, Work):
                 refuse_or_warn(found, self.trainer, self.registry, self.options, self.processes, timeline, self.emit)
                 self._run_state.check_way(step)
-                held = self._hold(found)
+                held = self._hold(self.held_out.prepared(found, timeline))
                 if held is not None:
                     self._begin(held, timeline)
                     return held

@@ -50,6 +50,7 @@ _REST = """\
 
 [guard]
 # strict = true  # stop if the newest checkpoint is broken, instead of going back
+# best = "eval_loss"  # keep the best checkpoint by data.eval, over all files
 # exact = true  # stop if no checkpoint resumes bit for bit
 # max-rollback = 500  # stop if going back would discard more steps than this
 

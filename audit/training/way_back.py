@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED, QUARANTINE, pinned_names
-from audit.backend.names import order, step_of
+from audit.backend.names import order, step_of, without_number
 from audit.errors import AuditError
 from audit.judging.auditor import Auditor
 from audit.judging.resume import provable
@@ -16,6 +17,7 @@ from audit.ledger.store import Row
 from audit.ledger.timeline import Batch, Timeline
 from audit.manager import Registry
 from audit.options import Options
+from audit.retention.pins import linked
 from audit.retention.quarantine import held
 from audit.training.batch_log import BatchLog
 from audit.training.data_files import DataFiles
@@ -31,7 +33,9 @@ class Target(NamedTuple):
     place: str
 
     def __str__(self) -> str:
-        where = {PINNED: " (its pin)", QUARANTINE: " (in quarantine)"}.get(os.path.dirname(self.place), "")
+        home, place = os.path.split(self.place)
+        numbered = f" as {place}" if place not in ("", self.checkpoint) else ""
+        where = {PINNED: " (its pin)", QUARANTINE: f" (in quarantine{numbered})"}.get(home, "")
         return f"{self.checkpoint}{where}"
 
 
@@ -65,7 +69,9 @@ class Surveyor:
 
     def find(self, timeline: Timeline, name: str, drop: tuple[str, ...], skip_lost: bool) -> WayBack:
         """Return what going back to the checkpoint ``name`` gives up. Raises TrainRefused, which says what can be."""
-        name = os.path.basename(name.rstrip("/"))
+        named = os.path.basename(name.rstrip("/"))
+        name = without_number(named) or named
+        only = named if named != name else None  # checkpoint-80.1, as audit quarantine --list calls it
         records, _ = read_records(self._run, write=False)
         self._check(timeline, name)
         problem = records.unusable or records.edited
@@ -74,7 +80,7 @@ class Surveyor:
         rows = self._log.rows()
         reasons = []
         for target in self._places():
-            if target.checkpoint == name:
+            if target.checkpoint == name and only in (None, os.path.basename(target.place)):
                 reason = self._why_not(target, records, rows)
                 if reason is None:
                     return self._measured(target, timeline, drop, skip_lost)
@@ -83,7 +89,7 @@ class Surveyor:
         for item in self._places():
             if item.checkpoint != name and item.checkpoint not in there and not self._why_not(item, records, rows):
                 there[item.checkpoint] = item
-        why = "; ".join(reasons) or f"there is no {name} in the run, its pins or its quarantine"
+        why = "; ".join(reasons) or f"there is no {named} in the run, its pins or its quarantine"
         can = (
             f"it can go back to: {', '.join(map(str, there.values()))}"
             if there
@@ -109,7 +115,7 @@ class Surveyor:
             )
 
     def _places(self) -> Iterator[Target]:
-        """Yield what may be gone back to, by step; of one step that in the run first, then the pin."""
+        """Yield what may be gone back to, by step; of one step that in the run first, then the pin, then the newest."""
         found = [Target(name, step, "") for name in os.listdir(self._run) if (step := step_of(name)) is not None]
         found += [
             Target(name, step, os.path.join(PINNED, name))
@@ -119,9 +125,9 @@ class Surveyor:
         found += [
             Target(item.name, step, os.path.join(QUARANTINE, item.place))
             for item in held(self._run)
-            if item.place == item.name and (step := step_of(item.name)) is not None
+            if (step := step_of(item.name)) is not None
         ]
-        for target in sorted(found, key=lambda item: (order(item.checkpoint), len(item.place))):
+        for target in sorted(found, key=_preference):
             if not os.path.islink(os.path.join(self._run, target.place or target.checkpoint)):
                 yield target
 
@@ -129,19 +135,30 @@ class Surveyor:
         """Return why the run cannot go back to a checkpoint, None if it can: every byte of it is read."""
         if _abandoned(target, rows):
             return "is of steps that were given up before, and the ledger does not record what they were trained on"
-        path = os.path.join(self._run, target.place or target.checkpoint)
         known = (
-            records
+            records._replace(given_up={})  # it may be what is wanted
             if not target.place
             else Records(seals=records.seals, scans=records.scans, accepted=records.accepted)
         )
-        run, report = Auditor(self._options, self._registry).judge(path, known)
+        with self._under_its_name(target) as path:
+            run, report = Auditor(self._options, self._registry).judge(path, known)
+            proven = provable(run.judged, report)
         if report.crashed:
             raise AuditError(f"rule {report.crashed[0].rule} crashed: {report.crashed[0].reason}; please report this")
-        if provable(run.judged, report):
+        if proven:
             return None
         worst = next((item for item in report.findings if item.checkpoint == target.checkpoint), None)
         return f"is not proven{f': {worst.message} ({worst.rule})' if worst is not None else ''}"
+
+    @contextmanager
+    def _under_its_name(self, target: Target) -> Iterator[str]:
+        """Give the path of a checkpoint that ends with its name: what has a number in quarantine is linked for this."""
+        path = os.path.join(self._run, target.place or target.checkpoint)
+        if os.path.basename(path) == target.checkpoint:
+            yield path
+            return
+        with linked(self._run, path, target.checkpoint) as linked_path:
+            yield linked_path
 
     def _measured(self, target: Target, timeline: Timeline, drop: tuple[str, ...], skip_lost: bool) -> WayBack:
         step = target.step
@@ -196,6 +213,13 @@ class Surveyor:
 
     def _file_of(self, batch: Batch) -> object | None:
         return self._files.find(batch) or self._held_files.find(batch.file, batch.digest)
+
+
+def _preference(target: Target) -> tuple[tuple[int, str], int, int]:
+    """Sorts by step; then what is in the run, its pin, what was moved to quarantine last."""
+    home, _, place = target.place.rpartition(os.sep)
+    number = place.removeprefix(target.checkpoint).removeprefix(".")
+    return order(target.checkpoint), ("", PINNED, QUARANTINE).index(home), -int(number or 0)
 
 
 def _abandoned(target: Target, rows: tuple[Row, ...]) -> bool:

@@ -58,9 +58,11 @@ class Choice(NamedTuple):
     notes: tuple[str, ...]
 
 
-def choose(found: Inspection, metric: str | None = None, mode: str | None = None) -> Choice:
+def choose(found: Inspection, metric: str | None = None, mode: str | None = None, until: int | None = None) -> Choice:
     """Choose among the complete checkpoints whose weights can be read; of equal values the earliest, as Trainer does.
 
+    Only values on the held-out file of the newest leg count, as far as the ledger knows it; with ``until`` only
+    checkpoints up to this step.
     Without ``metric``, the one of ``metric_for_best_model``, else ``eval_loss``. Raises AuditError if nothing of
     that name is logged, and if nothing tells which direction is better.
     """
@@ -70,7 +72,7 @@ def choose(found: Inspection, metric: str | None = None, mode: str | None = None
     if metric is not None and name != metric:
         notes.append(f"{metric} is logged as {name}")
     direction = mode or _mode(name, arguments, notes)
-    candidates = tuple(_candidates(found, name, notes))
+    candidates = tuple(_candidates(found, name, notes, until))
     sign = 1 if direction == MIN else -1
     best = min(candidates, key=lambda item: (sign * item.value, item.step), default=None)
     if best is not None:
@@ -120,11 +122,13 @@ def _mode(name: str, arguments: Any, notes: list[str]) -> str:
     )
 
 
-def _candidates(found: Inspection, name: str, notes: list[str]) -> list[Candidate]:
+def _candidates(found: Inspection, name: str, notes: list[str], until: int | None) -> list[Candidate]:
     """The checkpoints with a value that was measured at their own step; where none has one, with the last before it."""
     exact: list[Candidate] = []
     before: list[Candidate] = []
     for checkpoint in found.run.judged:
+        if until is not None and checkpoint.step > until:
+            continue
         if why := _unfit(found, checkpoint):
             notes.append(f"passed over {checkpoint.name}: {why}")
             continue
@@ -137,6 +141,9 @@ def _candidates(found: Inspection, name: str, notes: list[str]) -> list[Candidat
         if not isfinite(last.value):
             notes.append(f"passed over {checkpoint.name}: {name} is {last.value}")
             continue
+        if not _is_comparable(found, last.step, until):
+            notes.append(f"passed over {checkpoint.name}: its {name} is of another held-out file than the newest one")
+            continue
         candidate = Candidate(checkpoint.name, checkpoint.step, last.value, last.step)
         (exact if last.step == checkpoint.step else before).append(candidate)
     if exact:
@@ -145,6 +152,13 @@ def _candidates(found: Inspection, name: str, notes: list[str]) -> list[Candidat
     if before:
         notes.append(f"{name} was measured at no checkpoint's own step; the last value before each is used")
     return before
+
+
+def _is_comparable(found: Inspection, step: int, until: int | None = None) -> bool:
+    """Whether a value was measured on the file that the newest leg, or that of ``until``, was evaluated on."""
+    batches = found.run.records.batches
+    newest = batches.held_out_at(until) if until is not None else batches.legs[-1].held_out if batches.legs else None
+    return newest is None or batches.held_out_at(step) == newest
 
 
 def _latest(points: list[Point]) -> float:
@@ -170,7 +184,8 @@ def _unfit(found: Inspection, checkpoint: Checkpoint) -> str:
 
 def _doubts(found: Inspection, name: str, best: Candidate, sign: int) -> list[str]:
     notes = []
-    everything = [point for points in _values(found, name) for point in points if isfinite(point.value)]
+    logged = (point for points in _values(found, name) for point in points if isfinite(point.value))
+    everything = [point for point in logged if _is_comparable(found, point.step)]
     top = min(everything, key=lambda point: (sign * point.value, point.step))
     if sign * top.value < sign * best.value:
         notes.append(f"the best {name} that was logged, {top.value:.6g} at step {top.step}, has no checkpoint here")

@@ -12,10 +12,11 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.file import File
+from audit.facts.place import Place
 from audit.facts.run import open_run
 from audit.text import key_text, plain
 from audit.views.summary import details
-from audit.views.tensors import TensorChange, compare_tensors
+from audit.views.tensors import TensorChange, compare_tensors, in_pieces
 
 UNORDERED = frozenset({"target_modules", "modules_to_save", "exclude_modules", "label_names"})
 """Lists that PEFT and Trainer make of sets: their order is another one in every process."""
@@ -37,7 +38,7 @@ class Comparison(NamedTuple):
     """What is different in ``b``; ``values`` by section and name as (a, b), None if there is no such value.
 
     ``relation`` says how the two logs belong together. ``sharded``: there are weights that are in pieces of tensors
-    which cannot be put together (DeepSpeed) and are compared as files alone. ``troubles`` are sentences about what
+    which cannot be put together and are compared as files alone. ``troubles`` are sentences about what
     could not be compared.
     """
 
@@ -57,11 +58,11 @@ class Comparison(NamedTuple):
         return not (self.files.removed or self.files.added or self.files.changed or self.troubles)
 
 
-def open_checkpoint(path: str, backends: Sequence[Backend]) -> Checkpoint:
+def open_checkpoint(path: str | Place, backends: Sequence[Backend]) -> Checkpoint:
     """Return one checkpoint, or the newest one of a run. Raises AuditError: none there, or not written to its end."""
     run = open_run(path, backends, depth="quick")
     if not run.judged:
-        raise AuditError(f"{path}: no checkpoint-N directory in it")
+        raise AuditError(f"{run.path}: no checkpoint-N directory in it")
     checkpoint = run.judged[-1]
     completeness = checkpoint.optional("completeness")
     if completeness is None or completeness.state is not CheckpointState.COMPLETE:
@@ -82,7 +83,7 @@ def compare(a: Checkpoint, b: Checkpoint) -> Comparison:
         if changed:
             values[title] = changed
     return Comparison(
-        _path(a), _path(b), _relation(a, b), _sharded(a) or _sharded(b), files, tensors, same, values, tuple(troubles)
+        _path(a), _path(b), _relation(a, b), in_pieces(a) or in_pieces(b), files, tensors, same, values, tuple(troubles)
     )
 
 
@@ -102,10 +103,6 @@ def _relation(a: Checkpoint, b: Checkpoint) -> str:
     if common == len(second):
         return f"A continues B: its log begins with the {common} entries of B's" if common else "B has logged nothing"
     return f"the logs part after {common} common entries" if common else "different runs: the logs share no entry"
-
-
-def _sharded(checkpoint: Checkpoint) -> bool:
-    return bool(checkpoint.layout.sharded_weights) and checkpoint.optional("sharded_weights") is None
 
 
 def _files(a: Checkpoint, b: Checkpoint, troubles: list[str]) -> Files:

@@ -9,13 +9,11 @@ from typing import NamedTuple
 
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.listing import locate
 from audit.facts.run import Run
 from audit.facts.traces import no_checkpoint
 from audit.judging.auditor import Auditor
 from audit.judging.standing import Standing, standing
-from audit.ledger.records import read_records
-from audit.manager import Registry
+from audit.manager import Registry, load
 from audit.options import Options
 from audit.report import Report
 from audit.views.summary import Overview, epochs_at, overview
@@ -40,8 +38,9 @@ class Inspection(NamedTuple):
 def inspect(path: str, options: Options | None = None, *, registry: Registry | None = None) -> Inspection:
     """Open a run, or one checkpoint of it, and judge it by its structure. Raises AuditError: no run, no checkpoint."""
     chosen = (options or Options())._replace(depth="quick", ledger=False, allow_empty=True)
-    records, _ = read_records(locate(path)[0], write=False)
-    run, report = Auditor(chosen, registry).judge(path, records)
+    registry = registry or load()
+    place = registry.place(path, chosen.ledger_dir)
+    run, report = Auditor(chosen, registry).judge(place, place.records(write=False)[0])
     if not run.judged:
-        raise AuditError(no_checkpoint(path, run.storage))
+        raise AuditError(no_checkpoint(place.named, run.storage))
     return Inspection(run, report, {item.name: standing(item, report) for item in run.judged})

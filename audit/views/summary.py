@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Iterable
-from math import isfinite
-from typing import Any, NamedTuple
+from math import isfinite, prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.backend.layout import last_in
 from audit.facts.checkpoint import Checkpoint
@@ -12,6 +12,9 @@ from audit.facts.series import series, tail
 from audit.ledger.timeline import Batch
 from audit.storage import DIRECTORY
 from audit.text import plain, utc_time
+
+if TYPE_CHECKING:
+    from audit.facts.zero import ZeroState
 
 ARGUMENTS = (
     "learning_rate", "lr_scheduler_type", "warmup_steps", "optim", "save_total_limit", "seed", "fp16", "bf16",
@@ -49,6 +52,7 @@ def overview(checkpoint: Checkpoint) -> Overview:
     newest = checkpoint.run.optional("newest")
     layout = checkpoint.optional("layout")
     entry = last_in(checkpoint.run.backend, checkpoint.entries)
+    ours = entry is not None and checkpoint.run.clock.by_trainer  # else it is the time of an upload
     best = newest is not None and newest.best_recorded == checkpoint.name
     return Overview(
         checkpoint.name,
@@ -59,7 +63,7 @@ def overview(checkpoint: Checkpoint) -> Overview:
         layout.kind if layout else None,
         sum(item.kind != DIRECTORY for item in checkpoint.entries.values()),
         checkpoint.bytes,
-        utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry else None,
+        utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry and ours else None,
         "best" if best else "",
     )
 
@@ -129,6 +133,8 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
             "processes": f"at least {metadata.least_ranks}" if metadata.least_ranks else None,
             "save_id": metadata.save_id,
         }
+    if (zero := checkpoint.optional("zero")) is not None:
+        sections["DeepSpeed"] = _zero(zero)
     for adapter in checkpoint.optional("adapters") or ():
         wanted = ("peft_type", "r", "lora_alpha", "target_modules", "base_model_name_or_path")
         sections[f"adapter {adapter.files.name}"] = {name: adapter.config.get(name) for name in wanted}
@@ -137,6 +143,27 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     sections["training arguments"] = {name: arguments[name] for name in ARGUMENTS if name in arguments}
     sections["files"] = {path: item.size for path, item in checkpoint.entries.items() if item.kind != DIRECTORY}
     return {title: plain(values) for title, values in sections.items() if values}
+
+
+def _zero(zero: "ZeroState") -> dict[str, Any]:
+    """What DeepSpeed's engine and the partitions of ZeRO say: the parameters as a whole, whatever rank has them."""
+    engine, ranks = zero.engine, zero.ranks
+    steps = {step for part in ranks for step in part.steps}
+    shapes = [shape for group in engine.shapes or () for shape in group.values()]
+    return {
+        "ZeRO stage": engine.stage,
+        "tag": zero.tag,
+        "global_steps": engine.global_steps,
+        "skipped_steps": engine.skipped_steps,
+        "processes": engine.dp_world_size,
+        "partitions": len(zero.partitions),
+        "parameters": len(shapes) if engine.shapes is not None else None,
+        "elements": sum(map(prod, shapes)) if engine.shapes is not None else None,
+        "optimizer step": max(steps, default=None),
+        "bf16": engine.bf16,
+        "elastic_checkpoint": engine.elastic or None,
+        "own schedule": engine.own_scheduler or None,
+    }
 
 
 def _log(checkpoint: Checkpoint) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The tensors of two checkpoints, paired by name: what was added, what is gone, what changed and by how much."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -42,14 +43,14 @@ class TensorChange(NamedTuple):
 class Place(NamedTuple):
     """A tensor and the file that holds it; ``dense`` elements are one after the other in little-endian order.
 
-    ``whole``: it is stored in chunks instead, in the files of ``held``; ``file`` is the metadata that says so.
+    ``whole`` makes the parts that it is stored in instead, in the files of ``held``; ``file`` says which they are.
     """
 
     file: File
     tensor: Tensor
     order: tuple[int, ...]
     dense: bool
-    whole: WholeTensor | None = None
+    whole: Callable[[], WholeTensor] | None = None
     held: tuple[File, ...] = ()
 
     @property
@@ -131,6 +132,8 @@ def _places(
     paths = dict.fromkeys([*layout.weights, *(item.weights for item in layout.adapters if item.weights)])
     found: dict[str, Place] = {}
     whole = True
+    if layout.kind == "deepspeed":
+        found, whole = _of_zero(checkpoint)
     for path in paths:
         try:
             file = checkpoint.file(path, "weights")
@@ -144,7 +147,7 @@ def _places(
         for place in held:
             name = f"{directory}/{place.tensor.name}" if directory else place.tensor.name
             found[name if name not in found else f"{path}: {name}"] = place
-    if layout.sharded_weights:
+    if layout.sharded_weights and layout.kind != "deepspeed":
         chunks = checkpoint.optional("sharded_weights")
         whole = whole and chunks is not None
         found |= {name: _in_chunks(checkpoint, item) for name, item in (chunks or {}).items()}
@@ -155,7 +158,38 @@ def _in_chunks(checkpoint: Checkpoint, whole: WholeTensor) -> Place:
     files = tuple(checkpoint.files[path] for path in dict.fromkeys(part.path for part in whole.parts))
     metadata = checkpoint.files[next(path for path in checkpoint.layout.sharded_weights if path.endswith(METADATA))]
     size = prod(whole.shape) * ITEM_SIZES.get(whole.dtype, 0)
-    return Place(metadata, Tensor(whole.name, whole.dtype, whole.shape, 0, size), (), True, whole, files)
+    return Place(metadata, Tensor(whole.name, whole.dtype, whole.shape, 0, size), (), True, lambda: whole, files)
+
+
+def _of_zero(checkpoint: Checkpoint) -> tuple[dict[str, Place], bool]:
+    """The parameters in the partitions of ZeRO by name and the rest of the module, and whether these are all."""
+    from audit.facts.zero_tensors import parameters_in
+    from audit.formats.zero import module_in
+
+    try:
+        zero = checkpoint.zero
+        tensors, lacking = parameters_in(zero, checkpoint.files)
+    except NotApplicable:
+        return {}, False
+    engine = checkpoint.files[next(iter(zero.engines))]
+    found = {}
+    for name, item in tensors.items():
+        held = tuple(checkpoint.files[path] for path in item.paths)
+        size = prod(item.shape) * ITEM_SIZES.get(item.dtype, 0)
+        found[name] = Place(engine, Tensor(name, item.dtype, item.shape, 0, size), (), True, item.pieces, held)
+    for name, stored in module_in(engine.archive).items():
+        if name not in found and stored.elements:
+            size = stored.elements * ITEM_SIZES[stored.dtype]
+            tensor = Tensor(name, stored.dtype, engine.archive.value["module"][name].shape, stored.offset, size)
+            found[name] = Place(engine, tensor, (), True)
+    return found, not lacking
+
+
+def in_pieces(checkpoint: Checkpoint) -> bool:
+    """Whether some weights are in pieces of tensors which cannot be put together: then only files are compared."""
+    if checkpoint.layout.kind == "deepspeed":
+        return not _of_zero(checkpoint)[1]
+    return bool(checkpoint.layout.sharded_weights) and checkpoint.optional("sharded_weights") is None
 
 
 def _tensors(file: File) -> list[Place]:
@@ -197,7 +231,7 @@ class _Readers:
         tensor = place.tensor
         if place.whole is not None:
             held = place.files
-            whole = Assembled(place.whole, lambda path: _LastingReader(self, held[path]))
+            whole = Assembled(place.whole(), lambda path: _LastingReader(self, held[path]))
             return Part(whole, tensor.dtype, 0, whole.size)
         return Part(_LastingReader(self, place.file), tensor.dtype, tensor.offset, tensor.nbytes)
 

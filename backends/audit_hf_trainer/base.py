@@ -12,11 +12,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, suppress
 from typing import Any, BinaryIO, NamedTuple
 
-from audit.plugin import Damage, read_safetensors
+from audit.plugin import Damage, Size, read_safetensors
 from audit_hf_trainer.settings import TINY_MODEL
 
 WHOLE = 64 << 20
 """Bytes of weights that are read whole; of more, about as many are read."""
+
+ROOM = 64 << 20
+"""Bytes of the files beside weights and states: tokenizer, state with its log, random states."""
+LARGEST_RANK = 1024
 
 LEAST = 256
 """Bytes that are read of each tensor at least."""
@@ -54,6 +58,44 @@ def base_identity(settings: Mapping[str, Any], seed: int) -> Mapping[str, str]:
     with suppress(OSError, ValueError, RecursionError):  # training reports that it cannot be loaded
         found.update(_of_directory(place))
     return found
+
+
+def base_directory(settings: Mapping[str, Any]) -> str | None:
+    """Return the directory that the model would be loaded from, None if neither a path nor the cache has it."""
+    model = settings.get("model", {})
+    return _place(str(model.get("name_or_path", "")), model)
+
+
+def largest_checkpoint(settings: Mapping[str, Any]) -> "Size | None":
+    """Return a size that no checkpoint exceeds, None if the model is not there or is quantized.
+
+    A number takes at least one byte in an unquantized file, and 16 bytes in a checkpoint: its weight and an optimizer's
+    state. LoRA of a rank below both sides of a matrix adds at most twice its numbers.
+    """
+    model = settings.get("model", {})
+    if "quantization" in model or int((settings.get("adapter") or {}).get("r", 0)) > LARGEST_RANK:
+        return None
+    if "random" in model:
+        numbers = _numbers_of({**TINY_MODEL, **model["random"]})
+    else:
+        place = _place(str(model.get("name_or_path", "")), model)
+        try:
+            files = _weight_files(place) if place is not None else []
+            numbers = sum(os.path.getsize(os.path.join(place or "", name)) for name in files)
+        except (OSError, ValueError):
+            return None
+    return Size(3 * numbers * 16 + ROOM, 64) if numbers else None
+
+
+def _numbers_of(shape: Mapping[str, Any]) -> int:
+    """Return how many numbers a Llama of this shape has at most."""
+    try:
+        hidden, inner, layers, words = (
+            int(shape[name]) for name in ("hidden_size", "intermediate_size", "num_hidden_layers", "vocab_size")
+        )
+    except (KeyError, TypeError, ValueError):
+        return 0
+    return 2 * words * hidden + layers * (8 * hidden * hidden + 3 * hidden * inner + 8 * hidden) + hidden
 
 
 def _place(name: str, model: Mapping[str, Any]) -> str | None:

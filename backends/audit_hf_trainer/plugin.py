@@ -36,6 +36,7 @@ class HFTrainer:
     pointers = (LATEST,)
     reads_rows = True
     owns_order = True
+    keeps_best = True
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of ``checkpoint-N``, else None; the pattern is that of Trainer's resume."""
@@ -86,9 +87,9 @@ class HFTrainer:
 
     def adapter(self, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Return the LoRA configuration with PEFT's defaults, None for a full fine-tune."""
-        from audit_hf_trainer.training.sizing import adapter
+        from audit_hf_trainer.planned_adapter import planned_adapter
 
-        return adapter(settings)
+        return planned_adapter(settings)
 
     def base_model(self, settings: Mapping[str, Any]) -> str | None:
         """Return ``model.name_or_path``, None for a model with random weights."""
@@ -100,6 +101,12 @@ class HFTrainer:
         from audit_hf_trainer.base import base_identity
 
         return base_identity(settings, seed)
+
+    def base_directory(self, settings: Mapping[str, Any]) -> str | None:
+        """Return the directory of the model, which may be in the cache of the Hub; nothing is downloaded."""
+        from audit_hf_trainer.base import base_directory
+
+        return base_directory(settings)
 
     def tried(self, request: "LegRequest") -> str | None:
         """Build what the leg would be trained with, without weights or a device."""
@@ -121,6 +128,12 @@ class HFTrainer:
         from audit_hf_trainer.training.sizing import checkpoint_size
 
         return checkpoint_size(settings)
+
+    def largest_checkpoint(self, settings: Mapping[str, Any]) -> "Size | None":
+        """Return what a checkpoint takes at most, from the sizes of the model's files alone; no library is loaded."""
+        from audit_hf_trainer.base import largest_checkpoint
+
+        return largest_checkpoint(settings)
 
     def reader(
         self, data: "LegData", settings: Mapping[str, Any]

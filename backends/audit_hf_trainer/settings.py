@@ -116,6 +116,12 @@ def one_process(settings: Mapping[str, Any]) -> bool:
     return not model.get("trust_remote_code") and not any(arguments.get(name) for name in _LASTING)
 
 
+def best_by(settings: Mapping[str, Any]) -> str | None:
+    """Return the metric by which the best checkpoint is kept (``guard.best``), None if none is."""
+    metric = settings.get("guard", {}).get("best")
+    return None if metric is None else str(metric)
+
+
 def arguments_of(request: LegRequest) -> dict[str, Any]:
     """Return the fields of TrainingArguments for one leg: the user's, over defaults for a quiet and reproducible one.
 
@@ -137,6 +143,12 @@ def arguments_of(request: LegRequest) -> dict[str, Any]:
         "remove_unused_columns": False,
         "max_steps": _horizon(request, kind),
     }
+    metric = best_by(request.settings)
+    if metric is not None:
+        fields["metric_for_best_model"] = metric
+        fields.setdefault("eval_strategy", "steps")
+        if fields["eval_strategy"] == "steps" and fields.get("save_strategy", "steps") == "steps":
+            fields.setdefault("eval_steps", fields["save_steps"])
     if kind == WSD:
         fields["lr_scheduler_kwargs"] = {**given.get("lr_scheduler_kwargs", {}), "num_decay_steps": _decay(request)}
     return fields
@@ -192,12 +204,25 @@ def check(settings: Mapping[str, Any]) -> None:
         raise ConfigError("arguments.warmup_steps: below 1 it is a share of schedule.total_steps, which is not set")
     if kind == "constant" and warmup:
         raise ConfigError("arguments.warmup_steps: constant has no warm-up; use constant_with_warmup")
-    keeps_best = arguments.get("metric_for_best_model") or kind == "reduce_lr_on_plateau"
+    _check_best(best_by(settings), arguments)
+    keeps_best = best_by(settings) or arguments.get("metric_for_best_model") or kind == "reduce_lr_on_plateau"
     if arguments.get("save_total_limit") == 1 and (keeps_best or arguments.get("save_strategy") == "best"):
         raise ConfigError(
             "arguments.save_total_limit: with 1 and a best model to keep, Trainer deletes the newest checkpoint at the end of "
             "a batch, and nothing is left to resume from; set 2"
         )
+
+
+def _check_best(metric: str | None, arguments: Mapping[str, Any]) -> None:
+    """Refuse arguments by which nothing would be evaluated, or another metric would count."""
+    if metric is None:
+        return
+    if arguments.get("metric_for_best_model", metric) != metric:
+        raise ConfigError("arguments.metric_for_best_model: is another metric than guard.best; remove the key")
+    if arguments.get("eval_strategy", "steps") == "no":
+        raise ConfigError("arguments.eval_strategy: guard.best needs evaluations; remove the key")
+    if arguments.get("save_strategy") == "no":
+        raise ConfigError("arguments.save_strategy: guard.best keeps checkpoints that were saved; remove the key")
 
 
 def _check_numbers(arguments: Mapping[str, Any]) -> None:

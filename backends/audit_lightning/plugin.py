@@ -1,5 +1,6 @@
 """PyTorch Lightning as a backend that reads: the files of ``ModelCheckpoint`` and ``Trainer.save_checkpoint``."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,15 +11,25 @@ if TYPE_CHECKING:
     from audit.plugin import Backend, Entry, Layout
 
 
+_LAST = re.compile(r"last(-v[0-9]+)?\.ckpt", re.ASCII)
+META = "meta.pt"
+"""All but weights and optimizers, of FSDP and ModelParallel (lightning 2.6, ``_METADATA_FILENAME``)."""
+
+ENGINES = ("checkpoint/mp_rank_00_model_states.pt", "checkpoint/zero_pp_rank_0_mp_rank_00_model_states.pt")
+"""The same of DeepSpeed, whose tag is "checkpoint": of ZeRO 0 to 2, of ZeRO 3 (``DeepSpeedStrategy``)."""
+
+
 class Lightning(Stateless):
-    """Reads checkpoints of ``lightning.Trainer``, each of which is one file. There is no log in them."""
+    """Reads checkpoints of ``lightning.Trainer``: each is a file, or a directory of shards. There is no log in them."""
 
     name = "lightning"
-    title = "PyTorch Lightning (.ckpt files)"
+    title = "PyTorch Lightning (.ckpt)"
     units = (FILE, DIRECTORY)
-    last_written = ("meta.pt", "latest", ITSELF)
-    """``meta.pt`` and ``latest`` of the directories that the strategies FSDP and DeepSpeed save."""
+    last_written = (META, "latest", ITSELF)
+    """``meta.pt`` and ``latest`` of the directories that the strategies FSDP, ModelParallel and DeepSpeed save."""
 
+    saves_over = True
+    values_in = (META, *ENGINES)
     parts: ClassVar[Mapping[str, tuple[str | int, ...]]] = {
         "step": ("global_step",),
         "weights": ("state_dict",),
@@ -35,6 +46,10 @@ class Lightning(Stateless):
     def step_inside(self, name: str) -> bool:
         """Say whether a file is a checkpoint whose step only its content tells."""
         return is_checkpoint_file(name)
+
+    def means_newest(self, name: str) -> bool:
+        """Say whether a name is that of ``save_last``: ``last.ckpt``, or ``last-v1.ckpt`` where that was taken."""
+        return _LAST.fullmatch(name) is not None
 
     def recognises(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether a run's root holds such files, and no checkpoint of Trainer, beside which they are strays."""

@@ -5,12 +5,12 @@ from audit.plugin import METADATA, Layout
 
 def loaded_as(path: str, layout: Layout) -> str:
     """Return how a torch file is loaded, for ``refused_in_torch_file``."""
-    if layout.parts:  # the whole checkpoint is one file, which PyTorch Lightning loads with everything allowed
+    if path.rpartition("/")[2] == METADATA:
+        return "metadata"
+    if layout.parts:  # one file for all that is not sharded, which PyTorch Lightning loads with everything allowed
         return "whole"
     if path in layout.rng:
         return "rng"
-    if path.rpartition("/")[2] == METADATA:
-        return "metadata"
     if layout.kind == "deepspeed" and path in (*layout.sharded_weights, *layout.sharded_optimizer):
         return "deepspeed"
     return ""

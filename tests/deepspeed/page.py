@@ -22,16 +22,24 @@ Trainer calls it, and the audit. Written by the tests (`tox run -e deepspeed -- 
 """
 
 TAIL = """
-One harmful damage leaves no trace: under ZeRO 3 nothing in a partition says which rank it belongs to, so two exchanged
-files are found only if the checkpoint was sealed before. A model.safetensors that was cut is reported, but does not
-refuse the checkpoint: a resume with DeepSpeed never reads it. A `partition_count` that does not fit is refused,
-although DeepSpeed does not compare it: such a file is of another run.
+Under ZeRO 3 nothing in a partition says which rank it belongs to: two exchanged files are told by the values of the
+checkpoint before, or, of the only checkpoint of a run, by a seal. A model.safetensors that was cut is reported, but
+does not refuse the checkpoint: a resume with DeepSpeed never reads it. A `partition_count` that does not fit is
+refused, although DeepSpeed does not compare it: such a file is of another run.
 
 ## What is not judged
 
 A mixture of experts (`layer_*_expert_*`, `expp_rank_*`), a pipeline (`layer_*-model_*`), tensor parallelism
 (`mp_rank_01` and up) and universal checkpoints (`*_universal`) are recognised by their names. A checkpoint with one of
 them is *not judged*: it is handed out, but nothing is proven of it, and `audit guard --strict` does not accept it.
+
+## Looking at one
+
+`audit show` names the stage, the tag, steps, processes, and how many parameters and elements the partitions hold.
+`audit diff A B` puts the parameters together from the partitions, block by block, and compares them tensor by tensor,
+also if the two were saved at other stages or by other numbers of processes. What is in no partition (buffers, and
+frozen parameters under ZeRO 1 and 2) is taken from the model states; frozen parameters under ZeRO 3 are compared as
+files only.
 
 ## Another number of processes
 

@@ -5,12 +5,14 @@ Elsewhere DeepSpeed is not installed, and these are skipped.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from audit.cli import run as audit
 from audit.testing.judging import report
 from tests.deepspeed.damages import DAMAGES, tag
 from tests.deepspeed.judging import damaged
@@ -79,8 +81,19 @@ def test_three_ranks_whose_last_slice_is_padded(stage: str, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_cannot_resume(killed: dict[int, Path]) -> None:
-    assert train(killed[2], "--stage", "2", "--resume", "--steps", "30", ranks=1) != 0
+@pytest.mark.parametrize("ranks", [1, 3])
+@pytest.mark.parametrize("stage", STAGES)
+def test_another_number_of_processes_cannot_resume_and_the_guard_says_so(
+    killed: dict[int, Path], tmp_path: Path, stage: int, ranks: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(killed[stage], run, ignore=shutil.ignore_patterns(".audit"))
+    assert audit(["guard", str(run), "--processes", "2"]) == 0
+    assert audit(["guard", str(run), "--processes", str(ranks)]) == 1
+    assert "DeepSpeed loads the partitions of ZeRO in as many processes as saved them only" in capsys.readouterr().err
+
+    assert train(run, "--stage", str(stage), "--resume", "--steps", "30", ranks=ranks) != 0
+    assert not (run / "checkpoint-25").exists()
 
 
 @pytest.mark.slow

@@ -108,9 +108,6 @@ def _metadata_from_before(folder: str, newest: Path, older: Path) -> None:
     shutil.copy(older / folder / tools.METADATA, newest / folder / tools.METADATA)
 
 
-EXCHANGED = (
-    "nothing in a shard says which rank wrote it, and items of equal size are at equal places; only a seal tells"
-)
 RUINS: dict[str, Change] = {
     "deleted": Path.unlink,
     "emptied": partial(_cut, 0),
@@ -125,8 +122,7 @@ for folder, what in TITLES.items():
     add("Shard files", f"{what}: a flipped bit", partial(_to_elements, folder, _flip))
     add("Shard files", f"{what}: a lost page, zeros", partial(_to_elements, folder, _lost_page))
     add("Shard files", f"{what}: a shard of the step before", partial(_from_before, folder, 1))
-    untold = EXCHANGED if folder == MODEL else ""
-    add("Shard files", f"{what}: two shards exchanged", partial(_exchange, folder), untold=untold)
+    add("Shard files", f"{what}: two shards exchanged", partial(_exchange, folder))
     add("Shard files", f"{what}: bytes behind a shard", partial(_to_shard, folder, _append), harmless=True)
     add("Shard files", f"{what}: a shard of a third rank left behind", partial(_from_before, folder, 2), harmless=True)
     add("Shard files", f"{what}: the whole directory of the step before", partial(_directory_from_before, folder))
@@ -161,7 +157,6 @@ add(
     "weights: the chunks of two tensors of one shape exchanged",
     lambda n, o: tools.exchange_chunks(n / MODEL, _query, _output),
     torch=True,
-    untold="the items do not hold the names of their tensors; only a seal tells",
 )
 add(
     "Tables",

@@ -26,10 +26,10 @@ from audit.plugin import (
     scratch_directory,
 )
 from audit_hf_trainer.names import STATE
-from audit_hf_trainer.settings import arguments_of
+from audit_hf_trainer.settings import arguments_of, best_by
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
-from audit_hf_trainer.training.stopping import stop_at, trainer_class
+from audit_hf_trainer.training.stopping import Best, stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
@@ -46,7 +46,8 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would request a config from the hub
     tell(Phase("loading the libraries"))
     with libraries() as (torch, transformers, peft), quiet(transformers):
-        stop = stop_at(request.last_step, tell, torch, transformers)
+        best = Best(request.best) if best_by(request.settings) is not None else None
+        stop = stop_at(request.last_step, tell, torch, transformers, best)
         try:
             with _signals(stop), scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch:
                 return _train(request, tell, stop, scratch, torch, transformers, peft)

@@ -16,17 +16,12 @@ STATES = (("8bit", 2), ("4bit", 1), ("sgd", 0), ("adafactor", 0.1), ("lomo", 0),
 """Bytes of optimizer state per trained number by a part of the optimizer's name; 8 for AdamW and unknown ones."""
 
 
-def adapter(settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the LoRA configuration as in adapter_config.json, except for what PEFT takes from the model.
-
-    Raises ConfigError.
-    """
-    if settings.get("adapter") is None:
-        return None
+def adapter_by_peft(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what PEFT makes of the table [adapter]. Raises ConfigError."""
     import peft
 
     try:
-        config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **settings["adapter"]})
+        config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **table})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
     return {name: _plain(value) for name, value in config.to_dict().items()}

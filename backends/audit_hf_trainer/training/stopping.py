@@ -6,9 +6,22 @@ leg that is stopped before its end does nothing at that point. A leg that ends i
 last step: after the last evaluation, so there is no checkpoint of that step from before it.
 """
 
-from typing import Any
+import os
+from typing import Any, NamedTuple
 
-from audit.plugin import Step, Tell
+from audit.plugin import Step, Tell, checkpoint_name
+
+
+class Best(NamedTuple):
+    """The best checkpoint is kept; ``so_far``: its step and value as the leg begins, None if there is none."""
+
+    so_far: tuple[int, float] | None
+
+    def put(self, args: Any, state: Any) -> None:
+        """Let the trainer go on from it, whatever the state that it resumed from has recorded."""
+        step, value = self.so_far or (None, None)
+        state.best_global_step, state.best_metric = step, value
+        state.best_model_checkpoint = None if step is None else os.path.join(args.output_dir, checkpoint_name(step))
 
 
 def trainer_class(stop: Any, torch: Any, base: Any) -> Any:
@@ -46,8 +59,11 @@ def trainer_class(stop: Any, torch: Any, base: Any) -> Any:
     return OrderedTrainer
 
 
-def stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any:
-    """Return the callback that ends a leg at step ``last``, or after the step in which a signal came."""
+def stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any, best: Best | None = None) -> Any:
+    """Return the callback that ends a leg at step ``last``, or after the step in which a signal came.
+
+    With ``best`` the last step of the leg is evaluated, too, so that the checkpoint of each batch has a value.
+    """
 
     class StopAt(transformers.TrainerCallback):
         """Saves and stops; reports each step. ``saves``: whether to save now, None if Trainer decides."""
@@ -61,6 +77,8 @@ def stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any:
             self.begun = True
             # On a resume Trainer takes these from the checkpoint's state and ignores the configuration.
             state.compute_steps(args, state.max_steps)
+            if best is not None:
+                best.put(args, state)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
             self.step = state.global_step
@@ -70,6 +88,8 @@ def stop_at(last: int | None, tell: Tell, torch: Any, transformers: Any) -> Any:
             if whole or self.signal is not None:
                 self.saves = control.should_save = not whole
                 control.should_training_stop = True
+            if whole and best is not None and args.eval_strategy == "steps":
+                control.should_evaluate = True
             return control
 
         def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:

@@ -123,6 +123,8 @@ def lost_entries(lineage: Lineage) -> list[tuple[Checkpoint, Checkpoint, list[in
 def ages(groups: Sequence[Lineage], state_file: str) -> list[int] | None:
     """Order of the groups by the time of their files, oldest first; None if the times overlap or are unknown."""
     spans = []
+    if not all(group[0].run.clock.by_trainer for group in groups):
+        return None
     for group in groups:
         times = [item.entries[state_file].mtime_ns for item in group if state_file in item.entries]
         if not times:

@@ -11,6 +11,12 @@ def one_history(run: Run) -> None:
         raise NotApplicable(f"there are {len(run.lineages)} histories; which of them continues is not known")
 
 
+def trained_in_place(run: Run) -> None:
+    """Raise NotApplicable for a run in a storage: its trainer rotates on a disk, and a mirror may keep more."""
+    if not run.clock.by_trainer:
+        raise NotApplicable("no trainer rotates checkpoints where these are stored")
+
+
 def last_part(path: str) -> str:
     """Return the last component of a path of any system: trees get moved, and come from Windows."""
     return re.split(r"[/\\]+", path.rstrip("/\\"))[-1]

@@ -1,6 +1,6 @@
 """rotation/best-wrong."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
@@ -22,7 +22,8 @@ def best_wrong(checkpoint: Checkpoint) -> Iterator[Violation]:
 
     Transformers from 4.50 (``best_global_step`` is in the state) considers every evaluation after step 0. Older
     versions considered only those at a save, so only steps whose checkpoints are still there are compared. A best step
-    that was never saved is legitimate. Reported only for the first checkpoint that shows it.
+    that was never saved is legitimate. With `guard.best` of `audit train` the ledger records what was the best as each
+    leg began: only evaluations since then can be better. Reported only for the first checkpoint that shows it.
     """
     fault = _fault(checkpoint)
     if fault is None:
@@ -76,10 +77,25 @@ def _fault(checkpoint: Checkpoint) -> tuple[str, Any, Any] | None:
         found = [(step, value) for step, value in found if step in checkpoint.run.steps]
     sign = 1 if aim.greater else -1
     better = [(step, value) for step, value in found if sign * (value - best) > _SAME * abs(best)]
+    if better:  # only now, as an outcome that rests on the run is not remembered
+        counting = _comparable(checkpoint, found)
+        better = [item for item in better if item in counting]
     if better:
         step, value = max(better, key=lambda pair: sign * pair[1])
         return f"step {step} gave {aim.key} {value:.6g}, better than the recorded best {best:.6g}", value, best
     return None
+
+
+def _comparable(checkpoint: Checkpoint, found: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Return the evaluations that count: what `audit train` knew to be the best as the leg began, and those since.
+
+    What came before may be of another held-out file, or its checkpoint is gone.
+    """
+    leg = checkpoint.run.records.batches.owner(checkpoint.step - 1)
+    if leg is None or leg.held_out is None:
+        return list(found)
+    known = [leg.best] if leg.best is not None else []
+    return known + [(step, value) for step, value in found if step > leg.first_step]
 
 
 def _aim(checkpoint: Checkpoint) -> _Aim:

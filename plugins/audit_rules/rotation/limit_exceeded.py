@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import FILE, Checkpoint, NotApplicable, Run, Severity, Violation, rule
-from audit_rules.rotation._shared import one_history, parent, plain
+from audit_rules.rotation._shared import one_history, parent, plain, trained_in_place
 
 
 @rule(
@@ -19,8 +19,9 @@ def limit_exceeded(run: Run, newest: Checkpoint, save_total_limit: int) -> Itera
 
     The limit is that of the newest checkpoint's arguments: a smaller one takes effect with the next save. Incomplete
     checkpoints (a save or a deletion was interrupted, or is running) are not counted. Not checked if there are several
-    histories.
+    histories, or behind a URL.
     """
+    trained_in_place(run)
     one_history(run)
     whole = [checkpoint for checkpoint in run.checkpoints if _is_whole(checkpoint)]
     allowed = save_total_limit

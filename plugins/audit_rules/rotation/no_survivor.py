@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
-from audit_rules.rotation._shared import is_broken, one_history
+from audit_rules.rotation._shared import is_broken, one_history, trained_in_place
 
 
 @rule(
@@ -16,8 +16,9 @@ def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator
     Trainer 5.23, ``rotate_checkpoints``, does not look into a directory: a broken one counts as kept. If the newest
     checkpoint is broken and ``save_total_limit`` is small, the next save deletes the last sound ones, and if that save
     is interrupted, too, nothing is left. Checked by simulating one more save, in the order of steps, with the best
-    protected.
+    protected. Not checked behind a URL, where no trainer rotates.
     """
+    trained_in_place(run)
     one_history(run)
     everything = list(run.checkpoints)
     for checkpoint in everything:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from audit.plugin import FILE, Checkpoint, NotApplicable, Run, Severity, Violation, rule
-from audit_rules.rotation._shared import last_part, one_history, parent, plain, saved_files
+from audit_rules.rotation._shared import last_part, one_history, parent, plain, saved_files, trained_in_place
 
 
 @rule(
@@ -27,8 +27,9 @@ def wrong_victim(
     Copies, downloads and unpacked archives have arbitrary times and are not reported. A directory counts as changed if
     its time is later than everything the trainer saved in it, by more than ``slack_seconds``, while a directory saved
     later still has its original time, and all trainer states are in the order of steps. Without ``save_total_limit``
-    nothing is rotated.
+    nothing is rotated; behind a URL neither, and the times there are not the trainer's.
     """
+    trained_in_place(run)
     one_history(run)
     best = getattr(newest.optional("state"), "best_model_checkpoint", None) or ""
     slack = int(slack_seconds * 1e9)

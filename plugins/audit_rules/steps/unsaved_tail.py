@@ -20,8 +20,8 @@ def unsaved_tail(run: Run) -> Iterator[Violation]:
     or if ``trainer_state.json`` in the run's root, which ``save_state()`` writes at the end, is of a later step.
 
     Not checked: what was resumed since, by the guard or by a leg; a checkpoint that was there before (steps/reset); the
-    state in the root if the final model was saved beside it, a checkpoint was saved after it, or it belongs to another
-    history; and strategies that save nothing, or only the best.
+    state in the root if the final model was saved beside it, a checkpoint was saved after it (unknown behind a URL), or
+    it belongs to another history; and strategies that save nothing, or only the best.
     """
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=0)
     ended = run.records.ended_early_at
@@ -59,6 +59,8 @@ def _left_behind(run: Run, newest: Checkpoint) -> int:
         raise NotApplicable("the final model was saved in the run's root")
     if newest.arguments.get("save_strategy") not in ("steps", "epoch"):
         raise NotApplicable("the save strategy does not save the last steps")
+    if not run.clock.by_trainer:
+        raise NotApplicable("the files have no times of the trainer, so which state was saved last is not known")
     if run.entry_of(newest.name).mtime_ns > run.entry_of(name).mtime_ns:
         raise NotApplicable("the newest checkpoint was saved after the trainer state in the run's root")
     if only_the_best_is_left(run):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit.cli import COMMANDS
+from audit.cli.brought import with_plugins
 from tests.audit.cli.conftest import Ended
 
 Audit = Callable[..., Ended]
@@ -45,7 +46,7 @@ def test_bash_completes_commands_options_values_and_directories(audit: Audit, tm
     (tmp_path / "current_model").mkdir()
     (tmp_path / "current_notes").write_text("")
 
-    assert completed(audit, tmp_path, "") == list(COMMANDS)
+    assert completed(audit, tmp_path, "") == list(with_plugins(COMMANDS)[0])
     assert completed(audit, tmp_path, "bes") == ["best"]
     assert completed(audit, tmp_path, "best", "--m") == ["--metric", "--mode"]
     assert completed(audit, tmp_path, "best", "x", "--mode", "") == ["min", "max"]
@@ -57,6 +58,9 @@ def test_bash_completes_commands_options_values_and_directories(audit: Audit, tm
     assert completed(audit, tmp_path, "verify", "--backend", "hf") == ["hf-trainer"]
     assert completed(audit, tmp_path, "verify", "--format", "j") == ["json", "junit"]
     assert completed(audit, tmp_path, "report", "--format", "") == ["html"]
+    assert completed(audit, tmp_path, "hub", "pu") == ["push", "pull"]
+    assert completed(audit, tmp_path, "hub", "push", "curr") == ["current_model"]
+    assert completed(audit, tmp_path, "hub", "push", "x", "--dep") == ["--depth"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

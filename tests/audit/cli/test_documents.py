@@ -200,7 +200,8 @@ def test_seal_names_the_files_and_what_is_not_sealed(audit: Audit, run: str) -> 
 
 @pytest.mark.parametrize("command", sorted({*with_json()} - {"rules", "explain", "backends", "data", "plan"}))
 def test_what_cannot_be_done_is_one_line_on_stderr_and_no_document(audit: Audit, tmp_path: Path, command: str) -> None:
-    more = {"prune": ["--keep", "1"], "diff": [str(tmp_path)], "snapshot": [str(tmp_path / "s")]}.get(command, [])
+    own = {"prune": ["--keep", "1"], "diff": [str(tmp_path)], "snapshot": [str(tmp_path / "s")], "merge": ["out"]}
+    more = own.get(command, [])
     assert "nowhere" in one_line(audit(command, str(tmp_path / "nowhere"), *more, "--format", "json"))
 
 

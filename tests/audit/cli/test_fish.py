@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit.cli import COMMANDS
+from audit.cli.brought import with_plugins
 from audit.cli.fish import fish
 from tests.audit.cli.conftest import Ended
 
@@ -41,7 +42,7 @@ def test_fish_completes_commands_options_values_and_directories(audit: Audit, tm
         assert done.stderr == ""
         return [item.partition("\t")[0] for item in done.stdout.splitlines()]
 
-    assert sorted(offered("audit ")) == sorted(COMMANDS)
+    assert sorted(offered("audit ")) == sorted(with_plugins(COMMANDS)[0])
     assert offered("audit bes") == ["best"]
     assert offered("audit best --m") == ["--metric", "--mode"]
     assert offered("audit best x --mode ") == ["max", "min"]
@@ -51,4 +52,6 @@ def test_fish_completes_commands_options_values_and_directories(audit: Audit, tm
     assert offered("audit verify --format j") == ["json", "junit"]
     assert offered("audit list --format j") == ["json"]
     assert offered("audit verify verify --dep") == ["--depth"]
+    assert offered("audit hub pu") == ["pull", "push"]
+    assert offered("audit hub push --dep") == ["--depth"]
     assert "--depth" not in offered("audit list verify --dep")

@@ -11,6 +11,7 @@ from importlib import import_module
 import pytest
 
 from audit.cli import COMMANDS
+from audit.cli.brought import with_plugins
 from audit.cli.parser import build
 from tests.audit.cli.conftest import Ended
 
@@ -63,7 +64,7 @@ def test_the_commands_are_grouped_by_task(audit: Audit) -> None:
 def test_the_help_names_every_command(audit: Audit) -> None:
     ended = audit("--help")
     assert ended.code == 0
-    assert set(re.findall(r"^    ([a-z]+) ", ended.out, re.MULTILINE)) == set(COMMANDS)
+    assert set(re.findall(r"^    ([a-z]+) ", ended.out, re.MULTILINE)) == set(with_plugins(COMMANDS)[0])
 
 
 def test_without_a_command_there_is_help_and_no_success(audit: Audit) -> None:

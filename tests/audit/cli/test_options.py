@@ -16,7 +16,12 @@ from tests.audit.cli.conftest import Ended, one_line
 
 COMMANDS = (*JUDGING, *PROVING)
 REGISTRY = load()
-POSITIONAL = {"snapshot": ["run", "dest"], "prune": ["run", "--keep", "3"], "report": ["run", "-o", "page"]}
+POSITIONAL = {
+    "snapshot": ["run", "dest"],
+    "merge": ["run", "out"],
+    "prune": ["run", "--keep", "3"],
+    "report": ["run", "-o", "page"],
+}
 GIVEN: dict[str, tuple[list[str], Any]] = {
     "fail_on": (["never"], None),
     "allow_empty": ([], True),

@@ -70,12 +70,11 @@ def test_a_value_is_stored_and_its_name_judged_later() -> None:
     assert arguments.backend is None
 
 
-@pytest.mark.parametrize("words", ["'--version'", "'--help'"])
-def test_no_plugin_is_loaded_for_the_version_or_the_overview(words: str) -> None:
+def test_no_plugin_is_loaded_for_the_version() -> None:
     code = (
         "import sys, atexit; from audit.cli import run; "
         "atexit.register(lambda: sys.stderr.write(repr({'audit.manager', 'pluggy'} & {*sys.modules}))); "
-        f"run([{words}])"
+        "run(['--version'])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "set()"

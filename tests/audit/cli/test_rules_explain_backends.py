@@ -69,7 +69,7 @@ def test_the_backends_are_listed_with_what_they_can_do(audit: Audit) -> None:
         "command     trains                        any launcher as a subprocess",
         "deepspeed   reads checkpoints             DeepSpeed (engine.save_checkpoint)",
         "hf-trainer  reads checkpoints and trains  Hugging Face Trainer",
-        "lightning   reads checkpoints             PyTorch Lightning (.ckpt files)",
+        "lightning   reads checkpoints             PyTorch Lightning (.ckpt)",
         "torch-dcp   reads checkpoints             torch.distributed.checkpoint (torchtitan, dcp.save)",
     ]
 

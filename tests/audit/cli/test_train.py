@@ -19,7 +19,7 @@ from tests.audit.training.toy import POISON
 def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]:
     """A continuous training in the current directory; its legs run in this process."""
 
-    def make(**parts: str) -> Shop:
+    def make(**parts: Any) -> Shop:
         made = Shop(tmp_path / "shop", **parts)
         monkeypatch.chdir(made.home)
         monkeypatch.setattr("audit.cli.train.load", lambda: made.registry)

@@ -1,6 +1,7 @@
 import pickle
 import struct
 import zipfile
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -197,3 +198,59 @@ def test_scalars_of_every_number_type_are_read() -> None:
         assert scalar(BytesReader(data), archive, archive.value) == 1
     data = torch_archive_bytes(FakeTensor("BF16", (), b"\x80\x3f"))
     assert scalar(BytesReader(data), loaded(data), loaded(data).value) == 1.0
+
+
+class Distant(BytesReader):
+    """A file whose reads are round trips: it notes what is fetched, and what is read without having been fetched."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.fetched: list[tuple[int, int]] = []
+        self.missed: list[tuple[int, int]] = []
+
+    def prefetch(self, ranges: Sequence[tuple[int, int]]) -> None:
+        self.fetched += ranges
+
+    def read(self, offset: int, length: int) -> bytes:
+        if not any(start <= offset and offset + length <= start + size for start, size in self.fetched):
+            self.missed.append((offset, length))
+        return super().read(offset, length)
+
+
+def steps_of(values: list[float], crc: bool = True) -> bytes:
+    state = {number: FakeTensor("F32", (), struct.pack("<f", value)) for number, value in enumerate(values)}
+    return torch_archive_bytes(state, crc=crc)
+
+
+@pytest.mark.parametrize(
+    ("values", "crc", "read"),
+    [([7.0] * 9, True, 1), ([7.0, 8.0, 7.0, 9.0], True, 3), ([7.0] * 4, False, 4)],
+    ids=["equal", "three values", "no CRC"],
+)
+def test_of_a_distant_file_one_of_several_equal_numbers_is_read(values: list[float], crc: bool, read: int) -> None:
+    reader = Distant(steps_of(values, crc))
+
+    archive = read_torch(reader)
+
+    assert isinstance(archive, TorchArchive)
+    assert [archive.scalars[ref] for ref in archive.refs] == values
+    places = {archive.records[f"data/{number}"].offset for number in range(len(values))}
+    assert len([start for start, size in reader.fetched if start in places and size == 4]) == read
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_is_read_of_a_distant_file_was_asked_for_at_once(strict: bool) -> None:
+    reader = Distant(SOUND)
+    near = loaded(SOUND, strict)
+
+    assert read_torch(reader, strict) == near
+    # The beginning, the end and the directory say where all else is.
+    assert len(reader.missed) == 3
+
+
+def test_a_file_on_the_disk_is_read_number_by_number() -> None:
+    data = bytearray(steps_of([7.0, 7.0]))
+    second = loaded(bytes(data)).records["data/1"].offset
+    data[second : second + 4] = struct.pack("<f", 8.0)
+
+    assert list(loaded(bytes(data)).scalars.values()) == [7.0, 8.0]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from audit.ledger import back_events, batch_events, events
 from audit.ledger.batch_parts import Drawn, Part
 from audit.ledger.events import SealedFile, event_of
+from audit.ledger.push_events import PushedFile, PushQueued, PushState
 from audit.ledger.store import open_ledger
 
 DIGEST = "ad178ce47c90351a4a24278f39adb12605aa9f8dddfb8ab2c9e7f6b0241867b1"
@@ -28,6 +29,27 @@ ROWS: list[tuple[events.Event, str, str]] = [
     ),
     (events.Start(200), "start", '{"step":200}'),
     (
+        PushQueued("ab12", "checkpoint-3", 3, "{user}/run-3", "", "main", True, {"a": PushedFile(2, DIGEST)}),
+        "push",
+        (
+            f'{{"branch":"main","checkpoint":"checkpoint-3","files":{{"a":[2,"{DIGEST}"]}},"folder":"","id":"ab12",'
+            '"private":true,"read_back":false,"repo":"{user}/run-3","step":3}'
+        ),
+    ),
+    (
+        PushState("ab12", "waiting", 2, "2026-11-21T12:30:00Z", "no answer"),
+        "push-state",
+        '{"id":"ab12","next":"2026-11-21T12:30:00Z","reason":"no answer","state":"waiting","tries":2}',
+    ),
+    (
+        PushState("ab12", "pushed", 3, repo="me/run-3", commit="c0", files={"a": PushedFile(2, DIGEST, DIGEST)}),
+        "push-state",
+        (
+            f'{{"commit":"c0","files":{{"a":[2,"{DIGEST}","{DIGEST}"]}},"id":"ab12","repo":"me/run-3",'
+            '"state":"pushed","tries":3}'
+        ),
+    ),
+    (
         events.SealTaken(
             "checkpoint-3", 3, 1790000000000000001, {"b": SealedFile(2, DIGEST), "a": SealedFile(0, DIGEST)}
         ),
@@ -35,6 +57,19 @@ ROWS: list[tuple[events.Event, str, str]] = [
         (
             f'{{"algorithm":"blake3","checkpoint":"checkpoint-3","files":{{"a":[0,"{DIGEST}"],"b":[2,"{DIGEST}"]}},'
             '"newest":1790000000000000001,"step":3}'
+        ),
+    ),
+    (
+        events.BaseSealed({"b": SealedFile(2, DIGEST), "a": SealedFile(0, DIGEST)}),
+        "base",
+        f'{{"algorithm":"blake3","files":{{"a":[0,"{DIGEST}"],"b":[2,"{DIGEST}"]}}}}',
+    ),
+    (
+        events.Merged("checkpoint-3", 3, "/models/merged", {"a": SealedFile(0, DIGEST)}),
+        "merged",
+        (
+            f'{{"algorithm":"blake3","checkpoint":"checkpoint-3","files":{{"a":[0,"{DIGEST}"]}},"out":"/models/merged",'
+            '"step":3}'
         ),
     ),
     (
@@ -251,6 +286,7 @@ written = st.one_of(
         **batch,
         parts=st.none(),
         replay=st.none(),
+        best=st.none() | st.tuples(whole, st.floats(allow_nan=False, allow_infinity=False)),
         bytes=whole,
         first_step=whole,
         last_step=some,

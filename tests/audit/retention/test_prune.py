@@ -17,10 +17,11 @@ from audit.audit_dir import TRASH
 from audit.errors import AuditError, RefusedError
 from audit.findings import Severity
 from audit.ledger import events
+from audit.ledger.records import read_records
 from audit.ledger.store import open_ledger
 from audit.manager import load
 from audit.retention.lock import RunLock
-from audit.retention.prune import prune
+from audit.retention.prune import discard, prune
 from audit.testing.runs import edit_state, make_run
 
 STEPS = (100, 200, 300, 400, 500)
@@ -442,7 +443,7 @@ def test_a_ledger_that_fails_for_another_reason_stops_it(path: str, monkeypatch:
 KILLED = """
 import os, shutil, signal, sys
 from audit.ledger.store import Ledger
-from audit.retention.prune import prune
+from audit.retention.prune import discard, prune
 
 path, moment = sys.argv[1], int(sys.argv[2])
 seen = 0
@@ -541,3 +542,23 @@ def test_a_checkpoint_in_the_place_of_the_run_is_refused(path: str) -> None:
     with pytest.raises(AuditError, match="is one checkpoint; give the run"):
         prune(os.path.join(path, "checkpoint-100"), 1)
     assert not os.path.lexists(os.path.join(path, ".audit"))
+
+
+# -- one checkpoint, because its copy elsewhere was proven --------------------------------------------------------
+
+
+def test_one_checkpoint_is_removed_and_recorded_whichever_it_is(path: str) -> None:
+    newest = max(Path(path).glob("checkpoint-*"), key=lambda item: int(item.name.split("-")[1])).name
+
+    assert discard(path, newest).proven
+
+    assert not Path(path, newest).exists()
+    assert int(newest.split("-")[1]) in read_records(path, write=False)[0].pruned
+    with pytest.raises(AuditError, match="no such checkpoint"):
+        discard(path, newest)
+
+
+def test_it_is_refused_while_the_run_is_trained(path: str) -> None:
+    with RunLock(path, "trained"), pytest.raises(RefusedError, match="is being trained"):
+        discard(path, "checkpoint-100")
+    assert Path(path, "checkpoint-100").is_dir()

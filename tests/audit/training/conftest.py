@@ -36,11 +36,13 @@ settle-seconds = 0
 class Shop:
     """``drop`` files, ``train`` them, look at what happened. Examples are numbers; ``files`` are those dropped."""
 
-    def __init__(self, home: Path, data: str = "", toy: str = "per_step = 2", more: str = "") -> None:
+    def __init__(
+        self, home: Path, data: str = "", toy: str = "per_step = 2", more: str = "", backend: Toy | None = None
+    ) -> None:
         self.home, self.run, self.inbox = home, home / "run", home / "inbox"
         self.inbox.mkdir(parents=True)
         (home / "train.toml").write_text(CONFIG.format(data=data, toy=toy, more=more))
-        self.backend = Toy()
+        self.backend = backend or Toy()
 
         @hookimpl
         def audit_training_backends() -> list[Any]:
@@ -84,7 +86,7 @@ def shop(tmp_path: Path) -> Shop:
 
 @pytest.fixture
 def make_shop(tmp_path: Path) -> Callable[..., Shop]:
-    def make(**parts: str) -> Shop:
+    def make(**parts: Any) -> Shop:
         return Shop(tmp_path / "shop", **parts)
 
     return make

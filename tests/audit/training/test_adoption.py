@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.api import verify
+from audit.api import guard, verify
 from audit.ledger.store import open_ledger
 from audit.manager import load
 from audit.retention.snapshots import snapshot
@@ -159,3 +159,19 @@ def test_the_history_of_an_adopted_run_can_be_shown(shop: Shop) -> None:
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert told["adopted"] == {"step": 1, "files": ["a.jsonl"]}
     assert Path(shop.home / "done" / "a.jsonl").exists()
+
+
+def test_a_snapshot_of_a_run_that_went_back_is_continued(shop: Shop) -> None:
+    for name, examples in (("a.jsonl", [1, 2, 3, 4]), ("b.jsonl", [5, 6, 7, 8])):
+        shop.drop(name, examples)
+        assert shop.train() == 0
+    assert shop.train(back_to="checkpoint-2", drop=("b.jsonl",)) == 0
+    shop.drop("c.jsonl", [9, 10, 11, 12])
+    assert shop.train() == 0
+    take(shop)
+    restore(shop)
+    shop.drop("d.jsonl", [13, 14])
+
+    assert shop.train() == 0
+    assert sorted(shop.trained()) == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
+    assert guard(str(shop.run)) == shop.run / "checkpoint-5"

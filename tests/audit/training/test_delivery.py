@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -166,3 +167,23 @@ def test_a_pause_ends_when_nobody_waits_any_more(monkeypatch: pytest.MonkeyPatch
         thread.join(10)
         assert not thread.is_alive()
         assert len(listener.told) <= 2
+
+
+def test_a_server_that_answers_a_byte_at_a_time_is_left_after_the_timeout() -> None:
+    dripping, over = socket.create_server(("127.0.0.1", 0)), threading.Event()
+
+    def drip() -> None:
+        connection, _ = dripping.accept()
+        with connection, suppress(OSError):
+            while not over.wait(0.05):
+                connection.sendall(b"H")
+
+    thread = threading.Thread(target=drip, daemon=True)
+    thread.start()
+    try:
+        url = f"http://127.0.0.1:{dripping.getsockname()[1]}/"
+        said = refused(Notify(url=url, tries=1, timeout_seconds=0.5))
+    finally:
+        over.set()
+        dripping.close()
+    assert said == "no answer within 0.5 s"

@@ -12,15 +12,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from audit.api import verify
+from audit.api import guard, verify
 from audit.errors import AuditError
 from audit.ledger.back_events import GoingBack
 from audit.ledger.events import Accepted
-from audit.ledger.records import accepted_in
+from audit.ledger.records import accepted_in, read_records
+from audit.retention.quarantine import restore, wanted
+from audit.training.data_files import digest_of, seen
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 from tests.audit.training.test_chaos import Clock, counted
-from tests.audit.training.toy import Kill
+from tests.audit.training.toy import Kill, kill_at
 
 A, B, C = [1, 2, 3, 4], [11, 12, 13, 14], [21, 22]
 """Steps 1-2, 3-4 and 5."""
@@ -293,3 +295,99 @@ def test_what_wasaccepted_in_a_history_that_was_given_up_holds_no_longer() -> No
 
     assert accepted_in(rows[:2]) == (early, late)  # type: ignore[arg-type]
     assert accepted_in(rows) == (early,)  # type: ignore[arg-type]
+
+
+def test_what_has_a_number_in_quarantine_is_named_in_a_refusal(trained: Shop) -> None:
+    trained.train(back_to="checkpoint-2")  # trains 3 to 5 again
+    before = trained.trained()
+    trained.backend.tick = kill_at("step 3")
+    with pytest.raises(Kill):
+        trained.train(back_to="checkpoint-2")
+    trained.backend.tick = lambda what: None
+    assert "checkpoint-5.1" in _checkpoints(trained, "quarantine")
+    # A leg has begun: what was given up is of steps that the ledger no longer knows.
+    with pytest.raises(TrainRefused, match=r"checkpoint-5 \(in quarantine as checkpoint-5\.1\) is of steps that were"):
+        trained.train(back_to="checkpoint-5.1")
+    assert trained.train() == 0
+    assert trained.trained() == before
+
+
+def test_an_entry_with_a_number_in_quarantine_undoes_going_back(trained: Shop) -> None:
+    trained.train(back_to="checkpoint-2")
+    before = trained.trained()
+    trained.backend.examples_per_step = lambda settings, processes: _nothing()  # type: ignore[method-assign]
+    with pytest.raises(AuditError, match="not now"):
+        trained.train(back_to="checkpoint-2")
+    del trained.backend.examples_per_step
+    assert {"checkpoint-5", "checkpoint-5.1"} <= set(_checkpoints(trained, "quarantine"))
+
+    assert trained.train(back_to="checkpoint-5.1") == 0
+
+    assert trained.trained() == before
+    assert _checkpoints(trained)[-1] == "checkpoint-5"
+    assert verify(str(trained.run)).verdict == "sound"
+
+
+def test_a_name_that_is_not_in_quarantine_under_this_number_is_refused(trained: Shop) -> None:
+    with pytest.raises(TrainRefused, match=r"there is no checkpoint-5\.3 in the run"):
+        trained.train(back_to="checkpoint-5.3")
+
+
+def _nothing() -> int:
+    raise AuditError("not now")
+
+
+def test_every_copy_of_a_dropped_file_is_set_aside(shop: Shop) -> None:
+    shop.drop("a.jsonl", A)
+    assert shop.train() == 0
+    other = shop.home / "done" / "b.jsonl"
+    shop.drop("b.jsonl", [31, 32])
+    assert shop.train() == 0
+    shop.drop("b.jsonl", B)  # of another content under the same name: done has b.1.jsonl then
+    assert shop.train() == 0
+    shop.drop("b.jsonl", B)
+    assert shop.train() == 1  # a duplicate: rejected has b.jsonl
+    assert shop.names("rejected") == ["b.jsonl"]
+    digest = digest_of(seen(str(shop.home / "done" / "b.1.jsonl"), "b.1.jsonl"))  # type: ignore[arg-type]
+
+    assert shop.train(back_to="checkpoint-3", drop=(digest[:16],)) == 0
+
+    assert shop.names("done") == ["a.jsonl", "b.jsonl"]
+    assert other.read_text() == (shop.home / "done" / "b.jsonl").read_text()
+    assert sorted(shop.trained()) == sorted([*A, 31, 32])
+
+
+def test_what_was_given_up_and_restored_is_not_handed_out(trained: Shop) -> None:
+    assert trained.train(back_to="checkpoint-2", drop=("b.jsonl", "c.jsonl")) == 0
+    records, ledger = read_records(str(trained.run), write=True)
+    assert ledger is not None
+    list(restore(str(trained.run), wanted(str(trained.run), ["checkpoint-5"]), ledger, 2))
+    ledger.close()
+    assert records.given_up == dict.fromkeys(["checkpoint-3", "checkpoint-4", "checkpoint-5"], "checkpoint-2")
+
+    assert guard(str(trained.run)) == trained.run / "checkpoint-2"
+    against = {item.checkpoint for item in verify(str(trained.run)).findings if item.rule == "history/given-up"}
+    assert against == {"checkpoint-5"}
+    trained.drop("d.jsonl", [41, 42])
+    assert trained.train() == 0
+    assert sorted(trained.trained()) == sorted([*A, 41, 42])
+    assert verify(str(trained.run)).verdict == "sound"
+
+
+def test_what_was_given_up_restored_and_gone_back_to_is_given_up_no_longer(trained: Shop) -> None:
+    before = trained.trained()
+    trained.backend.examples_per_step = lambda settings, processes: _nothing()  # type: ignore[method-assign]
+    with pytest.raises(AuditError, match="not now"):
+        trained.train(back_to="checkpoint-2")
+    del trained.backend.examples_per_step
+    assert trained.train(back_to="checkpoint-5") == 0
+
+    assert trained.trained() == before
+    assert guard(str(trained.run)) == trained.run / "checkpoint-5"
+
+
+def test_what_is_trained_again_under_the_name_of_what_was_given_up_is_handed_out(trained: Shop) -> None:
+    assert trained.train(back_to="checkpoint-2") == 0
+
+    assert guard(str(trained.run)) == trained.run / "checkpoint-5"
+    assert verify(str(trained.run)).verdict == "sound"

@@ -1,11 +1,15 @@
 """`report.file`: the page is written after each batch, and a place that cannot be written to stops nothing."""
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audit.backend.training import LegFailed
 from audit.errors import ConfigError
+from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
 
 
@@ -31,6 +35,52 @@ def test_the_page_is_there_after_each_batch(tmp_path: Path) -> None:
     assert "b.jsonl" in page.read_text()
     assert notes(here) == []
     assert [item.name for item in here.home.iterdir() if item.name.endswith(".tmp")] == []
+
+
+def test_the_page_has_what_a_leg_that_failed_has_saved(tmp_path: Path) -> None:
+    here = shop(tmp_path / "shop", "report.html")
+    here.drop("a.jsonl", [1, 2, 3])
+    here.train()
+    here.drop("b.jsonl", [4, 5, 6, 7])
+    here.backend.tick = fail_at("step 4")  # checkpoint-3 was saved by then
+    with pytest.raises(TrainRefused, match="step 4 went wrong"):
+        here.train()
+
+    assert "checkpoint-3" in (here.home / "report.html").read_text()
+    assert notes(here) == []
+
+
+def test_the_page_has_what_the_guard_moved_before_it_refused(tmp_path: Path) -> None:
+    here = shop(tmp_path / "shop", "report.html")
+    here.drop("a.jsonl", [1, 2, 3, 4, 5, 6, 7, 8])
+    here.train()
+    (here.run / "checkpoint-4" / "optimizer.pt").unlink()
+    shutil.rmtree(here.run / ".audit" / "pinned")
+    (here.home / "done" / "a.jsonl").unlink()
+    with pytest.raises(TrainRefused, match="neither in the inbox nor in done"):
+        here.train()
+
+    page = (here.home / "report.html").read_text()
+    assert "checkpoint-3" in page
+    assert "checkpoint-4" not in page
+
+
+def test_a_refusal_before_there_is_any_checkpoint_needs_no_page(tmp_path: Path) -> None:
+    here = shop(tmp_path / "shop", "report.html")
+    here.drop("a.jsonl", [1, 2, 3])
+    here.backend.tick = fail_at("step 1")
+    with pytest.raises(TrainRefused, match="step 1 went wrong"):
+        here.train()
+
+    assert notes(here) == []
+
+
+def fail_at(what: str) -> Callable[[str], None]:
+    def tick(now: str) -> None:
+        if now == what:
+            raise LegFailed(f"{what} went wrong")
+
+    return tick
 
 
 def test_a_page_that_cannot_be_written_is_noted_and_training_continues(tmp_path: Path) -> None:

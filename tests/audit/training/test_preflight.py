@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
+from audit.backend.training import Size
 from audit.facts.space import Free
 from audit.findings import Severity
 from audit.training.batch_log import BatchLog
@@ -92,3 +93,32 @@ def test_a_model_that_the_first_leg_downloads_is_recorded_when_it_is_finished(sh
     shop.train()
 
     assert BatchLog(str(shop.run)).timeline().base_at(1) == known
+
+
+def test_with_room_for_the_largest_checkpoints_no_model_is_built(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def estimated(settings: object) -> Size:
+        asked.append("built")
+        return Size(10_000, 10)
+
+    shop.backend.checkpoint_size = estimated  # type: ignore[attr-defined]
+    shop.backend.largest_checkpoint = lambda settings: Size(1 << 20, 20)  # type: ignore[attr-defined]
+    shop.backend.arguments = lambda request: {"save_strategy": "steps", "save_steps": 1}  # type: ignore[attr-defined]
+    shop.drop("a.jsonl", [1, 2])
+    monkeypatch.setattr("audit.training.preflight.free_at", lambda path: Free(1 << 30, None))
+    plan(shop)
+    assert asked == ["built"]  # a plan shows what is needed
+    assert shop.train() == 0
+    assert asked == ["built"]
+
+
+def test_with_less_room_the_model_is_built_and_a_full_disk_is_seen(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.backend.checkpoint_size = lambda settings: Size(10_000, 10)  # type: ignore[attr-defined]
+    shop.backend.largest_checkpoint = lambda settings: Size(1 << 20, 20)  # type: ignore[attr-defined]
+    shop.backend.arguments = lambda request: {"save_strategy": "steps", "save_steps": 1}  # type: ignore[attr-defined]
+    shop.drop("a.jsonl", [1, 2])
+    monkeypatch.setattr("audit.training.preflight.free_at", lambda path: Free(9_000, None))
+
+    with pytest.raises(TrainRefused, match=r"plan/disk"):
+        shop.train()

@@ -35,6 +35,8 @@ class Toy:
     title = "a toy"
     reads_rows = True
     owns_order = True
+    evaluates = False
+    """Whether its log has evaluations, of each step."""
 
     def __init__(self, tick: Callable[[str], None] = lambda what: None) -> None:
         self.tick = tick
@@ -96,7 +98,8 @@ class Toy:
         limit: int | None,
     ) -> None:
         with tempfile.TemporaryDirectory() as aside:
-            plan = Plan(aside, 4, 1, 10**6, every, 1, "constant", 1e-3, limit, False, 1, False, False, 0)
+            saves = 1 if self.evaluates else every
+            plan = Plan(aside, 4, 1, 10**6, saves, 1, "constant", 1e-3, limit, False, 1, False, self.evaluates, 0)
             made, checkpoint = Path(make_checkpoint(plan, step)), Path(request.run, f"checkpoint-{step}")
             state = made / "trainer_state.json"
             document = {**json.loads(state.read_text()), KEY: done, RATES: rates}

@@ -1,5 +1,6 @@
 """Tensors that are stored in their files in unusual ways."""
 
+from math import prod
 from pathlib import Path
 from struct import pack
 
@@ -8,8 +9,15 @@ import pytest
 from audit.manager import load
 from audit.testing.runs import make_run
 from audit.testing.torch_files import FakeTensor, torch_archive_bytes
-from audit.views.comparison import compare, open_checkpoint
+from audit.views.comparison import Comparison, compare, open_checkpoint
+from audit.views.summary import details
 from audit.views.tensors import _order
+from tests.zero import SHAPES, make_zero
+
+
+def compared(a: Path, b: Path) -> Comparison:
+    backends = load().backends
+    return compare(open_checkpoint(str(a), backends), open_checkpoint(str(b), backends))
 
 
 @pytest.mark.parametrize(
@@ -63,3 +71,34 @@ def test_a_tensor_that_repeats_one_element_a_billion_times_is_not_unrolled(tmp_p
     found = compare(open_checkpoint(a, backends), open_checkpoint(b, backends))
     assert (found.tensors, found.same_tensors) == ((), 0)
     assert found.troubles == ("x: its elements are stored in different or unusual orders; not compared",)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_the_partitions_of_zero_are_put_together(tmp_path: Path, stage: int) -> None:
+    """Every stage cuts the same weights in another way, and the same elements are found to be the same."""
+    plain, other = make_zero(tmp_path / "plain", (100,)), make_zero(tmp_path / "other", (100, 200), stage=stage)
+
+    found = compared(plain / "checkpoint-100", other / "checkpoint-100")
+    assert (found.tensors, found.same_tensors, found.sharded, found.troubles) == ((), len(SHAPES), False, ())
+
+    found = compared(plain / "checkpoint-100", other / "checkpoint-200")
+    assert {item.name: (item.shape[0], item.elements, item.changed) for item in found.tensors} == {
+        name: (shape, prod(shape), prod(shape)) for name, shape in SHAPES.items()
+    }
+
+
+def test_partitions_that_do_not_fit_are_compared_as_files(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "run")
+    (run / "checkpoint-200" / "global_step200" / "zero_pp_rank_1_mp_rank_00_optim_states.pt").unlink()
+
+    found = compared(run / "checkpoint-100", run / "checkpoint-200")
+
+    assert found.sharded
+    assert (found.tensors, found.troubles) == ((), ())
+
+
+def test_show_says_what_the_partitions_hold(tmp_path: Path) -> None:
+    shown = details(open_checkpoint(str(make_zero(tmp_path / "run", stage=3)), load().backends))["DeepSpeed"]
+
+    wanted = {"ZeRO stage": 3, "processes": 2, "parameters": 6, "elements": 101, "global_steps": 200}
+    assert wanted.items() <= shown.items()

@@ -85,7 +85,7 @@ class Continuous:
         self.launcher = tuple(launcher)
         self.dropped: dict[str, list[Any]] = {}
         self.inbox.mkdir(parents=True)
-        own = {line.split(" =")[0] for line in arguments.splitlines()}
+        own = {line.split(" =")[0] for line in arguments.splitlines() if line}
         kept = "\n".join(line for line in ARGUMENTS.splitlines() if line.split(" =")[0] not in own)
         self.config.write_text(
             f'run = "run"\n[data]\ninbox = "inbox"\n{data}\n{model}\n{adapter}\n[arguments]{kept}\n{arguments}\n'

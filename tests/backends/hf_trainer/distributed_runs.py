@@ -12,47 +12,47 @@ from tests.backends.hf_trainer.table import configuration
 
 @configuration("LoRA in two processes (DDP over gloo)")
 def ddp(run: str) -> None:
-    _launch("lora", run)
+    launch("lora", run)
 
 
 @configuration("full fine-tune in two processes (DDP over gloo)")
 def ddp_full(run: str) -> None:
-    _launch("full", run)
+    launch("full", run)
 
 
 @configuration("fully sharded data parallel, sharded state, two processes")
 def fsdp_sharded(run: str) -> None:
-    _launch("fsdp_sharded", run)
+    launch("fsdp_sharded", run)
 
 
 @configuration("fully sharded data parallel, sharded state, bf16")
 def fsdp_sharded_bf16(run: str) -> None:
-    _launch("fsdp_sharded_bf16", run)
+    launch("fsdp_sharded_bf16", run)
 
 
 @configuration("fully sharded data parallel, sharded state, LoRA")
 def fsdp_sharded_lora(run: str) -> None:
-    _launch("fsdp_sharded_lora", run)
+    launch("fsdp_sharded_lora", run)
 
 
 @configuration("fully sharded data parallel, sharded state, resumed by two processes")
 def fsdp_sharded_resumed(run: str) -> None:
-    _launch("fsdp_sharded", run, 6)
-    _launch("fsdp_sharded", run)
+    launch("fsdp_sharded", run, 6)
+    launch("fsdp_sharded", run)
 
 
 @configuration("fully sharded data parallel, sharded state of two processes, resumed by one")
 def fsdp_sharded_shrunk(run: str) -> None:
-    _launch("fsdp_sharded", run, 6)
-    _launch("fsdp_sharded", run, processes=1)
+    launch("fsdp_sharded", run, 6)
+    launch("fsdp_sharded", run, processes=1)
 
 
 @configuration("fully sharded data parallel, full state, two processes")
 def fsdp_full(run: str) -> None:
-    _launch("fsdp_full", run)
+    launch("fsdp_full", run)
 
 
-def _launch(kind: str, run: str, stop_at: int = 9, processes: int = 2) -> None:
+def launch(kind: str, run: str, stop_at: int = 9, processes: int = 2) -> None:
     """Train up to step ``stop_at`` of 9, from the newest checkpoint if there is one."""
     here = os.path.dirname(os.path.abspath(__file__))
     root = os.path.dirname(os.path.dirname(os.path.dirname(here)))

@@ -11,7 +11,7 @@ import pytest
 from audit.testing.json_files import safetensors_bytes
 from audit.testing.torch_files import FakeTensor
 from audit_hf_trainer import base
-from audit_hf_trainer.base import base_identity
+from audit_hf_trainer.base import ROOM, base_identity, largest_checkpoint
 
 TENSORS = {
     "a.weight": FakeTensor("F32", (2, 2), b"\1\2\3\4" * 4),
@@ -134,3 +134,25 @@ def test_a_model_of_the_hub_is_looked_for_in_the_cache(
 def test_what_cannot_be_read_is_missing(model: str, name: str) -> None:
     Path(model, name).write_bytes(b"\xff\xfe no")
     assert identity(model)["kind"] == "pretrained"
+
+
+@pytest.mark.parametrize("adapter", [None, {"r": 16, "target_modules": "all-linear", "modules_to_save": ["lm_head"]}])
+def test_no_checkpoint_is_larger_than_the_largest(adapter: dict[str, Any] | None) -> None:
+    pytest.importorskip("peft", reason="the extra hf is not installed")
+    from audit_hf_trainer.training.sizing import checkpoint_size
+
+    settings: dict[str, Any] = {
+        "model": {"random": {"hidden_size": 512, "intermediate_size": 1024, "vocab_size": 30_000}}
+    }
+    if adapter is not None:
+        settings["adapter"] = adapter
+    largest, estimated = largest_checkpoint(settings), checkpoint_size(settings)
+
+    assert largest is not None
+    assert estimated is not None
+    assert estimated.bytes < largest.bytes - ROOM
+
+
+def test_of_a_model_that_is_not_there_the_largest_checkpoint_is_not_known() -> None:
+    assert largest_checkpoint({"model": {"name_or_path": "/nowhere/at/all"}}) is None
+    assert largest_checkpoint({"model": {"random": {}, "quantization": {"load_in_4bit": True}}}) is None

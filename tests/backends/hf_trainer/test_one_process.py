@@ -1,6 +1,8 @@
 """Batches that one process trained after each other end in the bits of batches with a process each."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +34,17 @@ def test_one_process_trains_what_several_do(tmp_path: Path) -> None:
     assert len({item.who for item in alone.passes()}) == 3
     with pytest.raises(ProcessLookupError):
         os.kill(int(together.passes()[0].who.partition(".")[0]), 0)
+
+
+@pytest.mark.slow
+def test_the_process_that_waits_loads_no_library(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the extra hf is not installed")
+    pytest.importorskip("peft", reason="the extra hf is not installed")
+    shop = Continuous(tmp_path)
+    for number in range(2):  # the second one is planned on a checkpoint with an adapter
+        shop.drop(f"{number}.jsonl", examples(5, number))
+    code = f"import sys; from audit.cli import run; code = run(['train', {str(shop.config)!r}])"
+    end = "; sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'peft')))"
+    done = subprocess.run([sys.executable, "-c", code + end], check=False, env=shop.environment())
+    assert done.returncode == 0
+    assert shop.waiting() == []

@@ -2,12 +2,14 @@
 
 import random
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import audit
 from audit.errors import AuditError, ConfigError
 from audit_hf_trainer.settings import check, one_process
 from tests.backends.hf_trainer.continuous import LORA, Continuous
@@ -36,6 +38,34 @@ def make_trainer(model, args, train_dataset, eval_dataset, processing_class, cal
         data_collator=transformers.DataCollatorForSeq2Seq(processing_class),
         callbacks=callbacks,
     )
+
+class Model:
+    @classmethod
+    def from_pretrained(cls, path, **options):
+        made = transformers.LlamaForCausalLM.from_pretrained(path, **options)
+        made.config.made_by = "mine"
+        return made
+
+class Own(transformers.Trainer):
+    def __init__(self, *, model, train_dataset, processing_class, **more):
+        assert model.config.made_by == "mine"
+        tokens = train_dataset.map(lambda row: {"input_ids": processing_class(row["text"])["input_ids"]})
+        tokens = tokens.remove_columns("text")
+        super().__init__(model=model, train_dataset=tokens, processing_class=processing_class, **more)
+
+    def compute_loss(self, model, inputs, **more):
+        loss = super().compute_loss(model, inputs, **more)
+        return (2 * loss[0], *loss[1:]) if isinstance(loss, tuple) else 2 * loss
+
+def collate(rows):
+    import torch
+
+    longest = max(len(row["input_ids"]) for row in rows)
+    filled = [row["input_ids"] + [0] * (longest - len(row["input_ids"])) for row in rows]
+    seen = [[1] * len(row["input_ids"]) + [0] * (longest - len(row["input_ids"])) for row in rows]
+    taught = [row["input_ids"] + [-100] * (longest - len(row["input_ids"])) for row in rows]
+    made = {"input_ids": filled, "attention_mask": seen, "labels": taught}
+    return {name: torch.tensor(values) for name, values in made.items()}
 """
 
 
@@ -62,6 +92,7 @@ KINDS = {
     "SFT, prompt and completion": ('class = "trl.SFTTrainer"', completion, "completion_only_loss = true"),
     "DPO": ('class = "trl.DPOTrainer"', preference, "beta = 0.2"),
     "factory": ('factory = "mine:make_trainer"', text, ""),
+    "own classes": ('class = "mine:Own"\ncollator = "mine:collate"', text, ""),
 }
 
 
@@ -82,11 +113,12 @@ def base(home: Path) -> None:
     (home / "mine.py").write_text(FACTORY)
 
 
-def shop_of(home: Path, kind: str, counts: tuple[int, ...]) -> Continuous:
-    if kind != "factory":
+def shop_of(home: Path, kind: str, counts: tuple[int, ...], more: str = "") -> Continuous:
+    if "trl." in KINDS[kind][0]:
         pytest.importorskip("trl", reason="the extra trl is not installed")
     trainer, make, arguments = KINDS[kind]
-    shop = Continuous(home, model=f"{MODEL}{trainer}", adapter=LORA, arguments=f"use_cpu = true\n{arguments}")
+    model = MODEL.replace("[trainer]", 'class = "mine:Model"\n[trainer]') if "collator" in trainer else MODEL
+    shop = Continuous(home, model=f"{model}{trainer}", adapter=LORA, arguments=f"use_cpu = true\n{arguments}\n{more}")
     base(home)
     for file, count in enumerate(counts):
         shop.drop(f"{file}.jsonl", [make(file, row) for row in range(count)])
@@ -105,6 +137,19 @@ def check_same(shop: Continuous, straight: Path, kind: str, counts: tuple[int, .
         found.update(re.search(r"q (\d+) (\d+)!", tokenizer.decode(ids)).groups() for ids in rows)  # type: ignore[union-attr]
     times = 2 if kind == "DPO" else 1  # the chosen and the rejected answer
     assert found == {(str(file), str(row)): times for file, count in enumerate(counts) for row in range(count)}
+
+
+@pytest.mark.parametrize("kind", ["factory", "own classes"])
+def test_what_ones_own_code_trains_is_proven(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    shop = shop_of(tmp_path / "shop", kind, (6, 3))
+    base(tmp_path / "done")
+    done = shop.straight(tmp_path / "done")
+
+    assert (done.step, done.waiting()) == (3, [])
+    assert [row["step"] for row in done.logged() if "loss" in row] == [1, 2, 3]
+    assert audit.verify(str(done.run)).findings == ()
 
 
 def test_trl_killed_in_the_middle_ends_in_the_same_bits(tmp_path: Path) -> None:
@@ -164,8 +209,6 @@ def test_what_code_of_ones_own_keeps_nobody_knows() -> None:
 def test_a_name_that_leads_nowhere_is_one_line(
     name: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import sys
-
     from audit_hf_trainer.training.own import named
 
     monkeypatch.setattr(sys, "path", list(sys.path))

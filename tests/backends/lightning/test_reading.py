@@ -217,18 +217,6 @@ def test_a_torch_file_of_something_else_is_not_judged(run: Path, content: Any) -
     assert found(run) == [("files/not-judged", "other.ckpt")]
 
 
-def test_a_directory_of_a_strategy_is_not_judged(run: Path) -> None:
-    place = run / "epoch=3-step=40.ckpt"
-    place.mkdir()
-    (place / "meta.pt").write_bytes(torch_archive_bytes({"global_step": 40, "hyper_parameters": Made("__main__.Conf")}))
-    (place / "__0_0.distcp").write_bytes(b"x" * 100)
-    settle(run)
-
-    report = verify(run)
-    assert [(item.rule, item.checkpoint) for item in report.findings] == [("files/not-judged", place.name)]
-    assert not report.checkpoints[-1].judged
-
-
 def test_one_file_can_be_named(run: Path) -> None:
     assert [item.name for item in verify(run / NEWEST).checkpoints] == [NEWEST]
     with pytest.raises(AuditError, match="no such checkpoint"):

@@ -138,7 +138,7 @@ def test_the_optimizer_of_a_later_step_is_not_held_against_the_checkpoint_after_
 def test_a_weight_named_step_is_no_count_of_updates(tmp_path: Path) -> None:
     run = make_sharded(tmp_path / "run")
     named = {"model.schedule.step": FakeTensor("F32", (), pack("<f", 7.0))}
-    dcp._write(run / "checkpoint-200" / dcp.MODEL, named, None)
+    dcp.write_shards(run / "checkpoint-200" / dcp.MODEL, named, None)
 
     assert outcome(str(run), "optimizer/step-mismatch", "checkpoint-200").outcome is Outcome.PASS
 

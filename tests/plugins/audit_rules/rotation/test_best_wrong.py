@@ -1,9 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 from audit.findings import Outcome, Severity
+from audit.ledger.batch_events import LegBegun
+from audit.ledger.store import open_ledger
 from audit.testing.judging import check, outcome
 from audit.testing.run_files import eval_loss
 from audit.testing.runs import edit_arguments, edit_state, make_run
+from tests.audit.seals import verified
 
 RULE = "rotation/best-wrong"
 
@@ -84,3 +88,23 @@ def test_without_a_metric_in_the_arguments_nothing_is_judged(tmp_path: Path) -> 
     edit_arguments(f"{run}/checkpoint-300", metric_for_best_model=None)
 
     assert outcome(run, RULE, "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_what_was_evaluated_on_another_held_out_file_is_not_better(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", best=True)
+    edit_state(f"{run}/checkpoint-300", best_metric=eval_loss(300), log_history=_better_at_100)
+    assert [item.checkpoint for item in check(run, RULE)] == ["checkpoint-300"]
+    verified(run)
+    ledger = open_ledger(run, write=True)
+    assert ledger is not None
+    leg = LegBegun("d" * 64, "a.jsonl", 1, 200, 300, 0, 8, 4, 1, None, 42, None, None, 1, None, held_out="e" * 64)
+    ledger.append(leg)
+
+    assert check(run, RULE) == []
+    ledger.append(leg._replace(best=(100, 0.5)))
+    assert [item.checkpoint for item in check(run, RULE)] == ["checkpoint-300"]
+    ledger.close()
+
+
+def _better_at_100(log: Any) -> Any:
+    return [{**item, "eval_loss": 0.5} if item["step"] == 100 and "eval_loss" in item else item for item in log]

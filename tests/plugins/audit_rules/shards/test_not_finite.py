@@ -13,7 +13,9 @@ NAN = pack("<f", float("nan"))
 
 def test_a_nan_in_what_is_neither_weight_nor_moment(tmp_path: Path) -> None:
     run = make_sharded(tmp_path / "run")
-    dcp._write(run / "checkpoint-200" / OPTIMIZER, {"ema.weight": FakeTensor("F32", (4, 4), NAN + bytes(60))}, None)
+    dcp.write_shards(
+        run / "checkpoint-200" / OPTIMIZER, {"ema.weight": FakeTensor("F32", (4, 4), NAN + bytes(60))}, None
+    )
 
     (finding,) = check(str(run), "shards/not-finite")
 
@@ -27,7 +29,7 @@ def test_weights_are_those_of_another_rule(tmp_path: Path) -> None:
         f"model.{name}": FakeTensor("F32", shape, NAN + bytes(4 * shape[0] * shape[1] - 4))
         for name, shape in dcp.SHAPES.items()
     }
-    dcp._write(run / "checkpoint-200" / MODEL, values, None)
+    dcp.write_shards(run / "checkpoint-200" / MODEL, values, None)
 
     assert check(str(run), "shards/not-finite") == []
     assert check(str(run), "weights/not-finite")

@@ -1,0 +1,150 @@
+"""Bring a checkpoint from behind a URL to this disk: scratch directory, every byte compared, then a rename."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+
+from audit.errors import AuditError
+from audit.facts.checkpoint import Checkpoint
+from audit.facts.file import File
+from audit.judging.auditor import Auditor, Progress
+from audit.manager import Registry
+from audit.options import Options
+from audit.storage import DIRECTORY, FILE
+from audit.text import human_bytes
+
+PIECE = 4 << 20
+"""Bytes that are copied at a time."""
+
+
+def fetch(
+    url: str, name: str, destination: str, options: Options, registry: Registry, progress: Progress | None = None
+) -> str:
+    """Copy checkpoint ``name`` of the run behind ``url`` to ``<destination>/<name>`` and return that path.
+
+    It appears there whole or not at all. What arrives on the disk must have the digests of what was judged; bytes that
+    the ledger does not know of are read once more for them. Raises AuditError: another checkpoint has the place, no
+    room, a file that changed meanwhile.
+    """
+    auditor = Auditor(options._replace(depth="full"), registry)
+    place = registry.place(url, options.ledger_dir)
+    run = auditor.open(place, place.records(write=False)[0], progress)
+    checkpoint = next((item for item in run.checkpoints if item.name == name), None)
+    if checkpoint is None:
+        raise AuditError(f"{place.root}: {name} is gone since it was judged; start again")
+    target = os.path.join(destination, name)
+    digests = _digests(checkpoint)
+    if os.path.lexists(target):
+        if _same(target, digests):
+            return target
+        raise AuditError(
+            f"{target}: is there and is not {name} of {place.root}; move it away, or give another directory"
+        )
+    scratch = os.path.join(destination, f".fetch-{name}.{os.getpid()}")
+    try:
+        os.makedirs(destination, exist_ok=True)
+        _clear(destination, f".fetch-{name}.")
+        _room(destination, checkpoint)
+        os.mkdir(scratch)
+        for path, file in checkpoint.files.items():
+            _copy(file, os.path.join(scratch, path))
+            if _digest(os.path.join(scratch, path)) != digests[path]:
+                raise AuditError(f"{place.root}/{name}/{path}: arrived with other bytes than were judged; start again")
+        _at_one_time(scratch)
+        os.rename(scratch, target)
+        _sync(destination)
+    except OSError as error:
+        raise AuditError(
+            f"{error.filename or destination}: {name} cannot be fetched: {error.strerror or error}"
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _digests(checkpoint: Checkpoint) -> Mapping[str, str]:
+    """The digest of every file as it was judged. Raises AuditError if one has none."""
+    found = checkpoint.run.digests_of(checkpoint) if checkpoint.complete else {}
+    for path, entry in checkpoint.entries.items():
+        if entry.kind != DIRECTORY and (entry.kind != FILE or path not in found):
+            raise AuditError(
+                f"{checkpoint.run.path}/{checkpoint.name}/{path}: could not be read, so nothing is fetched"
+            )
+    return found
+
+
+def _copy(file: File, path: str) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    buffer = memoryview(bytearray(min(PIECE, file.entry.size)))
+    with file.open() as source, open(path, "xb") as made:
+        done = 0
+        while done < file.entry.size:
+            count = source.read_into(done, buffer[: min(PIECE, file.entry.size - done)])
+            if not count:
+                raise OSError(0, f"{file.path} became shorter while it was read")
+            made.write(buffer[:count])
+            done += count
+        made.flush()
+        os.fsync(made.fileno())
+
+
+def _digest(path: str) -> str:
+    from blake3 import blake3
+
+    found = blake3()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def _same(target: str, digests: Mapping[str, str]) -> bool:
+    """Whether a directory holds these files and no others."""
+    if os.path.islink(target) or not os.path.isdir(target):
+        return False
+    there = {os.path.relpath(os.path.join(home, name), target) for home, _, names in os.walk(target) for name in names}
+    paths = {path: os.path.join(target, path) for path in digests}
+    if there != paths.keys() or any(os.path.islink(path) or not os.path.isfile(path) for path in paths.values()):
+        return False
+    return all(_digest(path) == digests[name] for name, path in paths.items())
+
+
+def _room(destination: str, checkpoint: Checkpoint) -> None:
+    free, needed = shutil.disk_usage(destination).free, checkpoint.bytes
+    if free < needed:
+        raise AuditError(f"{destination}: {checkpoint.name} needs {human_bytes(needed)}, {human_bytes(free)} are free")
+
+
+def _clear(destination: str, beginning: str) -> None:
+    """Delete what a call that was killed left behind; that of one that is running stays."""
+    for name in os.listdir(destination):
+        process = name.removeprefix(beginning)
+        if not name.startswith(beginning) or not process.isdigit():
+            continue
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            shutil.rmtree(os.path.join(destination, name), ignore_errors=True)
+        except OSError:
+            continue
+
+
+def _at_one_time(scratch: str) -> None:
+    """Give all files one time: that a large file arrived after the trainer state says nothing of the training."""
+    now = time.time_ns()
+    for home, _, names in os.walk(scratch, topdown=False):
+        for name in names:
+            os.utime(os.path.join(home, name), ns=(now, now))
+        os.utime(home, ns=(now, now))
+        _sync(home)
+
+
+def _sync(directory: str) -> None:
+    with suppress(OSError):  # not every file system can
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,185 @@
+"""The page of a fleet: one file without a script, which loads nothing. Tables only, each with the worst first."""
+
+import os
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from xml.etree.ElementTree import Element
+
+from audit.plugin import FleetGroup, FleetRule, FleetRun, FleetView, __version__, human_bytes
+from audit_html.body import SIGN, head, scrolling
+from audit_html.charts import spaced
+from audit_html.markup import add, html, node, raw
+
+RULES = 5
+"""Rules of a run that are named; the others are counted."""
+
+
+def render(view: FleetView) -> str:
+    """Return the page."""
+    with open(os.path.join(os.path.dirname(__file__), "page.css"), encoding="utf-8") as file:
+        style = file.read()
+    main = node("main", _summary(view), id="main", class_="fleet")
+    add(
+        main,
+        _runs("Worst first", view.worst, view.total.broken + view.total.suspect, "No run has an error or a warning."),
+        _unaudited(view),
+        _rules(view.rules),
+        _groups("By owner", "Owner", view.owners, "The first directory below the root."),
+        _groups("By age", "Last written", view.ages, "When a file of the run was last written."),
+        _freed(view),
+    )
+    policy = f"default-src 'none'; style-src 'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+    header = node(
+        "head",
+        node("meta", charset="utf-8"),
+        node("meta", http_equiv="Content-Security-Policy", content=f"{policy}; base-uri 'none'; form-action 'none'"),
+        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        node("meta", name="color-scheme", content="light dark"),
+        node("title", f"{view.table}: {view.total.broken} of {view.total.runs} runs broken - checkpoint audit"),
+    )
+    raw(header, "style", style)
+    made = view.made.replace("T", " ").replace("Z", " UTC")
+    top = node(
+        "header",
+        node("div", node("h1", "Checkpoint audit"), node("p", f"{made}, version {view.version or __version__}")),
+        class_="top",
+    )
+    skip = node("a", "Skip to the content", href="#main", class_="skip")
+    return html(node("html", header, node("body", skip, top, main), lang="en"))
+
+
+def _summary(view: FleetView) -> Element:
+    total, verdicts = view.total, view.verdicts
+    worst = next((name for name in ("broken", "suspect") if verdicts.get(name)), "sound")
+    failed, unread = view.statuses.get("failed", 0), view.statuses.get("unread", 0)
+    depths = ", ".join(f"{spaced(count)} {name}" for name, count in sorted(view.depths.items()) if name)
+    facts = (
+        ("Runs", spaced(total.runs), f"{spaced(verdicts.get('sound', 0))} sound"),
+        ("Broken", spaced(verdicts.get("broken", 0)), "have an error"),
+        ("Suspect", spaced(verdicts.get("suspect", 0)), "have a warning"),
+        ("Not audited", spaced(failed), f"{spaced(unread)} more in a layout that is not read" if unread else ""),
+        ("Size", human_bytes(total.bytes), "of all checkpoints"),
+        ("Not resumable", human_bytes(total.bytes_not_resumable), "broken, or not written to the end"),
+        ("Superseded", human_bytes(total.bytes_superseded), "older than the one to resume from, the best left out"),
+        ("Depth", depths or "none", "full: every byte was read"),
+    )
+    made = node("dl", class_="facts")
+    for name, value, more in facts:
+        made.append(node("div", node("dt", name), node("dd", value, node("small", more) if more else None)))
+    section = node(
+        "section",
+        node("h2", view.table),
+        node("p", _badge(worst), f" {spaced(total.broken)} of {spaced(total.runs)} runs are broken", class_="verdict"),
+        made,
+        class_=f"head {worst}",
+    )
+    for rule in view.crashed:
+        text = f"The rule {rule} crashed, so this audit is incomplete"
+        section.append(node("p", text, class_="crash", role="alert"))
+    return section
+
+
+def _badge(verdict: str) -> Element:
+    sign = node("span", SIGN[verdict], aria_hidden="true")
+    return node("span", sign, f" {verdict}", class_=f"badge {verdict}")
+
+
+def _card(title: str, *children: Element | None) -> Element:
+    return node("section", node("h2", title), *children, class_="card compare")
+
+
+def _name(run: FleetRun) -> Element:
+    link = node("a", run.run, href=run.page) if run.page else run.run
+    return node("th", link, scope="row")
+
+
+def _number(value: object) -> Element:
+    return node("td", "" if value is None else str(value), class_="number")
+
+
+def _named(rules: Sequence[str]) -> str:
+    more = len(rules) - RULES
+    return ", ".join(rules[:RULES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _runs(title: str, runs: Sequence[FleetRun], count: int, none: str) -> Element:
+    if not runs:
+        return _card(title, node("p", none))
+    body = node("tbody")
+    for run in runs:
+        verdict = node("td", _badge(run.verdict) if run.verdict else None)
+        add(verdict, None if run.judged else node("small", "as far as read"))
+        body.append(
+            node(
+                "tr",
+                _name(run),
+                verdict,
+                node("td", run.resume_from or "nothing"),
+                node("td", _named(run.rules)),
+                _number(spaced(run.errors)),
+                _number(spaced(run.warnings)),
+                _number(run.checkpoints),
+                _number(human_bytes(run.bytes)),
+                node("td", run.saved or "", class_="time"),
+            )
+        )
+    heads = ("Run", "Verdict", "Resume from", "Rules", "Errors", "Warnings", "Checkpoints", "Size", "Saved")
+    table = node("table", head(heads, numbers_from=4, text=("Saved",)), body)
+    return _card(title, scrolling(title, table), _left_out(count - len(runs)))
+
+
+def _left_out(count: int) -> Element | None:
+    return node("p", f"{spaced(count)} more are in the table only.", class_="note") if count > 0 else None
+
+
+def _unaudited(view: FleetView) -> Element | None:
+    if not view.unaudited:
+        return None
+    body = node("tbody")
+    for run in view.unaudited:
+        body.append(node("tr", _name(run), node("td", run.status), node("td", run.error or "")))
+    title = "Not audited"
+    table = node("table", head(("Directory", "Status", "Why"), numbers_from=3), body)
+    return _card(title, scrolling(title, table), _left_out(view.total.unaudited - len(view.unaudited)))
+
+
+def _rules(rules: Sequence[FleetRule]) -> Element:
+    title = "By rule"
+    if not rules:
+        return _card(title, node("p", "Nothing was found."))
+    body = node("tbody")
+    for rule in rules:
+        severity = node("td", node("span", rule.severity, class_="severity"), class_=f"finding {rule.severity}")
+        code = node("th", node("code", rule.rule), scope="row")
+        cells = (_number(spaced(rule.runs)), _number(spaced(rule.findings)))
+        body.append(node("tr", code, severity, *cells, node("td", rule.example)))
+    heads = ("Rule", "Severity", "Runs", "Findings", "For example")
+    return _card(title, scrolling(title, node("table", head(heads, numbers_from=2, text=("For example",)), body)))
+
+
+def _groups(title: str, what: str, groups: Sequence[FleetGroup], note: str) -> Element:
+    body = node("tbody")
+    for group in groups:
+        counts = (group.runs, group.broken, group.suspect, group.unaudited)
+        sizes = (group.bytes, group.bytes_not_resumable, group.bytes_superseded)
+        cells = (*map(spaced, counts), *map(human_bytes, sizes))
+        body.append(node("tr", node("th", group.name, scope="row"), *map(_number, cells)))
+    heads = (what, "Runs", "Broken", "Suspect", "Not audited", "Size", "Not resumable", "Superseded")
+    table = node("table", head(heads, numbers_from=1), body)
+    return _card(title, scrolling(title, table), node("p", note, class_="note"))
+
+
+def _freed(view: FleetView) -> Element | None:
+    if not view.freed:
+        return None
+    body = node("tbody")
+    for run in view.freed:
+        sizes = (run.bytes_not_resumable, run.bytes_superseded, run.bytes)
+        body.append(
+            node("tr", _name(run), *(_number(human_bytes(size)) for size in sizes), node("td", run.saved or ""))
+        )
+    heads = ("Run", "Not resumable", "Superseded", "Size", "Saved")
+    table = node("table", head(heads, numbers_from=1, text=("Saved",)), body)
+    advice = "audit prune RUN --keep 1 removes what newer proven checkpoints supersede; audit quarantine RUN moves broken ones aside."
+    return _card("What could be freed", scrolling("What could be freed", table), node("p", advice, class_="note"))

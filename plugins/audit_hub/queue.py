@@ -1,0 +1,232 @@
+"""The pushes of a run, as the rows of its ledger tell them; a row is added when a proven checkpoint is to be pushed.
+
+A push is queued once: the same files to the same template are the same push, whatever the time in its name.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from audit.plugin import (
+    ITSELF,
+    AuditError,
+    Checkpoint,
+    LedgerError,
+    Options,
+    PushedFile,
+    PushQueued,
+    PushState,
+    RefusedError,
+    Registry,
+    checkpoint_name,
+    clear_outbox,
+    did_you_mean,
+    human_bytes,
+    load_plugins,
+    locate_run,
+    open_ledger,
+    prove_run,
+    put_in_outbox,
+    seal_now,
+    secret_hint,
+)
+from audit_hub.manifest import stored_name
+from audit_hub.settings import Settings, target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from audit.plugin import Ledger
+
+DONE = ("verified", "removed", "refused")
+
+
+class Push(NamedTuple):
+    """A push and its newest state. ``read_back``: it is done only when every byte was read back."""
+
+    queued: PushQueued
+    state: PushState
+    time: str
+
+    @property
+    def repo(self) -> str:
+        """The repository: as the Hub knows it, once it was reached."""
+        return self.state.repo or self.queued.repo
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is to be done for it."""
+        read_back = self.queued.read_back
+        return self.state.state in DONE or (self.state.state == "pushed" and not read_back)
+
+    @property
+    def on_hub(self) -> bool:
+        """Whether it is there, as far as is known."""
+        return self.state.state in ("pushed", "verified", "wrong")
+
+
+class Queued(NamedTuple):
+    """What became of a request to push; ``new``: it was not queued before. ``note`` is something to know."""
+
+    push: Push
+    new: bool
+    note: str | None = None
+
+
+def pushes_of(run: str) -> list[Push]:
+    """Return all pushes of a run in the order in which they were queued. Raises LedgerError."""
+    ledger = open_ledger(run, False)
+    if ledger is None:
+        return []
+    try:
+        rows = ledger.rows()
+    finally:
+        ledger.close()
+    found: dict[str, Push] = {}
+    for row in rows:
+        event = row.event
+        if isinstance(event, PushQueued):
+            found[event.id] = Push(event, PushState(event.id, "waiting"), row.time)
+        elif isinstance(event, PushState) and event.id in found:
+            before = found[event.id].state
+            files = before.files if event.files is None else event.files
+            state = event._replace(repo=event.repo or before.repo, commit=event.commit or before.commit, files=files)
+            found[event.id] = found[event.id]._replace(state=state)
+    return list(found.values())
+
+
+def record(run: str, event: PushQueued | PushState) -> None:
+    """Add a row, which is on the disk when this returns. Raises LedgerError."""
+    with _ledger(run) as ledger:
+        ledger.append(event, durable=True)
+
+
+def release(run: str) -> None:
+    """Delete what is kept for pushes that are done. Raises AuditError."""
+    pushes = pushes_of(run)
+    done = {_content(item.queued) for item in pushes if item.done}
+    clear_outbox(
+        run,
+        {
+            item.queued.id
+            for item in pushes
+            if not item.done and not (item.state.state == "wrong" and _content(item.queued) in done)
+        },
+    )
+
+
+def enqueue(
+    run: str,
+    name: str | None,
+    settings: Settings,
+    options: Options | None = None,
+    registry: Registry | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    dry_run: bool = False,
+) -> Queued:
+    """Queue the push of a checkpoint, by default the newest proven one, and keep its files until it is done.
+
+    What was verified and has not changed is not read again. With ``dry_run`` nothing is recorded. Raises RefusedError:
+    it is not proven, or has a secret in it; ConfigError for a template; AuditError.
+    """
+    root, only = locate_run(run)
+    if only:
+        name, run = name or only[0], root
+    plugins = registry or load_plugins()
+    proof = prove_run(run, options or Options(), plugins, record=not dry_run, progress=progress)
+    checkpoint = _chosen(run, name, proof.run.checkpoints, proof.proven)
+    _refuse_secrets(run, checkpoint)
+    files = {path: PushedFile(*file) for path, file in seal_now(checkpoint).files.items()}
+    if ITSELF in files:
+        raise RefusedError(f"{run}: {checkpoint.name} is one file; only checkpoints that are directories are pushed")
+    for path in files:
+        stored_name(path)
+    queued, push = _queued(run, checkpoint, settings, files, dry_run)
+    if push is not None or dry_run:
+        return Queued(push or Push(queued, PushState(queued.id, "waiting"), ""), push is None)
+    record(run, queued)  # first: who works on the queue right now deletes what is kept for no push
+    note = put_in_outbox(run, queued.id, checkpoint.name)
+    return Queued(Push(queued, PushState(queued.id, "waiting"), ""), True, note)
+
+
+def _chosen(run: str, name: str | None, there: Sequence[Checkpoint], proven: Sequence[Checkpoint]) -> Checkpoint:
+    if name is None:
+        if not proven:
+            raise RefusedError(f"{run}: no checkpoint is proven, so none is pushed; see audit verify {run}")
+        return max(proven, key=lambda item: item.step)
+    wanted = checkpoint_name(int(name)) if name.isascii() and name.isdigit() else name.rstrip("/").rpartition("/")[2]
+    found = next((item for item in there if item.name == wanted), None)
+    if found is None:
+        raise AuditError(f"{run}/{wanted}: no such checkpoint{did_you_mean(wanted, [item.name for item in there])}")
+    if found not in proven:
+        raise RefusedError(f"{run}: {wanted} is not proven, so it is not pushed; see audit verify {run}")
+    return found
+
+
+def _refuse_secrets(run: str, checkpoint: Checkpoint) -> None:
+    secrets = checkpoint.optional("secrets")
+    if secrets is None:
+        raise RefusedError(f"{run}: {checkpoint.name} cannot be searched for secrets, so it is not pushed")
+    for path, where, secret in secrets:
+        raise RefusedError(
+            f"{run}: {checkpoint.name}/{path} has what looks like a secret{where} ({secret_hint(secret)}), so it is not "
+            "pushed; revoke it, and train without it (HF_TOKEN in the environment)"
+        )
+
+
+def _queued(
+    run: str, checkpoint: Checkpoint, settings: Settings, files: Mapping[str, PushedFile], dry_run: bool
+) -> tuple[PushQueued, Push | None]:
+    """The push of a checkpoint, and the same one if it was queued before and need not be made again."""
+    from blake3 import blake3
+
+    target = target_of(settings, run, checkpoint.step)
+    known = pushes_of(run)
+    content = [checkpoint.name, sorted((path, *file) for path, file in files.items()), settings.template]
+    for number in range(len(known) + 1):
+        id = blake3(json.dumps([content, settings.prefix, number]).encode("utf-8", "surrogatepass")).hexdigest(8)
+        before = next((item for item in known if item.queued.id == id), None)
+        full = settings.depth == "full"
+        if before is not None and before.state.state in ("wrong", "removed", "refused"):
+            continue
+        private = not settings.public
+        queued = PushQueued(id, checkpoint.name, checkpoint.step, *target, private, files, full)
+        if before is not None and full and not before.queued.read_back:
+            before = before._replace(queued=before.queued._replace(read_back=True))
+            if not dry_run:
+                record(run, before.queued)
+                record(run, before.state)
+        return queued, before
+    raise AuditError(f"{run}: the queue of pushes cannot be read")
+
+
+def _content(queued: PushQueued) -> tuple[str, tuple[tuple[str, PushedFile], ...]]:
+    return queued.checkpoint, tuple(sorted(queued.files.items()))
+
+
+def planned(pushes: Iterable[Push]) -> str:
+    """Return in words how much is on the Hub, and how much is still to come."""
+    there = [item for item in pushes if item.on_hub]
+    coming = [item for item in pushes if not item.done and not item.on_hub]
+    private = sum(item.queued.bytes for item in (*there, *coming) if item.queued.private)
+    text = f"on the Hub: {human_bytes(sum(item.queued.bytes for item in there))} in {_count(there)}"
+    if coming:
+        text += f"; to be pushed: {human_bytes(sum(item.queued.bytes for item in coming))} in {_count(coming)}"
+    return f"{text}; {human_bytes(private)} of it counts against the account's private storage"
+
+
+def _count(pushes: Sequence[Push]) -> str:
+    return f"{len(pushes)} checkpoint{'s' * (len(pushes) != 1)}"
+
+
+@contextmanager
+def _ledger(run: str) -> "Iterator[Ledger]":
+    ledger = open_ledger(run, True)
+    if ledger is None or not ledger.writable:
+        raise LedgerError(f"{run}: the ledger cannot be written")
+    try:
+        yield ledger
+    finally:
+        ledger.close()

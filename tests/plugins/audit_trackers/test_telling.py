@@ -1,0 +1,293 @@
+"""What was found at a save is in the tracker, read back from what it wrote; and nothing it does ends a training."""
+
+import ast
+import logging
+import os
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit.api import verify
+from audit.ledger.push_events import PushedFile, PushQueued, PushState
+from audit.ledger.store import open_ledger
+from audit.testing.runs import make_run
+from audit_trackers import reports
+from audit_trackers.telling import Telling
+from audit_trackers.trackers import open_now
+
+ROOT = Path(__file__).parents[3]
+URL = "https://huggingface.co/me/run-100/tree/c0"
+
+
+@pytest.fixture(autouse=True)
+def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "_HEARD", {})
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    for name in ("wandb", "mlflow", "trackio"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run", (100, 200), max_steps=200)
+
+
+def events_in(home: Path) -> dict[str, list[tuple[int, Any]]]:
+    """The scalars and texts of TensorBoard's files by tag: records of a length, its sum, the event, its sum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[str, list[tuple[int, Any]]] = {}
+    for path in sorted(home.rglob("events.*")):
+        data, place = path.read_bytes(), 0
+        while place < len(data):
+            (length,) = struct.unpack_from("<Q", data, place)
+            event = Event.FromString(data[place + 12 : place + 12 + length])
+            place += 16 + length
+            for value in event.summary.value:
+                said = value.tensor.string_val
+                found.setdefault(value.tag, []).append((event.step, said[0].decode() if said else value.simple_value))
+    return found
+
+
+def pushed(run: str) -> None:
+    ledger = open_ledger(run, True)
+    assert ledger is not None
+    files = {"a": PushedFile(1, "a" * 64, "b" * 64)}
+    ledger.append(PushQueued("ab12", "checkpoint-100", 100, "{user}/run-100", "", "main", True, files))
+    ledger.append(PushState("ab12", "pushed", 1, repo="me/run-100", commit="c0", files=files))
+    ledger.close()
+
+
+def told_of_two_saves(run: str, callbacks: list[Any]) -> Telling:
+    """A sound save, an upload, then a broken save."""
+    telling = Telling()
+    telling.begin(run, callbacks)
+    verify(run)
+    telling.saved(run, "checkpoint-100", 100)
+    pushed(run)
+    Path(run, "checkpoint-200", "optimizer.pt").unlink()
+    telling.saved(run, "checkpoint-200", 200)
+    telling.saved(run, "checkpoint-200", 200)
+    return telling
+
+
+def test_tensorboard_has_numbers_verdict_url_and_one_alert(run: str, tmp_path: Path) -> None:
+    tensorboard = pytest.importorskip("tensorboardX")
+    writer = tensorboard.SummaryWriter(str(tmp_path / "board"))
+
+    told_of_two_saves(run, [SimpleNamespace(), SimpleNamespace(tb_writer=writer)])
+    writer.close()
+
+    found = events_in(tmp_path / "board")
+    assert found["audit/errors"] == [(100, 0.0), (200, 1.0), (200, 1.0)]
+    assert found["audit/verdict"] == [(100, 0.0), (200, 2.0), (200, 2.0)]
+    assert found["audit/resumable_step"] == [(100, 200.0), (200, 100.0), (200, 100.0)]
+    assert [step for step, _ in found["audit/warnings"]] == [100, 200, 200]
+    texts = {tag.partition("/text_summary")[0]: values for tag, values in found.items()}
+    assert texts["checkpoint_url"] == [(100, URL)]
+    assert texts["audit/verdict_text"][0] == (100, "sound")
+    assert "files/missing-optimizer" in texts["audit/verdict_text"][1][1]
+    assert len(texts["audit/alert"]) == 1
+
+
+def test_a_verification_in_this_process_is_not_made_a_second_time(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    telling = Telling()
+    telling.begin(run, ())
+    verify(run)
+    monkeypatch.setattr(reports, "verify", None)
+
+    found, report = reports.found_at(run, "checkpoint-200")
+
+    assert (found.verdict, found.resumable_step, report.verdict) == ("sound", 200, "sound")
+    with pytest.raises(TypeError):  # the next save needs one of its own
+        reports.found_at(run, "checkpoint-200")
+
+
+def test_nobody_listens_to_other_runs(run: str, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", (100,))
+    Telling().begin(other, ())
+    verify(run)
+
+    assert list(reports._HEARD.values()) == [None]
+
+
+def test_a_tracker_that_raises_is_named_once_and_left_alone(run: str, caplog: pytest.LogCaptureFixture) -> None:
+    class Writer:
+        calls = 0
+
+        def add_scalar(self, *arguments: Any) -> None:
+            self.calls += 1
+            raise OSError("disk full\nand more")
+
+    writer = Writer()
+    with caplog.at_level(logging.WARNING, "audit"):
+        told_of_two_saves(run, [SimpleNamespace(tb_writer=writer)])
+
+    assert writer.calls == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        "tensorboard: nothing more is logged to it: OSError: disk full"
+    ]
+
+
+def test_what_cannot_be_verified_is_logged_and_nothing_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    telling = Telling()
+    telling.begin(str(tmp_path / "nowhere"), ())
+    telling.saved(str(tmp_path / "nowhere"), "checkpoint-1", 1)
+
+    assert "not logged to a tracker" in caplog.text
+
+
+def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=None))
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(active_run=lambda: None))
+    assert open_now([SimpleNamespace(tb_writer=None)]) == []
+
+
+MLFLOW = """
+import sys, mlflow
+sys.path.insert(0, {root!r})
+from tests.plugins.audit_trackers.test_telling import told_of_two_saves
+mlflow.set_tracking_uri("file://" + sys.argv[2])
+with mlflow.start_run() as run:
+    told_of_two_saves(sys.argv[1], [])
+client = mlflow.MlflowClient()
+print([(item.step, item.value) for item in client.get_metric_history(run.info.run_id, "audit/errors")])
+tags = client.get_run(run.info.run_id).data.tags
+print(tags["audit.checkpoint.100"], "files/missing-optimizer" in tags["audit.verdict"], "audit.alert" in tags)
+"""
+
+
+@pytest.mark.slow
+def test_mlflow_has_them_with_their_steps(run: str, tmp_path: Path) -> None:
+    probe = subprocess.run([sys.executable, "-c", "import mlflow"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("mlflow is not installed")
+    code = MLFLOW.format(root=str(ROOT))
+    done = subprocess.run(
+        [sys.executable, "-c", code, run, str(tmp_path / "mlruns")],
+        env={**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["[(100, 0.0), (200, 1.0), (200, 1.0)]", f"{URL} True True"], done.stderr
+
+
+WANDB = """
+import glob, sys, wandb
+sys.path.insert(0, {root!r})
+from tests.plugins.audit_trackers.test_telling import told_of_two_saves
+run = wandb.init(project="p", dir=sys.argv[2], mode="offline", settings=wandb.Settings(silent=True, console="off"))
+run.log({{"train/loss": 1.0}})
+told_of_two_saves(sys.argv[1], [])
+run.finish()
+wandb.teardown()  # the process that writes the file has ended then
+from wandb.proto.wandb_internal_pb2 import Record
+(path,) = glob.glob(sys.argv[2] + "/wandb/offline-run-*/*.wandb")
+data, place, parts = open(path, "rb").read(), 7, b""
+logged, summary = [], {{}}
+while place + 7 <= len(data):  # LevelDB's log: blocks of 32 KiB, each record with a sum, a length and a kind
+    left = 32768 - place % 32768
+    if left < 7:
+        place += left
+        continue
+    length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
+    parts += data[place + 7 : place + 7 + length]
+    place += 7 + length
+    if kind in (1, 4):
+        record, parts = Record.FromString(parts), b""
+        logged.append({{item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}})
+        summary |= {{item.key or "/".join(item.nested_key): item.value_json for item in record.summary.update}}
+print([(row["train/global_step"], row["audit/errors"]) for row in logged if "audit/errors" in row])
+print([row["checkpoint_url"] for row in logged if "checkpoint_url" in row])
+"""
+
+
+@pytest.mark.slow
+def test_wandb_has_them_beside_what_the_training_logged(run: str, tmp_path: Path) -> None:
+    probe = subprocess.run([sys.executable, "-c", "import wandb"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("wandb is not installed")
+    code = WANDB.format(root=str(ROOT))
+    done = subprocess.run([sys.executable, "-c", code, run, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    steps, urls = done.stdout.splitlines()
+    assert [(step, float(value)) for step, value in ast.literal_eval(steps)] == [("100", 0), ("200", 1), ("200", 1)]
+    assert ast.literal_eval(urls) == [f'"{URL}"']
+
+
+TRACKIO = """
+import glob, json, sqlite3, sys, trackio
+sys.path.insert(0, {root!r})
+from tests.plugins.audit_trackers.test_telling import told_of_two_saves
+trackio.init(project="p", name="r")
+told_of_two_saves(sys.argv[1], [])
+trackio.finish()
+(path,) = glob.glob(sys.argv[2] + "/p*.db")
+file = sqlite3.connect(path)
+rows = [json.loads(row[0]) for row in file.execute("SELECT metrics FROM metrics ORDER BY id")]
+print([(row["train/global_step"], row["audit/errors"]) for row in rows if "audit/errors" in row])
+print([row["checkpoint_url"] for row in rows if "checkpoint_url" in row])
+print([row[0] for row in file.execute("SELECT title FROM alerts")])
+"""
+
+
+@pytest.mark.slow
+def test_trackio_has_them_and_the_alert(run: str, tmp_path: Path) -> None:
+    probe = subprocess.run([sys.executable, "-c", "import trackio"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip("trackio is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", TRACKIO.format(root=str(ROOT)), run, str(tmp_path / "board")],
+        env={**os.environ, "TRACKIO_DIR": str(tmp_path / "board")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-3:] == [
+        "[(100, 0.0), (200, 1.0), (200, 1.0)]",
+        f"['{URL}']",
+        "['checkpoint-200: broken']",
+    ], done.stderr
+
+
+TRAINING = """
+import sys
+sys.path.insert(0, {root!r})
+from audit_hf_trainer import AuditCallback
+from audit_trackers import TrackersCallback
+from tests.backends.hf_trainer.fitting import fit, lora
+
+def before(trainer):
+    trainer.add_callback(AuditCallback())
+    trainer.add_callback(TrackersCallback(trainer))
+
+fit(sys.argv[1], lora(), max_steps=4, save_steps=2, report_to=["tensorboard"], before=before)
+"""
+
+
+@pytest.mark.slow
+def test_a_real_training_logs_to_the_run_that_trainer_has_opened(tmp_path: Path) -> None:
+    for name in ("tensorboardX", "transformers", "peft"):
+        pytest.importorskip(name)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TENSORBOARD_LOGGING_DIR": str(tmp_path / "board")}
+
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING.format(root=str(ROOT)), str(tmp_path / "run")],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    found = events_in(tmp_path / "board")
+    assert found["audit/errors"] == [(2, 0.0), (4, 0.0)]
+    assert found["audit/resumable_step"] == [(2, 2.0), (4, 4.0)]
+    assert [step for step, _ in found["train/loss"]] != []
+    assert len(list((tmp_path / "board").rglob("events.*"))) == 1
