@@ -124,7 +124,9 @@ def _restored(
         file.write(ANY_ROW)
     row = seen(path, os.path.basename(path))
     assert row is not None
-    request = _request(config, checkpoint, step, leg, scratch, LegData(path), step + 1)
+    # A schedule that follows an evaluation cannot be made without the file.
+    evaluated = {key: value for key, value in config.data.options.items() if key == "eval"}
+    request = _request(config, checkpoint, step, leg, scratch, LegData(path, options=evaluated), step + 1)
     work = Work(request, leg.batch, row, row, step, 1, 1, 1)
     return Drafted(work, leg, 0, reason, lacking)
 
