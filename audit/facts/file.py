@@ -203,7 +203,7 @@ class File(Facts):
 
             return self._kept(read_torch(source, self._every_header))
         if self.format == FileFormat.PICKLE:
-            return self._kept(_bare_pickle(source))
+            return self._kept(_bare_pickle(source, self.path.rpartition("/")[2] == METADATA))
         source.read(0, 1)  # of no known format: only looked at to see that it can be read at all
         return None
 
@@ -338,12 +338,17 @@ def _ending(name: str) -> str:
     return name[name.rfind(".") :].lower() if "." in name and not name.startswith("._") else ""
 
 
-def _bare_pickle(source: RangeReader) -> Any:
-    """A Pickle, a TorchArchive (``torch.save`` takes any name) or a Damage."""
+def _bare_pickle(source: RangeReader, metadata: bool) -> Any:
+    """A Pickle, a TorchArchive (``torch.save`` takes any name) or a Damage.
+
+    ``metadata`` of a sharded state may take more than other pickles: some 350 units for each part of a tensor, and a
+    hundred processes save a hundred parts of each.
+    """
+    from audit.formats.pickle_calls import MOST_UNITS
     from audit.formats.pickles import MAX_BYTES, load_pickle
     from audit.formats.torch_archive import read_torch
 
     if source.read(0, 4) == b"PK\3\4":
         return read_torch(source)
     data = read_whole(source, MAX_BYTES)
-    return data if isinstance(data, Damage) else load_pickle(data)
+    return data if isinstance(data, Damage) else load_pickle(data, units=MOST_UNITS if metadata else 0)

@@ -108,6 +108,8 @@ def set_items(machine: Machine, target: Any, items: list[Any]) -> None:
 
 def _price(key: Any, size: int) -> int:
     """Units of one key in a dictionary of ``size``: what it costs if it collides with all others."""
+    if type(key) in (Call, Global, bytes):  # hashed by identity, or with the secret of this process
+        return 1
     if type(key) is tuple:  # each comparison walks over the whole key
         parts = sum(len(part) if type(part) is tuple else 1 for part in key[: _LONGEST_KEY + 1])
         return (1 + parts) * (1 + size // 8)

@@ -50,20 +50,21 @@ class Pickle(NamedTuple):
     units: int
 
 
-def load_pickle(data: bytes, trailing: bool = False, records: int = 0) -> Pickle | Damage:
+def load_pickle(data: bytes, trailing: bool = False, records: int = 0, units: int = 0) -> Pickle | Damage:
     """Read one pickle of protocol 0 to 5; ``trailing`` allows bytes after its end.
 
-    ``records`` is how many tensors its archive holds: the more, the more memory and time a pickle may take. The value
-    may be that of an earlier call with the same bytes (the training arguments of a run): treat it as read-only.
+    ``records`` is how many tensors its archive holds: the more, the more memory and time a pickle may take, beside
+    ``units``. The value may be that of an earlier call with the same bytes (the training arguments of a run): treat it
+    as read-only.
     """
-    return _recent(data, trailing, records) if len(data) <= _SHORT else _load(data, trailing, records)
+    return _recent(data, trailing, records, units) if len(data) <= _SHORT else _load(data, trailing, records, units)
 
 
-def _load(data: bytes, trailing: bool, records: int) -> Pickle | Damage:
+def _load(data: bytes, trailing: bool, records: int, units: int) -> Pickle | Damage:
     if len(data) > MAX_BYTES:
         return Damage(Kind.OVERSIZED, f"has a pickle of {len(data)} bytes, more than any checkpoint needs")
     free = UNITS_PER_RECORD * records
-    machine = Machine(data, min(FREE_UNITS + free, MOST_UNITS))
+    machine = Machine(data, min(max(units, FREE_UNITS) + free, MOST_UNITS))
     try:
         end, used = _run(machine)
     except Refused as refused:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from audit.formats import pickles
 from audit.formats.damage import Damage, Kind
+from audit.formats.pickle_calls import MOST_UNITS
 from audit.formats.pickles import Call, Global, Pickle, load_pickle
 from audit.testing.torch_files import Made, Name, pickle_bytes
 
@@ -165,6 +166,21 @@ def test_copies_of_one_long_list_count_as_work(monkeypatch: Any) -> None:
     pairs = b"](" + b"".join(b"K%c)\x86" % (n % 256) for n in range(500)) + b"eq\x00"
     calls = b"ccollections\nOrderedDict\nh\x00\x85R0" * 100
     assert damage(b"\x80\x02" + pairs + calls + b"N.").kind is Kind.OVERSIZED
+
+
+class Index:
+    """Stands for torch.distributed.checkpoint's MetadataIndex: an object as the key of a dictionary."""
+
+
+def test_many_objects_as_keys_cost_what_they_are(monkeypatch: Any) -> None:
+    """They are hashed by identity, so no file can make them collide; the metadata of a sharded state has thousands."""
+    units = []
+    for count in (3_000, 30_000):
+        found = load_pickle(pickle.dumps({Index(): None for _ in range(count)}), units=MOST_UNITS)
+        assert isinstance(found, Pickle), found
+        units.append(found.units)
+
+    assert units[1] < 11 * units[0]
 
 
 def test_keys_with_crafted_hashes_count_as_work(monkeypatch: Any) -> None:
