@@ -223,6 +223,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "verify",
     # programs that push checkpoints to another place
     "AUDIT_DIR",
+    "GoingBack",
     "Ledger",
     "LedgerError",
     "Proof",
@@ -347,6 +348,7 @@ if TYPE_CHECKING:
     from audit.judging.proving import Proof, seal_now
     from audit.judging.proving import prove as prove_run
     from audit.judging.recording import record_start as record_training_start
+    from audit.ledger.back_events import GoingBack
     from audit.ledger.push_events import PushedFile, PushQueued, PushState
     from audit.ledger.seals import Seal
     from audit.ledger.store import Ledger, LedgerError, open_ledger
@@ -444,6 +446,7 @@ _HOMES = {
     "audit.judging.proving": "Proof prove:prove_run seal_now",
     "audit.judging.recording": "record_start:record_training_start",
     "audit.ledger.seals": "Seal",
+    "audit.ledger.back_events": "GoingBack",
     "audit.ledger.push_events": "PushQueued PushState PushedFile",
     "audit.ledger.store": "Ledger LedgerError open_ledger",
     "audit.ledger.timeline": "Batch Timeline",
