@@ -96,7 +96,11 @@ class Terminal(Protocol):
 
 
 class Observer(Protocol):
-    """Hears of the events of ``audit train`` if the configuration has its ``table``."""
+    """Hears of the events of ``audit train`` if the configuration has its ``table``.
+
+    It may have a ``starting_table()``, which returns the table as ``audit init`` writes it: each line commented out,
+    with a comment behind each key.
+    """
 
     table: str
     """Name of its table in the configuration, such as ``hub`` for ``[hub]``."""

@@ -16,6 +16,11 @@ class Hub:
 
         return SCHEMA
 
+    def starting_table(self) -> str:
+        from audit_hub.settings import STARTING
+
+        return STARTING
+
     def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
         from audit_hub.background import pushing
 
