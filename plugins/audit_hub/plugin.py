@@ -1,9 +1,12 @@
 """Registers ``audit hub``, and the table ``[hub]`` of ``audit train``."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Command, Observer, hookimpl
+
+if TYPE_CHECKING:
+    from audit.plugin import Options
 
 
 class Hub:
@@ -21,10 +24,12 @@ class Hub:
 
         return STARTING
 
-    def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
+    def begin(
+        self, run: str, settings: Mapping[str, Any], home: str, options: "Options"
+    ) -> Callable[[Mapping[str, Any]], str | None]:
         from audit_hub.background import pushing
 
-        return pushing(run, settings)
+        return pushing(run, settings, options)
 
 
 @hookimpl

@@ -22,7 +22,7 @@ from audit.ledger.push_events import PushedFile, PushState
 from audit.ledger.store import open_ledger
 from audit.options import Options
 from audit.retention.outbox import place_in_outbox
-from audit.testing.runs import edit_arguments, make_run
+from audit.testing.runs import edit_arguments, edit_state, make_run
 from audit_hub import background, process, pruning, pushing, working
 from audit_hub.plugin import Hub
 from audit_hub.queue import enqueue, planned, pushes_of, record, release
@@ -293,7 +293,7 @@ def test_names_cannot_be_given_for_what_is_queued_already(run: str, capsys: pyte
 def test_audit_train_pushes_what_a_batch_ended_with(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
     monkeypatch.setattr(background, "start", started.append)
-    hear = Hub().begin(run, {"repo": "me/{step}"}, "/home")
+    hear = Hub().begin(run, {"repo": "me/{step}"}, "/home", Options())
 
     assert hear({"event": "step", "step": 1}) is None
     assert hear({"event": "finished", "checkpoint": "checkpoint-200"}) is None
@@ -302,6 +302,28 @@ def test_audit_train_pushes_what_a_batch_ended_with(run: str, monkeypatch: pytes
     assert started == [run]
     assert [item.queued.repo for item in pushes_of(run)] == ["me/200"]
     jsonschema.Draft202012Validator.check_schema(dict(Hub().schema()))
+
+
+def test_what_audit_train_has_proven_is_pushed_as_it_judges(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its table [verify]: judged in another way the checkpoint is not proven, and would never be pushed."""
+    monkeypatch.setattr(background, "start", lambda run: None)
+    edit_state(f"{run}/checkpoint-300", log_history=_rising_at_250)
+    finished = {"event": "finished", "checkpoint": "checkpoint-300"}
+
+    plain = Hub().begin(run, {"repo": "me/{step}"}, "/home", Options())
+    assert "checkpoint-300 is not proven" in str(plain(finished))
+    hear = Hub().begin(run, {"repo": "me/{step}"}, "/home", Options(ignore=("learning-rate/rose-again",)))
+    assert hear(finished) is None
+    assert [item.queued.checkpoint for item in pushes_of(run)] == ["checkpoint-300"]
+
+
+def _rising_at_250(log: Any) -> Any:
+    return [
+        {**item, "learning_rate": 3 * item["learning_rate"]}
+        if item["step"] == 250 and "learning_rate" in item
+        else item
+        for item in log
+    ]
 
 
 def test_a_process_that_answers_nothing_is_ended_and_its_last_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
