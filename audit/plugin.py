@@ -156,6 +156,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "checked_rows",
     "checkpoint_name",
     "checkpoint_step",
+    "is_checkpoint_of_any",
     "is_checkpoint_file",
     "step_of_file",
     "read_safetensors",
@@ -248,7 +249,7 @@ if TYPE_CHECKING:
     from audit.audit_dir import scratch as scratch_directory
     from audit.backend.files import Files
     from audit.backend.layout import ITSELF, AdapterFiles, Backend, Layout
-    from audit.backend.names import is_checkpoint_file, step_of_file
+    from audit.backend.names import is_checkpoint_file, is_checkpoint_of_any, step_of_file
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
     from audit.backend.rehearsal import OPTIMIZER as OPTIMIZER_PART
@@ -395,7 +396,7 @@ _HOMES = {
     "audit.audit_dir": "AUDIT_DIR LEDGER SCRATCH scratch:scratch_directory",
     "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
-    "audit.backend.names": "is_checkpoint_file name_of:checkpoint_name step_of:checkpoint_step step_of_file",
+    "audit.backend.names": "is_checkpoint_file is_checkpoint_of_any name_of:checkpoint_name step_of:checkpoint_step step_of_file",
     "audit.backend.rehearsal": "Arrival Compared OPTIMIZER:OPTIMIZER_PART RANDOM:RANDOM_PART Rehearsal RehearsalRequest "
     "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",

@@ -12,7 +12,6 @@ from audit.plugin import (
     RefusedError,
     Registry,
     RunLock,
-    checkpoint_name,
     load_plugins,
     locate_run,
     prove_run,
@@ -20,6 +19,7 @@ from audit.plugin import (
     verify,
 )
 from audit_hub.process import ask
+from audit_hub.queue import is_named
 from audit_hub.settings import check_repo
 from audit_hub.working import Patience, deadline_of
 
@@ -63,11 +63,12 @@ def found_in(named: str, checkpoint: str | None, patience: Patience) -> tuple[di
         raise AuditError(f"{named}: holds no checkpoint that checkpoint-audit has pushed to its end")
     if checkpoint is None:
         return answer, there[-1]
-    wanted = checkpoint_name(int(checkpoint)) if checkpoint.isascii() and checkpoint.isdigit() else checkpoint
     for item in reversed(there):
-        if item["checkpoint"] == wanted:
+        if is_named(checkpoint, item["checkpoint"], item["step"]):
             return answer, item
-    raise AuditError(f"{named}: holds no {wanted}; it holds {', '.join(item['checkpoint'] for item in there)}")
+    raise AuditError(
+        f"{named}: holds no checkpoint {checkpoint}; it holds {', '.join(item['checkpoint'] for item in there)}"
+    )
 
 
 def pull(

@@ -177,13 +177,23 @@ def _chosen(run: str, name: str | None, there: Sequence[Checkpoint], proven: Seq
         if not proven:
             raise RefusedError(f"{run}: no checkpoint is proven, so none is pushed; see audit verify {run}")
         return max(proven, key=lambda item: item.step)
-    wanted = checkpoint_name(int(name)) if name.isascii() and name.isdigit() else name.rstrip("/").rpartition("/")[2]
-    found = next((item for item in there if item.name == wanted), None)
+    found = next((item for item in there if is_named(name, item.name, item.step)), None)
     if found is None:
+        wanted = checkpoint_name(int(name)) if is_number(name) else name.rstrip("/").rpartition("/")[2]
         raise AuditError(f"{run}/{wanted}: no such checkpoint{did_you_mean(wanted, [item.name for item in there])}")
     if found not in proven:
-        raise RefusedError(f"{run}: {wanted} is not proven, so it is not pushed; see audit verify {run}")
+        raise RefusedError(f"{run}: {found.name} is not proven, so it is not pushed; see audit verify {run}")
     return found
+
+
+def is_named(asked: str, name: str, step: int) -> bool:
+    """Whether a checkpoint is the one that was asked for: by its step, its name, or a path that ends with that."""
+    return int(asked) == step if is_number(asked) else asked.rstrip("/").rpartition("/")[2] == name
+
+
+def is_number(text: str) -> bool:
+    """Whether a checkpoint is asked for by its step."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _refuse_secrets(run: str, checkpoint: Checkpoint) -> None:
