@@ -33,7 +33,9 @@ MISSING = ("could not import", "not installed", "is in no extra")
 
 @cache
 def _asks(file: Path) -> bool:
-    return TRAINED in file.parents or any(word in file.read_text(encoding="utf-8") for word in ASKS)
+    beside = file.with_name("conftest.py")
+    texts = [path.read_text(encoding="utf-8") for path in (file, beside) if path.exists() and path != Path(__file__)]
+    return TRAINED in file.parents or any(word in text for text in texts for word in ASKS)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

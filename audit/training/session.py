@@ -105,8 +105,10 @@ class Session:
 
     def trained_any(self) -> bool:
         """Whether the run has a checkpoint at all."""
-        run = self.config.run
-        return os.path.isdir(run) and any(step_of(name) is not None for name in os.listdir(run))
+        try:
+            return any(step_of(name) is not None for name in os.listdir(self.config.run))
+        except OSError:  # there is no run yet, or what ends the training says why it cannot be listed
+            return False
 
     def next(self) -> Work | None:
         """Return the leg to train now, None if no file waits. Raises TrainRefused, AuditError."""
