@@ -127,7 +127,7 @@ def _clear(destination: str, beginning: str) -> None:
             os.kill(int(process), 0)
         except ProcessLookupError:
             shutil.rmtree(os.path.join(destination, name), ignore_errors=True)
-        except OSError:
+        except (OSError, OverflowError):
             continue
 
 

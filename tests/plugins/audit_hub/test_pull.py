@@ -1,10 +1,13 @@
 """What is pulled is what was pushed and can be resumed from, or nothing has its name."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from audit.ledger.back_events import GoingBack, WentBack
+from audit.ledger.store import open_ledger
 from audit.retention.lock import RunLock
 from audit.testing.runs import make_run
 from tests.accelerate import make_accelerate
@@ -113,6 +116,22 @@ def test_nothing_is_overwritten_and_a_run_in_training_is_refused(desk: Desk) -> 
         name: data for name, data in before.items() if ".audit" not in name
     }
     assert not Path(other, "checkpoint-300").exists()
+
+
+def test_what_the_run_has_given_up_is_not_put_back(desk: Desk) -> None:
+    desk("push", "run")
+    shutil.rmtree(f"{desk.run}/checkpoint-300")
+    ledger = open_ledger(desk.run, write=True)
+    assert ledger is not None
+    ledger.append(GoingBack("checkpoint-200", 200, "", ()))
+    ledger.append(WentBack(200))
+    ledger.close()
+
+    ended = desk("pull", desk.repo, "run")
+
+    assert (ended.code, "given up when the run went back to checkpoint-200" in ended.err) == (1, True)
+    assert not Path(desk.run, "checkpoint-300").exists()
+    assert desk("pull", desk.repo, "fresh").code == 0
 
 
 def test_what_is_public_is_pulled_without_a_login(desk: Desk) -> None:
