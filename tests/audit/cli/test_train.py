@@ -8,18 +8,9 @@ from typing import Any
 
 import pytest
 
-from audit.backend.training import LegRequest, LegResult, Tell, TrainingBackend
 from audit.cli import run
-from audit.training.process import InChild, here
-from tests.audit.training.conftest import Shop
+from tests.audit.training.conftest import InThisProcess, Shop
 from tests.audit.training.toy import POISON
-
-
-class InThisProcess(InChild):
-    """Runs legs here."""
-
-    def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
-        return here(trainer, request, tell)
 
 
 @pytest.fixture

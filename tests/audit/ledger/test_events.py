@@ -323,6 +323,8 @@ written = st.one_of(
         base=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
         known=st.none() | st.lists(st.tuples(text, st.none() | text, some), max_size=3).map(tuple),
         changes=st.none() | st.dictionaries(text, st.floats(0, 9), min_size=1, max_size=2),
+        held_out=st.none() | text,
+        machine=st.none() | st.dictionaries(text, text, min_size=1, max_size=2),
     ),
     st.builds(batch_events.Changed, whole, st.dictionaries(text, st.floats(0, 9), min_size=1, max_size=2)),
     st.builds(

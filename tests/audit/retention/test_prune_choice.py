@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from audit.errors import RefusedError
 from audit.facts.completeness import CheckpointState, Completeness
 from audit.facts.run import Run
+from audit.ledger.records import Records
 from audit.retention.prune import choose
 
 STEPS = (100, 200, 300, 400, 500)
@@ -26,7 +27,7 @@ class Fake:
 
 
 def fake_run(states: dict[int, str], best: int | None, arguments: dict[str, Any] | None = None) -> Run:
-    run = SimpleNamespace(path="run", lineages=(), unlistable=frozenset())
+    run = SimpleNamespace(path="run", lineages=(), unlistable=frozenset(), records=Records())
     run.checkpoints = [
         Fake(
             name=f"checkpoint-{step}",

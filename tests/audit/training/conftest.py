@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from audit.backend.training import LegRequest, LegResult, Tell, TrainingBackend
 from audit.hookspecs import hookimpl
 from audit.ledger.store import open_ledger
 from audit.manager import load
@@ -15,7 +16,7 @@ from audit.training.events import Event, as_json
 from audit.training.forecast import Forecast, forecast
 from audit.training.held_file import PREFIX
 from audit.training.loop import TrainOptions, train
-from audit.training.process import here
+from audit.training.process import InChild, here
 from tests.audit.training.places import places
 from tests.audit.training.toy import Toy, trained_in, write_rows
 
@@ -77,6 +78,13 @@ class Shop:
         home = self.home / place
         found = sorted(path.name for path in home.iterdir()) if home.is_dir() else []
         return [name for name in found if not name.startswith(PREFIX)]
+
+
+class InThisProcess(InChild):
+    """Runs legs here."""
+
+    def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
+        return here(trainer, request, tell)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from audit.training.loop import TrainOptions, train
 from audit.training.notifying import Notifier, document, notified
 from audit.training.process import here
 from audit.training.run_state import TrainRefused
-from tests.audit.training.conftest import Shop
+from tests.audit.training.conftest import InThisProcess, Shop
 from tests.audit.training.listener import Listener, listening
 from tests.audit.training.toy import POISON
 
@@ -200,7 +199,7 @@ def test_the_command_line_tells_and_shows_no_secret(
         shop = told_by(make_shop, listener, toy='fail = "it burns"')
         monkeypatch.chdir(shop.home)
         monkeypatch.setattr("audit.cli.train.load", lambda: shop.registry)
-        monkeypatch.setattr("audit.training.loop.InChild", lambda *_: nullcontext(here))
+        monkeypatch.setattr("audit.training.loop.InChild", InThisProcess)
         shop.drop("a.jsonl", [1])
         assert run_command(["train", "train.toml", "--log-format", "json"]) == 1
         out, err = capsys.readouterr()
