@@ -27,6 +27,7 @@ hookimpl = pluggy.HookimplMarker("audit")
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
 if TYPE_CHECKING:  # no command but `audit report` pays for it
+    from audit.options import Options
     from audit.page import FleetView, RunCurves
 
 
@@ -96,7 +97,11 @@ class Terminal(Protocol):
 
 
 class Observer(Protocol):
-    """Hears of the events of ``audit train`` if the configuration has its ``table``."""
+    """Hears of the events of ``audit train`` if the configuration has its ``table``.
+
+    It may have a ``starting_table()``, which returns the table as ``audit init`` writes it: each line commented out,
+    with a comment behind each key.
+    """
 
     table: str
     """Name of its table in the configuration, such as ``hub`` for ``[hub]``."""
@@ -105,10 +110,13 @@ class Observer(Protocol):
         """Return the JSON Schema of the table."""
         ...
 
-    def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
+    def begin(
+        self, run: str, settings: Mapping[str, Any], home: str, options: "Options"
+    ) -> Callable[[Mapping[str, Any]], str | None]:
         """Return what is called with each event, a JSON object as docs/train.md lists them; it may return a note.
 
-        ``run`` is the absolute path of the run, ``settings`` the table, ``home`` the directory of the configuration.
+        ``run`` is the absolute path of the run, ``settings`` the table, ``home`` the directory of the configuration,
+        ``options`` how the training judges its checkpoints.
         The function is called between two steps: it returns soon. What it raises is a note, too, and ends the calls.
         Raises ConfigError.
         """

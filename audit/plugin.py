@@ -156,6 +156,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "checked_rows",
     "checkpoint_name",
     "checkpoint_step",
+    "is_checkpoint_of_any",
     "is_checkpoint_file",
     "step_of_file",
     "read_safetensors",
@@ -223,6 +224,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "verify",
     # programs that push checkpoints to another place
     "AUDIT_DIR",
+    "GoingBack",
     "Ledger",
     "LedgerError",
     "Proof",
@@ -247,7 +249,7 @@ if TYPE_CHECKING:
     from audit.audit_dir import scratch as scratch_directory
     from audit.backend.files import Files
     from audit.backend.layout import ITSELF, AdapterFiles, Backend, Layout
-    from audit.backend.names import is_checkpoint_file, step_of_file
+    from audit.backend.names import is_checkpoint_file, is_checkpoint_of_any, step_of_file
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
     from audit.backend.rehearsal import OPTIMIZER as OPTIMIZER_PART
@@ -347,6 +349,7 @@ if TYPE_CHECKING:
     from audit.judging.proving import Proof, seal_now
     from audit.judging.proving import prove as prove_run
     from audit.judging.recording import record_start as record_training_start
+    from audit.ledger.back_events import GoingBack
     from audit.ledger.push_events import PushedFile, PushQueued, PushState
     from audit.ledger.seals import Seal
     from audit.ledger.store import Ledger, LedgerError, open_ledger
@@ -393,7 +396,7 @@ _HOMES = {
     "audit.audit_dir": "AUDIT_DIR LEDGER SCRATCH scratch:scratch_directory",
     "audit.backend.files": "Files",
     "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
-    "audit.backend.names": "is_checkpoint_file name_of:checkpoint_name step_of:checkpoint_step step_of_file",
+    "audit.backend.names": "is_checkpoint_file is_checkpoint_of_any name_of:checkpoint_name step_of:checkpoint_step step_of_file",
     "audit.backend.rehearsal": "Arrival Compared OPTIMIZER:OPTIMIZER_PART RANDOM:RANDOM_PART Rehearsal RehearsalRequest "
     "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",
@@ -444,6 +447,7 @@ _HOMES = {
     "audit.judging.proving": "Proof prove:prove_run seal_now",
     "audit.judging.recording": "record_start:record_training_start",
     "audit.ledger.seals": "Seal",
+    "audit.ledger.back_events": "GoingBack",
     "audit.ledger.push_events": "PushQueued PushState PushedFile",
     "audit.ledger.store": "Ledger LedgerError open_ledger",
     "audit.ledger.timeline": "Batch Timeline",

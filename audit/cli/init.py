@@ -54,7 +54,13 @@ def call(arguments: argparse.Namespace) -> int:
     home = os.path.dirname(os.path.abspath(path))
     run, inbox = (_beside(home, given, name) for given, name in ((answers.run, RUN), (answers.inbox, INBOX)))
     text = starting_config(
-        os.path.basename(path), run, inbox, _model(home, answers.model), answers.whole_model, registry.trainer(BACKEND)
+        os.path.basename(path),
+        run,
+        inbox,
+        _model(home, answers.model),
+        answers.whole_model,
+        registry.trainer(BACKEND),
+        registry.observers,
     )
     _write_new(path, text)
     there = os.path.normpath(os.path.join(home, os.path.expanduser(inbox)))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, add_shared, options_of
+from audit.cli.options import LOCAL_RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.cli.table import minute, table, wrapped
@@ -32,7 +32,7 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("run", metavar="RUN", help=LOCAL_RUN)
     parser.add_argument(
         "checkpoints", nargs="*", metavar="CHECKPOINT", help="names of checkpoints (default: every broken one)"
     )

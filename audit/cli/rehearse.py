@@ -5,10 +5,11 @@ import os
 import sys
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, add_quiet
+from audit.cli.options import LOCAL_RUN, add_quiet
 from audit.cli.parser import one_line, write
 from audit.cli.table import wrapped
 from audit.errors import AuditError
+from audit.facts.listing import locate
 from audit.manager import load
 from audit.rehearsal.report import document, lines
 from audit.training.config import read_train_config
@@ -26,7 +27,7 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("run", metavar="RUN", help=LOCAL_RUN)
     parser.add_argument(
         "--checkpoint", metavar="N", help="step or name of the checkpoint (default: the one that audit guard prints)"
     )
@@ -53,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Rehearse; 0 the same, 1 something differs, 2 it cannot be rehearsed."""
+    locate(arguments.run)
     registry = load()
     if not os.path.exists(arguments.config) and arguments.config == CONFIG:
         raise AuditError(

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, add_shared, options_of
+from audit.cli.options import LOCAL_RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
 from audit.errors import RefusedError
@@ -24,7 +24,7 @@ EXAMPLES = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("run", metavar="RUN", help=LOCAL_RUN)
     parser.add_argument("dest", metavar="DEST", help="directory for the snapshots of this run; created if missing")
     parser.add_argument(
         "--how",

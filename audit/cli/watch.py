@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.backend.names import is_checkpoint
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, configured
+from audit.cli.options import LOCAL_RUN, configured
 from audit.cli.parser import columns, one_line, use_color, write
 from audit.cli.table import colored, table, wrapped
 from audit.errors import AuditError
@@ -40,7 +40,7 @@ FINDINGS, EVENTS = 3, 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("run", metavar="RUN", help=f"{RUN}; it need not exist yet")
+    parser.add_argument("run", metavar="RUN", help=f"{LOCAL_RUN}; it need not exist yet")
     parser.add_argument(
         "--every", type=_seconds, default=EVERY_SECONDS, metavar="SECONDS", help="time between two looks (default: 1)"
     )

@@ -66,7 +66,7 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
     if scheme_of(path) is not None:
         raise AuditError(
             f"{without_secrets(path)}: is not on this machine; a URL can be given to audit verify, guard, list, show, best, "
-            "diff, export, report and seal"
+            "diff, export, report, seal and fleet"
         )
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))

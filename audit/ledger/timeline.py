@@ -201,6 +201,14 @@ class Timeline(NamedTuple):
         leg = self.owner(step - 1)
         return leg.held_out if leg is not None else None
 
+    def is_comparable(self, step: int, until: int | None = None) -> bool:
+        """Return whether an evaluation at ``step`` is of the held-out file of the newest leg, or of that at ``until``.
+
+        What was evaluated without a known file is comparable if that leg's is not known either.
+        """
+        newest = self.held_out_at(until) if until is not None else self.legs[-1].held_out if self.legs else None
+        return newest is None or self.held_out_at(step) == newest
+
     def settings_at(self, step: int) -> Mapping[str, float]:
         """Return the changed settings that the checkpoint of ``step`` was trained with."""
         found: dict[str, float] = {}

@@ -121,13 +121,13 @@ def _clear(destination: str, beginning: str) -> None:
     """Delete what a call that was killed left behind; that of one that is running stays."""
     for name in os.listdir(destination):
         process = name.removeprefix(beginning)
-        if not name.startswith(beginning) or not process.isdigit():
+        if not name.startswith(beginning) or not (process.isascii() and process.isdigit()):
             continue
         try:
             os.kill(int(process), 0)
         except ProcessLookupError:
             shutil.rmtree(os.path.join(destination, name), ignore_errors=True)
-        except OSError:
+        except (OSError, OverflowError):
             continue
 
 

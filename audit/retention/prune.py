@@ -209,7 +209,10 @@ def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, 
 
 
 def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
-    """The checkpoint with the best value of ``metric_for_best_model`` (else the evaluation's loss) at its own step."""
+    """The checkpoint with the best value of ``metric_for_best_model`` (else the evaluation's loss) at its own step.
+
+    As for ``audit best``, a value on another held-out file than the newest one is not compared.
+    """
     arguments = newest.optional("arguments") or {}
     metric = arguments.get("metric_for_best_model")
     key = metric if isinstance(metric, str) and metric else "loss"
@@ -218,7 +221,8 @@ def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
     if not isinstance(greater, bool):
         greater = not key.endswith("loss")  # as TrainingArguments does
     values = {point.step: point.value for point in series(newest.history, key) if point.value == point.value}
-    there = [item for item in run.checkpoints if item.step in values]
+    comparable = run.records.batches.is_comparable
+    there = [item for item in run.checkpoints if item.step in values and comparable(item.step)]
     if not there:
         return None
     best = (max if greater else min)(there, key=lambda item: values[item.step])

@@ -26,7 +26,7 @@ def observed(config: TrainConfig, registry: Registry, show: Emit, call: Callable
         return call(show)
     home = os.path.dirname(os.path.abspath(config.path))
     ears: dict[str, Ear] = {
-        item.table: item.begin(config.run, config.observed[item.table], home)
+        item.table: item.begin(config.run, config.observed[item.table], home, config.verify)
         for item in registry.observers
         if item.table in config.observed
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED
-from audit.backend.names import name_of, step_of
+from audit.backend.names import PREFIX, name_of, step_of
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
 from audit.backend.training import LegFailed, Tell, TrainingBackend
 from audit.errors import AuditError
@@ -114,7 +114,8 @@ def _chosen(config: TrainConfig, registry: Registry, wanted: str | None) -> Chos
             raise AuditError(f"{config.run}: {decision.refusal or 'nothing has been trained here'}")
         found = decision.checkpoint
     else:
-        found = name_of(int(wanted)) if wanted.isdigit() else os.path.basename(os.path.normpath(wanted))
+        step = step_of(f"{PREFIX}{wanted}")
+        found = os.path.basename(os.path.normpath(wanted)) if step is None else name_of(step)
         if step_of(found) is None:
             raise AuditError(f"{wanted}: is no checkpoint; give its step, or its name checkpoint-N")
     pinned = os.path.dirname(found) == PINNED

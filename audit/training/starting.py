@@ -1,15 +1,17 @@
 """A first configuration of ``audit train`` as text: every key with its meaning beside it, the optional ones commented.
 
 The core's keys are those of ``schemas/train.json``; the backend writes its own tables
-(:class:`audit.backend.training.StartingBackend`).
+(:class:`audit.backend.training.StartingBackend`), and so do plugins that hear of the training.
 """
 
 import json
 import re
 import shlex
+from collections.abc import Sequence
 
 from audit.backend.training import TrainingBackend
 from audit.errors import AuditError, ConfigError
+from audit.hookspecs import Observer
 from audit.text import escaped
 
 COMMENT_AT = 44
@@ -79,13 +81,25 @@ _REST = """\
 """
 
 
-def starting_config(name: str, run: str, inbox: str, model: str, whole_model: bool, trainer: TrainingBackend) -> str:
-    """Return the text; ``name`` is that of the file. Raises AuditError if the backend has no first configuration."""
+def starting_config(
+    name: str,
+    run: str,
+    inbox: str,
+    model: str,
+    whole_model: bool,
+    trainer: TrainingBackend,
+    observers: Sequence[Observer] = (),
+) -> str:
+    """Return the text; ``name`` is that of the file. Raises AuditError if the backend has no first configuration.
+
+    The tables of ``observers`` that have a ``starting_table`` come last, commented out as they write them.
+    """
     asked = getattr(trainer, "starting_tables", None)
     if asked is None:
         raise AuditError(f"the backend {trainer.name} has no first configuration; write one as docs/backends.md shows")
     core = _CORE.format(name=escaped(shlex.quote(name)), run=toml_text(run), inbox=toml_text(inbox))
-    return aligned(f"{core}\n{asked(toml_text(model), whole_model)}{_REST}")
+    tables = [item.starting_table() for item in observers if hasattr(item, "starting_table")]
+    return aligned("\n".join([f"{core}\n{asked(toml_text(model), whole_model)}{_REST}", *tables]))
 
 
 def toml_text(text: str) -> str:

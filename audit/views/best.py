@@ -141,7 +141,7 @@ def _candidates(found: Inspection, name: str, notes: list[str], until: int | Non
         if not isfinite(last.value):
             notes.append(f"passed over {checkpoint.name}: {name} is {last.value}")
             continue
-        if not _is_comparable(found, last.step, until):
+        if not found.run.records.batches.is_comparable(last.step, until):
             notes.append(f"passed over {checkpoint.name}: its {name} is of another held-out file than the newest one")
             continue
         candidate = Candidate(checkpoint.name, checkpoint.step, last.value, last.step)
@@ -152,13 +152,6 @@ def _candidates(found: Inspection, name: str, notes: list[str], until: int | Non
     if before:
         notes.append(f"{name} was measured at no checkpoint's own step; the last value before each is used")
     return before
-
-
-def _is_comparable(found: Inspection, step: int, until: int | None = None) -> bool:
-    """Whether a value was measured on the file that the newest leg, or that of ``until``, was evaluated on."""
-    batches = found.run.records.batches
-    newest = batches.held_out_at(until) if until is not None else batches.legs[-1].held_out if batches.legs else None
-    return newest is None or batches.held_out_at(step) == newest
 
 
 def _latest(points: list[Point]) -> float:
@@ -185,7 +178,7 @@ def _unfit(found: Inspection, checkpoint: Checkpoint) -> str:
 def _doubts(found: Inspection, name: str, best: Candidate, sign: int) -> list[str]:
     notes = []
     logged = (point for points in _values(found, name) for point in points if isfinite(point.value))
-    everything = [point for point in logged if _is_comparable(found, point.step)]
+    everything = [point for point in logged if found.run.records.batches.is_comparable(point.step)]
     top = min(everything, key=lambda point: (sign * point.value, point.step))
     if sign * top.value < sign * best.value:
         notes.append(f"the best {name} that was logged, {top.value:.6g} at step {top.step}, has no checkpoint here")

@@ -16,15 +16,20 @@ LOG = "push.log"
 _STARTED: list["subprocess.Popen[bytes]"] = []
 
 
-def pushing(run: str, table: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str | None]:
-    """Return what hears of the events of ``audit train`` and pushes what each batch ended with. Raises ConfigError."""
+def pushing(
+    run: str, table: Mapping[str, Any], options: Options | None = None
+) -> Callable[[Mapping[str, Any]], str | None]:
+    """Return what hears of the events of ``audit train`` and pushes what each batch ended with. Raises ConfigError.
+
+    ``options`` are those by which the training has proven it: by others it might not be proven.
+    """
     settings = settings_of(table)
 
     def hear(event: Mapping[str, Any]) -> str | None:
         if event["event"] != "finished":
             return None
         try:
-            return push(run, event["checkpoint"], settings)
+            return push(run, event["checkpoint"], settings, options)
         except Exception as error:  # the next one may do
             return f"{event['checkpoint']} is not pushed: {error}"
 

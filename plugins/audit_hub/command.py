@@ -236,6 +236,8 @@ def _table(pushes: list[Push]) -> list[str]:
         state = item.state
         where = "/".join(part for part in (item.repo, item.queued.folder) if part)
         where += f"@{item.queued.branch}" if item.queued.branch != "main" else ""
+        if item.given_up and item.on_hub:
+            state = state._replace(reason=f"the run went back to {item.given_up} after it")
         why = f"{state.reason}{f'; again after {state.next}' if state.next else ''}" if state.reason else ""
         rows.append((item.queued.checkpoint, state.state, human_bytes(item.queued.bytes), where, why))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from audit.plugin import AuditError, PushedFile, __version__, checkpoint_step
+from audit.plugin import AuditError, PushedFile, __version__, checkpoint_step, is_checkpoint_of_any
 from audit_hub.settings import is_safe_path
 
 NAME = "audit-seal.json"
@@ -21,7 +21,10 @@ _IGNORED = (".git", ".cache")
 
 
 class Manifest(NamedTuple):
-    """A checkpoint in a repository; ``saved`` is the youngest mtime of its files in nanoseconds."""
+    """A checkpoint in a repository, under the name that its trainer gave it.
+
+    ``saved`` is the youngest mtime of its files in nanoseconds.
+    """
 
     checkpoint: str
     step: int
@@ -63,8 +66,8 @@ def read_manifest(text: bytes, where: str) -> Manifest:
             raise AuditError(f"{where}: is of another version of checkpoint-audit; upgrade it")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AuditError(f"{where}: is not the seal of a checkpoint") from error
-    if not isinstance(name, str) or checkpoint_step(name) != step or not _is_count(saved):
-        raise AuditError(f"{where}: names no checkpoint-N")
+    if not _is_checkpoint(name, step) or not _is_count(saved):
+        raise AuditError(f"{where}: names no checkpoint")
     for path, file in files.items():
         if not is_safe_path(path) or not _is_count(file.size) or not (_is_hex(file.blake3) and _is_hex(file.sha256)):
             raise AuditError(f"{where}: has a file that it does not describe, or that is outside of the checkpoint")
@@ -74,6 +77,13 @@ def read_manifest(text: bytes, where: str) -> Manifest:
     if folders & files.keys():
         raise AuditError(f"{where}: has a file that is a directory as well")
     return Manifest(name, int(step), int(saved), files)
+
+
+def _is_checkpoint(name: Any, step: Any) -> bool:
+    """Whether a trainer calls the checkpoint of a step so, and the name is one part of a path."""
+    if not isinstance(name, str) or not _is_count(step) or not is_checkpoint_of_any(name):
+        return False
+    return is_safe_path(name) and "/" not in name and checkpoint_step(name) in (None, step)
 
 
 def _is_count(value: Any) -> bool:

@@ -1,9 +1,12 @@
 """Registers ``audit hub``, and the table ``[hub]`` of ``audit train``."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Command, Observer, hookimpl
+
+if TYPE_CHECKING:
+    from audit.plugin import Options
 
 
 class Hub:
@@ -16,10 +19,17 @@ class Hub:
 
         return SCHEMA
 
-    def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
+    def starting_table(self) -> str:
+        from audit_hub.settings import STARTING
+
+        return STARTING
+
+    def begin(
+        self, run: str, settings: Mapping[str, Any], home: str, options: "Options"
+    ) -> Callable[[Mapping[str, Any]], str | None]:
         from audit_hub.background import pushing
 
-        return pushing(run, settings)
+        return pushing(run, settings, options)
 
 
 @hookimpl

@@ -21,11 +21,12 @@ class Pruned(NamedTuple):
 def prune(run: str, keep: int, patience: Patience, *, dry_run: bool = False) -> Pruned:
     """Remove all but the pushes of the ``keep`` newest steps.
 
-    Those that stay are compared with their seals first. Raises RefusedError, and nothing is removed, if one of them is
-    not what was pushed, or another process works on the queue; AuditError if the Hub cannot be asked.
+    What is wrong there, or was given up by the run, does not count as one of them, and goes when it is older than all
+    of them. Those that stay are compared with their seals first. Raises RefusedError, and nothing is removed, if one of
+    them is not what was pushed, or another process works on the queue; AuditError if the Hub cannot be asked.
     """
     there = sorted((item for item in pushes_of(run) if item.on_hub), key=lambda item: item.queued.step)
-    good = [item for item in there if item.state.state != "wrong"]
+    good = [item for item in there if item.state.state != "wrong" and not item.given_up]
     steps = sorted({item.queued.step for item in good})[-keep:]
     kept = tuple(item for item in good if item.queued.step in steps)
     removed = tuple(item for item in there if item not in kept and (not steps or item.queued.step < steps[0]))

@@ -12,7 +12,6 @@ from audit.plugin import (
     RefusedError,
     Registry,
     RunLock,
-    checkpoint_name,
     load_plugins,
     locate_run,
     prove_run,
@@ -20,6 +19,7 @@ from audit.plugin import (
     verify,
 )
 from audit_hub.process import ask
+from audit_hub.queue import is_named, pushes_of
 from audit_hub.settings import check_repo
 from audit_hub.working import Patience, deadline_of
 
@@ -63,11 +63,12 @@ def found_in(named: str, checkpoint: str | None, patience: Patience) -> tuple[di
         raise AuditError(f"{named}: holds no checkpoint that checkpoint-audit has pushed to its end")
     if checkpoint is None:
         return answer, there[-1]
-    wanted = checkpoint_name(int(checkpoint)) if checkpoint.isascii() and checkpoint.isdigit() else checkpoint
     for item in reversed(there):
-        if item["checkpoint"] == wanted:
+        if is_named(checkpoint, item["checkpoint"], item["step"]):
             return answer, item
-    raise AuditError(f"{named}: holds no {wanted}; it holds {', '.join(item['checkpoint'] for item in there)}")
+    raise AuditError(
+        f"{named}: holds no checkpoint {checkpoint}; it holds {', '.join(item['checkpoint'] for item in there)}"
+    )
 
 
 def pull(
@@ -108,6 +109,7 @@ def pull(
                 wrong = next((found for found in report.findings if found.blocks_resume), None)
                 why = f": {wrong.message} ({wrong.rule})" if wrong is not None else ""
                 raise RefusedError(f"{named}: {name} cannot be resumed from{why}; nothing was changed")
+            _refuse_given_up(run, name, answer["files"])
             _flush(home)
             saved = os.lstat(home)
             os.rename(home, target)
@@ -121,6 +123,17 @@ def pull(
             _unmake(run)
     proven = any(item.name == name for item in proof.proven)
     return Pulled(target, name, item["bytes"], answer["repo"], answer["commit"], proven, tuple(proof.report.notes))
+
+
+def _refuse_given_up(run: str, name: str, files: Mapping[str, Any]) -> None:
+    """Raise RefusedError if the run has pushed these bytes and gave them up since: a resume would take them."""
+    pulled = {path: file[1] for path, file in files.items()}
+    for push in pushes_of(run):
+        if push.given_up and {path: file.blake3 for path, file in push.queued.files.items()} == pulled:
+            raise RefusedError(
+                f"{run}: {name} was given up when the run went back to {push.given_up}, so it is not put back; pull it "
+                "into another directory"
+            )
 
 
 def _unmake(run: str) -> None:

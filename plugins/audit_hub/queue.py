@@ -12,6 +12,7 @@ from audit.plugin import (
     ITSELF,
     AuditError,
     Checkpoint,
+    GoingBack,
     LedgerError,
     Options,
     PushedFile,
@@ -43,11 +44,16 @@ DONE = ("verified", "removed", "refused")
 
 
 class Push(NamedTuple):
-    """A push and its newest state. ``read_back``: it is done only when every byte was read back."""
+    """A push and its newest state.
+
+    ``given_up``: the checkpoint that the run went back to after it was queued (``audit train --back-to``), so that this
+    one is not of its history any more; empty if it is.
+    """
 
     queued: PushQueued
     state: PushState
     time: str
+    given_up: str = ""
 
     @property
     def repo(self) -> str:
@@ -75,7 +81,10 @@ class Queued(NamedTuple):
 
 
 def pushes_of(run: str) -> list[Push]:
-    """Return all pushes of a run in the order in which they were queued. Raises LedgerError."""
+    """Return all pushes of a run in the order in which they were queued. Raises LedgerError.
+
+    What waits when the run goes back to an earlier step is refused: it may have been trained on data that was dropped.
+    """
     ledger = open_ledger(run, False)
     if ledger is None:
         return []
@@ -93,7 +102,19 @@ def pushes_of(run: str) -> list[Push]:
             files = before.files if event.files is None else event.files
             state = event._replace(repo=event.repo or before.repo, commit=event.commit or before.commit, files=files)
             found[event.id] = found[event.id]._replace(state=state)
-    return list(found.values())
+        elif isinstance(event, GoingBack):
+            for id, push in found.items():
+                if push.queued.step > event.step:
+                    found[id] = push._replace(given_up=event.checkpoint)
+    return [_refused_if_waiting(push) if push.given_up else push for push in found.values()]
+
+
+def _refused_if_waiting(push: Push) -> Push:
+    """The push of a checkpoint that was given up: refused, unless it is on the Hub already."""
+    if push.state.state not in ("waiting", "stuck"):
+        return push
+    reason = f"it was given up when the run went back to {push.given_up}"
+    return push._replace(state=push.state._replace(state="refused", next=None, reason=reason))
 
 
 def record(run: str, event: PushQueued | PushState) -> None:
@@ -156,13 +177,23 @@ def _chosen(run: str, name: str | None, there: Sequence[Checkpoint], proven: Seq
         if not proven:
             raise RefusedError(f"{run}: no checkpoint is proven, so none is pushed; see audit verify {run}")
         return max(proven, key=lambda item: item.step)
-    wanted = checkpoint_name(int(name)) if name.isascii() and name.isdigit() else name.rstrip("/").rpartition("/")[2]
-    found = next((item for item in there if item.name == wanted), None)
+    found = next((item for item in there if is_named(name, item.name, item.step)), None)
     if found is None:
+        wanted = checkpoint_name(int(name)) if is_number(name) else name.rstrip("/").rpartition("/")[2]
         raise AuditError(f"{run}/{wanted}: no such checkpoint{did_you_mean(wanted, [item.name for item in there])}")
     if found not in proven:
-        raise RefusedError(f"{run}: {wanted} is not proven, so it is not pushed; see audit verify {run}")
+        raise RefusedError(f"{run}: {found.name} is not proven, so it is not pushed; see audit verify {run}")
     return found
+
+
+def is_named(asked: str, name: str, step: int) -> bool:
+    """Whether a checkpoint is the one that was asked for: by its step, its name, or a path that ends with that."""
+    return int(asked) == step if is_number(asked) else asked.rstrip("/").rpartition("/")[2] == name
+
+
+def is_number(text: str) -> bool:
+    """Whether a checkpoint is asked for by its step."""
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _refuse_secrets(run: str, checkpoint: Checkpoint) -> None:

@@ -28,6 +28,17 @@ SCHEMA: Mapping[str, Any] = {
 }
 """The table ``[hub]`` of the configuration of ``audit train``."""
 
+STARTING = """\
+# [hub]  # push each proven checkpoint to the Hugging Face Hub; needs the extra hub
+# repo = "{user}/{prefix}-{step}-{time}"  # the repository; made if it is not there
+# folder = "checkpoint-{step}"  # a folder in it; none if not set
+# branch = "main"  # a branch of it
+# prefix = "my-model"  # {prefix} in these names; the name of the run if not set
+# public = false  # whether a new repository is public
+# depth = "full"  # a push is done when every byte was read back; "quick" if not set
+"""
+"""The table in a first configuration, as ``audit init`` writes it."""
+
 
 class Settings(NamedTuple):
     """Templates of the repository, the folder in it and its branch; :data:`FIELDS` can be in them.

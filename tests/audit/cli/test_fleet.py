@@ -152,8 +152,7 @@ def test_ctrl_c_keeps_what_was_done_and_a_bar_shows_the_rest(tree: Path, grow: G
 
 @pytest.mark.usefixtures("needs_pyarrow")
 def test_no_token_of_a_run_is_in_a_table_or_on_a_page(tree: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    import duckdb
-
+    duckdb = pytest.importorskip("duckdb")
     from audit.testing.runs import edit_state, make_run
 
     token = "hf_" + "aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH"

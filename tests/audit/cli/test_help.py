@@ -95,3 +95,20 @@ def test_a_verification_imports_none_of_the_modules_that_cost_more_than_what_the
 def test_a_width_that_means_nothing_is_80(audit: Audit, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     monkeypatch.setenv("COLUMNS", columns)
     assert max(map(len, audit("--help").out.splitlines())) in range(70, 81)
+
+
+BEHIND = "scheme://bucket/run"
+MORE = {"snapshot": ["dest"], "merge": ["out"], "prune": ["--keep", "3"]}
+
+
+URLS = ("verify", "report", "guard", "list", "best", "export", "seal")
+LOCAL = ("rehearse", "quarantine", "snapshot", "merge", "prune", "watch", "history")
+
+
+@pytest.mark.parametrize("command", [*URLS, *LOCAL])
+def test_the_help_says_of_a_run_that_it_may_be_a_url_where_it_may(audit: Audit, command: str) -> None:
+    said = audit(command, BEHIND, *MORE.get(command, [])).err
+    reason = "no storage is known for scheme://" if command in URLS else f"{BEHIND}: is not on this machine"
+
+    assert reason in said
+    assert (command in URLS) == ("its URL" in " ".join(audit(command, "--help").out.split()))

@@ -3,16 +3,23 @@
 import json
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audit.backend.training import LegRequest, LegResult, Tell, TrainingBackend
 from audit.cli import run
-from audit.training.process import here
+from audit.training.process import InChild, here
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON
+
+
+class InThisProcess(InChild):
+    """Runs legs here."""
+
+    def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
+        return here(trainer, request, tell)
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Shop]
         made = Shop(tmp_path / "shop", **parts)
         monkeypatch.chdir(made.home)
         monkeypatch.setattr("audit.cli.train.load", lambda: made.registry)
-        monkeypatch.setattr("audit.training.loop.InChild", lambda *_: nullcontext(here))
+        monkeypatch.setattr("audit.training.loop.InChild", InThisProcess)
         return made
 
     return make

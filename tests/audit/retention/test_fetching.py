@@ -111,12 +111,14 @@ def test_what_a_killed_call_left_is_cleared_and_that_of_a_running_one_is_not(
     dead = next(number for number in range(400_000, 500_000) if not os.path.exists(f"/proc/{number}"))
     for process in (dead, os.getppid()):
         (here / f".fetch-checkpoint-10.{process}").mkdir(parents=True)
-    (here / ".fetch-checkpoint-10.notes").mkdir()
+    odd = ("notes", "²", "9" * 30)
+    for end in odd:
+        (here / f".fetch-checkpoint-10.{end}").mkdir()
 
     fetch(url, "checkpoint-10", str(here), options(tmp_path), plugins)
 
     assert sorted(os.listdir(here)) == sorted(
-        ["checkpoint-10", f".fetch-checkpoint-10.{os.getppid()}", ".fetch-checkpoint-10.notes"]
+        ["checkpoint-10", *(f".fetch-checkpoint-10.{end}" for end in (os.getppid(), *odd))]
     )
 
 

@@ -17,6 +17,7 @@ from audit.audit_dir import TRASH
 from audit.errors import AuditError, RefusedError
 from audit.findings import Severity
 from audit.ledger import events
+from audit.ledger.batch_events import LegBegun
 from audit.ledger.records import read_records
 from audit.ledger.store import open_ledger
 from audit.manager import load
@@ -175,6 +176,44 @@ def test_the_best_by_the_logged_metric_stays_when_asked_for(tmp_path: Path) -> N
 
     assert [item.checkpoint for item in plain.kept] == ["checkpoint-500"]
     assert {item.reason.split(",")[0] for item in asked.kept} <= {"proven", "the best eval_loss"}
+
+
+def test_a_value_on_another_held_out_file_is_not_the_best(tmp_path: Path) -> None:
+    """It is easier, or harder: the checkpoint that is best on the newest file would go instead."""
+    path = make_run(tmp_path / "run", STEPS, best=True)
+    values = {100: 0.1, 200: 0.2, 300: 5.0, 400: 6.0, 500: 7.0}
+
+    def measured(log: Any) -> Any:
+        return [{**item, "eval_loss": values[item["step"]]} if "eval_loss" in item else item for item in log]
+
+    for step in STEPS:
+        edit_state(
+            os.path.join(path, f"checkpoint-{step}"),
+            best_model_checkpoint=None,
+            best_global_step=None,
+            best_metric=None,
+            log_history=measured,
+        )
+    verify(path)
+    before = prune(path, 1, keep_best=True, dry_run=True)
+    ledger = open_ledger(path, write=True)
+    assert ledger is not None
+    for first, digest in ((0, "e" * 64), (200, "f" * 64)):
+        ledger.append(
+            LegBegun(
+                digest, "a.jsonl", 1, first, first + 300, 0, 8, 4, 1, None, 42, None, None, 1, None, held_out=digest
+            )
+        )
+    ledger.close()
+
+    after = prune(path, 1, keep_best=True)
+
+    assert (before.kept[0].checkpoint, before.kept[0].reason) == ("checkpoint-100", "the best eval_loss, 0.1")
+    assert [(item.checkpoint, item.reason) for item in after.kept] == [
+        ("checkpoint-300", "the best eval_loss, 5"),
+        ("checkpoint-500", "proven"),
+    ]
+    assert steps(path) == [300, 500]
 
 
 def test_keep_below_one_is_refused(path: str) -> None:

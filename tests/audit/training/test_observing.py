@@ -9,6 +9,7 @@ import pytest
 from audit.errors import ConfigError
 from audit.hookspecs import hookimpl
 from audit.manager import load
+from audit.options import Options
 from audit.training.config import read_train_config
 from audit.training.loop import TrainOptions, train
 from audit.training.observing import observed
@@ -31,10 +32,12 @@ class Ear:
     def schema(self) -> Mapping[str, Any]:
         return {"type": "object", "additionalProperties": False, "properties": {"loud": {"type": "boolean"}}}
 
-    def begin(self, run: str, settings: Mapping[str, Any], home: str) -> Callable[[Mapping[str, Any]], str | None]:
+    def begin(
+        self, run: str, settings: Mapping[str, Any], home: str, options: Options
+    ) -> Callable[[Mapping[str, Any]], str | None]:
         if settings.get("loud") is False:
             raise ConfigError("ear.loud: must be true")
-        self.begun.append((run, dict(settings), home))
+        self.begun.append((run, dict(settings), home, options.ignore))
         return self.hear
 
     def hear(self, event: Mapping[str, Any]) -> str | None:
@@ -60,12 +63,12 @@ def notes(shop: Shop) -> list[str]:
 
 
 def test_it_hears_of_every_event_and_its_notes_are_shown(make_shop: Make) -> None:
-    shop, ear = make_shop(more="[ear]\nloud = true"), Ear()
+    shop, ear = make_shop(more='[ear]\nloud = true\n[verify]\nignore = ["security/secret"]'), Ear()
     shop.drop("a.jsonl", [1, 2])
 
     assert go(shop, ear) == 0
 
-    assert ear.begun == [(str(shop.run), {"loud": True}, str(shop.home))]
+    assert ear.begun == [(str(shop.run), {"loud": True}, str(shop.home), ("security/secret",))]
     assert next(item for item in ear.heard if item["event"] == "finished")["checkpoint"] == "checkpoint-1"
     assert [item["event"] for item in ear.heard] == [item["event"] for item in shop.events if item["event"] != "note"]
     assert notes(shop) == ["[ear] heard it"]

@@ -179,7 +179,13 @@ def test_a_ledger_that_does_not_name_the_machine_is_compared_within_tolerances(
 
 @pytest.mark.parametrize(
     ("wanted", "text"),
-    [("4", "has no checkpoint-4; there is"), ("best", "is no checkpoint"), ("checkpoint-99", "has no checkpoint-99")],
+    [
+        ("4", "has no checkpoint-4; there is"),
+        ("best", "is no checkpoint"),
+        ("²", "is no checkpoint"),
+        ("9" * 5000, "is no checkpoint"),
+        ("checkpoint-99", "has no checkpoint-99"),
+    ],
 )
 def test_a_checkpoint_that_is_not_there(shop: Stage, wanted: str, text: str) -> None:
     with pytest.raises(AuditError, match=text):

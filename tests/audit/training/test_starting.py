@@ -5,6 +5,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from audit.errors import AuditError, ConfigError
@@ -15,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 
 
 def config(whole_model: bool = False, name: str = "train.toml") -> str:
-    return starting_config(name, "current_model", "inbox", "org/base", whole_model, load().trainer("hf-trainer"))
+    known = load()
+    trainer = known.trainer("hf-trainer")
+    return starting_config(name, "current_model", "inbox", "org/base", whole_model, trainer, known.observers)
 
 
 def uncommented(text: str) -> str:
@@ -49,6 +52,16 @@ def test_every_key_of_the_schema_is_there_and_what_is_not_commented_is_the_least
     assert tomllib.loads(config())["data"] == {"inbox": "inbox"}
     assert tomllib.loads(config())["model"] == {"name_or_path": "org/base"}
     assert "adapter" not in tomllib.loads(config(whole_model=True))
+
+
+def test_the_tables_of_plugins_are_there_with_all_keys_and_valid() -> None:
+    whole, observers = tomllib.loads(uncommented(config())), load().observers
+
+    assert "hub" in [item.table for item in observers]
+    for item in observers:
+        assert whole[item.table].keys() == item.schema()["properties"].keys(), item.table
+        jsonschema.validate(whole[item.table], item.schema())
+    assert "hub" not in tomllib.loads(config())
 
 
 @pytest.mark.parametrize("odd", ['a "quoted" \\ path', "tab\tand\nline", "del\x7f", "Ünïcode 🙂"])

@@ -21,13 +21,22 @@ def test_it_is_read_as_it_was_written() -> None:
     assert set(GOOD.stored()) == {"a/b.bin", "README.md.saved"}
 
 
+@pytest.mark.parametrize(("name", "step"), [("step_300", 300), ("epoch=2-step=30.ckpt", 30), ("last.ckpt", 7)])
+def test_names_of_other_trainers_are_read(name: str, step: int) -> None:
+    other = GOOD._replace(checkpoint=name, step=step)
+    assert read_manifest(other.text(), "here") == other
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"checkpoint": "checkpoint-4"}, "names no checkpoint-N"),
-        ({"checkpoint": "../checkpoint-3"}, "names no checkpoint-N"),
-        ({"step": "3"}, "names no checkpoint-N"),
-        ({"saved": -1}, "names no checkpoint-N"),
+        ({"checkpoint": "checkpoint-4"}, "names no checkpoint"),
+        ({"checkpoint": "../checkpoint-3"}, "names no checkpoint"),
+        ({"checkpoint": "../x.ckpt"}, "names no checkpoint"),
+        ({"checkpoint": "/x.ckpt"}, "names no checkpoint"),
+        ({"checkpoint": "best"}, "names no checkpoint"),
+        ({"step": "3"}, "names no checkpoint"),
+        ({"saved": -1}, "names no checkpoint"),
         ({"files": {}}, "lists no files"),
         ({"files": {"../x": [2, "a" * 64, "b" * 64]}}, "outside of the checkpoint"),
         ({"files": {"/etc/x": [2, "a" * 64, "b" * 64]}}, "outside of the checkpoint"),

@@ -1,12 +1,17 @@
 """What is pulled is what was pushed and can be resumed from, or nothing has its name."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from audit.ledger.back_events import GoingBack, WentBack
+from audit.ledger.store import open_ledger
 from audit.retention.lock import RunLock
 from audit.testing.runs import make_run
+from tests.accelerate import make_accelerate
+from tests.lightning import make_directories
 from tests.plugins.audit_hub.conftest import Desk, contents
 from tests.plugins.audit_hub.server import Fault, blob_of
 
@@ -35,6 +40,21 @@ def test_a_download_that_is_cut_goes_on(desk: Desk) -> None:
     assert not (desk.home / "fresh" / ".audit" / "scratch" / "hub-pull").exists()
 
 
+@pytest.mark.parametrize(("trainer", "named"), [("accelerate", "300"), ("lightning", "epoch=2-step=30.ckpt")])
+def test_checkpoints_of_other_trainers_come_back_under_their_names(desk: Desk, trainer: str, named: str) -> None:
+    """They are pushed, too, and what was pushed and perhaps deleted here must be readable."""
+    other = desk.home / "other"
+    make_accelerate(other) if trainer == "accelerate" else make_directories(other)
+
+    assert desk("push", "other", "--checkpoint", named).code == 0
+    assert desk("verify", desk.repo, "--depth", "full").code == 0
+    pulled = desk("pull", desk.repo, "fresh", "--checkpoint", named)
+
+    assert (pulled.code, pulled.err) == (0, "")
+    (name,) = [path.name for path in (desk.home / "fresh").iterdir() if path.name != ".audit"]
+    assert contents(desk.home / "fresh" / name) == contents(other / name)
+
+
 def test_a_silent_server_is_not_waited_for(desk: Desk) -> None:
     desk("push", "run")
     desk.hub.break_with(Fault("GET", "resolve/.*optimizer", "silent"))
@@ -56,7 +76,7 @@ def test_a_seal_that_leads_out_of_the_run_is_refused(desk: Desk) -> None:
         assert (ended.code, "outside of the checkpoint" in ended.err) == (2, True)
         assert nothing_is_there(desk)
     change_seal(desk, files=seal["files"], checkpoint="../checkpoint-300")
-    assert "names no checkpoint-N" in desk("pull", desk.repo, "fresh").err
+    assert "names no checkpoint" in desk("pull", desk.repo, "fresh").err
 
 
 def test_an_upload_that_never_came_to_its_end_is_not_pulled(desk: Desk) -> None:
@@ -96,6 +116,22 @@ def test_nothing_is_overwritten_and_a_run_in_training_is_refused(desk: Desk) -> 
         name: data for name, data in before.items() if ".audit" not in name
     }
     assert not Path(other, "checkpoint-300").exists()
+
+
+def test_what_the_run_has_given_up_is_not_put_back(desk: Desk) -> None:
+    desk("push", "run")
+    shutil.rmtree(f"{desk.run}/checkpoint-300")
+    ledger = open_ledger(desk.run, write=True)
+    assert ledger is not None
+    ledger.append(GoingBack("checkpoint-200", 200, "", ()))
+    ledger.append(WentBack(200))
+    ledger.close()
+
+    ended = desk("pull", desk.repo, "run")
+
+    assert (ended.code, "given up when the run went back to checkpoint-200" in ended.err) == (1, True)
+    assert not Path(desk.run, "checkpoint-300").exists()
+    assert desk("pull", desk.repo, "fresh").code == 0
 
 
 def test_what_is_public_is_pulled_without_a_login(desk: Desk) -> None:

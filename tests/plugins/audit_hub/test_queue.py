@@ -17,11 +17,13 @@ import pytest
 from audit.api import verify
 from audit.cli import run as command
 from audit.errors import AuditError, RefusedError
+from audit.ledger.back_events import GoingBack, WentBack
 from audit.ledger.push_events import PushedFile, PushState
+from audit.ledger.store import open_ledger
 from audit.options import Options
 from audit.retention.outbox import place_in_outbox
-from audit.testing.runs import edit_arguments, make_run
-from audit_hub import background, process, pushing, working
+from audit.testing.runs import edit_arguments, edit_state, make_run
+from audit_hub import background, process, pruning, pushing, working
 from audit_hub.plugin import Hub
 from audit_hub.queue import enqueue, planned, pushes_of, record, release
 from audit_hub.settings import Settings
@@ -75,6 +77,47 @@ def test_after_it_was_removed_or_found_wrong_it_is_pushed_anew(run: str) -> None
         assert enqueue(run, "300", Settings()).new
     assert len({item.queued.id for item in pushes_of(run)}) == 3
     assert pushes_of(run)[0].queued == first
+
+
+def test_what_the_run_gives_up_while_it_waits_is_not_pushed(run: str, hub: list[dict[str, Any]]) -> None:
+    """It may have been trained on a file that is dropped; a try that is under way then does not bring it back."""
+    for step in ("200", "300"):
+        enqueue(run, step, Settings())
+    late = pushes_of(run)[1]
+    go_back(run, 200)
+    conclude(run, late, {"state": "waiting", "reason": "a slow answer"})
+
+    assert states(run) == ["waiting", "refused"]
+    assert pushes_of(run)[1].state.reason == "it was given up when the run went back to checkpoint-200"
+    hub.append(pushed())
+    work(run, Patience(), lambda *_: None)
+    assert states(run) == ["pushed", "refused"]
+    assert not os.path.isdir(os.path.join(run, ".audit", "outbox"))
+    with pytest.raises(RefusedError, match="checkpoint-300 is not proven"):
+        enqueue(run, "300", Settings())
+
+
+def test_what_was_given_up_is_none_of_those_to_keep_on_the_hub(run: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for step in ("100", "200", "300"):
+        conclude(run, enqueue(run, step, Settings()).push, pushed())
+    go_back(run, 200)
+
+    found = pruning.prune(run, 1, Patience(), dry_run=True)
+
+    assert [item.queued.checkpoint for item in found.kept] == ["checkpoint-200"]
+    assert [item.queued.checkpoint for item in found.removed] == ["checkpoint-100"]
+    assert command(["hub", "list", run]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[3].endswith("the run went back to checkpoint-200 after it")
+    assert "went back" not in lines[2]
+
+
+def go_back(run: str, step: int) -> None:
+    ledger = open_ledger(run, write=True)
+    assert ledger is not None
+    ledger.append(GoingBack(f"checkpoint-{step}", step, "", ()))
+    ledger.append(WentBack(step))
+    ledger.close()
 
 
 def test_a_deeper_proof_asked_for_later_makes_it_undone(run: str) -> None:
@@ -250,7 +293,7 @@ def test_names_cannot_be_given_for_what_is_queued_already(run: str, capsys: pyte
 def test_audit_train_pushes_what_a_batch_ended_with(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[str] = []
     monkeypatch.setattr(background, "start", started.append)
-    hear = Hub().begin(run, {"repo": "me/{step}"}, "/home")
+    hear = Hub().begin(run, {"repo": "me/{step}"}, "/home", Options())
 
     assert hear({"event": "step", "step": 1}) is None
     assert hear({"event": "finished", "checkpoint": "checkpoint-200"}) is None
@@ -259,6 +302,28 @@ def test_audit_train_pushes_what_a_batch_ended_with(run: str, monkeypatch: pytes
     assert started == [run]
     assert [item.queued.repo for item in pushes_of(run)] == ["me/200"]
     jsonschema.Draft202012Validator.check_schema(dict(Hub().schema()))
+
+
+def test_what_audit_train_has_proven_is_pushed_as_it_judges(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its table [verify]: judged in another way the checkpoint is not proven, and would never be pushed."""
+    monkeypatch.setattr(background, "start", lambda run: None)
+    edit_state(f"{run}/checkpoint-300", log_history=_rising_at_250)
+    finished = {"event": "finished", "checkpoint": "checkpoint-300"}
+
+    plain = Hub().begin(run, {"repo": "me/{step}"}, "/home", Options())
+    assert "checkpoint-300 is not proven" in str(plain(finished))
+    hear = Hub().begin(run, {"repo": "me/{step}"}, "/home", Options(ignore=("learning-rate/rose-again",)))
+    assert hear(finished) is None
+    assert [item.queued.checkpoint for item in pushes_of(run)] == ["checkpoint-300"]
+
+
+def _rising_at_250(log: Any) -> Any:
+    return [
+        {**item, "learning_rate": 3 * item["learning_rate"]}
+        if item["step"] == 250 and "learning_rate" in item
+        else item
+        for item in log
+    ]
 
 
 def test_a_process_that_answers_nothing_is_ended_and_its_last_words_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
