@@ -129,6 +129,9 @@ _CREDENTIALS = rb"""(?<![A-Za-z0-9_\-+.])(?P<secret>
 
 _PLACEHOLDER = r"<.*>|\$.*|\*+|[xX.]+|hf_[xX.*]+|true|false|none|null"
 
+_PASSWORD = r"(?<=://)([^\s/@:]{0,200}):[^\s/@]{1,200}@"
+"""What is between the name and the host of a URL."""
+
 _SECRET_KEY = r"(?i:(.*_)?(hub_token|access_token|auth_token|api_?key|secret(_key)?|password|passwd))"
 """Keys whose value is never shown, whatever it looks like; ``eos_token`` and its kind are words of a tokenizer."""
 
@@ -169,10 +172,10 @@ def _is_random(text: str) -> bool:
 
 
 def veiled(text: str) -> str:
-    """Return a text for output, with what looks like a token or a key cut to its first four characters."""
+    """Return a text for output: what looks like a token or a key is cut to four characters, no URL has a password."""
     for secret in credentials(text.encode("utf-8", "surrogatepass")):
         text = text.replace(secret, hint(secret))
-    return text
+    return re.sub(_PASSWORD, r"\1:...@", text) if "://" in text else text
 
 
 def _veiled_value(key: Any, value: Any) -> Any:

@@ -1,6 +1,7 @@
 """A token that is in a checkpoint, wherever it is, is never printed whole: in no format, by no command."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,17 @@ def test_what_is_hidden_is_named_by_its_beginning(run: str, capfd: pytest.Captur
     edit_arguments(str(other), hub_token=None)
 
     assert "hf_a..." in output(capfd, "diff", str(other), str(last))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["train URL", "plan URL", "data URL", "rehearse URL", "show run URL", "verify run -o URL/x", "verify run --config URL",
+     "fleet report URL", "merge run out --base URL", "verify URL", "guard URL", "snapshot URL /tmp", "no-such URL"],
+)  # fmt: skip
+def test_the_password_of_a_url_is_in_no_message(
+    line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with suppress(SystemExit):
+        command(line.replace("URL", "s3://me:hunter2@bucket/run").split())
+    assert "hunter2" not in "".join(capfd.readouterr())

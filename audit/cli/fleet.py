@@ -205,7 +205,9 @@ def _text(summary: Summary) -> str:
     said += [f"{summary.statuses[status]} {text}" for status, text in words.items() if summary.statuses.get(status)]
     crashed = f"these rules crashed, so the audit is incomplete: {', '.join(summary.crashed)}\n"
     total = f"{summary.runs} run{'' if summary.runs == 1 else 's'}"
-    return f"{total}: {', '.join(said)}\n" + (crashed if summary.crashed else "")
+    count = summary.by_structure
+    deep = f" ({count} by structure, without reading every byte: --depth full, --full 1%)" if count else ""
+    return f"{total}: {', '.join(said)}{deep}\n" + (crashed if summary.crashed else "")
 
 
 def _details(summary: Summary, store: Store) -> str:

@@ -126,7 +126,7 @@ def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
     step = _step(folder, storage)
     home, _, name = folder.path.rpartition("/")
     if is_checkpoint(name):
-        return Trace(folder.path, "a Trainer checkpoint, in a run of its own", f"name that run: {home or '.'}")
+        return Trace(folder.path, "a Trainer checkpoint, in a run of its own", f"name the run below it: {home or '.'}")
     if step is None:
         return Trace(folder.path, "a Trainer checkpoint", "rename it to checkpoint-N, where N is its global_step")
     return Trace(folder.path, f"a Trainer checkpoint of step {step}", f"rename {folder.path} to checkpoint-{step}")
@@ -166,7 +166,7 @@ def _lightning(folder: _Folder, storage: Storage | None) -> Trace | None:
     if found is None:
         return None
     what = "a checkpoint of PyTorch Lightning or another trainer that writes .ckpt"
-    remedy = f"name that run: {folder.path}" if folder.path else "it is not judged here"
+    remedy = f"name the run below it: {folder.path}" if folder.path else "it is not judged here"
     return Trace(_below(folder, found), what, remedy)
 
 
@@ -192,7 +192,7 @@ def _elsewhere(folder: _Folder, pattern: str) -> str:
     """What to do about a checkpoint that is read, but not where it is."""
     home, _, name = folder.path.rpartition("/")
     if is_checkpoint_of_any(name):
-        return f"name that run: {home or '.'}"
+        return f"name the run below it: {home or '.'}"
     return (
         f"rename it to {pattern}" if folder.path else f"move it into a directory {pattern}, and name the run above it"
     )

@@ -35,8 +35,9 @@ class Summary(NamedTuple):
     """What is in the tables after a pass: ``verdicts`` and ``statuses`` count runs, ``rules`` runs by rule.
 
     ``audited`` runs were audited in this pass, the rows of ``taken`` were taken over,
-    ``curbed`` were left at quick depth by the budget. ``worst`` are the runs with the
-    most errors, then those that could not be audited. ``reaching`` counts runs by their most severe finding.
+    ``curbed`` were left at quick depth by the budget; ``by_structure`` of those with a verdict were not read in full.
+    ``worst`` are the runs with the most errors, then those that could not be audited. ``reaching`` counts runs by their
+    most severe finding.
     """
 
     runs: int
@@ -46,6 +47,7 @@ class Summary(NamedTuple):
     verdicts: Mapping[str, int]
     statuses: Mapping[str, int]
     not_judged: int
+    by_structure: int
     crashed: tuple[str, ...]
     rules: Mapping[str, int]
     reaching: Mapping[Severity, int]
@@ -230,7 +232,7 @@ def _finished(store: Store, document: Mapping[str, Any]) -> Summary:
 
 class _Counts:
     def __init__(self) -> None:
-        self._runs = self._not_judged = 0
+        self._runs = self._not_judged = self._by_structure = 0
         self._verdicts: Counter[str] = Counter({SOUND: 0, SUSPECT: 0, BROKEN: 0})
         self._statuses: Counter[str] = Counter({AUDITED: 0, FAILED: 0, UNREAD: 0, GONE: 0})
         self._rules: Counter[str] = Counter()
@@ -250,6 +252,7 @@ class _Counts:
         if row.verdict is not None:
             self._verdicts[row.verdict] += 1
             self._not_judged += not row.judged
+            self._by_structure += row.depth == "quick"
         self._rules.update(row.rules)
         self._crashed.update(row.crashed)
         levels = ((Severity.ERROR, row.errors), (Severity.WARNING, row.warnings), (Severity.INFO, row.infos))
@@ -270,6 +273,7 @@ class _Counts:
             dict(self._verdicts),
             dict(self._statuses),
             self._not_judged,
+            self._by_structure,
             tuple(sorted(self._crashed)),
             dict(self._rules.most_common()),
             dict(self._reaching),

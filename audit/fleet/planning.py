@@ -10,6 +10,7 @@ from audit.fleet.discovery import Found, find_runs
 from audit.fleet.rows import AUDITED, Audited, RunRow, order, shown
 from audit.fleet.store import Store
 from audit.fleet.tasks import BYTES_A_SECOND, Order, Task
+from audit.report import BROKEN
 from audit.storage import LocalStorage, Storage
 from audit.version import __version__
 
@@ -27,8 +28,9 @@ class Choice(NamedTuple):
     """Which runs are audited and how deep.
 
     ``share`` of all runs, 0 to 1, is read in full, another one in each pass. ``budget``: bytes of runs that are read in
-    full in one pass, None: as many as there are; runs beyond it are judged at quick depth. ``anew``: no row is taken
-    over. ``batch``: runs in one batch.
+    full in one pass, None: as many as there are; runs beyond it are judged at quick depth. A run that was broken when
+    it was last read in full is read in full again if it changed, whatever is chosen. ``anew``: no row is taken over.
+    ``batch``: runs in one batch.
     """
 
     depth: str = "quick"
@@ -91,11 +93,13 @@ class _Planner:
             return {"run": found.path, "row": _unaudited(found, self._number).document()}
         row = self._known.find(shown(found.path))
         held = row is not None and not self._choice.anew and self._holds(row, found)
+        # What every byte has shown is not taken back by a look at the structure.
+        blamed = row is not None and row.depth == "full" and row.verdict == BROKEN
         forced = self._is_due(found.path) and not (held and row is not None and row.number == self._number)
-        depth = "full" if forced or self._choice.depth == "full" else "quick"
+        depth = "full" if forced or blamed or self._choice.depth == "full" else "quick"
         if held and row is not None and not forced and (row.depth == "full" or depth == "quick"):
             return self._take(found)
-        if depth == "full" and not self._afforded(found.bytes):
+        if depth == "full" and not blamed and not self._afforded(found.bytes):
             self.curbed += 1
             depth = "quick"
             if held:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from audit.formats.pickle_values import Call, Global
-from audit.text import brief, did_you_mean, human_bytes, local_date, plain, utc_time
+from audit.text import brief, did_you_mean, human_bytes, local_date, plain, utc_time, veiled
 
 HUGE = 10**5000
 """More digits than Python prints."""
@@ -112,3 +112,18 @@ def test_near_names_are_offered_and_far_ones_are_not() -> None:
         "; did you mean 'jsonl' or 'json'?",
     )
     assert did_you_mean("sarif", ["html"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("s3://me:hunter2@bucket/run: cannot be read", "s3://me:...@bucket/run: cannot be read"),
+        ("https://:hunter2@host", "https://:...@host"),
+        ("two: a://b:hunter2@c and d://e:hunter2@f", "two: a://b:...@c and d://e:...@f"),
+        ("s3://bucket/run@2:3", "s3://bucket/run@2:3"),
+        ("http://host:8080/a@b", "http://host:8080/a@b"),
+        ("me@host:/run", "me@host:/run"),
+    ],
+)
+def test_the_password_of_a_url_is_not_shown(text: str, shown: str) -> None:
+    assert veiled(text) == shown

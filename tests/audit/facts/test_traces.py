@@ -84,7 +84,7 @@ def test_the_runs_of_a_search_are_named(run: Path) -> None:
     found = trace_in(LocalStorage(str(run)))
 
     assert found is not None
-    assert (found.path, found.remedy) == ("run-0/checkpoint-30", "name that run: run-0")
+    assert (found.path, found.remedy) == ("run-0/checkpoint-30", "name the run below it: run-0")
 
 
 def test_a_trainer_state_without_checkpoints_says_how_far_it_was(run: Path) -> None:
@@ -146,4 +146,4 @@ def test_the_run_of_files_is_named(run: Path) -> None:
     found = trace_in(LocalStorage(str(run)))
 
     assert found is not None
-    assert found.remedy == "name that run: lightning_logs/version_0/checkpoints"
+    assert found.remedy == "name the run below it: lightning_logs/version_0/checkpoints"

@@ -125,7 +125,7 @@ def test_runs_below_the_named_directory_are_named(run: Path) -> None:
     project = run.parent / "project"
     project.mkdir()
     run.rename(project / "checkpoints")
-    with pytest.raises(AuditError, match="name that run: checkpoints"):
+    with pytest.raises(AuditError, match="name the run below it: checkpoints"):
         verify(project)
 
 

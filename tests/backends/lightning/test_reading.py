@@ -224,9 +224,9 @@ def test_one_file_can_be_named(run: Path) -> None:
 
 
 def test_the_run_is_named_from_above(run: Path) -> None:
-    with pytest.raises(AuditError, match=r"name that run: checkpoints"):
+    with pytest.raises(AuditError, match=r"name the run below it: checkpoints"):
         verify(run.parent)
-    with pytest.raises(ResumeRefused, match="name that run: checkpoints"):
+    with pytest.raises(ResumeRefused, match="name the run below it: checkpoints"):
         guard(run.parent)
 
 
