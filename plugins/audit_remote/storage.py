@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MOST_OBJECTS = 200_000
 """Objects below one run. They take 700 bytes of memory each; a bucket that was named by mistake has millions."""
 
+MOST_DIRECTORIES = 100_000
+"""Directories that the keys of these objects stand for: one key of a kilobyte can name five hundred."""
+
 SMALL = 256 << 10
 """Bytes. A file of at most this size is fetched whole; of a larger one that holds states, as much of its ends."""
 
@@ -102,6 +105,8 @@ class RemoteStorage:
             for item in page:
                 if not item.key.endswith("/"):  # a marker of a directory, which consoles and some clients make
                     self._plant(tree, item)
+                if len(tree) > MOST_DIRECTORIES:
+                    raise AuditError(f"{self.url}: more than {MOST_DIRECTORIES} directories; give the URL of one run")
         return tree
 
     def _plant(self, tree: dict[str, dict[str, Entry]], item: Object) -> None:

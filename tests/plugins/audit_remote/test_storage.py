@@ -258,6 +258,14 @@ def test_more_objects_than_a_run_has_are_not_kept(monkeypatch: pytest.MonkeyPatc
         found.list("")
 
 
+def test_keys_of_very_many_directories_are_not_kept() -> None:
+    """A key of a kilobyte has five hundred: as many objects as a run may have would take tens of gigabytes."""
+    keys = [f"{number}/{'a/' * 500}x" for number in range(1000)]
+
+    with pytest.raises(AuditError, match="more than 100000 directories; give the URL of one run"):
+        RemoteStorage("s3://b/r", Listed(*keys)).list("")
+
+
 def test_without_versions_nothing_of_another_process_is_taken_for_the_same() -> None:
     class Plain(Listed):
         def pages(self) -> list[list[Object]]:
