@@ -23,7 +23,7 @@ from audit.judging.auditor import Auditor
 from audit.judging.proving import newest_proven, place_of, prove, proving, run_of, seal_now
 from audit.judging.resume import provable
 from audit.ledger.batch_events import BatchEvent
-from audit.ledger.events import Accepted, SealTaken, SnapshotTaken
+from audit.ledger.events import Accepted, BaseSealed, SealTaken, SnapshotTaken
 from audit.ledger.records import Records, accepted_in, read_records
 from audit.ledger.seals import Seal
 from audit.ledger.timeline_rows import batch_rows_until
@@ -226,9 +226,10 @@ def _record(run: str, home: str, seal: Seal, how: str) -> tuple[str, ...]:
 
 
 def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
-    """Copy what the run's ledger records of its batches up to ``step``, and what was accepted. Raises LedgerError.
+    """Copy what the run's ledger records of its batches up to ``step``, of its base, and what was accepted.
 
-    A copy that is put in the place of the run then knows which examples were trained.
+    A copy that is put in the place of the run then knows which examples were trained, and another base is refused.
+    Raises LedgerError.
     """
     from audit.ledger.store import open_ledger
 
@@ -247,6 +248,9 @@ def _copy_batches(run: str, ledger: "Ledger", step: int) -> None:
         wanted = wanted[len(there) :]
     for event, time in wanted:
         ledger.append(event, time=time)
+    base = next((row for row in reversed(rows) if isinstance(row.event, BaseSealed)), None)
+    if base is not None and base.event not in copied:
+        ledger.append(base.event, time=base.time)
     holding = accepted_in(rows)  # after the batches: a leg that begins later ends what was accepted before it
     for row in rows:
         if isinstance(row.event, Accepted) and row.event in holding and row.event not in known:

@@ -15,11 +15,15 @@ import pytest
 from audit import verify
 from audit.errors import AuditError, RefusedError
 from audit.findings import Severity
+from audit.ledger.records import read_records
+from audit.merging.ledger_rows import seal_base
+from audit.merging.merge import Choices, merge
 from audit.retention import copying
 from audit.retention.pins import pin
 from audit.retention.snapshots import snapshot
 from audit.testing.judging import check
 from audit.testing.runs import edit_state, make_run
+from tests.audit.merging.models import make_merge
 
 DAY = "2026-11-21"
 
@@ -475,3 +479,21 @@ def test_two_at_once_make_one(path: str, dest: str) -> None:
     ]
     assert sorted(child.communicate()[0].strip() for child in both) == ["False", "True"]
     assert there(dest) == [f"{DAY}/checkpoint-300"]
+
+
+def test_a_snapshot_knows_the_base_of_its_adapter(tmp_path: Path, dest: str) -> None:
+    """It can be put in the place of the run, and is merged into that base and no other."""
+    run, base = make_merge(tmp_path / "made")
+    seal_base(run, base)
+    made = snapshot(run, dest, today="2026-11-21")
+    again = snapshot(run, dest, today="2026-11-21")
+
+    records, _ = read_records(os.path.dirname(made.path), write=False)
+
+    assert (made.notes, again.made) == ((), False)
+    assert records.base == read_records(run, write=False)[0].base is not None
+    with open(os.path.join(base, "model.safetensors"), "r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(b"\1\2\3\4")
+    with pytest.raises(RefusedError, match="is not the file that the ledger"):
+        merge(os.path.dirname(made.path), str(tmp_path / "merged"), Choices(base=base))
