@@ -100,7 +100,8 @@ class Observer(Protocol):
     """Hears of the events of ``audit train`` if the configuration has its ``table``.
 
     It may have a ``starting_table()``, which returns the table as ``audit init`` writes it: each line commented out,
-    with a comment behind each key.
+    with a comment behind each key. It may have a ``check(settings)``, which raises ConfigError for a table that fits
+    the schema and cannot be used: ``audit plan`` calls it, too.
     """
 
     table: str

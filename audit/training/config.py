@@ -99,6 +99,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     hearing = {observer.table: observer.schema() for observer in registry.observers}
     _check_shape(path, document, {**hearing, **tables})
     _check_values(path, document, ())
+    _check_observers(path, document, registry)
     home = os.path.dirname(os.path.abspath(path))
 
     def place(name: str) -> str:
@@ -220,6 +221,16 @@ def _trainer(path: str, document: Mapping[str, Any], registry: Registry) -> Trai
         return registry.trainer(name)
     except AuditError as error:
         raise ConfigError(f"{path}: backend: {error}") from error
+
+
+def _check_observers(path: str, document: Mapping[str, Any], registry: Registry) -> None:
+    """Let plugins look at what their schemas cannot say, so that `audit plan` knows it, too. Raises ConfigError."""
+    for item in registry.observers:
+        if item.table in document and hasattr(item, "check"):
+            try:
+                item.check(document[item.table])
+            except ConfigError as error:
+                raise ConfigError(f"{path}: {error}") from error
 
 
 def _verify(path: str, document: Mapping[str, Any], registry: Registry) -> Options:

@@ -19,6 +19,11 @@ class Hub:
 
         return SCHEMA
 
+    def check(self, settings: Mapping[str, Any]) -> None:
+        from audit_hub.settings import settings_of
+
+        settings_of(settings)
+
     def starting_table(self) -> str:
         from audit_hub.settings import STARTING
 

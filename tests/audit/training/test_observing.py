@@ -112,3 +112,11 @@ def test_two_with_one_table_are_refused() -> None:
 
     with pytest.raises(Exception, match="two plugins provide a table named 'ear'"):
         load([twin])
+
+
+def test_what_a_schema_cannot_say_is_refused_as_the_configuration_is_read(make_shop: Make) -> None:
+    """`audit plan` reads it in the same way, and does not say that it would work."""
+    shop = make_shop(more='[hub]\nrepo = "me/one"')
+
+    with pytest.raises(ConfigError, match=r"train\.toml: hub: no template contains \{step\}"):
+        read_train_config(str(shop.home / "train.toml"), shop.registry)
