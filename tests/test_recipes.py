@@ -212,7 +212,7 @@ class Trainer:
 def run_python() -> list[object]:
     (recipe,) = blocks("python")
     trainer = Trainer()
-    exec(compile(recipe, "docs/guard.md", "exec"), {"trainer": trainer})
+    exec(compile(recipe, "docs/guard.md", "exec"), {"Trainer": lambda _: trainer})
     return trainer.asked
 
 
