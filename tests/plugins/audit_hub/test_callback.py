@@ -99,7 +99,7 @@ def test_audit_train_pushes_what_each_batch_ended_with(desk: Desk) -> None:
     for number in (1, 2):
         shop.drop(f"{number}.jsonl", examples(8, number))
 
-    shop.call()  # with HF_HUB_OFFLINE, as many train
+    shop.call(HF_TOKEN=desk.env["HF_TOKEN"])  # with HF_HUB_OFFLINE, as many train
 
     wait_for(lambda: states(desk, "shop/run") == ["stuck", "stuck"])
     assert "HF_HUB_OFFLINE is set" in desk.pushes("shop/run")[0]["reason"]
