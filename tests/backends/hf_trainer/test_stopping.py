@@ -70,7 +70,7 @@ def told(checkpoint: Path) -> list[dict[str, Any]]:
     return [{key: row[key] for key in kept if key in row} for row in log if "train_runtime" not in row]
 
 
-FAST = ("both at the end of an epoch", "workers that persist")
+FAST = ("both at the end of an epoch",)
 
 
 @pytest.mark.parametrize(

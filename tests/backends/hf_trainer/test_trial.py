@@ -49,19 +49,23 @@ def both(
     return code, shown.out + shown.err, cli.run(["train", str(config), "-q"])
 
 
+REFUSED = {
+    "no path": ({"model": ']\nname_or_path = "./none"'}, "model.name_or_path: cannot be loaded"),
+    "no model": ({"model": ']\nname_or_path = "org/none"'}, "model.name_or_path: cannot be loaded"),
+    "no weights": ({"model": ']\nname_or_path = "empty"'}, "model.name_or_path: "),
+    "modules": ({"adapter": 'target_modules = ["no_such_module"]'}, "adapter: PEFT refuses it: Target modules"),
+    "rank": ({"adapter": "r = 0"}, "adapter: PEFT refuses it: "),
+    "optimizer": ({"arguments": 'optim = "adamw_torch_8bit"\noptim_args = "betas=7"'}, "arguments"),
+    "betas": ({"arguments": "adam_beta1 = 1.5"}, "arguments: AdamW refuses them: Invalid beta"),
+    "both precisions": ({"arguments": "bf16 = true\nfp16 = true"}, "Trainer refuses the training arguments: "),
+}
+FAST = ("no path", "modules", "betas")
+"""Those that are not slow: each loads the libraries in a process of its own."""
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
-    [
-        ({"model": ']\nname_or_path = "./none"'}, "model.name_or_path: cannot be loaded"),
-        ({"model": ']\nname_or_path = "org/none"'}, "model.name_or_path: cannot be loaded"),
-        ({"model": ']\nname_or_path = "empty"'}, "model.name_or_path: "),
-        ({"adapter": 'target_modules = ["no_such_module"]'}, "adapter: PEFT refuses it: Target modules"),
-        ({"adapter": "r = 0"}, "adapter: PEFT refuses it: "),
-        ({"arguments": 'optim = "adamw_torch_8bit"\noptim_args = "betas=7"'}, "arguments"),
-        ({"arguments": "adam_beta1 = 1.5"}, "arguments: AdamW refuses them: Invalid beta"),
-        ({"arguments": "bf16 = true\nfp16 = true"}, "Trainer refuses the training arguments: "),
-    ],
-    ids=["no path", "no model", "no weights", "modules", "rank", "optimizer", "betas", "both precisions"],
+    [pytest.param(*case, id=name, marks=[] if name in FAST else pytest.mark.slow) for name, case in REFUSED.items()],
 )
 def test_what_cannot_be_built_is_refused_with_its_key(
     shop: Path, capsys: pytest.CaptureFixture[str], parts: dict[str, str], said: str
