@@ -279,7 +279,7 @@ def attention(home: Home) -> None:
     edit_config(home.shop, 'name_or_path = "base"', 'name_or_path = "base"\nattn_implementation = "eager"')
 
 
-@damage("bf16 autocast instead of fp32", first=7, quantity="loss")
+@damage("bf16 autocast instead of fp32", first=7, quantity="loss", elsewhere=False)
 def bf16(home: Home) -> None:
     edit_config(home.shop, "[arguments]", "[arguments]\nbf16 = true")
 
