@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from audit.backend.layout import Backend, unmistakable, writers_of
+from audit.backend.layout import Backend, only_steps_counted, unmistakable, writers_of
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.fact import fact
@@ -244,7 +244,7 @@ def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> 
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
     backend = (claims or sorted(backends, key=unmistakable, reverse=True))[0]
     run = Run(path, storage, backend, only=only, **options)
-    if hasattr(backend, "counts_steps"):
+    if not only_steps_counted(backend):
         from audit.facts.one_count import in_one_count
 
         listing = in_one_count(run)
