@@ -103,9 +103,9 @@ class Store:
         with open(self.listing, encoding="ascii") as file:
             yield from map(json.loads, file)
 
-    def batches(self) -> Iterator[Batch]:
-        """Return the batches of the pass."""
-        planned = (line for line in self.lines() if "batch" in line)
+    def batches(self, skip: frozenset[int] = frozenset()) -> Iterator[Batch]:
+        """Return the batches of the pass, without those of these numbers."""
+        planned = (line for line in self.lines() if "batch" in line and line["batch"] not in skip)
         for number, lines in groupby(planned, key=lambda line: line["batch"]):
             yield Batch(number, tuple(Task(*line["task"]) for line in lines))
 
