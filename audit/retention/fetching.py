@@ -12,6 +12,7 @@ from audit.facts.file import File
 from audit.judging.auditor import Auditor, Progress
 from audit.manager import Registry
 from audit.options import Options
+from audit.retention.copying import sync
 from audit.storage import DIRECTORY, FILE
 from audit.text import human_bytes
 
@@ -143,8 +144,4 @@ def _at_one_time(scratch: str) -> None:
 
 def _sync(directory: str) -> None:
     with suppress(OSError):  # not every file system can
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(directory)
