@@ -77,13 +77,12 @@ def find(hub: Hub, job: Job) -> Answer:
     """Return the checkpoints of a repository at one commit: the folders that hold a seal, by step."""
     repo = job["repo"]
     whole = Place(repo, "", hub.head(repo, job["branch"]))
-    folders = [
-        path.removesuffix(NAME).rstrip("/") for path in hub.tree(whole) if path == NAME or path.endswith(f"/{NAME}")
-    ]
     found = []
-    for folder in folders:
-        place = whole._replace(folder=folder)
-        manifest = hub.manifest(place, hub.tree(place))
+    for path, there in hub.tree(whole).items():
+        folder, _, name = path.rpartition("/")
+        if name != NAME:
+            continue
+        manifest = hub.manifest(whole._replace(folder=folder), {NAME: there})
         found.append(
             {"folder": folder, "checkpoint": manifest.checkpoint, "step": manifest.step, "bytes": manifest.size}
         )
