@@ -180,28 +180,15 @@ class Registry:
         """Return the reporter of this format; raises AuditError with the available formats."""
         if not self.reporters:
             raise AuditError("no output format is installed; reinstall checkpoint-audit")
-        if name not in self.reporters:
-            raise AuditError(
-                f"no format is named '{name}'; available: {', '.join(self.reporters)}{did_you_mean(name, self.reporters)}"
-            )
-        return self.reporters[name]
+        return _of_name("format", name, self.reporters)
 
     def page(self, name: str) -> "hookspecs.Page":
         """Return the renderer of this page format; raises AuditError with the available formats."""
-        if name not in self.pages:
-            raise AuditError(
-                f"no page format is named '{name}'; available: {', '.join(self.pages) or 'none'}{did_you_mean(name, self.pages)}"
-            )
-        return self.pages[name]
+        return _of_name("page format", name, self.pages)
 
     def fleet_page(self, name: str) -> "hookspecs.FleetPage":
         """Return the renderer of this format of a fleet's page; raises AuditError with the available formats."""
-        if name not in self.fleet_pages:
-            raise AuditError(
-                f"no page format is named '{name}'; available: {', '.join(self.fleet_pages) or 'none'}"
-                f"{did_you_mean(name, self.fleet_pages)}"
-            )
-        return self.fleet_pages[name]
+        return _of_name("page format", name, self.fleet_pages)
 
     def verified(self, report: "Report") -> None:
         """Notify observers of every checkpoint of a finished report."""
@@ -313,6 +300,14 @@ def _group_of(path: str) -> set[tuple[str, str]]:
             name, _, module = line.partition("=")
             found.add((name.strip(), module.strip()))
     return found
+
+
+def _of_name(what: str, name: str, known: Mapping[str, T]) -> T:
+    """Return the one of this name. Raises AuditError with the available ones."""
+    if name not in known:
+        available = ", ".join(known) or "none"
+        raise AuditError(f"no {what} is named '{name}'; available: {available}{did_you_mean(name, known)}")
+    return known[name]
 
 
 def _refuse_duplicates(what: str, names: list[str]) -> None:

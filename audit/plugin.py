@@ -239,6 +239,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "prove_run",
     "put_in_outbox",
     "seal_now",
+    "sync_to_disk",
     "unix_time",
     "veiled",
 ]
@@ -362,6 +363,7 @@ if TYPE_CHECKING:
     from audit.rehearsal.expected import logged_after, steps_to_train
     from audit.rehearsal.report import RehearsalReport
     from audit.report import BROKEN, SOUND, SUSPECT, CheckpointSummary, Report
+    from audit.retention.copying import sync as sync_to_disk
     from audit.retention.lock import RunLock
     from audit.retention.outbox import clear_outbox, place_in_outbox, put_in_outbox
     from audit.retention.pins import keep_apart as detach_pins
@@ -458,6 +460,7 @@ _HOMES = {
     "audit.rehearsal.expected": "logged_after steps_to_train",
     "audit.rehearsal.report": "RehearsalReport",
     "audit.report": "BROKEN CheckpointSummary Report SOUND SUSPECT",
+    "audit.retention.copying": "sync:sync_to_disk",
     "audit.retention.lock": "RunLock",
     "audit.retention.outbox": "clear_outbox place_in_outbox put_in_outbox",
     "audit.retention.pins": "keep_apart:detach_pins pin:pin_checkpoint",

@@ -67,7 +67,9 @@ def _wrong(module: str, item: Import, layers: dict[str, int], rooms: set[str]) -
     if target in rooms and target != home:
         return "rooms do not know each other" if home in rooms else "the core knows no room"
     if target in HEAVY and not (home in rooms and _may_be_heavy(module)):
-        return "heavy libraries belong in the training or callback module of a backend"
+        return "heavy libraries belong in the training or callback module of a room's package"
+    if target == home in rooms and item.at_load and _may_be_heavy(item.name) and not _may_be_heavy(module):
+        return "heavy libraries are loaded when somebody asks for what needs them"
     if target in SLOW_TO_LOAD and item.at_load and not _may_load(module, target):
         return "imported inside the function that needs it, start-up stays fast"
     if target == "audit" and home in rooms and ".".join(item.name.split(".")[:2]) != FACE:
@@ -80,7 +82,7 @@ def _wrong(module: str, item: Import, layers: dict[str, int], rooms: set[str]) -
 
 
 def _may_be_heavy(module: str) -> bool:
-    """Whether it is the training package or the callback of a backend."""
+    """Whether it is the training package or the callback of a package in a room."""
     return module.split(".")[1:2] in [[name] for name in MAY_BE_HEAVY]
 
 
@@ -320,6 +322,8 @@ def test_both_rooms_have_packages() -> None:
         ("audit.judging.engine", "def f():\n    import torch", "heavy libraries"),
         ("audit_hf_trainer.layout", "from transformers import Trainer", "heavy libraries"),
         ("audit.training", "import torch", "heavy libraries"),
+        ("audit_hf_trainer.plugin", "from audit_hf_trainer.callback import AuditCallback", "when somebody asks"),
+        ("audit_hf_trainer", "from audit_hf_trainer.training import leg", "when somebody asks"),
         ("audit.judging.engine", "import numpy as np", "start-up stays fast"),
         ("audit.judging.engine", "class A:\n    from rich import print", "start-up stays fast"),
         ("audit.judging.engine", "if True:\n    import jsonschema", "start-up stays fast"),
@@ -346,6 +350,8 @@ def test_a_forbidden_import_is_seen(module: str, source: str, reason: str) -> No
         ("audit.manager", "import pluggy"),
         ("audit_rules.a", "from audit.plugin import rule\nfrom audit_rules.b import helper"),
         ("audit_hf_trainer.plugin", "def f():\n    from audit import plugin"),
+        ("audit_hf_trainer.plugin", "def f():\n    from audit_hf_trainer.callback import AuditCallback"),
+        ("audit_hf_trainer", "if TYPE_CHECKING:\n    from audit_hf_trainer.callback import AuditCallback"),
         ("audit_hf_trainer.training.leg", "import torch, numpy"),
         ("audit_hf_trainer.callback", "from transformers import TrainerCallback"),
     ],

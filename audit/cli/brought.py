@@ -5,8 +5,8 @@ A command of this package is run without a plugin being loaded; help, completion
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -30,21 +30,10 @@ class Console:
     def document(self, fields: Mapping[str, Any]) -> None:
         write_document(fields)
 
-    def progress(self, run: str, quiet: bool) -> AbstractContextManager[Callable[[int, int], None]]:
-        return _Advancing(run, quiet)
-
-
-class _Advancing:
-    """A progress bar as the function that moves it on."""
-
-    def __init__(self, run: str, quiet: bool) -> None:
-        self._bar = Progress(run, quiet=quiet)
-
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self._bar.__enter__().advance
-
-    def __exit__(self, *reason: object) -> None:
-        self._bar.__exit__(*reason)  # type: ignore[arg-type]
+    @contextmanager
+    def progress(self, run: str, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+        with Progress(run, quiet=quiet) as bar:
+            yield bar.advance
 
 
 def merged(own: Mapping[str, str], brought: Mapping[str, Command]) -> dict[str, str]:

@@ -12,6 +12,8 @@ from audit.facts.file import File
 from audit.judging.auditor import Auditor, Progress
 from audit.manager import Registry
 from audit.options import Options
+from audit.retention.copying import sync
+from audit.retention.lock import alive
 from audit.storage import DIRECTORY, FILE
 from audit.text import human_bytes
 
@@ -123,12 +125,8 @@ def _clear(destination: str, beginning: str) -> None:
         process = name.removeprefix(beginning)
         if not name.startswith(beginning) or not (process.isascii() and process.isdigit()):
             continue
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
+        if not alive(int(process)):
             shutil.rmtree(os.path.join(destination, name), ignore_errors=True)
-        except (OSError, OverflowError):
-            continue
 
 
 def _at_one_time(scratch: str) -> None:
@@ -143,8 +141,4 @@ def _at_one_time(scratch: str) -> None:
 
 def _sync(directory: str) -> None:
     with suppress(OSError):  # not every file system can
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(directory)

@@ -39,7 +39,7 @@ class Holder(NamedTuple):
             return f"is being {what} by process {self.pid} on {self.host} since {self.since}"
         if self.pid == os.getpid():
             return f"is being {what} by this process since {self.since}"
-        if not _alive(self.pid):
+        if not alive(self.pid):
             return f"was being {what} by process {self.pid} since {self.since}; that process has ended, but a child of it is still running"
         return f"is being {what} by process {self.pid} since {self.since}"
 
@@ -204,12 +204,13 @@ def _same(descriptor: int, path: str) -> bool:
         return False
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Return whether a process of this machine is running, or may be."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:
+    except (OSError, OverflowError):
         return True
     return True
 
@@ -218,4 +219,4 @@ def _host() -> str:
     return os.uname().nodename
 
 
-__all__ = ["Holder", "RunLock", "holder_of"]
+__all__ = ["Holder", "RunLock", "alive", "holder_of"]

@@ -5,7 +5,6 @@ limits here and the process a deadline; ``upload_folder`` with xet sends a commi
 ``parent_commit`` keeps that from being a second one; ``create_repo`` has a lower limit of calls than the rest.
 """
 
-import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ from typing import Any, NamedTuple
 import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from audit.plugin import AuditError, PushedFile
+from audit.plugin import PushedFile
 from audit_hub.digests import Digests, digests_of
 from audit_hub.failures import MAY_PASS, StuckError, failure_of
 from audit_hub.manifest import LARGEST, MOST, NAME, Manifest, read_manifest, stored_name
@@ -203,7 +202,7 @@ def read_back(hub: Hub, place: Place, files: Mapping[str, PushedFile], home: str
         name = stored_name(path)
         with hub.fetched(place, name, home) as got:
             found = digests_of(got)
-        if (found.size, found.blake3, found.sha256) != (file.size, file.blake3, file.sha256):
+        if found.pushed != file:
             return f"{name}: what the Hub sends is not what was pushed"
     return None
 
@@ -222,12 +221,3 @@ def _client() -> Any:
     client = _http.default_client_factory()
     client.timeout = httpx2.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS)
     return client
-
-
-def free_bytes(home: str) -> int:
-    """Return how much fits on the disk of a directory. Raises AuditError."""
-    try:
-        about = os.statvfs(home)
-    except OSError as error:
-        raise AuditError(f"{home}: {error.strerror or error}") from error
-    return about.f_bavail * about.f_frsize

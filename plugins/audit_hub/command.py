@@ -16,7 +16,7 @@ from audit.plugin import (
 )
 from audit_hub import pruning, pulling, pushing, verifying
 from audit_hub.queue import Push, planned, pushes_of
-from audit_hub.settings import DEADLINE_SECONDS, DEFAULT_REPO, Settings, settings_of
+from audit_hub.settings import DEADLINE_SECONDS, DEFAULT_REPO, settings_of
 from audit_hub.working import FIRST_PAUSE, Patience
 
 EXAMPLES = (
@@ -137,11 +137,11 @@ def _push(arguments: argparse.Namespace, terminal: Terminal) -> int:
         )
     depth = "full" if arguments.delete_local else arguments.depth
     table = {key: value for key, value in given.items() if value is not None}
-    settings: Settings = settings_of(table | {"public": arguments.public, "depth": depth})
+    settings = settings_of(table | {"public": arguments.public, "depth": depth})
     with terminal.progress(arguments.run, arguments.quiet > 0) as progress:
         result = pushing.push(
             arguments.run,
-            None if arguments.checkpoint is None else str(arguments.checkpoint),
+            arguments.checkpoint,
             settings,
             _patience(arguments),
             _options(),

@@ -4,7 +4,7 @@ import hashlib
 import os
 from typing import NamedTuple
 
-from audit.plugin import AuditError
+from audit.plugin import AuditError, PushedFile
 
 _BLOCK = 8 << 20
 
@@ -16,6 +16,11 @@ class Digests(NamedTuple):
     blake3: str
     sha256: str
     git: str
+
+    @property
+    def pushed(self) -> PushedFile:
+        """What a seal has of the file."""
+        return PushedFile(self.size, self.blake3, self.sha256)
 
 
 def digests_of(path: str) -> Digests:

@@ -1,13 +1,14 @@
 """What the worker process does for a job, which is a JSON object; the answer is one, too."""
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from huggingface_hub.errors import HfHubHTTPError
 
 from audit.plugin import PushedFile
-from audit_hub.client import CONFLICTS, Hub, Place, difference, free_bytes, others, read_back
+from audit_hub.client import CONFLICTS, Hub, Place, difference, others, read_back
 from audit_hub.digests import Digests, digests_of
 from audit_hub.failures import NeverError, StuckError
 from audit_hub.manifest import NAME, Manifest, stored_name
@@ -77,13 +78,12 @@ def find(hub: Hub, job: Job) -> Answer:
     """Return the checkpoints of a repository at one commit: the folders that hold a seal, by step."""
     repo = job["repo"]
     whole = Place(repo, "", hub.head(repo, job["branch"]))
-    folders = [
-        path.removesuffix(NAME).rstrip("/") for path in hub.tree(whole) if path == NAME or path.endswith(f"/{NAME}")
-    ]
     found = []
-    for folder in folders:
-        place = whole._replace(folder=folder)
-        manifest = hub.manifest(place, hub.tree(place))
+    for path, there in hub.tree(whole).items():
+        folder, _, name = path.rpartition("/")
+        if name != NAME:
+            continue
+        manifest = hub.manifest(whole._replace(folder=folder), {NAME: there})
         found.append(
             {"folder": folder, "checkpoint": manifest.checkpoint, "step": manifest.step, "bytes": manifest.size}
         )
@@ -100,17 +100,16 @@ def pull(hub: Hub, job: Job) -> Answer:
     manifest = hub.manifest(place, there)
     if wrong := difference(_known(manifest.files), there):
         raise StuckError(f"{place.repo}: {wrong}; it is not what was pushed")
-    needed, free = manifest.size, free_bytes(job["scratch"])
+    needed, free = manifest.size, shutil.disk_usage(job["scratch"]).free
     if needed > free:
         raise StuckError(f"{job['scratch']}: {needed} bytes are needed, {free} are free")
     down, home = os.path.join(job["scratch"], "download"), os.path.join(job["scratch"], manifest.checkpoint)
     os.makedirs(home)
 
     def take(path: str) -> None:
-        file, name = manifest.files[path], stored_name(path)
+        name = stored_name(path)
         got = hub.fetch(place, name, down)
-        found = digests_of(got)
-        if (found.size, found.blake3, found.sha256) != (file.size, file.blake3, file.sha256):
+        if digests_of(got).pushed != manifest.files[path]:
             raise StuckError(f"{place.repo}: {name}: what the Hub sends is not what was pushed")
         target = os.path.join(home, path)
         os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -155,7 +154,7 @@ def _read(source: str, files: Mapping[str, PushedFile]) -> tuple[dict[str, Pushe
         mine = digests_of(os.path.join(source, path))
         if (mine.size, mine.blake3) != (file.size, file.blake3):
             raise NeverError(f"{path} was changed after the checkpoint was proven")
-        found[path] = PushedFile(mine.size, mine.blake3, mine.sha256)
+        found[path] = mine.pushed
         stored[stored_name(path)] = mine
     return found, stored
 

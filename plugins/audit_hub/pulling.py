@@ -16,6 +16,7 @@ from audit.plugin import (
     locate_run,
     prove_run,
     scratch_directory,
+    sync_to_disk,
     verify,
 )
 from audit_hub.process import ask
@@ -114,7 +115,7 @@ def pull(
             saved = os.lstat(home)
             os.rename(home, target)
             os.utime(target, ns=(saved.st_atime_ns, saved.st_mtime_ns))
-            _sync(run)
+            sync_to_disk(run)
         proof = prove_run(run, chosen._replace(ledger=True), plugins)
     except OSError as error:
         raise AuditError(f"{error.filename or run}: {error.strerror or error}") from error
@@ -146,13 +147,5 @@ def _unmake(run: str) -> None:
 def _flush(home: str) -> None:
     for folder, _, names in os.walk(home):
         for name in names:
-            _sync(os.path.join(folder, name))
-        _sync(folder)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_to_disk(os.path.join(folder, name))
+        sync_to_disk(folder)

@@ -5,8 +5,7 @@ A push is queued once: the same files to the same template are the same push, wh
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from audit.plugin import (
     ITSELF,
@@ -34,11 +33,6 @@ from audit.plugin import (
 )
 from audit_hub.manifest import stored_name
 from audit_hub.settings import Settings, target_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from audit.plugin import Ledger
 
 DONE = ("verified", "removed", "refused")
 
@@ -119,8 +113,13 @@ def _refused_if_waiting(push: Push) -> Push:
 
 def record(run: str, event: PushQueued | PushState) -> None:
     """Add a row, which is on the disk when this returns. Raises LedgerError."""
-    with _ledger(run) as ledger:
+    ledger = open_ledger(run, True)
+    if ledger is None or not ledger.writable:
+        raise LedgerError(f"{run}: the ledger cannot be written")
+    try:
         ledger.append(event, durable=True)
+    finally:
+        ledger.close()
 
 
 def release(run: str) -> None:
@@ -250,14 +249,3 @@ def planned(pushes: Iterable[Push]) -> str:
 
 def _count(pushes: Sequence[Push]) -> str:
     return f"{len(pushes)} checkpoint{'s' * (len(pushes) != 1)}"
-
-
-@contextmanager
-def _ledger(run: str) -> "Iterator[Ledger]":
-    ledger = open_ledger(run, True)
-    if ledger is None or not ledger.writable:
-        raise LedgerError(f"{run}: the ledger cannot be written")
-    try:
-        yield ledger
-    finally:
-        ledger.close()

@@ -58,8 +58,13 @@ class Telling:
         except (AuditError, OSError):
             return
         self._told |= new.keys()
-        for step, url in sorted(new.values()):
-            self._each(lambda tracker, step=step, url=url: tracker.url(url, step))  # type: ignore[misc]
+
+        def tell(tracker: Tracker) -> None:
+            for step, url in sorted(new.values()):
+                tracker.url(url, step)
+
+        if new:
+            self._each(tell)
 
     def _each(self, tell: Callable[[Tracker], None]) -> None:
         try:

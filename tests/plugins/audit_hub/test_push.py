@@ -84,11 +84,13 @@ def test_one_repository_can_have_a_folder_for_each(desk: Desk) -> None:
     repo = desk.hub.repos["team/lora"]
     assert not repo.private
     assert {path.split("/")[0] for path in repo.head} == {".gitattributes", "checkpoint-100", "checkpoint-300"}
+    asked = desk.hub.count("GET", "/tree/")
     found = desk("verify", "team/lora")
     assert [line.split()[:2] for line in found.out.splitlines()] == [
         ["recorded", "checkpoint-100"],
         ["recorded", "checkpoint-300"],
     ]
+    assert desk.hub.count("GET", "/tree/") == asked + 3  # to find them, and one for each
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------------

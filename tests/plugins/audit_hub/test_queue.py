@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -29,8 +29,6 @@ from audit_hub.queue import enqueue, planned, pushes_of, record, release
 from audit_hub.settings import Settings
 from audit_hub.turn import turn
 from audit_hub.working import Patience, conclude, job_of, work
-
-Answers = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @pytest.fixture

@@ -148,6 +148,20 @@ def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     assert open_now([SimpleNamespace(tb_writer=None)]) == []
 
 
+def told_by(library: str, code: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """Run a program with an open run of the library, in a process of its own; skip where it is missing."""
+    probe = subprocess.run([sys.executable, "-c", f"import {library}"], capture_output=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"{library} is not installed")
+    return subprocess.run(
+        [sys.executable, "-c", code.format(root=str(ROOT)), *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 MLFLOW = """
 import sys, mlflow
 sys.path.insert(0, {root!r})
@@ -164,17 +178,7 @@ print(tags["audit.checkpoint.100"], "files/missing-optimizer" in tags["audit.ver
 
 @pytest.mark.slow
 def test_mlflow_has_them_with_their_steps(run: str, tmp_path: Path) -> None:
-    probe = subprocess.run([sys.executable, "-c", "import mlflow"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip("mlflow is not installed")
-    code = MLFLOW.format(root=str(ROOT))
-    done = subprocess.run(
-        [sys.executable, "-c", code, run, str(tmp_path / "mlruns")],
-        env={**os.environ, "MLFLOW_ALLOW_FILE_STORE": "true"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = told_by("mlflow", MLFLOW, run, str(tmp_path / "mlruns"), MLFLOW_ALLOW_FILE_STORE="true")
     assert done.stdout.splitlines() == ["[(100, 0.0), (200, 1.0), (200, 1.0)]", f"{URL} True True"], done.stderr
 
 
@@ -210,11 +214,7 @@ print([row["checkpoint_url"] for row in logged if "checkpoint_url" in row])
 
 @pytest.mark.slow
 def test_wandb_has_them_beside_what_the_training_logged(run: str, tmp_path: Path) -> None:
-    probe = subprocess.run([sys.executable, "-c", "import wandb"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip("wandb is not installed")
-    code = WANDB.format(root=str(ROOT))
-    done = subprocess.run([sys.executable, "-c", code, run, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = told_by("wandb", WANDB, run, str(tmp_path))
     assert done.returncode == 0, done.stderr
     steps, urls = done.stdout.splitlines()
     assert [(step, float(value)) for step, value in ast.literal_eval(steps)] == [("100", 0), ("200", 1), ("200", 1)]
@@ -239,16 +239,7 @@ print([row[0] for row in file.execute("SELECT title FROM alerts")])
 
 @pytest.mark.slow
 def test_trackio_has_them_and_the_alert(run: str, tmp_path: Path) -> None:
-    probe = subprocess.run([sys.executable, "-c", "import trackio"], capture_output=True, check=False)
-    if probe.returncode:
-        pytest.skip("trackio is not installed")
-    done = subprocess.run(
-        [sys.executable, "-c", TRACKIO.format(root=str(ROOT)), run, str(tmp_path / "board")],
-        env={**os.environ, "TRACKIO_DIR": str(tmp_path / "board")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = told_by("trackio", TRACKIO, run, str(tmp_path / "board"), TRACKIO_DIR=str(tmp_path / "board"))
     assert done.stdout.splitlines()[-3:] == [
         "[(100, 0.0), (200, 1.0), (200, 1.0)]",
         f"['{URL}']",
