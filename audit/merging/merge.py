@@ -18,7 +18,7 @@ from audit.merging.base import Base, read_base
 from audit.merging.companions import Companions, copy_companions
 from audit.merging.digests import Advance, Digests, digest_of, digests_of
 from audit.merging.ledger_rows import note_merge
-from audit.merging.place import Scratch, refuse_taken, scratch
+from audit.merging.place import Scratch, refuse_taken, scratch, write_new
 from audit.merging.plan import COPIED, Plan, plan_merge
 from audit.merging.refusals import refuse
 from audit.merging.which_base import Compared, base_path, compare_files, compare_identity
@@ -174,7 +174,8 @@ class _Job:
             beside = copy_companions(self._base, self._checkpoint, self._plan, place.model)
             digests = {**written.files, **self._digests_beside(beside, place.model)}
             document = self._document(place.out, files, digests, written, checked)
-            _write_json(os.path.join(place.model, PROOF), document)
+            text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+            write_new(os.path.join(place.model, PROOF), [text.encode()])
             place.publish()
         except OSError as error:
             what = f"{error.filename}: " if error.filename else ""
@@ -281,10 +282,3 @@ class _Job:
 
 def _listed(files: Mapping[str, SealedFile]) -> dict[str, dict[str, Any]]:
     return {name: {"size": found.size, "blake3": found.digest} for name, found in sorted(files.items())}
-
-
-def _write_json(path: str, document: Mapping[str, Any]) -> None:
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
