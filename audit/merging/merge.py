@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from audit.backend.layout import AdapterFiles
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.space import free_at
 from audit.judging.proving import Proof, newest_proven, place_of, prove, run_of, seal_now
 from audit.ledger.events import SealedFile
 from audit.ledger.seals import Seal
@@ -183,8 +184,7 @@ class _Job:
         return document
 
     def _refuse_without_space(self, place: Scratch) -> None:
-        about = os.statvfs(place.model)
-        free = about.f_bavail * about.f_frsize
+        free = free_at(place.model).bytes
         if free < self._plan.size:
             needed = human_bytes(self._plan.size)
             raise AuditError(f"{place.out}: needs {needed}, and {human_bytes(free)} are free there; make room first")
