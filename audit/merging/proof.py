@@ -18,7 +18,6 @@ from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.safetensors import read_safetensors
 from audit.formats.tensors import Tensor
-from audit.merging.base import Base
 from audit.merging.blocks import Readers, read_elements
 from audit.merging.digests import Advance, Digests, digests_of, tensor_digest
 from audit.merging.plan import COPIED, REPLACED, File, Output, Plan
@@ -50,7 +49,6 @@ class Checked(NamedTuple):
 
 def prove_files(
     plan: Plan,
-    base: Base,
     readers: Readers,
     known: Mapping[str, Digests],
     written: Written,
