@@ -22,8 +22,8 @@ Make = Callable[..., Stage]
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """``make(mode)``: a shop that rehearses; two files of six steps each wait in it, saved every 3 steps."""
 
-    def in_this_process(config: Any, trainer: Any, registry: Any, asked: Asked, tell: Any, _: Any) -> RehearsalReport:
-        return rehearse(config, trainer, registry, asked, tell, here)
+    def in_this_process(config: Any, trainer: Any, registry: Any, asked: Asked) -> RehearsalReport:
+        return rehearse(config, trainer, registry, asked, here)
 
     monkeypatch.setattr(rehearsing, "rehearse", in_this_process)
 
