@@ -27,7 +27,7 @@ from audit.plugin import (
 )
 from audit_hf_trainer.training.effects import PUSHES, check_effects
 from audit_hf_trainer.training.leg import quiet
-from audit_hf_trainer.training.rehearsing import Watched, run
+from audit_hf_trainer.training.rehearsing import Watched
 
 MakeTrainer = Callable[[], Any]
 NAME = "hf-trainer"
@@ -130,7 +130,7 @@ def _watched(
         watch = Watched(checkpoint, steps, lambda event: None, arrivals=arrivals)
         trainer = _made(make_trainer, scratch, callbacks)
         watch.watch(trainer)
-        return run(watch, checkpoint)
+        return watch.run()
 
 
 def _trained(make_trainer: MakeTrainer, home: str, steps: int, callbacks: Sequence[str | type]) -> list[Any]:

@@ -23,7 +23,7 @@ def rehearse(request: RehearsalRequest, tell: Tell) -> Rehearsal:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     tell(Phase("loading the libraries"))
     with libraries() as (torch, transformers, peft), quiet(transformers):
-        from audit_hf_trainer.training.rehearsing import Watched, run
+        from audit_hf_trainer.training.rehearsing import Watched
 
         watch = Watched(
             leg.resume_from or "",
@@ -42,7 +42,7 @@ def rehearse(request: RehearsalRequest, tell: Tell) -> Rehearsal:
                 watch.watch(trainer)
                 for unwanted in (transformers.PrinterCallback, transformers.ProgressCallback):
                     trainer.remove_callback(unwanted)
-                return run(watch, leg.resume_from or "")
+                return watch.run()
         except AuditError:
             raise
         except (Exception, SystemExit) as error:
