@@ -19,7 +19,7 @@ from audit.judging.standing import REHEARSED
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
 from audit.report import Report
-from audit.retention.lock import holder_of
+from audit.retention.lock import Holder, holder_of
 from audit.text import human_bytes, utc_time
 from audit.views.live import View, Watched
 
@@ -68,10 +68,15 @@ def call(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _at_work(path: str) -> tuple[Holder | None, Progress | None]:
+    """Who holds the run's lock, and where the training is that holds it."""
+    holder = holder_of(path)
+    return holder, read_progress(path, holder.since) if holder is not None else None
+
+
 def _document(watched: Watched) -> dict[str, Any]:
     """What is seen at one look."""
-    view, holder = watched.view, holder_of(watched.path)
-    noted = read_progress(watched.path, holder.since) if holder is not None else None
+    view, (holder, noted) = watched.view, _at_work(watched.path)
     return {
         "run": watched.path,
         "time": utc_time(),
@@ -116,8 +121,7 @@ def _interrupt(*_: Any) -> None:
 
 def _lines(watched: Watched, height: int = HEIGHT) -> Iterator[str]:
     """The whole screen, line by line; the newest checkpoints that fit into ``height`` lines."""
-    view, holder = watched.view, holder_of(watched.path)
-    noted = read_progress(watched.path, holder.since) if holder is not None else None
+    view, (holder, noted) = watched.view, _at_work(watched.path)
     yield one_line(f"{watched.path}  {utc_time(form='%H:%M:%S')} UTC")
     yield f"process   {one_line(f'{holder}') if holder is not None else 'none holds the lock of this run'}"
     yield from _where(view.rows, noted, view.max_steps)

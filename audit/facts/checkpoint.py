@@ -52,6 +52,8 @@ BEYOND = {
     "session": SESSION, "left_places": PREVIOUS, "exchanged": PREVIOUS,
 }  # fmt: skip
 """Facts that depend on more than the files of their checkpoint, and on what; see :mod:`audit.judging.outcomes`."""
+LOOKING_BACK = frozenset({"left_places", "exchanged"})
+"""Facts that look at the checkpoint before; the second, if they differ, at its seal and at the one before that, too."""
 
 
 class RunFacts(RunFiles, Protocol):
@@ -150,6 +152,11 @@ class Checkpoint(Recorded):
             seen.add(f"{self.name}!{BEYOND[name]}")
             others = value if type(value) is tuple else (value,)
             seen.update(item.name for item in others if isinstance(item, Checkpoint))
+        if name in LOOKING_BACK:
+            before = self.optional("previous")
+            if name == "exchanged" and before is not None and self.optional("left_places"):
+                before.optional("seal")
+                before.optional("previous")
 
     @property
     def other_program(self) -> str | None:
@@ -286,6 +293,13 @@ class Checkpoint(Recorded):
             self.watch.seen.update(item.name for item in found)
         return found
 
+    @property
+    def is_as_sealed(self) -> bool:
+        """Whether it is sealed, and every file was read and has the digest that was sealed."""
+        seal = self.optional("seal")
+        digests = self._run.digests_of(self)
+        return seal is not None and all(digests.get(path) == file.digest for path, file in seal.files.items())
+
     @fact
     def left_places(self) -> "tuple[Exchange, ...]":
         """Parts of a sharded state that are in each other's place, seen from the checkpoint before."""
@@ -297,10 +311,10 @@ class Checkpoint(Recorded):
 
     @fact
     def exchanged(self) -> "tuple[Exchange, ...]":
-        """The same, if the one before is not the odd one: it is not, if it was proven, or is like the one before it."""
+        """The same, if the one before is not the odd one: it is not, if it is as sealed, or like the one before it."""
         found = self.left_places
         before = self.previous
-        if not found or before.optional("seal") is not None or not before.optional("left_places"):
+        if not found or before.is_as_sealed or not before.optional("left_places"):
             return found
         from audit.facts.exchanged import exchanged_between
 

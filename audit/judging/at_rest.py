@@ -42,18 +42,15 @@ def moved(run: Run) -> frozenset[str]:
 
     Those that are in progress may change, they are not judged; new ones do not concern this judgement.
     """
-    changed = run.storage.refresh()
-    seen = {path.partition("/")[0] for path in changed} & run.listing.inside.keys()
+    written = {path.partition("/")[0] for path in run.storage.refresh()}
     settles = run.clock.settle_ns and run.clock.by_trainer
     pause = max(map(_half_written, run.checkpoints), default=0) if settles else 0
     if pause:  # a sleep of nothing still gives the processor away, for milliseconds on a busy machine
         time.sleep(pause / 1e9)
     gone = run.homes.keys() - run.listing.inside.keys() - run.unsettled
     homes = _homes(run)
-    other = (item.name for item in run.checkpoints if _at_stake(item) and _changed(run, item, homes))
-    return frozenset(
-        gone.union(other, (item.name for item in run.checkpoints if item.name in seen and _at_stake(item)))
-    )
+    at_stake = (item for item in run.checkpoints if _at_stake(item))
+    return frozenset(gone.union(item.name for item in at_stake if item.name in written or _changed(run, item, homes)))
 
 
 def _homes(run: Run) -> Mapping[str, Entry]:

@@ -53,7 +53,6 @@ class Auditor:
         self._exact = exact
         self._rules: tuple[Rule, ...] | None = None
         self._started = time.perf_counter()
-        self._recalled: tuple[Run | None, Outcomes | None] = (None, None)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -104,9 +103,9 @@ class Auditor:
         """
 
         def judged(run: Run) -> Report:
-            self._recall(run)  # first, so that who asks for a trainer state does not have it read
+            known = self._recall(run)  # first, so that who asks for a trainer state does not have it read
             admit(run)
-            return self.report(run)
+            return self.report(run, known)
 
         return Judged(*judged_at_rest(lambda: self.open(path, records, progress), judged))
 
@@ -129,14 +128,11 @@ class Auditor:
         # Without a ledger nothing will be remembered, and nothing is if none was read.
         recalls = run.depth == "full" and (self.options.ledger or bool(run.records.scans))
         program = self.program if recalls and is_whole(self.registry, self.rules) else None
-        known = Outcomes(run, program, self.options) if program is not None else None
-        self._recalled = run, known
-        return known
+        return Outcomes(run, program, self.options) if program is not None else None
 
-    def report(self, run: Run) -> Report:
-        """Apply the rules to an opened run and put the report together."""
-        run.memory = known = self._recalled[1] if self._recalled[0] is run else self._recall(run)
-        self._recalled = (None, None)
+    def report(self, run: Run, known: Outcomes | None = None) -> Report:
+        """Apply the rules to an opened run and put the report together; ``known``: what was recalled already."""
+        run.memory = known = known or self._recall(run)
         judgement = judge(run, self.rules, self.options.rules, self.options.severity, known)
         findings = accept(judgement.findings, run.records.accepted, self.options.accept, local_date())
         found = against(findings)

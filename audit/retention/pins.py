@@ -139,12 +139,10 @@ def linked(run: str, path: str, name: str) -> Iterator[str]:
 
     Raises AuditError if the file system has no hard links.
     """
-    import shutil
-
     with scratch_directory(run, f"links-{os.getpid()}") as home:
         target = os.path.join(home, name)
         try:
-            shutil.copytree(path, target, copy_function=_link, symlinks=True)
+            link_all(path, target)
         except OSError as error:
             raise AuditError(f"{path}: cannot be linked: {error}") from error
         yield target

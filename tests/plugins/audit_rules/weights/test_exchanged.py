@@ -7,7 +7,10 @@ from struct import pack
 
 import pytest
 
+import audit
+from audit.judging.auditor import Auditor
 from audit.judging.guard import consult
+from audit.ledger.records import read_records
 from audit.options import Options
 from audit.testing.judging import check, report
 from audit.testing.torch_files import FakeTensor
@@ -67,6 +70,37 @@ def test_the_one_after_an_exchanged_one_is_not_to_blame(tmp_path: Path) -> None:
 
     assert [item.checkpoint for item in check(str(run), RULE)] == ["checkpoint-200"]
     assert consult(str(run)).decision.checkpoint == "checkpoint-300"
+
+
+def test_nor_is_it_if_all_were_sealed_and_what_is_remembered_makes_no_difference(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "run", (100, 200, 300))
+    options = Options(settle_seconds=0)
+    for _ in range(2):
+        assert all(item.sealed for item in audit.verify(str(run), options).checkpoints)
+    swap(*shards(run, 200))
+    records = read_records(str(run), write=False)[0]
+
+    for cache in (True, False):
+        judged = Auditor(options._replace(cache=cache)).judge(str(run), records)
+        assert [(item.rule, item.checkpoint) for item in judged.report.findings] == [(RULE, "checkpoint-200")]
+
+
+def looked_at(run: Path) -> set[str]:
+    """The parts that the outcome of the rule on checkpoint-300 rests on."""
+    checkpoint = Auditor(Options(settle_seconds=0)).open(str(run)).checkpoints[2]
+    assert checkpoint.watch is not None
+    seen = checkpoint.watch.seen = set()
+    assert checkpoint.exchanged == ()
+    return seen
+
+
+def test_what_is_remembered_of_a_checkpoint_rests_on_the_two_before_it(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "run", (100, 200, 300))
+    assert {"checkpoint-200", "checkpoint-300!previous"} <= looked_at(run)
+
+    swap(*shards(run, 200))
+
+    assert {"checkpoint-200", "checkpoint-200!seal", "checkpoint-200!previous", "checkpoint-100"} <= looked_at(run)
 
 
 def test_sound_runs_pass(tmp_path: Path) -> None:
