@@ -88,7 +88,7 @@ def made_trainer(
 ) -> Any:
     """Return the Trainer of a leg, with ``stop`` among its callbacks; its examples are written into ``scratch``.
 
-    ``watch`` notes which examples a rehearsal takes (:class:`audit_hf_trainer.training.rehearsing.Watched`). Raises as
+    ``watch`` notes which examples a rehearsal takes (:class:`audit_hf_trainer.training.watched.Watched`). Raises as
     :func:`train`.
     """
     first = _step_of(request.resume_from)

@@ -27,7 +27,7 @@ from audit.plugin import (
 )
 from audit_hf_trainer.training.effects import PUSHES, check_effects
 from audit_hf_trainer.training.leg import quiet
-from audit_hf_trainer.training.rehearsing import Watched
+from audit_hf_trainer.training.watched import Watched
 
 MakeTrainer = Callable[[], Any]
 NAME = "hf-trainer"

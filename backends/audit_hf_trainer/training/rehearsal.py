@@ -18,7 +18,7 @@ def rehearse(request: RehearsalRequest, tell: Tell) -> Rehearsal:
     """Restore and train as asked; see :class:`audit.backend.rehearsal.RehearsingBackend`."""
     leg = quieter(request.leg)
     with loaded(leg, tell) as (torch, transformers, peft):
-        from audit_hf_trainer.training.rehearsing import Watched
+        from audit_hf_trainer.training.watched import Watched
 
         watch = Watched(
             leg.resume_from or "",

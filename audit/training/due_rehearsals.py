@@ -27,7 +27,7 @@ TRAINING = "training"
 """The state of a batch whose leg has neither ended nor failed: its process was killed."""
 
 
-class Rehearsals:
+class DueRehearsals:
     """The rehearsals of one call; ``make_room`` ends a process that waits with a model in memory."""
 
     def __init__(
