@@ -187,7 +187,9 @@ class _Until(transformers.TrainerCallback):
         self._steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
-        control.should_save = control.should_training_stop = state.global_step >= self._steps
+        control.should_save = state.global_step >= self._steps
+        # Trainer's own end, max_steps, stays one.
+        control.should_training_stop = control.should_training_stop or control.should_save
         return control
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
