@@ -13,7 +13,6 @@ the limit, and through a proxy of a fixed rate, where the network is.
 import argparse
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +22,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from threading import Lock, Thread
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.plugins.audit_remote.seaweed import started
 
 KEY, SECRET, BUCKET = "AKBENCH", "benchmark-secret", "bench"
 DELAY = 0.1
@@ -111,56 +114,6 @@ def write_run(home: Path, gigabytes: float) -> None:
     torch.save({"state": state, "param_groups": [group, *others]}, checkpoint / "optimizer.pt")
 
 
-def serve(home: Path, stack: ExitStack) -> str:
-    """Start SeaweedFS; return the address of its S3 server."""
-    config = home / "s3.json"
-    config.write_text(
-        json.dumps(
-            {
-                "identities": [
-                    {
-                        "name": "b",
-                        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
-                        "actions": ["Admin", "Read", "List", "Write"],
-                    }
-                ]
-            }
-        )
-    )
-    ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
-    words = [f"-{name}={port}" for name, port in ports.items()]
-    (home / "data").mkdir()
-    weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    server = subprocess.Popen(
-        [weed, "server", f"-dir={home / 'data'}", "-ip=127.0.0.1", "-s3", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}", "-volume.max=50",
-         "-master.volumeSizeLimitMB=1024", *words],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    stack.callback(server.wait)
-    stack.callback(server.kill)
-    import urllib.request
-
-    for _ in range(120):
-        time.sleep(0.5)
-        try:
-            address = f"http://127.0.0.1:{ports['filer.port']}/buckets/{BUCKET}/"
-            urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=5)
-            break
-        except OSError:
-            continue
-    return f"http://127.0.0.1:{ports['s3.port']}"
-
-
-def free_port() -> int:
-    """A free port below 50000: SeaweedFS takes the one 10000 above it, too."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        if port < 50_000:
-            return int(port)
-
-
 class Proxy:
     """Hands requests on after ``delay`` seconds, and answers at no more than ``rate`` bytes a second in all."""
 
@@ -216,7 +169,8 @@ def main() -> None:
     with ExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="remote-")))
         write_run(home / "run", arguments.gigabytes)
-        endpoint = serve(home, stack)
+        volumes = ("-volume.max=50", "-master.volumeSizeLimitMB=1024")
+        endpoint = stack.enter_context(started(home, KEY, SECRET, BUCKET, *volumes)).endpoint
         os.environ.update(
             AWS_ENDPOINT_URL=endpoint, AWS_ACCESS_KEY_ID=KEY, AWS_SECRET_ACCESS_KEY=SECRET, AWS_REGION="us-east-1"
         )

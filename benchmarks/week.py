@@ -78,6 +78,18 @@ def say(text):
     print(text, flush=True)
 
 
+def witnessed(home):
+    """Step -> rows, in the lineage that survived: the last process that trained a step counts."""
+    found = [json.loads(line) for line in (home / "witness.jsonl").read_text().splitlines()]
+    found = [item for item in found if "step" in item]
+    last = {item["step"]: item["who"] for item in found}
+    steps = {}
+    for item in found:
+        if item["who"] == last[item["step"]]:
+            steps.setdefault(item["step"], []).extend(item["rows"])
+    return steps
+
+
 class Supervisor:
     """Keeps the daemon running and reads its events."""
 
@@ -319,7 +331,7 @@ class Week:
         assert names["done"] == sorted(self.good)
         assert names["rejected"] == ["05-bad.jsonl", "08-again.jsonl"]
 
-        steps = self.witnessed()
+        steps = witnessed(self.home)
         assert sorted(steps) == list(range(1, last + 1)), "a step is missing"
         trained = [tuple(row) for step in sorted(steps) for row in steps[step]]
         expected = [tuple(row) for part in self.good.values() for row in part]
@@ -332,17 +344,6 @@ class Week:
         self.check_curve(last)
         self.replay(last)
         say(f"The daemon was started {self.daemon.starts} times. All of it holds.")
-
-    def witnessed(self):
-        """Step -> rows, in the lineage that survived: the last process that trained a step counts."""
-        found = [json.loads(line) for line in (self.home / "witness.jsonl").read_text().splitlines()]
-        found = [item for item in found if "step" in item]
-        last = {item["step"]: item["who"] for item in found}
-        steps = {}
-        for item in found:
-            if item["who"] == last[item["step"]]:
-                steps.setdefault(item["step"], []).extend(item["rows"])
-        return steps
 
     def check_curve(self, last):
         """The loss falls, and does not jump where a file begins; the rate never jumps. Computed from the log alone."""

@@ -21,7 +21,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from week import CONFIG, PER_STEP, ROOT, ROWS, WITNESS, rows, say
+from week import CONFIG, PER_STEP, ROOT, ROWS, WITNESS, rows, say, witnessed
 
 RUN, POISON = "current_model", "03-poison.jsonl"
 SHARE = 0.25
@@ -105,14 +105,9 @@ class After:
 
     def trained(self):
         """Every example in the lineage that survived, with how often it was trained."""
-        found = [json.loads(line) for line in (self.home / "witness.jsonl").read_text().splitlines()]
-        found = [item for item in found if "step" in item]
-        last = {item["step"]: item["who"] for item in found}
-        steps = {}
-        for item in found:
-            if item["who"] == last[item["step"]]:
-                steps.setdefault(item["step"], []).extend(tuple(row) for row in item["rows"])
-        return collections.Counter(row for step, part in steps.items() if step <= self.step for row in part)
+        last = self.step
+        steps = witnessed(self.home)
+        return collections.Counter(tuple(row) for step, part in steps.items() if step <= last for row in part)
 
 
 def poison():

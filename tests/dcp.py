@@ -32,6 +32,20 @@ def make_sharded(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 20
     return run
 
 
+def make_apart(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200, 300)) -> Path:
+    """Write a sound run of ``dcp.save``, weights and optimizer in directories of their own; torch is not needed."""
+    run = make_sharded(path, steps)
+    for step in steps:
+        place = run / f"checkpoint-{step}"
+        for file in list(place.iterdir()):
+            if file.is_file():
+                file.unlink()
+        (place / MODEL).rename(place / "model")
+        (place / OPTIMIZER).rename(place / "optimizer")
+        place.rename(run / f"step-{step}")
+    return run
+
+
 def write_state(place: Path, step: int, edit: Edit | None = None, world: int = WORLD) -> None:
     """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights."""
     generator = Random(step)

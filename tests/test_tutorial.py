@@ -6,12 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.pages import commands_in
+
 PAGE = (Path(__file__).parents[1] / "docs" / "tutorial.md").read_text(encoding="utf-8")
-COMMANDS = [
-    (command, printed)
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
-]
+COMMANDS = commands_in(PAGE)
 VARIES = (
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d)?", "DATE"),
     (r"\d+\.\d\d s$", "SECONDS"),

@@ -167,6 +167,11 @@ def names_count_steps(backend: Backend, name: str) -> bool:
     return counts is None or bool(counts(name))
 
 
+def only_steps_counted(backend: Backend) -> bool:
+    """Whether the names of all its checkpoints count steps."""
+    return not hasattr(backend, "counts_steps")
+
+
 def writers_of(claims: Sequence[Backend], checkpoints: Iterable[Mapping[str, Entry]]) -> Sequence[Backend]:
     """Return which of the backends that recognise a run by its names wrote it: one if the files tell.
 

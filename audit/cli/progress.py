@@ -9,13 +9,18 @@ WORTH_A_BAR = 512 << 20
 """Bytes: a scan of less is over before a bar could be read."""
 
 
+def wants_bar(quiet: bool) -> bool:
+    """Whether a bar is shown on stderr: it is a terminal that can redraw a line, and nobody asked for silence."""
+    terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    return not quiet and terminal and not os.environ.get("CI")
+
+
 class Progress:
     """Counts bytes from several threads and shows a bar on stderr once the scan is known to be long."""
 
     def __init__(self, title: str, quiet: bool, doing: str = "reading") -> None:
         self._title = f"{doing} {title}"
-        terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._wanted = not quiet and terminal and not os.environ.get("CI")
+        self._wanted = wants_bar(quiet)
         self._lock: Any = None
         if self._wanted:
             from threading import Lock

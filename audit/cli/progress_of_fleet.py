@@ -1,10 +1,9 @@
 """A progress bar for ``audit fleet``, on a terminal only: runs, rate, time left."""
 
-import os
-import sys
 from types import TracebackType
 from typing import Any
 
+from audit.cli.progress import wants_bar
 from audit.fleet.passes import Progress
 from audit.fleet.planning import Planned
 
@@ -13,8 +12,7 @@ class FleetBar(Progress):
     """Shows on stderr how many runs were listed, then how many have a row."""
 
     def __init__(self, quiet: bool) -> None:
-        terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._wanted = not quiet and terminal and not os.environ.get("CI")
+        self._wanted = wants_bar(quiet)
         self._bar: Any = None
         self._task: Any = None
 

@@ -7,6 +7,7 @@ from typing import Any, assert_never
 
 from audit.backend.training import Note, Phase, Step
 from audit.cli.parser import drop_stdout, one_line
+from audit.cli.progress import wants_bar
 from audit.text import plain, utc_time
 from audit.training.events import (
     BatchFailed,
@@ -122,8 +123,7 @@ class Screen:
     """
 
     def __init__(self, quiet: bool, bar: bool = True, stamped: bool = False) -> None:
-        terminal = bool(sys.stderr) and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self._wanted = bar and terminal and not quiet and not os.environ.get("CI")
+        self._wanted = bar and wants_bar(quiet)
         self._quiet, self._stamped = quiet, stamped
         self._out = _Out()
         self._bar: Any = None

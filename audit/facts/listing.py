@@ -1,7 +1,7 @@
 """What is in a run, as one value: the entries of its root and of every checkpoint, listed once."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
@@ -22,6 +22,9 @@ MAX_DEPTH = 4
 
 MAX_ENTRIES = 100_000
 """Entries of one checkpoint; the largest real ones (FSDP over many hosts) hold a few thousand."""
+
+MOST_ASKED = 8
+"""Checkpoints that are listed to tell which of several backends wrote a run; the newest may be an interrupted save."""
 
 
 class Inside(NamedTuple):
@@ -153,6 +156,25 @@ def _values_below(entry: Entry, backend: "Backend", storage: Storage) -> str | N
         except OSError:
             continue
     return None
+
+
+def newest_inside(
+    storage: Storage, entries: Mapping[str, Entry], claims: Sequence["Backend"]
+) -> Iterator[tuple[str, Inside]]:
+    """List the checkpoints that the backends recognise by name, one after the other from the newest on.
+
+    ``entries`` are those of the run's root. For :func:`audit.backend.layout.writers_of`.
+    """
+    steps = {
+        name: step
+        for name, entry in entries.items()
+        for item in claims
+        if entry.kind in units(item) and (step := item.checkpoint_step(name)) is not None
+    }
+    for name in sorted(steps, key=lambda name: (steps[name], name), reverse=True)[:MOST_ASKED]:
+        found = list_checkpoint(storage, entries[name].path, entries[name])
+        if found is not None:
+            yield name, found
 
 
 def list_checkpoint(storage: Storage, name: str, entry: Entry | None = None) -> Inside | None:

@@ -18,6 +18,9 @@ def in_one_count(run: "ScannedRun") -> Listing | None:
     same multiple of that everywhere, as where a script counts batches, it is multiplied likewise. One whose count
     cannot be read, as it is being written or damaged, comes one step after those that were written before it.
 
+    The steps decide more than the order, such as which checkpoint is being rotated, so the run is opened anew with the
+    listing; what was read for ``updates`` is read again.
+
     A run that was in one count stays so when the checkpoints of one kind are deleted: its seals have those steps.
     """
     counting = [item for item in run.checkpoints if names_count_steps(run.backend, item.name)]

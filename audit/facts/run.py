@@ -1,29 +1,26 @@
 """The facts of one run as a whole: its lineages, sessions, boundaries and settings; and how a run is opened."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from audit.backend.layout import Backend, unmistakable, writers_of
+from audit.backend.layout import Backend, only_steps_counted, unmistakable, writers_of
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.fact import fact
 from audit.facts.lineage import group
-from audit.facts.listing import list_checkpoint
+from audit.facts.listing import newest_inside
 from audit.facts.place import Place, place_here
 from audit.facts.scanned_run import ScannedRun
 from audit.facts.session import Session, sessions_of
 from audit.formats.damage import Damage
-from audit.storage import DIRECTORY, Entry, Storage
+from audit.storage import DIRECTORY, Entry
 
 if TYPE_CHECKING:
     from audit.facts.boundaries import Boundary
     from audit.formats.trainer_state import StateDocument
     from audit.ledger.seals import Seal
     from audit.ledger.timeline import Timeline
-
-MOST_ASKED = 8
-"""Checkpoints that are listed to tell which of several backends wrote a run; the newest may be an interrupted save."""
 
 
 class Run(ScannedRun):
@@ -226,17 +223,6 @@ def _is_as_old_as(checkpoint: Checkpoint, seal: "Seal") -> bool:
     return all(entry.mtime_ns <= seal.newest for path, entry in checkpoint.entries.items() if path in seal.files)
 
 
-def _newest_inside(
-    storage: Storage, entries: Mapping[str, Entry], claims: Sequence[Backend]
-) -> Iterator[Mapping[str, Entry]]:
-    """What is in the checkpoints, listed one after the other from the newest on."""
-    steps = {name: step for name in entries for item in claims if (step := item.checkpoint_step(name)) is not None}
-    for name in sorted(steps, key=lambda name: (steps[name], name), reverse=True)[:MOST_ASKED]:
-        found = list_checkpoint(storage, name)
-        if found is not None:
-            yield found.entries
-
-
 def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> Run:
     """Open a run with the backend that recognises it: a directory of this machine, or any :class:`Place`.
 
@@ -250,7 +236,7 @@ def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> 
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
     claims: Sequence[Backend] = [backend for backend in backends if backend.recognises(entries)]
-    claims = writers_of(claims, _newest_inside(storage, entries, claims))
+    claims = writers_of(claims, (inside.entries for _, inside in newest_inside(storage, entries, claims)))
     if len(claims) > 1:
         names = " and ".join(backend.name for backend in claims)
         raise AuditError(f"{path}: both {names} claim this run; name one with --backend")
@@ -258,7 +244,7 @@ def open_run(path: str | Place, backends: Sequence[Backend], **options: Any) -> 
         raise AuditError("no trainer backend is installed; reinstall checkpoint-audit")
     backend = (claims or sorted(backends, key=unmistakable, reverse=True))[0]
     run = Run(path, storage, backend, only=only, **options)
-    if hasattr(backend, "counts_steps"):
+    if not only_steps_counted(backend):
         from audit.facts.one_count import in_one_count
 
         listing = in_one_count(run)

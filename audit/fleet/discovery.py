@@ -14,8 +14,8 @@ from audit.audit_dir import AUDIT_DIR
 from audit.backend.layout import Backend, has_step_inside, units, writers_of
 from audit.backend.names import is_checkpoint
 from audit.errors import AuditError
-from audit.facts.listing import Inside, list_checkpoint
-from audit.facts.run import MOST_ASKED
+from audit.facts.listing import Inside, list_checkpoint, newest_inside
+from audit.facts.other_trainers import TRACKER
 from audit.fleet.rows import FAILED, UNREAD, shown
 from audit.storage import DIRECTORY, FILE, Entry, LocalStorage, Storage, scheme_of, without_secrets
 
@@ -161,15 +161,10 @@ class _Walk:
     def _newest(
         self, entries: Mapping[str, Entry], claims: Sequence[Backend], inside: dict[str, Inside]
     ) -> Iterator[Mapping[str, Entry]]:
-        """What is in the checkpoints, the newest first, as :func:`audit.facts.run.open_run` asks for it."""
-        steps = {name: step for name in entries for item in claims if (step := item.checkpoint_step(name)) is not None}
-        for name in sorted(steps, key=lambda name: (steps[name], name), reverse=True)[:MOST_ASKED]:
-            if entries[name].kind not in (FILE, DIRECTORY):
-                continue
-            found = list_checkpoint(self._storage, entries[name].path, entries[name])
-            if found is not None:
-                inside[name] = found
-                yield found.entries
+        """What is in the checkpoints, the newest first; it is kept, so that none is listed again."""
+        for name, found in newest_inside(self._storage, entries, claims):
+            inside[name] = found
+            yield found.entries
 
     def _has_ledger(self, entries: Mapping[str, Entry]) -> bool:
         return AUDIT_DIR in entries and any(entry.name == "ledger.db" for entry in self._kept(entries))
@@ -221,7 +216,6 @@ def _stamp(name: str, entry: Entry) -> str:
     return f"{name!r} {entry.kind} {entry.size} {times} {entry.target!r} {entry.version!r}"
 
 
-_TRACKER = "latest_checkpointed_iteration.txt"
 _OPTIMIZER = re.compile(r"optimizer(_[0-9]+)?\.(pt|bin)")
 
 
@@ -231,7 +225,7 @@ def _unread(entries: Mapping[str, Entry], path: str) -> str | None:
     Compare :mod:`audit.facts.traces`, which has to be careful in the other direction: there a doubt is no fresh start.
     """
     files = {name for name, entry in entries.items() if entry.kind == FILE}
-    if _TRACKER in files:
+    if TRACKER in files:
         return "checkpoints of Megatron, NeMo or verl, which no backend here reads"
     if is_checkpoint(path.rpartition("/")[2]):
         return None

@@ -4,25 +4,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from audit.fleet.one_run import failed
-from audit.fleet.rows import Audited, RunRow, order, shown
+from audit.fleet.rows import FAILED, Audited, InOrder, RunRow, order, shown
 from audit.fleet.store import Store
 from audit.fleet.tasks import Order, Task
 
 
 def gathered(store: Store, id_: str, judging: Order) -> Iterator[Audited]:
     """Return the rows of all runs that the pass has listed, in order; one without a row gets one that says so."""
-    known = store.table.audited()
-    old = next(known, None)
+    known = InOrder(store.table.audited(), lambda item: item.row.run)
     number, part = -1, dict[str, Audited]()
     for line in store.lines():
         if "row" in line:
             yield Audited.read(line["row"])
             continue
         run = shown(line["run"])
-        while old is not None and order(old.row.run) < order(run):
-            old = next(known, None)
         if "batch" not in line:
-            yield old if old is not None and old.row.run == run else _lost(line["run"])
+            yield known.find(run) or _lost(run)
             continue
         if line["batch"] != number:
             number = line["batch"]
@@ -32,7 +29,7 @@ def gathered(store: Store, id_: str, judging: Order) -> Iterator[Audited]:
 
 
 def _lost(run: str) -> Audited:
-    return Audited(RunRow(shown(run), "", "", "failed", error="its row is no longer in the table; audit it again"))
+    return Audited(RunRow(run, "", "", FAILED, error="its row is no longer in the table; audit it again"))
 
 
 def rescued(store: Store, id_: str) -> Iterator[Audited]:

@@ -7,7 +7,7 @@ same pass can be worked off by other commands: :func:`shards`, :func:`work_off`,
 import json
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from audit.errors import AuditError
@@ -129,17 +129,13 @@ def shards(
         return planned
 
 
-def work_off(store: Store, number: int, done: Callable[[int], None] | None = None) -> list[Audited]:
+def work_off(store: Store, number: int) -> list[Audited]:
     """Audit the runs of one shard and keep their rows as its part. Raises AuditError."""
     store.check()
     document = _unfinished(store)
     batch, judging = store.shard(number)
-    rows = []
     with worker(judging) as own:
-        for task in batch.tasks:
-            rows.append(own.audit(task))
-            if done is not None:
-                done(1)
+        rows = [own.audit(task) for task in batch.tasks]
     if _unfinished(store)["id"] != document["id"]:
         raise AuditError(f"{store.path}: its shards were made anew meanwhile, so shard {number} is of no use")
     store.write_part(number, rows, document["id"])

@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from audit.backend.layout import Backend
 from audit.fleet.discovery import Found, find_runs
-from audit.fleet.rows import AUDITED, Audited, RunRow, order, shown
+from audit.fleet.rows import AUDITED, Audited, InOrder, RunRow, shown
 from audit.fleet.store import Store
 from audit.fleet.tasks import BYTES_A_SECOND, Order, Task
 from audit.report import BROKEN
@@ -78,7 +78,7 @@ def plan(
 
 class _Planner:
     def __init__(self, store: Store, judging: Order, choice: Choice, number: int) -> None:
-        self._known = _Rows(store.table.rows() if store.table.there else iter(()))
+        self._known = InOrder(store.table.rows() if store.table.there else iter(()), lambda row: row.run)
         self._order = judging
         self._choice = choice
         self._number = number
@@ -155,19 +155,6 @@ class _Planner:
         self._size += 1
         self._bytes += size
         return self.batches - 1
-
-
-class _Rows:
-    """Rows in order, asked for in the same order."""
-
-    def __init__(self, rows: Iterator[RunRow]) -> None:
-        self._rows = rows
-        self._next = next(rows, None)
-
-    def find(self, run: str) -> RunRow | None:
-        while self._next is not None and order(self._next.run) < order(run):
-            self._next = next(self._rows, None)
-        return self._next if self._next is not None and self._next.run == run else None
 
 
 def _unaudited(found: Found, number: int) -> Audited:

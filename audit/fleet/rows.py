@@ -1,7 +1,9 @@
 """The two tables of a fleet as values: one row for each run, one for each finding."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+Item = TypeVar("Item")
 
 AUDITED, FAILED, UNREAD, GONE = "audited", "failed", "unread", "gone"
 """What became of a run: judged; it could not be judged (``error`` says why); a checkpoint in a layout that no backend
@@ -106,6 +108,15 @@ def order(run: str) -> list[str]:
     return run.split("/")
 
 
-def column_order(row: Mapping[str, Any]) -> list[str]:
-    """Return the key of a row that was read from a table."""
-    return order(row["run"])
+class InOrder(Generic[Item]):
+    """What is in the order of its runs (``run_of``), asked for in the same order; no more than one is held."""
+
+    def __init__(self, items: Iterator[Item], run_of: Callable[[Item], str]) -> None:
+        self._items, self._run_of = items, run_of
+        self._next = next(items, None)
+
+    def find(self, run: str) -> Item | None:
+        """Return that of a run, None if there is none; what comes before it is passed over."""
+        while self._next is not None and order(self._run_of(self._next)) < order(run):
+            self._next = next(self._items, None)
+        return self._next if self._next is not None and self._run_of(self._next) == run else None

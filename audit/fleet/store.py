@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import groupby
 from typing import Any
 
 from audit.audit_dir import replaced
@@ -103,18 +104,10 @@ class Store:
             yield from map(json.loads, file)
 
     def batches(self, skip: frozenset[int] = frozenset()) -> Iterator[Batch]:
-        """Return the batches of the pass, without those whose part is there."""
-        number, tasks = -1, list[Task]()
-        for line in self.lines():
-            if "batch" not in line:
-                continue
-            if line["batch"] != number:
-                if tasks and number not in skip:
-                    yield Batch(number, tuple(tasks))
-                number, tasks = line["batch"], []
-            tasks.append(Task(*line["task"]))
-        if tasks and number not in skip:
-            yield Batch(number, tuple(tasks))
+        """Return the batches of the pass, without those of these numbers."""
+        planned = (line for line in self.lines() if "batch" in line and line["batch"] not in skip)
+        for number, lines in groupby(planned, key=lambda line: line["batch"]):
+            yield Batch(number, tuple(Task(*line["task"]) for line in lines))
 
     def write_shard(self, batch: Batch, order: Order) -> None:
         """Write a batch for a command of its own."""

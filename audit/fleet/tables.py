@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from audit.audit_dir import replaced
 from audit.errors import AuditError
-from audit.fleet.rows import Audited, FindingRow, RunRow, order
+from audit.fleet.rows import Audited, FindingRow, InOrder, RunRow
 
 AT_ONCE = 500
 """Rows of a table that are in memory; a group of them in a file."""
@@ -170,12 +170,10 @@ class Table(NamedTuple):
         """Return each run with its findings, in order. Raises AuditError if a file is damaged."""
         if not self.there:
             return
-        groups = groupby(self.findings_rows(), key=lambda item: item.run)
-        name, members = next(groups, (None, iter(())))
+        groups = InOrder(groupby(self.findings_rows(), key=lambda item: item.run), lambda group: group[0])
         for row in self.rows():
-            while name is not None and order(name) < order(row.run):
-                name, members = next(groups, (None, iter(())))
-            yield Audited(row, tuple(members) if name == row.run else ())
+            found = groups.find(row.run)
+            yield Audited(row, tuple(found[1]) if found is not None else ())
 
 
 def _read(path: str) -> Iterator[dict[str, Any]]:

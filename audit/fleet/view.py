@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from audit.findings import Severity
 from audit.fleet.passes import worst_of
 from audit.fleet.rows import AUDITED, FAILED, GONE, UNREAD, RunRow
 from audit.fleet.store import Store
@@ -140,12 +141,14 @@ def _rules(store: Store) -> Iterator[FleetRule]:
         if item.accepted is not None:
             continue
         old = found.get(item.rule) or _Rule(item.severity, 0, 0, item.run, "")
-        severity = min(old.severity, item.severity, key=("error", "warning", "info").index)
+        severity = max(old.severity, item.severity, key=_rank)
         found[item.rule] = _Rule(severity, old.runs + (old.last != item.run), old.findings + 1, old.example, item.run)
-    ranked = sorted(
-        found.items(), key=lambda item: (("error", "warning", "info").index(item[1].severity), -item[1].runs)
-    )
+    ranked = sorted(found.items(), key=lambda item: (-_rank(item[1].severity), -item[1].runs))
     return (FleetRule(name, rule.severity, rule.runs, rule.findings, rule.example) for name, rule in ranked)
+
+
+def _rank(severity: str) -> int:
+    return Severity(severity).rank
 
 
 def _shown(row: RunRow, home: str | None) -> FleetRun:

@@ -16,7 +16,7 @@ from audit.facts.place import Place
 from audit.facts.run import open_run
 from audit.text import key_text, plain
 from audit.views.summary import details
-from audit.views.tensors import TensorChange, compare_tensors, in_pieces
+from audit.views.tensors import TensorChange, compare_tensors
 
 UNORDERED = frozenset({"target_modules", "modules_to_save", "exclude_modules", "label_names"})
 """Lists that PEFT and Trainer make of sets: their order is another one in every process."""
@@ -75,16 +75,14 @@ def compare(a: Checkpoint, b: Checkpoint) -> Comparison:
     """Compare two complete checkpoints, of one run or of two."""
     troubles: list[str] = []
     files = _files(a, b, troubles)
-    tensors, same = compare_tensors(a, b, frozenset(files.same), troubles)
+    changes, same, in_pieces = compare_tensors(a, b, frozenset(files.same), troubles)
     values = {}
     mine, other = _sections(a), _sections(b)
     for title in dict.fromkeys([*mine, *other]):
         changed = _changed(mine.get(title, {}), other.get(title, {}))
         if changed:
             values[title] = changed
-    return Comparison(
-        _path(a), _path(b), _relation(a, b), in_pieces(a) or in_pieces(b), files, tensors, same, values, tuple(troubles)
-    )
+    return Comparison(_path(a), _path(b), _relation(a, b), in_pieces, files, changes, same, values, tuple(troubles))
 
 
 def _path(checkpoint: Checkpoint) -> str:

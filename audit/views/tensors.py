@@ -40,6 +40,17 @@ class TensorChange(NamedTuple):
     nonfinite: int | None = None
 
 
+class Tensors(NamedTuple):
+    """The tensors that differ, by name, and how many are the ``same``.
+
+    ``in_pieces``: some weights are in pieces of tensors which cannot be put together, so only files are compared.
+    """
+
+    changes: tuple[TensorChange, ...]
+    same: int
+    in_pieces: bool
+
+
 class Place(NamedTuple):
     """A tensor and the file that holds it; ``dense`` elements are one after the other in little-endian order.
 
@@ -59,15 +70,13 @@ class Place(NamedTuple):
         return {file.path: file for file in (self.file, *self.held)}
 
 
-def compare_tensors(
-    a: Checkpoint, b: Checkpoint, same_files: frozenset[str], troubles: list[str]
-) -> tuple[tuple[TensorChange, ...], int]:
-    """Return the tensors that differ, by name, and the number of those that do not.
+def compare_tensors(a: Checkpoint, b: Checkpoint, same_files: frozenset[str], troubles: list[str]) -> Tensors:
+    """Compare all tensors of two checkpoints.
 
     Tensors in files of ``same_files``, which are the same byte for byte, are not read again.
     """
-    mine, all_mine = _places(a, "A", same_files, troubles)
-    other, all_other = _places(b, "B", same_files, troubles)
+    mine, all_mine, mine_in_pieces = _places(a, "A", same_files, troubles)
+    other, all_other, other_in_pieces = _places(b, "B", same_files, troubles)
     # Tensors of a torch file may share storage; made-up files could have it read a million times.
     budget = [2 * sum([*_sizes(mine).values(), *_sizes(other).values()])]
     found: list[TensorChange] = []
@@ -93,7 +102,7 @@ def compare_tensors(
                 same += 1
             else:
                 found.append(change)
-    return tuple(sorted(found)), same
+    return Tensors(tuple(sorted(found)), same, mine_in_pieces or other_in_pieces)
 
 
 def _sizes(places: dict[str, Place]) -> dict[str, int]:
@@ -123,17 +132,18 @@ def _change(name: str, first: Place, second: Place, readers: "_Readers", budget:
 
 def _places(
     checkpoint: Checkpoint, side: str, same_files: frozenset[str], troubles: list[str]
-) -> tuple[dict[str, Place], bool]:
-    """The tensors by name, and whether these are all: of a file that cannot be read nobody knows what it holds.
+) -> tuple[dict[str, Place], bool, bool]:
+    """The tensors by name, whether these are all, and whether others are in pieces that cannot be put together.
 
-    Such a file is a trouble, unless it is the same on both sides.
+    Of a file that cannot be read nobody knows what it holds. It is a trouble, unless it is the same on both sides.
     """
     layout = checkpoint.layout
     paths = dict.fromkeys([*layout.weights, *(item.weights for item in layout.adapters if item.weights)])
     found: dict[str, Place] = {}
-    whole = True
+    whole, in_pieces = True, False
     if layout.kind == "deepspeed":
         found, whole = _of_zero(checkpoint)
+        in_pieces = not whole
     for path in paths:
         try:
             file = checkpoint.file(path, "weights")
@@ -149,9 +159,10 @@ def _places(
             found[name if name not in found else f"{path}: {name}"] = place
     if layout.sharded_weights and layout.kind != "deepspeed":
         chunks = checkpoint.optional("sharded_weights")
-        whole = whole and chunks is not None
+        in_pieces = chunks is None
+        whole = whole and not in_pieces
         found |= {name: _in_chunks(checkpoint, item) for name, item in (chunks or {}).items()}
-    return found, whole
+    return found, whole, in_pieces
 
 
 def _in_chunks(checkpoint: Checkpoint, whole: WholeTensor) -> Place:
@@ -183,13 +194,6 @@ def _of_zero(checkpoint: Checkpoint) -> tuple[dict[str, Place], bool]:
             tensor = Tensor(name, stored.dtype, engine.archive.value["module"][name].shape, stored.offset, size)
             found[name] = Place(engine, tensor, (), True)
     return found, not lacking
-
-
-def in_pieces(checkpoint: Checkpoint) -> bool:
-    """Whether some weights are in pieces of tensors which cannot be put together: then only files are compared."""
-    if checkpoint.layout.kind == "deepspeed":
-        return not _of_zero(checkpoint)[1]
-    return bool(checkpoint.layout.sharded_weights) and checkpoint.optional("sharded_weights") is None
 
 
 def _tensors(file: File) -> list[Place]:

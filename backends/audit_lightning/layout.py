@@ -78,14 +78,12 @@ def _directory(files: Files, values: Mapping[str, Any] | None, parts: Mapping[st
     states = tuple(path for path in files.below(TAG) if path.endswith("_states.pt"))
     engine = "latest" in files.root or bool(states)
     holder = next((path for path in (*states, META) if files.has(path)), META)
-    owed = (
-        {"weights": states[0] if states else f"{TAG}/mp_rank_00_model_states.pt"} if engine else {"weights": METADATA}
-    )
+    owed = {"weights": states[0] if states else f"{TAG}/mp_rank_00_model_states.pt" if engine else METADATA}
     layout = Layout(
         "deepspeed" if engine else "fsdp",
         sharded_weights=tuple(path for path in states if path.endswith("model_states.pt")) if engine else sharded,
         sharded_optimizer=tuple(path for path in states if path.endswith("optim_states.pt")) if engine else sharded,
-        others=() if engine else tuple(path for path in (META,) if files.has(path)),
+        others=(META,) if files.has(META) and not engine else (),
         parts={role: parts[role] for role in ("scheduler", "scaler")},
         owed=owed,
         missing={role: path for role, path in owed.items() if not files.has(path)},

@@ -59,7 +59,13 @@ def _verdict(here: str, run: RunCurves) -> Element:
     head = node(
         "header",
         node("h2", report.path, id=f"{here}-name"),
-        node("p", badge(report), " ", ", ".join(counts) or "nothing found", class_="verdict"),
+        node(
+            "p",
+            badge(report.verdict, report.verdict_for_people),
+            " ",
+            ", ".join(counts) or "nothing found",
+            class_="verdict",
+        ),
         advice,
         _facts(run),
         class_=f"head {report.verdict}",
@@ -72,10 +78,10 @@ def _verdict(here: str, run: RunCurves) -> Element:
     return head
 
 
-def badge(report: Report) -> Element:
-    """Return the verdict as a coloured word."""
-    sign = node("span", SIGN[report.verdict], aria_hidden="true")
-    return node("span", sign, f" {report.verdict_for_people}", class_=f"badge {report.verdict}")
+def badge(verdict: str, words: str | None = None) -> Element:
+    """Return a verdict as a coloured word, or as other ``words``."""
+    sign = node("span", SIGN[verdict], aria_hidden="true")
+    return node("span", sign, f" {words or verdict}", class_=f"badge {verdict}")
 
 
 def _facts(run: RunCurves) -> Element:

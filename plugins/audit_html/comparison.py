@@ -19,7 +19,7 @@ def comparison(runs: Sequence[RunCurves], charts: Sequence[Sequence[Chart]]) -> 
             node(
                 "tr",
                 node("th", node("a", report.path, href=f"#r{number}"), scope="row"),
-                node("td", badge(report)),
+                node("td", badge(report.verdict, report.verdict_for_people)),
                 node("td", report.resume_from or "nothing"),
                 node("td", spaced(run.last_step), class_="number"),
                 node("td", first, class_="number"),

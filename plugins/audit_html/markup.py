@@ -1,5 +1,9 @@
 """Elements of the page. Text becomes text, never markup: the standard library's serialiser escapes it."""
 
+import os
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 LONGEST = 2000
@@ -37,6 +41,33 @@ def raw(parent: Element, tag: str, text: str, **attributes: str) -> None:
     if "</" in text or "<!--" in text:
         raise ValueError(f"the text of a {tag} element would end it early")
     SubElement(parent, tag, attributes).text = text
+
+
+def asset(name: str) -> str:
+    """Return the text of a file that comes with the pages."""
+    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
+        return file.read()
+
+
+def header(title: str, style: str, scripts: Sequence[str] = ()) -> Element:
+    """Return the head of a page that loads nothing, and runs ``scripts`` alone."""
+    allowed = {"style-src": [style], "script-src": scripts}
+    sources = "".join(f"{kind} {' '.join(map(_hash, texts))}; " for kind, texts in allowed.items() if texts)
+    policy = f"default-src 'none'; {sources}base-uri 'none'; form-action 'none'"
+    head = node(
+        "head",
+        node("meta", charset="utf-8"),
+        node("meta", http_equiv="Content-Security-Policy", content=policy),
+        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        node("meta", name="color-scheme", content="light dark"),
+        node("title", f"{title} - checkpoint audit"),
+    )
+    raw(head, "style", style)
+    return head
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
 
 
 def html(root: Element) -> str:

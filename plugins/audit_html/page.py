@@ -1,10 +1,7 @@
 """Put the page together: one file that loads nothing, runs only its own script, and escapes all text."""
 
 import json
-import os
-from base64 import b64encode
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 from xml.etree.ElementTree import Element
 
@@ -12,7 +9,7 @@ from audit.plugin import ACCEPTED, Mark, Placed, RunCurves, Severity, __version_
 from audit_html.body import PLURAL, ROWS, article, place_of, rank_of, state_class
 from audit_html.charts import charts_of, numbers, overlaid, share_of
 from audit_html.comparison import comparison
-from audit_html.markup import add, html, node, printable, raw
+from audit_html.markup import add, asset, header, html, node, printable, raw
 
 RELOAD_SECONDS = 10
 """How often a page that is written anew looks for itself."""
@@ -42,36 +39,19 @@ def render(runs: Sequence[RunCurves]) -> str:
         wall.attrib |= {"tabindex": "0", "role": "region", "aria-label": "Runs side by side"}
     main.append(wall)
     body = node("body", node("a", "Skip to the content", href="#main", class_="skip"), _top(runs), main, _foot())
-    style = _asset("uplot/uPlot.min.css") + _asset("page.css")
-    scripts = [f"/*\n{_asset('uplot/LICENSE')}*/\n{_asset('uplot/uPlot.iife.min.js')}", _asset("page.js")]
+    style = asset("uplot/uPlot.min.css") + asset("page.css")
+    scripts = [f"/*\n{asset('uplot/LICENSE')}*/\n{asset('uplot/uPlot.iife.min.js')}", asset("page.js")]
     add(body, node("div", id="tip", role="tooltip", hidden=True))
     raw(body, "script", _json(data), type="application/json", id="data")
     for script in scripts:
         raw(body, "script", script)
     reload = RELOAD_SECONDS if any(run.live for run in runs) else None
-    return html(node("html", _header(runs, style, scripts), body, lang="en", data_reload=reload))
+    return html(node("html", header(_title(runs), style, scripts), body, lang="en", data_reload=reload))
 
 
-def _header(runs: Sequence[RunCurves], style: str, scripts: Sequence[str]) -> Element:
-    policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {' '.join(map(_hash, scripts))}; "
-        "base-uri 'none'; form-action 'none'"
-    )
+def _title(runs: Sequence[RunCurves]) -> str:
     title = ", ".join(f"{run.report.path}: {run.report.verdict_for_people}" for run in runs[:3])
-    head = node(
-        "head",
-        node("meta", charset="utf-8"),
-        node("meta", http_equiv="Content-Security-Policy", content=policy),
-        node("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        node("meta", name="color-scheme", content="light dark"),
-        node("title", f"{title}{', ...' if len(runs) > 3 else ''} - checkpoint audit"),
-    )
-    raw(head, "style", style)
-    return head
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'"
+    return f"{title}{', ...' if len(runs) > 3 else ''}"
 
 
 def _top(runs: Sequence[RunCurves]) -> Element:
@@ -155,8 +135,3 @@ def _json(data: Any) -> str:
     """Return JSON that can neither end the element around it nor begin a comment."""
     text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _asset(name: str) -> str:
-    with open(os.path.join(os.path.dirname(__file__), name), encoding="utf-8") as file:
-        return file.read()

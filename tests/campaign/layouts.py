@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from audit.testing.runs import make_run
 from tests.accelerate import make_accelerate, settle
-from tests.dcp import MODEL, OPTIMIZER, make_sharded
+from tests.dcp import MODEL, OPTIMIZER, make_apart, make_sharded
 from tests.lightning import make_lightning
 from tests.plugins.audit_rules.files.editing import shard
 from tests.zero import make_zero
@@ -42,25 +42,9 @@ class Layout(NamedTuple):
 
 
 def _sharded(run: Path) -> None:
+    make_run(run, (100, 200, 300), full=True)
     for step in (100, 200, 300):
-        make_run(run, (100, 200, 300), full=True) if step == 100 else None
         shard(run / f"checkpoint-{step}")
-
-
-def _dcp(run: Path) -> None:
-    make_sharded(run, (100, 200, 300))
-    for step in (100, 200, 300):
-        place = run / f"checkpoint-{step}"
-        for path in list(place.iterdir()):
-            if path.is_file():
-                path.unlink()
-        (place / MODEL).rename(place / "model")
-        (place / OPTIMIZER).rename(place / "optimizer")
-        place.rename(run / f"step-{step}")
-
-
-def _lightning(run: Path) -> None:
-    make_lightning(run, last=False)
 
 
 LAYOUTS = {
@@ -84,8 +68,8 @@ LAYOUTS = {
     "accelerate": Layout(
         "accelerate", make_accelerate, r"model\.safetensors|optimizer\.bin|scheduler\.bin|random_states_0\.pkl"
     ),
-    "dcp": Layout("torch.distributed.checkpoint", _dcp, r"model/.*|optimizer/.*"),
-    "lightning": Layout("Lightning", _lightning, "", single=True),
+    "dcp": Layout("torch.distributed.checkpoint", make_apart, r"model/.*|optimizer/.*"),
+    "lightning": Layout("Lightning", lambda run: make_lightning(run, last=False), "", single=True),
 }
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tests.campaign.instances import Judged
 from tests.campaign.layouts import LAYOUTS
 from tests.campaign.operators import OPERATORS
+from tests.pages import replaced
 
 PAGE = Path(__file__).parents[2] / "docs" / "campaign.md"
 BEGIN, END = "<!-- campaign: written by the tests -->\n", "<!-- end of campaign -->\n"
@@ -86,6 +87,4 @@ def current(singles: Mapping[str, Sequence[Judged]], pairs: Mapping[str, Sequenc
 
 def put(singles: Mapping[str, Sequence[Judged]], pairs: Mapping[str, Sequence[Pair]]) -> None:
     """Write this into the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}{table(singles, pairs)}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    PAGE.write_text(replaced(PAGE, BEGIN, END, table(singles, pairs)), encoding="utf-8")

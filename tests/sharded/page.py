@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults.test_table import linked
+from tests.pages import replaced
 
 PAGE = Path(__file__).parents[2] / "docs" / "sharded.md"
 BEGIN, END = "<!-- damages of dcp: written by the tests -->\n", "<!-- end of damages of dcp -->\n"
@@ -48,6 +49,4 @@ def current(rows: Iterable[Row]) -> bool:
 
 def put(rows: Iterable[Row]) -> None:
     """Write the rows into the page."""
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    PAGE.write_text(f"{before}{BEGIN}{table(rows)}{END}{rest.partition(END)[2]}", encoding="utf-8")
+    PAGE.write_text(replaced(PAGE, BEGIN, END, table(rows)), encoding="utf-8")

@@ -25,6 +25,7 @@ from tests.backends.hf_trainer.rehearsal_damages import (
     run_of,
 )
 from tests.backends.hf_trainer.rehearsed import copied, rehearsed
+from tests.pages import replaced
 
 PAGE = Path(__file__).parents[3] / "docs" / "rehearse.md"
 BEGIN, END = "<!-- damages -->\n", "<!-- end of damages -->"
@@ -112,9 +113,7 @@ def own(tmp_path: Path) -> Callable[[dict[str, Any]], Any]:
 
 def test_the_page_is_current(request: pytest.FixtureRequest) -> None:
     pytest.importorskip("transformers", reason="the extra hf is not installed")
-    text = PAGE.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    made = f"{before}{BEGIN}{tables()}{END}{rest.partition(END)[2]}"
+    made = replaced(PAGE, BEGIN, END, tables())
     if request.config.getoption("--update-faults"):
         PAGE.write_text(made, encoding="utf-8")
     assert PAGE.read_text(encoding="utf-8") == made, "run this test with --update-faults"

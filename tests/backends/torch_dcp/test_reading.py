@@ -11,22 +11,13 @@ import pytest
 from audit import AuditError, guard, verify
 from audit.manager import load
 from tests.accelerate import settle
-from tests.dcp import MODEL, OPTIMIZER, make_sharded
+from tests.dcp import make_apart
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Three checkpoints, weights and optimizer saved apart; nothing of it is torch's."""
-    run = make_sharded(tmp_path / "run", (100, 200, 300))
-    for step in (100, 200, 300):
-        place = run / f"checkpoint-{step}"
-        for path in list(place.iterdir()):
-            if path.is_file():
-                path.unlink()
-        (place / MODEL).rename(place / "model")
-        (place / OPTIMIZER).rename(place / "optimizer")
-        place.rename(run / f"step-{step}")
-    return run
+    return make_apart(tmp_path / "run")
 
 
 @pytest.fixture

