@@ -66,7 +66,7 @@ def call(arguments: argparse.Namespace) -> int:
     asked = Asked(arguments.checkpoint, arguments.steps, arguments.timeout, not arguments.no_ledger)
     shown = config._replace(run=arguments.run)
     try:
-        report = rehearse(shown, trainer, registry, asked, lambda event: None)
+        report = rehearse(shown, trainer, registry, asked)
     except Stopped:
         print("ended by SIGTERM", file=sys.stderr)
         return 143

@@ -12,6 +12,7 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.merging.base import CONFIG, INDEX, Base
 from audit.merging.digests import BLOCK
+from audit.merging.place import write_new
 from audit.merging.plan import Plan
 from audit.storage import FILE, ContextReader
 
@@ -53,7 +54,7 @@ def copy_companions(base: Base, checkpoint: Checkpoint, plan: Plan, home: str) -
     texts = {CONFIG: _config(base, plan), INDEX: plan.index_text}
     for name, text in texts.items():
         if text is not None:
-            _write(os.path.join(home, name), text)
+            write_new(os.path.join(home, name), [text])
             others.append(name)
     return Companions(tuple(trained), tuple(sorted(others)))
 
@@ -78,16 +79,8 @@ def _changed(config: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
 
 def _copy(names: Iterable[str], opened: Callable[[str], ContextReader], home: str) -> None:
     for name in names:
-        with opened(name) as reader, open(os.path.join(home, name), "xb") as target:
+        with opened(name) as reader:
             if reader.size > _LARGEST:
                 raise AuditError(f"{name}: has {reader.size} bytes, more than a file beside the weights can have")
-            target.writelines(reader.read(begin, BLOCK) for begin in range(0, reader.size, BLOCK))
-            target.flush()
-            os.fsync(target.fileno())
-
-
-def _write(path: str, data: bytes) -> None:
-    with open(path, "xb") as target:
-        target.write(data)
-        target.flush()
-        os.fsync(target.fileno())
+            pieces = (reader.read(begin, BLOCK) for begin in range(0, reader.size, BLOCK))
+            write_new(os.path.join(home, name), pieces)

@@ -38,6 +38,15 @@ def digests_of(reader: RangeReader, tensors: Iterable[Tensor], advance: Advance)
     return Digests(SealedFile(at, whole.hexdigest()), found)
 
 
+def tensor_digest(reader: RangeReader, tensor: Tensor) -> str:
+    """Read one tensor of a file. Raises OSError, AuditError."""
+    from blake3 import blake3
+
+    found = blake3()
+    _take(reader, tensor.offset, tensor.offset + tensor.nbytes, [found], lambda _: None)
+    return found.hexdigest()
+
+
 def digest_of(reader: RangeReader) -> SealedFile:
     """Read any file. Raises OSError, AuditError."""
     return digests_of(reader, (), lambda _: None).file

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
-from audit.backend.layout import AdapterFiles
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.space import free_at
 from audit.judging.proving import Proof, newest_proven, place_of, prove, run_of, seal_now
 from audit.ledger.events import SealedFile
 from audit.ledger.seals import Seal
@@ -18,7 +18,7 @@ from audit.merging.base import Base, read_base
 from audit.merging.companions import Companions, copy_companions
 from audit.merging.digests import Advance, Digests, digest_of, digests_of
 from audit.merging.ledger_rows import note_merge
-from audit.merging.place import Scratch, refuse_taken, scratch
+from audit.merging.place import Scratch, refuse_taken, scratch, write_new
 from audit.merging.plan import COPIED, Plan, plan_merge
 from audit.merging.refusals import refuse
 from audit.merging.which_base import Compared, base_path, compare_files, compare_identity
@@ -79,12 +79,13 @@ def merge(
     proof = prove(run, chosen, plugins, progress=progress)
     refuse_files(proof.run, "merge")
     checkpoint = _checkpoint(proof, choices.checkpoint, chosen, plugins)
-    files, where = _adapter_of(checkpoint)
+    names = _adapter_of(checkpoint)
+    config_at, where = (os.path.join(place_of(checkpoint), name) for name in names)
     config = checkpoint.adapters[0].config
-    settings = read_settings(config, os.path.join(place_of(checkpoint), files.config or ""))
+    settings = read_settings(config, config_at)
     adapter = read_adapter(settings, checkpoint.adapters[0].tensors, where)
     backend = proof.run.backend.name
-    path = base_path(choices.base, config, os.path.join(place_of(checkpoint), files.config or ""), plugins, backend)
+    path = base_path(choices.base, config, config_at, plugins, backend)
     base = read_base(path)
     recorded = proof.run.records.batches.base_at(checkpoint.step)
     compared = compare_identity(path, recorded, plugins, backend)
@@ -99,9 +100,10 @@ def merge(
     seal = seal_now(checkpoint)
     with scratch(out) as place, ExitStack() as stack:
         job = _Job(proof, checkpoint, seal, base, plan, compared, stack, merging)
-        document = job.carry_out(place, files, where)
-        notes = tuple(note_merge(root, checkpoint, out, document, job.base_files))
-    return Merge(out, checkpoint.name, document, (*proof.report.notes, *document["notes"], *notes))
+        document = job.carry_out(place, names, where)
+        problem = note_merge(root, checkpoint, out, document, job.base_files)
+    unrecorded = () if problem is None else (problem,)
+    return Merge(out, checkpoint.name, document, (*proof.report.notes, *document["notes"], *unrecorded))
 
 
 def _checkpoint(proof: Proof, step: int | None, options: Options, registry: Registry) -> Checkpoint:
@@ -116,8 +118,15 @@ def _checkpoint(proof: Proof, step: int | None, options: Options, registry: Regi
     raise RefusedError(f"{proof.run.path}: checkpoint-{step} {why}; see audit verify {proof.run.path}")
 
 
-def _adapter_of(checkpoint: Checkpoint) -> tuple[AdapterFiles, str]:
-    """The files of the one adapter, and where its weights are. Raises RefusedError."""
+class _Names(NamedTuple):
+    """The files of an adapter, relative to its checkpoint."""
+
+    config: str
+    weights: str
+
+
+def _adapter_of(checkpoint: Checkpoint) -> _Names:
+    """The files of the one adapter. Raises RefusedError."""
     place = place_of(checkpoint)
     layout = checkpoint.layout
     if not layout.adapters:
@@ -131,7 +140,7 @@ def _adapter_of(checkpoint: Checkpoint) -> tuple[AdapterFiles, str]:
         refuse(place, f"has its adapter in {weights}, a pickle, which is not merged", "save it as safetensors")
     if files.config is None or not checkpoint.optional("adapters"):
         refuse(place, "has an adapter without a configuration", "verify the run")
-    return files, os.path.join(place, weights)
+    return _Names(files.config, weights)
 
 
 class _Job:
@@ -154,7 +163,7 @@ class _Job:
         self._advance: Advance = (lambda count: merging(count, total)) if merging is not None else lambda _: None
         self.base_files: dict[str, SealedFile] = {}
 
-    def carry_out(self, place: Scratch, files: AdapterFiles, where: str) -> dict[str, Any]:
+    def carry_out(self, place: Scratch, names: _Names, where: str) -> dict[str, Any]:
         """Return the proof; OUT is there then. Raises RefusedError, AuditError, OSError."""
         from audit.merging.blocks import Readers
         from audit.merging.proof import prove_files
@@ -164,17 +173,18 @@ class _Job:
             self._refuse_without_space(place)
             base = {shard.name: self._stack.enter_context(self._base.open(shard.name)) for shard in self._base.shards}
             known = self._digests(base)
-            reader = self._stack.enter_context(self._open(files.weights or ""))
-            self._check_sealed(files, reader)
+            reader = self._stack.enter_context(self._open(names.weights))
+            self._check_sealed(names, reader)
             readers = Readers(base, reader, where)
             written = write_files(self._plan, self._base, readers, known, place.model, self._advance)
             if not any(written.ratios.values()) and not any(item.saved for item in self._plan.outputs):
                 refuse(where, "changes nothing: every update is zero", "merge a checkpoint that was trained")
-            checked = prove_files(self._plan, self._base, readers, known, written, place.model, self._advance)
+            checked = prove_files(self._plan, readers, known, written, place.model, self._advance)
             beside = copy_companions(self._base, self._checkpoint, self._plan, place.model)
             digests = {**written.files, **self._digests_beside(beside, place.model)}
-            document = self._document(place.out, files, digests, written, checked)
-            _write_json(os.path.join(place.model, PROOF), document)
+            document = self._document(place.out, names, digests, written, checked)
+            text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+            write_new(os.path.join(place.model, PROOF), [text.encode()])
             place.publish()
         except OSError as error:
             what = f"{error.filename}: " if error.filename else ""
@@ -182,8 +192,7 @@ class _Job:
         return document
 
     def _refuse_without_space(self, place: Scratch) -> None:
-        about = os.statvfs(place.model)
-        free = about.f_bavail * about.f_frsize
+        free = free_at(place.model).bytes
         if free < self._plan.size:
             needed = human_bytes(self._plan.size)
             raise AuditError(f"{place.out}: needs {needed}, and {human_bytes(free)} are free there; make room first")
@@ -202,13 +211,16 @@ class _Job:
     def _open(self, name: str) -> Any:
         return self._checkpoint.run.storage.open(f"{self._checkpoint.name}/{name}")
 
-    def _check_sealed(self, files: AdapterFiles, weights: RangeReader) -> None:
+    def _check_sealed(self, names: _Names, weights: RangeReader) -> None:
         """The adapter's files are those that were proven. Raises AuditError."""
-        with self._open(files.config or "") as config:
-            found = {files.weights: digest_of(weights), files.config: digest_of(config)}
+        with self._open(names.config) as config:
+            found = {names.weights: digest_of(weights), names.config: digest_of(config)}
         for name, digest in found.items():
-            if name is None or self._seal.files.get(name) != digest:
-                raise AuditError(f"{place_of(self._checkpoint)}/{name}: changed since it was proven; try again")
+            self._refuse_changed(name, digest)
+
+    def _refuse_changed(self, name: str, found: SealedFile) -> None:
+        if self._seal.files.get(name) != found:
+            raise AuditError(f"{place_of(self._checkpoint)}/{name}: changed since it was proven; try again")
 
     def _digests_beside(self, beside: Companions, home: str) -> dict[str, SealedFile]:
         """Digests of the files beside the weights; those of the checkpoint are the sealed ones. Raises AuditError."""
@@ -217,16 +229,16 @@ class _Job:
         for name in (*beside.trained, *beside.others):
             with storage.open(name) as reader:
                 found[name] = digest_of(reader)
-            if name in beside.trained and found[name] != self._seal.files.get(name):
-                raise AuditError(f"{place_of(self._checkpoint)}/{name}: changed since it was proven; try again")
+            if name in beside.trained:
+                self._refuse_changed(name, found[name])
         return found
 
     def _document(
-        self, out: str, files: AdapterFiles, digests: Mapping[str, SealedFile], written: Any, checked: Mapping[str, Any]
+        self, out: str, names: _Names, digests: Mapping[str, SealedFile], written: Any, checked: Mapping[str, Any]
     ) -> dict[str, Any]:
         outputs = tuple(self._plan.outputs)
         kinds = [output.kind for output in outputs]
-        settings = {name: self._seal.files[name] for name in (files.config, files.weights) if name}
+        settings = {name: self._seal.files[name] for name in names}
         changed = []
         for output in outputs:
             if output.kind == COPIED:
@@ -281,10 +293,3 @@ class _Job:
 
 def _listed(files: Mapping[str, SealedFile]) -> dict[str, dict[str, Any]]:
     return {name: {"size": found.size, "blake3": found.digest} for name, found in sorted(files.items())}
-
-
-def _write_json(path: str, document: Mapping[str, Any]) -> None:
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())

@@ -6,7 +6,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from audit.errors import AuditError, RefusedError
@@ -30,6 +30,14 @@ class Scratch:
         refuse_taken(self.out)
         os.rename(self.model, self.out)
         sync(os.path.dirname(os.path.abspath(self.out)))
+
+
+def write_new(path: str, pieces: Iterable[bytes]) -> None:
+    """Write a file that is not there yet; it is on the disk when this returns. Raises OSError."""
+    with open(path, "xb") as target:
+        target.writelines(pieces)
+        target.flush()
+        os.fsync(target.fileno())
 
 
 def refuse_taken(out: str) -> None:

@@ -121,7 +121,9 @@ def plan_merge(
         if name not in names:
             refuse(where, f"is for a tensor {name}, which the base {base.path} does not have", _NO_TARGET)
     if max_shard_size is None and not untied and all(item.dtype == item.source.dtype for item in outputs):
-        by_shard = {shard.name: [item for item in outputs if item.shard is shard] for shard in base.shards}
+        by_shard: dict[str, list[Output]] = {shard.name: [] for shard in base.shards}
+        for item in outputs:
+            by_shard[item.shard.name].append(item)
         files = tuple(File(shard.name, shard.head, tuple(by_shard[shard.name])) for shard in base.shards)
         return Plan(files, base.index_text, None, False)
     return _laid_out(outputs, base, max_shard_size, dtype, untied)
@@ -201,7 +203,7 @@ def _laid_out(outputs: Sequence[Output], base: Base, most: int | None, dtype: st
     size = 0
     for output in outputs:
         full = size + output.nbytes > most if most is not None else groups and groups[-1][-1].shard is not output.shard
-        if not groups or (full and groups[-1]):
+        if not groups or full:
             groups.append([])
             size = 0
         groups[-1].append(output)

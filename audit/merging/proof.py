@@ -18,9 +18,8 @@ from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.safetensors import read_safetensors
 from audit.formats.tensors import Tensor
-from audit.merging.base import Base
 from audit.merging.blocks import Readers, read_elements
-from audit.merging.digests import Advance, Digests, digests_of
+from audit.merging.digests import Advance, Digests, digests_of, tensor_digest
 from audit.merging.plan import COPIED, REPLACED, File, Output, Plan
 from audit.merging.weight_files import Written
 from audit.storage import LocalStorage, RangeReader
@@ -50,7 +49,6 @@ class Checked(NamedTuple):
 
 def prove_files(
     plan: Plan,
-    base: Base,
     readers: Readers,
     known: Mapping[str, Digests],
     written: Written,
@@ -92,7 +90,7 @@ def _checked(
             raise AuditError(f"{output.name} is not the base's, though nothing changes it; please report this")
         return Checked(0, 0, 0.0)
     if output.kind == REPLACED and output.saved is not None and output.saved.dtype == output.dtype:
-        if digest != _digest_in(readers.adapter, output.saved):
+        if digest != tensor_digest(readers.adapter, output.saved):
             raise AuditError(f"{output.name} is not the one that the adapter holds; please report this")
         return Checked(0, 0, 0.0)
     rows, count, worst = 0, 0, 0.0
@@ -189,12 +187,3 @@ def doubles(data: bytes, dtype: str) -> Doubles:
     values = np.where(exponent == (0xFF if dtype == "BF16" else 0x1F), np.inf, values)
     signed: Doubles = np.where(bits >> 15, -values, values)
     return signed
-
-
-def _digest_in(reader: RangeReader, tensor: Tensor) -> str:
-    from blake3 import blake3
-
-    found = blake3()
-    for begin in range(0, tensor.nbytes, 1 << 22):
-        found.update(reader.read(tensor.offset + begin, min(1 << 22, tensor.nbytes - begin)))
-    return found.hexdigest()

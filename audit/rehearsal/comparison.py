@@ -52,7 +52,7 @@ def judge(
     tolerances = {} if exact else TOLERANCES.get(rehearsal.dtype, TOLERANCES["float32"])
     for replayed in rehearsal.steps:
         told = known.get(replayed.step)
-        for difference, quantity in _of_step(replayed, told, step) if told is not None else ():
+        for difference, quantity in _of_step(replayed, told) if told is not None else ():
             judged[quantity] = None
             if difference is None:
                 continue
@@ -69,7 +69,7 @@ def judge(
     return Judgement(not differences, tuple(differences), cause, tuple(judged), bits, largest)
 
 
-def _of_step(replayed: Replayed, told: Logged, begin: int) -> Iterator[tuple[Difference | None, str]]:
+def _of_step(replayed: Replayed, told: Logged) -> Iterator[tuple[Difference | None, str]]:
     """Yield each quantity that both know, with its difference, None if it is equal."""
     if told.examples is not None and replayed.examples is not None:
         same = replayed.examples == told.examples

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from audit.audit_dir import PINNED
 from audit.backend.names import PREFIX, name_of, step_of
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
-from audit.backend.training import LegFailed, Tell, TrainingBackend
+from audit.backend.training import LegFailed, TrainingBackend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.judging.guard import consult
@@ -40,7 +40,7 @@ TIMEOUT = 1800.0
 """Seconds that a rehearsal may take."""
 BASE_RULE = "plan/base-changed"
 
-RunRehearsal = Callable[[TrainingBackend, RehearsalRequest, Tell], Rehearsal]
+RunRehearsal = Callable[[TrainingBackend, RehearsalRequest], Rehearsal]
 
 
 class Asked(NamedTuple):
@@ -61,11 +61,11 @@ def rehearse(
     trainer: TrainingBackend,
     registry: Registry,
     asked: Asked,
-    tell: Tell,
     run_rehearsal: RunRehearsal | None = None,
 ) -> RehearsalReport:
     """Rehearse a checkpoint of ``config.run``; the report says what differs.
 
+    ``run_rehearsal`` runs it: by default in a process of its own.
     Raises AuditError if it cannot be rehearsed: no such checkpoint, a backend that cannot, a process that died or took
     too long.
     """
@@ -82,7 +82,7 @@ def rehearse(
         steps = steps_to_train(logged, step, STEPS if asked.steps is None else asked.steps, drafted.most)
         unjudged = None if steps else _unjudged(asked, drafted, chosen)
         request = RehearsalRequest(drafted.request, steps, tuple(_arrivals(chosen, step, steps)))
-        found = _run(trainer, request, tell, asked.timeout, run_rehearsal)
+        found = _run(trainer, request, asked.timeout, run_rehearsal)
     inexact = _inexact(trainer, drafted.leg, timeline, step, steps, found)
     logged = [item for item in logged if item.step <= step + steps]
     before = tuple(_base(drafted, trainer, registry, chosen, timeline))
@@ -169,14 +169,14 @@ def _arrivals(chosen: Chosen, step: int, steps: int) -> Iterator[tuple[int, str]
 
 
 def _run(
-    trainer: TrainingBackend, request: RehearsalRequest, tell: Tell, seconds: float, instead: RunRehearsal | None
+    trainer: TrainingBackend, request: RehearsalRequest, seconds: float, instead: RunRehearsal | None
 ) -> Rehearsal:
     if instead is not None:
-        return instead(trainer, request, tell)
+        return instead(trainer, request)
     log = os.path.join(request.leg.run, "output.log")
     process = TrainingProcess(log=log)
     try:
-        return process.rehearse(trainer, request, tell, seconds)
+        return process.rehearse(trainer, request, lambda event: None, seconds)
     except LegFailed as error:
         name = os.path.basename(request.leg.resume_from or "")
         raise AuditError(f"{name}: could not be rehearsed: {error.reason}") from error

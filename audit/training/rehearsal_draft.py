@@ -53,13 +53,13 @@ def draft(
         )
     follows = not leg.whole_at(step) and leg.last_step is not None
     if not follows:
-        return _restored(config, timeline, checkpoint, step, leg, scratch, "nothing was trained after it", False)
+        return _restored(config, checkpoint, step, leg, scratch, "nothing was trained after it", False)
     batch = timeline.batch(leg.batch)
     assert batch is not None
     try:
         work = _of_data(config, trainer, timeline, batch, leg, step, checkpoint, scratch)
     except (TrainRefused, BadData) as error:
-        return _restored(config, timeline, checkpoint, step, leg, scratch, str(error), True)
+        return _restored(config, checkpoint, step, leg, scratch, str(error), True)
     if work is None:
         gone = batch.state == RETIRED and batch.to is None and config.data.after == DELETE
         reason = (
@@ -68,7 +68,7 @@ def draft(
             else f"{leg.file} is neither in {config.data.done} nor in {config.data.inbox} as it was trained: it was moved "
             "away, deleted or changed; put it back"
         )
-        return _restored(config, timeline, checkpoint, step, leg, scratch, reason, not gone)
+        return _restored(config, checkpoint, step, leg, scratch, reason, not gone)
     return Drafted(work, leg, (leg.last_step or step) - step)
 
 
@@ -110,7 +110,6 @@ def _mixed(scratch: str, sources: tuple[Source, ...]) -> str:
 
 def _restored(
     config: TrainConfig,
-    timeline: Timeline,
     checkpoint: str,
     step: int,
     leg: Leg,

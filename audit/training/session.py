@@ -24,6 +24,7 @@ from audit.training.config import TrainConfig
 from audit.training.data_files import DataFile, DataFiles, unchanged
 from audit.training.days import Days
 from audit.training.drafting import Drafting, Work
+from audit.training.due_rehearsals import DueRehearsals
 from audit.training.events import (
     BatchStarted,
     Emit,
@@ -35,7 +36,6 @@ from audit.training.held_out import HeldOut
 from audit.training.inbox import Stillness
 from audit.training.mixing import ChangedError, Source, mix
 from audit.training.preflight import refuse_or_warn
-from audit.training.rehearsing import Rehearsals
 from audit.training.run_state import RunState, TrainRefused
 from audit.training.way_back import Surveyor
 
@@ -87,7 +87,7 @@ class Session:
         self.stillness = Stillness(config.watch.settle_seconds)
         limits = config.guard._replace(allow_fresh=allow_fresh)
         self._run_state = RunState(config.run, self.options, limits, registry, self._batch_log, emit)
-        self.rehearsals = Rehearsals(config, trainer, registry, self._run_state, self._batch_log, emit, processes)
+        self.rehearsals = DueRehearsals(config, trainer, registry, self._run_state, self._batch_log, emit, processes)
         self._base = BaseModel(config, trainer, emit)
         self.held_out = HeldOut(config, registry, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)

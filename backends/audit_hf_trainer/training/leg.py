@@ -42,21 +42,38 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     extra if a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be
     trained, LegFailed if training fails.
     """
+    with loaded(request, tell) as (torch, transformers, peft):
+        best = Best(request.best) if best_by(request.settings) is not None else None
+        stop = stop_at(request.last_step, tell, torch, transformers, best)
+        with (
+            failures(request, stop, torch),
+            _signals(stop),
+            scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch,
+        ):
+            trainer = made_trainer(request, tell, stop, scratch, torch, transformers, peft)
+            return _fitted(trainer, request, stop, transformers)
+
+
+@contextlib.contextmanager
+def loaded(request: LegRequest, tell: Tell) -> Iterator[tuple[Any, Any, Any]]:
+    """Give torch, transformers and peft, which print nothing of their own meanwhile. Raises as :func:`libraries`."""
     if "random" in request.settings.get("model", {}):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing to fetch; PEFT would request a config from the hub
     tell(Phase("loading the libraries"))
-    with libraries() as (torch, transformers, peft), quiet(transformers):
-        best = Best(request.best) if best_by(request.settings) is not None else None
-        stop = stop_at(request.last_step, tell, torch, transformers, best)
-        try:
-            with _signals(stop), scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch:
-                trainer = made_trainer(request, tell, stop, scratch, torch, transformers, peft)
-                return _fitted(trainer, request, stop, transformers)
-        except AuditError:
-            raise
-        except (Exception, SystemExit) as error:
-            traceback.print_exc(file=sys.stderr)
-            raise failure(error, request, stop.step, torch) from error
+    with libraries() as found, quiet(found[1]):
+        yield found
+
+
+@contextlib.contextmanager
+def failures(request: LegRequest, stop: Any, torch: Any) -> Iterator[None]:
+    """Turn whatever a training raises into a LegFailed after the step of ``stop``; an AuditError stays as it is."""
+    try:
+        yield
+    except AuditError:
+        raise
+    except (Exception, SystemExit) as error:
+        traceback.print_exc(file=sys.stderr)
+        raise _failure(error, request, stop.step, torch) from error
 
 
 def made_trainer(
@@ -71,7 +88,7 @@ def made_trainer(
 ) -> Any:
     """Return the Trainer of a leg, with ``stop`` among its callbacks; its examples are written into ``scratch``.
 
-    ``watch`` notes which examples a rehearsal takes (:class:`audit_hf_trainer.training.rehearsing.Watched`). Raises as
+    ``watch`` notes which examples a rehearsal takes (:class:`audit_hf_trainer.training.watched.Watched`). Raises as
     :func:`train`.
     """
     first = _step_of(request.resume_from)
@@ -122,8 +139,7 @@ def made_trainer(
 def _fitted(trainer: Any, request: LegRequest, stop: Any, transformers: Any) -> LegResult:
     """Train, and return what was done."""
     first = request.first_step
-    for unwanted in (transformers.PrinterCallback, transformers.ProgressCallback):
-        trainer.remove_callback(unwanted)
+    print_nothing(trainer, transformers)
     trainer.train(resume_from_checkpoint=request.resume_from)
     losses = tuple(
         (entry["step"], entry["loss"])
@@ -131,6 +147,12 @@ def _fitted(trainer: Any, request: LegRequest, stop: Any, transformers: Any) -> 
         if "loss" in entry and entry["step"] > first
     )
     return LegResult(first, trainer.state.global_step, losses, stop.signal)
+
+
+def print_nothing(trainer: Any, transformers: Any) -> None:
+    """Take out the callbacks that print logs and bars."""
+    for unwanted in (transformers.PrinterCallback, transformers.ProgressCallback):
+        trainer.remove_callback(unwanted)
 
 
 @contextlib.contextmanager
@@ -181,7 +203,7 @@ def _step_of(checkpoint: str | None) -> int:
         raise AuditError(f"cannot resume from {checkpoint}: its {STATE} has no step ({error})") from error
 
 
-def failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
+def _failure(error: BaseException, request: LegRequest, step: int | None, torch: Any) -> LegFailed:
     """Return in one line why training failed, with the kind of failure."""
     text = f"{type(error).__name__}: {first_line(error)}"
     memory = getattr(torch, "OutOfMemoryError", MemoryError)

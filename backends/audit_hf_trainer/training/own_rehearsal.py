@@ -27,7 +27,7 @@ from audit.plugin import (
 )
 from audit_hf_trainer.training.effects import PUSHES, check_effects
 from audit_hf_trainer.training.leg import quiet
-from audit_hf_trainer.training.rehearsing import Watched, run
+from audit_hf_trainer.training.watched import Watched
 
 MakeTrainer = Callable[[], Any]
 NAME = "hf-trainer"
@@ -130,7 +130,7 @@ def _watched(
         watch = Watched(checkpoint, steps, lambda event: None, arrivals=arrivals)
         trainer = _made(make_trainer, scratch, callbacks)
         watch.watch(trainer)
-        return run(watch, checkpoint)
+        return watch.run()
 
 
 def _trained(make_trainer: MakeTrainer, home: str, steps: int, callbacks: Sequence[str | type]) -> list[Any]:
@@ -187,7 +187,9 @@ class _Until(transformers.TrainerCallback):
         self._steps = steps
 
     def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
-        control.should_save = control.should_training_stop = state.global_step >= self._steps
+        control.should_save = state.global_step >= self._steps
+        # Trainer's own end, max_steps, stays one.
+        control.should_training_stop = control.should_training_stop or control.should_save
         return control
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:

@@ -1,14 +1,12 @@
 """Rehearse a leg of ``audit train``: resume as it would, compare what was restored, train a few steps."""
 
 import os
-import sys
-import traceback
 from typing import Any
 
-from audit.plugin import AuditError, LegRequest, Phase, Rehearsal, RehearsalRequest, Tell, scratch_directory
+from audit.plugin import LegRequest, Rehearsal, RehearsalRequest, Tell, scratch_directory
 from audit_hf_trainer.settings import schedule_of
 from audit_hf_trainer.training.effects import check_effects
-from audit_hf_trainer.training.leg import failure, libraries, made_trainer, quiet
+from audit_hf_trainer.training.leg import failures, loaded, made_trainer, print_nothing
 
 MEASURED = frozenset({"reduce_lr_on_plateau", "greedy"})
 """Schedules that follow what an evaluation measures."""
@@ -19,11 +17,8 @@ WORKERS = ("dataloader_num_workers", "dataloader_prefetch_factor", "dataloader_p
 def rehearse(request: RehearsalRequest, tell: Tell) -> Rehearsal:
     """Restore and train as asked; see :class:`audit.backend.rehearsal.RehearsingBackend`."""
     leg = quieter(request.leg)
-    if "random" in leg.settings.get("model", {}):
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    tell(Phase("loading the libraries"))
-    with libraries() as (torch, transformers, peft), quiet(transformers):
-        from audit_hf_trainer.training.rehearsing import Watched, run
+    with loaded(leg, tell) as (torch, transformers, peft):
+        from audit_hf_trainer.training.watched import Watched
 
         watch = Watched(
             leg.resume_from or "",
@@ -35,19 +30,12 @@ def rehearse(request: RehearsalRequest, tell: Tell) -> Rehearsal:
             changed=bool(leg.changes),
             fresh=True,
         )
-        try:
-            with scratch_directory(leg.run, os.environ.get("RANK", "0")) as scratch:
-                trainer = made_trainer(leg, tell, watch, scratch, torch, transformers, peft, watch)
-                check_effects(trainer, allowed=(Watched,))
-                watch.watch(trainer)
-                for unwanted in (transformers.PrinterCallback, transformers.ProgressCallback):
-                    trainer.remove_callback(unwanted)
-                return run(watch, leg.resume_from or "")
-        except AuditError:
-            raise
-        except (Exception, SystemExit) as error:
-            traceback.print_exc(file=sys.stderr)
-            raise failure(error, leg, watch.step, torch) from error
+        with failures(leg, watch, torch), scratch_directory(leg.run, os.environ.get("RANK", "0")) as scratch:
+            trainer = made_trainer(leg, tell, watch, scratch, torch, transformers, peft, watch)
+            check_effects(trainer, allowed=(Watched,))
+            watch.watch(trainer)
+            print_nothing(trainer, transformers)
+            return watch.run()
 
 
 def quieter(leg: LegRequest) -> LegRequest:

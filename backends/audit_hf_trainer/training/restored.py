@@ -88,7 +88,7 @@ LONG = 64
 """Items of a list that are compared as one value."""
 
 
-def state(trainer: Any, checkpoint: str, changed: bool = False) -> tuple[Compared, ...]:
+def compare_state(trainer: Any, checkpoint: str, changed: bool = False) -> tuple[Compared, ...]:
     """Compare weights, optimizer and schedule; ``changed``: settings were changed after the load."""
     skip = CHANGED if changed else frozenset()
     sharded = _sharded(trainer)
@@ -104,7 +104,7 @@ def state(trainer: Any, checkpoint: str, changed: bool = False) -> tuple[Compare
     )
 
 
-def random_states(trainer: Any, checkpoint: str) -> Compared:
+def compare_random_states(trainer: Any, checkpoint: str) -> Compared:
     """Compare the states of all generators of this process with those that were saved."""
     import numpy as np
     from transformers.trainer_pt_utils import safe_globals

@@ -7,7 +7,7 @@ from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.safetensors import read_safetensors
 from audit.merging import digests
-from audit.merging.digests import digest_of, digests_of
+from audit.merging.digests import digest_of, digests_of, tensor_digest
 from audit.storage import BytesReader
 from audit.testing.json_files import safetensors_bytes
 from tests.audit.merging.models import base_tensors
@@ -26,6 +26,7 @@ def test_the_file_and_each_tensor_have_the_digest_of_their_bytes(monkeypatch: py
     assert found.file == (len(data), blake3(data).hexdigest())
     assert found.file == digest_of(BytesReader(data))
     assert found.tensors == {name: blake3(item.data).hexdigest() for name, item in tensors.items()}
+    assert {name: tensor_digest(BytesReader(data), item) for name, item in header.tensors.items()} == found.tensors
     assert sum(told) == len(data)
 
 

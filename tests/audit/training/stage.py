@@ -49,8 +49,8 @@ class Rehearsing(Toy):
         return self.change(Rehearsal(PARTS, tuple(steps), draws=True))
 
 
-def here(trainer: TrainingBackend, request: RehearsalRequest, tell: Tell) -> Rehearsal:
-    found: Rehearsal = trainer.rehearse(request, tell)  # type: ignore[attr-defined]
+def here(trainer: TrainingBackend, request: RehearsalRequest) -> Rehearsal:
+    found: Rehearsal = trainer.rehearse(request, lambda event: None)  # type: ignore[attr-defined]
     return found
 
 
@@ -69,7 +69,7 @@ class Stage(Shop):
 
     def rehearse(self, checkpoint: str | None = None, **asked: Any) -> RehearsalReport:
         config, trainer = read_train_config(str(self.home / "train.toml"), self.registry)
-        return rehearse(config, trainer, self.registry, Asked(checkpoint, **asked), lambda event: None, here)
+        return rehearse(config, trainer, self.registry, Asked(checkpoint, **asked), here)
 
     def recorded(self) -> list[Rehearsed]:
         return [row.event for row in BatchLog(str(self.run)).rows() if isinstance(row.event, Rehearsed)]

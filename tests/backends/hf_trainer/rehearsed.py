@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from audit.backend.rehearsal import Rehearsal, RehearsalRequest
-from audit.backend.training import Tell
 from audit.manager import load
 from audit.rehearsal.report import RehearsalReport
 from audit.training.config import read_train_config
 from audit.training.loop import TrainOptions, train
 from audit.training.process import here
 from audit.training.rehearsal import Asked, rehearse
+from tests.audit.training.stage import here as rehearse_here
 from tests.backends.hf_trainer.continuous import Continuous, examples
 
 SAVED = "save_steps = 3\nsave_total_limit = 20"
@@ -41,12 +40,7 @@ def rehearsed(shop: Continuous, checkpoint: int | str | None = None, **asked: An
     registry = load()
     config, trainer = read_train_config(str(shop.config), registry)
     wanted = None if checkpoint is None else str(checkpoint)
-    return rehearse(config, trainer, registry, Asked(wanted, **asked), lambda event: None, _here)
-
-
-def _here(trainer: Any, request: RehearsalRequest, tell: Tell) -> Rehearsal:
-    found: Rehearsal = trainer.rehearse(request, tell)
-    return found
+    return rehearse(config, trainer, registry, Asked(wanted, **asked), rehearse_here)
 
 
 def copied(shop: Continuous, home: Path) -> Continuous:

@@ -40,6 +40,11 @@ def good(found: RehearsalReport, steps: int) -> None:
         assert found.judgement.judged == ("examples", "learning rate", "loss", "gradient norm")
 
 
+def as_a_command(shop: Continuous, *options: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "audit", "rehearse", str(shop.run), "--config", str(shop.config), *options]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
 def test_a_sound_checkpoint_is_the_same_bit_for_bit_and_nothing_is_touched(shop: Continuous) -> None:
     before = tree(shop.run)
     found = rehearsed(shop, 3)
@@ -54,18 +59,7 @@ def test_a_sound_checkpoint_is_the_same_bit_for_bit_and_nothing_is_touched(shop:
 
 @pytest.mark.slow
 def test_what_comes_out_as_a_command(shop: Continuous) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "audit",
-        "rehearse",
-        str(shop.run),
-        "--config",
-        str(shop.config),
-        "--checkpoint",
-        "6",
-    ]
-    ended = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, check=False)
+    ended = as_a_command(shop, "--checkpoint", "6", "--format", "json")
     assert (ended.returncode, ended.stderr) == (0, "")
     found = json.loads(ended.stdout)
     assert (found["same"], found["step"], len(found["steps"])) == (True, 6, 5)
@@ -73,18 +67,7 @@ def test_what_comes_out_as_a_command(shop: Continuous) -> None:
 
 @pytest.mark.slow
 def test_a_rehearsal_that_takes_too_long_is_ended(shop: Continuous) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "audit",
-        "rehearse",
-        str(shop.run),
-        "--config",
-        str(shop.config),
-        "--timeout",
-        "0.2",
-    ]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = as_a_command(shop, "--timeout", "0.2")
     assert ended.returncode == 2
     assert (
         ended.stderr

@@ -16,7 +16,7 @@ from audit.training.config import TrainConfig
 from audit.training.drafting import Work
 from audit.training.events import Emit
 from audit.training.preflight import checkpoint_in
-from audit.training.rehearsal import Asked, RunRehearsal, rehearse
+from audit.training.rehearsal import Asked, rehearse
 from audit.training.run_state import RunState, TrainRefused
 
 RESUME, DAILY = "resume", "daily"
@@ -27,11 +27,8 @@ TRAINING = "training"
 """The state of a batch whose leg has neither ended nor failed: its process was killed."""
 
 
-class Rehearsals:
-    """The rehearsals of one call; ``make_room`` ends a process that waits with a model in memory.
-
-    ``run_rehearsal``: how one is run, None: in a process of its own.
-    """
+class DueRehearsals:
+    """The rehearsals of one call; ``make_room`` ends a process that waits with a model in memory."""
 
     def __init__(
         self,
@@ -46,7 +43,6 @@ class Rehearsals:
         self._config, self._trainer, self._registry = config, trainer, registry
         self._run_state, self._batch_log, self._emit, self._processes = run_state, batch_log, emit, processes
         self.make_room: Callable[[], None] = lambda: None
-        self.run_rehearsal: RunRehearsal | None = None
         self._done: set[str] = set()
 
     def before(self, work: Work, timeline: Timeline) -> None:
@@ -85,7 +81,7 @@ class Rehearsals:
         return self._rehearse(last)
 
     def _rehearse(self, asked: Asked) -> RehearsalReport:
-        return rehearse(self._config, self._trainer, self._registry, asked, lambda event: None, self.run_rehearsal)
+        return rehearse(self._config, self._trainer, self._registry, asked)
 
     def _ways(self, path: str) -> Iterator[Asked]:
         run = self._run_state.opened()

@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from audit.plugin import RANDOM_PART, Arrival, Compared, Phase, Rehearsal, Replayed, Step, Tell
-from audit_hf_trainer.training.restored import random_states, state
+from audit_hf_trainer.training.restored import compare_random_states, compare_state
 
 NUMBER = "audit_example"
 LOGGED = ("loss", "grad_norm", "learning_rate")
@@ -51,6 +51,7 @@ class Watched(transformers.TrainerCallback):
     ) -> None:
         self._checkpoint, self._steps, self._tell, self._last = checkpoint, steps, tell, last
         self._first, self._arrivals, self._changed, self._fresh = first, dict(arrivals), changed, fresh
+        self._begin = 0
         self._started = time.perf_counter()
         self._restored_after: float | None = None
         self._random: Compared | None = None
@@ -76,7 +77,7 @@ class Watched(transformers.TrainerCallback):
             def _load_rng_state(self, checkpoint: str | None) -> None:
                 super()._load_rng_state(checkpoint)
                 if checkpoint is not None and watch._random is None:
-                    watch._random = random_states(self, checkpoint)
+                    watch._random = compare_random_states(self, checkpoint)
 
             def _save_checkpoint(self, *unused: Any, **more: Any) -> None:
                 """Nothing is saved."""
@@ -128,7 +129,7 @@ class Watched(transformers.TrainerCallback):
         self._begin = self.trainer.state.global_step
         self._tell(Phase("comparing what was restored with the files"))
         chance = self._random or Compared(RANDOM_PART, missed="they were not loaded")
-        self._restored = (*state(self.trainer, self._checkpoint, self._changed), chance)
+        self._restored = (*compare_state(self.trainer, self._checkpoint, self._changed), chance)
         self._restored_after = time.perf_counter() - self._started
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
@@ -155,8 +156,8 @@ class Watched(transformers.TrainerCallback):
         An evaluation is still to come, before the save: it may draw random numbers and move the schedule.
         """
         if evaluated:
-            return _state(self.trainer, path, changed=True)[:2]
-        return (*_state(self.trainer, path), random_states(self.trainer, path))
+            return compare_state(self.trainer, path, changed=True)[:2]
+        return (*compare_state(self.trainer, path), compare_random_states(self.trainer, path))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
         control.should_save = False
@@ -180,8 +181,10 @@ class Watched(transformers.TrainerCallback):
         torch.distributed.all_gather_object(gathered, mine)
         return tuple(sorted(number for part in gathered for number in part))
 
-    def result(self) -> Rehearsal:
-        """Return what was seen."""
+    def run(self) -> Rehearsal:
+        """Let the trainer resume from the checkpoint, and return what was seen."""
+        with suppress(Enough):
+            self.trainer.train(resume_from_checkpoint=self._checkpoint)
         return Rehearsal(
             self._restored,
             tuple(self._steps_seen[step] for step in sorted(self._steps_seen)),
@@ -205,16 +208,6 @@ class Numbered:
 
     def __getitem__(self, index: int) -> Any:
         return {**self._rows[index], NUMBER: index if index < self._count else None}
-
-
-def run(watch: Watched, resume_from: str) -> Rehearsal:
-    """Let the watched trainer resume, and return what was seen."""
-    with suppress(Enough):
-        watch.trainer.train(resume_from_checkpoint=resume_from)
-    return watch.result()
-
-
-_state = state
 
 
 def _generators() -> tuple[Any, ...]:

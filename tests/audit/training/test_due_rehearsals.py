@@ -9,7 +9,7 @@ import pytest
 from audit.backend.rehearsal import Arrival, Compared
 from audit.errors import AuditError, ConfigError
 from audit.rehearsal.report import RehearsalReport
-from audit.training import rehearsing
+from audit.training import due_rehearsals
 from audit.training.rehearsal import Asked, rehearse
 from audit.training.run_state import TrainRefused
 from tests.audit.training.stage import Rehearsing, Stage, here
@@ -22,10 +22,10 @@ Make = Callable[..., Stage]
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """``make(mode)``: a shop that rehearses; two files of six steps each wait in it, saved every 3 steps."""
 
-    def in_this_process(config: Any, trainer: Any, registry: Any, asked: Asked, tell: Any, _: Any) -> RehearsalReport:
-        return rehearse(config, trainer, registry, asked, tell, here)
+    def in_this_process(config: Any, trainer: Any, registry: Any, asked: Asked) -> RehearsalReport:
+        return rehearse(config, trainer, registry, asked, here)
 
-    monkeypatch.setattr(rehearsing, "rehearse", in_this_process)
+    monkeypatch.setattr(due_rehearsals, "rehearse", in_this_process)
 
     def made(mode: str, **more: Any) -> Stage:
         found = Stage(tmp_path, more=f'[guard]\nrehearse = "{mode}"', **more)
@@ -97,7 +97,7 @@ def test_once_a_day_it_is_rehearsed_without_a_reason(make: Make, monkeypatch: py
     shop.drop("c.jsonl", list(range(40, 44)))
     assert shop.train() == 0
     assert len(shop.backend.asked) == 1
-    monkeypatch.setattr(rehearsing, "DAY", -60.0)
+    monkeypatch.setattr(due_rehearsals, "DAY", -60.0)
     shop.drop("d.jsonl", list(range(50, 54)))
     assert shop.train() == 0
     assert len(shop.backend.asked) > 1
@@ -140,7 +140,7 @@ def test_what_cannot_be_rehearsed_is_said_and_training_goes_on(make: Make, monke
     def fails(*unused: Any) -> Any:
         raise AuditError("it took longer than 1800 s, and was ended")
 
-    monkeypatch.setattr(rehearsing, "rehearse", fails)
+    monkeypatch.setattr(due_rehearsals, "rehearse", fails)
     assert shop.train() == 0
     assert notes(shop) == ["checkpoint-6: not rehearsed: it took longer than 1800 s, and was ended"]
 
@@ -148,13 +148,13 @@ def test_what_cannot_be_rehearsed_is_said_and_training_goes_on(make: Make, monke
 def test_room_is_made_before_a_second_model_is_loaded(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     shop, made = make("resume"), []
     killed(shop)
-    kept = rehearsing.Rehearsals.before
+    kept = due_rehearsals.DueRehearsals.before
 
-    def before(self: rehearsing.Rehearsals, *given: Any) -> None:
+    def before(self: due_rehearsals.DueRehearsals, *given: Any) -> None:
         self.make_room = lambda: made.append(len(shop.backend.asked))
         kept(self, *given)
 
-    monkeypatch.setattr(rehearsing.Rehearsals, "before", before)
+    monkeypatch.setattr(due_rehearsals.DueRehearsals, "before", before)
     assert shop.train() == 0
     assert made == [0]
 
