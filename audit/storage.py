@@ -8,7 +8,7 @@ the run, with ``/``; a storage never leaves the run and never changes anything i
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from errno import EINVAL, ELOOP, ENOTDIR
 from typing import NamedTuple, Protocol
 
@@ -147,6 +147,25 @@ class ContextReader(RangeReader, Protocol):
     def __enter__(self) -> RangeReader: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+PIECE = 4 << 20
+"""Bytes that are read of a file at a time where it is read from its beginning to its end."""
+
+
+def pieces(source: RangeReader, size: int, path: str) -> Iterator[memoryview]:
+    """Yield the first ``size`` bytes of a file, each piece in the memory of the one before.
+
+    Raises OSError if it has become shorter; ``path`` names it then.
+    """
+    buffer = memoryview(bytearray(min(PIECE, size)))
+    done = 0
+    while done < size:
+        count = source.read_into(done, buffer[: size - done])
+        if not count:
+            raise OSError(0, f"{path} became shorter while it was read")
+        yield buffer[:count]
+        done += count
 
 
 class BytesReader:

@@ -6,10 +6,7 @@ from audit.audit_dir import SEALS, make, replaced
 from audit.backend.layout import ITSELF
 from audit.errors import AuditError
 from audit.ledger.seals import Seal, checksum_line
-from audit.storage import LocalStorage, Storage
-
-PIECE = 4 << 20
-"""Bytes that are hashed at a time."""
+from audit.storage import LocalStorage, Storage, pieces
 
 
 def write_checksums(run: str, seal: Seal, algorithm: str, storage: Storage | None = None) -> str:
@@ -40,11 +37,6 @@ def _sha256(storage: Storage, path: str) -> str:
 
     found = sha256()
     with storage.open(path) as source:
-        buffer = memoryview(bytearray(min(PIECE, source.size)))
-        done = 0
-        while done < source.size and (count := source.read_into(done, buffer[: source.size - done])):
-            found.update(buffer[:count])
-            done += count
-    if done < source.size:
-        raise OSError(0, f"{path} became shorter while it was read")
+        for piece in pieces(source, source.size, path):
+            found.update(piece)
     return found.hexdigest()

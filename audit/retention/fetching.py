@@ -14,11 +14,8 @@ from audit.manager import Registry
 from audit.options import Options
 from audit.retention.copying import sync
 from audit.retention.lock import alive
-from audit.storage import DIRECTORY, FILE
+from audit.storage import DIRECTORY, FILE, PIECE, pieces
 from audit.text import human_bytes
-
-PIECE = 4 << 20
-"""Bytes that are copied at a time."""
 
 
 def fetch(
@@ -79,15 +76,8 @@ def _digests(checkpoint: Checkpoint) -> Mapping[str, str]:
 
 def _copy(file: File, path: str) -> None:
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    buffer = memoryview(bytearray(min(PIECE, file.entry.size)))
     with file.open() as source, open(path, "xb") as made:
-        done = 0
-        while done < file.entry.size:
-            count = source.read_into(done, buffer[: min(PIECE, file.entry.size - done)])
-            if not count:
-                raise OSError(0, f"{file.path} became shorter while it was read")
-            made.write(buffer[:count])
-            done += count
+        made.writelines(pieces(source, file.entry.size, file.path))
         made.flush()
         os.fsync(made.fileno())
 

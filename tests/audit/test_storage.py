@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, BytesReader, LocalStorage
+from audit.storage import DIRECTORY, FILE, LINK, SPECIAL, BytesReader, LocalStorage, pieces
 
 
 @pytest.fixture
@@ -147,3 +147,13 @@ def test_reading_is_counted(run: Path) -> None:
         reader.read(8, 10)
 
     assert storage.bytes_read == 6
+
+
+def test_a_file_is_read_piece_by_piece_and_one_that_became_shorter_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audit.storage.PIECE", 4)
+    reader = BytesReader(b"0123456789")
+
+    assert [bytes(piece) for piece in pieces(reader, 10, "a")] == [b"0123", b"4567", b"89"]
+    assert list(pieces(reader, 0, "a")) == []
+    with pytest.raises(OSError, match="a became shorter"):
+        list(pieces(reader, 11, "a"))
