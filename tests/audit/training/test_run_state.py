@@ -119,9 +119,9 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     report = Auditor.report
 
-    def counted(self: Auditor, run: Any) -> Any:
+    def counted(self: Auditor, run: Any, *known: Any) -> Any:
         found.append(run.path)
-        return report(self, run)
+        return report(self, run, *known)
 
     monkeypatch.setattr(Auditor, "report", counted)
     return found
