@@ -13,7 +13,7 @@ from audit.testing.run_files import eval_loss
 from audit.training.data_files import digest_of, seen
 from audit.views.best import choose
 from audit.views.inspection import inspect
-from tests.audit.training.conftest import Shop, legs
+from tests.audit.training.conftest import Shop, legs, plan
 from tests.audit.training.toy import Toy
 
 BEST = {"data": 'eval = "held.jsonl"', "more": '[guard]\nbest = "eval_loss"'}
@@ -85,6 +85,20 @@ def test_another_held_out_file_is_said_and_the_best_is_chosen_anew(shop: Shop) -
     choice = choose(inspect(str(shop.run), registry=load()))
     assert [item.checkpoint for item in choice.candidates] == ["checkpoint-3", "checkpoint-4"]
     assert any("passed over checkpoint-2: its eval_loss is of another" in note for note in choice.notes)
+
+
+def test_a_plan_says_it_before_anything_is_trained(shop: Shop) -> None:
+    train(shop, "a.jsonl", [1, 2, 3, 4])
+    shop.drop("b.jsonl", [5, 6])
+    assert not any("data.eval" in note for note in plan(shop).notes)
+    (shop.home / "held.jsonl").write_text('{"input_ids": [3, 4]}\n')
+
+    said = [note for note in plan(shop).notes if "data.eval" in note]
+    assert len(said) == 1
+    assert "is not the file of the evaluations up to step 2" in said[0]
+    (shop.home / "held.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"data\.eval: .*held\.jsonl cannot be read: there is no such file"):
+        plan(shop)
 
 
 def test_the_same_bytes_with_another_time_are_the_same_file(shop: Shop) -> None:
