@@ -3,16 +3,16 @@
 import argparse
 import gc
 import os
-import re
 import sys
 from collections.abc import Mapping
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import add_shared, count, options_of, share
+from audit.cli.options import add_shared, options_of
 from audit.cli.parser import one_line, write
 from audit.cli.progress_of_fleet import FleetBar
 from audit.cli.table import table
+from audit.cli.values import processes, seconds, share, size, whole
 from audit.errors import AuditError
 from audit.fleet import engines
 from audit.fleet.discovery import outermost
@@ -43,8 +43,6 @@ EXAMPLES = (
     ("audit fleet fleet.parquet --gather", "put the tables together when all shards are done"),
 )
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "p": 10**15}
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -66,9 +64,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="local",
         help="who audits: processes of this machine (default), Ray, Dask, or commands of yours that work off a list",
     )
-    parser.add_argument("--workers", type=count, metavar="N", help=f"processes that audit (default: {JOBS})")
+    parser.add_argument("--workers", type=processes, metavar="N", help=f"processes that audit (default: {JOBS})")
     parser.add_argument(
-        "--batch", type=count, default=BATCH, metavar="N", help=f"runs in one batch or shard (default: {BATCH})"
+        "--batch", type=processes, default=BATCH, metavar="N", help=f"runs in one batch or shard (default: {BATCH})"
     )
     parser.add_argument(
         "--depth", choices=("quick", "full"), help="quick: file structure only (default); full: read every byte"
@@ -77,40 +75,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--full", type=share, metavar="SHARE", help="read every byte of this share of the runs, another one each time"
     )
     parser.add_argument(
-        "--budget-bytes", type=_size, metavar="SIZE", help="read at most so much in full, such as 500GB; the rest quick"
+        "--budget-bytes", type=size, metavar="SIZE", help="read at most so much in full, such as 500GB; the rest quick"
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=SECONDS,
         metavar="SECONDS",
         help=f"time for one run, at full depth more by its size (default: {SECONDS:g})",
     )
-    parser.add_argument("--shard", type=_number, metavar="K", help="audit shard K of a table made with --engine list")
+    parser.add_argument(
+        "--shard",
+        type=whole("the number of a shard"),
+        metavar="K",
+        help="audit shard K of a table made with --engine list",
+    )
     parser.add_argument("--gather", action="store_true", help="put the tables together when all shards are done")
     parser.add_argument("--allow-missing", action="store_true", help="gather even if shards are not done")
     add_format(parser)
     add_shared(parser, "fleet", "the verdicts")
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([kmgtp]?)b?", text.lower())
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 500GB")
-    return int(float(found[1]) * _UNITS[found[2]])
-
-
-def _seconds(text: str) -> float:
-    found = re.fullmatch(r"[0-9]{1,7}(\.[0-9]{1,3})?", text)
-    if found is None or not float(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return float(text)
-
-
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 8):
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a shard")
-    return int(text)
 
 
 def call(arguments: argparse.Namespace) -> int:

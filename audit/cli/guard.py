@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from audit.audit_dir import LOCK, PINNED
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import RUN, add_shared, count, laid_over, options_of
+from audit.cli.options import RUN, add_shared, laid_over, options_of
 from audit.cli.parser import one_line
 from audit.cli.progress import Progress
+from audit.cli.values import decimal, processes, steps
 from audit.errors import AuditError
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
@@ -44,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="accept only the newest checkpoint")
     parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
     parser.add_argument("--allow-missing", action="store_true", help="start at step 0 if RUN does not exist")
-    parser.add_argument("--max-rollback", type=_steps, metavar="STEPS", help="refuse to go back more than STEPS steps")
+    parser.add_argument("--max-rollback", type=steps, metavar="STEPS", help="refuse to go back more than STEPS steps")
     parser.add_argument(
         "--lineage", metavar="CHECKPOINT", help="if RUN holds several trainings, use the one that CHECKPOINT belongs to"
     )
@@ -53,13 +54,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-age",
-        type=_days,
+        type=decimal("a number of days", 0, 1e6),
         default=MAX_AGE_DAYS,
         metavar="DAYS",
         help=f"reread the checkpoint if it was last read more than DAYS days ago (default: {MAX_AGE_DAYS:g})",
     )
     parser.add_argument(
-        "--processes", type=count, metavar="N", help="number of processes that will resume; refuse if they cannot"
+        "--processes", type=processes, metavar="N", help="number of processes that will resume; refuse if they cannot"
     )
     parser.add_argument(
         "--fetch",
@@ -264,19 +265,3 @@ def _document(path: str | None, guarded: Guarded) -> Mapping[str, Any]:
 
 def _path(run: str, checkpoint: str) -> str:
     return os.path.join(run, checkpoint)
-
-
-def _days(text: str) -> float:
-    try:
-        days = float(text)
-    except ValueError:
-        days = -1.0
-    if not 0 <= days < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of days")
-    return days
-
-
-def _steps(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps")
-    return int(text)

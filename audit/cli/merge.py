@@ -1,7 +1,6 @@
 """``audit merge RUN OUT``: a LoRA adapter into its base model, proven."""
 
 import argparse
-import re
 import sys
 from typing import Any
 
@@ -10,6 +9,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import LOCAL_RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
+from audit.cli.values import size
 from audit.errors import RefusedError
 from audit.manager import load
 from audit.merging.plan import DTYPES
@@ -21,7 +21,6 @@ EXAMPLES = (
     ("audit merge current_model/ merged/ --checkpoint 300 --dtype bfloat16", "merge another one, written in bfloat16"),
     ("audit merge current_model/ merged/ --format json", "print the proof, which is in merged/merge.json, too"),
 )
-_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=tuple(DTYPES), help="type of the merged weights (default: that of the base)")
     parser.add_argument(
         "--max-shard-size",
-        type=_size,
+        type=size,
         metavar="SIZE",
         help="bytes of tensors in a file at most, such as 5GB (default: the files of the base)",
     )
@@ -119,10 +118,3 @@ def _step(text: str) -> int:
     if step is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a step like 300, or a name like checkpoint-300")
     return step
-
-
-def _size(text: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,15})\s*([A-Za-z]*)", text, re.ASCII)
-    if match is None or match[2].upper() not in _UNITS or not int(match[1]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 5GB or 500MB")
-    return int(match[1]) * _UNITS[match[2].upper()]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from audit.cli.registered import BACKENDS, Registered
+from audit.cli.values import share, whole
 from audit.config import check_names, find, read, severity_or_never
 from audit.errors import ConfigError
 from audit.manager import Registry
@@ -50,25 +51,6 @@ def _as_given(value: Any, _: Options) -> Any:
 
 def _names(values: list[str], _: Options) -> tuple[str, ...]:
     return tuple(name.strip() for value in values for name in value.split(",") if name.strip())
-
-
-def share(text: str) -> float:
-    """Return a share, 0 to 1, as an argument gives it: ``10%``, ``0.1``. Raises ArgumentTypeError."""
-    number = text.removesuffix("%")
-    try:
-        share = float(number) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        share = -1.0
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share like 10%")
-    return share
-
-
-def _positive(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 4 else 0
-    if not 1 <= number <= 256:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 256")
-    return number
 
 
 SHARED = (
@@ -123,7 +105,11 @@ SHARED = (
         "jobs",
         JUDGING + PROVING,
         _as_given,
-        {"type": _positive, "metavar": "N", "help": "threads that read files (default: number of cores, at most 8)"},
+        {
+            "type": whole("a number from 1 to 256", 1, 256),
+            "metavar": "N",
+            "help": "threads that read files (default: number of cores, at most 8)",
+        },
     ),
     Shared(
         "--backend",
@@ -177,14 +163,6 @@ SHARED = (
         },
     ),
 )
-
-
-def count(text: str) -> int:
-    """Return a number of processes, as an argument gives it. Raises ArgumentTypeError."""
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of processes")
-    return number
 
 
 def add_shared(parser: argparse.ArgumentParser, command: str, result: str = "") -> None:

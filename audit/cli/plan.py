@@ -7,9 +7,10 @@ from typing import Any
 
 from audit.cli.documents import add_format, write_document
 from audit.cli.guard import rollback
-from audit.cli.options import add_quiet, count
+from audit.cli.options import add_quiet
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
+from audit.cli.values import processes
 from audit.facts.space import Space
 from audit.findings import Finding
 from audit.manager import load
@@ -34,7 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", help="TOML file, as for audit train")
     parser.add_argument(
         "--processes",
-        type=count,
+        type=processes,
         metavar="N",
         help="number of training processes (default: WORLD_SIZE, the number of the last training, or 1)",
     )

@@ -8,6 +8,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import LOCAL_RUN, add_shared, options_of
 from audit.cli.parser import complain, one_line, write
 from audit.cli.progress import Progress
+from audit.cli.values import whole
 from audit.errors import RefusedError
 from audit.manager import load
 from audit.retention.prune import Pruned, prune
@@ -26,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=LOCAL_RUN)
     parser.add_argument(
         "--keep",
-        type=_count,
+        type=whole("a number of at least 1: the last proven checkpoint is always kept", least=1),
         required=True,
         metavar="N",
         help="how many of the newest checkpoints that pass every check to keep",
@@ -93,12 +94,3 @@ def _text(found: Pruned, dry_run: bool) -> str:
     for kept in found.kept:
         text += f"{'would keep' if dry_run else 'kept'}  {kept.checkpoint}  ({kept.reason})\n"
     return text if found.removed else text + "nothing to remove\n"
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of at least 1: the last proven checkpoint is always kept"
-        )
-    return number

@@ -8,6 +8,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import LOCAL_RUN, add_quiet
 from audit.cli.parser import one_line, write
 from audit.cli.table import wrapped
+from audit.cli.values import seconds, steps
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.manager import load
@@ -33,13 +34,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--steps",
-        type=_steps,
+        type=steps,
         metavar="K",
         help=f"steps to train again, 0: only restore (default: {STEPS}, or up to the end of a mean of losses)",
     )
     parser.add_argument(
         "--timeout",
-        type=_seconds,
+        type=seconds,
         default=TIMEOUT,
         metavar="SECONDS",
         help=f"end the rehearsal after so many seconds (default: {TIMEOUT:g})",
@@ -76,19 +77,3 @@ def call(arguments: argparse.Namespace) -> int:
         text = "".join(wrapped(one_line(line), 4) for line in lines(report, arguments.quiet > 0))
         write(text, None)
     return report.exit_code
-
-
-def _steps(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 8):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e7:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
-    return seconds

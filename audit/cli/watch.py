@@ -13,6 +13,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import LOCAL_RUN, configured
 from audit.cli.parser import columns, one_line, use_color, write
 from audit.cli.table import colored, table, wrapped
+from audit.cli.values import decimal
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.standing import REHEARSED
@@ -42,7 +43,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("run", metavar="RUN", help=f"{LOCAL_RUN}; it need not exist yet")
     parser.add_argument(
-        "--every", type=_seconds, default=EVERY_SECONDS, metavar="SECONDS", help="time between two looks (default: 1)"
+        "--every",
+        type=decimal("a time from 0.1 to 3600 seconds", 0.1, 3600),
+        default=EVERY_SECONDS,
+        metavar="SECONDS",
+        help="time between two looks (default: 1)",
     )
     add_format(parser)
 
@@ -198,13 +203,3 @@ def _cut(line: str) -> str:
     """A line as wide as the terminal; elsewhere it is whole."""
     width = columns()
     return line if not sys.stdout.isatty() or len(line) <= width else f"{line[: width - 3]}..."
-
-
-def _seconds(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0.1 <= number <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time from 0.1 to 3600 seconds")
-    return number

@@ -98,12 +98,6 @@ def test_without_pyarrow_it_says_what_to_install(audit: Audit, tree: Path, monke
     assert 'pip install "checkpoint-audit[fleet]"' in one_line(audit("fleet", str(tree)))
 
 
-def test_sizes_are_read_as_people_write_them() -> None:
-    from audit.cli.fleet import _size
-
-    assert [_size(text) for text in ("5", "500GB", "1.5 tb", "2k")] == [5, 500 * 10**9, 15 * 10**11, 2000]
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_pyarrow")
 def test_a_driver_that_is_killed_again_and_again_loses_nothing(tree: Path, grow: Grow) -> None:
