@@ -39,6 +39,7 @@ class LegRequest(NamedTuple):
     rate begins to fall (warmup-stable-decay). ``changes``: values, by the names of
     :meth:`PlanningBackend.changeable`, that replace those of the checkpoint before the first step. ``best``: step and
     value of the best checkpoint so far by the metric ``settings["guard"]["best"]``, None if there is none to keep.
+    ``name``: what a tracker may call the run, the same for all its legs and no other run's; "" if nothing is logged.
     """
 
     run: str
@@ -52,6 +53,7 @@ class LegRequest(NamedTuple):
     decay_steps: int | None = None
     changes: Mapping[str, float] = {}
     best: tuple[int, float] | None = None
+    name: str = ""
 
 
 class LegResult(NamedTuple):

@@ -1,5 +1,6 @@
 """What a continuous training records: the batch rows of the run's ledger."""
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -51,6 +52,15 @@ class BatchLog:
         finally:
             if ledger is not None:
                 ledger.close()
+
+    def name(self) -> str:
+        """Return a name of the run: that of its directory, and what no other run's ledger has; "" without a ledger."""
+        from blake3 import blake3
+
+        for first in self.rows()[:1]:
+            unlike = blake3(f"{first.time} {first.kind} {json.dumps(first.content)}".encode()).hexdigest()[:8]
+            return f"{os.path.basename(os.path.realpath(self._run))}-{unlike}"
+        return ""
 
     def record(self, event: BatchEvent) -> None:
         """Add a batch row; it is on the disk when this returns."""

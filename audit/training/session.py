@@ -132,7 +132,7 @@ class Session:
                 held = self._hold(self.held_out.prepared(found, timeline))
                 if held is not None:
                     self._begin(held, timeline)
-                    return held
+                    return held._replace(request=held.request._replace(name=self._batch_log.name()))
 
     def _say_what_is_not_changed(self, timeline: Timeline, step: int) -> None:
         """Once, at the end of a call in which no batch began."""

@@ -31,6 +31,7 @@ from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
 from audit_hf_trainer.training.stopping import Best, stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
+from audit_hf_trainer.training.tracked import keep_one_run
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -97,6 +98,7 @@ def made_trainer(
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
     arguments = training_arguments(request, torch, transformers)
+    keep_one_run(request.run, request.name, arguments, tell)
     if request.settings.get("trainer"):
         from audit_hf_trainer.training.own import own_trainer
 

@@ -1,6 +1,7 @@
 """What the batch rows of the ledger hold, and what happens where they cannot be read or written."""
 
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -129,3 +130,20 @@ def test_a_ledger_that_cannot_be_used_says_why(case: str, tmp_path: Path) -> Non
     with pytest.raises(LedgerError, match=r"^the ledger cannot be used, .*: /.*\.audit") as refused:
         BatchLog(str(tmp_path)).record(FAILED)
     assert "None" not in str(refused.value)
+
+
+def test_the_name_of_a_run_is_its_own_and_stays(shop: Shop) -> None:
+    log = BatchLog(str(shop.run))
+    assert log.name() == ""
+    shop.drop("a.jsonl", [1, 2, 3])
+    shop.train()
+    name = log.name()
+    shop.drop("b.jsonl", [4, 5])
+    shop.train()
+
+    assert re.fullmatch(f"{shop.run.name}-[0-9a-f]{{8}}", name)
+    assert name == log.name()
+    ledger = shop.run / ".audit" / "ledger.db"
+    ledger.unlink()
+    log.record(FAILED)
+    assert log.name() not in ("", name)

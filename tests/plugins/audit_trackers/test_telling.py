@@ -3,7 +3,6 @@
 import ast
 import logging
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from audit.testing.runs import make_run
 from audit_trackers import reports
 from audit_trackers.telling import Telling
 from audit_trackers.trackers import open_now
+from tests.tensorboard_files import events_in
 
 ROOT = Path(__file__).parents[3]
 URL = "https://huggingface.co/me/run-100/tree/c0"
@@ -35,23 +35,6 @@ def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> str:
     return make_run(tmp_path / "run", (100, 200), max_steps=200)
-
-
-def events_in(home: Path) -> dict[str, list[tuple[int, Any]]]:
-    """The scalars and texts of TensorBoard's files by tag: records of a length, its sum, the event, its sum."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    found: dict[str, list[tuple[int, Any]]] = {}
-    for path in sorted(home.rglob("events.*")):
-        data, place = path.read_bytes(), 0
-        while place < len(data):
-            (length,) = struct.unpack_from("<Q", data, place)
-            event = Event.FromString(data[place + 12 : place + 12 + length])
-            place += 16 + length
-            for value in event.summary.value:
-                said = value.tensor.string_val
-                found.setdefault(value.tag, []).append((event.step, said[0].decode() if said else value.simple_value))
-    return found
 
 
 def pushed(run: str) -> None:

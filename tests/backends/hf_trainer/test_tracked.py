@@ -1,0 +1,138 @@
+"""All legs of a run are one run in the user's tracker."""
+
+import os
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from audit_hf_trainer.training import tracked
+from tests.backends.hf_trainer.continuous import Continuous, examples
+from tests.tensorboard_files import events_in
+
+pytest.importorskip("transformers", reason="the extra hf is not installed")
+
+NAMES = ("TENSORBOARD_LOGGING_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "MLFLOW_RUN_ID", "MLFLOW_MAX_LOG_PARAMS",
+         "MLFLOW_EXPERIMENT_NAME")  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracked, "_made", set())
+    for name in NAMES:
+        monkeypatch.setenv(name, "")  # so that it is put back, whatever the call sets
+        monkeypatch.delenv(name)
+
+
+def keep(
+    *trackers: str, name: str = "run-1a2b3c4d", rank: int = 0, run_name: str | None = None
+) -> tuple[Any, list[Any]]:
+    arguments = SimpleNamespace(report_to=list(trackers), run_name=run_name, process_index=rank)
+    told: list[Any] = []
+    tracked.keep_one_run("run", name, arguments, told.append)
+    return arguments, told
+
+
+def environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in NAMES if name in os.environ}
+
+
+class Server:
+    """What MLflow's client sees: runs by the tag that was given to them."""
+
+    def __init__(self) -> None:
+        self.made: list[dict[str, str]] = []
+
+    def get_experiment_by_name(self, name: str) -> None:
+        return None
+
+    def create_experiment(self, name: str) -> str:
+        return f"experiment of {name}"
+
+    def search_runs(self, ids: list[str], asked: str, max_results: int) -> list[Any]:
+        found = [place for place, tags in enumerate(self.made) if f"'{tags['audit.run']}'" in asked]
+        return [SimpleNamespace(info=SimpleNamespace(run_id=f"id-{place}")) for place in found][:max_results]
+
+    def create_run(self, id: str, tags: dict[str, str], run_name: str) -> Any:
+        self.made.append(tags)
+        return SimpleNamespace(info=SimpleNamespace(run_id=f"id-{len(self.made) - 1}"))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=lambda: made))
+    return made
+
+
+def test_each_tracker_is_told_by_the_names_that_its_callback_looks_for(server: Server) -> None:
+    arguments, told = keep("tensorboard", "wandb", "mlflow", "trackio")
+
+    assert arguments.run_name == "run-1a2b3c4d"
+    assert not told
+    assert environment() == {
+        "TENSORBOARD_LOGGING_DIR": os.path.abspath("run/runs/run-1a2b3c4d"),
+        "WANDB_RUN_ID": "run-1a2b3c4d",
+        "WANDB_RESUME": "allow",
+        "MLFLOW_RUN_ID": "id-0",
+    }
+
+
+def test_the_next_leg_finds_the_run_in_mlflow_and_logs_no_other_parameters(server: Server) -> None:
+    keep("mlflow", name="other")
+    for _ in range(2):  # a leg of another process, and one of this
+        keep("mlflow")
+        tracked._made.clear()
+        os.environ.pop("MLFLOW_RUN_ID")
+    keep("mlflow")
+    keep("mlflow")
+
+    assert [tags["audit.run"] for tags in server.made] == ["other", "run-1a2b3c4d"]
+    assert (os.environ["MLFLOW_RUN_ID"], os.environ["MLFLOW_MAX_LOG_PARAMS"]) == ("id-1", "0")
+
+
+def test_what_the_user_has_set_stays(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = {"TENSORBOARD_LOGGING_DIR": "/logs", "WANDB_RUN_ID": "mine", "MLFLOW_RUN_ID": "mine"}
+    for name, value in mine.items():
+        monkeypatch.setenv(name, value)
+    arguments, _ = keep("tensorboard", "wandb", "mlflow", run_name="mine")
+
+    assert arguments.run_name == "mine"
+    assert environment() == mine
+    assert not server.made
+
+
+def test_without_a_tracker_or_a_name_nothing_is_set(server: Server) -> None:
+    keep()
+    keep("wandb", "mlflow", "tensorboard", name="")
+    assert environment() == {}
+
+
+def test_only_the_first_process_asks_mlflow(server: Server) -> None:
+    keep("mlflow", rank=1)
+    assert not server.made
+
+
+def test_a_server_that_does_not_answer_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise ConnectionError("refused\nby the server")
+
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=refuse))
+    _, told = keep("mlflow")
+
+    assert [note.text for note in told] == ["mlflow: this leg gets a run of its own: ConnectionError: refused"]
+    assert "MLFLOW_RUN_ID" not in environment()
+
+
+@pytest.mark.slow
+def test_two_calls_are_one_run_in_tensorboard(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "tensorboard"')
+    for name in ("a.jsonl", "b.jsonl"):
+        shop.drop(name, examples(8, ord(name[0])))
+        shop.call()
+
+    (place,) = (shop.run / "runs").iterdir()
+    assert place.name.startswith("run-")
+    assert [step for step, _ in events_in(place)["train/loss"]] == [1, 2, 3, 4]
