@@ -33,7 +33,8 @@ class Layout(NamedTuple):
     ``second``, "optimizer:1" of rank 1). ``kind`` is "adapter", "full", "fsdp", "deepspeed" or "unknown" (no weights
     recognised). ``shadowing`` are full-model files that the trainer would load in place of the run's own weights.
     ``others`` are further files that a resume reads: a second optimizer, the position of a data loader. ``unread`` says
-    what of a file that a resume reads the backend knows that nobody judges, by path: "holds two optimizers".
+    what of a file that a resume reads the backend knows that nobody judges, by path: "holds two optimizers". ``config``
+    is the configuration of the whole model, which no resume reads.
 
     If one file plays several parts, ``parts`` says where in it the state of a role is. ``step`` is the one that the
     checkpoint is of, if the backend knows it from the content.
@@ -58,6 +59,7 @@ class Layout(NamedTuple):
     weights_only: bool = False
     others: tuple[str, ...] = ()
     unread: Mapping[str, str] = {}
+    config: str | None = None
     parts: Mapping[str, Place] = {}
     step: int | None = None
     schedule_at: tuple[int, ...] = ()

@@ -121,7 +121,9 @@ class RunFacts(RunFiles, Protocol):
         """The judged checkpoints whose file ``path`` has this digest, by step; only steps ``below``, if given."""
         ...
 
-    def way_back(self, first: "Checkpoint", before: "Checkpoint", after: "Checkpoint") -> float | None:
+    def way_back(
+        self, first: "Checkpoint", before: "Checkpoint", after: "Checkpoint", only: frozenset[str] = frozenset()
+    ) -> float | None:
         """How much of the way from ``before`` back to ``first`` the weights went; see :mod:`audit.facts.way_back`."""
         ...
 

@@ -341,6 +341,14 @@ class Recorded(Directory):
             raise NotApplicable("there is no adapter that could be read")
         return tuple(found)
 
+    @fact
+    def model_config(self) -> Mapping[str, Any]:
+        """``config.json`` of a whole model: ``architectures``, ``model_type``, ``transformers_version`` and more."""
+        found = self.file(self.layout.config, "model configuration").optional("value")
+        if not isinstance(found, dict):
+            raise NotApplicable(f"{self.layout.config} is not a JSON object")
+        return found
+
     # -- all of it ----------------------------------------------------------------------------------------------
 
     @fact

@@ -111,16 +111,18 @@ class Run(ScannedRun):
         return tuple(boundaries_of(lineage, self.records.batches) for lineage in self.lineages)
 
     @fact
-    def _ways(self) -> dict[tuple[str, str, str], float | None]:
+    def _ways(self) -> dict[tuple[str, str, str, frozenset[str]], float | None]:
         return {}
 
-    def way_back(self, first: Checkpoint, before: Checkpoint, after: Checkpoint) -> float | None:
+    def way_back(
+        self, first: Checkpoint, before: Checkpoint, after: Checkpoint, only: frozenset[str] = frozenset()
+    ) -> float | None:
         """How much of the way from ``before`` back to ``first`` the weights went; see :mod:`audit.facts.way_back`."""
         from audit.facts.way_back import way_back
 
-        key = first.name, before.name, after.name
+        key = first.name, before.name, after.name, only
         if key not in self._ways:
-            self._ways[key] = way_back(first, before, after)
+            self._ways[key] = way_back(first, before, after, only)
         return self._ways[key]
 
     @fact

@@ -27,12 +27,15 @@ class _Place(NamedTuple):
     tensor: Tensor
 
 
-def way_back(first: Checkpoint, before: Checkpoint, after: Checkpoint) -> float | None:
+def way_back(
+    first: Checkpoint, before: Checkpoint, after: Checkpoint, only: frozenset[str] = frozenset()
+) -> float | None:
     """Return how much of the way from the weights of ``before`` to those of ``first`` was made by ``after``.
 
     About 0 if training went on, also on other data, and about 1 if it began again with the untrained model, which is
     near ``first``. If ``first`` and ``before`` are the same checkpoint, only the ``lora_B`` of an adapter count, which
-    begin as zeros. None if the weights cannot be compared. Reads at most ELEMENTS elements of each checkpoint.
+    begin as zeros. None if the weights cannot be compared. Reads at most ELEMENTS elements of each checkpoint; of the
+    tensors in ``only``, if there are any in it.
     """
     alone = first is before
     places = [_places(checkpoint) for checkpoint in ((before, after) if alone else (first, before, after))]
@@ -41,6 +44,7 @@ def way_back(first: Checkpoint, before: Checkpoint, after: Checkpoint) -> float 
         for name in places[0]
         if all(name in found and found[name].tensor[1:3] == places[0][name].tensor[1:3] for found in places)
         and (not alone or ".lora_B." in name)
+        and (not only or name.partition("/")[2] in only)
     ]
     if not names:
         return None

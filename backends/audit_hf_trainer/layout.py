@@ -98,8 +98,8 @@ def _weights(files: Files) -> Layout:
     if shards or index:
         suffix = "safetensors" if index == INDEXES[0] or not index else "bin"
         own = tuple(name for name in shards if name.endswith(suffix)) or shards
-        return Layout("full", own, index, shadowing=single)
-    return Layout("full" if single else "unknown", single[:1])
+        return Layout("full", own, index, shadowing=single, config=files.only(CONFIG))
+    return Layout("full" if single else "unknown", single[:1], config=files.only(CONFIG))
 
 
 def _adapters(files: Files) -> tuple[AdapterFiles, ...]:

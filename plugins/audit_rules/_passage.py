@@ -24,19 +24,19 @@ class Passage(NamedTuple):
     weights: bool = False
 
 
-def passage(lineage: Sequence[Checkpoint], boundary: Boundary) -> Passage:
+def passage(lineage: Sequence[Checkpoint], boundary: Boundary, only: frozenset[str] = frozenset()) -> Passage:
     """Return whether weights and moments continued over a boundary.
 
     The weights must be near those before the boundary, not near those of the start, and the optimizer must have
     counted on. If the weights from before the boundary are gone, ``ignore_data_skip`` and the count of the optimizer
-    decide: whoever sets it provides other data.
+    decide: whoever sets it provides other data. Of the weights those in ``only`` count, if there are any in it.
     """
     after = next((item for item in lineage if item.step > boundary.step), None)
     if after is None:
         return Passage(None)
     before = next((item for item in reversed(lineage) if item.step <= boundary.step), None)
     counted = _counted_on(before, after)
-    way = after.run.way_back(lineage[0], before, after) if before is not None else None
+    way = after.run.way_back(lineage[0], before, after, only) if before is not None else None
     if before is not None and way is not None:
         on = way < NEAR and counted
         evidence = f"the weights and the optimizer continued from {before.name} to {after.name}" if on else ""
@@ -52,3 +52,26 @@ def _counted_on(before: Checkpoint | None, after: Checkpoint) -> bool:
         return count is not None and count == after.step
     counted = updates(before)
     return count is not None and counted is not None and 0 < counted < count
+
+
+def went_on(checkpoint: Checkpoint, tensors: frozenset[str], alone: bool = False) -> bool:
+    """Whether the run was resumed with tensors of these names and the weights continued: its program loads them.
+
+    ``alone``: it must be seen in these tensors, for a program may load the others and not them.
+    """
+    run = checkpoint.run
+    for lineage, boundaries in zip(run.lineages, run.optional("boundaries") or (), strict=False):
+        if checkpoint not in lineage:
+            continue
+        for boundary in boundaries:
+            sides = [item for item in lineage if item.step <= boundary.step][-1:]
+            sides += [item for item in lineage if item.step > boundary.step][:1]
+            if len(sides) == 2 and all(tensors <= _names(item) for item in sides):
+                found = passage(lineage, boundary, tensors if alone else frozenset())
+                if found.on and found.weights:
+                    return True
+    return False
+
+
+def _names(checkpoint: Checkpoint) -> frozenset[str]:
+    return frozenset(name for file in checkpoint.optional("weights") or () for name in file.tensors)

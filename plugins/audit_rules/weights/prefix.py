@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, WeightFile, rule
-from audit_rules._passage import passage
+from audit.plugin import Checkpoint, Layout, Severity, Violation, WeightFile, rule
+from audit_rules._passage import went_on
 
 PEFT = "base_model.model."
 WRAPPERS = ("_orig_mod", "module", "_fsdp_wrapped_module")
@@ -50,7 +50,7 @@ def prefix(checkpoint: Checkpoint, layout: Layout, weights: tuple[WeightFile, ..
             if _recorded(checkpoint):
                 continue
             wrapped, why = whole, "only a program that wraps the model again loads them"
-            severity = Severity.INFO if _went_on(checkpoint, whole[0]) else None
+            severity = Severity.INFO if went_on(checkpoint, frozenset(whole[:1])) else None
         if wrapped:
             yield Violation(
                 f"{len(wrapped)} of {len(names)} tensors in {file.file} are named after a wrapper, {why}: {wrapped[0]}",
@@ -94,26 +94,3 @@ def _recorded(checkpoint: Checkpoint) -> bool:
     """Whether PEFT recorded that the base model was wrapped when the adapter was added."""
     mappings = [adapter.config.get("auto_mapping") for adapter in checkpoint.optional("adapters") or ()]
     return any(isinstance(item, dict) and item.get("base_model_class") in CLASSES for item in mappings)
-
-
-def _went_on(checkpoint: Checkpoint, name: str) -> bool:
-    """Whether the run was resumed with such names and the weights continued: its program loads them."""
-    run = checkpoint.run
-    for lineage, boundaries in zip(run.lineages, run.optional("boundaries") or (), strict=False):
-        if checkpoint not in lineage:
-            continue
-        for boundary in boundaries:
-            sides = [item for item in lineage if item.step <= boundary.step][-1:]
-            sides += [item for item in lineage if item.step > boundary.step][:1]
-            if len(sides) == 2 and all(_has(item, name) for item in sides):
-                found = passage(lineage, boundary)
-                if found.on and found.weights:
-                    return True
-    return False
-
-
-def _has(checkpoint: Checkpoint, name: str) -> bool:
-    try:
-        return any(name in file.tensors for file in checkpoint.weights)
-    except NotApplicable:
-        return False

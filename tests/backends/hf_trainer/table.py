@@ -18,6 +18,8 @@ class Configuration(NamedTuple):
 
 
 CONFIGURATIONS: dict[str, Configuration] = {}
+TRUE_ALARMS = {"moe": {"weights/not-loaded"}}
+"""What is found in a run without an accident, and rightly: Trainer does not load the experts of a Mixtral."""
 
 Train = Callable[[str], object]
 
