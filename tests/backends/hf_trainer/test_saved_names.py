@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from audit_rules.weights._saved_names import NAMES
 
 from audit.testing.judging import check
+from audit_rules.weights._saved_names import NAMES
 from tests.backends.hf_trainer.fitting import libraries_hush, llama, mixtral
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
