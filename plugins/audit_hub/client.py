@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import huggingface_hub
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from audit.plugin import PushedFile
+from audit.plugin import PushedFile, veiled
 from audit_hub.digests import Digests, digests_of
 from audit_hub.failures import MAY_PASS, StuckError, failure_of
 from audit_hub.manifest import LARGEST, MOST, NAME, Manifest, read_manifest, stored_name
@@ -173,9 +173,9 @@ class Hub:
             return
 
     def url(self, place: Place) -> str:
-        """Return the address of a page that shows the place."""
+        """Return the address of a page that shows the place, without a password that HF_ENDPOINT may have."""
         inside = f"/{place.folder}" if place.folder else ""
-        return f"{self._api.endpoint}/{place.repo}/tree/{place.commit}{inside}"
+        return veiled(f"{self._api.endpoint}/{place.repo}/tree/{place.commit}{inside}")
 
 
 def difference(files: Mapping[str, Digests], there: Mapping[str, There]) -> str | None:

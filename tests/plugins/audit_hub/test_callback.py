@@ -136,3 +136,28 @@ def test_a_template_that_cannot_be_used_is_refused_when_the_callback_is_made() -
         HubCallback(repo="me/one")
     with pytest.raises(ValueError, match="depth is 'deep'"):
         HubCallback(depth="deep")
+
+
+def test_a_checkpoint_is_proven_as_the_configuration_of_the_callback_says(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from audit.options import Options
+    from audit_hub import HubCallback, callback
+
+    asked: list[Options | None] = []
+    monkeypatch.setattr(callback, "push", lambda run, name, settings, options: asked.append(options))
+    config = desk.home / "audit.toml"
+    config.write_text('[[accept]]\nrule = "loss/jump"\nstep = 300\nreason = "other data"\n')
+    state = SimpleNamespace(is_hyper_param_search=False, global_step=300)
+    for made in (HubCallback(), HubCallback(config=str(config))):
+        made.on_save(SimpleNamespace(process_index=0, output_dir=str(desk.home)), state, None)
+
+    none, read = asked
+    assert none is None
+    assert read is not None
+    assert [(item.rule, item.step) for item in read.accept] == [("loss/jump", 300)]
+    config.write_text("ignored = []\n")
+    with pytest.raises(ConfigError, match="ignored"):
+        HubCallback(config=str(config))

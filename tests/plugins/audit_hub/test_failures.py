@@ -82,3 +82,14 @@ def test_no_token_is_in_what_is_said(token: str) -> None:
     for error in errors:
         assert token not in failure_of(error, token).reason
     assert failure_of(AnswerError(400, "x" * 10_000)) == Failure("stuck", f"the Hub refuses it (400: {'x' * 300})")
+
+
+def test_a_password_of_the_endpoint_is_in_no_address_of_a_push() -> None:
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    from audit_hub.client import Hub, Place
+
+    client: Any = object.__new__(Hub)
+    client._api = SimpleNamespace(endpoint="https://me:secret@hub.example:8080")
+    address = client.url(Place("me/run", "checkpoint-3", "c0"))
+    assert "secret" not in address
+    assert address.endswith("@hub.example:8080/me/run/tree/c0/checkpoint-3")
