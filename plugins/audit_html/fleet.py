@@ -1,6 +1,7 @@
 """The page of a fleet: one file without a script, which loads nothing. Tables only, each with the worst first."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from xml.etree.ElementTree import Element
 
 from audit.plugin import FleetGroup, FleetRule, FleetRun, FleetView, __version__, human_bytes
@@ -14,15 +15,17 @@ RULES = 5
 
 def render(view: FleetView) -> str:
     """Return the page."""
-    main = node("main", _summary(view), id="main", class_="fleet")
+    above = _above(run.run for run in (*view.worst, *view.unaudited, *view.freed))
+    main = node("main", _summary(view, above), id="main", class_="fleet")
+    alarming = view.total.broken + view.total.suspect
     add(
         main,
-        _runs("Worst first", view.worst, view.total.broken + view.total.suspect, "No run has an error or a warning."),
-        _unaudited(view),
+        _runs("Worst first", view.worst, alarming, "No run has an error or a warning.", above),
+        _unaudited(view, above),
         _rules(view.rules),
         _groups("By owner", "Owner", view.owners, "The first directory below the root."),
         _groups("By age", "Last written", view.ages, "When a file of the run was last written."),
-        _freed(view),
+        _freed(view, above),
     )
     title = f"{view.table}: {view.total.broken} of {view.total.runs} runs broken"
     made = view.made.replace("T", " ").replace("Z", " UTC")
@@ -35,7 +38,17 @@ def render(view: FleetView) -> str:
     return html(node("html", header(title, asset("page.css")), node("body", skip, top, main), lang="en"))
 
 
-def _summary(view: FleetView) -> Element:
+def _above(runs: Iterable[str]) -> str:
+    """Return the directory that all runs are in, with its slash, "" if there is none or only one run: a long table of
+    long paths is not read.
+    """
+    paths = [run.split("/")[:-1] for run in runs]
+    same = takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False)) if len(paths) > 1 else ()
+    found = [names[0] for names in same]
+    return "/".join([*found, ""]) if any(found) else ""
+
+
+def _summary(view: FleetView, above: str) -> Element:
     total, verdicts = view.total, view.verdicts
     worst = next((name for name in ("broken", "suspect") if verdicts.get(name)), "sound")
     failed, unread = view.statuses.get("failed", 0), view.statuses.get("unread", 0)
@@ -57,6 +70,7 @@ def _summary(view: FleetView) -> Element:
         "section",
         node("h2", view.table),
         node("p", badge(worst), f" {spaced(total.broken)} of {spaced(total.runs)} runs are broken", class_="verdict"),
+        node("p", "Runs are named from ", node("code", above), class_="note") if above else None,
         made,
         class_=f"head {worst}",
     )
@@ -70,9 +84,13 @@ def _card(title: str, *children: Element | None) -> Element:
     return node("section", node("h2", title), *children, class_="card compare")
 
 
-def _name(run: FleetRun) -> Element:
-    link = node("a", run.run, href=run.page) if run.page else run.run
-    return node("th", link, scope="row")
+def _name(run: FleetRun, above: str) -> Element:
+    name = run.run.removeprefix(above)
+    return node("th", node("a", name, href=run.page) if run.page else name, scope="row", title=run.run)
+
+
+def _saved(run: FleetRun) -> Element:
+    return node("td", (run.saved or "").replace("T", " ")[:16], class_="time")
 
 
 def _number(value: object) -> Element:
@@ -84,7 +102,7 @@ def _named(rules: Sequence[str]) -> str:
     return ", ".join(rules[:RULES]) + (f" and {more} more" if more > 0 else "")
 
 
-def _runs(title: str, runs: Sequence[FleetRun], count: int, none: str) -> Element:
+def _runs(title: str, runs: Sequence[FleetRun], count: int, none: str, above: str) -> Element:
     if not runs:
         return _card(title, node("p", none))
     body = node("tbody")
@@ -94,7 +112,7 @@ def _runs(title: str, runs: Sequence[FleetRun], count: int, none: str) -> Elemen
         body.append(
             node(
                 "tr",
-                _name(run),
+                _name(run, above),
                 verdict,
                 node("td", run.resume_from or "nothing"),
                 node("td", _named(run.rules)),
@@ -102,11 +120,11 @@ def _runs(title: str, runs: Sequence[FleetRun], count: int, none: str) -> Elemen
                 _number(spaced(run.warnings)),
                 _number(run.checkpoints),
                 _number(human_bytes(run.bytes)),
-                node("td", run.saved or "", class_="time"),
+                _saved(run),
             )
         )
-    heads = ("Run", "Verdict", "Resume from", "Rules", "Errors", "Warnings", "Checkpoints", "Size", "Saved")
-    table = node("table", head(heads, numbers_from=4, text=("Saved",)), body)
+    heads = ("Run", "Verdict", "Resume from", "Rules", "Errors", "Warnings", "Checkpoints", "Size", "Saved (UTC)")
+    table = node("table", head(heads, numbers_from=4, text=("Saved (UTC)",)), body)
     return _card(title, scrolling(title, table), _left_out(count - len(runs)))
 
 
@@ -114,12 +132,12 @@ def _left_out(count: int) -> Element | None:
     return node("p", f"{spaced(count)} more are in the table only.", class_="note") if count > 0 else None
 
 
-def _unaudited(view: FleetView) -> Element | None:
+def _unaudited(view: FleetView, above: str) -> Element | None:
     if not view.unaudited:
         return None
     body = node("tbody")
     for run in view.unaudited:
-        body.append(node("tr", _name(run), node("td", run.status), node("td", run.error or "")))
+        body.append(node("tr", _name(run, above), node("td", run.status), node("td", run.error or "")))
     title = "Not audited"
     table = node("table", head(("Directory", "Status", "Why"), numbers_from=3), body)
     return _card(title, scrolling(title, table), _left_out(view.total.unaudited - len(view.unaudited)))
@@ -151,16 +169,14 @@ def _groups(title: str, what: str, groups: Sequence[FleetGroup], note: str) -> E
     return _card(title, scrolling(title, table), node("p", note, class_="note"))
 
 
-def _freed(view: FleetView) -> Element | None:
+def _freed(view: FleetView, above: str) -> Element | None:
     if not view.freed:
         return None
     body = node("tbody")
     for run in view.freed:
         sizes = (run.bytes_not_resumable, run.bytes_superseded, run.bytes)
-        body.append(
-            node("tr", _name(run), *(_number(human_bytes(size)) for size in sizes), node("td", run.saved or ""))
-        )
-    heads = ("Run", "Not resumable", "Superseded", "Size", "Saved")
-    table = node("table", head(heads, numbers_from=1, text=("Saved",)), body)
+        body.append(node("tr", _name(run, above), *(_number(human_bytes(size)) for size in sizes), _saved(run)))
+    heads = ("Run", "Not resumable", "Superseded", "Size", "Saved (UTC)")
+    table = node("table", head(heads, numbers_from=1, text=("Saved (UTC)",)), body)
     advice = "audit prune RUN --keep 1 removes what newer proven checkpoints supersede; audit quarantine RUN moves broken ones aside."
     return _card("What could be freed", scrolling("What could be freed", table), node("p", advice, class_="note"))

@@ -18,6 +18,7 @@ import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from itertools import zip_longest
 from typing import Any
 
@@ -156,7 +157,9 @@ def _tuple(texts: Iterable[str]) -> str:
 def main() -> None:
     if sys.argv[1] == "survey":
         warnings.simplefilter("ignore")
-        json.dump(survey(), sys.stdout, indent=1)
+        with redirect_stdout(sys.stderr):  # some models print
+            found = survey()
+        json.dump(found, sys.stdout, indent=1)
         return
     surveys = []
     for path in sys.argv[2:]:

@@ -93,3 +93,19 @@ def test_an_empty_fleet_has_a_page() -> None:
     text = Parsed(render(empty)).text
     assert "No run has an error or a warning" in text
     assert "Nothing was found" in text
+
+
+def test_runs_are_named_from_the_directory_that_all_are_in() -> None:
+    two = tuple(run(f"/data/runs/{name}") for name in ("ann/one", "bob/two"))
+    page = render(view("t")._replace(worst=two, unaudited=(), freed=two[:1]))
+    text = Parsed(page).text
+    assert "Runs are named from" in text
+    assert "/data/runs/" in text
+    assert ">ann/one<" in page
+    assert 'title="/data/runs/bob/two"' in page
+
+    for others in (("/a/one", "s3://b/two"), ("one", "two")):
+        apart = tuple(run(name) for name in others)
+        page = render(view("t")._replace(worst=apart, unaudited=(), freed=()))
+        assert "Runs are named from" not in page
+        assert f">{others[1]}<" in page

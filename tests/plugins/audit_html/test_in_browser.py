@@ -319,7 +319,7 @@ def test_without_scripts_everything_but_the_curves_is_there(show: Open, jump: Ru
     page = show(jump, java_script_enabled=False)
     text = page.inner_text("body")
 
-    assert "Resume from checkpoint-300." in text
+    assert "The newest resumable checkpoint is checkpoint-300" in text
     assert "The loss jumps from 1 to 1.5" in text
     assert "The curves need JavaScript" in text
     assert "Theme" not in text
