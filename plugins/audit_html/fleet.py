@@ -39,9 +39,7 @@ def render(view: FleetView) -> str:
 
 
 def _above(runs: Iterable[str]) -> str:
-    """Return the directory that all runs are in, with its slash, "" if there is none or only one run: a long table of
-    long paths is not read.
-    """
+    """Return the directory that all runs are in, with its slash, "" if there is none or only one run."""
     paths = [run.split("/")[:-1] for run in runs]
     same = takewhile(lambda names: len(set(names)) == 1, zip(*paths, strict=False)) if len(paths) > 1 else ()
     found = [names[0] for names in same]
