@@ -22,6 +22,14 @@ OURS = ("audit", "pytest_audit", "tests")
 PRELOADED = ("blake3", "hypothesis.strategies", "isal", "jsonschema", "msgspec", "numpy", "rich.console", "yaml")
 """What costs most of the time of a test file. Imported once: each run of the tests is a fork of this process."""
 MEMORY = 8 << 30
+ALSO = {
+    "audit/judging/guard.py": ("tests/audit/judging/test_memory.py", "tests/audit/ledger/test_rereading.py"),
+    "audit/ledger/records.py": ("tests/audit/ledger/test_seals.py", "tests/audit/judging/test_recording.py"),
+    "audit/training/conclusion.py": ("tests/audit/training/test_exactly_once.py",),
+    "audit/training/filing.py": ("tests/audit/training/test_data_files.py",),
+    "audit/training/session.py": ("tests/audit/training/test_exactly_once.py",),
+}
+"""Tests of modules that are not in the file of their name alone. They are run after it."""
 
 
 class Ended(NamedTuple):
@@ -141,7 +149,7 @@ def tests_of(root: Path, module: str) -> list[str]:
         shared = folder.parent / f"test_{path.parent.name}{path.stem}.py"
         found += [shared] if (root / shared).is_file() else []
         found += [Path(file) for other in _importing(root, path) for file in tests_of(root, other)]
-    return [str(file) for file in dict.fromkeys(found)]
+    return [*dict.fromkeys(map(str, found)), *ALSO.get(module, ())]
 
 
 def _importing(root: Path, shared: Path) -> list[str]:
