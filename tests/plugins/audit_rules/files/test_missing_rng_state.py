@@ -34,6 +34,13 @@ def test_many_missing_ones_are_one_short_finding(tmp_path: Path) -> None:
     assert "rng_state_4.pth and 3 more are not there" in finding.message
 
 
+def test_four_missing_ones_are_all_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", world=8)
+    remove(run, *(f"rng_state_{rank}.pth" for rank in range(1, 5)))
+    (finding,) = check(run, RULE)
+    assert "rng_state_3.pth, rng_state_4.pth are not there" in finding.message
+
+
 def test_a_run_of_three_processes_with_three_states_passes(tmp_path: Path) -> None:
     assert not check(make_run(tmp_path / "run", world=3), RULE)
 
