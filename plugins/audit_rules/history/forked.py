@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
+from audit_rules._more import and_more
 from audit_rules.history._forks import Lineage, Odd, Parting, ages, lost_entries, odd_one, parting
 
 
@@ -95,7 +96,7 @@ def _several(run: Run, groups: Sequence[Lineage], file: str) -> Violation:
         if order is not None:
             age = ", the oldest" if order[0] == index else ", the youngest" if order[-1] == index else ""
         texts.append(f"{_named(group)}{_goal(group)}{age}")
-    more = f"; and {len(groups) - 6} more" if len(groups) > 6 else ""
+    more = and_more(groups, "; and {} more", 6)
     one, other = groups[-2][-1], groups[-1][-1]
     part = parting(one.history, other.history)
     where = f"{one.name} and {other.name} diverge at step {part.step}" if part.step is not None else "they never agree"

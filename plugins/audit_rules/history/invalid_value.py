@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -40,7 +41,7 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
     for found, severity in ((own, None), (foreign, Severity.INFO)):
         if found:
             step, key, value = found[0]
-            more = f", nor are {len(found) - 1} more values of the log" if len(found) > 1 else ""
+            more = and_more(found, ", nor are {} more values of the log")
             yield Violation(
                 f"At step {step} the log has {_shown(value)} for {_cut(key)}, which is not a number{more}",
                 file=checkpoint.backend.state_file,

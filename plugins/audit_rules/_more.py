@@ -1,0 +1,9 @@
+"""Of many things a message names the first and counts the others."""
+
+from collections.abc import Sized
+
+
+def and_more(found: Sized, words: str, shown: int = 1) -> str:
+    """Return the words with the number of those that are not shown in their place ``{}``; nothing if all are shown."""
+    left = len(found) - shown
+    return words.format(left) if left > 0 else ""
