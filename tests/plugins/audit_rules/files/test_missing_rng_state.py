@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from audit.findings import Severity
-from audit.testing.judging import check
+from audit.testing.judging import check, registry
 from audit.testing.runs import edit_arguments, make_run
 from tests.plugins.audit_rules.files.editing import judged, names, remove
 
@@ -17,6 +17,7 @@ def test_the_state_of_one_process_is_missed(tmp_path: Path) -> None:
     assert (finding.rule, finding.checkpoint, finding.file) == (RULE, "checkpoint-200", "rng_state.pth")
     assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
     assert finding.message == "rng_state.pth is not there: a resume would work, but not reproducibly"
+    assert registry().rule(RULE).blocks == "blocks resuming with --exact"
 
 
 def test_one_of_three_processes_is_missed(tmp_path: Path) -> None:
