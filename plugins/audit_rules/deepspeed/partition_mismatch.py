@@ -5,6 +5,7 @@ from math import ceil, prod
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import ZeroPartition, ZeroState
@@ -99,7 +100,7 @@ def _absent(checkpoint: Checkpoint, zero: "ZeroState") -> Violation | None:
             owed |= before.engine.module.keys()
         lacking = sorted(owed - engine.module.keys())
         if lacking:
-            more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+            more = and_more(lacking, " and {} more")
             return Violation(f"{path} has no weights of {lacking[0]}{more}", file=path, actual=len(lacking))
     return None
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import Apart, ZeroState
@@ -37,7 +38,7 @@ def weights_differ(checkpoint: Checkpoint, zero: "ZeroState", apart: "tuple[Apar
     """
     if apart:
         first = apart[0]
-        more = f" and {len(apart) - 1} more places" if len(apart) > 1 else ""
+        more = and_more(apart, " and {} more places")
         path = next(iter(zero.engines))
         yield Violation(
             f"{path} and {first.path} have different weights of {first.name}{more}: {first.changed} of {first.compared} "

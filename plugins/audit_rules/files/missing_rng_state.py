@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
+from audit_rules._more import and_more
 
 
 @rule(
@@ -19,7 +20,7 @@ def missing_rng_state(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violat
     """
     missing = [name for name in layout.missing_rng if not checkpoint.stands_in(name)]
     if missing:
-        names = ", ".join(missing[:4]) + (f" and {len(missing) - 4} more" if len(missing) > 4 else "")
+        names = ", ".join(missing[:4]) + and_more(missing, " and {} more", 4)
         verb = "is" if len(missing) == 1 else "are"
         yield Violation(
             f"{names} {verb} not there: a resume would work, but not reproducibly",

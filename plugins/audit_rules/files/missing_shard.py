@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
+from audit_rules._more import and_more
 from audit_rules.files._shards import group, indexed_files
 
 
@@ -35,7 +36,7 @@ def missing_shard(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]
             missing.add(name)
     gone = sorted(name for name in missing if not checkpoint.stands_in(name))
     if gone:
-        listed = ", ".join(gone[:4]) + (f" and {len(gone) - 4} more" if len(gone) > 4 else "")
+        listed = ", ".join(gone[:4]) + and_more(gone, " and {} more", 4)
         verb = "is" if len(gone) == 1 else "are"
         part = "state" if layout.kind == "deepspeed" else "weights"
         yield Violation(f"{listed} {verb} not there: part of the {part} cannot be loaded", file=gone[0])

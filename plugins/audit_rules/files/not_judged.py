@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from audit.plugin import Checkpoint, Severity, Unread, Violation, rule
+from audit_rules._more import and_more
 
 
 @rule(
@@ -22,5 +23,5 @@ def not_judged(checkpoint: Checkpoint, unread: Mapping[str, Unread]) -> Iterator
     """
     own = [path for path, item in unread.items() if not item.damaged]  # each of the others has a finding
     if own:
-        more = f" (and {len(own) - 1} more files that a resume reads)" if len(own) > 1 else ""
+        more = and_more(own, " (and {} more files that a resume reads)")
         yield Violation(f"is not judged: {own[0]} {unread[own[0]].reason}{more}", file=own[0])

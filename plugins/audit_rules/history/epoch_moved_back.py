@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, tail
 from audit_rules._entries import fresh_series
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -35,7 +36,7 @@ def epoch_moved_back(checkpoint: Checkpoint, history: "History") -> Iterator[Vio
     ]
     if falls:
         before, after = falls[0]
-        more = f", and {len(falls) - 1} more times" if len(falls) > 1 else ""
+        more = and_more(falls, ", and {} more times")
         yield Violation(
             f"The epoch goes back from {before.value:g} to {after.value:g} after step {before.step}{more}: "
             "training was resumed on other data",

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
+from audit_rules._more import and_more, cut
 from audit_rules.history._forks import Lineage, Odd, Parting, ages, lost_entries, odd_one, parting
 
 
@@ -95,7 +96,7 @@ def _several(run: Run, groups: Sequence[Lineage], file: str) -> Violation:
         if order is not None:
             age = ", the oldest" if order[0] == index else ", the youngest" if order[-1] == index else ""
         texts.append(f"{_named(group)}{_goal(group)}{age}")
-    more = f"; and {len(groups) - 6} more" if len(groups) > 6 else ""
+    more = and_more(groups, "; and {} more", 6)
     one, other = groups[-2][-1], groups[-1][-1]
     part = parting(one.history, other.history)
     where = f"{one.name} and {other.name} diverge at step {part.step}" if part.step is not None else "they never agree"
@@ -125,9 +126,8 @@ def _difference(part: Parting) -> str:
     if part.key is None:
         return f"the entry of step {part.step}"
     name, mine, theirs = part.key
-    return f"{_cut(name)} at step {part.step} ({_cut(mine)}, there {_cut(theirs)})"
+    return f"{_text(name)} at step {part.step} ({_text(mine)}, there {_text(theirs)})"
 
 
-def _cut(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def _text(value: object) -> str:
+    return cut(value if isinstance(value, str) else repr(value))

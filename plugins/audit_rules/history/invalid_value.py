@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._entries import step_of
+from audit_rules._more import and_more, cut
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -36,18 +38,18 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
         for key, value in entry.items():
             if type(value) not in _NUMBERS and key != "step":
                 ours = key in _OWN or key.startswith(_OWN_PREFIXES)
-                (own if ours else foreign).append((entry.get("step"), key, value))
+                (own if ours else foreign).append((step_of(entry), key, value))
     for found, severity in ((own, None), (foreign, Severity.INFO)):
         if found:
             step, key, value = found[0]
-            more = f", nor are {len(found) - 1} more values of the log" if len(found) > 1 else ""
+            more = and_more(found, ", nor are {} more values of the log")
             yield Violation(
-                f"At step {step} the log has {_shown(value)} for {_cut(key)}, which is not a number{more}",
+                f"At step {step} the log has {_shown(value)} for {cut(key)}, which is not a number{more}",
                 file=checkpoint.backend.state_file,
                 expected="a number",
                 actual=_shown(value),
                 severity=severity,
-                step=step if type(step) is int and step >= 0 else None,
+                step=step,
             )
 
 
@@ -56,8 +58,4 @@ def _shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if type(value) in (list, dict):
         return "a list" if type(value) is list else "an object"
-    return _cut(repr(value))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return cut(repr(value))

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
 from audit_rules._entries import step_of
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -32,7 +33,7 @@ def not_ascending(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
         last = step
     if breaks:
         before, after = breaks[0]
-        more = f", and {len(breaks) - 1} more times" if len(breaks) > 1 else ""
+        more = and_more(breaks, ", and {} more times")
         yield Violation(
             f"The log goes back from step {before} to step {after}{more}",
             file=checkpoint.backend.state_file,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, File, FileFormat, NotApplicable, Severity, Violation, refused_in_torch_file, rule
+from audit_rules._more import and_more
 from audit_rules._roles import loaded_as
 from audit_rules.integrity._shared import malformed, report
 
@@ -39,7 +40,7 @@ def archive(checkpoint: Checkpoint) -> Iterator[Violation]:
         if not file.archive.crc_written:
             unsealed.append(path)
         elif path not in damaged and (wrong := _wrong(checkpoint, file)):
-            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            more = and_more(wrong, " and {} more")
             message = f"{path} was changed after it was written: the CRC of {wrong[0]}{more} is wrong"
             yield from report(checkpoint, path, message)
     if unsealed and not damaged:

@@ -16,6 +16,7 @@ from audit.plugin import (
     rule,
     series,
 )
+from audit_rules._more import and_more
 
 _EXTENDED = (
     "If you extended the training on purpose, accept this finding in audit.toml or pyproject.toml (docs/configuration.md, "
@@ -75,7 +76,7 @@ def rose_again(run: Run, *, rise: float = 1e-6, bow: float = 0.02) -> Iterator[V
         judged += 1
         if found:
             before, after = found[0]
-            more = f", and {len(found) - 1} more times" if len(found) > 1 else ""
+            more = and_more(found, ", and {} more times")
             yield Violation(
                 f"The learning rate rose from {before.value:.4g} at step {before.step} to {after.value:.4g} at step "
                 f"{after.step}{more}: {_cause(lineage, before.step, kind, falling)}",

@@ -4,6 +4,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from audit.plugin import NotApplicable, Point, Run, Severity, Violation, rule
+from audit_rules._more import and_more
 from audit_rules.loss._windows import first_after, losses_of, median, rises, spread
 
 _SHOWN = 5
@@ -40,7 +41,7 @@ def level_rose(
         known = [boundary.step for boundary in losses.boundaries]  # ascending
         episodes = _episodes(losses.points, before, after, deviations, share, floor)
         episodes = [item for item in episodes if not _any_between(known, item[0].step, item[1].step)]
-        rest = f" (and {len(episodes) - _SHOWN} more times)" if len(episodes) > _SHOWN else ""
+        rest = and_more(episodes, " (and {} more times)", _SHOWN)
         for number, (start, _, was, now) in enumerate(episodes[:_SHOWN], start=1):
             more = rest if number == _SHOWN else ""
             yield Violation(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, tail
 from audit_rules._entries import fresh_series
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -33,7 +34,7 @@ def not_finite(checkpoint: Checkpoint, history: "History") -> Iterator[Violation
     before = tail(history.base, "loss", 1) if history.base is not None and points[0] is bad[0] else []
     if before and not isfinite(before[0].value):
         raise NotApplicable("the loss was not finite before, which is reported for an earlier checkpoint")
-    more = f" and {len(bad) - 1} more logged losses of this checkpoint are not finite" if len(bad) > 1 else ""
+    more = and_more(bad, " and {} more logged losses of this checkpoint are not finite")
     yield Violation(
         f"The loss is {bad[0].value} at step {bad[0].step}{more}",
         file=checkpoint.backend.state_file,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, tail
 from audit_rules._entries import step_of
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -33,7 +34,7 @@ def vanished(checkpoint: Checkpoint, history: "History") -> Iterator[Violation]:
         loss, norm = tail(history.base, "loss", 1), tail(history.base, "grad_norm", 1)
         if loss and norm and loss[0].value == 0 and isnan(norm[0].value):
             raise NotApplicable("the loss had vanished before, which is reported for an earlier checkpoint")
-    more = f", and at {len(dead) - 1} more logged steps" if len(dead) > 1 else ""
+    more = and_more(dead, ", and at {} more logged steps")
     yield Violation(
         f"The loss is exactly 0 with a gradient norm of NaN at step {step_of(dead[0])}{more}: "
         "the true losses are NaN and were filtered out of the log",

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._more import and_more
 from audit_rules.optimizer._shared import place_of, tensors
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def hyperparameters_changed(
         changes.append(("type of the moments", theirs, mine))
     if changes:
         what, was, now = changes[0]
-        more = f", and {len(changes) - 1} more values differ" if len(changes) > 1 else ""
+        more = and_more(changes, ", and {} more values differ")
         yield Violation(
             f"{place_of(layout)}: {what} is {now} and was {was} in {previous.name}{more}",
             file=place_of(layout),

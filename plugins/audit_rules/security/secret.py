@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Run, Severity, Violation, rule, secret_hint
+from audit_rules._more import and_more
 
 
 @rule(
@@ -26,7 +27,7 @@ def secret(run: Run) -> Iterator[Violation]:
         for place in checkpoint.secrets:
             places.setdefault(place, []).append(checkpoint)
     for (path, name, found), holders in places.items():
-        others = f" (and of {len(holders) - 1} more)" if len(holders) > 1 else ""
+        others = and_more(holders, " (and of {} more)")
         yield Violation(
             f"{path} of {holders[-1].name}{others} has what looks like a secret{name}: {secret_hint(found)}",
             checkpoint=holders[-1].name,

@@ -15,6 +15,7 @@ from audit.plugin import (
     plain_name,
     rule,
 )
+from audit_rules._more import and_more
 from audit_rules.security._names import unknown_in_arguments
 
 _OBJECTS = 200_000
@@ -46,7 +47,7 @@ def unsafe_arguments(checkpoint: Checkpoint) -> Iterator[Violation]:
     if "builtins.getattr" in map(plain_name, found) and _fetches_members(file.value.value):
         found = [name for name in found if plain_name(name) != "builtins.getattr"]
     if found:
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        more = and_more(found, " and {} more")
         message = f"{path} names {found[0]}{more}, which is not a class of settings"
         yield Violation(message, file=path, actual=", ".join(found[:10]))
 

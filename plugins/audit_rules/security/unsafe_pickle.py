@@ -13,6 +13,7 @@ from audit.plugin import (
     refused_in_torch_file,
     rule,
 )
+from audit_rules._more import and_more
 from audit_rules._roles import loaded_as
 from audit_rules.security._names import unknown_in_arguments
 
@@ -79,5 +80,5 @@ def _message(path: str, names: list[str]) -> str:
     worst = next((name for name in names if is_dangerous(name)), None)
     if worst:
         return f"{path} names {worst}, which runs code as soon as the file is loaded"
-    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    more = and_more(names, " and {} more")
     return f"{path} names {names[0]}{more}, which a resume refuses to load (weights_only)"

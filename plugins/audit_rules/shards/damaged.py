@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Severity, Violation, rule, shard_span_name
+from audit_rules._more import and_more
 from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def damaged(checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]") -> Itera
                 )
             ]
             if wrong:
-                more = f" and {len(wrong) - 1} more items" if len(wrong) > 1 else ""
+                more = and_more(wrong, " and {} more items")
                 yield Violation(
                     f"{path} was changed after it was written: the CRC of {wrong[0]}{more} is wrong", file=path
                 )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import ShardedState
@@ -25,6 +26,6 @@ def incomplete(checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]") -> It
     for state in shards:
         if state.missing:
             where, problem = state.missing[0]
-            more = f" (and {len(state.missing) - 1} more)" if len(state.missing) > 1 else ""
+            more = and_more(state.missing, " (and {} more)")
             text = f"{where}: {problem}" if where.endswith(".metadata") else f"{where} {problem}"
             yield Violation(f"{text}{more}", file=where)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import ShardedState
@@ -32,7 +33,7 @@ def unnamed_file(checkpoint: Checkpoint, shards: "tuple[ShardedState, ...]") -> 
             if path.startswith(before) and _SHARD.fullmatch(name := path[len(before) :]) and name not in named
         )
         if unnamed:
-            more = f" and {len(unnamed) - 1} more" if len(unnamed) > 1 else ""
+            more = and_more(unnamed, " and {} more")
             verb = "are" if more else "is"
             yield Violation(
                 f"{unnamed[0]}{more} {verb} not named by the metadata, so nothing reads it", file=unnamed[0]

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import StateDocument
@@ -29,7 +30,7 @@ def invalid_state(checkpoint: Checkpoint, state_document: "StateDocument") -> It
     inherited = frozenset(base.problems) if base is not None else frozenset()
     problems = [problem for problem in state_document.problems if problem not in inherited]
     if problems:
-        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        more = and_more(problems, " (and {} more)", 5)
         yield Violation(f"{file} is not a trainer state: {_sentence(problems[:5])}{more}", file=file)
     elif state_document.problems:
         raise NotApplicable("its bad log entry is reported for an earlier checkpoint")
@@ -41,7 +42,7 @@ def _unknown(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Violation:
     documents = [item.optional("state_document") for item in checkpoint.run.checkpoints]
     carried = [document.unknown_keys for document in documents if document is not None]
     everywhere = all(set(keys) <= set(other) for other in carried)
-    named = ", ".join(_short(key) for key in keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+    named = ", ".join(_short(key) for key in keys[:5]) + and_more(keys, " and {} more", 5)
     where = "as do all checkpoints of this run" if everywhere else "others of this run do not"
     return Violation(
         f"The trainer state has keys that no known version writes ({named}), {where}: "

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import Exchange
@@ -36,7 +37,7 @@ def exchanged(checkpoint: Checkpoint, exchanged: "tuple[Exchange, ...]") -> Iter
     if exchanged:
         first = exchanged[0]
         where = f"that of {first.other}" if first.other != first.path else "that of another tensor"
-        more = f" (and {len(exchanged) - 1} more)" if len(exchanged) > 1 else ""
+        more = and_more(exchanged, " (and {} more)")
         yield Violation(
             f"{first.path}: {first.name} is in the place of another part: it continues {where}{more}",
             file=first.path,

@@ -81,6 +81,13 @@ def test_strict_takes_the_newest_or_none(run: str) -> None:
     assert "missing-optimizer" in (decision.refusal or "")
 
 
+def test_strict_gives_the_reason_of_the_newest(run: str) -> None:
+    breaks(run, 300)
+    Path(run, "checkpoint-200", "scheduler.pt").unlink()
+
+    assert "missing-optimizer" in (decided(run, strict=True).refusal or "")
+
+
 def test_strict_also_means_newest_of_what_the_ledger_saw(run: str) -> None:
     verify(run, SETTLED)
     removed(run, 300)
@@ -231,6 +238,26 @@ def test_of_two_histories_of_one_time_none_is_guessed(run: str) -> None:
 def test_a_lineage_that_does_not_exist_is_a_mistake_of_the_caller(run: str) -> None:
     with pytest.raises(AuditError, match="--lineage checkpoint-7"):
         decided(run, lineage="checkpoint-7")
+
+
+def test_a_lineage_is_looked_up_though_nothing_has_changed_since_the_last_call(run: str) -> None:
+    assert decided(run).checkpoint == "checkpoint-300"
+    with pytest.raises(AuditError, match="--lineage checkpoint-7"):
+        decided(run, lineage="checkpoint-7")
+
+
+def test_a_veto_hands_out_nothing_and_is_not_asked_of_a_refusal(run: str) -> None:
+    asked: list[Decision] = []
+
+    def veto(decision: Decision) -> str:
+        asked.append(decision)
+        return "trains something else"
+
+    assert consult(run, None, SETTLED, veto=lambda _: None).decision.checkpoint == "checkpoint-300"
+    assert consult(run, None, SETTLED, veto=veto).decision == Decision(None, None, False, "trains something else", ())
+    breaks(run, 100, 200, 300)
+    assert consult(run, None, SETTLED, veto=veto).decision.refusal == "no checkpoint can be resumed from"
+    assert [decision.checkpoint for decision in asked] == ["checkpoint-300"]
 
 
 def test_a_pinned_checkpoint_is_handed_out_where_it_is_further_on(run: str) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from audit.facts.run import Run, open_run
-from audit.findings import Finding, Severity
-from audit.judging.resume import newest_lineage, resumable, resume_from
+from audit.findings import Finding, Outcome, RuleOutcome, Severity
+from audit.judging.resume import fault, newest_lineage, provable, resumable, resume_from, why_not
 from audit.manager import load
+from audit.report import Report
 from audit.testing.runs import edit_state, make_run
 
 OLD, SECOND = 1_700_000_000 * 10**9, 10**9
@@ -103,3 +104,50 @@ def test_without_any_history_there_is_no_lineage_and_nothing_to_choose(tmp_path:
     run = opened(str(tmp_path))
     assert newest_lineage(run, []) == ()
     assert resume_from(run, []) is None
+
+
+def test_it_is_said_why_a_checkpoint_is_not_handed_out_and_nothing_of_a_sound_one(path: str) -> None:
+    Path(path, "checkpoint-300", "trainer_state.json").unlink()
+    run = opened(path)
+    (lineage,) = run.lineages
+    first, second, cut = run.checkpoints
+
+    assert why_not(first, [finding("checkpoint-200")], lineage, run) is None
+    assert why_not(second, [finding("checkpoint-200")], lineage, run) == "is bad (x/y)"
+    assert why_not(first, [finding(None)], lineage, run) == "is bad (x/y)"
+    assert why_not(cut, [], lineage, run) == "was not written to its end"
+
+
+def test_it_is_said_that_a_checkpoint_is_of_another_history(path: str) -> None:
+    run = fork(path, {})
+    mine = next(lineage for lineage in run.lineages if run.checkpoints[2] in lineage)
+
+    assert why_not(run.checkpoints[2], [], mine, run) is None
+    assert "belongs to another history" in (why_not(run.checkpoints[1], [], mine, run) or "")
+
+
+def test_a_checkpoint_by_itself_is_at_fault_if_it_was_cut_off_and_not_while_it_is_written(path: str) -> None:
+    Path(path, "checkpoint-300", "trainer_state.json").unlink()
+    cut = open_run(path, load().backends, settle_seconds=0).checkpoints[-1]
+    written = open_run(path, load().backends, settle_seconds=600).checkpoints[-1]
+
+    assert fault(cut, []) == "was not written to its end"
+    assert fault(written, []) is None
+    assert fault(written, [finding("checkpoint-300")]) == "is bad (x/y)"
+    assert fault(opened(path).checkpoints[0], [finding(None)]) is None
+
+
+def proven(path: str, *findings: Finding, crashed: str | None = "") -> list[str]:
+    outcomes = () if crashed == "" else (RuleOutcome("x/y", crashed, Outcome.ERROR, "KeyError"),)
+    report = Report(path, None, 300, None, None, (), findings, outcomes, "full", 0, 0.0)
+    return [checkpoint.name for checkpoint in provable(opened(path).checkpoints, report)]
+
+
+def test_what_no_rule_crashed_on_and_no_error_is_against_is_proven(path: str) -> None:
+    mild = finding("checkpoint-100", blocks=False)._replace(severity=Severity.WARNING)
+
+    assert proven(path, mild) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
+    assert proven(path, finding("checkpoint-100", blocks=False)) == ["checkpoint-200", "checkpoint-300"]
+    assert proven(path, mild._replace(blocks_resume=True)) == ["checkpoint-200", "checkpoint-300"]
+    assert proven(path, crashed="checkpoint-200") == ["checkpoint-100", "checkpoint-300"]
+    assert proven(path, crashed=None) == []

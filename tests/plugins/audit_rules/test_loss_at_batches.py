@@ -43,6 +43,13 @@ def test_harder_data_in_a_new_batch_are_no_finding(tmp_path: Path) -> None:
     assert findings(run) == []
 
 
+def test_a_jump_within_the_next_batch_is_found_behind_harder_data(tmp_path: Path) -> None:
+    run = batches(resumed(tmp_path, falling(3.0, 1.0) + level(1.5) + level(2.5)), 200)
+    tell(run, leg("b", 200, 600), leg("b", 400, 600, done=800))
+
+    assert [item.step for item in check(run, "loss/jump")] == [400]
+
+
 def test_harder_data_in_a_small_new_batch_are_no_finding(tmp_path: Path) -> None:
     run = batches(resumed(tmp_path, falling(3.0, 1.0, 10) + level(1.6, 4), every=2), 100, 140)
 

@@ -162,6 +162,24 @@ def test_embeddings_saved_from_some_checkpoint_on_are_legitimate(run: str) -> No
     assert not check(run, "adapter/shape-mismatch")
 
 
+def test_another_layer_saved_from_some_checkpoint_on_is_not(run: str) -> None:
+    table = FakeTensor("F32", (2, 2), b"\0\0\x80?" * 4)
+    edit(run, 300, lambda tensors: tensors.update({"base_model.model.score.weight": table}))
+    (finding,) = check(run, "adapter/shape-mismatch")
+    assert "1 tensors in it are not in checkpoint-200: base_model.model.score.weight" in finding.message
+
+
+def test_an_adapter_that_was_configured_anew_is_not_compared_with_the_one_before(run: str) -> None:
+    def drop(tensors: dict[str, FakeTensor]) -> None:
+        for name in [name for name in tensors if "v_proj" in name]:
+            del tensors[name]
+
+    edit(run, 300, drop)
+    assert "4 tensors of checkpoint-200 are not in it" in check(run, "adapter/shape-mismatch")[0].message
+    configure(run, 300, target_modules=["q_proj"])
+    assert not check(run, "adapter/shape-mismatch")
+
+
 def test_another_method_than_lora_is_compared_with_the_checkpoint_before_alone(run: str) -> None:
     configure(run, peft_type="PROMPT_TUNING")
     assert outcome(run, "adapter/shape-mismatch", "checkpoint-100").outcome is Outcome.NOT_APPLICABLE
@@ -169,8 +187,9 @@ def test_another_method_than_lora_is_compared_with_the_checkpoint_before_alone(r
 
 
 def turn(tensors: dict[str, FakeTensor]) -> None:
-    name = f"{LAYER}.q_proj.lora_A.weight"
-    tensors[name] = tensors[name]._replace(shape=tensors[name].shape[::-1])
+    for module in ("q_proj", "v_proj"):
+        name = f"{LAYER}.{module}.lora_A.weight"
+        tensors[name] = tensors[name]._replace(shape=tensors[name].shape[::-1])
 
 
 @pytest.mark.parametrize("method", ["LORA", "LOHA", "IA3"])
@@ -183,7 +202,7 @@ def test_a_tensor_of_another_shape_than_before_does_not_load(run: str, method: s
     assert finding.rule == "adapter/shape-mismatch"
     assert finding.blocks_resume
     if method != "LORA":
-        assert "1 tensors have another shape than in checkpoint-200" in finding.message
+        assert f"2 tensors have another shape than in checkpoint-200: {LAYER}.q_proj" in finding.message
         assert "is [16, 4], there [4, 16]" in finding.message
 
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from audit.testing.judging import check
+from audit.findings import Outcome
+from audit.testing.judging import check, outcome
 from audit.testing.torch_files import FakeTensor
+from audit_rules.deepspeed.emptied_partition import OVERFLOWS
 from tests.zero import PARTITION, edit_partition, make_zero
 
 RULE = "deepspeed/emptied-partition"
@@ -81,4 +83,27 @@ def test_a_second_moment_below_zero(run: Path) -> None:
 
 
 def test_a_sound_run(run: Path) -> None:
+    assert check(str(run), RULE) == []
+    assert outcome(str(run), RULE, "checkpoint-200").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("step", "found"), [(OVERFLOWS, 0), (OVERFLOWS + 1, 1)])
+def test_weights_may_be_zero_while_every_update_may_still_have_been_skipped(
+    tmp_path: Path, step: int, found: int
+) -> None:
+    run = make_zero(tmp_path / "run", steps=(step,))
+    edit_partition(run / f"checkpoint-{step}", 1, weights)
+
+    assert len(check(str(run), RULE)) == found
+
+
+def test_an_optimizer_with_one_kind_of_moments(run: Path) -> None:
+    def without(state: dict[str, Any]) -> dict[str, Any]:
+        inner = state.get("base_optimizer_state") or state["optimizer_state_dict"]
+        for entry in inner["state"].values():
+            del entry["exp_avg_sq"]
+        return state
+
+    edit_partition(run / "checkpoint-200", 1, without)
+
     assert check(str(run), RULE) == []

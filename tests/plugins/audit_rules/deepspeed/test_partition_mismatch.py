@@ -153,3 +153,14 @@ def test_a_partition_of_a_rank_beyond_those_that_saved_it_is_never_loaded(run: P
     path.with_name(PARTITION.format(2)).write_bytes(path.read_bytes())
 
     assert report(str(run)).findings == ()
+
+
+def test_a_list_of_places_that_ends_early_is_not_understood(run: Path) -> None:
+    for rank in (0, 1):
+        edit_partition(
+            run / "checkpoint-200",
+            rank,
+            lambda state: {**state, "param_slice_mappings": state["param_slice_mappings"][:1]},
+        )
+
+    assert check(str(run), "deepspeed/partition-mismatch") == []

@@ -36,3 +36,10 @@ def test_a_copy_of_the_other_rank(run: Path) -> None:
 
 def test_partitions_of_their_own_pass(run: Path) -> None:
     assert check(str(run), "deepspeed/stale-partition") == []
+
+
+def test_a_file_of_a_rank_that_is_not_loaded(run: Path) -> None:
+    folder = run / "checkpoint-200" / "global_step200"
+    shutil.copy(folder / PARTITION.format(1), folder / PARTITION.format(2))
+
+    assert check(str(run), "deepspeed/stale-partition") == []

@@ -93,3 +93,17 @@ def test_updates_that_were_skipped_are_no_mismatch(run: Path) -> None:
         edit_partition(run / "checkpoint-200", rank, counting(196))
 
     assert check(str(run), "deepspeed/step-mismatch") == []
+
+
+def test_engines_of_two_steps(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "third", stage=3)
+    name = f"zero_pp_rank_1_{MODEL}"
+    shutil.copy(run / "checkpoint-100" / "global_step100" / name, run / "checkpoint-200" / "global_step200" / name)
+
+    assert only(run).message.startswith(f"global_step200/{name} is of step 100, global_step200/zero_pp_rank_0")
+
+
+def test_a_checkpoint_before_that_cannot_be_read_is_not_compared(run: Path) -> None:
+    shutil.rmtree(run / "checkpoint-100" / "global_step100")
+
+    assert check(str(run), "deepspeed/step-mismatch") == []

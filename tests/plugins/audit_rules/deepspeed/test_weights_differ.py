@@ -26,6 +26,7 @@ def test_a_model_state_of_an_older_step_that_says_it_is_of_this_one(run: Path) -
     assert finding.blocks_resume
     assert finding.file == f"global_step200/{MODEL}"
     assert "different weights of embed.weight and 6 more places: 32 of 32 elements" in finding.message
+    assert (finding.expected, finding.actual) == (0, 7)
 
 
 def test_one_element_of_the_last_parameter(run: Path) -> None:

@@ -59,6 +59,12 @@ def test_a_directory_that_cannot_be_listed_is_not_missing(run: str) -> None:
     assert names(judged(run, storage)) == [("files/unreadable", "checkpoint-200", "second")]
 
 
+def test_another_adapter_is_missed_beside_one_that_cannot_be_listed(run: str) -> None:
+    add_adapter(run, "third", (100, 300))
+    storage = Locked(run, "checkpoint-200/second")
+    assert (RULE, "checkpoint-200", "third") in names(judged(run, storage))
+
+
 def test_an_adapter_that_only_the_newest_checkpoint_has_is_not_missed_in_the_others(run: str) -> None:
     shutil.copytree(f"{run}/checkpoint-300/second", f"{run}/checkpoint-300/third")
     assert not check(run, RULE)

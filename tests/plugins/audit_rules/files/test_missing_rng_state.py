@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from audit.findings import Severity
-from audit.testing.judging import check
+from audit.testing.judging import check, registry
 from audit.testing.runs import edit_arguments, make_run
 from tests.plugins.audit_rules.files.editing import judged, names, remove
 
@@ -17,6 +17,7 @@ def test_the_state_of_one_process_is_missed(tmp_path: Path) -> None:
     assert (finding.rule, finding.checkpoint, finding.file) == (RULE, "checkpoint-200", "rng_state.pth")
     assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
     assert finding.message == "rng_state.pth is not there: a resume would work, but not reproducibly"
+    assert registry().rule(RULE).blocks == "blocks resuming with --exact"
 
 
 def test_one_of_three_processes_is_missed(tmp_path: Path) -> None:
@@ -32,6 +33,13 @@ def test_many_missing_ones_are_one_short_finding(tmp_path: Path) -> None:
     remove(run, *(f"rng_state_{rank}.pth" for rank in range(1, 8)))
     (finding,) = check(run, RULE)
     assert "rng_state_4.pth and 3 more are not there" in finding.message
+
+
+def test_four_missing_ones_are_all_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", world=8)
+    remove(run, *(f"rng_state_{rank}.pth" for rank in range(1, 5)))
+    (finding,) = check(run, RULE)
+    assert "rng_state_3.pth, rng_state_4.pth are not there" in finding.message
 
 
 def test_a_run_of_three_processes_with_three_states_passes(tmp_path: Path) -> None:

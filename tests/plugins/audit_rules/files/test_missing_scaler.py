@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from audit.findings import Severity
-from audit.testing.judging import check
+from audit.testing.judging import check, registry
 from audit.testing.runs import edit_arguments, edit_state, make_run
 from tests.plugins.audit_rules.files.editing import judged, names, remove
 
@@ -29,6 +29,7 @@ def test_an_fp16_run_owes_its_scaler(run: str) -> None:
     assert (finding.rule, finding.checkpoint, finding.file) == (RULE, "checkpoint-200", "scaler.pt")
     assert (finding.severity, finding.blocks_resume) == (Severity.WARNING, False)
     assert finding.message == "scaler.pt is not there: the fp16 loss scale would restart"
+    assert registry().rule(RULE).blocks == "blocks resuming with --exact"
 
 
 def test_it_is_owed_where_the_other_checkpoints_of_the_session_have_it(run: str) -> None:

@@ -52,6 +52,13 @@ def test_a_missing_index_is_found(run: str) -> None:
     assert "nothing says which shard holds which tensor" in finding.message
 
 
+@pytest.mark.parametrize("number", [1, 3])
+def test_without_an_index_the_names_say_which_shard_is_missing(run: str, number: int) -> None:
+    lost = f"model-{number:05d}-of-00003.safetensors"
+    remove(run, INDEX, lost)
+    assert names(judged(run)) == [(RULE, "checkpoint-200", INDEX), (RULE, "checkpoint-200", lost)]
+
+
 def test_a_shard_that_only_the_index_names_is_missed(run: str) -> None:
     index = Path(run, "checkpoint-200", INDEX)
     index.write_text(index.read_text().replace("model-00002-of-00003", "other"))

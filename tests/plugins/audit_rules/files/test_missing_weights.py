@@ -54,6 +54,11 @@ def test_a_placeholder_in_their_place_is_another_finding(run: str) -> None:
     assert names(judged(run)) == [("files/placeholder", "checkpoint-200", f"{ADAPTER}.part_aa")]
 
 
+def test_a_placeholder_of_weights_by_another_name_is_one_finding_too(run: str) -> None:
+    Path(run, "checkpoint-200", ADAPTER).rename(Path(run, "checkpoint-200", "pytorch_model.bin.part_aa"))
+    assert names(judged(run)) == [("files/placeholder", "checkpoint-200", "pytorch_model.bin.part_aa")]
+
+
 def test_an_index_without_its_shards_is_explained_by_the_shards(tmp_path: Path) -> None:
     run = make_run(tmp_path / "full", full=True)
     remove(run, *shard(Path(run, "checkpoint-200")))

@@ -22,6 +22,14 @@ def test_a_state_that_no_reader_understands_is_an_info(tmp_path: Path) -> None:
     )
 
 
+def test_a_single_file_has_no_others(tmp_path: Path) -> None:
+    run = make_unjudged(tmp_path / "run")
+    for path in sorted(Path(run, "checkpoint-100", "global_step100").iterdir())[1:]:
+        path.unlink()
+
+    assert check(run, RULE)[0].message.endswith("which is not read")
+
+
 def test_a_run_that_is_read_whole_passes(tmp_path: Path) -> None:
     assert not check(make_run(tmp_path / "run"), RULE)
 

@@ -75,6 +75,15 @@ def test_an_index_without_a_map_is_no_index(place: Path, text: str) -> None:
     assert finding.message == f"{INDEX} has no weight_map, so it is not a shard index"
 
 
+def test_an_index_that_names_nothing_is_one_only_where_there_is_no_shard_either(place: Path) -> None:
+    for name in (FIRST, SECOND, THIRD):
+        (place / name).unlink()
+    assert not check(str(place.parent), RULE)  # the index names them: files/missing-shard
+    (place / INDEX).write_text('{"weight_map": {}}')
+    (finding,) = check(str(place.parent), RULE)
+    assert finding.message == f"{INDEX} names no tensor, and there is no shard, so there are no weights"
+
+
 def test_a_tensor_without_a_file_name_is_no_index(place: Path) -> None:
     (place / INDEX).write_text('{"weight_map": {"ghost": 1}}')
     (finding,) = judged(str(place.parent))

@@ -1,5 +1,6 @@
 """files/weights-only."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from audit.findings import Severity
 from audit.testing.judging import check, report
 from audit.testing.runs import edit_arguments, make_run
+from tests.dcp import make_apart
 from tests.plugins.audit_rules.files.editing import judged, remove
 
 RULE = "files/weights-only"
@@ -48,3 +50,14 @@ def test_a_placeholder_is_no_weights_only_checkpoint(run: str) -> None:
     optimizer = Path(run, "checkpoint-200", "optimizer.pt")
     optimizer.rename(f"{optimizer}.REMOVED.git-id")
     assert not check(run, RULE)
+
+
+def test_sharded_weights_without_an_optimizer_are_an_info(tmp_path: Path) -> None:
+    run = make_apart(tmp_path / "apart")
+    assert not check(str(run), RULE)
+
+    shutil.rmtree(run / "step-300" / "optimizer")
+    (finding,) = check(str(run), RULE)
+    assert (finding.checkpoint, finding.severity) == ("step-300", Severity.INFO)
+    assert finding.message == "holds no optimizer state: it cannot be resumed from"
+    assert finding.blocks_resume

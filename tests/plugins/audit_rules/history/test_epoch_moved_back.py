@@ -18,7 +18,32 @@ def test_an_epoch_that_goes_back_is_an_info_for_the_first_checkpoint_that_shows_
 
     assert finding.checkpoint == "checkpoint-200"
     assert finding.severity is Severity.INFO
-    assert "after step 100" in finding.message
+    assert "after step 100: training was resumed" in finding.message
+
+
+def test_of_several_the_first_is_named_and_the_others_are_counted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100,))
+    edit_state(
+        tmp_path / "checkpoint-100",
+        log_history=lambda log: [
+            {**item, "epoch": item["epoch"] - 0.3 * (item["step"] > 30) - 0.3 * (item["step"] > 60)} for item in log
+        ],
+    )
+
+    (finding,) = check(run, "history/epoch-moved-back")
+
+    assert "after step 30, and 1 more times" in finding.message
+
+
+def test_what_the_last_entry_of_a_checkpoint_shows_is_not_said_of_the_next_again(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    for step in (200, 300):
+        edit_state(
+            tmp_path / f"checkpoint-{step}",
+            log_history=lambda log: [{**item, "epoch": item["epoch"] - 0.3 * (item["step"] > 190)} for item in log],
+        )
+
+    assert [finding.checkpoint for finding in check(run, "history/epoch-moved-back")] == ["checkpoint-200"]
 
 
 def test_an_epoch_that_stands_still_is_nothing(tmp_path: Path) -> None:

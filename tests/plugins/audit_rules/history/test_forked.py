@@ -31,6 +31,12 @@ def test_two_runs_in_one_directory_are_one_finding_that_names_both(tmp_path: Pat
     assert "diverge at step 10" in finding.message
 
 
+def test_of_many_checkpoints_the_first_two_and_the_last_are_named(tmp_path: Path) -> None:
+    run = mix(tmp_path, (100, 200, 300, 400, 500), (600, 700))
+
+    assert "checkpoint-100, 200, ..., 500 (max_steps" in check(run, "history/forked")[0].message
+
+
 def test_the_younger_run_is_named_where_the_times_are_clear(tmp_path: Path) -> None:
     run = mix(tmp_path, (100, 200), (300, 400))
     for step in (300, 400):

@@ -28,6 +28,14 @@ def test_what_is_no_number_is_named_with_its_step(tmp_path: Path, key: str, valu
     assert finding.severity is Severity.ERROR
 
 
+@pytest.mark.parametrize(("length", "shown"), [(38, "a" * 38), (39, "a" * 36 + "...")])
+def test_a_long_text_is_cut(tmp_path: Path, length: int, shown: str) -> None:
+    run = make_run(tmp_path, steps=(100,))
+    edit_state(tmp_path / "checkpoint-100", log_history=lambda log: [{**log[0], "loss": "a" * length}])
+
+    assert f"the log has '{shown}" in check(run, "history/invalid-value")[0].message
+
+
 def test_not_a_number_and_infinity_are_numbers(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     values = {"grad_norm": float("nan"), "loss": float("inf")}

@@ -38,3 +38,13 @@ def test_it_explains_the_fork_that_it_makes(tmp_path: Path) -> None:
 
 def test_an_evaluation_may_share_the_step_of_a_training_entry(tmp_path: Path) -> None:
     assert check(make_run(tmp_path, best=True), "history/not-ascending") == []
+
+
+def test_an_entry_without_a_step_hides_nothing(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100,))
+    edit_state(tmp_path / "checkpoint-100", log_history=lambda log: [*log[:-2], {"loss": 1.0}, *log[-2:]])
+    assert check(run, "history/not-ascending") == []
+
+    edit_state(tmp_path / "checkpoint-100", log_history=exchange)
+    (finding,) = check(run, "history/not-ascending")
+    assert finding.message.startswith("The log goes back from step 100 to step 90")

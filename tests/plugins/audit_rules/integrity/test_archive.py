@@ -1,4 +1,5 @@
 import os
+import pickle
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_a_flipped_bit_is_not_looked_for_at_quick_depth(checkpoint: Path) -> Non
 
 
 def test_sound_files_pass(checkpoint: Path) -> None:
+    assert outcome(run_of(checkpoint), RULE, "checkpoint-200").outcome is Outcome.PASS
+
+
+def test_a_pickle_that_is_no_archive_has_no_crcs(checkpoint: Path) -> None:
+    (checkpoint / "notes.pkl").write_bytes(pickle.dumps({"note": 1}))
+
     assert outcome(run_of(checkpoint), RULE, "checkpoint-200").outcome is Outcome.PASS
 
 

@@ -55,6 +55,30 @@ def test_a_changed_horizon_is_blamed_on_the_trainer_state(tmp_path: Path) -> Non
     assert "the logged rates follow max_steps 600" in finding.message
 
 
+def test_a_changed_horizon_is_seen_where_the_arguments_give_epochs_and_no_steps(tmp_path: Path) -> None:
+    run = make_run(tmp_path, max_steps=600)
+    for step in (100, 200, 300):
+        edit_arguments(tmp_path / f"checkpoint-{step}", max_steps=-1)
+    edit_state(tmp_path / "checkpoint-300", max_steps=400)
+
+    assert "the logged rates follow max_steps 600" in check(run, "learning-rate/off-schedule")[0].message
+
+
+@pytest.mark.parametrize(("fp16", "found"), [(True, 1), (False, 0)])
+def test_the_log_may_be_behind_by_the_steps_that_a_gradient_scaler_skipped(
+    tmp_path: Path, fp16: bool, found: int
+) -> None:
+    run = make_run(tmp_path, max_steps=600, fp16=fp16)
+    edit_scheduler(tmp_path / "checkpoint-300", base_lrs=[2e-4, 2e-4])
+    (tmp_path / "checkpoint-300/optimizer.pt").unlink()
+    edit_state(
+        tmp_path / "checkpoint-300",
+        log_history=lambda log: [{**item, "learning_rate": 1e-4 * (1 - (item["step"] - 5) / 600)} for item in log],
+    )
+
+    assert len(check(run, "learning-rate/off-schedule")) == found
+
+
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
 def test_a_sound_run_passes(tmp_path: Path, schedule: str) -> None:
     run = make_run(tmp_path, max_steps=700, schedule=schedule)

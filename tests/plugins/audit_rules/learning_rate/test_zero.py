@@ -1,6 +1,7 @@
+import shutil
 from pathlib import Path
 
-from audit.findings import Severity
+from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_scheduler, make_run
 from tests.plugins.audit_rules.learning_rate.rates import fall, rated
@@ -14,6 +15,26 @@ def test_steps_at_rate_zero_after_the_end_of_the_schedule_are_a_warning(tmp_path
     assert finding.severity is Severity.WARNING
     assert finding.checkpoint == "checkpoint-200"
     assert "Steps up to 200 were trained at learning rate 0, as logged from step 100 on" in finding.message
+
+
+def test_the_stretch_at_zero_ends_where_the_rate_rises(tmp_path: Path) -> None:
+    run = rated(tmp_path, [*fall(), 0.0, 0.0, *[5e-5] * 8])
+
+    (finding,) = check(run, "learning-rate/zero")
+
+    assert "Steps up to 120 were trained at learning rate 0, as logged from step 100 on" in finding.message
+
+
+def test_a_history_with_another_scheduler_hides_none_beside_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", steps=(100, 200), save_steps=100)
+    for step in (100, 200):
+        edit_scheduler(tmp_path / f"run/checkpoint-{step}", mode="min", num_bad_epochs=0)
+    other = make_run(tmp_path / "other", steps=(300, 400), save_steps=100, seed=1, schedule="constant")
+    edit_scheduler(f"{other}/checkpoint-300", _last_lr=[0.0, 0.0])
+    for step in (300, 400):
+        shutil.move(f"{other}/checkpoint-{step}", run)
+
+    assert "ended at checkpoint-300" in check(run, "learning-rate/zero")[0].message
 
 
 def test_a_schedule_that_had_ended_at_a_checkpoint_is_seen_in_its_scheduler(tmp_path: Path) -> None:
@@ -34,7 +55,7 @@ def test_the_last_step_of_a_run_and_a_warm_up_may_be_at_zero(tmp_path: Path) -> 
 def test_a_rate_that_was_zero_throughout_is_a_choice(tmp_path: Path) -> None:
     run = rated(tmp_path, [0.0] * 20)
 
-    assert check(run, "learning-rate/zero") == []
+    assert outcome(run, "learning-rate/zero").outcome is Outcome.NOT_APPLICABLE
 
 
 def test_a_schedule_that_may_pass_zero_is_not_judged(tmp_path: Path) -> None:

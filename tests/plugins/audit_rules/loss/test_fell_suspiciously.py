@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from audit.findings import Severity
 from audit.testing.judging import check
 from audit.testing.runs import edit_state
@@ -44,3 +46,10 @@ def test_a_step_below_a_falling_loss_is_a_warning(tmp_path: Path) -> None:
     losses = [4.0 - 0.05 * index - (0.8 if index >= 20 else 0.0) for index in range(40)]
 
     assert len(check(resumed(tmp_path, losses, boundaries=[200]), "loss/fell-suspiciously")) == 1
+
+
+@pytest.mark.parametrize(("step", "found"), [(0.26, 0), (0.27, 1)])
+def test_the_trend_is_drawn_up_to_the_losses_after_the_boundary(tmp_path: Path, step: float, found: int) -> None:
+    losses = [4.0 - 0.05 * index - (step if index >= 20 else 0.0) for index in range(40)]  # a tenth of it is 0.264
+
+    assert len(check(resumed(tmp_path, losses, boundaries=[200]), "loss/fell-suspiciously")) == found

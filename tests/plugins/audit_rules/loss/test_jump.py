@@ -4,6 +4,7 @@ import pytest
 
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome, report
+from audit_rules._passage import OTHER_DATA
 from tests.plugins.audit_rules.loss.resumed import going_on, level, resumed
 
 
@@ -14,6 +15,7 @@ def test_a_loss_that_stays_higher_after_a_resume_is_found(tmp_path: Path) -> Non
 
     assert "from 1 to 1.5 at the boundary of step 200" in finding.message
     assert (finding.checkpoint, finding.step) == ("checkpoint-300", 200)
+    assert finding.remedy != OTHER_DATA
     assert {item.rule for item in report(run, "loss").findings} == {"loss/jump"}
 
 
@@ -64,3 +66,4 @@ def test_a_jump_over_which_the_weights_went_on_is_a_warning(tmp_path: Path) -> N
 
     assert finding.severity is Severity.WARNING
     assert "other data, not another model" in finding.message
+    assert finding.remedy == OTHER_DATA

@@ -6,6 +6,7 @@ import pytest
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_arguments, edit_optimizer
+from audit_rules._passage import OTHER_DATA
 from tests.audit.batch_rows import finished, leg, tell
 from tests.plugins.audit_rules.loss.resumed import going_on, level, resumed
 
@@ -20,6 +21,7 @@ def test_a_sawtooth_is_one_finding_for_the_run(tmp_path: Path) -> None:
     assert finding.rule == "loss/restarted"
     assert "2 of 2 boundaries (steps 200, 400)" in finding.message
     assert "the run started at 2.9" in finding.message
+    assert finding.remedy != OTHER_DATA
 
 
 def test_harder_data_each_time_is_no_restart(tmp_path: Path) -> None:
@@ -40,7 +42,7 @@ def test_unlike_data_on_which_the_weights_went_on_are_a_warning(tmp_path: Path) 
 
     (finding,) = report(run, "loss").findings
 
-    assert (finding.rule, finding.severity) == ("loss/restarted", Severity.WARNING)
+    assert (finding.rule, finding.severity, finding.remedy) == ("loss/restarted", Severity.WARNING, OTHER_DATA)
     assert (
         "the weights and the optimizer continued from checkpoint-200 to checkpoint-300: other data" in finding.message
     )

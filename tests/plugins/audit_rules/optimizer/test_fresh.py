@@ -82,6 +82,12 @@ def test_one_step_leaves_a_count_of_one(tmp_path: Path) -> None:
     assert outcome(run, "optimizer/fresh", "checkpoint-1").outcome is Outcome.NOT_APPLICABLE
 
 
+def test_two_steps_leave_more(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (2,), max_steps=10)
+    edit_optimizer(place(run, 2), lambda value: value["state"].clear())
+    assert len(check(run, "optimizer/fresh")) == 1
+
+
 def test_fp16_may_skip_the_first_updates(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (4,), max_steps=40, logging_steps=1, fp16=True)
     edit_optimizer(place(run, 4), lambda value: value["state"].clear())

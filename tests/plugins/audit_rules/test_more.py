@@ -1,0 +1,16 @@
+import pytest
+
+from audit_rules._more import and_more, cut
+
+
+@pytest.mark.parametrize(
+    ("found", "shown", "expected"),
+    [("", 1, ""), ("a", 1, ""), ("ab", 1, " and 1 more"), ("abcd", 4, ""), ("abcdef", 4, " and 2 more")],
+)
+def test_what_is_not_shown_is_counted(found: str, shown: int, expected: str) -> None:
+    assert and_more(found, " and {} more", shown) == expected
+
+
+@pytest.mark.parametrize(("length", "shown"), [(40, "a" * 40), (41, "a" * 37 + "...")])
+def test_a_long_text_is_cut(length: int, shown: str) -> None:
+    assert cut("a" * length) == shown
