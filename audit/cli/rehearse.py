@@ -10,7 +10,9 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.judging.auditor import Auditor, refuse_unread
 from audit.manager import load
+from audit.options import Options
 from audit.rehearsal.report import document, lines
 from audit.training.config import read_train_config
 from audit.training.rehearsal import STEPS, TIMEOUT, Asked, rehearse
@@ -54,8 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Rehearse; 0 the same, 1 something differs, 2 it cannot be rehearsed."""
-    locate(arguments.run)
+    root, _ = locate(arguments.run)
     registry = load()
+    refuse_unread(Auditor(Options(), registry).open_quick(root))
     if not os.path.exists(arguments.config) and arguments.config == CONFIG:
         raise AuditError(
             f"there is no {CONFIG} here; give the configuration by which {arguments.run} is trained: --config FILE"
