@@ -90,7 +90,7 @@ def rehearse(
     path = os.path.join(config.run, name) if not chosen.pinned else chosen.path
     report = RehearsalReport(
         path, step, inexact is None, inexact, found, tuple(logged), log, judgement, unjudged, drafted.lacking,
-        tuple(_notes(chosen)),
+        (*_notes(chosen), *_fewer(asked, drafted, step, steps, log)), asked.steps,
     )  # fmt: skip
     return _recorded(report, chosen, batch_log) if asked.record else report
 
@@ -231,6 +231,17 @@ def _notes(chosen: Chosen) -> Iterator[str]:
         yield "it is the pinned copy: the run itself has no such checkpoint any more"
 
 
+def _fewer(asked: Asked, drafted: Drafted, step: int, steps: int, log: str | None) -> Iterator[str]:
+    """Yield why fewer steps are trained again than were asked for."""
+    if not 0 < steps < (asked.steps or 0):
+        return
+    end = step + steps
+    if steps < drafted.most:
+        yield f"{steps} of {asked.steps} steps are compared: the log of {log} has none after step {end}"
+    else:
+        yield f"{steps} of {asked.steps} steps are compared: what was trained in one go ends at step {end}"
+
+
 def _recorded(report: RehearsalReport, chosen: Chosen, batch_log: BatchLog) -> RehearsalReport:
     """Note the result in the ledger, with the seal of the files that it is true of."""
     events = list(_events(report, chosen))
@@ -253,7 +264,7 @@ def _events(report: RehearsalReport, chosen: Chosen) -> Iterator[Rehearsed]:
     own = [item for item in report.judgement.differences if (item.step, item.quantity) not in saved]
     digest = _sealed_as(chosen, chosen.checkpoint)
     if digest is not None:
-        steps = len(found.steps) if report.judgement.judged else 0
+        steps = report.judgement.steps
         text = report.first_difference if own else ""
         yield Rehearsed(chosen.checkpoint.name, report.step, steps, not own, report.exact, digest, text)
     for step, parts in reached.items() if not own else ():

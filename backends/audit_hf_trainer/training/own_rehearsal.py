@@ -49,7 +49,8 @@ def rehearse(
     checkpoint before the first update, and each step with the log of the newest checkpoint. ``checkpoint`` None: the
     newest one after which so many steps were logged, or else any. ``exact``: equal bit for bit, as it is on the same
     machine with the same versions; otherwise within the tolerances of docs/rehearse.md. ``callbacks``: classes of
-    callbacks, or their names, that may run.
+    callbacks, or their names, that may run. If fewer than ``steps`` steps were logged after it, the report says how
+    many were compared; a trainer that ends before them differs.
 
     The run is only read; whatever the trainer writes goes into a directory that is deleted. Raises AuditError for a
     trainer that pushes to the Hub, reports to a tracker or has another callback, and if no step can be judged.
@@ -68,7 +69,11 @@ def rehearse(
     judgement = judge_rehearsal(found, logged, chosen.step, exact)
     inexact = None if exact else "exact=True was not given"
     unjudged = None if steps else "none was asked for"
-    return RehearsalReport(path, chosen.step, exact, inexact, found, tuple(logged), newest.name, judgement, unjudged)
+    end = f"{count} of {steps} steps are compared: the log of {newest.name} has none after step {chosen.step + count}"
+    return RehearsalReport(
+        path, chosen.step, exact, inexact, found, tuple(logged), newest.name, judgement, unjudged,
+        notes=(end,) if count < steps else (), asked=steps,
+    )  # fmt: skip
 
 
 def straight_against_resumed(
@@ -90,10 +95,13 @@ def straight_against_resumed(
         path, end = (os.path.join(home, checkpoint_name(step)) for home, step in ((half, middle), (straight, steps)))
         resumed = os.path.join(scratch, "resumed")
         found = _watched(make_trainer, resumed, path, steps - middle, callbacks, [(steps, end)])
+    if not found.arrivals:
+        raise AuditError(f"the training that was resumed after step {middle} ended before step {steps}")
     logged = [item for item in logged_after(told, middle) if item.step <= steps]
     judgement = judge_rehearsal(found, logged, middle, True)
     text = f"resumed after step {middle} of {steps}"
-    return RehearsalReport(text, middle, True, None, found, tuple(logged), "the straight training", judgement)
+    log, asked = "the straight training", steps - middle
+    return RehearsalReport(text, middle, True, None, found, tuple(logged), log, judgement, asked=asked)
 
 
 def _opened(path: str) -> Run:

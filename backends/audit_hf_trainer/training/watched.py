@@ -5,6 +5,7 @@ beginning of the first epoch, or, if batches are skipped, after the first batche
 ``on_step_begin`` comes after all of them, and before the first update.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 import transformers
 
-from audit.plugin import RANDOM_PART, Arrival, Compared, Phase, Rehearsal, Replayed, Step, Tell
+from audit.plugin import RANDOM_PART, Arrival, AuditError, Compared, Phase, Rehearsal, Replayed, Step, Tell
 from audit_hf_trainer.training.restored import compare_random_states, compare_state
 
 NUMBER = "audit_example"
@@ -182,9 +183,14 @@ class Watched(transformers.TrainerCallback):
         return tuple(sorted(number for part in gathered for number in part))
 
     def run(self) -> Rehearsal:
-        """Let the trainer resume from the checkpoint, and return what was seen."""
+        """Let the trainer resume from the checkpoint and return what was seen. Raises AuditError if that is nothing."""
         with suppress(Enough):
             self.trainer.train(resume_from_checkpoint=self._checkpoint)
+        if self._restored_after is None:
+            raise AuditError(
+                f"{os.path.basename(self._checkpoint)}: the trainer has no step left to train after it, so nothing that was "
+                "restored was compared; give it more steps or epochs (max_steps, num_train_epochs)"
+            )
         return Rehearsal(
             self._restored,
             tuple(self._steps_seen[step] for step in sorted(self._steps_seen)),
