@@ -7,6 +7,7 @@ model. Everything is done in a process of its own; the checkpoints and the data 
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED
@@ -69,8 +70,7 @@ def rehearse(
     Raises AuditError if it cannot be rehearsed: no such checkpoint, a backend that cannot, a process that died or took
     too long.
     """
-    if not hasattr(trainer, "rehearse"):
-        raise AuditError(f"the backend {trainer.name} cannot rehearse: it does not own what a leg restores and trains")
+    check_backend(trainer)
     chosen = _chosen(config, registry, asked.checkpoint)
     batch_log = BatchLog(config.run)
     timeline = batch_log.timeline()
@@ -93,6 +93,12 @@ def rehearse(
         (*_notes(chosen), *_fewer(asked, drafted, step, steps, log)), asked.steps,
     )  # fmt: skip
     return _recorded(report, chosen, batch_log) if asked.record else report
+
+
+def check_backend(trainer: TrainingBackend) -> None:
+    """Raise AuditError for a backend that cannot rehearse."""
+    if not hasattr(trainer, "rehearse"):
+        raise AuditError(f"the backend {trainer.name} cannot rehearse: it does not own what a leg restores and trains")
 
 
 class Chosen(NamedTuple):
@@ -171,15 +177,17 @@ def _arrivals(chosen: Chosen, step: int, steps: int) -> Iterator[tuple[int, str]
 def _run(
     trainer: TrainingBackend, request: RehearsalRequest, seconds: float, instead: RunRehearsal | None
 ) -> Rehearsal:
-    if instead is not None:
-        return instead(trainer, request)
-    log = os.path.join(request.leg.run, "output.log")
-    process = TrainingProcess(log=log)
     try:
-        return process.rehearse(trainer, request, lambda event: None, seconds)
+        return (instead or partial(_in_child, seconds))(trainer, request)
     except LegFailed as error:
         name = os.path.basename(request.leg.resume_from or "")
         raise AuditError(f"{name}: could not be rehearsed: {error.reason}") from error
+
+
+def _in_child(seconds: float, trainer: TrainingBackend, request: RehearsalRequest) -> Rehearsal:
+    process = TrainingProcess(log=os.path.join(request.leg.run, "output.log"))
+    try:
+        return process.rehearse(trainer, request, lambda event: None, seconds)
     finally:
         process.kill()
 
@@ -189,8 +197,10 @@ def _check_processes(leg: Leg) -> None:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if leg.processes != size:
         how = f"torchrun --nproc-per-node {leg.processes} -m audit rehearse ..." if leg.processes > 1 else "one process"
+        number = "1 process" if leg.processes == 1 else f"{leg.processes} processes"
         raise AuditError(
-            f"the steps were trained by {leg.processes} processes, and this is {size}; rehearse with {how}"
+            f"the steps were trained by {number}, and this is {size}: the others have their own examples and random states; "
+            f"rehearse with {how}"
         )
 
 

@@ -223,7 +223,7 @@ def test_steps_that_the_ledger_does_not_know(shop: Stage) -> None:
 
 def test_another_number_of_processes(shop: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(AuditError, match="trained by 1 processes, and this is 2"):
+    with pytest.raises(AuditError, match="trained by 1 process, and this is 2"):
         shop.rehearse("3")
 
 
