@@ -84,7 +84,7 @@ def test_every_package_says_that_it_is_typed() -> None:
 def test_every_plugin_has_an_entry_point() -> None:
     modules = {
         f"{path.parent.name}.plugin" for room in ("backends", "plugins") for path in ROOT.glob(f"{room}/*/plugin.py")
-    } | {"audit.reporters.plugin"}
+    } | {"audit.reporters.plugin", "audit_hf_trainer.pytest_plugin"}
     registered = {point.value for point in distribution().entry_points if point.group in ("audit", "pytest11")}
 
     assert registered == modules

@@ -11,9 +11,11 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import minute, table
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.judging.auditor import Auditor, refuse_unread
 from audit.ledger.back_events import DROPPED
 from audit.ledger.records import read_records
 from audit.ledger.timeline import Batch, SetAside, Timeline
+from audit.options import Options
 from audit.retention.lock import holder_of
 
 EXAMPLES = (
@@ -44,9 +46,12 @@ def call(arguments: argparse.Namespace) -> int:
         raise AuditError(f"the history cannot be read: {problem}")
     found = records.batches
     running = holder_of(root) is not None
+    trained = found.batches or found.aside or found.redo or found.returns or found.adopted or found.adopted_files
+    if not trained:
+        refuse_unread(Auditor(Options()).open_quick(root))
     if arguments.format == "json":
         write_document(_document(root, found, running))
-    elif not (found.batches or found.aside or found.redo or found.returns or found.adopted or found.adopted_files):
+    elif not trained:
         known = os.path.lexists(os.path.join(root, LEDGER))
         why = "its ledger records none" if known else "it has no ledger"
         write(f"{one_line(arguments.run)}: audit train has trained no batch here: {why}\n", None)

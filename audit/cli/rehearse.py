@@ -3,7 +3,10 @@
 import argparse
 import os
 import sys
+import time
+from functools import partial
 
+from audit.backend.training import TrainingBackend
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import LOCAL_RUN, add_quiet
 from audit.cli.parser import one_line, write
@@ -11,10 +14,14 @@ from audit.cli.table import wrapped
 from audit.cli.values import seconds, steps
 from audit.errors import AuditError
 from audit.facts.listing import locate
-from audit.manager import load
-from audit.rehearsal.report import document, lines
-from audit.training.config import read_train_config
-from audit.training.rehearsal import STEPS, TIMEOUT, Asked, rehearse
+from audit.judging.auditor import Auditor, refuse_unread
+from audit.manager import Registry, load
+from audit.options import Options
+from audit.rehearsal.report import RehearsalReport, document, lines
+from audit.training.config import TrainConfig, read_train_config
+from audit.training.rehearsal import STEPS, TIMEOUT, Asked
+from audit.training.rehearsal_together import rehearse_together
+from audit.training.together import GRACE_SECONDS, follows
 from audit.training.training_process import Stopped
 
 CONFIG = "train.toml"
@@ -55,8 +62,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Rehearse; 0 the same, 1 something differs, 2 it cannot be rehearsed."""
-    locate(arguments.run)
-    registry = load()
+    begun = False
+    try:
+        registry = load()
+        config, trainer = _config(arguments, registry)
+        asked = Asked(arguments.checkpoint, arguments.steps, arguments.timeout, not arguments.no_ledger)
+        begun = True
+        return rehearse_together(config, trainer, registry, asked, partial(_show, arguments))
+    except Stopped:
+        print("ended by SIGTERM", file=sys.stderr)
+        return 143
+    except AuditError:
+        if not begun and follows():
+            time.sleep(GRACE_SECONDS)
+            return 2
+        raise
+
+
+def _config(arguments: argparse.Namespace, registry: Registry) -> tuple[TrainConfig, TrainingBackend]:
+    """Return the configuration by which the run is trained. Raises AuditError."""
+    root, _ = locate(arguments.run)
+    refuse_unread(Auditor(Options(), registry).open_quick(root))
     if not os.path.exists(arguments.config) and arguments.config == CONFIG:
         raise AuditError(
             f"there is no {CONFIG} here; give the configuration by which {arguments.run} is trained: --config FILE"
@@ -64,16 +90,12 @@ def call(arguments: argparse.Namespace) -> int:
     config, trainer = read_train_config(arguments.config, registry)
     if os.path.realpath(config.run) != os.path.realpath(arguments.run):
         raise AuditError(f"{arguments.config}: trains {config.run}, not {arguments.run}; give its own with --config")
-    asked = Asked(arguments.checkpoint, arguments.steps, arguments.timeout, not arguments.no_ledger)
-    shown = config._replace(run=arguments.run)
-    try:
-        report = rehearse(shown, trainer, registry, asked)
-    except Stopped:
-        print("ended by SIGTERM", file=sys.stderr)
-        return 143
+    return config._replace(run=arguments.run), trainer
+
+
+def _show(arguments: argparse.Namespace, report: RehearsalReport) -> None:
     if arguments.format == "json":
         write_document(document(report))
     else:
         text = "".join(wrapped(one_line(line), 4) for line in lines(report, arguments.quiet > 0))
         write(text, None)
-    return report.exit_code

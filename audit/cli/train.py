@@ -2,7 +2,6 @@
 
 import argparse
 import gc
-import os
 import time
 
 from audit.cli.parser import complain
@@ -12,10 +11,11 @@ from audit.manager import load
 from audit.training.config import read_train_config
 from audit.training.events import Emit, TrainingError, TrainingRefused
 from audit.training.going_back import taken_back, way_back
-from audit.training.loop import GRACE_SECONDS, TrainOptions, train
+from audit.training.loop import TrainOptions, train
 from audit.training.notifying import notified
 from audit.training.observing import observed
 from audit.training.run_state import TrainRefused
+from audit.training.together import GRACE_SECONDS, follows
 
 EXAMPLES = (
     ("audit train train.toml", "train the files in the inbox, then exit"),
@@ -137,14 +137,9 @@ def call(arguments: argparse.Namespace) -> int:
                 complain("train", error)
             return 1
         except AuditError as error:
-            if not begun and _follows():
+            if not begun and follows():
                 time.sleep(GRACE_SECONDS)  # the launcher ends the others as soon as one has ended
                 return 2
             if arguments.log_format == "json":
                 shown.show(TrainingError(str(error)))
             raise
-
-
-def _follows() -> bool:
-    """Whether a launcher started several processes on this machine and another one of them prints the same error."""
-    return os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"

@@ -16,6 +16,7 @@ from audit.cli.table import colored, table, wrapped
 from audit.cli.values import decimal
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.judging.auditor import Auditor, refuse_unread
 from audit.judging.standing import REHEARSED
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
@@ -62,7 +63,10 @@ def call(arguments: argparse.Namespace) -> int:
     if not terminal or os.path.lexists(path):
         locate(path)
     registry = load()
-    watched = Watched(path, configured(registry), registry)
+    options = configured(registry)
+    if os.path.lexists(path):
+        refuse_unread(Auditor(options, registry).open_quick(path))
+    watched = Watched(path, options, registry)
     if terminal and not os.environ.get("CI"):
         return _live(watched, arguments.every)
     watched.refresh()

@@ -38,11 +38,15 @@ _RESUMES = {
 
 
 class OtherTrainer(NamedTuple):
-    """Where it shows (``name`` in the directory, "" is the directory itself), what it is, and what to do."""
+    """Where it shows (``name`` in the directory, "" is the directory itself), what it is, and what to do.
+
+    ``model``: it is a model, which may as well be one that was downloaded.
+    """
 
     name: str
     what: str
     remedy: str
+    model: bool = False
 
 
 def other_trainer(path: str, entries: Mapping[str, Entry], storage: Storage | None = None) -> OtherTrainer | None:
@@ -62,13 +66,18 @@ def other_trainer(path: str, entries: Mapping[str, Entry], storage: Storage | No
         return _of("", f"a checkpoint of {NEMO}", NEMO)
     nemo = next((name for name in sorted(files) if name.endswith(".nemo")), None)
     if nemo is not None:
-        return _of(nemo, f"a model of {NEMO}", NEMO)
+        return _of(nemo, f"a model of {NEMO}", NEMO)._replace(model=True)
     if {"common.pt", "metadata.json"} <= files:
         return _of("", f"a checkpoint of {MEGATRON} or {NEMO} (Megatron Core)", MEGATRON, NEMO)
     if step is None and "model_optim_rng.pt" in files and _RANK.fullmatch(home):
         return _of("", f"a rank's part of a checkpoint of {MEGATRON}", MEGATRON)
     iteration = next((name for name in sorted(inner) if _ITERATION.fullmatch(name) and name != "release"), None)
     return _of(iteration, f"a checkpoint of {MEGATRON}", MEGATRON) if iteration is not None else None
+
+
+def is_checkpoint_of_others(name: str) -> bool:
+    """Whether Megatron, NeMo or verl call a checkpoint so that is beside their tracker file."""
+    return bool(_ITERATION.fullmatch(name) or _STEP.fullmatch(name))
 
 
 def _tracked(tracker: Entry, inner: set[str], storage: Storage | None) -> OtherTrainer:

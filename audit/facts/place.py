@@ -3,12 +3,15 @@
 import os
 import re
 from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any
+from audit.audit_dir import AUDIT_DIR
+from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any, is_rotated, is_trace
 from audit.errors import AuditError
 from audit.facts.listing import STATES, locate
-from audit.ledger.records import Records, anything_to_record, read_records
+from audit.facts.other_trainers import other_trainer
+from audit.ledger.records import Records, read_records
 from audit.storage import FILE, LocalStorage, Storage, scheme_of, without_secrets
 
 if TYPE_CHECKING:
@@ -41,6 +44,35 @@ class Place(NamedTuple):
             except OSError as error:
                 return Records(unwritable=f"{self.home}: cannot be made: {error.strerror or error}"), None
         return read_records(self.home, write)
+
+
+_STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
+"""Endings of files with states: people call other directories ``epoch_1`` as well."""
+
+
+def anything_to_record(root: str) -> bool:
+    """Whether a verification may leave a record: a directory without checkpoints that are read stays as it is."""
+    try:
+        names = os.listdir(root)
+    except OSError:
+        return False
+    if AUDIT_DIR in names or any(map(is_rotated, names)) or any(map(is_checkpoint_file, names)):
+        return True
+    likely = (os.path.join(root, name) for name in names if is_trace(name))
+    return any(_has_states(path) and not _is_of_others(path) for path in likely)
+
+
+def _has_states(path: str) -> bool:
+    return any(file.endswith(_STATES) for _, _, files in islice(os.walk(path), 4) for file in files)
+
+
+def _is_of_others(path: str) -> bool:
+    """Whether a directory is a checkpoint of a trainer that no backend reads; ``global_step_10`` may be verl's."""
+    storage = LocalStorage(path)
+    try:
+        return other_trainer(path, {entry.name: entry for entry in storage.list("")}, storage) is not None
+    except OSError:
+        return False
 
 
 def place_here(path: str, ledger: str | None = None) -> Place:

@@ -33,11 +33,15 @@ _DEEPSPEED = re.compile(r"global_?step_?[0-9]+")
 
 
 class Trace(NamedTuple):
-    """What was found at ``path`` (relative to the run, "" is the run itself), and what to do about it."""
+    """What was found at ``path`` (relative to the run, "" is the run itself), and what to do about it.
+
+    ``checkpoint``: it is a checkpoint, of a trainer or under a name that no backend reads.
+    """
 
     path: str
     what: str
     remedy: str
+    checkpoint: bool = True
 
     def __str__(self) -> str:
         place = self.path or "the run itself"
@@ -88,8 +92,31 @@ def layout_of(entries: Mapping[str, Entry]) -> str | None:
 
 def no_checkpoint(path: str, storage: Storage) -> str:
     """Say that a run has no checkpoint-N, and what is there instead; ``path`` is the run as the user named it."""
-    found = trace_in(storage)
+    return without_checkpoint(path, trace_in(storage))
+
+
+def without_checkpoint(path: str, found: Trace | None) -> str:
+    """Say that a run has no checkpoint-N, and what was ``found`` instead."""
     return f"{path}: no checkpoint-N directory in it" + (f", but {found}" if found else "")
+
+
+def unread_checkpoint(path: str, entries: Mapping[str, Entry], storage: Storage) -> Trace | None:
+    """Return what checkpoint a directory surely is, or holds, that is not read where it is; None if that is not sure.
+
+    :func:`trace_in` has to be careful in the other direction: there a doubt is no fresh start. Here names that others
+    use, too, say nothing, nor does what may be a model that somebody downloaded.
+    """
+    folder = _Folder(path, entries)
+    found = other_trainer(path, entries, storage)
+    if found is not None:
+        return None if found.model else _other(folder, storage)
+    if is_checkpoint(path.rpartition("/")[2]):
+        return None
+    if folder.has("random_states_0.pkl"):
+        return _accelerate(folder, storage)
+    if any(name.endswith(".distcp") for name in folder.files()):
+        return _dcp(folder, storage)
+    return _trainer(folder, storage) if folder.has(STATE) and folder.matching(_OPTIMIZER) else None
 
 
 def _folders(storage: Storage) -> tuple[list[_Folder], Trace | None]:
@@ -102,11 +129,11 @@ def _folders(storage: Storage) -> tuple[list[_Folder], Trace | None]:
         try:
             entries = storage.list(path)
         except OSError as error:
-            unread = Trace(path, f"a directory that cannot be listed ({error.strerror or error})", _FRESH)
+            unread = Trace(path, f"a directory that cannot be listed ({error.strerror or error})", _FRESH, False)
             continue
         if len(entries) > left:
             return found, Trace(
-                path, f"one of more than {MAX_ENTRIES} files, which is not a fresh output directory", _FRESH
+                path, f"one of more than {MAX_ENTRIES} files, which is not a fresh output directory", _FRESH, False
             )
         left -= len(entries)
         found.append(_Folder(path, {entry.name: entry for entry in entries}))
@@ -151,7 +178,9 @@ def _deepspeed(folder: _Folder, storage: Storage | None) -> Trace | None:
 def _other(folder: _Folder, storage: Storage | None) -> Trace | None:
     """What a trainer left whose checkpoints no backend reads."""
     found = other_trainer(folder.path, folder.entries, storage)
-    return Trace(_below(folder, found.name) if found.name else folder.path, *found[1:]) if found is not None else None
+    if found is None:
+        return None
+    return Trace(_below(folder, found.name) if found.name else folder.path, found.what, found.remedy)
 
 
 def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:
@@ -177,14 +206,14 @@ def _root_state(folder: _Folder, storage: Storage) -> Trace | None:
     reached = f" at step {step}" if step is not None else ""
     what = f"what save_state() left{reached}" if not folder.path else f"a trainer state{reached}"
     remedy = "find the checkpoints that belong to it, or start over with --allow-fresh"
-    return Trace(folder.path, what, remedy)
+    return Trace(folder.path, what, remedy, False)
 
 
 def _parts(folder: _Folder, storage: Storage) -> Trace | None:
     for pattern, what in ((_OPTIMIZER, "an optimizer state"), (_WEIGHTS, "a file of trained weights")):
         name = folder.matching(pattern)
         if name is not None:
-            return Trace(_below(folder, name), what, _FRESH)
+            return Trace(_below(folder, name), what, _FRESH, False)
     return None
 
 

@@ -6,16 +6,15 @@ followed.
 """
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.layout import Backend, has_step_inside, units, writers_of
-from audit.backend.names import is_checkpoint
 from audit.errors import AuditError
 from audit.facts.listing import Inside, list_checkpoint, newest_inside
-from audit.facts.other_trainers import TRACKER
+from audit.facts.other_trainers import is_checkpoint_of_others
+from audit.facts.traces import unread_checkpoint
 from audit.fleet.rows import FAILED, UNREAD, shown
 from audit.storage import DIRECTORY, FILE, Entry, LocalStorage, Storage, scheme_of, without_secrets
 
@@ -128,9 +127,11 @@ class _Walk:
             if found is not None:
                 run, below = found
                 yield run
-            elif what := _unread(entries, path):
-                yield self._unaudited(path, UNREAD, what)
-                continue
+            elif trace := unread_checkpoint(self._whole(path), entries, self._storage):
+                yield self._unaudited(path, UNREAD, f"{trace.what}; {trace.remedy}")
+                if trace.path == self._whole(path):
+                    continue
+                below = set(filter(is_checkpoint_of_others, entries))
             inner = [entry for name, entry in entries.items() if _is_walked(entry) and name not in below]
             if inner and path.count("/") + 2 > DEEPEST:
                 yield self._unaudited(path, FAILED, f"is {DEEPEST} levels below the root; no deeper one is looked into")
@@ -214,30 +215,6 @@ def _stamp(name: str, entry: Entry) -> str:
     """What tells a changed entry. The time of the inode is in it: a tool that sets back the other one moves it."""
     times = f"{entry.mtime_ns} {entry.ctime_ns}"
     return f"{name!r} {entry.kind} {entry.size} {times} {entry.target!r} {entry.version!r}"
-
-
-_OPTIMIZER = re.compile(r"optimizer(_[0-9]+)?\.(pt|bin)")
-
-
-def _unread(entries: Mapping[str, Entry], path: str) -> str | None:
-    """Say what a directory without a run is, if it surely holds a checkpoint; names that others use, too, say nothing.
-
-    Compare :mod:`audit.facts.traces`, which has to be careful in the other direction: there a doubt is no fresh start.
-    """
-    files = {name for name, entry in entries.items() if entry.kind == FILE}
-    if TRACKER in files:
-        return "checkpoints of Megatron, NeMo or verl, which no backend here reads"
-    if is_checkpoint(path.rpartition("/")[2]):
-        return None
-    if "random_states_0.pkl" in files:
-        return "a checkpoint of accelerate under a name that is none; call it step_N to have it judged"
-    if any(name.endswith(".distcp") for name in files):
-        return (
-            "a checkpoint of torch.distributed.checkpoint under a name that is none; call it step-N to have it judged"
-        )
-    if "trainer_state.json" in files and any(_OPTIMIZER.fullmatch(name) for name in files):
-        return "a checkpoint of Trainer under a name that is none; call it checkpoint-N to have it judged"
-    return None
 
 
 __all__ = ["Found", "find_runs", "opener", "outermost"]

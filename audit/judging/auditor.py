@@ -9,6 +9,7 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.place import Place
 from audit.facts.run import Run, open_run
+from audit.facts.traces import trace_in, without_checkpoint
 from audit.findings import Finding
 from audit.judging.acceptance import accept, in_vain
 from audit.judging.at_rest import judged_at_rest
@@ -32,6 +33,19 @@ def refuse_foreign(run: Run) -> None:
     """Raise AuditError if another program wrote the checkpoints, under the names of a trainer that is read."""
     if run.foreign is not None:
         raise AuditError(f"{run.path}: {run.foreign}")
+
+
+def refuse_unread(run: Run) -> None:
+    """Raise AuditError if there are checkpoints in the run, but none of a trainer and name that a backend reads.
+
+    What was trained with the ledger beside it is not refused: its checkpoints are lost, which is a finding.
+    """
+    refuse_foreign(run)
+    if run.checkpoints or run.homes or run.records.highest_reached:
+        return
+    found = trace_in(run.storage)
+    if found is not None and found.checkpoint:
+        raise AuditError(without_checkpoint(run.path, found))
 
 
 class Judged(NamedTuple):
@@ -95,7 +109,7 @@ class Auditor:
         path: str | Place,
         records: Records | None = None,
         progress: Progress | None = None,
-        admit: Callable[[Run], None] = refuse_foreign,
+        admit: Callable[[Run], None] = refuse_unread,
     ) -> Judged:
         """Open a run and judge it until nothing that the judgement rests on changed meanwhile.
 

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_trace
+from audit.backend.names import is_checkpoint, is_trace
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.listing import locate
 from audit.facts.run import Run
 from audit.facts.traces import no_checkpoint
-from audit.judging.auditor import Auditor
+from audit.judging.auditor import Auditor, refuse_unread
 from audit.judging.recording import record_observation
 from audit.judging.resume import newest_lineage, provable
 from audit.ledger.events import SealedFile
@@ -45,7 +45,7 @@ def prove(
     Files of sealed checkpoints that did not change are not read again, unless ``options.cache`` is False. Raises
     AuditError: no such run, one checkpoint in its place, a rule that crashed.
     """
-    root = run_of(path)
+    root = run_of(path, options, registry)
     auditor = Auditor(proving(options), registry)
     records, ledger = read_records(root, record and options.ledger)
     try:
@@ -59,8 +59,8 @@ def prove(
     return Proof(run, report, tuple(provable(run.checkpoints, report)))
 
 
-def run_of(path: str) -> str:
-    """Return the run's directory. Raises AuditError: none there, one checkpoint, or nothing that was ever trained.
+def run_of(path: str, options: Options, registry: Registry) -> str:
+    """Return the run's directory. Raises AuditError: none there, one checkpoint, nothing that was ever trained or read.
 
     A directory that was named by mistake stays as it is, and is not reported as a run in which there is nothing to do.
     """
@@ -71,8 +71,11 @@ def run_of(path: str) -> str:
         names = os.listdir(root)
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    if AUDIT_DIR not in names and not any(map(is_trace, names)):
-        raise AuditError(no_checkpoint(path, LocalStorage(root)))
+    if AUDIT_DIR not in names:
+        if not any(map(is_trace, names)):
+            raise AuditError(no_checkpoint(path, LocalStorage(root)))
+        if not any(map(is_checkpoint, names)):  # other trainers use these names, too
+            refuse_unread(Auditor(options, registry).open_quick(root))
     return root
 
 

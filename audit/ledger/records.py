@@ -2,11 +2,10 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_checkpoint_file, is_rotated, is_trace, number_of
+from audit.backend.names import number_of
 from audit.ledger import back_events, batch_events, events
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
@@ -55,22 +54,6 @@ class Records(NamedTuple):
     base: Mapping[str, events.SealedFile] | None = None
     given_up: Mapping[str, str] = {}
     rehearsed: Mapping[str, events.Rehearsed] = {}
-
-
-_STATES = (".safetensors", ".bin", ".pt", ".pkl", ".metadata")
-"""Endings of files with states: people call other directories ``epoch_1`` as well."""
-
-
-def anything_to_record(root: str) -> bool:
-    """Whether a verification may leave a record: a directory without checkpoints stays as it is."""
-    try:
-        names = os.listdir(root)
-        if AUDIT_DIR in names or any(map(is_rotated, names)) or any(map(is_checkpoint_file, names)):
-            return True
-    except OSError:
-        return False
-    likely = (os.path.join(root, name) for name in names if is_trace(name))
-    return any(file.endswith(_STATES) for path in likely for _, _, files in islice(os.walk(path), 4) for file in files)
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":

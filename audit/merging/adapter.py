@@ -51,6 +51,7 @@ class Settings(NamedTuple):
     ranks: Mapping[str, int]
     alphas: Mapping[str, float]
     saved: tuple[str, ...]
+    fan_in_fan_out: bool = False
 
     def rank_of(self, module: str) -> int:
         """The rank of a module: that of the first pattern that means it, as PEFT chooses."""
@@ -70,7 +71,8 @@ class Settings(NamedTuple):
 class Update(NamedTuple):
     """The low-rank update of one module: ``a`` (rank x in) and ``b`` (out x rank), ``magnitude`` with DoRA.
 
-    Of an embedding, ``a`` is rank x rows and ``b`` columns x rank: the update is the transposed product.
+    ``transposed``: the weight is stored in x out, as that of an embedding (rows x columns) or a Conv1D is, and the
+    update is the transposed product.
     """
 
     module: str
@@ -80,6 +82,13 @@ class Update(NamedTuple):
     rank: int
     scaling: float
     embedding: bool
+    transposed: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """That of the weight which it fits, as it is stored."""
+        straight = self.b.shape[0], self.a.shape[1]
+        return straight[::-1] if self.transposed else straight
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -114,8 +123,8 @@ def read_settings(config: Mapping[str, Any], where: str) -> Settings:
             f"init_lora_weights is {_shown(config['init_lora_weights'])}, which changes the base before training",
             "convert it first: PeftModel.save_pretrained(path_initial_model_for_weight_conversion=...)",
         )
-    if config.get("fan_in_fan_out") not in (None, False):
-        refuse(where, "fan_in_fan_out is set: the layers are Conv1D (GPT-2), which audit merge does not support")
+    if config.get("fan_in_fan_out") not in (None, False, True):
+        refuse(where, f"fan_in_fan_out is {_shown(config['fan_in_fan_out'])}", "restore it from a backup")
     if config.get("bias", "none") != "none" or config.get("lora_bias"):
         refuse(where, "trains biases (bias, lora_bias), which audit merge does not support")
     rank, alpha = config.get("r"), config.get("lora_alpha")
@@ -128,7 +137,8 @@ def read_settings(config: Mapping[str, Any], where: str) -> Settings:
     if not isinstance(saved, list) or not all(isinstance(name, str) and _PLAIN.fullmatch(name) for name in saved):
         refuse(where, "modules_to_save is not a list of names")
     rslora, dora = bool(config.get("use_rslora")), bool(config.get("use_dora"))
-    return Settings(int(rank), float(alpha), rslora, dora, ranks, alphas, tuple(saved))  # type: ignore[arg-type]
+    turned = bool(config.get("fan_in_fan_out"))
+    return Settings(int(rank), float(alpha), rslora, dora, ranks, alphas, tuple(saved), turned)  # type: ignore[arg-type]
 
 
 def read_adapter(settings: Settings, tensors: Mapping[str, Tensor], where: str) -> Adapter:
@@ -192,7 +202,7 @@ def _update(module: str, parts: Mapping[str, Tensor], settings: Settings, where:
         )
     if magnitude is not None and magnitude.shape != (b.shape[0],):
         refuse(where, f"{module} has a magnitude of shape {list(magnitude.shape)}, not [{b.shape[0]}]", "verify it")
-    return Update(module, a, b, magnitude, rank, settings.scaling_of(module), embedding)
+    return Update(module, a, b, magnitude, rank, settings.scaling_of(module), embedding, embedding)
 
 
 def _pattern(value: Any, key: str, where: str) -> dict[str, Any]:

@@ -19,7 +19,8 @@ LANES = 8
 """Partial sums of a norm: the floats in a vector of torch's kernel, also where the processor has longer ones."""
 
 _WHOLE = 192
-"""Ranks up to this are summed in one go by MKL; OpenBLAS sums all of them so in blocks of at least 320."""
+"""Ranks up to this are summed in one go by MKL on every processor that was tried, larger ones on some; OpenBLAS sums
+all of them so in blocks of at least 320."""
 
 
 def decoded(data: "memoryview | bytes | bytearray", dtype: str) -> Floats:

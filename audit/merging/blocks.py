@@ -99,7 +99,7 @@ def _merged(output: Output, readers: Readers) -> Iterator[Block]:
         raise TypeError(output.name)
     rows, columns = output.shape
     a, b = (whole(readers.adapter, tensor) for tensor in (update.a, update.b))
-    left, right = (a.T, np.ascontiguousarray(b.T)) if update.embedding else (b, a)
+    left, right = (a.T, np.ascontiguousarray(b.T)) if update.transposed else (b, a)
     magnitude = whole(readers.adapter, update.magnitude) if update.magnitude is not None else None
     update_as = source.dtype if update.embedding and output.dtype == source.dtype else "F32"
     base = readers.base[output.shard.name]

@@ -73,7 +73,7 @@ def merge(
     another one, or the adapter is of a kind that is not merged; AuditError if it cannot be done.
     """
     chosen, plugins, choices = options or Options(), registry or load(), choices or Choices()
-    root = run_of(run)
+    root = run_of(run, chosen, plugins)
     refuse_place(root, out)
     refuse_taken(out)
     proof = prove(run, chosen, plugins, progress=progress)

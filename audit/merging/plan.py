@@ -9,6 +9,7 @@ from audit.formats.pickle_values import ITEM_SIZES
 from audit.formats.tensors import Tensor
 from audit.merging.adapter import Adapter, Update
 from audit.merging.base import SINGLE, Base, Shard
+from audit.merging.fitting import fitted
 from audit.merging.refusals import refuse
 from audit.text import human_bytes
 
@@ -110,6 +111,7 @@ def plan_merge(
 
     Without options the files have the names, the order and the headers of the base's. ``dtype`` is torch's name.
     """
+    adapter = fitted(adapter, base, where)
     untied = _untied(adapter, base, where, untie)
     code = DTYPES[dtype] if dtype else None
     outputs = [_output(shard, tensor, adapter, code, where) for shard in base.shards for tensor in shard.tensors]
@@ -170,15 +172,9 @@ def _output(shard: Shard, source: Tensor, adapter: Adapter, code: str | None, wh
             f"the base's {name} is of the type {source.dtype}; only float32, bfloat16 and float16 are merged into",
             "give the unquantised base with --base",
         )
-    if update:
-        rows, columns = (
-            (update.a.shape[1], update.b.shape[0]) if update.embedding else (update.b.shape[0], update.a.shape[1])
-        )
-        if source.shape != (rows, columns):
-            refuse(where, f"{name} is {[rows, columns]} in it and {list(source.shape)} in the base", _OTHER_BASE)
-    for tensor in (saved, equal):
-        if tensor is not None and tensor.shape != source.shape:
-            refuse(where, f"{name} is {list(tensor.shape)} in it and {list(source.shape)} in the base", _OTHER_BASE)
+    for part in (update, saved, equal):
+        if part is not None and part.shape != source.shape:
+            refuse(where, f"{name} is {list(part.shape)} in it and {list(source.shape)} in the base", _OTHER_BASE)
     for tensor in (*(update.tensors if update else ()), *filter(None, (saved, equal))):
         if tensor.dtype not in DTYPES.values():
             refuse(where, f"its tensor {tensor.name} is of the type {tensor.dtype}")

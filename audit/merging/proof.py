@@ -95,7 +95,7 @@ def _checked(
         return Checked(0, 0, 0.0)
     rows, count, worst = 0, 0, 0.0
     update = output.update
-    matrix = _matrix(readers.adapter, update.b if update.embedding else update.a) if update is not None else None
+    matrix = _matrix(readers.adapter, update.b if update.transposed else update.a) if update is not None else None
     for row, first, width in _sample(output):
         exact, doubt = _exact(output, readers, matrix, row, first, width)
         stored = doubles(read_elements(reader, tensor, first, width), output.dtype)
@@ -140,7 +140,7 @@ def _exact(
     update = output.update
     if update is None or matrix is None:
         return weight, np.zeros(width)
-    if update.embedding:
+    if update.transposed:
         column, terms = _column(readers.adapter, update.a, row), "r,cr->c"
     else:
         data = read_elements(readers.adapter, update.b, row * update.rank, update.rank)

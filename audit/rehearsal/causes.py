@@ -8,6 +8,8 @@ from audit.backend.rehearsal import OPTIMIZER, RANDOM, SCHEDULER, WEIGHTS
 
 EXAMPLES, RATE, LOSS, GRAD_NORM = "examples", "learning rate", "loss", "gradient norm"
 """What is compared of a step."""
+END = "training"
+"""What ended before a step that was logged."""
 DATA, BASE = "data", "base model"
 """What is compared before anything is loaded."""
 
@@ -56,6 +58,11 @@ def likely_cause(
     place = first.step - begin
     if EXAMPLES in together:
         return "the data: the step takes other examples than the ledger says"
+    if END in together:
+        return (
+            "the training ends earlier than the one that was logged: its max_steps, its epochs or the number of its examples "
+            "are others"
+        )
     for part in _suspects(place, together, bool(draws)):
         if part in missing:
             return f"{missing[part]}: it begins anew there"

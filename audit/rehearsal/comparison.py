@@ -9,7 +9,7 @@ from math import isinf, isnan
 from typing import NamedTuple
 
 from audit.backend.rehearsal import Compared, Rehearsal, Replayed
-from audit.rehearsal.causes import EXAMPLES, GRAD_NORM, LOSS, RATE, Difference, likely_cause
+from audit.rehearsal.causes import END, EXAMPLES, GRAD_NORM, LOSS, RATE, Difference, likely_cause
 from audit.rehearsal.expected import Logged
 
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
@@ -25,7 +25,8 @@ class Judgement(NamedTuple):
 
     ``differences`` are in the order in which a resume meets them; ``cause``: why, by the pattern of the first ones.
     ``judged`` are the quantities that were compared in at least one step, ``bit_for_bit``: all of them were equal.
-    ``largest`` is the largest relative difference by quantity.
+    ``largest`` is the largest relative difference by quantity. ``steps``: how many steps after the checkpoint there are
+    up to the last one that was compared.
     """
 
     same: bool
@@ -34,6 +35,7 @@ class Judgement(NamedTuple):
     judged: tuple[str, ...]
     bit_for_bit: bool
     largest: Mapping[str, float]
+    steps: int
 
 
 def judge(
@@ -43,30 +45,37 @@ def judge(
     exact: bool,
     before: Iterable[Difference] = (),
 ) -> Judgement:
-    """Compare a rehearsal from ``step`` with the log; ``before`` are differences that were found without it."""
+    """Compare a rehearsal from ``step`` with the log; ``before`` are differences that were found without it.
+
+    ``logged`` is of the steps that were to be trained: a rehearsal that ends before the last of them differs.
+    """
     differences = list(before)
     differences += [_not_restored(part) for part in rehearsal.restored if part.different]
     judged: dict[str, None] = {}
     largest: dict[str, float] = {}
+    compared = step
     known = {item.step: item for item in logged}
     tolerances = {} if exact else TOLERANCES.get(rehearsal.dtype, TOLERANCES["float32"])
     for replayed in rehearsal.steps:
         told = known.get(replayed.step)
         for difference, quantity in _of_step(replayed, told) if told is not None else ():
-            judged[quantity] = None
+            judged[quantity], compared = None, replayed.step
             if difference is None:
                 continue
             if difference.relative is not None:
                 largest[quantity] = max(largest.get(quantity, 0.0), difference.relative)
             if difference.relative is None or not difference.relative <= tolerances.get(quantity, 0.0):
                 differences.append(difference)
+    ended = rehearsal.steps[-1].step if rehearsal.steps else step
+    if logged and logged[-1].step > ended:
+        differences.append(Difference(ended + 1, END, "to go on as in the log", f"ended after step {ended}", None))
     bits = not largest and not differences
     if exact:
         for arrival in rehearsal.arrivals:
             differences += [_not_arrived(arrival.step, part) for part in arrival.parts if part.different]
     missing = {part.part: part.missed for part in rehearsal.restored if part.missed and not part.values}
     cause = likely_cause(differences, step, rehearsal.draws, missing) if differences else None
-    return Judgement(not differences, tuple(differences), cause, tuple(judged), bits, largest)
+    return Judgement(not differences, tuple(differences), cause, tuple(judged), bits, largest, compared - step)
 
 
 def _of_step(replayed: Replayed, told: Logged) -> Iterator[tuple[Difference | None, str]]:

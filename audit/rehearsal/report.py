@@ -16,7 +16,8 @@ class RehearsalReport(NamedTuple):
 
     ``exact``: compared bit for bit; ``inexact``: why not, None if so. ``logged`` is what the log of the checkpoint
     ``log`` says of the steps. ``unjudged``: why the steps after it were not judged, None if some were; ``lacking``:
-    that is not as it should be. ``notes``: what else should be known.
+    that is not as it should be. ``notes``: what else should be known. ``asked``: how many steps the user has asked for,
+    None if that was left to the program.
     """
 
     checkpoint: str
@@ -30,6 +31,7 @@ class RehearsalReport(NamedTuple):
     unjudged: str | None = None
     lacking: bool = False
     notes: tuple[str, ...] = ()
+    asked: int | None = None
 
     @property
     def same(self) -> bool:
@@ -38,8 +40,13 @@ class RehearsalReport(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """0 same, 1 differs, 2 what should have been judged could not be."""
-        return 1 if not self.same else 2 if self.lacking else 0
+        """0 same, 1 differs, 2 what should have been judged could not be, or nothing was compared."""
+        return 1 if not self.same else 2 if self.lacking or not self.compared else 0
+
+    @property
+    def compared(self) -> bool:
+        """Whether anything was compared: a part of what was restored, or a step."""
+        return bool(self.judgement.judged) or any(part.values for part in self.rehearsal.restored)
 
     @property
     def first_difference(self) -> str:
@@ -126,11 +133,20 @@ def _differences(report: RehearsalReport) -> Iterator[str]:
 def _verdict(report: RehearsalReport) -> str:
     if not report.same:
         return "differs"
-    if report.lacking:
-        return "restored as saved; the steps could not be judged"
-    if not report.judgement.judged:
-        return "restored as saved; no step was judged"
-    return "same" if report.exact else "same, within tolerances" if report.judgement.largest else "same, bit for bit"
+    if not report.compared:
+        return "nothing was compared"
+    if report.lacking or not report.judgement.judged:
+        all_of_it = not any(part.missed for part in report.rehearsal.restored)
+        restored = f"restored as saved{'' if all_of_it else ', as far as it was compared'}"
+        return f"{restored}; {'the steps could not be judged' if report.lacking else 'no step was judged'}"
+    within = "" if report.exact else ", within tolerances" if report.judgement.largest else ", bit for bit"
+    return f"same in {_compared(report)}{within}"
+
+
+def _compared(report: RehearsalReport) -> str:
+    """Say how many steps were compared, and how many should have been."""
+    steps, asked = report.judgement.steps, report.asked or 0
+    return f"{steps} of the {asked} steps asked for" if steps < asked else f"{steps} step{'s' * (steps != 1)}"
 
 
 def document(report: RehearsalReport) -> Mapping[str, Any]:
@@ -157,6 +173,8 @@ def document(report: RehearsalReport) -> Mapping[str, Any]:
         ],
         "arrivals": [{"step": item.step, "parts": [part._asdict() for part in item.parts]} for item in found.arrivals],
         "log": report.log,
+        "steps_asked": report.asked,
+        "steps_compared": report.judgement.steps,
         "judged": list(report.judgement.judged),
         "differences": [item._asdict() for item in report.judgement.differences],
         "likely_cause": report.judgement.cause,

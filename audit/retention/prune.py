@@ -87,8 +87,8 @@ def prune(
     already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is being trained, :func:`choose`
     refuses, or the ledger cannot be trusted or written. Raises AuditError if it cannot be done.
     """
-    root = run_of(path)
     chosen, plugins = options or Options(), registry or load()
+    root = run_of(path, chosen, plugins)
     if dry_run:
         if lock is None and (holder := holder_of(root)) is not None:
             raise RefusedError(f"{path}: {holder}")
@@ -124,8 +124,8 @@ def discard(
     Raises RefusedError, and nothing was removed: the run is being trained, the checkpoint is being written, or the
     ledger cannot be trusted or written. Raises AuditError if it is not there or cannot be removed.
     """
-    root = run_of(path)
     chosen, plugins = options or Options(), registry or load()
+    root = run_of(path, chosen, plugins)
     with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned"):
         empty(root)
         proof = prove(path, chosen, plugins)

@@ -78,7 +78,7 @@ def snapshot(
         raise AuditError(f"--how {how}: is not one of {', '.join(WAYS)}")
     if not _DAY.fullmatch(day):
         raise AuditError(f"{day}: is not a date like 2026-11-21")
-    root = run_of(run)
+    root = run_of(run, chosen, plugins)
     refuse_place(root, dest)
     proof = prove(run, chosen, plugins, progress=progress)
     refuse_files(proof.run, "snapshot")

@@ -22,14 +22,11 @@ from audit.training.process import InChild, RunLeg, here
 from audit.training.retrying import Retries
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
-from audit.training.together import Ended, Together
+from audit.training.together import GRACE_SECONDS, Ended, Together
 from audit.training.training_process import Stopped
 
 if TYPE_CHECKING:
     from audit.training.watching import Watcher
-
-GRACE_SECONDS = 1.0
-"""Seconds that other processes wait before they end, so that process 0 can report why: a launcher ends all at once."""
 
 
 class TrainOptions(NamedTuple):

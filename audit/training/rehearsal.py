@@ -7,6 +7,7 @@ model. Everything is done in a process of its own; the checkpoints and the data 
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED
@@ -69,8 +70,7 @@ def rehearse(
     Raises AuditError if it cannot be rehearsed: no such checkpoint, a backend that cannot, a process that died or took
     too long.
     """
-    if not hasattr(trainer, "rehearse"):
-        raise AuditError(f"the backend {trainer.name} cannot rehearse: it does not own what a leg restores and trains")
+    check_backend(trainer)
     chosen = _chosen(config, registry, asked.checkpoint)
     batch_log = BatchLog(config.run)
     timeline = batch_log.timeline()
@@ -90,9 +90,15 @@ def rehearse(
     path = os.path.join(config.run, name) if not chosen.pinned else chosen.path
     report = RehearsalReport(
         path, step, inexact is None, inexact, found, tuple(logged), log, judgement, unjudged, drafted.lacking,
-        tuple(_notes(chosen)),
+        (*_notes(chosen), *_fewer(asked, drafted, step, steps, log)), asked.steps,
     )  # fmt: skip
     return _recorded(report, chosen, batch_log) if asked.record else report
+
+
+def check_backend(trainer: TrainingBackend) -> None:
+    """Raise AuditError for a backend that cannot rehearse."""
+    if not hasattr(trainer, "rehearse"):
+        raise AuditError(f"the backend {trainer.name} cannot rehearse: it does not own what a leg restores and trains")
 
 
 class Chosen(NamedTuple):
@@ -171,15 +177,17 @@ def _arrivals(chosen: Chosen, step: int, steps: int) -> Iterator[tuple[int, str]
 def _run(
     trainer: TrainingBackend, request: RehearsalRequest, seconds: float, instead: RunRehearsal | None
 ) -> Rehearsal:
-    if instead is not None:
-        return instead(trainer, request)
-    log = os.path.join(request.leg.run, "output.log")
-    process = TrainingProcess(log=log)
     try:
-        return process.rehearse(trainer, request, lambda event: None, seconds)
+        return (instead or partial(_in_child, seconds))(trainer, request)
     except LegFailed as error:
         name = os.path.basename(request.leg.resume_from or "")
         raise AuditError(f"{name}: could not be rehearsed: {error.reason}") from error
+
+
+def _in_child(seconds: float, trainer: TrainingBackend, request: RehearsalRequest) -> Rehearsal:
+    process = TrainingProcess(log=os.path.join(request.leg.run, "output.log"))
+    try:
+        return process.rehearse(trainer, request, lambda event: None, seconds)
     finally:
         process.kill()
 
@@ -189,8 +197,10 @@ def _check_processes(leg: Leg) -> None:
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if leg.processes != size:
         how = f"torchrun --nproc-per-node {leg.processes} -m audit rehearse ..." if leg.processes > 1 else "one process"
+        number = "1 process" if leg.processes == 1 else f"{leg.processes} processes"
         raise AuditError(
-            f"the steps were trained by {leg.processes} processes, and this is {size}; rehearse with {how}"
+            f"the steps were trained by {number}, and this is {size}: the others have their own examples and random states; "
+            f"rehearse with {how}"
         )
 
 
@@ -231,6 +241,17 @@ def _notes(chosen: Chosen) -> Iterator[str]:
         yield "it is the pinned copy: the run itself has no such checkpoint any more"
 
 
+def _fewer(asked: Asked, drafted: Drafted, step: int, steps: int, log: str | None) -> Iterator[str]:
+    """Yield why fewer steps are trained again than were asked for."""
+    if not 0 < steps < (asked.steps or 0):
+        return
+    end = step + steps
+    if steps < drafted.most:
+        yield f"{steps} of {asked.steps} steps are compared: the log of {log} has none after step {end}"
+    else:
+        yield f"{steps} of {asked.steps} steps are compared: what was trained in one go ends at step {end}"
+
+
 def _recorded(report: RehearsalReport, chosen: Chosen, batch_log: BatchLog) -> RehearsalReport:
     """Note the result in the ledger, with the seal of the files that it is true of."""
     events = list(_events(report, chosen))
@@ -253,7 +274,7 @@ def _events(report: RehearsalReport, chosen: Chosen) -> Iterator[Rehearsed]:
     own = [item for item in report.judgement.differences if (item.step, item.quantity) not in saved]
     digest = _sealed_as(chosen, chosen.checkpoint)
     if digest is not None:
-        steps = len(found.steps) if report.judgement.judged else 0
+        steps = report.judgement.steps
         text = report.first_difference if own else ""
         yield Rehearsed(chosen.checkpoint.name, report.step, steps, not own, report.exact, digest, text)
     for step, parts in reached.items() if not own else ():

@@ -18,6 +18,9 @@ T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds that a process waits for process 0 after its part of a leg failed: process 0 may be stuck in the leg."""
 
+GRACE_SECONDS = 1.0
+"""Seconds that other processes wait before they end, so that process 0 can report why: a launcher ends all at once."""
+
 FIRST_PATIENCE = 10.0
 """Seconds that process 0 waits for the others after its part of a leg failed and was recorded."""
 
@@ -33,8 +36,8 @@ class Ended(Exception):
 class Together:
     """A team as the loop uses it. Signals are caught by :meth:`signals`, which needs the main thread."""
 
-    def __init__(self, team: Team) -> None:
-        self._team = team
+    def __init__(self, team: Team, command: str = "train") -> None:
+        self._team, self._command = team, command
         self.rank, self.size = team.rank, team.size
         self.came: list[int] = []
         """SIGTERM and SIGINT that were received while this process was in no leg."""
@@ -104,7 +107,7 @@ class Together:
             yield
             return
         reason = f"{raised[0]}" if self.rank == 0 else f"process {self.rank}: {outcome.reason}"
-        words = f"audit train: {' '.join(reason.split())}\n"
+        words = f"audit {self._command}: {' '.join(reason.split())}\n"
 
         def end() -> None:
             if self.rank == 0:
@@ -120,6 +123,11 @@ class Together:
             yield
         finally:
             timer.cancel()
+
+
+def follows() -> bool:
+    """Whether a launcher started several processes on this machine and another one of them prints the same error."""
+    return os.environ.get("LOCAL_RANK", "0") != "0" and os.environ.get("WORLD_SIZE", "1") != "1"
 
 
 def _say(words: str) -> None:

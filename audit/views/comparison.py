@@ -14,6 +14,8 @@ from audit.facts.completeness import CheckpointState
 from audit.facts.file import File
 from audit.facts.place import Place
 from audit.facts.run import open_run
+from audit.facts.traces import no_checkpoint
+from audit.judging.auditor import refuse_unread
 from audit.text import key_text, plain
 from audit.views.summary import details
 from audit.views.tensors import TensorChange, compare_tensors
@@ -61,8 +63,9 @@ class Comparison(NamedTuple):
 def open_checkpoint(path: str | Place, backends: Sequence[Backend]) -> Checkpoint:
     """Return one checkpoint, or the newest one of a run. Raises AuditError: none there, or not written to its end."""
     run = open_run(path, backends, depth="quick")
+    refuse_unread(run)
     if not run.judged:
-        raise AuditError(f"{run.path}: no checkpoint-N directory in it")
+        raise AuditError(no_checkpoint(run.path, run.storage))
     checkpoint = run.judged[-1]
     completeness = checkpoint.optional("completeness")
     if completeness is None or completeness.state is not CheckpointState.COMPLETE:

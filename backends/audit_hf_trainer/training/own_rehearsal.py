@@ -42,6 +42,7 @@ def rehearse(
     *,
     exact: bool = False,
     callbacks: Sequence[str | type] = (),
+    scratch: str | os.PathLike[str] | None = None,
 ) -> RehearsalReport:
     """Restore a checkpoint of ``run`` and train the next ``steps`` steps again; the report is true if all is the same.
 
@@ -49,10 +50,12 @@ def rehearse(
     checkpoint before the first update, and each step with the log of the newest checkpoint. ``checkpoint`` None: the
     newest one after which so many steps were logged, or else any. ``exact``: equal bit for bit, as it is on the same
     machine with the same versions; otherwise within the tolerances of docs/rehearse.md. ``callbacks``: classes of
-    callbacks, or their names, that may run.
+    callbacks, or their names, that may run. If fewer than ``steps`` steps were logged after it, the report says how
+    many were compared; a trainer that ends before them differs.
 
-    The run is only read; whatever the trainer writes goes into a directory that is deleted. Raises AuditError for a
-    trainer that pushes to the Hub, reports to a tracker or has another callback, and if no step can be judged.
+    The run is only read; whatever the trainer writes goes into a directory that is deleted, made in ``scratch`` or else
+    where the system has its temporary ones. Raises AuditError for a trainer that pushes to the Hub, reports to a
+    tracker or has another callback, and if no step can be judged.
     """
     opened = _opened(os.fspath(run))
     chosen = _chosen(opened, checkpoint, steps)
@@ -62,17 +65,26 @@ def rehearse(
     if steps and not count:
         raise AuditError(f"{chosen.name}: no step after it is in the log of {newest.name}, so none can be judged")
     path = os.path.join(opened.path, chosen.name)
-    with _aside() as scratch:
-        found = _watched(make_trainer, scratch, path, count, callbacks, ())
+    with _aside(scratch) as aside:
+        found = _watched(make_trainer, aside, path, count, callbacks, ())
     logged = [item for item in logged if item.step <= chosen.step + count]
     judgement = judge_rehearsal(found, logged, chosen.step, exact)
     inexact = None if exact else "exact=True was not given"
     unjudged = None if steps else "none was asked for"
-    return RehearsalReport(path, chosen.step, exact, inexact, found, tuple(logged), newest.name, judgement, unjudged)
+    end = f"{count} of {steps} steps are compared: the log of {newest.name} has none after step {chosen.step + count}"
+    return RehearsalReport(
+        path, chosen.step, exact, inexact, found, tuple(logged), newest.name, judgement, unjudged,
+        notes=(end,) if count < steps else (), asked=steps,
+    )  # fmt: skip
 
 
 def straight_against_resumed(
-    make_trainer: MakeTrainer, steps: int, at: int | None = None, *, callbacks: Sequence[str | type] = ()
+    make_trainer: MakeTrainer,
+    steps: int,
+    at: int | None = None,
+    *,
+    callbacks: Sequence[str | type] = (),
+    scratch: str | os.PathLike[str] | None = None,
 ) -> RehearsalReport:
     """Train ``steps`` steps straight, and again with a save and a resume after step ``at`` (the middle).
 
@@ -82,18 +94,21 @@ def straight_against_resumed(
     middle = steps // 2 if at is None else at
     if not 0 < middle < steps:
         raise AuditError(f"at is {middle}, and a resume must come after the first and before the last of {steps} steps")
-    with _aside() as scratch:
-        straight, half = os.path.join(scratch, "straight"), os.path.join(scratch, "half")
+    with _aside(scratch) as aside:
+        straight, half = os.path.join(aside, "straight"), os.path.join(aside, "half")
         told = _trained(make_trainer, straight, steps, callbacks)
         again = _trained(make_trainer, half, middle, callbacks)
         _check_alike(told, again)
         path, end = (os.path.join(home, checkpoint_name(step)) for home, step in ((half, middle), (straight, steps)))
-        resumed = os.path.join(scratch, "resumed")
+        resumed = os.path.join(aside, "resumed")
         found = _watched(make_trainer, resumed, path, steps - middle, callbacks, [(steps, end)])
+    if not found.arrivals:
+        raise AuditError(f"the training that was resumed after step {middle} ended before step {steps}")
     logged = [item for item in logged_after(told, middle) if item.step <= steps]
     judgement = judge_rehearsal(found, logged, middle, True)
     text = f"resumed after step {middle} of {steps}"
-    return RehearsalReport(text, middle, True, None, found, tuple(logged), "the straight training", judgement)
+    log, asked = "the straight training", steps - middle
+    return RehearsalReport(text, middle, True, None, found, tuple(logged), log, judgement, asked=asked)
 
 
 def _opened(path: str) -> Run:
@@ -212,15 +227,15 @@ def _check_alike(straight: Sequence[Any], again: Sequence[Any]) -> None:
 
 
 @contextlib.contextmanager
-def _aside() -> Iterator[str]:
-    """A directory that is deleted; the random generators of the process go on as if nothing had been."""
+def _aside(scratch: str | os.PathLike[str] | None) -> Iterator[str]:
+    """A directory in ``scratch`` that is deleted; the random generators of the process go on as if nothing had been."""
     import numpy as np
     import torch
 
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
-        with tempfile.TemporaryDirectory(prefix="audit-rehearsal-") as scratch:
-            yield scratch
+        with tempfile.TemporaryDirectory(prefix="audit-rehearsal-", dir=scratch) as aside:
+            yield aside
     finally:
         random.setstate(kept[0])
         np.random.set_state(kept[1])

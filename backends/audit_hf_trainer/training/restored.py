@@ -8,7 +8,7 @@ import json
 import math
 import os
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -83,6 +83,7 @@ class Tally:
         return Compared(self._part, self.values, self.different, self._first, self._largest, missed)
 
 
+DEEPSPEED = "DeepSpeed"
 MISSING = object()
 LONG = 64
 """Items of a list that are compared as one value."""
@@ -92,15 +93,16 @@ def compare_state(trainer: Any, checkpoint: str, changed: bool = False) -> tuple
     """Compare weights, optimizer and schedule; ``changed``: settings were changed after the load."""
     skip = CHANGED if changed else frozenset()
     sharded = _sharded(trainer)
+    missed = f"{sharded} has divided it among processes, and that is not compared"
+    if sharded == DEEPSPEED:  # the schedule may be in the engine's state, too
+        return tuple(Compared(part, missed=missed) for part in (WEIGHTS_PART, OPTIMIZER_PART, SCHEDULER_PART))
+    schedule = _of_file(SCHEDULER_PART, os.path.join(checkpoint, SCHEDULER), trainer.lr_scheduler, skip)
     if sharded:
-        return tuple(
-            Compared(part, missed=f"{sharded} has divided it among processes, and that is not compared")
-            for part in (WEIGHTS_PART, OPTIMIZER_PART, SCHEDULER_PART)
-        )
+        return Compared(WEIGHTS_PART, missed=missed), Compared(OPTIMIZER_PART, missed=missed), schedule
     return (
         _weights(trainer, checkpoint),
         _of_file(OPTIMIZER_PART, os.path.join(checkpoint, OPTIMIZER), trainer.optimizer, skip | {"params"}),
-        _of_file(SCHEDULER_PART, os.path.join(checkpoint, SCHEDULER), trainer.lr_scheduler, skip),
+        schedule,
     )
 
 
@@ -131,9 +133,31 @@ def compare_random_states(trainer: Any, checkpoint: str) -> Compared:
     return tally.result()
 
 
+def merged(parts: Sequence[Compared]) -> Compared:
+    """Return one part as all processes have compared it: each has a random state of its own, the rest they share.
+
+    What differs, or was missed, in another process than the first is said to be there.
+    """
+    count = sum if parts[0].part == RANDOM_PART else max
+
+    def said(field: str) -> str | None:
+        texts = ((rank, getattr(part, field)) for rank, part in enumerate(parts))
+        rank, text = next(((rank, text) for rank, text in texts if text is not None), (0, None))
+        return f"process {rank}: {text}" if rank else text
+
+    return Compared(
+        parts[0].part,
+        count(part.values for part in parts),
+        count(part.different for part in parts),
+        said("first"),
+        max((part.largest for part in parts if part.largest is not None), default=None),
+        said("missed"),
+    )
+
+
 def _sharded(trainer: Any) -> str | None:
     if getattr(trainer, "is_deepspeed_enabled", False):
-        return "DeepSpeed"
+        return DEEPSPEED
     return "FSDP" if getattr(trainer, "is_fsdp_enabled", False) else None
 
 

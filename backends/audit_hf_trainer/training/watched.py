@@ -5,18 +5,20 @@ beginning of the first epoch, or, if batches are skipped, after the first batche
 ``on_step_begin`` comes after all of them, and before the first update.
 """
 
+import os
 import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import transformers
 
-from audit.plugin import RANDOM_PART, Arrival, Compared, Phase, Rehearsal, Replayed, Step, Tell
-from audit_hf_trainer.training.restored import compare_random_states, compare_state
+from audit.plugin import RANDOM_PART, Arrival, AuditError, Compared, Phase, Rehearsal, Replayed, Step, Tell
+from audit_hf_trainer.training.restored import compare_random_states, compare_state, merged
 
+T = TypeVar("T")
 NUMBER = "audit_example"
 LOGGED = ("loss", "grad_norm", "learning_rate")
 
@@ -129,7 +131,7 @@ class Watched(transformers.TrainerCallback):
         self._begin = self.trainer.state.global_step
         self._tell(Phase("comparing what was restored with the files"))
         chance = self._random or Compared(RANDOM_PART, missed="they were not loaded")
-        self._restored = (*compare_state(self.trainer, self._checkpoint, self._changed), chance)
+        self._restored = self._of_team((*compare_state(self.trainer, self._checkpoint, self._changed), chance))
         self._restored_after = time.perf_counter() - self._started
 
     def on_substep_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
@@ -156,8 +158,13 @@ class Watched(transformers.TrainerCallback):
         An evaluation is still to come, before the save: it may draw random numbers and move the schedule.
         """
         if evaluated:
-            return compare_state(self.trainer, path, changed=True)[:2]
-        return (*compare_state(self.trainer, path), compare_random_states(self.trainer, path))
+            return self._of_team(compare_state(self.trainer, path, changed=True)[:2])
+        return self._of_team((*compare_state(self.trainer, path), compare_random_states(self.trainer, path)))
+
+    def _of_team(self, parts: tuple[Compared, ...]) -> tuple[Compared, ...]:
+        """The parts as all processes have compared them."""
+        gathered = _gathered(parts, self.trainer.args)
+        return tuple(merged(of_one) for of_one in zip(*gathered, strict=True))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
         control.should_save = False
@@ -177,14 +184,17 @@ class Watched(transformers.TrainerCallback):
         mine = [number for batch in taken for number in batch]
         if args.world_size < 2:
             return tuple(mine)
-        gathered: list[list[int]] = [[] for _ in range(args.world_size)]
-        torch.distributed.all_gather_object(gathered, mine)
-        return tuple(sorted(number for part in gathered for number in part))
+        return tuple(sorted(number for part in _gathered(mine, args) for number in part))
 
     def run(self) -> Rehearsal:
-        """Let the trainer resume from the checkpoint, and return what was seen."""
+        """Let the trainer resume from the checkpoint and return what was seen. Raises AuditError if that is nothing."""
         with suppress(Enough):
             self.trainer.train(resume_from_checkpoint=self._checkpoint)
+        if self._restored_after is None:
+            raise AuditError(
+                f"{os.path.basename(self._checkpoint)}: the trainer has no step left to train after it, so nothing that was "
+                "restored was compared; give it more steps or epochs (max_steps, num_train_epochs)"
+            )
         return Rehearsal(
             self._restored,
             tuple(self._steps_seen[step] for step in sorted(self._steps_seen)),
@@ -208,6 +218,15 @@ class Numbered:
 
     def __getitem__(self, index: int) -> Any:
         return {**self._rows[index], NUMBER: index if index < self._count else None}
+
+
+def _gathered(value: T, args: Any) -> list[T]:
+    """The values of all processes, by rank."""
+    if args.world_size < 2:
+        return [value]
+    found: list[Any] = [None] * args.world_size
+    torch.distributed.all_gather_object(found, value)
+    return found
 
 
 def _generators() -> tuple[Any, ...]:

@@ -124,24 +124,43 @@ def test_any_other_key_in_a_state_is_a_finding_as_before(run: Path) -> None:
     assert "steps/invalid-state" in [item.rule for item in verify_report(str(run)).findings]
 
 
-@pytest.mark.parametrize("trainer", ["Megatron", "Unsloth"])
-@pytest.mark.parametrize("words", [["verify"], ["guard"], ["list"], ["plan"]])
-def test_every_command_says_it_in_one_line(
-    run: Path, capsys: pytest.CaptureFixture[str], trainer: str, words: list[str]
-) -> None:
+def left_by(trainer: str, run: Path) -> None:
+    """What a trainer left in an output directory, written to its end long ago."""
     if trainer == "Unsloth":
         bundle(run)
-    else:
-        put(run, *LAYOUTS["Megatron"][0])
-    (run.parent / "inbox").mkdir()
-    (run.parent / "train.toml").write_text(
+        return
+    put(run, *LAYOUTS[trainer][0])
+    for path in run.rglob("*.pt"):
+        path.write_bytes(b"states")
+
+
+COMMANDS = (
+    "verify RUN", "list RUN", "show RUN", "diff RUN RUN", "history RUN", "best RUN", "report RUN -o page.html",
+    "watch RUN", "guard RUN", "plan train.toml", "train train.toml", "snapshot RUN dest", "quarantine RUN", "seal RUN",
+    "prune RUN --keep 1", "prune RUN --keep 1 --dry-run", "merge RUN out", "rehearse RUN", "export RUN",
+    "hub push RUN --repo me/run-{step}",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("trainer", ["Megatron", "verl", "verl, supervised", "NeMo", "Unsloth"])
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_says_it_in_one_line_and_leaves_the_run_as_it_is(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, trainer: str, words: str
+) -> None:
+    left_by(trainer, run)
+    monkeypatch.chdir(run.parent)
+    Path("inbox").mkdir()
+    Path("train.toml").write_text(
         'run = "run"\nbackend = "command"\n[data]\ninbox = "inbox"\n[command]\nargv = ["true", "{last_step}"]\n'
         'resume_argv = ["{resume_from}"]\nexamples_per_step = 1\n'
     )
-    where = str(run.parent / "train.toml") if words == ["plan"] else str(run)
+    before = sorted(run.rglob("*"))
 
-    assert audit([*words, where]) != 0
+    assert audit(words.replace("RUN", "run").split()) != 0
 
-    said = [line for line in "".join(capsys.readouterr()).splitlines() if trainer in line]
-    assert len(said) == 1
-    assert "no backend reads it: resume with" in said[0]
+    said = "".join(capsys.readouterr()).splitlines()
+    (line,) = (item for item in said if "no backend reads it: resume with" in item)
+    assert trainer.partition(",")[0] in line
+    assert len(said) == 1 or words in ("plan train.toml", "train train.toml")
+    if trainer != "Unsloth" and words != "train train.toml":
+        assert sorted(run.rglob("*")) == before

@@ -12,6 +12,8 @@ from audit.fleet.discovery import DEEPEST, Found, find_runs, outermost
 from audit.manager import load
 from audit.testing.runs import make_run
 from tests.accelerate import make_accelerate
+from tests.audit.facts.test_other_trainers import LAYOUTS
+from tests.audit.facts.test_traces import put
 from tests.audit.fleet.conftest import Grow
 from tests.lightning import make_lightning
 
@@ -106,7 +108,27 @@ def test_what_holds_a_checkpoint_that_nobody_reads_is_named(tree: Path, grow: Gr
 
     assert list(unread) == ["best", "megatron"]
     assert "Megatron" in unread["megatron"]
-    assert "call it checkpoint-N" in unread["best"]
+    assert unread["best"] == f"a Trainer checkpoint of step 2; rename {tree}/best to checkpoint-2"
+
+
+@pytest.mark.parametrize("trainer", ["Megatron", "Megatron, no tracker", "verl", "verl, supervised", "NeMo"])
+def test_every_trainer_that_is_named_elsewhere_is_named_once(tree: Path, grow: Grow, trainer: str) -> None:
+    put(tree / "other", *LAYOUTS[trainer][0])
+    grow("other/tensorboard/mine")
+
+    unread = [item.error for item in found(tree) if item.status == "unread"]
+
+    assert len(unread) == 1
+    assert LAYOUTS[trainer][2].partition(" (")[0] in unread[0]
+    assert "no backend reads it: resume with" in unread[0]
+    assert names(tree) == ["other/tensorboard/mine"]
+
+
+def test_a_model_that_may_have_been_downloaded_is_no_checkpoint(tree: Path, grow: Grow) -> None:
+    grow("models/run")
+    (tree / "models/base.nemo").write_text("a model")
+
+    assert [item.status for item in found(tree)] == [""]
 
 
 @pytest.mark.skipif(ROOT, reason="root reads every directory")

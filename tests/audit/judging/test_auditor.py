@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from audit.errors import AuditError
+from audit.facts.place import anything_to_record
 from audit.facts.run import Run
 from audit.judging.auditor import Auditor
-from audit.ledger.records import anything_to_record
 from audit.options import Options
 from audit.retention.pins import pin
 from audit.testing.runs import make_run

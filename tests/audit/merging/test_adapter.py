@@ -46,7 +46,7 @@ def test_patterns_mean_a_name_or_its_end_and_the_first_one_counts() -> None:
         ({"trainable_token_indices": [1]}, "uses 'trainable_token_indices'"),
         ({"something_new": 1}, "uses 'something_new'"),
         ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights is 'pissa_niter_4', which changes the base"),
-        ({"fan_in_fan_out": True}, "fan_in_fan_out is set"),
+        ({"fan_in_fan_out": "yes"}, "fan_in_fan_out is 'yes'"),
         ({"bias": "all"}, "trains biases"),
         ({"lora_bias": True}, "trains biases"),
         ({"r": 0}, "r is 0 and lora_alpha 8"),

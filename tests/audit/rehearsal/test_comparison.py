@@ -84,6 +84,22 @@ def test_a_step_that_was_not_logged_is_not_judged() -> None:
     assert found.judged == ("loss",)
 
 
+@pytest.mark.parametrize("steps", [(), (Replayed(6, 1.0),)])
+def test_a_training_that_ends_before_what_was_logged_differs(steps: tuple[Replayed, ...]) -> None:
+    found = judge(rehearsal(*steps), [Logged(6, 1.0), Logged(8, 1.0)], 5, False)
+    (difference,) = found.differences
+    assert (difference.step, difference.quantity) == (6 + len(steps), "training")
+    assert difference.found == f"ended after step {5 + len(steps)}"
+    assert "max_steps" in (found.cause or "")
+    assert found.steps == len(steps)
+
+
+def test_steps_are_counted_up_to_the_last_one_that_was_compared() -> None:
+    steps = [Replayed(number, 1.0) for number in (6, 7, 8, 9)]
+    found = judge(rehearsal(*steps), [Logged(6, 1.0), Logged(8, 1.0)], 5, True)
+    assert (found.same, found.steps) == (True, 3)
+
+
 def test_what_was_not_restored_counts_with_any_tolerance() -> None:
     restored = (Compared("weights", 4, 1, "lm_head", 1e-9),)
     found = judge(rehearsal(restored=restored), [], 5, False)

@@ -19,11 +19,10 @@ TOLD = Logged(6, 1.5, 0.5, 1e-3, True, (0, 1))
 
 def report(found: Replayed | None = STEP, *, inexact: str | None = None, **more: Any) -> RehearsalReport:
     steps = (found,) if found is not None else ()
+    told = (TOLD,) if found is not None else ()
     rehearsal = Rehearsal(RESTORED, steps, (Arrival(6, (Compared("weights", 4),)),), draws=True)
-    judgement = judge(rehearsal, [TOLD], 5, inexact is None)
-    made = RehearsalReport(
-        "run/checkpoint-5", 5, inexact is None, inexact, rehearsal, (TOLD,), "checkpoint-9", judgement
-    )
+    judgement = judge(rehearsal, told, 5, inexact is None)
+    made = RehearsalReport("run/checkpoint-5", 5, inexact is None, inexact, rehearsal, told, "checkpoint-9", judgement)
     return made._replace(**more)
 
 
@@ -34,7 +33,7 @@ def test_a_rehearsal_that_is_the_same() -> None:
         "  restored: random states: not compared: there is no rng_state.pth",
         "  steps 6 to 6: examples, learning rate, loss, gradient norm: as in the log of checkpoint-9 and the ledger",
         "  after step 6: weights (4): as in the files of the checkpoint",
-        "run/checkpoint-5: same",
+        "run/checkpoint-5: same in 1 step",
     ]
     assert report().exit_code == 0
 
@@ -55,18 +54,18 @@ def test_within_tolerances_it_says_which_and_how_far() -> None:
         "steps within tolerances (float32: loss 1e-05, gradient norm 0.0001), because torch 2.0 then, 2.1 now"
     )
     assert "loss (differs by 1e-06 at most)" in text[3]
-    assert text[-1] == "run/checkpoint-5: same, within tolerances"
+    assert text[-1] == "run/checkpoint-5: same in 1 step, within tolerances"
 
 
 def test_equal_where_only_tolerances_are_asked_for_is_said() -> None:
-    assert list(lines(report(inexact="x")))[-1] == "run/checkpoint-5: same, bit for bit"
+    assert list(lines(report(inexact="x")))[-1] == "run/checkpoint-5: same in 1 step, bit for bit"
 
 
 def test_steps_that_were_not_judged_are_named() -> None:
     found = report(None, unjudged="nothing was trained after it")
     assert list(lines(found))[-2:] == [
         "not judged: the steps after step 5: nothing was trained after it",
-        "run/checkpoint-5: restored as saved; no step was judged",
+        "run/checkpoint-5: restored as saved, as far as it was compared; no step was judged",
     ]
     assert found.exit_code == 0
 
@@ -75,9 +74,23 @@ def test_steps_that_should_have_been_judged_are_exit_code_2_even_when_quiet() ->
     found = report(None, unjudged="a.jsonl is gone", lacking=True)
     assert list(lines(found, quiet=True)) == [
         "not judged: the steps after step 5: a.jsonl is gone",
-        "run/checkpoint-5: restored as saved; the steps could not be judged",
+        "run/checkpoint-5: restored as saved, as far as it was compared; the steps could not be judged",
     ]
     assert found.exit_code == 2
+
+
+def test_fewer_steps_than_asked_for_are_said_even_when_quiet() -> None:
+    assert list(lines(report(asked=5), quiet=True)) == ["run/checkpoint-5: same in 1 of the 5 steps asked for"]
+    assert list(lines(report(asked=1), quiet=True)) == ["run/checkpoint-5: same in 1 step"]
+
+
+def test_a_rehearsal_that_compared_nothing_is_no_success() -> None:
+    sharded = (Compared("weights", missed="in pieces"),)
+    for restored in ((), sharded):
+        found = report(None, unjudged="none was asked for")
+        found = found._replace(rehearsal=found.rehearsal._replace(restored=restored))
+        assert list(lines(found, quiet=True)) == ["run/checkpoint-5: nothing was compared"]
+        assert (found.exit_code, bool(found)) == (2, False)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,23 @@ def test_no_more_steps_than_asked_for(shop: Stage) -> None:
     assert shop.rehearse("3", steps=0).unjudged == "none was asked for (--steps 0)"
 
 
+def test_fewer_steps_than_asked_for_are_said_with_the_reason(shop: Stage) -> None:
+    found = shop.rehearse("3", steps=9)
+    assert (found.asked, found.judgement.steps) == (9, 3)
+    assert "3 of 9 steps are compared: what was trained in one go ends at step 6" in found.notes
+    assert str(found).endswith("same in 3 of the 9 steps asked for")
+    shutil.rmtree(shop.run / "checkpoint-12")
+    found = shop.rehearse("6", steps=4)
+    assert "3 of 4 steps are compared: the log of checkpoint-9 has none after step 9" in found.notes
+
+
+def test_a_training_that_ends_before_the_steps_that_were_asked_for_differs(shop: Stage) -> None:
+    shop.backend.change = lambda found: found._replace(steps=found.steps[:1])
+    found = shop.rehearse("3")
+    assert found.exit_code == 1
+    assert found.first_difference == "step 5: training: ended after step 4, expected to go on as in the log"
+
+
 def test_a_batch_that_was_interrupted_goes_on_to_its_end(make: Callable[..., Stage]) -> None:
     shop = make()
     shop.drop("a.jsonl", list(range(12)))
@@ -206,7 +223,7 @@ def test_steps_that_the_ledger_does_not_know(shop: Stage) -> None:
 
 def test_another_number_of_processes(shop: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(AuditError, match="trained by 1 processes, and this is 2"):
+    with pytest.raises(AuditError, match="trained by 1 process, and this is 2"):
         shop.rehearse("3")
 
 

@@ -72,7 +72,7 @@ def _rank(kind: str, run: str, stop_at: str) -> None:
     if kind in ("lora", "full"):
         fit(run, lora() if kind == "lora" else llama(), ddp_backend="gloo", ddp_find_unused_parameters=False)
     else:
-        _allow_fsdp_on_cpu()
+        allow_fsdp_on_cpu()
         fsdp = {
             "version": 2,
             "state_dict_type": "FULL_STATE_DICT" if kind == "fsdp_full" else "SHARDED_STATE_DICT",
@@ -92,7 +92,7 @@ def _rank(kind: str, run: str, stop_at: str) -> None:
     torch.distributed.destroy_process_group()  # else gloo's threads abort the process at its end
 
 
-def _allow_fsdp_on_cpu() -> None:
+def allow_fsdp_on_cpu() -> None:
     """Make accelerate believe in several GPUs: without them it leaves FSDP out and says nothing."""
     import transformers
     from accelerate import DistributedType, PartialState

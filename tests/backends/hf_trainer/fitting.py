@@ -45,15 +45,15 @@ def llama(**fields: Any) -> Any:
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**shape, **fields}))
 
 
-def gpt2() -> Any:
+def gpt2(**fields: Any) -> Any:
     """Build a GPT-2, whose output layer is tied to its embedding."""
     import transformers
 
     transformers.set_seed(0)
-    config = transformers.GPT2Config(
-        n_embd=16, n_layer=2, n_head=2, vocab_size=VOCABULARY, n_positions=32, bos_token_id=0, eos_token_id=0
+    shape = {"n_embd": 16, "n_layer": 2, "n_head": 2, "vocab_size": VOCABULARY, "n_positions": 32}
+    return transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(**{**shape, "bos_token_id": 0, "eos_token_id": 0, **fields})
     )
-    return transformers.GPT2LMHeadModel(config)
 
 
 def mixtral() -> Any:

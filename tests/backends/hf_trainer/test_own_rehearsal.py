@@ -72,6 +72,29 @@ def test_the_last_checkpoint_has_no_step_to_judge(run: str, tmp_path: Path) -> N
     assert rehearse(factory(tmp_path), run, checkpoint=9, steps=0)
 
 
+def test_fewer_steps_than_asked_for_are_said(run: str, tmp_path: Path) -> None:
+    found = rehearse(factory(tmp_path), run, checkpoint=6, steps=5, exact=True)
+    assert found
+    assert "note: 3 of 5 steps are compared: the log of checkpoint-9 has none after step 9" in str(found)
+    assert str(found).endswith("same in 3 of the 5 steps asked for")
+
+
+@pytest.mark.parametrize(("limit", "last"), [({"max_steps": 5}, 5), ({"max_steps": -1, "num_train_epochs": 1}, 6)])
+def test_a_trainer_that_ends_before_the_log_differs(limit: dict[str, Any], last: int, tmp_path: Path) -> None:
+    constant: dict[str, Any] = {"lr_scheduler_type": "constant"}  # nothing but the end can differ
+    fit(str(tmp_path / "run"), lora(lora_dropout=0.1), **MORE, **constant)
+    found = rehearse(factory(tmp_path, **constant, **limit), tmp_path / "run", checkpoint=3, steps=5, exact=True)
+    assert not found
+    (difference,) = found.judgement.differences
+    assert (difference.step, difference.found) == (last + 1, f"ended after step {last}")
+    assert "its max_steps, its epochs" in (found.judgement.cause or "")
+
+
+def test_a_trainer_with_nothing_left_to_train_compares_nothing_and_is_refused(run: str, tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="checkpoint-6: the trainer has no step left to train after it"):
+        rehearse(factory(tmp_path, max_steps=6), run, checkpoint=6, steps=0)
+
+
 @pytest.mark.slow
 def test_a_checkpoint_that_is_not_there(run: str, tmp_path: Path) -> None:
     with pytest.raises(AuditError, match="has no complete checkpoint-4"):
