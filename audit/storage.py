@@ -263,14 +263,13 @@ class LocalStorage:
         target, escapes = None, False
         try:
             info = item.stat(follow_symlinks=False)
-            if stat.S_ISLNK(info.st_mode):
+            kind = _kind(info.st_mode)
+            if kind == LINK:
                 target = os.readlink(item.name, dir_fd=handle)
         except FileNotFoundError:
             return None
         if target is not None:
             kind, info, escapes = self._follow(path, info)
-        else:
-            kind = _kind(info.st_mode)
         return Entry(
             path,
             kind,
@@ -340,9 +339,8 @@ class LocalStorage:
         return handle
 
 
+_KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK}
+
+
 def _kind(mode: int) -> str:
-    if stat.S_ISREG(mode):
-        return FILE
-    if stat.S_ISDIR(mode):
-        return DIRECTORY
-    return SPECIAL
+    return _KINDS.get(stat.S_IFMT(mode), SPECIAL)

@@ -93,7 +93,7 @@ class Ledger:
             for place, row in enumerate(self._connection.execute(query, (MOST + 1,)), 1):
                 number, moment, kind, content, digest = row
                 if (
-                    not all(isinstance(text, str) for text in row[1:])
+                    set(map(type, row[1:])) != {str}
                     or number != place
                     or _digest(before, number, moment, kind, content) != digest
                 ):
@@ -143,7 +143,7 @@ class Ledger:
         total = 0
         with self._errors():
             for row in self._connection.execute("SELECT checkpoint, file, stamp, content FROM scans LIMIT ?", (MOST,)):
-                if not all(isinstance(text, str) for text in row):
+                if set(map(type, row)) != {str}:
                     continue
                 total += len(row[3])
                 if total > LARGEST:
