@@ -1,7 +1,7 @@
 """Facts: computed at first use and kept, and "not there" is remembered like a value."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, overload
 
 from audit.errors import NotApplicable
@@ -57,8 +57,11 @@ class fact(Generic[T]):
             value = holder.__dict__["_facts"][self._name]
         except KeyError:
             kept = holder.__dict__.setdefault("_facts", {})
-            with watch.paused() if watch is not None and watched else nullcontext():
+            if watch is None or not watched:
                 value = kept[self._name] = self._computed(holder)
+            else:
+                with watch.paused():
+                    value = kept[self._name] = self._computed(holder)
         if watched:
             holder.asked(self._name, value)  # type: ignore[attr-defined]
         if isinstance(value, NotApplicable):
