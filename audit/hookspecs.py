@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import pluggy
 
-from audit.backend.layout import Backend
-from audit.backend.training import TrainingBackend
 from audit.findings import Severity
 from audit.report import Report
 from audit.rules import Rule
-from audit.storage import Storage
 
 hookspec = pluggy.HookspecMarker("audit")
 hookimpl = pluggy.HookimplMarker("audit")
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
-if TYPE_CHECKING:  # no command but `audit report` pays for it
+if TYPE_CHECKING:  # every command that loads a plugin would pay for them
+    from audit.backend.layout import Backend
+    from audit.backend.training import TrainingBackend
     from audit.options import Options
     from audit.page import FleetView, RunCurves
+    from audit.storage import Storage
 
 
 class Unaudited(NamedTuple):
@@ -61,7 +61,7 @@ Page = Callable[["Sequence[RunCurves]"], str]
 """Returns what is known of runs as the text of one file."""
 FleetPage = Callable[["FleetView"], str]
 """Returns what is known of a fleet as the text of one file."""
-StorageOpener = Callable[[str], Storage]
+StorageOpener = Callable[[str], "Storage"]
 """Opens what is below a URL, which has no query and no password. Raises AuditError, without a secret in it."""
 
 
@@ -131,13 +131,13 @@ def audit_rules() -> list[Rule]:
 
 
 @hookspec
-def audit_backends() -> list[Backend]:
+def audit_backends() -> "list[Backend]":
     """Return trainer backends: what the files of a trainer's checkpoints are."""
     raise NotImplementedError
 
 
 @hookspec
-def audit_training_backends() -> list[TrainingBackend]:
+def audit_training_backends() -> "list[TrainingBackend]":
     """Return backends that ``audit train`` can train with; docs/backends.md has a complete example."""
     raise NotImplementedError
 

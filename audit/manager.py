@@ -1,8 +1,10 @@
 """Load the plugins and ask them once for their lists. The only file that calls pluggy."""
 
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from audit.errors import AuditError, PluginError
@@ -40,8 +42,6 @@ class Registry:
     @cached_property
     def sources(self) -> tuple[tuple[str, str | None], ...]:
         """Name and file of every plugin, loaded or not; None for one that is in no file."""
-        import sys
-
         own = [
             (type(plugin).__qualname__, getattr(plugin, "__file__", None) or _home(sys.modules, plugin))
             for plugin in self._extra
@@ -55,7 +55,18 @@ class Registry:
 
         from audit import hookspecs
 
-        manager = pluggy.PluginManager(GROUP)
+        class Manager(pluggy.PluginManager):
+            """Looks at the functions of a module alone: pluggy takes nothing else, and looks long at each name."""
+
+            def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+                return super().parse_hookimpl_opts(plugin, name) if _may_be_hook(plugin, name) else None
+
+            def parse_hookspec_opts(self, module_or_class: Any, name: str) -> Any:
+                return (
+                    super().parse_hookspec_opts(module_or_class, name) if _may_be_hook(module_or_class, name) else None
+                )
+
+        manager = Manager(GROUP)
         manager.add_hookspecs(hookspecs)
         for name, module in self._named:
             try:
@@ -233,16 +244,31 @@ def _merged(what: str, brought: Iterable[Mapping[str, T]]) -> dict[str, T]:
     return dict(sorted(named.items()))
 
 
+def _may_be_hook(plugin: Any, name: str) -> bool:
+    return not isinstance(plugin, ModuleType) or isinstance(vars(plugin).get(name), FunctionType)
+
+
 def _home(modules: Mapping[str, Any], plugin: Any) -> str | None:
     """The file of the class of a plugin that is an object."""
     return getattr(modules.get(type(plugin).__module__), "__file__", None)
 
 
 def _file_of(module: str) -> str | None:
-    """The file of a module, which is not imported; None if there is none."""
+    """The file of a module, which is not imported; None if there is none.
+
+    Nor is the package imported that has it as a plain file, as ``find_spec`` alone would.
+    """
+    if module in sys.modules:
+        return getattr(sys.modules[module], "__file__", None)
     from importlib.util import find_spec
 
+    package, _, name = module.rpartition(".")
     try:
+        above = find_spec(package) if package else None
+        for home in (above.submodule_search_locations or ()) if above is not None else ():
+            path = os.path.join(home, f"{name}.py")
+            if os.path.isfile(path):
+                return path
         spec = find_spec(module)
     except (ImportError, ValueError):
         return None
@@ -262,8 +288,6 @@ def _entry_points() -> set[tuple[str, str]]:
     quick verification; the files that it reads are plain INI text, and their names are fixed by the packaging
     standard ("Entry points specification"), so only the ones that mention the group are parsed.
     """
-    import sys
-
     found: set[tuple[str, str]] = set()
     for path in dict.fromkeys(sys.path):
         try:
@@ -284,16 +308,18 @@ def _entry_points_in(path: str, mtime_ns: int) -> frozenset[tuple[str, str]]:
 
 
 def _group_of(path: str) -> set[tuple[str, str]]:
+    if not os.path.exists(path):  # most have none, and to ask is less than to try
+        return set()
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            text = file.read()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError:
         return set()
-    if f"[{GROUP}]" not in text:
+    if f"[{GROUP}]".encode() not in data:
         return set()
     found = set()
     section = ""
-    for line in map(str.strip, text.splitlines()):  # as importlib.metadata reads it
+    for line in map(str.strip, data.decode("utf-8", "replace").splitlines()):  # as importlib.metadata reads it
         if line.startswith("[") and line.endswith("]"):
             section = line[1:-1]
         elif section == GROUP and line and not line.startswith("#"):

@@ -351,10 +351,11 @@ if TYPE_CHECKING:
     from audit.judging.proving import prove as prove_run
     from audit.judging.recording import record_start as record_training_start
     from audit.ledger.back_events import GoingBack
+    from audit.ledger.batches import Batch
     from audit.ledger.push_events import PushedFile, PushQueued, PushState
     from audit.ledger.seals import Seal
     from audit.ledger.store import Ledger, LedgerError, open_ledger
-    from audit.ledger.timeline import Batch, Timeline
+    from audit.ledger.timeline import Timeline
     from audit.manager import Registry
     from audit.manager import load as load_plugins
     from audit.options import Options
@@ -450,9 +451,10 @@ _HOMES = {
     "audit.judging.recording": "record_start:record_training_start",
     "audit.ledger.seals": "Seal",
     "audit.ledger.back_events": "GoingBack",
+    "audit.ledger.batches": "Batch",
     "audit.ledger.push_events": "PushQueued PushState PushedFile",
     "audit.ledger.store": "Ledger LedgerError open_ledger",
-    "audit.ledger.timeline": "Batch Timeline",
+    "audit.ledger.timeline": "Timeline",
     "audit.manager": "Registry load:load_plugins",
     "audit.options": "Options",
     "audit.page": "Curve FleetGroup FleetRule FleetRun FleetView Leg Mark Placed RunCurves",

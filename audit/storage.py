@@ -6,7 +6,6 @@ the run, with ``/``; a storage never leaves the run and never changes anything i
 """
 
 import os
-import re
 import stat
 from collections.abc import Iterator, Sequence
 from errno import EINVAL, ELOOP, ENOTDIR
@@ -18,13 +17,15 @@ FILE, DIRECTORY, LINK, SPECIAL = "file", "directory", "link", "special"
 TRAINER, UPLOAD = "trainer", "upload"
 """Whose times a storage has: those at which the trainer wrote, or those at which somebody uploaded."""
 
-_URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://")
+_IN_SCHEME = frozenset("+-.0123456789abcdefghijklmnopqrstuvwxyz")
+"""RFC 3986; the first of them is a letter."""
 
 
 def scheme_of(path: str) -> str | None:
     """Return the scheme of a URL in lower case, None for a path of this machine."""
-    found = _URL.match(path)
-    return found[1].lower() if found else None
+    named, colon, _ = path.partition("://")
+    scheme = named.lower()
+    return scheme if colon and named.isascii() and named[:1].isalpha() and _IN_SCHEME.issuperset(scheme) else None
 
 
 def without_secrets(path: str) -> str:
@@ -262,14 +263,13 @@ class LocalStorage:
         target, escapes = None, False
         try:
             info = item.stat(follow_symlinks=False)
-            if stat.S_ISLNK(info.st_mode):
+            kind = _kind(info.st_mode)
+            if kind == LINK:
                 target = os.readlink(item.name, dir_fd=handle)
         except FileNotFoundError:
             return None
         if target is not None:
             kind, info, escapes = self._follow(path, info)
-        else:
-            kind = _kind(info.st_mode)
         return Entry(
             path,
             kind,
@@ -339,9 +339,8 @@ class LocalStorage:
         return handle
 
 
+_KINDS = {stat.S_IFREG: FILE, stat.S_IFDIR: DIRECTORY, stat.S_IFLNK: LINK}
+
+
 def _kind(mode: int) -> str:
-    if stat.S_ISREG(mode):
-        return FILE
-    if stat.S_ISDIR(mode):
-        return DIRECTORY
-    return SPECIAL
+    return _KINDS.get(stat.S_IFMT(mode), SPECIAL)

@@ -80,11 +80,16 @@ def utc_time(seconds: float | None = None, form: str = "%Y-%m-%dT%H:%M:%SZ") -> 
     return time.strftime(form, time.gmtime(seconds))
 
 
+def is_utc_time(text: str) -> bool:
+    """Whether a text has the form of what :func:`utc_time` returns."""
+    return re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", text) is not None
+
+
 def unix_time(text: str) -> float | None:
     """Return the Unix time of what :func:`utc_time` wrote, None for any other text."""
     from datetime import datetime  # SQLite needs it anyway; time.strptime takes longer to import
 
-    if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z", text) is None:
+    if not is_utc_time(text):
         return None
     try:
         return datetime.fromisoformat(text).timestamp()

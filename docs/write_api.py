@@ -9,6 +9,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 PLUGIN = "audit/plugin.py"
+QUOTES = "'\""
+"""Around an annotation that only a type checker evaluates."""
 HEAD = """# Python API
 
 A program imports from `audit`, a plugin from `audit.plugin`, a test from `audit.testing`, and nothing else: the modules behind them may change in any release.
@@ -219,7 +221,7 @@ def _facts(classes: Sequence[str]) -> Iterator[str]:
         if not isinstance(item, ast.FunctionDef) or item.name.startswith("_"):
             continue
         if [ast.unparse(mark) for mark in item.decorator_list] == ["fact"]:
-            kind = ast.unparse(item.returns).strip("'\"") if item.returns else ""
+            kind = ast.unparse(item.returns).strip(QUOTES) if item.returns else ""
             said = _prose(ast.get_docstring(item)).partition("\n\n")[0].replace("\n", " ")
             cells = (f"`{item.name}`", f"`{kind}`", said)
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
@@ -240,7 +242,7 @@ def _signature(node: Function | ast.ClassDef) -> str:
         if not fields:
             return f"class {node.name}({bases}): ..."
         return "\n    ".join([f"class {node.name}({bases}):", *fields]).replace("'", '"')
-    returns = f" -> {ast.unparse(node.returns)}: ..." if node.returns else ": ..."
+    returns = f" -> {ast.unparse(node.returns).strip(QUOTES)}: ..." if node.returns else ": ..."
     return _call(f"def {node.name}", node.args, returns).replace("'", '"')
 
 

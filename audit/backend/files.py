@@ -34,10 +34,10 @@ class Files:
         """Return the paths of all files below a subdirectory, sorted."""
         return tuple(sorted(name for name in self.entries if name.startswith(f"{directory}/") and self.has(name)))
 
-    def matching(self, pattern: re.Pattern[str]) -> tuple[str, ...]:
+    def matching(self, pattern: str | re.Pattern[str]) -> tuple[str, ...]:
         """Return the names of the files beside each other in the checkpoint that match as a whole, sorted."""
-        return tuple(sorted(name for name in self.root if pattern.fullmatch(name) and self.has(name)))
+        return tuple(sorted(name for name in self.root if re.fullmatch(pattern, name) and self.has(name)))
 
-    def directory(self, pattern: re.Pattern[str]) -> str | None:
+    def directory(self, pattern: str | re.Pattern[str]) -> str | None:
         """Return the first direct subdirectory whose name matches as a whole, None if there is none."""
-        return min((name for name in self.directories() if pattern.fullmatch(name)), default=None)
+        return min((name for name in self.directories() if re.fullmatch(pattern, name)), default=None)

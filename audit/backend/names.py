@@ -8,20 +8,32 @@ without one, every name counts that a backend of this package reads.
 """
 
 import os
-import re
+from collections.abc import Iterable
 
 PREFIX = "checkpoint-"
 TEMPORARY_PREFIX = "tmp-checkpoint-"
 """An older Trainer saved under this name and renamed the directory when it was complete."""
 
-_NAME = re.compile(r"checkpoint-([0-9]+)")
-_OF_OTHERS = re.compile(r"(?:checkpoint_|step_|step-|epoch_|global_step_?)([0-9]+)", re.ASCII)
+_OF_OTHERS = ("checkpoint_", "step_", "step-", "epoch_", "global_step_", "global_step")
 """accelerate's scripts and its automatic naming, torchtitan, DeepSpeed."""
 _FILE_SUFFIX = ".ckpt"
-_STEP_OF_FILE = re.compile(r"(?:.*[-_ ])?step=([0-9]+)(?:[-_. ].*)?", re.ASCII)
+_STEP_OF_FILE = r"(?:.*[-_ ])?step=([0-9]+)(?:[-_. ].*)?"
 """PyTorch Lightning: ``epoch=3-step=120.ckpt``, and ``epoch=3-step=120-v1.ckpt`` where that name was taken."""
 _LONGEST_STEP = 18
 """Digits: a step that fits in 63 bits. Longer ones are made up, and SQLite and numpy could not hold them."""
+
+
+def _digits(name: str, prefixes: Iterable[str]) -> str | None:
+    """The digits of ASCII that are all of a name after one of the prefixes, None if there is something else."""
+    for prefix in prefixes:
+        digits = name[len(prefix) :]
+        if name.startswith(prefix) and digits.isascii() and digits.isdigit():
+            return digits
+    return None
+
+
+def _step(digits: str | None) -> int | None:
+    return int(digits) if digits is not None and len(digits) <= _LONGEST_STEP else None
 
 
 def name_of(step: int) -> str:
@@ -31,8 +43,7 @@ def name_of(step: int) -> str:
 
 def step_of(name: str) -> int | None:
     """Return N of ``checkpoint-N``, else None; ASCII digits only, at most 18."""
-    found = _NAME.fullmatch(name)
-    return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
+    return _step(_digits(name, (PREFIX,)))
 
 
 def number_of(name: str) -> int | None:
@@ -40,16 +51,18 @@ def number_of(name: str) -> int | None:
 
     It orders the checkpoints of a run. What it counts is up to the trainer: steps, epochs, saves.
     """
-    found = _NAME.fullmatch(name) or _OF_OTHERS.fullmatch(name)
-    if found is None:
-        return step_of_file(name)
-    return int(found[1]) if len(found[1]) <= _LONGEST_STEP else None
+    digits = _digits(name, (PREFIX, *_OF_OTHERS))
+    return step_of_file(name) if digits is None else _step(digits)
 
 
 def step_of_file(name: str) -> int | None:
     """Return N of ``step=N`` in the name of a checkpoint that is a file, else None; ASCII digits only, at most 18."""
-    found = _STEP_OF_FILE.fullmatch(name.removesuffix(_FILE_SUFFIX)) if is_checkpoint_file(name) else None
-    return int(found[1]) if found and len(found[1]) <= _LONGEST_STEP else None
+    if not is_checkpoint_file(name):
+        return None
+    import re  # few names need it
+
+    found = re.fullmatch(_STEP_OF_FILE, name.removesuffix(_FILE_SUFFIX))
+    return _step(found[1] if found else None)
 
 
 def step_of_path(path: str) -> int | None:
@@ -68,7 +81,7 @@ def is_checkpoint(name: str) -> bool:
     For what the user names and for where nothing is written: a directory with a step of 30 digits is still
     no place for files of somebody else, though no trainer resumes from it.
     """
-    return _NAME.fullmatch(name) is not None
+    return _digits(name, (PREFIX,)) is not None
 
 
 def checkpoint_around(directory: str) -> str | None:
@@ -78,7 +91,7 @@ def checkpoint_around(directory: str) -> str | None:
 
 def is_checkpoint_of_any(name: str) -> bool:
     """Whether some trainer calls a checkpoint so: any number of digits. A run may have such a name as well."""
-    return is_checkpoint(name) or _OF_OTHERS.fullmatch(name) is not None or is_checkpoint_file(name)
+    return _digits(name, (PREFIX, *_OF_OTHERS)) is not None or is_checkpoint_file(name)
 
 
 def is_checkpoint_file(name: str) -> bool:
@@ -88,8 +101,8 @@ def is_checkpoint_file(name: str) -> bool:
 
 def order(name: str) -> tuple[int, str]:
     """Return a key that sorts checkpoints by number, of any number of digits; other names come first."""
-    found = _NAME.fullmatch(name) or _OF_OTHERS.fullmatch(name)
-    return int(found[1]) if found else -1, name
+    digits = _digits(name, (PREFIX, *_OF_OTHERS))
+    return -1 if digits is None else int(digits), name
 
 
 def is_rotated(name: str) -> bool:

@@ -10,18 +10,19 @@ from audit.storage import DIRECTORY, Entry
 class Stateless:
     """The part of a :class:`audit.backend.layout.Backend` whose checkpoints have no trainer state and no log in them.
 
-    A subclass gives ``pattern``, which matches the whole name of a checkpoint's directory; its last group is N.
+    A subclass gives ``pattern``, which matches the whole name of a checkpoint's directory; its last group is N. As text
+    it is compiled when a run is looked at, and not by every command.
     """
 
     state_file = ""
     arguments_file = ""
-    pattern: ClassVar[re.Pattern[str]]
+    pattern: ClassVar[str | re.Pattern[str]]
 
     def checkpoint_step(self, name: str) -> int | None:
         """Return N of the name of a directory that is saved to, else None."""
-        found = self.pattern.fullmatch(name)
-        return int(found[self.pattern.groups]) if found else None
+        found = re.fullmatch(self.pattern, name)
+        return int(found[found.re.groups]) if found else None
 
     def recognises(self, entries: Mapping[str, Entry]) -> bool:
         """Say whether a run's root holds a directory of such a name; ``wrote`` tells whose it is."""
-        return any(entry.kind == DIRECTORY and self.pattern.fullmatch(name) for name, entry in entries.items())
+        return any(entry.kind == DIRECTORY and re.fullmatch(self.pattern, name) for name, entry in entries.items())

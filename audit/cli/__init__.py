@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0, 1 or 2 as docs/contract.md says, 130 when interrupted."""
     # A short process that makes many values and hardly any garbage: looking for cycles would cost a tenth of its time.
     gc.disable()
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    code = run(sys.argv[1:] if arguments is None else arguments)
+    gc.freeze()  # nor is there anything to look for at its end
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

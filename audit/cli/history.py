@@ -13,8 +13,9 @@ from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor, refuse_unread
 from audit.ledger.back_events import DROPPED
+from audit.ledger.batches import Batch, SetAside
 from audit.ledger.records import read_records
-from audit.ledger.timeline import Batch, SetAside, Timeline
+from audit.ledger.timeline import Timeline
 from audit.options import Options
 from audit.retention.lock import holder_of
 

@@ -46,11 +46,13 @@ class Parser(argparse.ArgumentParser):
         """Take ``audit quarantine RUN --dry-run NAME`` too: argparse stops looking for names at the first option.
 
         Its remedy, ``parse_known_intermixed_args``, calls this method in turn, does not support subcommands, and
-        forgets what ``--`` means (CPython 3.11).
+        forgets what ``--`` means (CPython 3.11). It parses twice and writes the whole usage first, so it is left out
+        where there is nothing to mix.
         """
         taking_all = {argparse.PARSER, argparse.REMAINDER}
         greedy = any(action.nargs in taking_all for action in self._actions if not action.option_strings)
-        if self._mixing or greedy or "--" in (args or ()):
+        options = any(argument.startswith("-") for argument in args or ())
+        if self._mixing or greedy or not options or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._mixing = True
         try:

@@ -1,7 +1,7 @@
 """Facts: computed at first use and kept, and "not there" is remembered like a value."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar, overload
 
 from audit.errors import NotApplicable
@@ -51,20 +51,28 @@ class fact(Generic[T]):
     def __get__(self, holder: object | None, owner: type) -> "fact[T] | T":
         if holder is None:
             return self
-        kept: dict[str, Any] = holder.__dict__.setdefault("_facts", {})
         watch: Watch | None = holder.watch  # type: ignore[attr-defined]
-        if self._name not in kept:
-            with watch.paused() if watch is not None and watch.seen is not None else nullcontext():
-                try:
-                    kept[self._name] = self._compute(holder)
-                except NotApplicable as missing:
-                    kept[self._name] = NotApplicable(*missing.args)  # without the frames that it came through
-        value = kept[self._name]
-        if watch is not None and watch.seen is not None:
+        watched = watch is not None and watch.seen is not None
+        try:
+            value = holder.__dict__["_facts"][self._name]
+        except KeyError:
+            kept = holder.__dict__.setdefault("_facts", {})
+            if watch is None or not watched:
+                value = kept[self._name] = self._computed(holder)
+            else:
+                with watch.paused():
+                    value = kept[self._name] = self._computed(holder)
+        if watched:
             holder.asked(self._name, value)  # type: ignore[attr-defined]
         if isinstance(value, NotApplicable):
             raise NotApplicable(*value.args)
         return value  # type: ignore[no-any-return]
+
+    def _computed(self, holder: object) -> T | NotApplicable:
+        try:
+            return self._compute(holder)
+        except NotApplicable as missing:
+            return NotApplicable(*missing.args)  # without the frames that it came through
 
 
 class Facts:

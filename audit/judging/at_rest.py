@@ -87,7 +87,9 @@ def _changed(run: Run, checkpoint: Checkpoint, homes: Mapping[str, Entry]) -> bo
     if home is None or home.mtime_ns != run.entry_of(checkpoint.name).mtime_ns:
         return True
     now = list_checkpoint(run.storage, checkpoint.name, home)
-    return now is None or _stamps(now.entries) != _stamps(checkpoint.entries)
+    if now is None or now.entries == checkpoint.entries:  # nearly always the latter
+        return now is None
+    return _stamps(now.entries) != _stamps(checkpoint.entries)
 
 
 def _stamps(entries: Mapping[str, Entry]) -> dict[str, Entry]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from audit.backend.layout import ITSELF
@@ -14,6 +15,8 @@ from audit.findings import Evidence, Finding, Outcome, RuleOutcome, RuleOutcomes
 from audit.judging.outcomes import Applied, Outcomes, passed
 from audit.rules import ANY, Rule
 from audit.text import veiled
+
+_OUTCOME = attrgetter("outcome")
 
 
 class Judgement(NamedTuple):
@@ -63,13 +66,13 @@ def judge(
     found = _Found()
     ordered = _causes_first(rules)
     applied = _apply_all(ordered, run, options or {}, known)
+    names = [] if isinstance(run, Plan) else [checkpoint.name for checkpoint in run.judged]
     for rule in ordered:
         severity = (severities or {}).get(rule.id)
         said = applied[rule.id]
-        for place, name in enumerate(_names(rule, run)):
+        for place in [place for place, item in enumerate(said) if item.violations]:
             violations = said[place].violations
-            if not violations:
-                continue
+            name = None if _is_whole(rule, run) else names[place]
             kept = [item for item in violations if not _explained(rule, item, item.checkpoint or name, found)]
             if not kept:
                 causes = ", ".join(cause for cause in rule.explained_by if cause in found.fired) or "another finding"
@@ -90,12 +93,11 @@ def _outcomes(rules: Sequence[Rule], run: Run | Plan, applied: Mapping[str, Sequ
     over_run = [rule.id for rule in by_id if applied[rule.id] and _is_whole(rule, run)]
     over_each = [rule.id for rule in by_id if not _is_whole(rule, run)]
     rows = [(None, tuple(applied[rule][0].outcome for rule in over_run))]
-    judged = () if isinstance(run, Plan) else run.judged
-    each = (
-        (checkpoint.name, tuple(applied[rule][place].outcome for rule in over_each))
-        for place, checkpoint in enumerate(judged)
+    names = () if isinstance(run, Plan) else tuple(checkpoint.name for checkpoint in run.judged)
+    each = zip(*(applied[rule] for rule in over_each), strict=True) if over_each else repeat(())
+    return RuleOutcomes(
+        chain(rows, ((name, tuple(map(_OUTCOME, said))) for name, said in zip(names, each, strict=False)))
     )
-    return RuleOutcomes(chain(rows, each))
 
 
 def _apply_all(
@@ -153,11 +155,6 @@ def _targets(rule: Rule, run: Run | Plan) -> Iterable[Run | Checkpoint | Plan]:
     if isinstance(run, Plan) or rule.scope == "plan":
         return [run] if isinstance(run, Plan) and rule.scope == "plan" else []
     return [run] if rule.scope == "run" else run.judged
-
-
-def _names(rule: Rule, run: Run | Plan) -> Iterable[str | None]:
-    """The checkpoint's name of each target, None for the run or a plan."""
-    return (target.name if isinstance(target, Checkpoint) else None for target in _targets(rule, run))
 
 
 @lru_cache(maxsize=4096)

@@ -5,13 +5,15 @@ A part is named ``checkpoint-100`` (its entries) or ``checkpoint-100!KIND[:FILE]
 """
 
 from collections.abc import Callable, Mapping
-from json import dumps
+from json import JSONEncoder
 from typing import Any
 
 from audit.facts.checkpoint import BASE, BYTES, NEIGHBOURS, OLDER_BYTES, PREVIOUS, SEAL, SESSION, Checkpoint
 from audit.facts.run import Run
 from audit.ledger.scans import is_stamp_of
 from audit.storage import FILE
+
+_JSON = JSONEncoder(sort_keys=True, default=repr)
 
 _SHORT = 64
 """Characters. A value whose text is not longer stands for itself."""
@@ -22,7 +24,7 @@ def digest_of_part(run: Run, checkpoint: Checkpoint, kind: str, path: str) -> st
     value = PARTS[kind](run, checkpoint, path)
     if value is None:
         return None
-    text = dumps(value, sort_keys=True, default=repr)
+    text = _JSON.encode(value)
     if len(text) <= _SHORT:
         return text
     from blake3 import blake3

@@ -2,18 +2,22 @@
 
 1. What the rules said, with the parts that each rests on. Checkpoints are named by their distance in the run (``-1`` is
    the one before), so the line of most checkpoints is the same to the letter, and is parsed once.
-2. The training arguments, which are the same for most checkpoints, too.
+2. The training arguments and the layout, which are the same for most checkpoints, too.
 3. What is of this checkpoint alone: a digest of each part, the digests of its files, facts that later audits ask for.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from audit.backend.layout import AdapterFiles, Layout
 from audit.facts.checkpoint import BYTES, Checkpoint
 from audit.facts.trainer_states import KnownState
 from audit.findings import Outcome, RuleOutcome, Severity, Violation
+
+if TYPE_CHECKING:
+    from audit.formats.training_args import TrainingArguments
 
 
 class Applied(NamedTuple):
@@ -76,10 +80,10 @@ def document_text(
         else:
             found = [applied.outcome.outcome, applied.outcome.reason, applied.violations]
             others[rule] = [item.thresholds, item.parts, *found]
-    arguments, known = _known(checkpoint, memory)
+    common, known = _known(checkpoint, memory)
     files = checkpoint.run.digests_of(checkpoint)
     own = [digests, files, scans_digest(checkpoint.run.scan_text_of(checkpoint, path) for path in files), known, state]
-    return "\n".join(map(_json, ([pattern.parts, list(quiet.items()), others], arguments, own)))
+    return "\n".join(map(_json, ([pattern.parts, list(quiet.items()), others], common, own)))
 
 
 def _json(value: Any) -> str:
@@ -101,8 +105,8 @@ def survives(violations: Sequence[Violation]) -> bool:
         return False
 
 
-def _known(checkpoint: Checkpoint, memory: int) -> tuple[Any, dict[str, Any]]:
-    """Arguments, and facts that rules over the run ask of every checkpoint, as far as they survive being text."""
+def _known(checkpoint: Checkpoint, memory: int) -> tuple[list[Any], dict[str, Any]]:
+    """Arguments and layout; and facts that rules over the run ask of every checkpoint, as far as they survive."""
     from audit.formats.damage import Damage
 
     known: dict[str, Any] = {
@@ -115,7 +119,15 @@ def _known(checkpoint: Checkpoint, memory: int) -> tuple[Any, dict[str, Any]]:
         known["scheduler"] = scheduler
     arguments = checkpoint.optional("early_arguments")
     there = arguments is not None and not isinstance(arguments, Damage) and _is_plain(list(arguments))
-    return arguments if there else None, known
+    return [arguments if there else None, _surviving(checkpoint.optional("layout"))], known
+
+
+def _surviving(layout: Layout | None) -> Layout | None:
+    """A layout that is the same after it was text, None for another one."""
+    try:
+        return layout if repr(_layout(json.loads(json.dumps(layout)))) == repr(layout) else None
+    except _WRONG:
+        return None
 
 
 def _is_plain(values: list[Any]) -> bool:
@@ -135,18 +147,20 @@ def document_from(text: str) -> Document | None:
     from audit.formats.scheduler import SchedulerState
 
     try:
-        said, arguments, own = text.split("\n")
-        pattern, known_arguments = _pattern(said), _arguments(arguments)
+        said, common, own = text.split("\n")
+        pattern, (arguments, layout) = _pattern(said), _common(common)
         digests, files, scans, known, state = json.loads(own)
-        if len(digests) != len(pattern.parts) or not all(type(item) is str for item in (*digests, *files.values())):
+        if len(digests) != len(pattern.parts) or not {str}.issuperset(map(type, (*digests, *files.values()))):
             return None
         facts: dict[str, Any] = {"unread": {}}  # only what is proven is remembered
         if known["sound"]:
             facts["damages"] = ()
         if known["clean"]:
             facts["secrets"] = ()
-        if known_arguments is not None:
-            facts["early_arguments"] = known_arguments
+        if arguments is not None:
+            facts["early_arguments"] = arguments
+        if layout is not None:
+            facts["layout"] = layout
         if "scheduler" in known:
             kind, last_epoch, step_count, base_lrs, last_lr, values, names = known["scheduler"]
             facts["scheduler"] = SchedulerState(
@@ -185,14 +199,45 @@ def _places(places: Sequence[int], parts: Sequence[str]) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=32)
-def _arguments(text: str) -> Any:
+def _common(text: str) -> "tuple[TrainingArguments | None, Layout | None]":
     from audit.formats.training_args import TrainingArguments
 
-    arguments = json.loads(text)
-    if arguments is None:
-        return None
-    name, values, names = arguments
-    return TrainingArguments(_is(name, str), _is(values, dict), tuple(names))
+    arguments, layout = json.loads(text)
+    if arguments is not None:
+        name, values, names = arguments
+        arguments = TrainingArguments(_is(name, str), _is(values, dict), tuple(names))
+    return arguments, _layout(layout) if layout is not None else None
+
+
+_TEXTS = ("weights", "shadowing", "rng", "sharded_weights", "sharded_optimizer", "others", "owed_rng", "missing_rng")
+_PLAIN = {"weights_only": bool, "skips": bool, "kind": str, "world_size": int | None, "step": int | None}
+"""Fields of a layout that hold several texts, and those that hold neither texts nor one text that may be missing."""
+
+
+def _layout(values: Sequence[Any]) -> Layout:
+    """Return the layout that was text. Raises TypeError or ValueError for another shape."""
+    found = Layout._make(tuple(value) if isinstance(value, list) else value for value in values)
+    for name, value in found._asdict().items():
+        if name in _TEXTS:
+            _is_texts(_is(value, tuple))
+        elif name in ("unread", "owed", "missing"):
+            _is_texts((*_is(value, dict), *value.values()))
+        elif name not in ("adapters", "parts", "schedule_at"):
+            _is(value, _PLAIN.get(name, str | None))
+    adapters = tuple(AdapterFiles(*map(_text_or_none, item)) for item in _is(found.adapters, tuple))
+    places = {_is(name, str): tuple(_is(key, str | int) for key in place) for name, place in found.parts.items()}
+    return found._replace(
+        adapters=adapters, parts=places, schedule_at=tuple(_is(step, int) for step in found.schedule_at)
+    )
+
+
+def _is_texts(values: Sequence[Any]) -> None:
+    for value in values:
+        _is(value, str)
+
+
+def _text_or_none(value: Any) -> Any:
+    return _is(value, str | None)
 
 
 def _is(value: Any, kind: Any) -> Any:

@@ -67,7 +67,7 @@ class Outcomes:
         self._thresholds = {
             rule: json.dumps(found, sort_keys=True, default=repr) for rule, found in options.rules.items() if found
         }
-        self._stamp = f"2:{program}:{run.backend.name}"
+        self._stamp = f"3:{program}:{run.backend.name}"
         self._names = [item.name for item in run.checkpoints]
         self._places = {name: place for place, name in enumerate(self._names)}
         self._parts: dict[str, str | None] = {}

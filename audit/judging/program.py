@@ -50,16 +50,21 @@ def _digest_of(plugins: tuple[tuple[str, str], ...]) -> str:
 
 
 def _files(folder: str) -> list[Any]:
-    """Size and time of every module in a folder and in those below it."""
-    found: list[Any] = []
+    """The path of a folder, and name, size and time of every module in it; then the same of the folders below it.
+
+    None in place of the modules if they cannot be listed.
+    """
+    modules: list[tuple[str, int, int]] = []
+    below: list[str] = []
     try:
         with os.scandir(folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                if entry.name.endswith(".py"):
+            for entry in entries:
+                name = entry.name
+                if name.endswith(".py"):
                     info = entry.stat()
-                    found.append([entry.path, info.st_size, info.st_mtime_ns])
-                elif entry.is_dir() and not entry.name.startswith(("_", ".")):
-                    found += _files(entry.path)
+                    modules.append((name, info.st_size, info.st_mtime_ns))
+                elif not name.startswith(("_", ".")) and entry.is_dir():
+                    below.append(entry.path)
     except OSError:
-        found.append([folder, None, None])
-    return found
+        return [folder, None]
+    return [folder, sorted(modules), *(part for path in sorted(below) for part in _files(path))]

@@ -5,17 +5,19 @@ the ledger is untrusted, so a row may contain any JSON. A row is passed over onl
 any other unreadable value becomes None, 0 or empty.
 
 Those of the batches of ``audit train`` are in :mod:`audit.ledger.batch_events`, those of pushed checkpoints in
-:mod:`audit.ledger.push_events`. Import the module where a name is
-taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
+:mod:`audit.ledger.push_events`; both are imported where a row is one of them, which most ledgers have none of. Import
+the module where a name is taken: :mod:`audit.retention.prune` has a ``Pruned`` of its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.ledger.batch_events import BatchEvent, batch_event_of
 from audit.ledger.batch_row import BATCH
 from audit.ledger.json_values import Content, Written, as_integer, as_step, as_text, as_whole
-from audit.ledger.push_events import PushQueued, PushState
+
+if TYPE_CHECKING:
+    from audit.ledger.batch_events import BatchEvent
+    from audit.ledger.push_events import PushEvent
 
 ALGORITHM = "blake3"
 _HEX = frozenset("0123456789abcdef")
@@ -278,7 +280,7 @@ class Merged(NamedTuple):
         return cls(name, step, as_text(content.get("out")) or "", files)
 
 
-Event = (
+RunEvent = (
     Observation
     | Start
     | SealTaken
@@ -290,13 +292,15 @@ Event = (
     | Accepted
     | BaseSealed
     | Merged
-    | PushQueued
-    | PushState
     | Rehearsed
-    | BatchEvent
 )
+"""What any command records of a run."""
 
-_OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
+if TYPE_CHECKING:
+    Event = RunEvent | PushEvent | BatchEvent
+    """What a row may record."""
+
+_READERS: Mapping[str, Callable[[Content], RunEvent | None]] = {
     "observation": Observation.read,
     "start": Start.read,
     "seal": SealTaken.read,
@@ -308,15 +312,21 @@ _OTHERS: Mapping[str, Callable[[Content], Event | None]] = {
     "accepted": Accepted.read,
     "base": BaseSealed.read,
     "merged": Merged.read,
-    "push": PushQueued.read,
-    "push-state": PushState.read,
     "rehearsed": Rehearsed.read,
 }
 
 
-def event_of(kind: str, content: Content) -> Event | None:
+def event_of(kind: str, content: Content) -> "Event | None":
     """Return what a row records, None for a row of another shape, perhaps of a newer version."""
-    read = batch_event_of if kind == BATCH else _OTHERS.get(kind)
+    if kind == BATCH:
+        from audit.ledger.batch_events import batch_event_of
+
+        return batch_event_of(content)
+    if kind.startswith("push"):
+        from audit.ledger.push_events import push_event_of
+
+        return push_event_of(kind, content)
+    read = _READERS.get(kind)
     return read(content) if read is not None else None
 
 

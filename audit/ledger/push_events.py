@@ -106,6 +106,16 @@ class PushState(NamedTuple):
         return cls(id, state, tries, next, reason, repo, commit, _files(content.get("files"), 3))
 
 
+PushEvent = PushQueued | PushState
+
+
+def push_event_of(kind: str, content: Content) -> PushEvent | None:
+    """Return what a row about a push records, None for one of another shape or kind."""
+    if kind == "push":
+        return PushQueued.read(content)
+    return PushState.read(content) if kind == "push-state" else None
+
+
 def _files(value: Any, parts: int) -> dict[str, PushedFile] | None:
     if not isinstance(value, dict):
         return None

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.names import number_of
-from audit.ledger import back_events, batch_events, events
+from audit.ledger import events
+from audit.ledger.batch_row import BATCH
 from audit.ledger.losses import evidence_in, lost_rows
 from audit.ledger.seals import Seal, seals_of
 from audit.ledger.timeline import Timeline
-from audit.ledger.timeline_rows import timeline_of
+from audit.ledger.ways_back import begins_at, going_back_of, leg_of, way_back_of
 from audit.text import unix_time
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         unwritable=unwritable,
         pruned=pruned_of(rows),
         snapshot=any(isinstance(row.event, events.SnapshotTaken) for row in rows),
-        batches=timeline_of(rows),
+        batches=batches_in(rows),
         ended_early_at=ended_early_by(rows),
         highest_ever=max((event.step or 0 for event in seen), default=0),
         quarantined=quarantined_by(rows),
@@ -166,14 +167,14 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
             if seen.step is not None and seen.step not in given_up:
                 reached = max(reached, seen.step)
             continue
-        back = _way_back(event)
+        back = way_back_of(row)
         if back is not None:
             reached = back
             whole = seen.step or 0  # a save beyond it went on while the guard looked
-            begins = isinstance(event, batch_events.LegBegun | events.Start)
+            begins = begins_at(row) is not None
             given_up = {step for step in _steps_of(seen.checkpoints) if back < step <= whole} if begins else set()
-        elif isinstance(event, batch_events.Finished):
-            reached = max(reached, event.last_step or 0)
+        elif row.kind == BATCH:
+            reached = max(reached, _finished_at(row))
     return reached
 
 
@@ -181,11 +182,32 @@ def ended_early_by(rows: "tuple[Row, ...]") -> int:
     """Return the step at which the last leg failed or was stopped, 0 if something was begun since."""
     step = 0
     for row in rows:
-        if _way_back(row.event) is not None:
+        if way_back_of(row) is not None:
             step = 0
-        elif row.kind == "batch":
-            step = (row.event.step or 0) if isinstance(row.event, batch_events.Stopped | batch_events.Failed) else 0
+        elif row.kind == BATCH:
+            step = _ended_early_at(row)
     return step
+
+
+def _finished_at(row: "Row") -> int:
+    from audit.ledger.batch_events import Finished
+
+    return (row.event.last_step or 0) if isinstance(row.event, Finished) else 0
+
+
+def _ended_early_at(row: "Row") -> int:
+    from audit.ledger.batch_events import Failed, Stopped
+
+    return (row.event.step or 0) if isinstance(row.event, Stopped | Failed) else 0
+
+
+def batches_in(rows: "tuple[Row, ...]") -> Timeline:
+    """Return the batches of ``audit train``."""
+    if not any(row.kind == BATCH for row in rows):
+        return Timeline()
+    from audit.ledger.timeline_rows import timeline_of
+
+    return timeline_of(rows)
 
 
 def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
@@ -198,15 +220,6 @@ def quarantined_by(rows: "tuple[Row, ...]") -> frozenset[int]:
     return frozenset(found)
 
 
-def _way_back(event: events.Event | None) -> int | None:
-    """The step that an event sets, None if it sets none."""
-    if isinstance(event, events.GuardDecision | events.Quarantined | events.Start):
-        return event.step
-    if isinstance(event, back_events.GoingBack | back_events.WentBack):
-        return event.step
-    return event.first_step if isinstance(event, batch_events.LegBegun) else None
-
-
 def accepted_in(rows: "Sequence[Row]") -> tuple[events.Accepted, ...]:
     """What was accepted and still holds: a history that was given up takes with it what was accepted in it."""
     found: list[events.Accepted] = []
@@ -214,8 +227,10 @@ def accepted_in(rows: "Sequence[Row]") -> tuple[events.Accepted, ...]:
         event = row.event
         if isinstance(event, events.Accepted):
             found.append(event)
-        elif found and isinstance(event, back_events.GoingBack | batch_events.LegBegun):
-            begin = event.step if isinstance(event, back_events.GoingBack) else event.first_step
+            continue
+        back, leg = going_back_of(row), leg_of(row)
+        begin = back.step if back is not None else leg.first_step if leg is not None else None
+        if begin is not None:
             found = [item for item in found if _place_of(item) <= begin]
     return tuple(found)
 
@@ -235,19 +250,21 @@ def given_up_by(rows: "Sequence[Row]") -> Mapping[str, str]:
         if isinstance(event, events.SealTaken):
             steps[event.checkpoint], times[event.checkpoint] = event.step, row.time
             found.pop(event.checkpoint, None)
-        elif isinstance(event, batch_events.LegBegun | events.Start):
+            continue
+        if begins_at(row) is not None:
             undone.clear()
-        elif isinstance(event, back_events.GoingBack):
-            for name in [name for name in undone if steps[name] <= event.step]:
+        back = going_back_of(row)
+        if back is not None:
+            for name in [name for name in undone if steps[name] <= back.step]:
                 found.pop(name, None)
-            found.pop(event.checkpoint, None)
+            found.pop(back.checkpoint, None)
             # A snapshot has the seal of its checkpoint, and rows of batches that are older than that.
             new = {
                 name
                 for name, step in steps.items()
-                if step > event.step and name not in found and times[name] <= row.time
+                if step > back.step and name not in found and times[name] <= row.time
             }
-            found.update(dict.fromkeys(new, event.checkpoint))
+            found.update(dict.fromkeys(new, back.checkpoint))
             undone |= new
     return found
 

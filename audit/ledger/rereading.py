@@ -21,6 +21,8 @@ def due_for_scrub(records: Records, share: float) -> frozenset[str]:
 
     Whole checkpoints, those that were read longest ago first, so that repeated calls get round to each.
     """
+    if not share:
+        return frozenset()
     sizes: dict[str, int] = {}
     for (name, _), (stamp, _) in records.scans.items():
         if name:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from audit.scan import FileScan, Span, SpanScan
     from audit.storage import Entry
 
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX = r"[0-9a-f]{64}"
 
 
 def stamp_of(entry: "Entry", spans: "Iterable[Span]") -> str:
@@ -75,7 +75,7 @@ def scan_from(text: str, asked: "Sequence[Span] | None") -> "FileScan | None":
         found = {name: SpanScan(*values) for name, values in spans.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         return None
-    if not isinstance(digest, str) or not _HEX.fullmatch(digest) or not isinstance(size, int):
+    if not isinstance(digest, str) or not re.fullmatch(_HEX, digest) or not isinstance(size, int):
         return None
     if not all(_well_typed(span) for span in found.values()):
         return None

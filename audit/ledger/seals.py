@@ -1,16 +1,14 @@
 """Seals: the digests of every file of a checkpoint, taken when it was proven."""
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.ledger.batch_events import LegBegun
-from audit.ledger.events import SealedFile, SealTaken, Start
+from audit.ledger.events import SealedFile, SealTaken
+from audit.ledger.ways_back import begins_at
+from audit.text import is_utc_time
 
 if TYPE_CHECKING:
     from audit.ledger.store import Row
-
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 class Seal(NamedTuple):
@@ -34,7 +32,7 @@ def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
     first = None  # the lowest step at which a leg began later on
     for row in reversed(tuple(rows)):
         event = row.event
-        begun = event.first_step if isinstance(event, LegBegun) else event.step if isinstance(event, Start) else None
+        begun = begins_at(row)
         if begun is not None:
             first = begun if first is None else min(first, begun)
         elif isinstance(event, SealTaken) and event.checkpoint not in found:
@@ -43,7 +41,7 @@ def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:
 
 
 def _seal(event: SealTaken, time: str, begun: int | None) -> Seal | None:
-    if event.files is None or not _TIME.fullmatch(time):
+    if event.files is None or not is_utc_time(time):
         return None
     passed = begun is not None and begun < event.step
     return Seal(event.checkpoint, event.step, time, event.newest, event.files, passed)

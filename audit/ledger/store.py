@@ -12,12 +12,15 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.audit_dir import LEDGER
 from audit.errors import AuditError
-from audit.ledger.events import Event, ScansRemembered, event_of
+from audit.ledger.events import ScansRemembered, event_of
 from audit.text import utc_time
+
+if TYPE_CHECKING:
+    from audit.ledger.events import Event
 
 VERSION = 1
 LONGEST = 4 << 20
@@ -55,7 +58,7 @@ class Row(_Row):
     """One entry as it was written; ``time`` is UTC in ISO 8601. :attr:`event` is what it records."""
 
     @cached_property
-    def event(self) -> Event | None:
+    def event(self) -> "Event | None":
         """What the row records, read once; None for a row of another shape."""
         return event_of(self.kind, self.content)
 
@@ -90,7 +93,7 @@ class Ledger:
             for place, row in enumerate(self._connection.execute(query, (MOST + 1,)), 1):
                 number, moment, kind, content, digest = row
                 if (
-                    not all(isinstance(text, str) for text in row[1:])
+                    set(map(type, row[1:])) != {str}
                     or number != place
                     or _digest(before, number, moment, kind, content) != digest
                 ):
@@ -105,7 +108,7 @@ class Ledger:
                 found.append(Row(number, moment, kind, document))
         return tuple(found)
 
-    def append(self, event: Event, durable: bool = False, time: str | None = None) -> None:
+    def append(self, event: "Event", durable: bool = False, time: str | None = None) -> None:
         """Add the row of an event. Several processes may do so at once. Raises LedgerError (full disk, read-only).
 
         A ``durable`` one is on the disk when this returns, so it survives a power failure. ``time``: that of a row of
@@ -121,7 +124,7 @@ class Ledger:
                 if durable:
                     self._connection.execute("PRAGMA synchronous = NORMAL")
 
-    def _append(self, event: Event, time: str | None = None) -> None:
+    def _append(self, event: "Event", time: str | None = None) -> None:
         kind, content = event.row()
         text = json.dumps(content, sort_keys=True, allow_nan=False, separators=(",", ":"))
         if len(text) > LONGEST:
@@ -140,7 +143,7 @@ class Ledger:
         total = 0
         with self._errors():
             for row in self._connection.execute("SELECT checkpoint, file, stamp, content FROM scans LIMIT ?", (MOST,)):
-                if not all(isinstance(text, str) for text in row):
+                if set(map(type, row)) != {str}:
                     continue
                 total += len(row[3])
                 if total > LARGEST:

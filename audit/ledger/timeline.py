@@ -1,153 +1,17 @@
-"""The batches of a run, as its ledger records them: which example was trained in which step.
+"""What was trained in a run, as its ledger records it: which example in which step.
 
-:mod:`audit.ledger.timeline_rows` makes these values of the rows of a ledger.
+:mod:`audit.ledger.timeline_rows` makes these values of the rows of a ledger. A run without batches has an empty
+timeline, for which the types of its parts are not imported.
 """
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.ledger.back_events import GoingBack
-from audit.ledger.batch_events import (
-    FINISHED,
-    RETIRED,
-    Changed,
-    Known,
-)
-from audit.ledger.batch_parts import Drawn, Part
-
 if TYPE_CHECKING:
-    pass
-
-
-class Leg(NamedTuple):
-    """Steps of one batch that were trained in one go: ``first_step`` is followed by ``first_example``.
-
-    ``last_step`` is where the batch was planned to end, or has ended; None if the backend decides and it has not ended.
-    ``over``: nothing more of the batch will be trained, as it was rejected or its data file is lost. The others are as
-    in :class:`audit.ledger.batch_events.LegBegun`.
-    """
-
-    batch: str
-    file: str
-    first_step: int
-    last_step: int | None
-    first_example: int
-    examples: int | None
-    examples_per_step: int | None
-    epochs: int = 1
-    order: str | None = None
-    horizon: int | None = None
-    decay_steps: int | None = None
-    processes: int = 1
-    over: bool = False
-    base: Mapping[str, str] | None = None
-    known: tuple[Known, ...] = ()
-    rows: str | None = None
-    changes: Mapping[str, float] = {}
-    parts: tuple[Part, ...] = ()
-    replay: tuple[Drawn, ...] = ()
-    held_out: str | None = None
-    best: tuple[int, float] | None = None
-    seed: int = 0
-    machine: Mapping[str, str] | None = None
-
-    def example_at(self, step: int) -> int:
-        """Return how many examples of the batch were trained after ``step``."""
-        if self.examples_per_step is None:  # not counted: the batch is done when its planned end is
-            return self.first_example
-        done = self.first_example + (step - self.first_step) * self.examples_per_step
-        return done if self.examples is None else min(done, self.examples)
-
-    def whole_at(self, step: int) -> bool:
-        """Whether the batch is complete after ``step``; false as long as its end is not known."""
-        return self.over or (self.last_step is not None and step >= self.last_step)
-
-
-class Batch(NamedTuple):
-    """One data file and what became of it. Steps are those of the current history; times are UTC in ISO 8601.
-
-    ``state`` is training, stopped, failed, finished, retired, rejected, lost or dropped; ``step`` is its newest known
-    step, ``legs`` the number of its legs. ``failures`` counts those in a row at one step, ``failed_at``; ``kind`` is
-    that of the last one (see :class:`audit.backend.training.LegFailed`). ``seconds`` is the sum over all legs that were
-    not killed; ``to`` is where the data file went. ``parts`` are the data files of a batch of several, ``moved`` is
-    where the retired ones went, by digest. ``replayed`` is how many rows of earlier batches were trained with it.
-    """
-
-    digest: str
-    file: str
-    state: str
-    first_step: int
-    last_step: int | None
-    step: int
-    examples: int | None
-    epochs: int
-    legs: int
-    losses: tuple[tuple[int, float], ...]
-    started: str
-    ended: str | None
-    reason: str | None
-    failures: int
-    failed_at: int | None = None
-    kind: str | None = None
-    seconds: float | None = None
-    to: str | None = None
-    parts: tuple[Part, ...] = ()
-    moved: tuple[tuple[str, str | None], ...] = ()
-    replayed: int = 0
-
-    @property
-    def trained(self) -> bool:
-        """Whether it was trained to its end."""
-        return self.state in (FINISHED, RETIRED)
-
-    @property
-    def rows(self) -> int | None:
-        """How many rows of its own it has, None if they are not counted."""
-        return None if self.examples is None else max(0, self.examples // max(self.epochs, 1) - self.replayed)
-
-    @property
-    def files(self) -> "tuple[Batch, ...]":
-        """Its data files, each as if it were the batch; a batch of one file is that."""
-        return tuple(self.file_of(part) for part in self.parts) or (self,)
-
-    def file_of(self, part: Part) -> "Batch":
-        """Return one of the files of a batch of several."""
-        moved = dict(self.moved)
-        state = RETIRED if part.batch in moved and self.trained else self.state
-        return self._replace(
-            digest=part.batch,
-            file=part.file,
-            state=state,
-            examples=part.examples * self.epochs,
-            to=moved.get(part.batch),
-            parts=(),
-            moved=(),
-            replayed=0,
-        )
-
-
-class SetAside(NamedTuple):
-    """A data file that was not trained.
-
-    ``event`` is rejected (bad data), duplicate (trained before), lost (gone) or dropped (a person gave it up).
-    """
-
-    file: str
-    digest: str
-    event: str
-    reason: str
-    to: str | None
-    time: str
-
-
-class Return(NamedTuple):
-    """The run was taken back to ``checkpoint`` (``--back-to``); ``dropped`` are names of files, ``time`` is UTC."""
-
-    checkpoint: str
-    step: int
-    dropped: tuple[str, ...]
-    time: str
+    from audit.ledger.back_events import GoingBack
+    from audit.ledger.batch_events import Changed, Known
+    from audit.ledger.batches import Batch, Leg, Return, SetAside
 
 
 class Timeline(NamedTuple):
@@ -163,19 +27,19 @@ class Timeline(NamedTuple):
     ``changes``: settings that a person changed, in order; :meth:`settings_at` has those that are in effect.
     """
 
-    legs: tuple[Leg, ...] = ()
-    batches: tuple[Batch, ...] = ()
-    aside: tuple[SetAside, ...] = ()
-    redo: tuple[Batch, ...] = ()
+    legs: "tuple[Leg, ...]" = ()
+    batches: "tuple[Batch, ...]" = ()
+    aside: "tuple[SetAside, ...]" = ()
+    redo: "tuple[Batch, ...]" = ()
     adopted: int = 0
     adopted_files: Mapping[str, str] = {}
-    returns: tuple[Return, ...] = ()
-    returning: GoingBack | None = None
+    returns: "tuple[Return, ...]" = ()
+    returning: "GoingBack | None" = None
     given_up: int | None = None
     dropped: Mapping[str, str] = {}
-    changes: tuple[Changed, ...] = ()
+    changes: "tuple[Changed, ...]" = ()
 
-    def owner(self, step: int) -> Leg | None:
+    def owner(self, step: int) -> "Leg | None":
         """Return the leg whose batch goes on after ``step``, None if there is none.
 
         A batch that is complete at ``step`` is returned until another one begins.
@@ -187,7 +51,7 @@ class Timeline(NamedTuple):
         """Return the identity of the base model that the steps up to ``step`` were trained on, None if unknown."""
         return next((leg.base for leg in reversed(self.legs) if leg.base and leg.first_step < step), None)
 
-    def beyond(self, step: int) -> tuple[Batch, ...]:
+    def beyond(self, step: int) -> "tuple[Batch, ...]":
         """Return the batches that follow the owner of ``step``: those begun later, and those given up."""
         owner = self.owner(step)
         later = dict.fromkeys(leg.batch for leg in self.legs if leg.first_step > step)
@@ -238,7 +102,7 @@ class Timeline(NamedTuple):
         epochs = owner.epochs
         return owner.example_at(step - 1) * epochs < owner.examples
 
-    def trained(self, digest: str, step: int) -> tuple[Leg, int] | None:
+    def trained(self, digest: str, step: int) -> "tuple[Leg, int] | None":
         """Return the last leg of a batch up to ``step``, and how many of its examples were trained by then.
 
         None if none were. Another batch may have followed before it was complete, if its file was gone.
@@ -252,20 +116,22 @@ class Timeline(NamedTuple):
             end = leg.first_step
         return None
 
-    def known(self, digest: str) -> tuple[Known, ...]:
+    def known(self, digest: str) -> "tuple[Known, ...]":
         """Return the errors that were in the run before the first step of a batch."""
         return next((leg.known for leg in self.legs if leg.batch == digest), ())
 
-    def of_rows(self, rows: str | None) -> Batch | None:
+    def of_rows(self, rows: str | None) -> "Batch | None":
         """Return the batch that was trained to its end on these rows, whatever the bytes of its file; None if none."""
         if rows is None:
             return None
+        from audit.ledger.batch_events import RETIRED
+
         digests = {leg.batch for leg in self.legs if leg.rows == rows}
         digests |= {part.batch for leg in self.legs for part in leg.parts if part.rows == rows}
         found = (file for item in self.batches for file in item.files)
         return next((item for item in found if item.digest in digests and item.state == RETIRED), None)
 
-    def batch(self, digest: str) -> Batch | None:
+    def batch(self, digest: str) -> "Batch | None":
         """Return the batch of this data file; of a batch of several files, the part that is this one."""
         known = (*self.batches, *self.redo)
         found = next((item for item in known if item.digest == digest), None)
@@ -274,7 +140,7 @@ class Timeline(NamedTuple):
         parts = [item.file_of(part) for item in known for part in item.parts if part.batch == digest]
         return max(parts, key=lambda item: item.trained, default=None)  # it may have been in one that was given up
 
-    def before(self, step: int) -> tuple[Batch, ...]:
+    def before(self, step: int) -> "tuple[Batch, ...]":
         """Return the data files that were trained to their end up to ``step``, in the order of their first legs."""
         over = {leg.batch for leg in self.legs if leg.over}
         ended = (item for item in self.batches if item.trained and item.digest not in over)

@@ -38,7 +38,8 @@ from audit.ledger.batch_parts import Part
 if TYPE_CHECKING:
     from audit.ledger.store import Row
 
-from audit.ledger.timeline import Batch, Leg, Return, SetAside, Timeline
+from audit.ledger.batches import Batch, Leg, Return, SetAside
+from audit.ledger.timeline import Timeline
 
 
 def timeline_of(rows: "Iterable[Row]") -> Timeline:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from audit.errors import AuditError
 from audit.ledger.back_events import DROPPED
 from audit.ledger.batch_events import RETIRED
-from audit.ledger.timeline import Batch
+from audit.ledger.batches import Batch
 from audit.training.config import Data
 
 UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".swp", "~")

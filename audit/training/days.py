@@ -7,7 +7,8 @@ from contextlib import suppress
 
 from audit.audit_dir import AUDIT_DIR, DAY_TOLD, make, read_small, replaced
 from audit.errors import AuditError
-from audit.ledger.timeline import Batch, Timeline
+from audit.ledger.batches import Batch
+from audit.ledger.timeline import Timeline
 from audit.text import local_date, unix_time
 from audit.training.batch_log import BatchLog
 from audit.training.events import DayTrained, Emit

@@ -11,7 +11,8 @@ from audit.data.rows import Rows, count_rows, inspect
 from audit.errors import AuditError, ConfigError
 from audit.ledger.batch_events import LegBegun
 from audit.ledger.batch_parts import Drawn, Part, digest_of_parts
-from audit.ledger.timeline import Leg, Timeline
+from audit.ledger.batches import Leg
+from audit.ledger.timeline import Timeline
 from audit.training.config import PATTERNS, TrainConfig
 from audit.training.data_files import DataFile, DataFiles
 from audit.training.mixing import Source, draw, replayed

@@ -20,8 +20,9 @@ from audit.ledger.batch_events import (
     Rejected,
     Retired,
 )
+from audit.ledger.batches import Batch
 from audit.ledger.store import Row
-from audit.ledger.timeline import Batch, Timeline
+from audit.ledger.timeline import Timeline
 from audit.ledger.timeline_rows import timeline_of
 from audit.manager import Registry
 from audit.retention.lock import holder_of

@@ -6,7 +6,8 @@ from contextlib import suppress
 from audit.backend.training import BadData, Note
 from audit.ledger import batch_events as rows
 from audit.ledger.back_events import Dropped
-from audit.ledger.timeline import Batch, Timeline
+from audit.ledger.batches import Batch
+from audit.ledger.timeline import Timeline
 from audit.training.batch_log import BatchLog
 from audit.training.config import Data
 from audit.training.data_files import DataFile, DataFiles

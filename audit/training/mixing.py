@@ -16,7 +16,7 @@ from audit.backend.training import BadData
 from audit.data.rows import COLUMNS, read_rows
 from audit.errors import AuditError
 from audit.ledger.batch_parts import Drawn
-from audit.ledger.timeline import Batch
+from audit.ledger.batches import Batch
 from audit.training.data_files import DataFile, digest_of, seen, unchanged
 
 

@@ -18,9 +18,10 @@ from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.judging.guard import consult
 from audit.judging.standing import BROKEN, SEALED
+from audit.ledger.batches import Leg
 from audit.ledger.events import Rehearsed
 from audit.ledger.seals import seal_digest
-from audit.ledger.timeline import Leg, Timeline
+from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
 from audit.rehearsal.causes import BASE, Difference

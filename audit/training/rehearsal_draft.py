@@ -7,7 +7,8 @@ from audit.audit_dir import AUDIT_DIR, make
 from audit.backend.training import BadData, LegData, LegRequest, TrainingBackend
 from audit.errors import AuditError
 from audit.ledger.batch_events import RETIRED
-from audit.ledger.timeline import Batch, Leg, Timeline
+from audit.ledger.batches import Batch, Leg
+from audit.ledger.timeline import Timeline
 from audit.training.config import DELETE, TrainConfig
 from audit.training.data_files import DataFiles, seen
 from audit.training.drafting import Drafting, Work

@@ -12,7 +12,8 @@ from audit.backend.training import BadData, Note, TrainingBackend
 from audit.data.containers import A_LINK
 from audit.judging.proving import proving
 from audit.ledger import batch_events as rows
-from audit.ledger.timeline import Batch, Leg, Timeline
+from audit.ledger.batches import Batch, Leg
+from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.rehearsal.machine import machine
 from audit.retention.pins import keep_apart

@@ -11,10 +11,11 @@ from audit.errors import AuditError
 from audit.judging.auditor import Auditor
 from audit.judging.resume import provable
 from audit.ledger.batch_events import LegBegun
+from audit.ledger.batches import Batch
 from audit.ledger.events import SealTaken
 from audit.ledger.records import Records, read_records
 from audit.ledger.store import Row
-from audit.ledger.timeline import Batch, Timeline
+from audit.ledger.timeline import Timeline
 from audit.manager import Registry
 from audit.options import Options
 from audit.retention.pins import linked

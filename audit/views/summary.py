@@ -9,7 +9,7 @@ from audit.backend.layout import last_in
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.file import METADATA
 from audit.facts.series import series, tail
-from audit.ledger.timeline import Batch
+from audit.ledger.batches import Batch
 from audit.storage import DIRECTORY
 from audit.text import plain, utc_time
 

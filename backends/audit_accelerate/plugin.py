@@ -1,6 +1,5 @@
 """accelerate as a backend that reads: diffusers' scripts, the no_trainer examples, SimpleTuner, kohya."""
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from audit.plugin import Stateless, hookimpl
 if TYPE_CHECKING:
     from audit.plugin import Backend, Entry, Layout
 
-NAME = re.compile(r"(checkpoint-|checkpoint_|step_|epoch_)([0-9]{1,18})", re.ASCII)
+NAME = r"(checkpoint-|checkpoint_|step_|epoch_)([0-9]{1,18})"
 """``checkpoint-N`` of diffusers and SimpleTuner, ``step_N`` and ``epoch_N`` of the no_trainer examples, and
 ``checkpoint_N`` of ``ProjectConfiguration(automatic_checkpoint_naming=True)``, where N counts saves."""
 

@@ -10,15 +10,15 @@ from audit.plugin import Stateless, hookimpl
 if TYPE_CHECKING:
     from audit.plugin import Backend, Entry, Layout
 
-NAME = re.compile(r"global_step([0-9]{1,18})", re.ASCII)
+NAME = r"global_step([0-9]{1,18})"
 """The tag that ``save_checkpoint`` makes of the engine's ``global_steps`` if it is given none."""
 
 LATEST = "latest"
 MODELS = ("mp_rank_00_model_states.pt", "zero_pp_rank_0_mp_rank_00_model_states.pt")
 """Of ZeRO 0 to 2, of ZeRO 3. Process 0 writes it, and the partitions after it."""
 
-_MODEL = re.compile(r"(zero_pp_rank_[0-9]{1,6}_)?mp_rank_[0-9]{2,6}_model_states\.pt", re.ASCII)
-_STATES = re.compile(r"[^/]*_states\.pt", re.ASCII)
+_MODEL = r"(zero_pp_rank_[0-9]{1,6}_)?mp_rank_[0-9]{2,6}_model_states\.pt"
+_STATES = r"[^/]*_states\.pt"
 
 
 class DeepSpeed(Stateless):
@@ -32,7 +32,7 @@ class DeepSpeed(Stateless):
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether DeepSpeed wrote a checkpoint, by the names of its files."""
-        return any(_STATES.fullmatch(name) for name in entries)
+        return any(re.fullmatch(_STATES, name) for name in entries)
 
     def layout(
         self,

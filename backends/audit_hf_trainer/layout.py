@@ -4,6 +4,7 @@ Facts: transformers 5.23 ``Trainer._save_checkpoint``, ``_load_from_checkpoint``
 ``_load_optimizer_and_scheduler``; older versions where a comment says so.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -87,7 +88,7 @@ def _weights(files: Files) -> Layout:
     """
     adapters = _adapters(files)
     index = files.first(*INDEXES)
-    shards = tuple(sorted(name for name in files.root if SHARD.fullmatch(name) and files.has(name)))
+    shards = tuple(sorted(name for name in files.root if re.fullmatch(SHARD, name) and files.has(name)))
     single = tuple(name for name in FULL if files.has(name))
     # PeftModel.save_pretrained writes no config.json and no full weights. With both of them and adapters in
     # subdirectories only, the model itself was saved and the adapters are extra copies.
@@ -121,7 +122,7 @@ def _owed_weights(files: Files, layout: Layout) -> str:
         return first.weights or _inside(first.directory, ADAPTER[0])
     if layout.shard_index:
         return layout.shard_index
-    if layout.weights and SHARD.fullmatch(layout.weights[0]):
+    if layout.weights and re.fullmatch(SHARD, layout.weights[0]):
         return INDEXES[0] if layout.weights[0].endswith("safetensors") else INDEXES[1]
     # PEFT writes a README.md and no config.json; everything else that Trainer saves by itself has a config.json
     # or is a plain module, whose weights have the same name.

@@ -4,8 +4,6 @@ Sources: transformers/trainer.py (constants of ``_load_from_checkpoint``), peft/
 accelerate/utils/constants.py, deepspeed/runtime/engine.py.
 """
 
-import re
-
 STATE = "trainer_state.json"
 ARGUMENTS = "training_args.bin"
 OPTIMIZER = "optimizer.pt"
@@ -21,8 +19,8 @@ INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 ADAPTER = ("adapter_model.safetensors", "adapter_model.bin")
 ADAPTER_CONFIG = "adapter_config.json"
 
-SHARD = re.compile(r"(model|pytorch_model)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)", re.ASCII)
-RNG_OF_RANK = re.compile(r"rng_state_([0-9]{1,6})\.pth", re.ASCII)
+SHARD = r"(model|pytorch_model)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)"
+RNG_OF_RANK = r"rng_state_([0-9]{1,6})\.pth"
 
 # More processes than any run has; a larger number is ignored, so that an untrusted one cannot cause a billion file
 # names.

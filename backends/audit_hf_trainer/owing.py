@@ -1,5 +1,6 @@
 """What a checkpoint must have beyond its weights, according to the training arguments and the trainer state."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def world_size(files: Files, arguments: Mapping[str, Any] | None) -> int | None:
     said = (arguments or {}).get("num_processes")
     if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_PROCESSES:
         return said
-    numbers = [int(found[1]) for name in files.root if (found := RNG_OF_RANK.fullmatch(name)) and files.has(name)]
+    numbers = [int(found[1]) for name in files.root if (found := re.fullmatch(RNG_OF_RANK, name)) and files.has(name)]
     if numbers and max(numbers) < MOST_PROCESSES:
         return max(numbers) + 1
     return 1 if files.has(RNG) else None
@@ -36,7 +37,9 @@ def world_size(files: Files, arguments: Mapping[str, Any] | None) -> int | None:
 
 def ranks(files: Files) -> tuple[str, ...]:
     """Return the files of random states, in the order of their ranks."""
-    found = [(int(match[1]), name) for name in files.root if (match := RNG_OF_RANK.fullmatch(name)) and files.has(name)]
+    found = [
+        (int(match[1]), name) for name in files.root if (match := re.fullmatch(RNG_OF_RANK, name)) and files.has(name)
+    ]
     return ((RNG,) if files.has(RNG) else ()) + tuple(name for _, name in sorted(found))
 
 

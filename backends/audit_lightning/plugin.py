@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from audit.plugin import Backend, Entry, Layout
 
 
-_LAST = re.compile(r"last(-v[0-9]+)?\.ckpt", re.ASCII)
+_LAST = r"last(-v[0-9]+)?\.ckpt"
 META = "meta.pt"
 """All but weights and optimizers, of FSDP and ModelParallel (lightning 2.6, ``_METADATA_FILENAME``)."""
 
@@ -49,7 +49,7 @@ class Lightning(Stateless):
 
     def means_newest(self, name: str) -> bool:
         """Say whether a name is that of ``save_last``: ``last.ckpt``, or ``last-v1.ckpt`` where that was taken."""
-        return _LAST.fullmatch(name) is not None
+        return re.fullmatch(_LAST, name) is not None
 
     def recognises(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether a run's root holds such files, and no checkpoint of Trainer, beside which they are strays."""

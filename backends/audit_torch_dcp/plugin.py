@@ -1,6 +1,5 @@
 """torch.distributed.checkpoint as a backend that reads: torchtitan, and scripts that call ``dcp.save`` themselves."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from audit.plugin import Stateless, hookimpl
 if TYPE_CHECKING:
     from audit.plugin import Backend, Entry, Files, Layout
 
-NAME = re.compile(r"(step-|step_|global_step_?|checkpoint-|checkpoint_|epoch_)([0-9]{1,18})", re.ASCII)
+NAME = r"(step-|step_|global_step_?|checkpoint-|checkpoint_|epoch_)([0-9]{1,18})"
 """``step-N`` is torchtitan's; the others are common in scripts. N of ``epoch_N`` and ``checkpoint_N`` is no step."""
 
 METADATA = ".metadata"

@@ -41,7 +41,7 @@ _TOKENS = (
     b'OPENAI_API_KEY="aB3dE6gH9jK2mN5pQ8sT1vW4yZ7aB3dE6gH9"',
     b"-----BEGIN PRIVATE KEY-----",
 )
-_EVENTS: tuple[events.Event, ...] = (
+_EVENTS: tuple["events.Event", ...] = (
     events.Start(20),
     batch_events.LegBegun("a", "a.jsonl", 9, 0, 20, 0, 80, 4, 1, "42:a", 42, 40, None, 1, None, {"kind": "random"}),
     batch_events.Finished("a", "a.jsonl", 0, 20, 80, "checkpoint-20", ((10, 2.5), (20, 2.25)), 0.5),

@@ -2,7 +2,6 @@
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
 from math import isfinite
 from typing import NamedTuple
 
@@ -84,7 +83,7 @@ class Places:
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._steps = [point.step for point in points]
-        self._ascending = all(before <= after for before, after in pairwise(self._steps))
+        self._ascending = self._steps == sorted(self._steps)
 
     def after(self, step: int) -> int:
         """Position of the first point after a step."""

@@ -427,7 +427,7 @@ def test_on_a_full_disk_room_is_made_first_and_recorded_afterwards(path: str, mo
 
     append = Ledger.append
 
-    def full(self: Ledger, event: events.Event, durable: bool = False) -> None:
+    def full(self: Ledger, event: "events.Event", durable: bool = False) -> None:
         if isinstance(event, events.Pruned) and os.path.isdir(os.path.join(path, TRASH)):
             raise LedgerError("database or disk is full")
         append(self, event, durable)
@@ -464,7 +464,7 @@ def test_a_ledger_that_fails_for_another_reason_stops_it(path: str, monkeypatch:
 
     append = Ledger.append
 
-    def locked(self: Ledger, event: events.Event, durable: bool = False) -> None:
+    def locked(self: Ledger, event: "events.Event", durable: bool = False) -> None:
         if isinstance(event, events.Pruned):
             raise LedgerError("is locked by another process")
         append(self, event, durable)

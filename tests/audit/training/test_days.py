@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from audit.audit_dir import DAY_TOLD
-from audit.ledger.timeline import Batch, Timeline
+from audit.ledger.batches import Batch
+from audit.ledger.timeline import Timeline
 from audit.training.batch_log import BatchLog
 from audit.training.days import Days, days
 from audit.training.events import DayTrained, Event

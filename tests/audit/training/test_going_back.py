@@ -8,7 +8,6 @@ import random
 import shutil
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,6 +16,7 @@ from audit.errors import AuditError
 from audit.ledger.back_events import GoingBack
 from audit.ledger.events import Accepted
 from audit.ledger.records import accepted_in, read_records
+from audit.ledger.store import Row
 from audit.retention.quarantine import restore, wanted
 from audit.training.data_files import digest_of, seen
 from audit.training.run_state import TrainRefused
@@ -291,10 +291,11 @@ def test_a_drop_is_not_undone_by_going_forward(trained: Shop) -> None:
 
 def test_what_wasaccepted_in_a_history_that_was_given_up_holds_no_longer() -> None:
     early, late = (Accepted("loss/restarted", f"checkpoint-{step}", step, "judged") for step in (2, 4))
-    rows = [SimpleNamespace(event=event) for event in (early, late, GoingBack("checkpoint-3", 3, "", ()))]
+    written = (early.row(), late.row(), GoingBack("checkpoint-3", 3, "", ()).row())
+    rows = [Row(number, "2026-11-21T12:00:00Z", *row) for number, row in enumerate(written, 1)]
 
-    assert accepted_in(rows[:2]) == (early, late)  # type: ignore[arg-type]
-    assert accepted_in(rows) == (early,)  # type: ignore[arg-type]
+    assert accepted_in(rows[:2]) == (early, late)
+    assert accepted_in(rows) == (early,)
 
 
 def test_what_has_a_number_in_quarantine_is_named_in_a_refusal(trained: Shop) -> None:

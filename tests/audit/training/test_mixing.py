@@ -12,7 +12,7 @@ import pytest
 
 from audit.api import verify
 from audit.errors import ConfigError
-from audit.ledger.timeline import Batch
+from audit.ledger.batches import Batch
 from audit.training.config import read_train_config
 from audit.training.mixing import draw
 from audit.training.run_state import TrainRefused

@@ -8,7 +8,8 @@ import pytest
 
 from audit.facts.series import Point
 from audit.judging.verification import verify_run
-from audit.ledger.timeline import Leg, Timeline
+from audit.ledger.batches import Leg
+from audit.ledger.timeline import Timeline
 from audit.options import Options
 from audit.page import Curve, RunCurves
 from audit.testing.runs import edit_state, make_run
