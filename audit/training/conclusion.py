@@ -63,8 +63,7 @@ class Conclusion:
         request = work.request
         if not unchanged(work.held) and os.path.exists(work.held.path) and digest_of(work.held) != work.content:
             return self._changed(work, outcome)  # the digest decides: a mere touch changes nothing
-        if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
-            self._refused(work, outcome)
+        if isinstance(outcome, BadData) and self.set_aside(work, outcome):
             return None
         if isinstance(outcome, AuditError):
             raise self._failed(work, outcome)
@@ -86,15 +85,22 @@ class Conclusion:
         self.prove(work.batch, work.file.name, work.begun, outcome.last_step, work.examples)
         return outcome.stopped_by
 
-    def _refused(self, work: Work, error: BadData) -> None:
-        """Set the file with a bad row aside. Raises TrainRefused if that is no file of the inbox."""
+    def set_aside(self, work: Work, error: BadData) -> bool:
+        """Set the file with a bad row aside; False if some of it is trained, or the row is not of this leg.
+
+        Raises TrainRefused if that is no file of the inbox.
+        """
+        data = work.request.data
+        if error.path != data.path or data.first:
+            return False
         if not work.sources:
             self._filing.reject(work.file if unchanged(work.file) else work.held, work.batch, error)
-            return
+            return True
         found = place_of(work.read, error.row) if error.row is not None else None
         if found is None:
             raise self._failed(work, error)
         self.refuse(work, BadData(work.read[found[0]].file.path, found[1], error.reason))
+        return True
 
     def refuse(self, work: Work, error: BadData) -> None:
         """Set one of several files aside; the others are trained anew. Raises TrainRefused for one that is replayed."""
