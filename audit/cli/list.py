@@ -6,7 +6,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_ledger, viewing
 from audit.cli.parser import write
 from audit.cli.table import table
-from audit.judging.standing import REHEARSED
+from audit.judging.standing import REHEARSED, in_words
 from audit.manager import load
 from audit.text import human_bytes
 from audit.views.inspection import inspect
@@ -44,7 +44,7 @@ def call(arguments: argparse.Namespace) -> int:
             row.files,
             human_bytes(row.bytes),
             row.saved and row.saved[:16],
-            row.state,
+            in_words(row.state, row.by_structure),
             "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )
         for row in rows

@@ -15,7 +15,7 @@ from audit.cli.parser import columns, one_line, use_color, write
 from audit.cli.table import colored, table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
-from audit.judging.standing import REHEARSED
+from audit.judging.standing import REHEARSED, in_words
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
 from audit.report import Report
@@ -142,7 +142,8 @@ def _lines(watched: Watched, height: int = HEIGHT) -> Iterator[str]:
 def _judged(view: View, report: Report, room: int) -> Iterator[str]:
     """The verdict, the first findings, and the newest checkpoints: about ``room`` lines of both."""
     resume = f"resume from {report.resume_from}" if report.resume_from else "nothing to resume from"
-    yield f"verdict   {colored(report.verdict)} by structure; {resume}"
+    rest = " by structure" if any(item.by_structure for item in report.checkpoints) else ""
+    yield f"verdict   {colored(report.verdict)}{rest}; {resume}"
     found = [item for item in report.findings if item.severity.rank > 0]
     for item in found[:FINDINGS]:
         yield _cut(one_line(f"  {item.severity.value}  {item.rule}  {item.checkpoint or 'the run'}: {item.message}"))
@@ -186,7 +187,7 @@ def _table(rows: "Sequence[Overview]") -> str:
             row.learning_rate,
             human_bytes(row.bytes),
             (row.saved or "")[11:] or None,
-            row.state,
+            in_words(row.state, row.by_structure),
             "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )
         for row in rows

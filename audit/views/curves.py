@@ -163,6 +163,7 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
         line.bytes,
         line.saved,
         rehearsed(checkpoint, found),
+        found.by_structure,
     )
 
 

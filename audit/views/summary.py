@@ -29,7 +29,8 @@ class Overview(NamedTuple):
     ``state`` and ``reason`` are empty unless it was judged (:mod:`audit.views.inspection`). ``epoch`` is that of the
     file: Trainer counts all steps of the run in epochs of the newest data, so it goes back where a batch is larger than
     the one before. ``run_epoch`` is :func:`epochs_at` of the run's batches, None without a ledger of batches.
-    ``rehearsed``: whether `audit rehearse` found it the same, None if it was not rehearsed as it is.
+    ``rehearsed``: whether `audit rehearse` found it the same, None if it was not rehearsed as it is. ``by_structure``:
+    the state rests on the structure of the files alone.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Overview(NamedTuple):
     reason: str = ""
     run_epoch: float | None = None
     rehearsed: bool | None = None
+    by_structure: bool = False
 
 
 def overview(checkpoint: Checkpoint) -> Overview:
