@@ -86,9 +86,9 @@ class Report(NamedTuple):
 
     @property
     def verdict_for_people(self) -> str:
-        """The verdict, but ``sound as far as read`` if a checkpoint is not judged, ``sound by structure`` at depth quick.
+        """The verdict; of a sound run it says what was not read.
 
-        Sealed checkpoints that nobody touched were read before: a run of such is sound.
+        ``sound as far as read`` if a checkpoint is not judged, ``sound by structure`` if the bytes of one were not read.
         """
         if self.verdict != SOUND:
             return self.verdict

@@ -73,10 +73,7 @@ def place_behind(url: str, opened: Callable[[str], Storage], ledger: str | None 
     if only and only[0] not in names:
         raise AuditError(f"{url}: no such checkpoint; audit list {root} names those there")
     if not names:
-        raise MissingError(
-            f"{url}: no such run: nothing is stored there; give the URL that holds checkpoint-N, or say with "
-            "--allow-missing of audit guard that nothing was trained yet"
-        )
+        raise MissingError(f"{url}: no such run: nothing is stored there; give the URL that holds checkpoint-N")
     return Place(root, only, storage, os.path.join(_ledgers(ledger), _key(storage.identity)), url)
 
 

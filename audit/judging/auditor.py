@@ -17,10 +17,10 @@ from audit.judging.engine import Judgement, in_order, judge
 from audit.judging.outcomes import Outcomes
 from audit.judging.program import is_whole, program_of
 from audit.judging.resume import Against, against, resumable, resume_from
+from audit.judging.standing import rests_on_structure
 from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
 from audit.options import Options
-from audit.judging.standing import rests_on_structure
 from audit.report import CheckpointSummary, Report
 from audit.rules import Rule
 from audit.storage import DIRECTORY

@@ -30,7 +30,8 @@ class Decision(NamedTuple):
 
     ``checkpoint`` is the name to resume from; without one, ``fresh`` says that training may start at step 0 and
     ``refusal`` says why nothing is handed out. ``behind``: steps that were reached before and are given up.
-    ``unread``: what a resume from it reads and was not read, in words; empty if it is judged.
+    ``unread``: what a resume from it reads and was not read, in words; empty if it is judged. ``dead_end``: refused
+    because there is nothing to resume from, so that only ``allow_fresh`` or another checkpoint helps.
     """
 
     checkpoint: str | None
@@ -40,6 +41,7 @@ class Decision(NamedTuple):
     skipped: tuple[Skipped, ...]
     behind: int = 0
     unread: str = ""
+    dead_end: bool = False
 
 
 MAX_AGE_DAYS = 7.0
@@ -174,7 +176,7 @@ def _handed_out(
 def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress: int) -> Decision:
     if limits.allow_fresh:
         return Decision(None, None, True, None, skipped, progress)
-    return Decision(None, None, False, reason, skipped)
+    return Decision(None, None, False, reason, skipped, dead_end=True)
 
 
 class ResumeRefused(Exception):

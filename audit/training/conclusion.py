@@ -72,7 +72,10 @@ class Conclusion:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            problem = self._verify(work.batch, work.begun, outcome.last_step).problem
+            verified = self._verify(work.batch, work.begun, outcome.last_step)
+            problem = verified.problem
+            if problem is None and verified.checkpoint is not None:
+                self._pin(verified.checkpoint)
             losses = _thinned(outcome.losses)
             self._batch_log.record(
                 rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
@@ -179,10 +182,7 @@ class Conclusion:
                 base=self._base.identity() if self._base.unread else None,  # it was downloaded meanwhile
             )
         )
-        try:
-            pin(self._run_state.run, checkpoint)
-        except AuditError as error:
-            self._emit(Note(f"not pinned: {error}"))
+        self._pin(checkpoint)
         self.trained += 1
         self._emit(
             BatchFinished(
@@ -197,6 +197,12 @@ class Conclusion:
                 best=verified.best,
             )
         )
+
+    def _pin(self, checkpoint: str) -> None:
+        try:
+            pin(self._run_state.run, checkpoint)
+        except AuditError as error:
+            self._emit(Note(f"not pinned: {error}"))
 
     def _verify(self, digest: str, begun: int, step: int) -> Verified:
         return self._run_state.verify(step, begun, self._batch_log.timeline().known(digest))

@@ -174,6 +174,8 @@ class DryRun(Session):
         step = decision.step or 0
         checkpoint = os.path.basename(decision.checkpoint) if decision.checkpoint else None
         refusal = f"{self.config.run}: {decision.refusal}" if decision.refusal is not None else None
+        if decision.dead_end:
+            refusal = f"{refusal}; {self._run_state.ways_on(self._batch_log.timeline())}"
         works: list[Work] = []
         while refusal is None:
             timeline = self._batch_log.timeline()

@@ -222,9 +222,7 @@ class Reader:
         self.cut = 0
         self._makers: dict[str, Make] = {}
 
-    def examples(
-        self, rows: Iterable[tuple[int, Mapping[str, Any], str]] | None = None
-    ) -> Iterator[dict[str, Any]]:
+    def examples(self, rows: Iterable[tuple[int, Mapping[str, Any], str]] | None = None) -> Iterator[dict[str, Any]]:
         """Yield the example of each row of the file, or of these checked ``rows``. Raises BadData and ConfigError."""
         import numpy as np
 

@@ -165,7 +165,7 @@ def test_a_name_from_the_run_cannot_write_on_the_terminal(audit: Audit, tmp_path
 
     ended = audit("guard", str(tmp_path / "run"))
 
-    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 2)
     assert "\x1b" not in ended.err
 
 

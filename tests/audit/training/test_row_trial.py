@@ -133,7 +133,7 @@ def test_the_held_out_file_is_read_once_and_a_bad_row_of_it_is_the_fault_of_the_
 
     held_out.write_text(json.dumps({"input_ids": [POISON, POISON]}) + "\n")
     assert plan(shop).refusal == f"data.eval: {held_out}:1: is poison"
-    with pytest.raises(ConfigError, match="held-out.jsonl"):
+    with pytest.raises(ConfigError, match=r"held-out\.jsonl:1: is poison"):
         shop.train()
 
 

@@ -108,7 +108,11 @@ ROWS: dict[str, tuple[str, list[Any], str]] = {
     "beyond the vocabulary": (RANDOM, [{"input_ids": [1, 2]}, {"input_ids": [96, 1]}], "row 2: has the id 96"),
     "one token": (BASE, [{"text": "the end"}, {"input_ids": [1]}], "a.jsonl would be set aside"),
     "a row of nothing": (BASE, [{"input_ids": [1, 2]}, {"input_ids": [1]}], "row 2: makes 1 token"),
-    "too long a limit": (RANDOM + "\nmax_position_embeddings = 8", [{"input_ids": [1, 2]}], "data.max_length: 9 is more"),
+    "too long a limit": (
+        RANDOM + "\nmax_position_embeddings = 8",
+        [{"input_ids": [1, 2]}],
+        "data.max_length: 9 is more",
+    ),
     "sound": (BASE, [{"text": "the end"}, {"text": "a" * 20}], "this would work"),
 }
 

@@ -151,6 +151,21 @@ def test_a_dry_run_records_nothing(run: str, capsys: pytest.CaptureFixture[str])
     assert not os.path.exists(f"{run}/.audit")
 
 
+def test_a_dry_run_says_that_nobody_is_logged_in_and_what_is_passed_over(
+    run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    os.unlink(f"{run}/checkpoint-300/optimizer.pt")
+    monkeypatch.setattr("audit_hub.client.token", lambda: None)
+    assert command(["hub", "push", run, "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert "note: passed over checkpoint-300: optimizer.pt is not there" in said
+    assert "note: nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN\n" in said
+    monkeypatch.setattr("audit_hub.client.token", lambda: "some token")
+    command(["hub", "push", run, "--dry-run"])
+    assert "logged in" not in capsys.readouterr().err
+
+
 def test_it_is_tried_again_after_a_pause_that_doubles(run: str, hub: list[dict[str, Any]]) -> None:
     enqueue(run, None, Settings())
     waiting = {"state": "waiting", "reason": "no answer"}
