@@ -88,7 +88,7 @@ class Report(NamedTuple):
     def verdict_for_people(self) -> str:
         """The verdict; of a sound run it says what was not read.
 
-        ``sound as far as read`` if a checkpoint is not judged, ``sound by structure`` if the bytes of one were not read.
+        ``sound as far as read`` if a checkpoint is not judged, ``sound by structure`` if bytes of one were not read.
         """
         if self.verdict != SOUND:
             return self.verdict

@@ -113,6 +113,8 @@ def call(arguments: argparse.Namespace) -> int:
         for text in asked.lines:
             _say(text)
     decision = guarded.decision
+    if decision.misnamed:
+        raise AuditError(f"{arguments.run}: {decision.refusal}")
     path = _path(arguments.run, decision.checkpoint) if decision.checkpoint else None
     if arguments.fetch is not None and decision.checkpoint is not None:
         from audit.retention.fetching import fetch

@@ -10,6 +10,7 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.ledger.records import read_records
 from audit.manager import load
 from audit.rehearsal.report import document, lines
 from audit.training.config import read_train_config
@@ -54,9 +55,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def call(arguments: argparse.Namespace) -> int:
     """Rehearse; 0 the same, 1 something differs, 2 it cannot be rehearsed."""
-    locate(arguments.run)
+    root, _ = locate(arguments.run)
     registry = load()
     if not os.path.exists(arguments.config) and arguments.config == CONFIG:
+        if not read_records(root, write=False)[0].batches.legs:
+            raise AuditError(
+                f"{arguments.run}: its ledger records no leg of audit train, which a rehearsal repeats; what another "
+                "program trained is rehearsed by audit_hf_trainer.rehearse(), with a trainer that you make"
+            )
         raise AuditError(
             f"there is no {CONFIG} here; give the configuration by which {arguments.run} is trained: --config FILE"
         )

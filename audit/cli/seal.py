@@ -11,11 +11,12 @@ from audit.cli.parser import write
 from audit.cli.progress import Progress
 from audit.errors import AuditError
 from audit.facts.listing import locate
+from audit.facts.traces import no_checkpoint
 from audit.judging.proving import proving
 from audit.judging.verification import verify_report as verify
 from audit.ledger.checksums import write_checksums
 from audit.manager import load
-from audit.storage import scheme_of, without_secrets
+from audit.storage import LocalStorage, scheme_of, without_secrets
 
 TOOLS = {"blake3": "b3sum", "sha256": "sha256sum"}
 
@@ -76,11 +77,11 @@ def call(arguments: argparse.Namespace) -> int:
         options = options._replace(cache=False)  # what is signed must have been read now, not remembered by the ledger
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         report = verify(arguments.run, options, registry=registry, progress=progress.advance)
+    place = registry.place(arguments.run, options.ledger_dir)
     if not report.checkpoints:
-        raise AuditError(f"{arguments.run}: no checkpoint-N directory in it")
+        raise AuditError(no_checkpoint(arguments.run, place.storage))
     if report.notes and not any(item.sealed for item in report.checkpoints):
         raise AuditError(f"{report.path}: {report.notes[0]}")
-    place = registry.place(arguments.run, options.ledger_dir)
     records = place.records(write=False)[0]
     if problem := records.unusable or records.edited:
         raise AuditError(f"nothing can be sealed: {problem}")
@@ -137,7 +138,7 @@ def _check(arguments: argparse.Namespace) -> int:
         key=order,
     )
     if not names:
-        raise AuditError(f"{arguments.run}: no checkpoint-N directory in it")
+        raise AuditError(no_checkpoint(arguments.run, LocalStorage(run)))
     rows = []
     for name in names:
         problem = verifier.problem(run, name)

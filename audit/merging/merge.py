@@ -26,7 +26,7 @@ from audit.merging.which_base import Compared, base_path, compare_files, compare
 from audit.options import Options
 from audit.retention.directories import refuse_files, refuse_place
 from audit.storage import LocalStorage, RangeReader
-from audit.text import human_bytes, utc_time
+from audit.text import human_bytes, listed, utc_time
 from audit.version import __version__
 
 SCHEMA_VERSION = 1
@@ -118,8 +118,8 @@ def _checkpoint(proof: Proof, step: int | None, options: Options, registry: Regi
     run = proof.run
     there = next((item.name for item in run.checkpoints if item.step == step), None)
     if there is None:
-        names = ", ".join(item.name for item in run.checkpoints) or "none"
-        raise RefusedError(f"{run.path}: {name_of(step)} is not there; those there: {names}")
+        names = listed([item.name for item in run.checkpoints])
+        raise RefusedError(f"{run.path}: {name_of(step)} is not there; there: {names}")
     why = next((f": {why}" for name, why in proof.unproven(step) if name == there), "")
     raise RefusedError(f"{run.path}: {there} is not proven{why}; see audit verify {run.path}")
 

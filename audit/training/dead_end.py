@@ -5,6 +5,7 @@ import os
 from audit.audit_dir import PINNED, QUARANTINE
 from audit.errors import AuditError
 from audit.ledger.timeline import Timeline
+from audit.text import listed
 from audit.training.way_back import Surveyor, Target
 
 NAMED = 3
@@ -23,7 +24,7 @@ def ways_on(surveyor: Surveyor, timeline: Timeline) -> str:
         "record its steps)"
     )
     files = [item.file for item in timeline.batches if item.trained or item.step > item.first_step]
-    again = f", training {_listed(files)} again" if files else ""
+    again = f", training {listed(files, NAMED)} again" if files else ""
     ways.append(f"--allow-fresh starts over at step 0{again}")
     return f"ways to go on: {'; '.join(ways)}"
 
@@ -32,8 +33,3 @@ def _name(target: Target) -> str:
     """The name by which ``--back-to`` finds it."""
     home, place = os.path.split(target.place)
     return place if home in (PINNED, QUARANTINE) else target.checkpoint
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

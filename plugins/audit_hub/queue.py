@@ -22,7 +22,6 @@ from audit.plugin import (
     Registry,
     checkpoint_name,
     clear_outbox,
-    did_you_mean,
     human_bytes,
     load_plugins,
     locate_run,
@@ -183,7 +182,8 @@ def _chosen(run: str, name: str | None, proof: Proof) -> Checkpoint:
     found = next((item for item in there if is_named(name, item.name, item.step)), None)
     if found is None:
         wanted = checkpoint_name(int(name)) if is_number(name) else name.rstrip("/").rpartition("/")[2]
-        raise AuditError(f"{run}/{wanted}: no such checkpoint{did_you_mean(wanted, [item.name for item in there])}")
+        names = ", ".join(item.name for item in there[-8:]) or "none"
+        raise AuditError(f"{run}/{wanted}: no such checkpoint; there: {names}")
     if found not in proven:
         why = next((f": {why}" for name, why in proof.unproven(found.step) if name == found.name), "")
         raise RefusedError(f"{run}: {found.name} is not proven, so it is not pushed{why}; see audit verify {run}")

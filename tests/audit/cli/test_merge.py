@@ -126,7 +126,9 @@ def test_what_is_not_proven_is_refused(audit: Audit, paths: Paths, tmp_path: Pat
     Path(run, "checkpoint-100", "scheduler.pt").unlink()
     ended = audit("merge", run, str(tmp_path / "out"), "--base", base)
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err.startswith(f"audit merge: {run}: no checkpoint is proven; checkpoint-100: scheduler.pt is not there")
+    assert ended.err.startswith(
+        f"audit merge: {run}: no checkpoint is proven; checkpoint-100: scheduler.pt is not there"
+    )
     assert ended.err.endswith(f" (files/missing-scheduler); see audit verify {run}\n")
 
 

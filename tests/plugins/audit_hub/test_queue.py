@@ -138,7 +138,7 @@ def test_what_is_not_proven_or_holds_a_secret_is_not_queued(run: str) -> None:
         enqueue(run, "300", Settings())
     with pytest.raises(RefusedError, match=r"looks like a secret, hub_token \(hf_a\.\.\.\)"):
         enqueue(run, None, Settings())
-    with pytest.raises(AuditError, match="no such checkpoint; did you mean 'checkpoint-300'"):
+    with pytest.raises(AuditError, match="no such checkpoint; there: checkpoint-100, "):
         enqueue(run, "3000", Settings())
     assert pushes_of(run) == []
 
