@@ -5,7 +5,7 @@ import argparse
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_ledger, viewing
 from audit.cli.parser import write
-from audit.cli.table import table
+from audit.cli.table import minute, table
 from audit.judging.standing import REHEARSED, in_words
 from audit.manager import load
 from audit.text import human_bytes
@@ -43,7 +43,7 @@ def call(arguments: argparse.Namespace) -> int:
             row.kind,
             row.files,
             human_bytes(row.bytes),
-            row.saved and row.saved[:16],
+            row.saved and minute(row.saved),
             in_words(row.state, row.by_structure),
             "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )

@@ -49,7 +49,7 @@ def call(arguments: argparse.Namespace) -> int:
         return 0
     about = f" ({line.reason})" if line.reason else ""
     about += f"; {'of unknown kind' if line.kind in (None, 'unknown') else line.kind}, {line.files} files, {human_bytes(line.bytes)}"
-    about += f"; saved {line.saved} UTC" if line.saved else ""
+    about += f"; saved {line.saved.replace('T', ' ').rstrip('Z')} UTC" if line.saved else ""
     state = in_words(line.state, line.by_structure)
     text = one_line(path) + "\n" + wrapped(state + one_line(about), 4).replace(state, colored(state), 1)
     text += "\n"

@@ -186,7 +186,7 @@ def _table(rows: "Sequence[Overview]") -> str:
             row.loss,
             row.learning_rate,
             human_bytes(row.bytes),
-            (row.saved or "")[11:] or None,
+            (row.saved or "")[11:19] or None,
             in_words(row.state, row.by_structure),
             "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )

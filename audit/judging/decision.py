@@ -80,8 +80,8 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
         trace = _trace(run)
         if trace is None:
             return Decision(None, None, True, None, ())
-        reason = trace if isinstance(trace, str) else f"there is no checkpoint-N here, but {trace}"
-        refused = _refused(reason, (), limits, run.records.highest_reached)
+        text = trace if isinstance(trace, str) else f"there is no checkpoint-N here, but {trace}"
+        refused = _refused(text, (), limits, run.records.highest_reached)
         return refused if isinstance(trace, str) else refused._replace(misnamed=refused.dead_end and trace.holds_runs)
     if run.foreign is not None:
         return _refused(run.foreign, (), limits, run.records.highest_reached)

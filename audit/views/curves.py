@@ -161,7 +161,7 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
         line.learning_rate,
         line.files,
         line.bytes,
-        line.saved,
+        line.saved and line.saved.replace("T", " ").rstrip("Z"),
         rehearsed(checkpoint, found),
         found.by_structure,
     )

@@ -54,7 +54,8 @@ NOBODY = "nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN"
 
 def token() -> str | None:
     """Return the token of the user who is logged in, None if nobody is."""
-    return huggingface_hub.get_token()
+    found: str | None = huggingface_hub.get_token()
+    return found
 
 
 class Hub:
