@@ -27,8 +27,9 @@ class Overview(NamedTuple):
     """One line about a checkpoint; ``loss`` and ``learning_rate`` are the last logged ones.
 
     ``saved`` is UTC in ISO 8601. ``state`` and ``reason`` are empty unless it was judged
-    (:mod:`audit.views.inspection`). ``epoch`` is that of the file: Trainer counts all steps of the run in epochs of the newest data, so it goes back where a batch is larger than
-    the one before. ``run_epoch`` is :func:`epochs_at` of the run's batches, None without a ledger of batches.
+    (:mod:`audit.views.inspection`). ``epoch`` is that of the file: Trainer counts all steps of the run in epochs of the
+    newest data, so it goes back where a batch is larger than the one before. ``run_epoch`` is :func:`epochs_at` of the
+    run's batches, None without a ledger of batches.
     ``rehearsed``: whether `audit rehearse` found it the same, None if it was not rehearsed as it is. ``by_structure``:
     the state rests on the structure of the files alone.
     """
