@@ -1,6 +1,9 @@
 """What a program asks of the audit: ``verify(run) -> Report`` and ``guard(run) -> Path | None``."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
@@ -13,6 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from audit.judging.auditor import Progress
+
+PARAMETERS = {
+    "--allow-missing": "allow_missing=True",
+    "--allow-fresh": "allow_fresh=True",
+    "--allow-empty": "Options(allow_empty=True)",
+    "--strict": "strict=True",
+    "--backend": "Options(backend=...)",
+    "--ledger": "Options(ledger_dir=...)",
+    "--lineage": "the command audit guard --lineage",
+}
+"""How a program asks for what an option of the command line asks for."""
+_OPTION = re.compile(rf"(?<![\w-])({'|'.join(PARAMETERS)})(?![\w-])")
 
 
 def verify(
@@ -32,7 +47,8 @@ def verify(
     """
     from audit.judging.verification import verify_report
 
-    return verify_report(os.fspath(path), options, registry=registry, progress=progress)
+    with _named_for_programs():
+        return verify_report(os.fspath(path), options, registry=registry, progress=progress)
 
 
 def guard(
@@ -58,10 +74,28 @@ def guard(
     path = os.fspath(run)
     if scheme_of(path) is not None:
         raise AuditError(
-            f"{without_secrets(path)}: guard() returns a path of this machine; use audit guard --fetch DIR"
+            f"{without_secrets(path)}: guard() returns a path of this machine; run the command audit guard --fetch DIR"
         )
     limits = Limits(strict=strict, allow_fresh=allow_fresh, exact=exact, allow_missing=allow_missing)
-    decision, report = consult(path, limits)
+    with _named_for_programs():
+        decision, report = consult(path, limits)
     if decision.refusal is not None:
-        raise ResumeRefused(f"{path}: {decision.refusal}", report, decision)
+        way = "; allow_fresh=True starts over at step 0" if decision.dead_end else ""
+        reason = decision.refusal if "--allow-fresh" in decision.refusal else f"{decision.refusal}{way}"
+        raise ResumeRefused(f"{path}: {for_programs(reason)}", report, decision)
     return Path(path, decision.checkpoint) if decision.checkpoint else None
+
+
+@contextmanager
+def _named_for_programs() -> Iterator[None]:
+    """Have errors name what a program can pass."""
+    try:
+        yield
+    except AuditError as error:
+        error.args = tuple(for_programs(item) if isinstance(item, str) else item for item in error.args)
+        raise
+
+
+def for_programs(text: str) -> str:
+    """Return a message with the parameters of Python in place of the options of the command line."""
+    return _OPTION.sub(lambda found: PARAMETERS[found[0]], text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from typing import Any
@@ -39,17 +40,43 @@ def _mentions_us(path: str) -> bool:
         return False
 
 
-def read(path: str, registry: Registry) -> Options:
-    """Read a configuration file. Raises ConfigError with the path of the key and what is allowed."""
+def read_toml(path: str) -> Mapping[str, Any]:
+    """Return a file of TOML. Raises ConfigError, with what to write instead where that is known."""
     import tomllib
 
     try:
         with open(path, "rb") as file:
-            document = tomllib.load(file)
+            content = file.read()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
+    try:
+        return tomllib.loads(content.decode())
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start + 1} is not") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: is not valid TOML: {error}{_instead(str(error), content.decode())}") from error
+
+
+def _instead(fault: str, text: str) -> str:
+    """Return what to write in place of a line that is not TOML, as far as that is clear."""
+    place = re.search(r"at line (\d+)", fault)
+    lines = text.splitlines()
+    line = lines[int(place[1]) - 1].strip() if place is not None and int(place[1]) <= len(lines) else ""
+    key, mark, value = (part.strip() for part in line.partition("="))
+    if "\\" in line and ("Unescaped" in fault or "escape" in fault):
+        return "; a path with \\ is written in single quotes"
+    if "Expected '='" in fault and re.match(r"[\w.-]+\s*:", line):
+        return f"; write {line.partition(':')[0].strip()} = ..., not a colon"
+    if mark and "Invalid value" in fault and value.lower() in ("true", "false"):
+        return f"; write {key} = {value.lower()}"
+    if mark and "Invalid value" in fault and re.match(r"[^\s\"'\[{#]", value):
+        return f'; text is written in quotes: {key} = "{value.partition("#")[0].strip()}"'.replace("\\", "/")
+    return ""
+
+
+def read(path: str, registry: Registry) -> Options:
+    """Read a configuration file. Raises ConfigError with the path of the key and what is allowed."""
+    document = read_toml(path)
     table = document.get("tool", {}).get("audit", {}) if os.path.basename(path) == "pyproject.toml" else document
     return options_of_table(table, registry, path)
 

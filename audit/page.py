@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from audit.facts.series import Point
 from audit.findings import Finding
-from audit.report import Report
+from audit.report import BY_STRUCTURE, Report
 
 _OURS = b"checkpoint audit</title>"
 """In the head of every page."""
@@ -48,7 +48,7 @@ class Mark(NamedTuple):
 
     ``state`` is "resumable", "not judged", "weights only", "broken", "unknown" (a rule crashed), "in progress",
     "incomplete", "being deleted" or "unreadable". ``rehearsed``: whether `audit rehearse` found it the same, None if it
-    was not rehearsed as it is.
+    was not rehearsed as it is. ``by_structure``: the state rests on the structure of the files alone.
     """
 
     name: str
@@ -65,6 +65,12 @@ class Mark(NamedTuple):
     bytes: int
     saved: str | None
     rehearsed: bool | None = None
+    by_structure: bool = False
+
+    @property
+    def words(self) -> str:
+        """The state for people: "resumable by structure" if its bytes were not read."""
+        return BY_STRUCTURE if self.by_structure and self.state == "resumable" else self.state
 
 
 class Placed(NamedTuple):

@@ -9,10 +9,16 @@ SOUND, SUSPECT, BROKEN = "sound", "suspect", "broken"
 """Verdicts of a :class:`Report`: no finding, warnings, errors."""
 
 
+BY_STRUCTURE = "resumable by structure"
+"""The word for a checkpoint of which no byte of the weights was read."""
+
+
 class CheckpointSummary(NamedTuple):
     """One checkpoint of the run; ``step`` is the N of its name, ``bytes`` the size of its files.
 
     Not ``judged``: nothing blocks a resume from it, but files that a resume reads were not read, so nothing is proven.
+    ``by_structure``: what is said of it rests on the structure of its files alone; its bytes were not read since they
+    were last touched.
     """
 
     name: str
@@ -22,6 +28,16 @@ class CheckpointSummary(NamedTuple):
     files: int
     bytes: int
     judged: bool = True
+    by_structure: bool = False
+
+    @property
+    def word(self) -> str:
+        """What a row says of it: ``resumable``, ``resumable by structure``, ``not judged`` or ``not resumable``."""
+        if not self.resumable:
+            return "not resumable"
+        if not self.judged:
+            return "not judged"
+        return BY_STRUCTURE if self.by_structure else "resumable"
 
 
 class Report(NamedTuple):
@@ -70,9 +86,15 @@ class Report(NamedTuple):
 
     @property
     def verdict_for_people(self) -> str:
-        """The verdict, but ``sound as far as read`` if a checkpoint is not judged."""
-        judged = all(item.judged for item in self.checkpoints)
-        return self.verdict if judged or self.verdict != SOUND else f"{SOUND} as far as read"
+        """The verdict; of a sound run it says what was not read.
+
+        ``sound as far as read`` if a checkpoint is not judged, ``sound by structure`` if bytes of one were not read.
+        """
+        if self.verdict != SOUND:
+            return self.verdict
+        if not all(item.judged for item in self.checkpoints):
+            return f"{SOUND} as far as read"
+        return f"{SOUND} by structure" if any(item.by_structure for item in self.checkpoints) else SOUND
 
     @property
     def resume_is_judged(self) -> bool:
@@ -102,7 +124,9 @@ class Report(NamedTuple):
             return f"Resume from the pinned copy of {self.pinned} ({own}){f'; {first}' if first else ''}."
         if self.resume_from is None:
             return "No checkpoint can be resumed from."
-        name = f"{self.resume_from}{'' if self.resume_is_judged else ', which is not judged'}"
+        item = next(item for item in self.checkpoints if item.name == self.resume_from)
+        but = ", judged by its structure alone" if item.by_structure else ""
+        name = f"{item.name}{but if item.judged else ', which is not judged'}"
         return f"The newest resumable checkpoint is {name}; {first}." if first else f"Resume from {name}."
 
     @property

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -102,11 +102,52 @@ def local_date() -> str:
     return time.strftime("%Y-%m-%d")
 
 
+_ALSO_CALLED = {
+    "rank": ("r",),
+    "lora_r": ("r",),
+    "lora_rank": ("r",),
+    "alpha": ("lora_alpha",),
+    "dropout": ("lora_dropout",),
+    "modules": ("target_modules",),
+    "lr": ("learning_rate",),
+    "batch_size": ("per_device_train_batch_size",),
+    "micro_batch_size": ("per_device_train_batch_size",),
+    "train_batch_size": ("per_device_train_batch_size",),
+    "grad_accum": ("gradient_accumulation_steps",),
+    "gradient_accumulation": ("gradient_accumulation_steps",),
+    "scheduler": ("lr_scheduler_type",),
+    "lr_scheduler": ("lr_scheduler_type",),
+    "warmup": ("warmup_steps",),
+    "optimizer": ("optim",),
+    "num_epochs": ("epochs",),
+    "num_train_epochs": ("epochs",),
+    "max_seq_length": ("max_length",),
+    "max_seq_len": ("max_length",),
+    "sequence_len": ("max_length",),
+    "model": ("name_or_path",),
+    "path": ("name_or_path", "inbox"),
+    "base_model": ("name_or_path",),
+    "model_name": ("name_or_path",),
+    "model_name_or_path": ("name_or_path",),
+    "output_dir": ("run",),
+}
+"""What other programs call a key."""
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Return names for a message, the last ones of many: ``checkpoint-100, checkpoint-200``; "none" without any."""
+    if len(names) <= most:
+        return ", ".join(names) or "none"
+    return f"{len(names) - most} older ones, {', '.join(names[-most:])}"
+
+
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Return ``; did you mean 'x'?``, each name after ``prefix``, or an empty string if no known name is close."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, list(known), n=2, cutoff=0.5)
+    there = list(known)
+    close = [item for item in _ALSO_CALLED.get(name.lower().replace("-", "_"), ()) if item in there]
+    close = close or get_close_matches(name, there, n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(repr(prefix + item) for item in close)}?" if close else ""
 
 

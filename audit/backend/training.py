@@ -5,7 +5,7 @@ trained from where to where; the backend does it. Everything here is plain value
 of its own and send its progress through a pipe.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -245,6 +245,18 @@ class PlanningBackend(Protocol):
 
         Returns what could not be tried, and why; None if nothing. Raises ConfigError, beginning with the path of the
         key, for what the libraries refuse: `audit train` would fail on it.
+        """
+        ...
+
+    def row_trial(
+        self, settings: Mapping[str, Any]
+    ) -> Callable[[Iterable[tuple[int, Mapping[str, Any], str]], LegData], str | None]:
+        """Return the function that makes the examples of a leg's rows, as `audit train` does before its first step.
+
+        It is given checked rows (number, content, format) and the data of the leg: all rows, or the first ones of a
+        long file. It keeps nothing. It returns what could not be tried, and why; None if nothing. Raises as
+        :meth:`TrainingBackend.train` does: BadData for a row that cannot be trained, ConfigError for settings that do
+        not go with the rows.
         """
         ...
 

@@ -5,12 +5,12 @@ import os
 import sys
 import tempfile
 
-from audit.api import verify
 from audit.cli.guard import notes
 from audit.cli.parser import use_color
 from audit.cli.progress_of_training import Screen
 from audit.errors import AuditError
 from audit.hookspecs import Context
+from audit.judging.verification import verify_report as verify
 from audit.manager import load
 from audit.report import SOUND
 from audit.reporters import console

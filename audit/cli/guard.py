@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from audit.audit_dir import LOCK, PINNED
@@ -113,6 +114,8 @@ def call(arguments: argparse.Namespace) -> int:
         for text in asked.lines:
             _say(text)
     decision = guarded.decision
+    if decision.misnamed:
+        raise AuditError(f"{arguments.run}: {decision.refusal}")
     path = _path(arguments.run, decision.checkpoint) if decision.checkpoint else None
     if arguments.fetch is not None and decision.checkpoint is not None:
         from audit.retention.fetching import fetch
@@ -222,8 +225,23 @@ def _explain(run: str, guarded: Guarded, allowed: bool, quiet: bool) -> None:
         _say(f"note: {note}")
     if decision.refusal is not None:
         _say(f"refused: {run}: {decision.refusal}")
+        if decision.dead_end and not quiet:
+            _say(f"to go on: {_ways_on(run)}")
     elif decision.fresh and not quiet:
         _say(f"start fresh: {'--allow-fresh was given' if allowed else 'nothing has been trained here'}")
+
+
+def _ways_on(run: str) -> str:
+    """What can be done where there is nothing to resume from."""
+    from audit.retention.quarantine import held
+
+    aside = 0
+    with suppress(AuditError):  # the ways are the same
+        aside = len(held(run)) if scheme_of(run) is None else 0
+    ways = ["copy a sound checkpoint into the run, from a snapshot or with audit hub pull"]
+    if aside:
+        ways.append(f"look at the {aside} in quarantine: audit quarantine {run} --list")
+    return "; ".join([*ways, "or start over at step 0: --allow-fresh"])
 
 
 def notes(decision: Decision) -> Iterator[str]:

@@ -5,8 +5,8 @@ import argparse
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_ledger, viewing
 from audit.cli.parser import write
-from audit.cli.table import table
-from audit.judging.standing import REHEARSED
+from audit.cli.table import minute, table
+from audit.judging.standing import REHEARSED, in_words
 from audit.manager import load
 from audit.text import human_bytes
 from audit.views.inspection import inspect
@@ -43,8 +43,8 @@ def call(arguments: argparse.Namespace) -> int:
             row.kind,
             row.files,
             human_bytes(row.bytes),
-            row.saved and row.saved[:16],
-            row.state,
+            row.saved and minute(row.saved),
+            in_words(row.state, row.by_structure),
             "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )
         for row in rows

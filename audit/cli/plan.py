@@ -12,7 +12,7 @@ from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.cli.values import processes
 from audit.facts.space import Space
-from audit.findings import Finding
+from audit.findings import Finding, Severity
 from audit.manager import load
 from audit.text import human_bytes
 from audit.training.config import read_train_config
@@ -148,6 +148,7 @@ def _file(leg: PlannedLeg) -> Mapping[str, Any]:
         "save_every": leg.saves.every or None,
         "parts": [source.file.name for source in leg.work.own] if len(leg.work.own) > 1 else [],
         "replayed": leg.work.replayed,
+        "rows_tried": leg.tried,
     }
 
 
@@ -214,7 +215,16 @@ def _lines(forecast: Forecast, quiet: bool) -> Iterator[str]:
     if not quiet:
         for note in forecast.notes:
             yield one_line(f"note: {note}")
-        yield "this would work" if forecast.works else "this would not work"
+        yield _conclusion(forecast)
+
+
+def _conclusion(forecast: Forecast) -> str:
+    if forecast.works:
+        return "this would work"
+    if forecast.refusal is None and not any(item.severity is Severity.ERROR for item in forecast.findings):
+        names = ", ".join(item.file for item in forecast.aside)
+        return one_line(f"this would not work for all files: {names} would be set aside (exit code 1)")
+    return "this would not work"
 
 
 def _what(forecast: Forecast) -> Iterator[str]:

@@ -15,6 +15,7 @@ from audit.cli.values import seconds, steps
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor, refuse_unread
+from audit.ledger.records import read_records
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.rehearsal.report import RehearsalReport, document, lines
@@ -84,6 +85,11 @@ def _config(arguments: argparse.Namespace, registry: Registry) -> tuple[TrainCon
     root, _ = locate(arguments.run)
     refuse_unread(Auditor(Options(), registry).open_quick(root))
     if not os.path.exists(arguments.config) and arguments.config == CONFIG:
+        if not read_records(root, write=False)[0].batches.legs:
+            raise AuditError(
+                f"{arguments.run}: its ledger records no leg of audit train, which a rehearsal repeats; what another "
+                "program trained is rehearsed by audit_hf_trainer.rehearse(), with a trainer that you make"
+            )
         raise AuditError(
             f"there is no {CONFIG} here; give the configuration by which {arguments.run} is trained: --config FILE"
         )

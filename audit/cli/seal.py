@@ -4,7 +4,6 @@ import argparse
 import os
 from typing import Any
 
-from audit.api import verify
 from audit.backend.names import is_checkpoint_of_any, order
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
@@ -14,6 +13,7 @@ from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.facts.traces import no_checkpoint
 from audit.judging.proving import proving
+from audit.judging.verification import verify_report as verify
 from audit.ledger.checksums import write_checksums
 from audit.manager import load
 from audit.storage import LocalStorage, scheme_of, without_secrets

@@ -10,6 +10,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import CHECKPOINT_OR_RUN, add_ledger, viewing
 from audit.cli.parser import columns, one_line, write
 from audit.cli.table import colored, table, wrapped
+from audit.judging.standing import in_words
 from audit.manager import load
 from audit.text import brief, human_bytes
 from audit.views.inspection import inspect
@@ -48,8 +49,9 @@ def call(arguments: argparse.Namespace) -> int:
         return 0
     about = f" ({line.reason})" if line.reason else ""
     about += f"; {'of unknown kind' if line.kind in (None, 'unknown') else line.kind}, {line.files} files, {human_bytes(line.bytes)}"
-    about += f"; saved {line.saved} UTC" if line.saved else ""
-    text = one_line(path) + "\n" + wrapped(line.state + one_line(about), 4).replace(line.state, colored(line.state), 1)
+    about += f"; saved {line.saved.replace('T', ' ').rstrip('Z')} UTC" if line.saved else ""
+    state = in_words(line.state, line.by_structure)
+    text = one_line(path) + "\n" + wrapped(state + one_line(about), 4).replace(state, colored(state), 1)
     text += "\n"
     files = facts.pop("files", {})
     text += "".join(_section(title, values) for title, values in facts.items())

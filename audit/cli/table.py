@@ -15,7 +15,7 @@ SHORT = 12
 """Columns up to this width are not wrapped."""
 _GREEN, _YELLOW, _RED = "green", "yellow", "bold red"
 STYLES = {
-    "sealed": _GREEN, "resumable": _GREEN, "retired": _GREEN, "finished": _GREEN,
+    "sealed": _GREEN, "resumable": _GREEN, "resumable by structure": _GREEN, "retired": _GREEN, "finished": _GREEN,
     "not judged": _YELLOW, "weights only": _YELLOW, "in progress": _YELLOW, "being deleted": _YELLOW,
     "incomplete": _YELLOW, "unknown": _YELLOW, "training": _YELLOW, "stopped": _YELLOW, "interrupted": _YELLOW,
     "rolled back": _YELLOW, "warning": _YELLOW, "sound": _GREEN, "suspect": _YELLOW,

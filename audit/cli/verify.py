@@ -3,13 +3,13 @@
 import argparse
 import sys
 
-from audit.api import verify
 from audit.cli.options import RUN_OR_CHECKPOINT, add_shared, options_of
 from audit.cli.parser import complain, use_color, write
 from audit.cli.progress import Progress
 from audit.cli.registered import FORMATS, Registered
 from audit.errors import AuditError
 from audit.hookspecs import Context, Unaudited
+from audit.judging.verification import verify_report as verify
 from audit.manager import load
 from audit.report import Report
 from audit.storage import without_secrets

@@ -17,7 +17,7 @@ from audit.cli.values import decimal
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor, refuse_unread
-from audit.judging.standing import REHEARSED
+from audit.judging.standing import REHEARSED, in_words
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
 from audit.report import Report
@@ -151,7 +151,8 @@ def _lines(watched: Watched, height: int = HEIGHT) -> Iterator[str]:
 def _judged(view: View, report: Report, room: int) -> Iterator[str]:
     """The verdict, the first findings, and the newest checkpoints: about ``room`` lines of both."""
     resume = f"resume from {report.resume_from}" if report.resume_from else "nothing to resume from"
-    yield f"verdict   {colored(report.verdict)} by structure; {resume}"
+    rest = " by structure" if any(item.by_structure for item in report.checkpoints) else ""
+    yield f"verdict   {colored(report.verdict)}{rest}; {resume}"
     found = [item for item in report.findings if item.severity.rank > 0]
     for item in found[:FINDINGS]:
         yield _cut(one_line(f"  {item.severity.value}  {item.rule}  {item.checkpoint or 'the run'}: {item.message}"))
@@ -194,8 +195,8 @@ def _table(rows: "Sequence[Overview]") -> str:
             row.loss,
             row.learning_rate,
             human_bytes(row.bytes),
-            (row.saved or "")[11:] or None,
-            row.state,
+            (row.saved or "")[11:19] or None,
+            in_words(row.state, row.by_structure),
             "; ".join(filter(None, (row.remark, REHEARSED[row.rehearsed], row.reason))),
         )
         for row in rows

@@ -3,7 +3,7 @@
 A file is read as a stream, one line, element or record batch at a time, so its size does not matter.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import IO, Any, NamedTuple
 
 from audit.backend.training import BadData
@@ -69,27 +69,32 @@ def count_rows(path: str) -> int:
     return count
 
 
-def checked_rows(path: str, format: str = AUTO) -> Iterator[tuple[int, Mapping[str, Any], str]]:
+def checked_rows(
+    path: str, format: str = AUTO, rows: Iterable[tuple[int, Mapping[str, Any]]] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any], str]]:
     """Yield the number, the row and the format of each row; "auto" is the format of the first one.
 
-    Rows are yielded in one shape (:func:`audit.data.canonical.canonical`). Raises BadData for the first row that is not
-    in that format, and for a file without rows.
+    Rows are yielded in one shape (:func:`audit.data.canonical.canonical`). ``rows``: take these, as
+    :func:`read_rows` yields them, for those of the file. Raises BadData for the first row that is not in that format,
+    and for a file without rows.
     """
-    for number, row, found, fault in judged_rows(path, format):
+    for number, row, found, fault in judged_rows(path, format, rows):
         if fault is not None:
             raise fault
         assert found is not None
         yield number, row, found
 
 
-def judged_rows(path: str, format: str = AUTO) -> Iterator[Judged]:
-    """Yield each row, also those that are refused, with the reason.
+def judged_rows(
+    path: str, format: str = AUTO, rows: Iterable[tuple[int, Mapping[str, Any] | BadData]] | None = None
+) -> Iterator[Judged]:
+    """Yield each row, also those that are refused, with the reason; ``rows`` as in :func:`checked_rows`.
 
     Raises BadData if the file cannot be read any further, or has no rows.
     """
     wanted = None if format == AUTO else format
     empty = True
-    for number, row in _rows(path, COLUMNS):
+    for number, row in _rows(path, COLUMNS) if rows is None else rows:
         empty = False
         if isinstance(row, BadData):
             yield Judged(number, {}, None, row)

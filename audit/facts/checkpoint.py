@@ -65,6 +65,11 @@ class RunFacts(RunFiles, Protocol):
         ...
 
     @property
+    def found_blocked(self) -> frozenset[str]:
+        """Checkpoints that are blocked by what a look at every byte found before, and that are as they were then."""
+        ...
+
+    @property
     def checkpoints(self) -> "tuple[Checkpoint, ...]":
         """All checkpoints, by step."""
         ...

@@ -1,15 +1,17 @@
 """What is in a run, as one value: the entries of its root and of every checkpoint, listed once."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.backend.layout import ITSELF, has_step_inside, parts, units, values_in
-from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any
+from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any, order
 from audit.errors import AuditError
 from audit.storage import DIRECTORY, FILE, Entry, Storage, scheme_of, without_secrets
+from audit.text import listed
 
 if TYPE_CHECKING:
     from audit.backend.layout import Backend
@@ -60,6 +62,9 @@ class Listing(NamedTuple):
         return sorted(self.inside, key=lambda name: (self.homes[name], name))
 
 
+_ONE_SLASH = re.compile(r"([a-z][a-z0-9+.-]+):/?(?=[^/])")
+
+
 def locate(path: str) -> tuple[str, tuple[str, ...]]:
     """Split what the user named into the run's directory and the checkpoints to judge (none: all).
 
@@ -74,7 +79,11 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))
         if is_checkpoint_of_any(os.path.basename(path)) and os.path.isdir(home):
-            raise AuditError(f"{path}: no such checkpoint; audit list {os.path.dirname(path) or '.'} names those there")
+            there = sorted(filter(is_checkpoint_of_any, os.listdir(home)), key=order)
+            raise AuditError(f"{path}: no such checkpoint; there: {listed(there)}")
+        url = _ONE_SLASH.match(path)
+        if url is not None:
+            raise AuditError(f"{path}: no such run; a URL has two slashes: {url[1]}://{path[url.end() :]}")
         raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")
     if not os.path.isdir(path):
         if os.path.isfile(path) and is_checkpoint_of_any(os.path.basename(path)):

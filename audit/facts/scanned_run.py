@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 class Memory(Protocol):
     """What is to be remembered of a judgement; :class:`audit.judging.outcomes.Outcomes` provides it."""
 
+    @property
+    def program(self) -> str:
+        """Digest of the program that judges."""
+        ...
+
     def text_of(self, checkpoint: Checkpoint) -> tuple[str, str] | None:
         """Return (stamp, text) of a sealed checkpoint, None if it is remembered already."""
         ...
@@ -74,6 +79,8 @@ class ScannedRun(Facts):
         self._progress = progress
         self.watch = Watch()
         self.memory: Memory | None = None
+        self.found_blocked: frozenset[str] = frozenset()
+        """Checkpoints that are blocked by what a look at every byte found before, and that are as they were then."""
         self._given: dict[str, Mapping[str, str]] = {}
         self._known_states: dict[str, KnownState] = {}
         self._scanned: dict[str, Mapping[str, FileScan]] = {}

@@ -15,6 +15,7 @@ from audit.facts.other_trainers import other_trainer
 from audit.formats.damage import Damage
 from audit.formats.trainer_state import read_trainer_state
 from audit.storage import DIRECTORY, FILE, LINK, Entry, Storage
+from audit.text import listed
 
 MAX_DEPTH = 5
 """Directory levels that are searched; a hyper-parameter search and Lightning need three."""
@@ -35,13 +36,20 @@ _DEEPSPEED = re.compile(r"global_?step_?[0-9]+")
 class Trace(NamedTuple):
     """What was found at ``path`` (relative to the run, "" is the run itself), and what to do about it.
 
-    ``checkpoint``: it is a checkpoint, of a trainer or under a name that no backend reads.
+    ``checkpoint``: it is a checkpoint, of a trainer or under a name that no backend reads. ``runs``: the directories
+    below that are runs of their own, if that is what was found.
     """
 
     path: str
     what: str
     remedy: str
     checkpoint: bool = True
+    runs: tuple[str, ...] = ()
+
+    @property
+    def holds_runs(self) -> bool:
+        """Whether the directory is no run, and holds others."""
+        return bool(self.runs) and self.runs != (".",)
 
     def __str__(self) -> str:
         place = self.path or "the run itself"
@@ -76,8 +84,20 @@ def trace_in(storage: Storage) -> Trace | None:
         for folder in folders:
             found = kind(folder, storage)
             if found is not None:
-                return found
+                return _with_all_runs(found, folders, storage)
     return unread
+
+
+def _with_all_runs(trace: Trace, folders: Iterable[_Folder], storage: Storage) -> Trace:
+    """Name all runs below, if the trace is one of them."""
+    if not trace.runs:
+        return trace
+    found = (kind(folder, storage) for folder in folders for kind in (_trainer, _accelerate, _dcp, _lightning))
+    runs = tuple(sorted({run for item in found if item is not None for run in item.runs}))
+    if len(runs) == 1:
+        return trace
+    remedy = f"name one of the {len(runs)} runs below it ({listed(runs)}), or audit them all with audit fleet"
+    return trace._replace(remedy=remedy, runs=runs)
 
 
 def layout_of(entries: Mapping[str, Entry]) -> str | None:
@@ -153,7 +173,7 @@ def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
     step = _step(folder, storage)
     home, _, name = folder.path.rpartition("/")
     if is_checkpoint(name):
-        return Trace(folder.path, "a Trainer checkpoint, in a run of its own", f"name the run below it: {home or '.'}")
+        return _run_below(folder.path, "a Trainer checkpoint, in a run of its own", home or ".")
     if step is None:
         return Trace(folder.path, "a Trainer checkpoint", "rename it to checkpoint-N, where N is its global_step")
     return Trace(folder.path, f"a Trainer checkpoint of step {step}", f"rename {folder.path} to checkpoint-{step}")
@@ -162,7 +182,7 @@ def _trainer(folder: _Folder, storage: Storage) -> Trace | None:
 def _accelerate(folder: _Folder, storage: Storage | None) -> Trace | None:
     if folder.has("random_states_0.pkl") or (folder.has("optimizer.bin") and not folder.has(STATE)):
         what = "a checkpoint of accelerate (save_state)"
-        return Trace(folder.path, what, _elsewhere(folder, "step_N, where N counts the optimizer's updates"))
+        return _elsewhere(folder, what, "step_N, where N counts the optimizer's updates")
     return None
 
 
@@ -186,7 +206,7 @@ def _other(folder: _Folder, storage: Storage | None) -> Trace | None:
 def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:
     if folder.has(METADATA) or any(name.endswith(".distcp") for name in folder.files()):
         what = "a checkpoint of torch.distributed.checkpoint (FSDP, torchtitan)"
-        return Trace(folder.path, what, _elsewhere(folder, "step-N, where N is its step"))
+        return _elsewhere(folder, what, "step-N, where N is its step")
     return None
 
 
@@ -195,8 +215,9 @@ def _lightning(folder: _Folder, storage: Storage | None) -> Trace | None:
     if found is None:
         return None
     what = "a checkpoint of PyTorch Lightning or another trainer that writes .ckpt"
-    remedy = f"name the run below it: {folder.path}" if folder.path else "it is not judged here"
-    return Trace(_below(folder, found), what, remedy)
+    if folder.path:
+        return _run_below(_below(folder, found), what, folder.path)
+    return Trace(found, what, "it is not judged here")
 
 
 def _root_state(folder: _Folder, storage: Storage) -> Trace | None:
@@ -217,14 +238,18 @@ def _parts(folder: _Folder, storage: Storage) -> Trace | None:
     return None
 
 
-def _elsewhere(folder: _Folder, pattern: str) -> str:
-    """What to do about a checkpoint that is read, but not where it is."""
+def _elsewhere(folder: _Folder, what: str, pattern: str) -> Trace:
+    """A checkpoint that is read, but not where it is."""
     home, _, name = folder.path.rpartition("/")
     if is_checkpoint_of_any(name):
-        return f"name the run below it: {home or '.'}"
-    return (
-        f"rename it to {pattern}" if folder.path else f"move it into a directory {pattern}, and name the run above it"
-    )
+        return _run_below(folder.path, what, home or ".")
+    if folder.path:
+        return Trace(folder.path, what, f"rename it to {pattern}")
+    return Trace(folder.path, what, f"move it into a directory {pattern}, and name the run above it")
+
+
+def _run_below(path: str, what: str, run: str) -> Trace:
+    return Trace(path, what, f"name the run below it: {run}", runs=(run,))
 
 
 def _step(folder: _Folder, storage: Storage) -> int | None:

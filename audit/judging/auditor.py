@@ -11,12 +11,14 @@ from audit.facts.place import Place
 from audit.facts.run import Run, open_run
 from audit.facts.traces import trace_in, without_checkpoint
 from audit.findings import Finding
+from audit.judging import faults
 from audit.judging.acceptance import accept, in_vain
 from audit.judging.at_rest import judged_at_rest
-from audit.judging.engine import judge
+from audit.judging.engine import Judgement, in_order, judge
 from audit.judging.outcomes import Outcomes
 from audit.judging.program import is_whole, program_of
 from audit.judging.resume import Against, against, resumable, resume_from
+from audit.judging.standing import rests_on_structure
 from audit.ledger.records import Records, read_records
 from audit.manager import Registry, load
 from audit.options import Options
@@ -147,7 +149,9 @@ class Auditor:
     def report(self, run: Run, known: Outcomes | None = None) -> Report:
         """Apply the rules to an opened run and put the report together; ``known``: what was recalled already."""
         run.memory = known = known or self._recall(run)
-        judgement = judge(run, self.rules, self.options.rules, self.options.severity, known)
+        judgement, notes = self._with_faults(
+            run, judge(run, self.rules, self.options.rules, self.options.severity, known)
+        )
         findings = accept(judgement.findings, run.records.accepted, self.options.accept, local_date())
         found = against(findings)
         checkpoints = tuple(_summary(item, found) for item in run.judged)
@@ -165,8 +169,25 @@ class Auditor:
             depth=self.options.depth,
             bytes_read=scanned + run.storage.bytes_read,
             seconds=self.seconds,
-            notes=tuple(self._notes(run, findings)),
+            notes=(*self._notes(run, findings), *notes),
         )
+
+    def _with_faults(self, run: Run, judgement: Judgement) -> tuple[Judgement, tuple[str, ...]]:
+        """Add to a judgement by structure what a look at every byte found before and is still so; notes say of what."""
+        if run.depth == "full" or not faults.any_known(run.records) or (program := self.program) is None:
+            return judgement, ()
+        known = faults.recalled(run, program)
+        found = faults.chosen(known, (rule.id for rule in self.rules), self.options.severity)
+        run.found_blocked = frozenset(name for name, items in found.items() if items)
+        if not run.found_blocked:
+            return judgement, ()
+        findings, outcomes = faults.added(judgement.findings, judgement.outcomes, found)
+        notes = tuple(
+            f"{name}: found broken when every byte of it was read, {item.when}, and not touched since"
+            for name, item in known.items()
+            if name in run.found_blocked
+        )
+        return Judgement(in_order(findings, run), outcomes), notes
 
     def _notes(self, run: Run, findings: Sequence[Finding]) -> Iterator[str]:
         """What the configuration accepts in vain; without the weights, or for one checkpoint, that is not known."""
@@ -189,4 +210,5 @@ def _summary(checkpoint: Checkpoint, findings: Against) -> CheckpointSummary:
         sum(entry.kind != DIRECTORY for entry in checkpoint.entries.values()),
         checkpoint.bytes,
         not (goes and checkpoint.optional("unread")),
+        rests_on_structure(checkpoint),
     )

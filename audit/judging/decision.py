@@ -15,6 +15,7 @@ from audit.report import Report
 if TYPE_CHECKING:
     from audit.facts.checkpoint import Checkpoint
     from audit.facts.run import Run
+    from audit.facts.traces import Trace
     from audit.judging.resume import Findings
 
 
@@ -30,7 +31,9 @@ class Decision(NamedTuple):
 
     ``checkpoint`` is the name to resume from; without one, ``fresh`` says that training may start at step 0 and
     ``refusal`` says why nothing is handed out. ``behind``: steps that were reached before and are given up.
-    ``unread``: what a resume from it reads and was not read, in words; empty if it is judged.
+    ``unread``: what a resume from it reads and was not read, in words; empty if it is judged. ``dead_end``: refused
+    because there is nothing to resume from, so that only ``allow_fresh`` or another checkpoint helps. ``misnamed``:
+    because the directory is no run, and holds others.
     """
 
     checkpoint: str | None
@@ -40,6 +43,8 @@ class Decision(NamedTuple):
     skipped: tuple[Skipped, ...]
     behind: int = 0
     unread: str = ""
+    dead_end: bool = False
+    misnamed: bool = False
 
 
 MAX_AGE_DAYS = 7.0
@@ -73,9 +78,11 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
     """
     if not run.checkpoints:
         trace = _trace(run)
-        return (
-            _refused(trace, (), limits, run.records.highest_reached) if trace else Decision(None, None, True, None, ())
-        )
+        if trace is None:
+            return Decision(None, None, True, None, ())
+        text = trace if isinstance(trace, str) else f"there is no checkpoint-N here, but {trace}"
+        refused = _refused(text, (), limits, run.records.highest_reached)
+        return refused if isinstance(trace, str) else refused._replace(misnamed=refused.dead_end and trace.holds_runs)
     if run.foreign is not None:
         return _refused(run.foreign, (), limits, run.records.highest_reached)
     from audit.judging.resume import against, why_not
@@ -108,7 +115,7 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
     return _refused("no checkpoint can be resumed from", tuple(skipped), limits, progress)
 
 
-def _trace(run: "Run") -> str | None:
+def _trace(run: "Run") -> "str | Trace | None":
     """Say what shows that something was trained in a run without checkpoints, None if nothing does."""
     if run.records.highest_reached:
         return f"the ledger records step {run.records.highest_reached}, but there is no checkpoint any more"
@@ -121,8 +128,7 @@ def _trace(run: "Run") -> str | None:
         return f"every checkpoint is in quarantine; see audit quarantine {run.path} --list"
     from audit.facts.traces import trace_in
 
-    found = trace_in(run.storage)
-    return f"there is no checkpoint-N here, but {found}" if found is not None else None
+    return trace_in(run.storage)
 
 
 def _quarantined(run: "Run") -> bool:
@@ -174,7 +180,7 @@ def _handed_out(
 def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress: int) -> Decision:
     if limits.allow_fresh:
         return Decision(None, None, True, None, skipped, progress)
-    return Decision(None, None, False, reason, skipped)
+    return Decision(None, None, False, reason, skipped, dead_end=True)
 
 
 class ResumeRefused(Exception):

@@ -82,9 +82,14 @@ def judge(
                 if isinstance(run, Plan) and finding.file is None:
                     finding = finding._replace(file=run.file)
                 found.add(finding, (item.severity or rule.severity).rank)
+    return Judgement(in_order(found.all, run), _outcomes(ordered, run, applied))
+
+
+def in_order(findings: Iterable[Finding], run: Run | Plan) -> tuple[Finding, ...]:
+    """Return findings as they are reported: the most severe first, then by step."""
     steps = {} if isinstance(run, Plan) else {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
-    found.all.sort(key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
-    return Judgement(tuple(found.all), _outcomes(ordered, run, applied))
+    place = sorted(findings, key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
+    return tuple(place)
 
 
 def _outcomes(rules: Sequence[Rule], run: Run | Plan, applied: Mapping[str, Sequence[Applied]]) -> RuleOutcomes:

@@ -90,10 +90,10 @@ def _place(path: str, limits: Limits, options: Options, registry: Registry) -> "
         )
     try:
         return registry.place(path, options.ledger_dir)
-    except MissingError:
+    except MissingError as error:
         if limits.allow_missing:
             return None
-        raise
+        raise MissingError(f"{error}, or say with --allow-missing that nothing was trained yet") from error
 
 
 def _unchanged(

@@ -64,6 +64,7 @@ class Outcomes:
 
     def __init__(self, run: Run, program: str, options: Options) -> None:
         self._run = run
+        self.program = program
         self._thresholds = {
             rule: json.dumps(found, sort_keys=True, default=repr) for rule, found in options.rules.items() if found
         }

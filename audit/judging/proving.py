@@ -1,7 +1,7 @@
 """Which checkpoints of a run are proven: what retention and snapshots rest on."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
@@ -11,9 +11,10 @@ from audit.facts.checkpoint import Checkpoint
 from audit.facts.listing import locate
 from audit.facts.run import Run
 from audit.facts.traces import no_checkpoint
+from audit.findings import Finding, Severity
 from audit.judging.auditor import Auditor, refuse_unread
 from audit.judging.recording import record_observation
-from audit.judging.resume import newest_lineage, provable
+from audit.judging.resume import against, newest_lineage, provable, why_not
 from audit.ledger.events import SealedFile
 from audit.ledger.records import read_records
 from audit.ledger.seals import Seal
@@ -30,6 +31,32 @@ class Proof(NamedTuple):
     run: Run
     report: Report
     proven: tuple[Checkpoint, ...]
+
+    def unproven(self, since: int = 0) -> Iterator[tuple[str, str]]:
+        """Yield each checkpoint that is not proven, from step ``since`` on, the newest first: its name, and why not."""
+        findings = self.report.findings
+        found, lineage = against(findings), newest_lineage(self.run, findings) or ()
+        proven = {item.name for item in self.proven}
+        for item in reversed(self.run.judged):
+            if item.step < since:
+                return
+            state, why = item.optional("completeness"), why_not(item, found, lineage, self.run)
+            if state is not None and state.state.moving:
+                yield item.name, state.state.value
+            elif why is not None:
+                yield item.name, why
+            elif item.name not in proven:
+                yield item.name, _doubt(item, findings)
+
+    @property
+    def nothing_proven(self) -> str:
+        """Say that no checkpoint is proven, and why the newest is not."""
+        newest = next((f"; {name}: {why}" for name, why in self.unproven()), "")
+        return f"no checkpoint is proven{newest}; see audit verify {self.run.path}"
+
+    def passed_over(self, chosen: Checkpoint) -> tuple[str, ...]:
+        """Say of each checkpoint newer than a chosen one why it was not taken; of the chosen one if its pin was."""
+        return tuple(f"passed over {name}: {why}" for name, why in self.unproven(chosen.step))
 
 
 def prove(
@@ -101,10 +128,17 @@ def newest_proven(proof: Proof, options: Options, registry: Registry) -> Checkpo
     if pinned:
         return pinned[-1]
     if not own:
-        unread = next((item for item in reversed(run.judged) if item.optional("unread")), None)
-        why = f"; {unread.name} is not judged ({unread.unread_in_words})" if unread is not None else ""
-        raise RefusedError(f"{run.path}: no checkpoint is proven{why}; see audit verify {run.path}")
+        raise RefusedError(f"{run.path}: {proof.nothing_proven}")
     return own[-1]
+
+
+def _doubt(checkpoint: Checkpoint, findings: Sequence[Finding]) -> str:
+    """Why a checkpoint that can be resumed from is not proven."""
+    errors = (item for item in findings if item.checkpoint == checkpoint.name and item.severity is Severity.ERROR)
+    error = next(errors, None)
+    if error is not None:
+        return f"{error.message} ({error.rule})"
+    return f"not judged ({checkpoint.unread_in_words})" if checkpoint.optional("unread") else "not proven"
 
 
 def seal_now(checkpoint: Checkpoint) -> Seal:

@@ -116,6 +116,7 @@ def _observation(report: Report, names: list[str], step: int | None) -> events.O
 
 
 def _record(run: "Run", report: Report, ledger: "Ledger", sealed: set[str], prove: bool) -> None:
+    from audit.judging import faults
     from audit.judging.outcomes import KEY as OUTCOMES
     from audit.judging.resume import provable
 
@@ -132,6 +133,8 @@ def _record(run: "Run", report: Report, ledger: "Ledger", sealed: set[str], prov
                 sealed.add(checkpoint.name)
             elif outcomes is not None or run.was_read(checkpoint):
                 remember(checkpoint, ledger, outcomes or run.records.scans.get((checkpoint.name, OUTCOMES)))
+        if run.memory is not None:
+            faults.keep(run, report.findings, (item.name for item in proven), run.memory.program, ledger)
     pinned = pinned_names(run.storage.root) if run.storage.root is not None else set()
     kept = {item.name for item in run.checkpoints} | pinned | {""}
     gone = {name for name, _ in run.records.scans} - kept

@@ -9,7 +9,7 @@ from audit.findings import ACCEPTED, Severity
 from audit.judging.resume import resumable
 from audit.ledger.scans import read_since
 from audit.ledger.seals import Seal, seal_digest
-from audit.report import Report
+from audit.report import BY_STRUCTURE, Report
 from audit.storage import FILE, Entry
 
 SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN = "sealed", "resumable", "weights only", "broken"
@@ -23,15 +23,42 @@ class Standing(NamedTuple):
     ``state``: "sealed" (proven at full depth, and no file was touched since it was last read), "resumable" (the report
     has nothing that blocks it), "not judged" (the same, but not all that a resume reads was read), "weights only",
     "broken", "unreadable", "unknown" (a rule crashed), or that of its completeness: "in progress", "being deleted",
-    "incomplete".
+    "incomplete". ``by_structure``: it rests on the structure of the files alone, see :func:`rests_on_structure`.
     """
 
     state: str
     reason: str = ""
+    by_structure: bool = False
+
+    @property
+    def in_words(self) -> str:
+        """The state for people: "resumable by structure" where nothing else is known."""
+        return in_words(self.state, self.by_structure)
+
+
+def in_words(state: str, by_structure: bool) -> str:
+    """Return a state for people; see :class:`Standing`."""
+    return BY_STRUCTURE if by_structure and state == RESUMABLE else state
+
+
+def rests_on_structure(checkpoint: Checkpoint) -> bool:
+    """Whether what is said of a checkpoint rests on the structure of its files alone.
+
+    Not at full depth, nor if all its bytes were read before and no file was touched since: it is sealed, or was found
+    broken then.
+    """
+    if checkpoint.run.depth == "full" or checkpoint.name in checkpoint.run.found_blocked:
+        return False
+    seal = checkpoint.optional("seal")
+    return seal is None or not _as_sealed(checkpoint, seal)
 
 
 def standing(checkpoint: Checkpoint, report: Report) -> Standing:
     """Say what a checkpoint is called, given the report of a verification of any depth."""
+    return _called(checkpoint, report)._replace(by_structure=rests_on_structure(checkpoint))
+
+
+def _called(checkpoint: Checkpoint, report: Report) -> Standing:
     completeness = checkpoint.optional("completeness")
     if completeness is None:
         return Standing(UNREADABLE, "the directory cannot be listed")

@@ -24,12 +24,12 @@ def stamp_of(entry: "Entry", spans: "Iterable[Span]") -> str:
     from blake3 import blake3
 
     asked = blake3(json.dumps(list(spans)).encode("utf-8", "surrogatepass")).hexdigest(16)
-    return _of_file(entry) + asked
+    return stamp_of_file(entry) + asked
 
 
 def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] | None) -> bool:
     """Whether the file was read after it was last touched, and is still what was sealed."""
-    if remembered is None or not remembered[0].startswith(_of_file(entry)):
+    if remembered is None or not remembered[0].startswith(stamp_of_file(entry)):
         return False
     try:
         digest, size, _ = json.loads(remembered[1])
@@ -38,7 +38,8 @@ def read_since(entry: "Entry", sealed: SealedFile, remembered: tuple[str, str] |
     return bool(digest == sealed.digest and size == sealed.size)
 
 
-def _of_file(entry: "Entry") -> str:
+def stamp_of_file(entry: "Entry") -> str:
+    """Return what must be unchanged for a file to count as the one that was read."""
     if entry.version is not None:  # the time of an upload says nothing that the version does not
         from blake3 import blake3
 
@@ -48,7 +49,7 @@ def _of_file(entry: "Entry") -> str:
 
 def is_stamp_of(stamp: str, entry: "Entry") -> bool:
     """Whether a remembered scan with this stamp is of the file as it is, whatever parts of it were looked at."""
-    return stamp.startswith(_of_file(entry))
+    return stamp.startswith(stamp_of_file(entry))
 
 
 def linked(stamp: str, before: "Entry", after: "Entry") -> str:
@@ -57,8 +58,8 @@ def linked(stamp: str, before: "Entry", after: "Entry") -> str:
     Any other change, or a file that was not as it was read even before, leaves the stamp as it is: it holds no longer.
     """
     same = before._replace(ctime_ns=0, allocated=None) == after._replace(ctime_ns=0, allocated=None)
-    known = _of_file(before)
-    return _of_file(after) + stamp.removeprefix(known) if same and stamp.startswith(known) else stamp
+    known = stamp_of_file(before)
+    return stamp_of_file(after) + stamp.removeprefix(known) if same and stamp.startswith(known) else stamp
 
 
 def scan_text(scan: "FileScan") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from audit.backend.names import name_of
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.space import free_at
@@ -25,7 +26,7 @@ from audit.merging.which_base import Compared, base_path, compare_files, compare
 from audit.options import Options
 from audit.retention.directories import refuse_files, refuse_place
 from audit.storage import LocalStorage, RangeReader
-from audit.text import human_bytes, utc_time
+from audit.text import human_bytes, listed, utc_time
 from audit.version import __version__
 
 SCHEMA_VERSION = 1
@@ -103,7 +104,8 @@ def merge(
         document = job.carry_out(place, names, where)
         problem = note_merge(root, checkpoint, out, document, job.base_files)
     unrecorded = () if problem is None else (problem,)
-    return Merge(out, checkpoint.name, document, (*proof.report.notes, *document["notes"], *unrecorded))
+    over = proof.passed_over(checkpoint) if choices.checkpoint is None else ()
+    return Merge(out, checkpoint.name, document, (*over, *proof.report.notes, *document["notes"], *unrecorded))
 
 
 def _checkpoint(proof: Proof, step: int | None, options: Options, registry: Registry) -> Checkpoint:
@@ -113,9 +115,13 @@ def _checkpoint(proof: Proof, step: int | None, options: Options, registry: Regi
     for item in proof.proven:
         if item.step == step:
             return item
-    known = {item.step for item in proof.run.checkpoints}
-    why = "is not proven" if step in known else "is not there"
-    raise RefusedError(f"{proof.run.path}: checkpoint-{step} {why}; see audit verify {proof.run.path}")
+    run = proof.run
+    there = next((item.name for item in run.checkpoints if item.step == step), None)
+    if there is None:
+        names = listed([item.name for item in run.checkpoints])
+        raise RefusedError(f"{run.path}: {name_of(step)} is not there; there: {names}")
+    why = next((f": {why}" for name, why in proof.unproven(step) if name == there), "")
+    raise RefusedError(f"{run.path}: {there} is not proven{why}; see audit verify {run.path}")
 
 
 class _Names(NamedTuple):

@@ -41,8 +41,7 @@ def _report(report: Report, verbosity: int) -> list[Line]:
         own = found.get(item.name, [])
         mark = _mark(item, [finding for finding in own if finding.accepted is None])
         size = f"{item.files:>3} files  {human_bytes(item.bytes):>9}"
-        notes = ("resumable" if item.judged else "not judged") if item.resumable else "not resumable"
-        notes += _but(own) if item.resumable else ""
+        notes = item.word + (_but(own) if item.resumable else "")
         if item.name == report.resume_from:
             notes += "  <- newest resumable" if report.doubts or report.pinned else "  <- resume from here"
         lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])

@@ -73,7 +73,8 @@ def _suites(report: Report, fail_on: Severity | None) -> Iterator[_Suite]:
 
 
 def _about(item: CheckpointSummary) -> dict[str, str]:
-    return {"resumable": str(item.resumable).lower(), "judged": str(item.judged).lower()}
+    told = {"resumable": item.resumable, "judged": item.judged, "by_structure": item.by_structure}
+    return {name: str(value).lower() for name, value in told.items()}
 
 
 def _by_outcome(report: Report) -> dict[tuple[str, str | None], tuple[RuleOutcome, list[Finding]]]:

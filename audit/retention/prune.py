@@ -31,6 +31,7 @@ from audit.retention.directories import refuse_files
 from audit.retention.lock import RunLock, holder_of
 from audit.retention.quarantine import unchanged
 from audit.retention.trash import empty, place_for
+from audit.text import listed
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger
@@ -133,7 +134,9 @@ def discard(
         _check_ledger(proof.run)
         found = next((item for item in proof.run.checkpoints if item.name == checkpoint), None)
         if found is None:
-            raise AuditError(f"{os.path.join(root, checkpoint)}: no such checkpoint")
+            raise AuditError(
+                f"{os.path.join(root, checkpoint)}: no such checkpoint; there: {listed([item.name for item in proof.run.checkpoints])}"
+            )
         state = found.optional("completeness")
         if state is not None and state.state.moving:
             raise RefusedError(f"{root}: {checkpoint} is being written or deleted right now; nothing is removed")

@@ -21,6 +21,7 @@ from audit.judging.resume import against, fault
 from audit.ledger.events import Quarantined
 from audit.ledger.records import reached_by
 from audit.storage import LINK
+from audit.text import listed
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger
@@ -97,7 +98,7 @@ def _why_unknown(run: Run, name: str) -> str:
     entry = run.entries.get(name)
     if entry is not None and (entry.kind == LINK or entry.target is not None):
         return f"{name} is a link, so it is not moved"
-    return f"there is no {name} in it"
+    return f"there is no {name} in it; there: {listed([item.name for item in run.checkpoints])}"
 
 
 def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") -> Generator[Held, None, None]:

@@ -99,7 +99,8 @@ def snapshot(
             )
         notes = _record(root, home, seal, taken)
     total = sum(file.size for file in seal.files.values())
-    return Snapshot(target, checkpoint.name, checkpoint.step, total, taken, made, (*proof.report.notes, *notes))
+    notes = (*proof.passed_over(checkpoint), *proof.report.notes, *notes)
+    return Snapshot(target, checkpoint.name, checkpoint.step, total, taken, made, notes)
 
 
 @contextmanager

@@ -63,8 +63,7 @@ class Conclusion:
         request = work.request
         if not unchanged(work.held) and os.path.exists(work.held.path) and digest_of(work.held) != work.content:
             return self._changed(work, outcome)  # the digest decides: a mere touch changes nothing
-        if isinstance(outcome, BadData) and outcome.path == request.data.path and request.data.first == 0:
-            self._refused(work, outcome)
+        if isinstance(outcome, BadData) and self.set_aside(work, outcome):
             return None
         if isinstance(outcome, AuditError):
             raise self._failed(work, outcome)
@@ -73,7 +72,10 @@ class Conclusion:
             raise self._failed(work, LegFailed(text, "no-progress", outcome.last_step))
         whole = request.last_step is None or outcome.last_step >= request.last_step
         if outcome.stopped_by is not None and not (whole and request.last_step is not None):
-            problem = self._verify(work.batch, work.begun, outcome.last_step).problem
+            verified = self._verify(work.batch, work.begun, outcome.last_step)
+            problem = verified.problem
+            if problem is None and verified.checkpoint is not None:
+                self._pin(verified.checkpoint)
             losses = _thinned(outcome.losses)
             self._batch_log.record(
                 rows.Stopped(work.batch, work.file.name, outcome.last_step, outcome.stopped_by, losses)
@@ -86,15 +88,22 @@ class Conclusion:
         self.prove(work.batch, work.file.name, work.begun, outcome.last_step, work.examples)
         return outcome.stopped_by
 
-    def _refused(self, work: Work, error: BadData) -> None:
-        """Set the file with a bad row aside. Raises TrainRefused if that is no file of the inbox."""
+    def set_aside(self, work: Work, error: BadData) -> bool:
+        """Set the file with a bad row aside; False if some of it is trained, or the row is not of this leg.
+
+        Raises TrainRefused if that is no file of the inbox.
+        """
+        data = work.request.data
+        if error.path != data.path or data.first:
+            return False
         if not work.sources:
             self._filing.reject(work.file if unchanged(work.file) else work.held, work.batch, error)
-            return
+            return True
         found = place_of(work.read, error.row) if error.row is not None else None
         if found is None:
             raise self._failed(work, error)
         self.refuse(work, BadData(work.read[found[0]].file.path, found[1], error.reason))
+        return True
 
     def refuse(self, work: Work, error: BadData) -> None:
         """Set one of several files aside; the others are trained anew. Raises TrainRefused for one that is replayed."""
@@ -173,10 +182,7 @@ class Conclusion:
                 base=self._base.identity() if self._base.unread else None,  # it was downloaded meanwhile
             )
         )
-        try:
-            pin(self._run_state.run, checkpoint)
-        except AuditError as error:
-            self._emit(Note(f"not pinned: {error}"))
+        self._pin(checkpoint)
         self.trained += 1
         self._emit(
             BatchFinished(
@@ -191,6 +197,12 @@ class Conclusion:
                 best=verified.best,
             )
         )
+
+    def _pin(self, checkpoint: str) -> None:
+        try:
+            pin(self._run_state.run, checkpoint)
+        except AuditError as error:
+            self._emit(Note(f"not pinned: {error}"))
 
     def _verify(self, digest: str, begun: int, step: int) -> Verified:
         return self._run_state.verify(step, begun, self._batch_log.timeline().known(digest))

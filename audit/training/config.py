@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
 from audit.backend.training import TrainingBackend
-from audit.config import find, options_of_table, read
+from audit.config import find, options_of_table, read, read_toml
 from audit.errors import AuditError, ConfigError
 from audit.judging.decision import Limits
 from audit.manager import Registry
@@ -88,12 +88,12 @@ class TrainConfig(NamedTuple):
 
 def is_train_config(path: str) -> bool:
     """Whether a TOML file is a configuration of ``audit train``: it names a run. Raises ConfigError."""
-    return "run" in _document(path)
+    return "run" in read_toml(path)
 
 
 def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, TrainingBackend]:
     """Read and check a configuration. Raises ConfigError with the path of the key and what is allowed there."""
-    document = _document(path)
+    document = read_toml(path)
     trainer = _trainer(path, document, registry)
     tables = trainer.schema()
     hearing = {observer.table: observer.schema() for observer in registry.observers}
@@ -201,18 +201,6 @@ def _placed(name: str, table: Any, schema: Mapping[str, Any], place: Callable[[s
     return placed
 
 
-def _document(path: str) -> Mapping[str, Any]:
-    import tomllib
-
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from error
-
-
 def _trainer(path: str, document: Mapping[str, Any], registry: Registry) -> TrainingBackend:
     name = document.get("backend", "hf-trainer")
     if not isinstance(name, str):
@@ -287,7 +275,9 @@ def explain(error: Any) -> str:
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = sorted(error.schema.get("properties", {}))
         extra = min(name for name in error.instance if name not in known)
-        hint = did_you_mean(extra, known)
+        parts = error.schema.get("properties", {}).items()
+        homes = [name for name, part in parts if isinstance(part, dict) and extra in part.get("properties", {})]
+        hint = f"; it is a key of the table [{homes[0]}]" if homes else did_you_mean(extra, known)
         allowed = hint or (f"; there are: {', '.join(known)}" if len(known) <= 16 else "")
         return f"{key + '.' if key else ''}{extra}: there is no such key{allowed}"
     if error.validator == "required":

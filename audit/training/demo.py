@@ -7,13 +7,13 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from audit.api import verify
 from audit.audit_dir import PINNED
 from audit.errors import AuditError
 from audit.formats.damage import Damage
 from audit.formats.torch_archive import read_torch
 from audit.judging.decision import Decision
 from audit.judging.guard import consult
+from audit.judging.verification import verify_report as verify
 from audit.manager import Registry
 from audit.report import Report
 from audit.storage import LocalStorage

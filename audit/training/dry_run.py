@@ -7,7 +7,8 @@ import os
 from typing import Any, NamedTuple
 
 from audit.backend.names import name_of
-from audit.backend.training import Note, TrainingBackend
+from audit.backend.training import BadData, Note, TrainingBackend
+from audit.errors import ConfigError
 from audit.judging.decision import Decision
 from audit.judging.guard import consult
 from audit.ledger.batch_events import (
@@ -34,6 +35,7 @@ from audit.training.drafting import Work
 from audit.training.events import Emit, Event
 from audit.training.filing import Filing
 from audit.training.inbox import settled
+from audit.training.row_trial import RowTrial
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
 
@@ -57,6 +59,10 @@ class Outlook(NamedTuple):
     notes: tuple[str, ...]
     timeline: Timeline
     """What the ledger would then record."""
+    tried: tuple[int | None, ...]
+    """How many rows of each leg were made into examples, None if that was not tried."""
+    fault: str | None
+    """Why the configuration does not go with the rows, None if it does as far as that was tried."""
 
 
 class PlannedLog(BatchLog):
@@ -156,6 +162,8 @@ class DryRun(Session):
             config, trainer, registry, self._collect, batch_log=batch_log, files=files, filing=self._planned, **options
         )
         self.options = config.verify._replace(ledger=False)
+        self._trial, self._tried = RowTrial(trainer), list[int | None]()
+        self._fault: str | None = None
         self._decided = decided
         self._recorded = decided is not None  # audit guard asks about the plan alone
         fresh = [file.name for file in self._files.waiting() if settled(file, settle)]
@@ -167,6 +175,8 @@ class DryRun(Session):
         step = decision.step or 0
         checkpoint = os.path.basename(decision.checkpoint) if decision.checkpoint else None
         refusal = f"{self.config.run}: {decision.refusal}" if decision.refusal is not None else None
+        if decision.dead_end:
+            refusal = f"{refusal}; {self._run_state.ways_on(self._batch_log.timeline())}"
         works: list[Work] = []
         while refusal is None:
             timeline = self._batch_log.timeline()
@@ -176,6 +186,8 @@ class DryRun(Session):
                 if not self._all_recorded(timeline, step, checkpoint):
                     continue
                 found = self._choose(timeline, step, checkpoint)
+                if isinstance(found, Work) and not only_first:
+                    found = self._looked_at(found, timeline)
             except TrainRefused as error:
                 refusal = str(error)
                 break
@@ -201,7 +213,35 @@ class DryRun(Session):
             refusal,
             tuple(self._notes),
             self._batch_log.timeline(),
+            tuple(self._tried) or (None,) * len(works),
+            self._fault,
         )
+
+    def _looked_at(self, work: Work, timeline: Timeline) -> Work | bool:
+        """Look at what a leg looks at before its first step; True if its file would be set aside. Raises TrainRefused.
+
+        If the configuration does not go with the rows, the legs are planned as if it did, and ``fault`` says so.
+        """
+        if os.path.isdir(self.config.run):
+            self._run_state.check_way(work.request.first_step)
+        work = self.held_out.prepared(work, timeline)
+        tried = None
+        try:
+            tried = self._trial.tried(work) if self._fault is None else None
+        except ConfigError as error:
+            self._fault = str(error)
+        except BadData as error:
+            read = work._replace(read=work.sources)
+            if error.path != work.request.data.path:
+                self.conclusion.refuse(read, error)
+                return True
+            if self.conclusion.set_aside(read, error):
+                return True
+            where = f"row {error.row}: " if error.row is not None else ""
+            raise TrainRefused(f"{work.file.name}: {where}{error.reason}") from error
+        self._notes += [note for note in tried.notes if note not in self._notes] if tried is not None else []
+        self._tried.append(tried.rows if tried is not None else None)
+        return work
 
     def _consulted(self) -> Decision:
         """Return what the guard would decide once incomplete checkpoints of our legs are removed."""

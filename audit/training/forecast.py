@@ -13,7 +13,6 @@ from audit.facts.plan import Plan, Saves
 from audit.findings import Finding, Severity
 from audit.judging.decision import Decision
 from audit.judging.engine import Judgement
-from audit.ledger.batch_events import REJECTED
 from audit.manager import Registry
 from audit.training.config import TrainConfig
 from audit.training.drafting import Work
@@ -22,11 +21,15 @@ from audit.training.preflight import checkpoint_in, judged, opened, plan_of, spa
 
 
 class PlannedLeg(NamedTuple):
-    """One planned leg; ``saves`` are its checkpoints, before rotation."""
+    """One planned leg; ``saves`` are its checkpoints, before rotation.
+
+    ``tried``: how many of its rows were made into examples, None if that was not tried.
+    """
 
     work: Work
     plan: Plan
     saves: Saves
+    tried: int | None
 
     @property
     def rows(self) -> int | None:
@@ -72,9 +75,9 @@ class Forecast(NamedTuple):
 
     @property
     def works(self) -> bool:
-        """Whether all of it would be trained."""
+        """Whether all of it would be trained: `audit train` would end with exit code 0, as far as can be foreseen."""
         errors = any(item.severity is Severity.ERROR for item in self.findings)
-        return not (errors or self.refusal or any(item.event == REJECTED for item in self.aside))
+        return not (errors or self.refusal or self.aside)
 
 
 def forecast(
@@ -103,7 +106,8 @@ def forecast(
         allow_fresh=allow_fresh,
         change=change,
     )
-    return _tried(_judged(dry_run, dry_run.look()))
+    outlook = dry_run.look()
+    return _tried(_judged(dry_run, outlook), outlook.fault)
 
 
 def forecast_next_leg(
@@ -122,16 +126,15 @@ def forecast_next_leg(
     return _judged(dry_run, dry_run.look(only_first=True))
 
 
-def _tried(found: Forecast) -> Forecast:
-    """Have the backend build what the next leg would be trained with."""
+def _tried(found: Forecast, fault: str | None) -> Forecast:
+    """Have the backend build what the next leg would be trained with; ``fault``: what is wrong besides."""
     asked = getattr(found.plan.trainer, "tried", None)
-    if asked is None:
-        return found
     try:
-        note = asked(found.plan.request)
+        note = asked(found.plan.request) if asked is not None else None
     except ConfigError as error:
         return found._replace(refusal=found.refusal or str(error))
-    return found._replace(notes=(*found.notes, note)) if note is not None else found
+    notes = (*found.notes, note) if note is not None else found.notes
+    return found._replace(notes=notes, refusal=found.refusal or fault)
 
 
 def _judged(dry_run: DryRun, outlook: Outlook) -> Forecast:
@@ -156,7 +159,10 @@ def _judged(dry_run: DryRun, outlook: Outlook) -> Forecast:
         step=decision.step or 0,
         checkpoint=decision.checkpoint,
         decision=decision,
-        legs=tuple(PlannedLeg(work, plan, plan.saves) for work, plan in zip(outlook.works, plans, strict=True)),
+        legs=tuple(
+            PlannedLeg(work, plan, plan.saves, tried)
+            for work, plan, tried in zip(outlook.works, plans, outlook.tried, strict=True)
+        ),
         later=outlook.later,
         aside=outlook.aside,
         refusal=outlook.refusal,

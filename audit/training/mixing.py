@@ -103,6 +103,15 @@ class ChangedError(Exception):
         super().__init__(source.file.path)
 
 
+def mixed_rows(sources: Iterable[Source]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the rows that :func:`mix` would write, as they would be read again. Raises BadData as it does."""
+    number = 0
+    for source in sources:
+        for line in _taken(source):
+            number += 1
+            yield number, json.loads(line)
+
+
 def place_of(sources: Iterable[Source], row: int) -> tuple[int, int] | None:
     """Return which source a row of the written file (from 1) is of, and its number there; None if it is of none.
 

@@ -29,6 +29,7 @@ from audit.rehearsal.comparison import judge
 from audit.rehearsal.expected import Logged, logged_after, steps_to_train
 from audit.rehearsal.machine import changed, machine
 from audit.rehearsal.report import RehearsalReport
+from audit.text import listed
 from audit.training.batch_log import BatchLog
 from audit.training.config import TrainConfig
 from audit.training.preflight import judged, plan_of
@@ -130,8 +131,8 @@ def _chosen(config: TrainConfig, registry: Registry, wanted: str | None) -> Chos
     name = os.path.basename(found)
     checkpoint = next((item for item in inspection.run.checkpoints if item.name == name), None)
     if checkpoint is None:
-        there = ", ".join(item.name for item in inspection.run.checkpoints[-8:])
-        raise AuditError(f"{config.run}: has no {name}; there is {there}")
+        there = listed([item.name for item in inspection.run.checkpoints])
+        raise AuditError(f"{config.run}: has no {name}; there: {there}")
     if not checkpoint.complete:
         raise AuditError(f"{os.path.join(config.run, name)}: was not written to its end, so it cannot be rehearsed")
     return Chosen(checkpoint, inspection, os.path.abspath(os.path.join(config.run, found)), pinned)

@@ -1,7 +1,7 @@
 """The state of a run: what training can resume from, what is in its way, and whether a step is proven."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from audit.audit_dir import PINNED
@@ -82,6 +82,8 @@ class RunState:
         # A training makes its run's directory.
         self.run, self.options, self.limits = run, options, limits._replace(allow_missing=True)
         self._registry, self._batch_log, self._emit = registry, batch_log, emit
+        self.ways_on: Callable[[Timeline], str] = lambda timeline: "--allow-fresh starts over at step 0"
+        """What can be done where there is nothing to resume from."""
         self.known: tuple[Known, ...] = ()
         """The errors that the guard saw in the run as a whole, or at a place in its log."""
 
@@ -98,7 +100,8 @@ class RunState:
         if decision.refusal is not None:
             for item in decision.skipped:
                 self._emit(CheckpointSkipped(item.checkpoint, item.reason))
-            raise TrainRefused(f"{self.run}: {decision.refusal}")
+            ways = f"; {self.ways_on(timeline)}" if decision.dead_end else ""
+            raise TrainRefused(f"{self.run}: {decision.refusal}{ways}")
         if decision.skipped:
             self._clear(timeline, guarded)
         if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:

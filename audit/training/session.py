@@ -6,6 +6,7 @@ where to resume. After a kill at any moment, the next round continues.
 """
 
 import os
+from functools import partial
 
 from audit.backend.names import step_of
 from audit.backend.training import BadData, Note, TrainingBackend
@@ -24,6 +25,7 @@ from audit.training.conclusion import Conclusion
 from audit.training.config import TrainConfig
 from audit.training.data_files import DataFile, DataFiles, unchanged
 from audit.training.days import Days
+from audit.training.dead_end import ways_on
 from audit.training.drafting import Drafting, Work
 from audit.training.due_rehearsals import DueRehearsals
 from audit.training.events import (
@@ -93,6 +95,7 @@ class Session:
         self.held_out = HeldOut(config, registry, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
+        self._run_state.ways_on = partial(ways_on, surveyor)
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
         self._allow_dropped, self._told_unchanged = allow_dropped, False
         self.days = Days(config.run, bool(config.notify.told), self._batch_log, emit)

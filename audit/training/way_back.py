@@ -86,17 +86,35 @@ class Surveyor:
                 if reason is None:
                     return self._measured(target, timeline, drop, skip_lost)
                 reasons.append(f"{target} {reason}")
-        there: dict[str, Target] = {}
-        for item in self._places():
-            if item.checkpoint != name and item.checkpoint not in there and not self._why_not(item, records, rows):
-                there[item.checkpoint] = item
+        there = self._proven(records, rows, name)
         why = "; ".join(reasons) or f"there is no {named} in the run, its pins or its quarantine"
         can = (
-            f"it can go back to: {', '.join(map(str, there.values()))}"
+            f"it can go back to: {', '.join(map(str, there))}"
             if there
             else "there is no checkpoint that it can go back to"
         )
         raise TrainRefused(f"{self._run}: --back-to: {why}; {can}")
+
+    def proven(self, timeline: Timeline) -> list[Target]:
+        """Return the checkpoints that the run may go back to, by step, every byte of them read. Raises AuditError."""
+        records, _ = read_records(self._run, write=False)
+        if records.unusable or records.edited:
+            return []
+        found = []
+        for target in self._proven(records, self._log.rows()):
+            try:
+                self._check(timeline, target.checkpoint)
+            except TrainRefused:
+                continue
+            found.append(target)
+        return found
+
+    def _proven(self, records: Records, rows: tuple[Row, ...], but: str = "") -> list[Target]:
+        there: dict[str, Target] = {}
+        for item in self._places():
+            if item.checkpoint != but and item.checkpoint not in there and not self._why_not(item, records, rows):
+                there[item.checkpoint] = item
+        return list(there.values())
 
     def _check(self, timeline: Timeline, name: str) -> None:
         """Refuse what would leave files that are neither trained nor waiting. Raises TrainRefused."""

@@ -161,8 +161,9 @@ def _mark(checkpoint: "Checkpoint", report: Report) -> Mark:
         line.learning_rate,
         line.files,
         line.bytes,
-        line.saved,
+        line.saved and line.saved.replace("T", " ").rstrip("Z"),
         rehearsed(checkpoint, found),
+        found.by_structure,
     )
 
 

@@ -37,6 +37,7 @@ class Inspection(NamedTuple):
             reason=standing.reason,
             run_epoch=epochs,
             rehearsed=rehearsed(checkpoint, standing),
+            by_structure=standing.by_structure,
         )
 
 

@@ -12,6 +12,7 @@ from audit.audit_dir import LEDGER
 from audit.errors import AuditError
 from audit.facts.completeness import CheckpointState
 from audit.facts.space import free_at
+from audit.judging.standing import in_words
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
@@ -106,10 +107,14 @@ def changes(before: tuple[Overview, ...], after: tuple[Overview, ...]) -> list[s
     for name, row in new.items():
         why = f" ({row.reason})" if row.reason and row.state not in MOVING else ""
         if name not in old:
-            found.append(f"{name}: {row.state}{why}")
-        elif old[name].state != row.state:
-            found.append(f"{name}: {old[name].state} -> {row.state}{why}")
+            found.append(f"{name}: {_said(row)}{why}")
+        elif _said(old[name]) != _said(row):
+            found.append(f"{name}: {_said(old[name])} -> {_said(row)}{why}")
     return found
+
+
+def _said(row: Overview) -> str:
+    return in_words(row.state, row.by_structure)
 
 
 def _look(path: str, options: Options, registry: Registry) -> View:

@@ -24,12 +24,14 @@ ARGUMENTS = (
 
 
 class Overview(NamedTuple):
-    """One line about a checkpoint; ``loss`` and ``learning_rate`` are the last logged ones, ``saved`` is UTC.
+    """One line about a checkpoint; ``loss`` and ``learning_rate`` are the last logged ones.
 
-    ``state`` and ``reason`` are empty unless it was judged (:mod:`audit.views.inspection`). ``epoch`` is that of the
-    file: Trainer counts all steps of the run in epochs of the newest data, so it goes back where a batch is larger than
-    the one before. ``run_epoch`` is :func:`epochs_at` of the run's batches, None without a ledger of batches.
-    ``rehearsed``: whether `audit rehearse` found it the same, None if it was not rehearsed as it is.
+    ``saved`` is UTC in ISO 8601. ``state`` and ``reason`` are empty unless it was judged
+    (:mod:`audit.views.inspection`). ``epoch`` is that of the file: Trainer counts all steps of the run in epochs of the
+    newest data, so it goes back where a batch is larger than the one before. ``run_epoch`` is :func:`epochs_at` of the
+    run's batches, None without a ledger of batches.
+    ``rehearsed``: whether `audit rehearse` found it the same, None if it was not rehearsed as it is. ``by_structure``:
+    the state rests on the structure of the files alone.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Overview(NamedTuple):
     reason: str = ""
     run_epoch: float | None = None
     rehearsed: bool | None = None
+    by_structure: bool = False
 
 
 def overview(checkpoint: Checkpoint) -> Overview:
@@ -65,7 +68,7 @@ def overview(checkpoint: Checkpoint) -> Overview:
         layout.kind if layout else None,
         sum(item.kind != DIRECTORY for item in checkpoint.entries.values()),
         checkpoint.bytes,
-        utc_time(entry.mtime_ns // 1_000_000_000, "%Y-%m-%d %H:%M:%S") if entry and ours else None,
+        utc_time(entry.mtime_ns // 1_000_000_000) if entry and ours else None,
         "best" if best else "",
     )
 

@@ -9,7 +9,7 @@ from audit_hf_trainer.names import ARGUMENTS, LATEST, STATE
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from audit.plugin import (
         Backend,
@@ -117,6 +117,15 @@ class HFTrainer:
         from audit_hf_trainer.training.trial import tried
 
         return tried(request)
+
+    def row_trial(
+        self, settings: Mapping[str, Any]
+    ) -> "Callable[[Iterable[tuple[int, Mapping[str, Any], str]], LegData], str | None]":
+        """Return the function that makes examples of rows as a leg does; no weights are loaded."""
+        _ready(settings)
+        from audit_hf_trainer.training.reading import row_trial
+
+        return row_trial(settings)
 
     def changeable(self, settings: Mapping[str, Any]) -> Mapping[str, float]:
         """Return the arguments that a resume takes from the checkpoint, as far as the configuration sets them."""

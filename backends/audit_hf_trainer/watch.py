@@ -68,7 +68,8 @@ class Watch:
         if step == 0 and not decision.fresh and not self._fresh:
             self._guarded = guarded
             if decision.checkpoint is None:
-                return f"training would start at step 0, but {decision.refusal}; {ADVICE}"
+                reason = (decision.refusal or "").replace("--allow-fresh", 'AuditCallback(fresh="allow")')
+                return f"training would start at step 0, but {reason}; {ADVICE}"
             path = os.path.join(run, decision.checkpoint)
             return (
                 f"training would start at step 0, but {path} (step {decision.step}) can be resumed from: pass "

@@ -236,7 +236,7 @@ def _checkpoints(here: str, marks: Sequence[Mark], rows: int) -> Element:
     body = node("tbody")
     first = max(0, len(marks) - rows)
     for number, mark in enumerate(marks[first:], first):
-        state = node("td", node("span", class_=f"mark {state_class(mark)}", aria_hidden="true"), f" {mark.state}")
+        state = node("td", node("span", class_=f"mark {state_class(mark)}", aria_hidden="true"), f" {mark.words}")
         told = ((mark.sealed, "sealed"), (mark.best, "best"), (mark.rehearsed, "rehearsed"))
         for true, word in (*told, (mark.rehearsed is False, "rehearsal differs")):
             if true:

@@ -107,7 +107,7 @@ def _run(number: int, run: RunCurves, marks: int, rows: int) -> dict[str, Any]:
 
 
 def _mark(number: int, mark: Mark, listed: bool) -> dict[str, Any]:
-    words = [mark.state, *(["sealed"] if mark.sealed else []), *(["best"] if mark.best else [])]
+    words = [mark.words, *(["sealed"] if mark.sealed else []), *(["best"] if mark.best else [])]
     if mark.rehearsed is not None:
         words.append("rehearsed" if mark.rehearsed else "rehearsal differs")
     if mark.resume_here:

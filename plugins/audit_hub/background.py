@@ -44,7 +44,7 @@ def push(run: str, checkpoint: str, settings: Settings, options: Options | None 
     chosen = (options or Options())._replace(settle_seconds=0.0)  # its trainer has saved it
     queued = enqueue(run, checkpoint, settings, chosen)
     start(run)
-    return queued.note
+    return "; ".join(queued.notes) or None
 
 
 def start(run: str) -> None:

@@ -49,6 +49,15 @@ class Place(NamedTuple):
         return f"{self.folder}/{name}" if self.folder else name
 
 
+NOBODY = "nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN"
+
+
+def token() -> str | None:
+    """Return the token of the user who is logged in, None if nobody is."""
+    found: str | None = huggingface_hub.get_token()
+    return found
+
+
 class Hub:
     """The Hub, as the user who is logged in; raises what the client raises, and StuckError.
 
@@ -57,9 +66,9 @@ class Hub:
 
     def __init__(self, reading: bool = False) -> None:
         huggingface_hub.set_client_factory(_client)
-        self.token = huggingface_hub.get_token()
+        self.token = token()
         if self.token is None and not reading:
-            raise StuckError("nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN")
+            raise StuckError(NOBODY)
         self._api = huggingface_hub.HfApi(token=self.token or False, library_name="checkpoint-audit")
 
     def user(self) -> str:

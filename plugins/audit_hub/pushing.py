@@ -59,7 +59,7 @@ def push(
                 _ask_for_bytes(root, item)
     else:
         queued = enqueue(root, checkpoint, settings, options, registry, progress, dry_run=dry_run)
-        asked, notes = [queued.push], tuple(filter(None, (queued.note,)))
+        asked, notes = [queued.push], queued.notes
         if not queued.new and queued.push.done:
             say(queued.push, said_of(queued.push))
     everything = pushes_of(root)
@@ -67,7 +67,8 @@ def push(
         known = {item.queued.id for item in everything}
         lines = [_would(item) for item in asked if not item.done]
         total = planned([*everything, *(item for item in asked if item.queued.id not in known)])
-        return Done(tuple(asked), (*lines, total), notes)
+        nobody = nobody_logged_in()
+        return Done(tuple(asked), (*lines, total), (*notes, nobody) if nobody is not None else notes)
     ids = {item.queued.id for item in asked}
     if any(not item.done for item in asked):
         work(root, patience, say, ids)
@@ -77,6 +78,15 @@ def push(
     if not now:
         lines.append("nothing waits")
     return Done(now, tuple(lines), (*notes, *more), deleted)
+
+
+def nobody_logged_in() -> str | None:
+    """Say why a push would not be made from here, None if there is a token; the Hub is not asked whether it is good."""
+    try:
+        from audit_hub.client import NOBODY, token
+    except ImportError as error:
+        return f"{error.name} is not installed: pip install 'checkpoint-audit[hub]'"
+    return NOBODY if token() is None else None
 
 
 def _would(push: Push) -> str:

@@ -14,6 +14,7 @@ from audit.plugin import (
     GoingBack,
     LedgerError,
     Options,
+    Proof,
     PushedFile,
     PushQueued,
     PushState,
@@ -21,7 +22,6 @@ from audit.plugin import (
     Registry,
     checkpoint_name,
     clear_outbox,
-    did_you_mean,
     human_bytes,
     load_plugins,
     locate_run,
@@ -67,11 +67,11 @@ class Push(NamedTuple):
 
 
 class Queued(NamedTuple):
-    """What became of a request to push; ``new``: it was not queued before. ``note`` is something to know."""
+    """What became of a request to push; ``new``: it was not queued before. ``notes`` are worth knowing."""
 
     push: Push
     new: bool
-    note: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def pushes_of(run: str) -> list[Push]:
@@ -156,7 +156,8 @@ def enqueue(
         name, run = name or only[0], root
     plugins = registry or load_plugins()
     proof = prove_run(run, options or Options(), plugins, record=not dry_run, progress=progress)
-    checkpoint = _chosen(run, name, proof.run.checkpoints, proof.proven)
+    checkpoint = _chosen(run, name, proof)
+    over = proof.passed_over(checkpoint) if name is None else ()
     _refuse_secrets(run, checkpoint)
     files = {path: PushedFile(*file) for path, file in seal_now(checkpoint).files.items()}
     if ITSELF in files:
@@ -165,23 +166,27 @@ def enqueue(
         stored_name(path)
     queued, push = _queued(run, checkpoint, settings, files, dry_run)
     if push is not None or dry_run:
-        return Queued(push or Push(queued, PushState(queued.id, "waiting"), ""), push is None)
+        return Queued(push or Push(queued, PushState(queued.id, "waiting"), ""), push is None, over)
     record(run, queued)  # first: who works on the queue right now deletes what is kept for no push
     note = put_in_outbox(run, queued.id, checkpoint.name)
-    return Queued(Push(queued, PushState(queued.id, "waiting"), ""), True, note)
+    notes = (*over, note) if note is not None else over
+    return Queued(Push(queued, PushState(queued.id, "waiting"), ""), True, notes)
 
 
-def _chosen(run: str, name: str | None, there: Sequence[Checkpoint], proven: Sequence[Checkpoint]) -> Checkpoint:
+def _chosen(run: str, name: str | None, proof: Proof) -> Checkpoint:
+    there, proven = proof.run.checkpoints, proof.proven
     if name is None:
         if not proven:
-            raise RefusedError(f"{run}: no checkpoint is proven, so none is pushed; see audit verify {run}")
+            raise RefusedError(f"{run}: {proof.nothing_proven}")
         return max(proven, key=lambda item: item.step)
     found = next((item for item in there if is_named(name, item.name, item.step)), None)
     if found is None:
         wanted = checkpoint_name(int(name)) if is_number(name) else name.rstrip("/").rpartition("/")[2]
-        raise AuditError(f"{run}/{wanted}: no such checkpoint{did_you_mean(wanted, [item.name for item in there])}")
+        names = ", ".join(item.name for item in there[-8:]) or "none"
+        raise AuditError(f"{run}/{wanted}: no such checkpoint; there: {names}")
     if found not in proven:
-        raise RefusedError(f"{run}: {found.name} is not proven, so it is not pushed; see audit verify {run}")
+        why = next((f": {why}" for name, why in proof.unproven(found.step) if name == found.name), "")
+        raise RefusedError(f"{run}: {found.name} is not proven, so it is not pushed{why}; see audit verify {run}")
     return found
 
 

@@ -54,7 +54,8 @@ def printable(text: str) -> str:
 
 def for_pytest(error: Exception) -> str:
     """Return an error of the audit in one line, with pytest's name of the option that it may contain."""
-    return printable(str(error)).replace("--allow-empty", "--audit-allow-empty")
+    text = printable(str(error)).replace("Options(allow_empty=True)", "--allow-empty")
+    return text.replace("--allow-empty", "--audit-allow-empty")
 
 
 def _show(value: Evidence) -> str:

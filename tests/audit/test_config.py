@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import audit.config
-from audit.config import find, options_of_table, read
+from audit.config import find, options_of_table, read, read_toml
 from audit.errors import ConfigError
 from audit.findings import Acceptance, Severity
 from audit.manager import Registry, load
@@ -134,3 +134,32 @@ def test_the_checkpoint_of_any_trainer_can_be_named(name: str, tmp_path: Path, r
     text = f'[[accept]]\nrule = "loss/jump"\ncheckpoint = "{name}"\nreason = "meant"\n'
 
     assert read(written(tmp_path, text), registry).accept[0].checkpoint == name
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("run = run", '; text is written in quotes: run = "run"'),
+        ("run = C:\\data  # here", '; text is written in quotes: run = "C:/data"'),
+        ('run = "C:\\data"', "; a path with \\ is written in single quotes"),
+        ("shuffle = True", "; write shuffle = true"),
+        ("run: run", "; write run = ..., not a colon"),
+        ("[data", "at line 1, column 6)"),
+    ],
+)
+def test_what_is_not_toml_has_what_to_write_instead(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "train.toml"
+    path.write_text(f"{text}\n")
+
+    with pytest.raises(ConfigError) as wrong:
+        read_toml(str(path))
+
+    assert str(wrong.value).startswith(f"{path}: is not valid TOML: ")
+    assert str(wrong.value).endswith(said)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "audit.toml").write_bytes(b'a = "\xff"\n')
+
+    with pytest.raises(ConfigError, match="is not UTF-8 text: byte 6 is not"):
+        read_toml(str(tmp_path / "audit.toml"))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from audit.formats.pickle_values import Call, Global
-from audit.text import brief, did_you_mean, human_bytes, local_date, plain, utc_time, veiled
+from audit.text import brief, did_you_mean, human_bytes, listed, local_date, plain, utc_time, veiled
 
 HUGE = 10**5000
 """More digits than Python prints."""
@@ -112,6 +112,21 @@ def test_near_names_are_offered_and_far_ones_are_not() -> None:
         "; did you mean 'jsonl' or 'json'?",
     )
     assert did_you_mean("sarif", ["html"]) == ""
+
+
+def test_what_other_programs_call_a_key_is_known() -> None:
+    assert did_you_mean("rank", ["rank_pattern", "r", "lora_alpha"]) == "; did you mean 'r'?"
+    assert did_you_mean("lr", ["learning_rate"]) == "; did you mean 'learning_rate'?"
+    assert did_you_mean("batch-size", ["per_device_train_batch_size", "auto_find_batch_size"]) == (
+        "; did you mean 'per_device_train_batch_size'?"
+    )
+    assert did_you_mean("rank", ["ranks"]) == "; did you mean 'ranks'?"  # nothing is called r here
+
+
+def test_many_names_are_listed_by_their_last_ones() -> None:
+    assert listed([]) == "none"
+    assert listed(["a", "b"]) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2) == "2 older ones, c, d"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import weakref
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audit.plugin import IGNORED_LABEL, AuditError, BadData, ConfigError, LegData, LegFailed, RowFormat, checked_rows
@@ -222,14 +222,14 @@ class Reader:
         self.cut = 0
         self._makers: dict[str, Make] = {}
 
-    def examples(self) -> Iterator[dict[str, Any]]:
-        """Yield the example of each row. Raises BadData and ConfigError."""
+    def examples(self, rows: Iterable[tuple[int, Mapping[str, Any], str]] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the example of each row of the file, or of these checked ``rows``. Raises BadData and ConfigError."""
         import numpy as np
 
         make: Make | None = None
         refused: list[BadData] = []
         made = False
-        for number, row, found in checked_rows(self._path, self._format):
+        for number, row, found in checked_rows(self._path, self._format) if rows is None else rows:
             make = make or self._maker(found)
             example = self._example(make, row, found)
             if isinstance(example, str):

@@ -1,9 +1,10 @@
 """Load what the tables [model] and [adapter] describe: the tokenizer, the model, its adapter."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import ConfigError, LegRequest, first_line
+from audit.plugin import ConfigError, LegRequest, did_you_mean, first_line
 from audit_hf_trainer.settings import TINY_MODEL
 
 
@@ -30,11 +31,21 @@ def limits(model: Mapping[str, Any], transformers: Any) -> tuple[int | None, int
             model["name_or_path"], trust_remote_code=model.get("trust_remote_code", False)
         )
     except (OSError, ValueError) as error:
-        raise ConfigError(f"model.name_or_path: cannot be loaded: {first_line(error)}") from error
+        raise ConfigError(f"model.name_or_path: cannot be loaded: {_why(model['name_or_path'], error)}") from error
     text = config.get_text_config()
     sizes = (getattr(text, name, None) for name in ("vocab_size", "max_position_embeddings"))
     vocabulary, positions = (size if isinstance(size, int) else None for size in sizes)
     return vocabulary, positions
+
+
+def _why(path: str, error: Exception) -> str:
+    """Why a model cannot be loaded: the Hub's client takes a path that is not there for a name, and complains of it."""
+    if os.path.isabs(path) and not os.path.isdir(path):
+        home, name = os.path.split(path.rstrip("/"))
+        near = did_you_mean(name, os.listdir(home)) if os.path.isdir(home) else ""
+        return f"there is no directory {path}{near}"
+    said = first_line(error)
+    return said if os.path.isdir(path) else f"{said} ({path} is no directory beside the configuration either)"
 
 
 def model_of(request: LegRequest, transformers: Any, kind: Any = None) -> Any:

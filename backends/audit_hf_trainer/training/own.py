@@ -9,7 +9,7 @@ import copy
 import importlib
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from audit.plugin import (
@@ -104,11 +104,7 @@ def own_trainer(request: LegRequest, arguments: Any, stop: Any, scratch: str, te
     import transformers
 
     own, settings = request.settings["trainer"], request.settings
-    if "loss_on" in request.data.options:
-        raise ConfigError(
-            "data.loss_on: a trainer of your own decides that; with trl set arguments.completion_only_loss or "
-            "arguments.assistant_only_loss"
-        )
+    refuse_options(request.data)
     if arguments.world_size > 1:
         raise ConfigError(
             f"trainer: {arguments.world_size} processes train, and accelerate would train some examples twice to fill their "
@@ -145,8 +141,7 @@ def own_trainer(request: LegRequest, arguments: Any, stop: Any, scratch: str, te
             given["model"] = adapted(request, model, peft)
         if "collator" in own:
             given["data_collator"] = named(own["collator"], "trainer.collator", settings)
-        if tokenizer is None and own["class"].startswith("trl."):
-            raise ConfigError(f"model.tokenizer: {own['class']} needs a tokenizer, and the model has none")
+        refuse_without_tokenizer(own, tokenizer)
     kept = copy.copy(arguments)  # the trainer may change the ones it is given
     try:
         with _no_bars():
@@ -181,15 +176,35 @@ def dataset_of(data: LegData, scratch: str) -> Any:
     import datasets
 
     def rows() -> Iterator[dict[str, Any]]:
-        for _, row, found in checked_rows(data.path, data.options.get("format", "auto")):
-            if found == RowFormat.ALPACA:
-                raise ConfigError("data.format: a trainer of your own takes no alpaca; write prompt and completion")
-            yield dict(row)
+        yield from own_rows(checked_rows(data.path, data.options.get("format", "auto")))
 
     dataset, _ = written(rows, data.path, scratch, datasets)
     order = ordered(dataset, data)
     chosen = dataset.select([order.row(index) for index in range(len(order))])
     return chosen.add_column(NUMBER, list(range(len(chosen))))
+
+
+def own_rows(rows: Iterable[tuple[int, Mapping[str, Any], str]]) -> Iterator[dict[str, Any]]:
+    """Yield each of these checked rows as the trainer is given it. Raises ConfigError."""
+    for _, row, found in rows:
+        if found == RowFormat.ALPACA:
+            raise ConfigError("data.format: a trainer of your own takes no alpaca; write prompt and completion")
+        yield dict(row)
+
+
+def refuse_options(data: LegData) -> None:
+    """Raise ConfigError for options of the data that a trainer of one's own decides."""
+    if "loss_on" in data.options:
+        raise ConfigError(
+            "data.loss_on: a trainer of your own decides that; with trl set arguments.completion_only_loss or "
+            "arguments.assistant_only_loss"
+        )
+
+
+def refuse_without_tokenizer(own: Mapping[str, Any], tokenizer: Any | None) -> None:
+    """Raise ConfigError for a trainer of trl without a tokenizer; ``own`` is the table [trainer]."""
+    if tokenizer is None and own.get("class", "").startswith("trl."):
+        raise ConfigError(f"model.tokenizer: {own['class']} needs a tokenizer, and the model has none")
 
 
 def checked(trainer: Any, arguments: Any, count: int, key: str, transformers: Any) -> None:

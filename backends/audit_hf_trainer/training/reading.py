@@ -1,6 +1,7 @@
-"""How a row becomes an example, for `audit data`: nothing is trained, and no weights are loaded."""
+"""How rows become examples, for `audit data` and `audit plan`: nothing is trained, and no weights are loaded."""
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
@@ -12,10 +13,7 @@ from audit_hf_trainer.training.loading import limits, tokenizer_of
 
 def reader(data: LegData, settings: Mapping[str, Any]) -> Callable[[int, Mapping[str, Any], str], ReadExample]:
     """Return the function from a checked row to its example, as a leg would make it. Raises ConfigError, AuditError."""
-    model = settings.get("model", {})
-    with libraries() as (_, transformers, _), quiet(transformers):
-        tokenizer = tokenizer_of(model, transformers)
-        vocabulary, positions = limits(model, transformers)
+    tokenizer, vocabulary, positions = _loaded(settings)
     rows = Reader(data, tokenizer, vocabulary, positions)
 
     def read(number: int, row: Mapping[str, Any], found: str) -> ReadExample:
@@ -27,6 +25,37 @@ def reader(data: LegData, settings: Mapping[str, Any]) -> Callable[[int, Mapping
         )
 
     return read
+
+
+def row_trial(
+    settings: Mapping[str, Any],
+) -> Callable[[Iterable[tuple[int, Mapping[str, Any], str]], LegData], str | None]:
+    """Return the function that makes the examples of checked rows as a leg does before its first step.
+
+    Raises ConfigError, AuditError, and so does the function.
+    """
+    tokenizer, vocabulary, positions = _loaded(settings)
+
+    def tried(rows: Iterable[tuple[int, Mapping[str, Any], str]], data: LegData) -> str | None:
+        if settings.get("trainer"):
+            from audit_hf_trainer.training.own import own_rows, refuse_options, refuse_without_tokenizer
+
+            refuse_options(data)
+            deque(own_rows(rows), 0)
+            refuse_without_tokenizer(settings["trainer"], tokenizer)
+            return "the rows were read, but not tokenized: the trainer of the configuration does that itself"
+        deque(Reader(data, tokenizer, vocabulary, positions).examples(rows), 0)
+        return None
+
+    return tried
+
+
+def _loaded(settings: Mapping[str, Any]) -> tuple[Any | None, int | None, int | None]:
+    """Return the tokenizer, the size of the vocabulary and the number of positions. Raises ConfigError, AuditError."""
+    model = settings.get("model", {})
+    with libraries() as (_, transformers, _), quiet(transformers):
+        tokenizer = tokenizer_of(model, transformers)
+        return tokenizer, *limits(model, transformers)
 
 
 def _pieces(ids: list[int], labels: list[int], tokenizer: Any | None) -> tuple[tuple[str, bool], ...]:

@@ -118,6 +118,27 @@ def test_one_checkpoint_a_file_and_nonsense_are_exit_2(audit: Audit, run: str) -
         assert "is not a number of steps" in one_line(audit("guard", run, f"--max-rollback={steps}"))
 
 
+def test_a_directory_of_runs_is_no_run_and_names_them(audit: Audit, run: str, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        make_run(tmp_path / "many" / name)
+
+    ended = audit("guard", str(tmp_path / "many"))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "name one of the 2 runs below it (one, two), or audit them all with audit fleet" in one_line(ended)
+
+
+def test_where_nothing_is_resumable_the_ways_on_are_named(audit: Audit, run: str) -> None:
+    for step in (100, 200, 300):
+        Path(run, f"checkpoint-{step}", "optimizer.pt").unlink()
+
+    said = audit("guard", run).err.splitlines()
+
+    assert said[-2].endswith("no checkpoint can be resumed from")
+    assert said[-1].startswith("to go on: copy a sound checkpoint into the run")
+    assert said[-1].endswith("or start over at step 0: --allow-fresh")
+
+
 def test_json_says_the_same(audit: Audit, run: str, broken: str, tmp_path: Path) -> None:
     found = document(audit("guard", run, "--format", "json"))
     assert (found["decision"], found["checkpoint"], found["step"]) == ("resume", "checkpoint-300", 300)
@@ -165,7 +186,7 @@ def test_a_name_from_the_run_cannot_write_on_the_terminal(audit: Audit, tmp_path
 
     ended = audit("guard", str(tmp_path / "run"))
 
-    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 2)
     assert "\x1b" not in ended.err
 
 

@@ -36,7 +36,23 @@ def test_a_list_for_programs_is_json(audit: Audit, broken: str) -> None:
 
 def test_a_broken_checkpoint_is_listed_with_the_rule_that_says_so(audit: Audit, broken: str) -> None:
     assert states(audit, broken) == ["resumable", "resumable", "broken"]
-    assert audit("list", broken).out.splitlines()[3].endswith("broken     files/missing-optimizer")
+    assert audit("list", broken).out.splitlines()[3].endswith("broken                  files/missing-optimizer")
+
+
+def test_a_state_that_rests_on_structure_says_so(audit: Audit, run: str) -> None:
+    assert audit("verify", run).code == 0
+    later = time.time() + 5
+    os.utime(f"{run}/checkpoint-300/README.md", (later, later))
+
+    rows = json.loads(audit("list", run, "--format", "json").out)["checkpoints"]
+    assert [(row["state"], row["by_structure"]) for row in rows][1:] == [("sealed", False), ("resumable", True)]
+    assert "  resumable by structure  " in audit("list", run).out.splitlines()[3]
+    quick = audit("verify", run, "--depth", "quick", "--format", "json")
+    assert [item["by_structure"] for item in json.loads(quick.out)["checkpoints"]] == [False, False, True]
+    text = audit("verify", run, "--depth", "quick").out
+    assert text.startswith(f"{run}: SOUND BY STRUCTURE  ")
+    assert "Resume from checkpoint-300, judged by its structure alone.\n" in text
+    assert ": SOUND  " in audit("verify", run).out
 
 
 def test_a_sealed_checkpoint_is_sealed_until_a_file_of_it_is_touched(audit: Audit, run: str) -> None:
@@ -65,8 +81,9 @@ def test_a_file_that_is_not_what_was_sealed_is_not_sealed_again(audit: Audit, ru
     readme.write_bytes(readme.read_bytes().swapcase())
     later = time.time() + 5
     os.utime(readme, (later, later))
-    assert audit("verify", run).code == 1
     assert states(audit, run) == ["sealed", "resumable", "sealed"]
+    assert audit("verify", run).code == 1
+    assert states(audit, run) == ["sealed", "broken", "sealed"]
 
 
 def test_a_file_that_came_later_is_under_no_seal(audit: Audit, run: str) -> None:
@@ -134,7 +151,7 @@ def test_no_line_of_a_shown_checkpoint_ends_between_a_name_and_its_value(audit: 
 def test_a_run_shows_its_newest_checkpoint_on_one_screen(audit: Audit, run: str) -> None:
     ended = audit("show", run)
     assert ended.code == 0
-    assert ended.out.startswith(f"{run}/checkpoint-300\nresumable; adapter, 8 files, ")
+    assert ended.out.startswith(f"{run}/checkpoint-300\nresumable by structure; adapter, 8 files, ")
     for part in (
         "global_step 300",
         "last_epoch 300",

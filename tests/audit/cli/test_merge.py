@@ -125,7 +125,11 @@ def test_what_is_not_proven_is_refused(audit: Audit, paths: Paths, tmp_path: Pat
     run, base = paths
     Path(run, "checkpoint-100", "scheduler.pt").unlink()
     ended = audit("merge", run, str(tmp_path / "out"), "--base", base)
-    assert ended == Ended(1, "", f"audit merge: {run}: no checkpoint is proven; see audit verify {run}\n")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(
+        f"audit merge: {run}: no checkpoint is proven; checkpoint-100: scheduler.pt is not there"
+    )
+    assert ended.err.endswith(f" (files/missing-scheduler); see audit verify {run}\n")
 
 
 def test_the_base_is_sealed_with_the_run(audit: Audit, paths: Paths, tmp_path: Path) -> None:

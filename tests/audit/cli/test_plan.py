@@ -1,14 +1,17 @@
 """audit plan, and audit guard with a configuration of audit train."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.cli import run as audit
+from audit.manager import load
 from audit.testing.runs import make_run
 
+ROOT = Path(__file__).parents[3]
 COMMAND = """
 run = "run"
 backend = "command"
@@ -59,6 +62,14 @@ def test_the_example_of_the_documentation(home: Path, capsys: pytest.CaptureFixt
     assert lines[4].split() == ["week-31.jsonl", "2400", "3", "7200", "150", "450", "1..450", "9"]
     assert lines[-1] == "this would work"
     assert not (home / "run").exists()
+
+
+def test_the_findings_in_the_documentation_are_those_of_the_rules() -> None:
+    lines = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8").splitlines()
+    shown = [(line.split(": ")[1], after.strip()) for line, after in pairwise(lines) if line.startswith("error: plan/")]
+
+    assert shown
+    assert shown == [(rule, load().rule(rule).remedy) for rule, _ in shown]
 
 
 def test_json_is_of_the_published_shape(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

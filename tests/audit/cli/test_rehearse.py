@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from audit.testing.runs import make_run
+from tests.audit.batch_rows import leg, tell
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
@@ -21,7 +22,14 @@ def config(tmp_path: Path, run: str) -> str:
     return str(path)
 
 
+def test_a_run_that_another_program_trained_is_rehearsed_in_python(audit: Audit, run: str) -> None:
+    ended = audit("rehearse", run)
+    assert ended.code == 2
+    assert "audit_hf_trainer.rehearse(), with a trainer that you make" in one_line(ended)
+
+
 def test_without_a_configuration_it_says_how_to_give_one(audit: Audit, run: str) -> None:
+    tell(run, leg("a", 0, 300))
     ended = audit("rehearse", run)
     assert ended.code == 2
     assert one_line(ended).endswith(f"give the configuration by which {run} is trained: --config FILE\n")

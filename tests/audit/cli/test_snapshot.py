@@ -33,7 +33,18 @@ def test_where_nothing_is_proven_it_is_refused_in_one_line(audit: Audit, run: st
 
     ended = audit("snapshot", run, str(tmp_path / "s"))
 
-    assert ended == Ended(1, "", f"audit snapshot: {run}: no checkpoint is proven; see audit verify {run}\n")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (1, "", 1)
+    assert f"{run}: no checkpoint is proven; checkpoint-300: optimizer.pt is not there" in ended.err
+    assert ended.err.endswith(f" (files/missing-optimizer); see audit verify {run}\n")
+
+
+def test_what_is_newer_than_the_copy_is_named_with_its_reason(audit: Audit, run: str, tmp_path: Path) -> None:
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+
+    ended = audit("snapshot", run, str(tmp_path / "s"))
+
+    assert ended.err.startswith("note: passed over checkpoint-300: optimizer.pt is not there")
+    assert ended.err.count("\n") == 1
 
 
 def test_a_place_inside_a_checkpoint_is_refused(audit: Audit, run: str) -> None:

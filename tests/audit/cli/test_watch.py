@@ -98,7 +98,7 @@ def test_it_waits_for_a_run_shows_what_comes_and_ends_with_success(run: str, tmp
         shutil.copytree(Path(run) / "checkpoint-100", new / "checkpoint-100")
         terminal.until("checkpoint-100: resumable")
         (new / "checkpoint-100" / "scheduler.pt").unlink()
-        terminal.until("resumable -> broken")
+        terminal.until("resumable by structure -> broken")
         shutil.rmtree(new)
         terminal.until("checkpoint-100: deleted")
         terminal.send(CTRL_C)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import audit.facts.listing
-from audit.facts.listing import list_checkpoint, list_run
+from audit.errors import AuditError
+from audit.facts.listing import list_checkpoint, list_run, locate
 from audit.facts.run import Run, open_run
 from audit.manager import load
 from audit.storage import Entry, LocalStorage
@@ -87,3 +88,25 @@ def test_a_checkpoint_that_is_deleted_while_the_run_is_listed_has_a_home_and_not
     assert list(listing.homes) == ["checkpoint-100", "checkpoint-200", "checkpoint-300"]
     assert listing.by_step == ["checkpoint-100", "checkpoint-300"]
     assert list_checkpoint(storage, "checkpoint-200") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("s3:/bucket/run", "no such run; a URL has two slashes: s3://bucket/run"),
+        ("gs:bucket", "no such run; a URL has two slashes: gs://bucket"),
+        ("C:/data", "no such run; give the output directory"),
+        ("run/checkpoint-99", "no such checkpoint; there: checkpoint-100, checkpoint-300"),
+    ],
+)
+def test_what_is_not_there_has_what_is_likely_meant(
+    path: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("checkpoint-100", "checkpoint-300"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+
+    with pytest.raises(AuditError) as wrong:
+        locate(path)
+
+    assert str(wrong.value).startswith(f"{path}: {said}")

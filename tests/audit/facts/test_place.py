@@ -52,7 +52,7 @@ def test_a_checkpoint_is_judged_in_its_run(opened: Opener) -> None:
     place = place_behind("s3://bucket/run/checkpoint-5", opened)
 
     assert (place.root, place.only) == ("s3://bucket/run", ("checkpoint-5",))
-    with pytest.raises(AuditError, match="no such checkpoint; audit list s3://bucket/run"):
+    with pytest.raises(AuditError, match=r"no such checkpoint; there: checkpoint-5, checkpoint-10$"):
         place_behind("s3://bucket/run/checkpoint-6", opened)
 
 

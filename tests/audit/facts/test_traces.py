@@ -85,6 +85,17 @@ def test_the_runs_of_a_search_are_named(run: Path) -> None:
 
     assert found is not None
     assert (found.path, found.remedy) == ("run-0/checkpoint-30", "name the run below it: run-0")
+    assert found.holds_runs
+
+    make_run(run / "run-1", (30,))
+    found = trace_in(LocalStorage(str(run)))
+    assert found is not None
+    assert found.runs == ("run-0", "run-1")
+    assert found.remedy == "name one of the 2 runs below it (run-0, run-1), or audit them all with audit fleet"
+    decision = consult(str(run)).decision
+    assert decision.misnamed
+    assert "run-0, run-1" in (decision.refusal or "")
+    assert consult(str(run), Limits(allow_fresh=True)).decision.fresh
 
 
 def test_a_trainer_state_without_checkpoints_says_how_far_it_was(run: Path) -> None:

@@ -120,7 +120,7 @@ def test_it_is_neither_an_error_nor_a_warning_and_never_sealed(run: str) -> None
 
 def test_list_show_page_and_export_have_a_word_for_it(run: str, capsys: pytest.CaptureFixture[str]) -> None:
     found = inspect(run)
-    assert found.standings["checkpoint-200"] == ("not judged", WORDS)
+    assert found.standings["checkpoint-200"] == ("not judged", WORDS, True)
     assert found.standings["checkpoint-100"].state == "not judged"
     for words in (["list", run], ["show", f"{run}/checkpoint-200"], ["export", run, "--format", "json"]):
         assert command(words) == 0
@@ -204,7 +204,7 @@ def test_prune_keeps_the_last_proven_one_below_those_that_are_not_judged(tmp_pat
 
 
 def test_snapshot_copies_nothing_as_proven(run: str, tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="no checkpoint is proven; checkpoint-200 is not judged"):
+    with pytest.raises(RefusedError, match="no checkpoint is proven; checkpoint-200: not judged"):
         snapshot(run, str(tmp_path / "snapshots"), SETTLED)
 
     assert not (tmp_path / "snapshots").exists()

@@ -383,11 +383,14 @@ def test_from_python_it_is_a_path_none_or_an_exception(run: str, tmp_path: Path)
     assert audit.guard(run) == Path(run, "checkpoint-300")
     assert audit.guard(Path(run)) == Path(run, "checkpoint-300")
     assert audit.guard(tmp_path / "new", allow_missing=True) is None
-    with pytest.raises(AuditError, match="there is no directory"):
+    with pytest.raises(AuditError, match=r"there is no directory .* or give allow_missing=True, otherwise"):
         audit.guard(tmp_path / "new")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(AuditError, match=r"say so with Options\(allow_empty=True\)"):
+        audit.verify(tmp_path / "empty")
 
     breaks(run, 100, 200, 300)
-    with pytest.raises(ResumeRefused) as refused:
+    with pytest.raises(ResumeRefused, match="allow_fresh=True starts over at step 0") as refused:
         audit.guard(run)
     assert refused.type is audit.ResumeRefused
     assert refused.value.decision.refusal == "no checkpoint can be resumed from"

@@ -9,7 +9,8 @@ from audit.errors import AuditError
 from audit.judging.proving import newest_proven, prove, seal_now
 from audit.manager import load
 from audit.options import Options
-from audit.testing.runs import make_run
+from audit.retention.pins import pin
+from audit.testing.runs import edit_state, make_run
 
 
 @pytest.fixture
@@ -32,6 +33,34 @@ def test_a_few_selected_rules_or_a_quick_look_prove_nothing_so_all_of_it_is_done
 def test_without_recording_nothing_is_left_in_the_run(path: str) -> None:
     assert len(prove(path, Options(), load(), record=False).proven) == 2
     assert ".audit" not in os.listdir(path)
+
+
+def test_what_is_not_proven_has_its_reason_the_newest_first(path: str) -> None:
+    os.makedirs(f"{path}/checkpoint-400")
+    edit_state(f"{path}/checkpoint-100", global_step=101)
+
+    proof = prove(path, Options(), load())
+
+    assert [item.name for item in proof.proven] == ["checkpoint-200"]
+    assert [name for name, _ in proof.unproven()] == ["checkpoint-400", "checkpoint-300", "checkpoint-100"]
+    over = proof.passed_over(proof.proven[-1])
+    assert over[0] == "passed over checkpoint-400: in progress"
+    assert over[1].startswith("passed over checkpoint-300: optimizer.pt is not there")
+    assert over[1].endswith("(files/missing-optimizer)")
+    assert len(over) == 2
+
+
+def test_of_a_pin_the_original_is_named_if_it_is_broken(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    prove(run, Options(), load())
+    pin(run, "checkpoint-300")
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+
+    proof = prove(run, Options(), load())
+    chosen = newest_proven(proof, Options(), load())
+
+    assert chosen.name == "checkpoint-300"
+    assert [text.partition(":")[0] for text in proof.passed_over(chosen)] == ["passed over checkpoint-300"]
 
 
 def test_the_digests_are_those_of_the_seal(path: str) -> None:

@@ -101,7 +101,7 @@ def test_a_broken_newest_checkpoint_is_passed_over(path: str, dest: str) -> None
 def test_where_nothing_is_proven_nothing_is_made(path: str, dest: str) -> None:
     for step in (100, 200, 300):
         Path(path, f"checkpoint-{step}", "optimizer.pt").unlink()
-    with pytest.raises(RefusedError, match="no checkpoint is proven; see audit verify"):
+    with pytest.raises(RefusedError, match="no checkpoint is proven; checkpoint-300: optimizer"):
         snapshot(path, dest)
     assert not os.path.exists(dest)
 

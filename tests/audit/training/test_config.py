@@ -217,7 +217,7 @@ def test_a_file_that_is_not_there_or_no_text_is_refused_in_one_line(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file or directory"):
         read_train_config(str(tmp_path / "none.toml"), registry)
     (tmp_path / "train.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="is not valid TOML"):
+    with pytest.raises(ConfigError, match="is not UTF-8 text: byte 1 is not"):
         read_train_config(str(tmp_path / "train.toml"), registry)
 
 

@@ -9,14 +9,16 @@ from tests.audit.training.conftest import Shop, plan
 Make = Callable[..., Shop]
 
 
-def test_a_duplicate_alone_is_no_reason_against_it(shop: Shop) -> None:
+def test_a_duplicate_is_what_the_exit_code_of_the_training_says_too(shop: Shop) -> None:
     shop.drop("a.jsonl", [1, 2])
     shop.drop("b.jsonl", [1, 2])
 
     forecast = plan(shop)
 
     assert [item.event for item in forecast.aside] == ["duplicate"]
-    assert forecast.works
+    assert not forecast.works
+    assert forecast.refusal is None
+    assert shop.train() == 1
 
 
 def test_what_the_guard_refuses_is_refused(shop: Shop) -> None:

@@ -197,7 +197,7 @@ def test_a_ledger_that_does_not_name_the_machine_is_compared_within_tolerances(
 @pytest.mark.parametrize(
     ("wanted", "text"),
     [
-        ("4", "has no checkpoint-4; there is"),
+        ("4", "has no checkpoint-4; there: "),
         ("best", "is no checkpoint"),
         ("²", "is no checkpoint"),
         ("9" * 5000, "is no checkpoint"),

@@ -37,7 +37,7 @@ def test_every_state_of_a_checkpoint(run: str) -> None:
     assert found["checkpoint-200"].state == "broken"
     assert found["checkpoint-300"].state == "in progress"
     assert found["checkpoint-400"] == Standing(
-        "incomplete", "trainer_state.json, which the trainer writes last, is not there"
+        "incomplete", "trainer_state.json, which the trainer writes last, is not there", True
     )
 
 
@@ -49,9 +49,9 @@ def test_only_the_checkpoint_that_is_asked_for_is_judged(run: str) -> None:
 
 def test_rules_that_are_switched_off_have_no_say(run: str) -> None:
     os.unlink(f"{run}/checkpoint-300/optimizer.pt")
-    assert inspect(run).standings["checkpoint-300"] == Standing("broken", "files/missing-optimizer")
+    assert inspect(run).standings["checkpoint-300"] == Standing("broken", "files/missing-optimizer", True)
     ignoring = inspect(run, Options(ignore=("files/missing-optimizer",)))
-    assert ignoring.standings["checkpoint-300"] == Standing("resumable")
+    assert ignoring.standings["checkpoint-300"] == Standing("resumable", by_structure=True)
 
 
 def test_where_a_rule_crashed_nothing_is_known(run: str) -> None:
@@ -62,8 +62,8 @@ def test_where_a_rule_crashed_nothing_is_known(run: str) -> None:
     rule = make_rule(Severity.ERROR, remedy="Nothing.", id="made/up")(crash)
     os.unlink(f"{run}/checkpoint-300/optimizer.pt")
     found = inspect(run, registry=load([Rules([rule])])).standings
-    assert found["checkpoint-200"] == Standing("unknown", "rule made/up crashed")
-    assert found["checkpoint-300"] == Standing("broken", "files/missing-optimizer")
+    assert found["checkpoint-200"] == Standing("unknown", "rule made/up crashed", True)
+    assert found["checkpoint-300"] == Standing("broken", "files/missing-optimizer", True)
 
 
 class Rules:

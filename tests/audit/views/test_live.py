@@ -45,7 +45,7 @@ def test_a_run_that_does_not_exist_yet_is_seen_once_it_does(tmp_path: Path, fini
     shutil.copytree(finished / "checkpoint-100", tmp_path / "run" / "checkpoint-100")
     assert found.refresh()
     assert states(found) == {"checkpoint-100": "resumable"}
-    assert [event.text for event in found.events] == ["checkpoint-100: resumable"]
+    assert [event.text for event in found.events] == ["checkpoint-100: resumable by structure"]
 
 
 def test_nothing_is_judged_while_nothing_changes(
@@ -74,7 +74,7 @@ def test_a_torn_save_is_in_progress_and_then_what_it_is(tmp_path: Path, finished
     assert seen == ["in progress"] * (len(parts) - 1) + ["resumable"]
     assert [event.text for event in found.events] == [
         "checkpoint-300: in progress",
-        "checkpoint-300: in progress -> resumable",
+        "checkpoint-300: in progress -> resumable by structure",
     ]
 
 
@@ -86,7 +86,7 @@ def test_a_save_that_is_broken_and_a_rotation_are_events(finished: Path, registr
 
     assert [event.text for event in found.events] == [
         "checkpoint-100: deleted",
-        "checkpoint-300: resumable -> broken (files/missing-optimizer)",
+        "checkpoint-300: resumable by structure -> broken (files/missing-optimizer)",
     ]
 
 

@@ -1,12 +1,20 @@
 """`audit plan` refuses what `audit train` would fail on: both are asked about each configuration."""
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from audit import cli
+from audit.errors import ConfigError
+from audit.manager import load
+from audit.training.config import read_train_config
+from audit.training.loop import train
+from audit.training.process import here
 from tests.backends.hf_trainer.fitting import data_file, llama, rows
+from tests.backends.hf_trainer.letters import VOCABULARY, letters
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
@@ -90,3 +98,61 @@ def test_what_can_be_built_works(shop: Path, capsys: pytest.CaptureFixture[str])
     shutil.rmtree(shop / "base")
     (shop / "done" / "a.jsonl").rename(shop / "inbox" / "b.jsonl")
     assert cli.run(["plan", str(shop / "train.toml")]) == 1
+
+
+CHAT = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
+BASE = ']\nname_or_path = "base"'
+ROWS: dict[str, tuple[str, list[Any], str]] = {
+    "no tokenizer": (RANDOM, [CHAT], "refused: data.format: rows of the format messages need a tokenizer"),
+    "no chat template": (BASE, [CHAT], "refused: data.format: messages need a chat template"),
+    "beyond the vocabulary": (RANDOM, [{"input_ids": [1, 2]}, {"input_ids": [96, 1]}], "row 2: has the id 96"),
+    "one token": (BASE, [{"text": "the end"}, {"input_ids": [1]}], "a.jsonl would be set aside"),
+    "a row of nothing": (BASE, [{"input_ids": [1, 2]}, {"input_ids": [1]}], "row 2: makes 1 token"),
+    "too long a limit": (
+        RANDOM + "\nmax_position_embeddings = 8",
+        [{"input_ids": [1, 2]}],
+        "data.max_length: 9 is more",
+    ),
+    "sound": (BASE, [{"text": "the end"}, {"text": "a" * 20}], "this would work"),
+}
+
+
+@pytest.mark.parametrize(("model", "content", "said"), ROWS.values(), ids=ROWS)
+def test_rows_are_judged_as_the_training_judges_them(
+    shop: Path, capsys: pytest.CaptureFixture[str], model: str, content: list[Any], said: str
+) -> None:
+    llama(vocab_size=VOCABULARY).save_pretrained(shop / "base")
+    letters(template=None).save_pretrained(shop / "base")
+    (shop / "inbox" / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in content), encoding="utf-8")
+    config = shop / "train.toml"
+    text = CONFIG.format(model=model, adapter=LORA, arguments="")
+    config.write_text(text.replace("[data]", "[data]\nmax_length = 9") if "max_length" in said else text)
+
+    code = cli.run(["plan", str(config)])
+
+    shown = capsys.readouterr().out
+    assert said in shown
+    registry = load()
+    found, trainer = read_train_config(str(config), registry)
+    try:
+        trained = train(found, trainer, registry, lambda event: None, run_leg=here)
+    except ConfigError as error:
+        assert f"refused: {error}" in shown  # noqa: PT017  the plan has said it in the same words
+        trained = 2
+    assert (code == 0) == (trained == 0)
+
+
+def test_what_a_trainer_of_the_configuration_makes_of_rows_is_not_claimed(
+    shop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (shop / "mine.py").write_text("def make(**given):\n    raise AssertionError\n", encoding="utf-8")
+    config = shop / "train.toml"
+    text = CONFIG.format(model=RANDOM, adapter=LORA, arguments="") + '[trainer]\nfactory = "mine:make"\n'
+    config.write_text(text, encoding="utf-8")
+
+    assert cli.run(["plan", str(config)]) == 0
+    assert "note: the rows were read, but not tokenized" in capsys.readouterr().out
+
+    (shop / "inbox" / "a.jsonl").write_text('{"instruction": "a", "output": "b"}\n', encoding="utf-8")
+    assert cli.run(["plan", str(config)]) == 1
+    assert "a trainer of your own takes no alpaca" in capsys.readouterr().out

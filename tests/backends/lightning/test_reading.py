@@ -206,7 +206,7 @@ def test_several_optimizers_or_schedulers_are_not_judged(run: Path, key: str) ->
     assert not any(item.judged or item.sealed for item in report.checkpoints)
     assert {item.rule for item in report.findings} == {"files/not-judged"}
     assert "which are not compared with its step" in report.findings[0].message
-    with pytest.raises(AuditError, match="--strict hands out nothing"):
+    with pytest.raises(AuditError, match="so strict=True hands out nothing"):
         guard(run, strict=True)
 
 

@@ -138,7 +138,7 @@ def test_what_is_not_proven_or_holds_a_secret_is_not_queued(run: str) -> None:
         enqueue(run, "300", Settings())
     with pytest.raises(RefusedError, match=r"looks like a secret, hub_token \(hf_a\.\.\.\)"):
         enqueue(run, None, Settings())
-    with pytest.raises(AuditError, match="no such checkpoint; did you mean 'checkpoint-300'"):
+    with pytest.raises(AuditError, match="no such checkpoint; there: checkpoint-100, "):
         enqueue(run, "3000", Settings())
     assert pushes_of(run) == []
 
@@ -149,6 +149,21 @@ def test_a_dry_run_records_nothing(run: str, capsys: pytest.CaptureFixture[str])
     assert "would push  checkpoint-300  {user}/run-300-" in out
     assert re.search(r"to be pushed: (\S+ kB) in 1 checkpoint; \1 of it counts against", out)
     assert not os.path.exists(f"{run}/.audit")
+
+
+def test_a_dry_run_says_that_nobody_is_logged_in_and_what_is_passed_over(
+    run: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+    os.unlink(f"{run}/checkpoint-300/optimizer.pt")
+    monkeypatch.setattr("audit_hub.client.token", lambda: None)
+    assert command(["hub", "push", run, "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert "note: passed over checkpoint-300: optimizer.pt is not there" in said
+    assert "note: nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN\n" in said
+    monkeypatch.setattr("audit_hub.client.token", lambda: "some token")
+    command(["hub", "push", run, "--dry-run"])
+    assert "logged in" not in capsys.readouterr().err
 
 
 def test_it_is_tried_again_after_a_pause_that_doubles(run: str, hub: list[dict[str, Any]]) -> None:
