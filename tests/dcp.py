@@ -46,8 +46,13 @@ def make_apart(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200,
     return run
 
 
-def write_state(place: Path, step: int, edit: Edit | None = None, world: int = WORLD) -> None:
-    """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights."""
+def write_state(
+    place: Path, step: int, edit: Edit | None = None, world: int = WORLD, extra: Mapping[str, Value] | None = None
+) -> None:
+    """Write both directories of one checkpoint; ``edit`` changes the state of the metadata of the weights.
+
+    ``extra`` is saved with the optimizer.
+    """
     generator = Random(step)
     start = Random(0)  # training moves weights by small steps from where they were
     weights = {f"model.{name}": _moved(start, generator, shape) for name, shape in SHAPES.items()}
@@ -60,7 +65,7 @@ def write_state(place: Path, step: int, edit: Edit | None = None, world: int = W
         optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
         optimizer[f"optimizer.param_groups.{group}.params"] = names
     write_shards(place / MODEL, weights, edit, world)
-    write_shards(place / OPTIMIZER, optimizer, None, world)
+    write_shards(place / OPTIMIZER, {**optimizer, **(extra or {})}, None, world)
 
 
 def _moved(start: Random, generator: Random, shape: tuple[int, int]) -> FakeTensor:

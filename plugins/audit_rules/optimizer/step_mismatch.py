@@ -84,7 +84,7 @@ def _fell(optimizer: "OptimizerState", previous: Checkpoint) -> str | None:
     if earlier is None or len(earlier.state) != len(optimizer.state):
         return None
     counts = earlier.counts
-    fell = [(name, count) for name, count in optimizer.counts.items() if count < counts.get(name, 0)]
+    fell = [(name, count) for name, count in optimizer.counts.items() if name in counts and count < counts[name]]
     if not fell:
         return None
     name, count = fell[0]

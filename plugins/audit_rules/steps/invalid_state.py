@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
-from audit_rules._more import and_more
+from audit_rules._more import and_more, cut
 
 if TYPE_CHECKING:
     from audit.plugin import StateDocument
@@ -42,7 +42,7 @@ def _unknown(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Violation:
     documents = [item.optional("state_document") for item in checkpoint.run.checkpoints]
     carried = [document.unknown_keys for document in documents if document is not None]
     everywhere = all(set(keys) <= set(other) for other in carried)
-    named = ", ".join(_short(key) for key in keys[:5]) + and_more(keys, " and {} more", 5)
+    named = ", ".join(map(cut, keys[:5])) + and_more(keys, " and {} more", 5)
     where = "as do all checkpoints of this run" if everywhere else "others of this run do not"
     return Violation(
         f"The trainer state has keys that no known version writes ({named}), {where}: "
@@ -52,10 +52,6 @@ def _unknown(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Violation:
         blocks_resume=False,
         remedy="Resume with the transformers version that wrote it, or upgrade checkpoint-audit if that is newer.",
     )
-
-
-def _short(key: str) -> str:
-    return key if len(key) <= 40 else f"{key[:37]}..."
 
 
 def _sentence(problems: list[str]) -> str:

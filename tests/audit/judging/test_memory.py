@@ -68,6 +68,12 @@ def test_an_unchanged_run_is_not_judged_again_and_the_answer_is_the_same(run: st
     assert known.report.bytes_read == 0
 
 
+def test_the_guard_itself_remembers_what_it_judged(tmp_path: Path, guarded: Any) -> None:
+    path = make_run(tmp_path / "new")
+
+    assert [guarded(path)[1] for _ in range(3)] == [1, 0, 0]
+
+
 def test_it_is_recorded_all_the_same(run: str, guarded: Any) -> None:
     guarded(run)
     guarded(run)

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from audit.findings import Outcome, Severity
-from audit.testing.judging import outcome, report
-from audit.testing.runs import edit_optimizer, make_run
+from audit.testing.judging import check, outcome, report
+from audit.testing.runs import edit_optimizer, edit_torch, make_run
 from audit.testing.torch_files import FakeTensor
 from tests.audit.batch_rows import leg, tell
 
@@ -66,3 +66,15 @@ def test_what_a_person_changed_is_no_violation(run: str, setting: str, found: in
     tell(run, leg("a", 0, 200), leg("b", 200, 300) | {"changes": {setting: 1e-6}})
 
     assert len(report(run, "optimizer/hyperparameters-changed").findings) == found
+
+
+@pytest.mark.parametrize(("changes", "found"), [({"betas": (0.9, 0.95)}, 0), ({"eps": 1e-6}, 1)])
+@pytest.mark.parametrize("scheduler", ["another", "none"])
+def test_betas_may_move_under_another_scheduler(run: str, scheduler: str, changes: Value, found: int) -> None:
+    edit_optimizer(place(run), lambda state: state["param_groups"][0].update(changes))
+    if scheduler == "none":
+        (place(run) / "scheduler.pt").unlink()
+    else:
+        edit_torch(place(run) / "scheduler.pt", lambda value: {key: value[key] for key in value if key != "lr_lambdas"})
+
+    assert len(check(run, "optimizer/hyperparameters-changed")) == found

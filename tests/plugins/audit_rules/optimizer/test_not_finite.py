@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from audit.testing.judging import report
+from audit.findings import Outcome
+from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_optimizer, edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor
+from tests.zero import PARTITION, edit_partition, make_zero
 
 Value = dict[str, Any]
 
@@ -53,3 +55,25 @@ def test_nan_in_weights_and_moments_is_one_finding(run: str) -> None:
 
     edit_tensors(place(run) / FILE, spoil)
     assert only(run).rule == "weights/not-finite"
+
+
+def test_finite_moments_pass_and_what_is_not_read_is_not_judged(run: str) -> None:
+    assert outcome(run, "optimizer/not-finite", "checkpoint-300").outcome is Outcome.PASS
+    place(run).joinpath("optimizer.pt").unlink()
+    assert outcome(run, "optimizer/not-finite", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_nan_in_a_moment_of_one_process_of_deepspeed_is_found(tmp_path: Path, stage: int) -> None:
+    run = make_zero(tmp_path / "zero", stage=stage)
+
+    def spoil(state: Value) -> Value:
+        inner = state.get("base_optimizer_state") or state["optimizer_state_dict"]
+        put(inner["state"][0], "exp_avg", pack("<f", float("nan")))
+        return state
+
+    assert outcome(str(run), "optimizer/not-finite", "checkpoint-200").outcome is Outcome.PASS
+    edit_partition(run / "checkpoint-200", 1, spoil)
+    (finding,) = check(str(run), "optimizer/not-finite")
+    assert finding.file == f"global_step200/{PARTITION.format(1)}"
+    assert finding.message == f"{finding.file} has NaN or infinite values in 1 tensors"

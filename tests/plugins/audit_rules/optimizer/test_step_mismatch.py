@@ -13,7 +13,7 @@ from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_state, make_run
 from audit.testing.torch_files import FakeTensor
 from tests import dcp
-from tests.dcp import make_sharded
+from tests.dcp import make_apart, make_sharded
 
 Value = dict[str, Any]
 
@@ -145,3 +145,50 @@ def test_a_weight_named_step_is_no_count_of_updates(tmp_path: Path) -> None:
     shutil.rmtree(run / "checkpoint-200" / dcp.OPTIMIZER)
 
     assert check(str(run), "optimizer/step-mismatch") == []
+
+
+def test_counts_are_not_compared_with_those_of_another_number_of_parameters(run: str) -> None:
+    edit_optimizer(place(run), counts(300.0, 120.0))
+    assert len(check(run, "optimizer/step-mismatch")) == 1
+    edit_optimizer(place(run), lambda value: value["state"].popitem())
+    assert check(run, "optimizer/step-mismatch") == []
+
+
+def test_counts_are_not_compared_with_those_of_other_parameters(run: str) -> None:
+    def rename(value: Value) -> None:
+        value["state"] = {number + 8: entry for number, entry in value["state"].items()}
+
+    edit_optimizer(place(run), counts(300.0, -1.0))
+    edit_optimizer(place(run), rename)
+    assert check(run, "optimizer/step-mismatch") == []
+
+
+def test_counts_are_not_compared_with_those_of_a_state_in_shards(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100, 200))
+    shutil.rmtree(place(run, 100))
+    shutil.copytree(make_sharded(tmp_path / "sharded") / "checkpoint-100", place(run, 100))
+    edit_optimizer(place(run, 200), counts(200.0, 50.0))
+
+    assert check(run, "optimizer/step-mismatch") == []
+
+
+@pytest.fixture
+def still(tmp_path: Path) -> Path:
+    """A run of a trainer that may skip updates; the newest checkpoint has the count of the one before."""
+    run = make_apart(tmp_path / "apart")
+    shutil.rmtree(run / "step-300" / "optimizer")
+    shutil.copytree(run / "step-200" / "optimizer", run / "step-300" / "optimizer")
+    return run
+
+
+def test_where_updates_may_be_skipped_the_count_of_the_checkpoint_before_is_found(still: Path) -> None:
+    (finding,) = check(str(still), "optimizer/step-mismatch")
+
+    assert "counted 200 updates, as in step-200, but the trainer did 300 steps" in finding.message
+
+
+def test_where_updates_may_be_skipped_the_first_checkpoint_is_compared_with_none(still: Path) -> None:
+    for step in (100, 200):
+        shutil.rmtree(still / f"step-{step}")
+
+    assert check(str(still), "optimizer/step-mismatch") == []

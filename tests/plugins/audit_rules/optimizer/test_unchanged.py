@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.testing.judging import check, report
+from audit.findings import Outcome
+from audit.testing.judging import check, outcome, report
 from audit.testing.runs import make_run
 
 
@@ -24,6 +25,18 @@ def test_a_copied_optimizer_is_one_finding_that_names_its_source(run: str) -> No
     assert finding.rule == "optimizer/unchanged"
     assert "checkpoint-100, 200 steps earlier" in finding.message
     assert finding.blocks_resume
+
+
+def test_it_blocks_by_itself_whatever_it_explains(run: str) -> None:
+    shutil.copyfile(place(run, 100) / "optimizer.pt", place(run, 300) / "optimizer.pt")
+    (finding,) = check(run, "optimizer/unchanged")
+    assert (finding.checkpoint, finding.blocks_resume) == ("checkpoint-300", True)
+
+
+def test_a_state_of_its_own_passes_and_the_first_has_none_to_be_compared_with(run: str) -> None:
+    assert outcome(run, "optimizer/unchanged", "checkpoint-300").outcome is Outcome.PASS
+    first = outcome(run, "optimizer/unchanged", "checkpoint-100")
+    assert (first.outcome, first.reason) == (Outcome.NOT_APPLICABLE, "no older optimizer state was read")
 
 
 def test_at_quick_depth_the_count_tells_what_the_digest_cannot(run: str) -> None:

@@ -1,6 +1,7 @@
 """plan/base-changed: the adapter goes onto the model that it was trained on, ``base/tiny``."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,8 +56,9 @@ def test_a_whole_model_brings_its_own_weights(tmp_path: Path, plan: Planned) -> 
     assert "its own weights" in plan.reason
 
 
-def test_a_checkpoint_that_names_no_base_is_not_judged(run: str, plan: Planned) -> None:
-    assert not plan(trained_on(run, None), base_model="base/tiny")
+@pytest.mark.parametrize("base", [None, "", 7])
+def test_a_checkpoint_that_names_no_base_is_not_judged(run: str, plan: Planned, base: Any) -> None:
+    assert not plan(trained_on(run, base), base_model="base/tiny")
     assert "does not name its base model" in plan.reason
 
 

@@ -24,6 +24,13 @@ def test_the_same_number_is_fine_however_it_is_made(run: str, plan: Planned) -> 
     assert not plan(run, per_step=16)
 
 
+@pytest.mark.parametrize(("devices", "before"), [(2, 32), (1, 16), (0, 16)])
+def test_every_device_of_a_process_takes_its_share(run: str, plan: Planned, devices: int, before: int) -> None:
+    edit_arguments(Path(run, "checkpoint-300"), _n_gpu=devices)
+    (finding,) = plan(run, per_step=8)
+    assert finding.expected == before
+
+
 def test_every_process_takes_its_share(tmp_path: Path, plan: Planned) -> None:
     run = make_run(tmp_path / "two", world=2, per_device_train_batch_size=4, gradient_accumulation_steps=2)
     assert not plan(run, per_step=16)

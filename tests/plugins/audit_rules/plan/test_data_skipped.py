@@ -8,6 +8,7 @@ from tests.plugins.audit_rules.plan.conftest import Planned
 def test_steps_that_are_no_multiple_of_the_new_file_skip_its_beginning(plan: Planned) -> None:
     (finding,) = plan(None, first=303, arguments={"max_steps": 313})
     assert "would skip the first 3 of 10 steps of new.jsonl, some 30 examples" in finding.message
+    assert (finding.expected, finding.actual) == (0, 3)
 
 
 def test_a_multiple_skips_nothing(plan: Planned) -> None:
@@ -24,6 +25,7 @@ def test_with_ignore_data_skip_the_command_sees_to_it(plan: Planned, example: in
 def test_a_batch_that_was_begun_goes_on_where_it_stopped(plan: Planned) -> None:
     assert not plan(None, first=304, example=40, steps=6, arguments={"max_steps": 310})  # Trainer skips the 4 steps
     assert not plan(None, first=306, example=40, steps=6, arguments={"max_steps": 312})  # none of the rest of 6 steps
+    assert not plan(None, first=303, example=90, steps=1, arguments={"max_steps": 304})  # nor of the one that is left
 
 
 def test_a_batch_that_was_begun_elsewhere_is_repeated_or_lost(plan: Planned) -> None:

@@ -22,6 +22,8 @@ def test_what_fits_is_fine(plan: Planned) -> None:
 def test_something_is_left_for_the_ledger(plan: Planned) -> None:
     assert plan(None, space=space(1000, 1010))
     assert not plan(None, space=space(1000, 1010), spare=0.0)
+    assert plan(None, space=space(1, 100, inodes=50, room=50))
+    assert not plan(None, space=space(1, 100, inodes=50, room=50), spare=0.0)
 
 
 def test_an_unknown_size_is_not_judged(plan: Planned) -> None:

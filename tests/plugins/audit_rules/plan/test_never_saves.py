@@ -17,7 +17,10 @@ def test_save_steps_beyond_the_batch_are_an_error(plan: Planned) -> None:
 
 def test_multiples_count_from_the_beginning_of_the_run(plan: Planned) -> None:
     assert not plan(None, first=30, steps=20, arguments={"save_steps": 50})
-    assert plan(None, first=51, steps=48, arguments={"save_steps": 50})
+    (finding,) = plan(None, first=51, steps=48, arguments={"save_steps": 50})
+    assert finding.expected == "a multiple of 50 up to 99"
+    (finding,) = plan(None, first=50, steps=40, arguments={"save_steps": 50})
+    assert finding.expected == "at most 40"
 
 
 @pytest.mark.parametrize(

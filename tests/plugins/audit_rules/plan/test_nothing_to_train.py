@@ -12,6 +12,12 @@ def test_one_epoch_of_a_second_file_is_over_before_it_begins(plan: Planned, done
         f"num_train_epochs is 1, which for the size of new.jsonl ends at step 10, and step {done} is done"
         in finding.message
     )
+    assert (finding.expected, finding.actual) == (10, 0)
+
+
+def test_half_an_epoch_that_is_over_is_an_error_though_the_formula_gives_a_step(plan: Planned) -> None:
+    (finding,) = plan(None, first=5, arguments={"num_train_epochs": 0.5})
+    assert "ends at step 5, and step 5 is done" in finding.message
 
 
 def test_a_max_steps_that_is_reached_is_an_error(plan: Planned) -> None:

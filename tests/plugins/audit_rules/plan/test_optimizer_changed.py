@@ -46,7 +46,25 @@ def rmsprop(value: dict[str, Any]) -> None:
         del entry["exp_avg"]
 
 
-@pytest.mark.parametrize(("change", "optim"), [(sgd, "sgd"), (rmsprop, "rmsprop")])
+def adagrad(value: dict[str, Any]) -> None:
+    for entry in value["state"].values():
+        entry["sum"] = entry.pop("exp_avg_sq")
+        del entry["exp_avg"]
+
+
+def mystery(value: dict[str, Any]) -> None:
+    for entry in value["state"].values():
+        entry["mystery"] = entry.pop("exp_avg_sq")
+        del entry["exp_avg"]
+
+
+def test_a_state_of_an_unknown_optimizer_is_not_judged(run: str, plan: Planned) -> None:
+    edit_optimizer(Path(run, "checkpoint-300"), mystery)
+    assert not plan(run, arguments={"optim": "adamw_torch"})
+    assert "not known" in plan.reason
+
+
+@pytest.mark.parametrize(("change", "optim"), [(sgd, "sgd"), (rmsprop, "rmsprop"), (adagrad, "adagrad")])
 def test_without_a_name_it_is_adam_if_audit_train_decides(run: str, plan: Planned, change: Any, optim: str) -> None:
     edit_optimizer(Path(run, "checkpoint-300"), change)
     assert len(plan(run, owned=True, arguments={"save_steps": 5})) == 1

@@ -60,6 +60,13 @@ def test_groups_without_weight_decay_are_normal(run: str, plan: Planned, planned
 def test_one_group_may_have_another_rate(run: str, plan: Planned) -> None:
     edit_scheduler(Path(run, "checkpoint-300"), base_lrs=[1e-4, 1e-3])
     assert not plan(run, owned=True, arguments={"learning_rate": 1e-4})
+    assert not plan(run, owned=True, arguments={"learning_rate": 1e-3})
+    assert plan(run, owned=True, arguments={"learning_rate": 1e-2})
+
+
+def test_without_a_schedule_the_optimizer_keeps_the_rate(run: str, plan: Planned) -> None:
+    Path(run, "checkpoint-300", "scheduler.pt").unlink()
+    assert not plan(run, owned=True, arguments={"learning_rate": 1e-4})
     assert plan(run, owned=True, arguments={"learning_rate": 1e-2})
 
 

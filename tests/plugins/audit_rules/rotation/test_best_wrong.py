@@ -7,6 +7,7 @@ from audit.ledger.store import open_ledger
 from audit.testing.judging import check, outcome
 from audit.testing.run_files import eval_loss
 from audit.testing.runs import edit_arguments, edit_state, make_run
+from audit_rules.rotation.best_wrong import _SAME
 from tests.audit.seals import verified
 
 RULE = "rotation/best-wrong"
@@ -29,6 +30,13 @@ def test_the_best_of_all_evaluations_is_right(tmp_path: Path) -> None:
 
     assert check(run, RULE) == []
     assert outcome(run, RULE, "checkpoint-300").outcome is Outcome.PASS
+
+
+def test_a_best_that_was_rounded_is_right(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", best=True)
+    edit_state(f"{run}/checkpoint-300", best_metric=eval_loss(300) * (1 + _SAME / 2))
+
+    assert check(run, RULE) == []
 
 
 def test_a_value_that_no_evaluation_gave_is_named(tmp_path: Path) -> None:

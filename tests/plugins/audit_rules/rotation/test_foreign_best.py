@@ -53,3 +53,11 @@ def test_a_best_that_is_never_loaded_is_not_judged(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
 
     assert outcome(str(tmp_path / "copy"), RULE).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_two_histories_side_by_side_are_not_judged(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (200, 300), best=True)
+    shutil.copytree(f"{make_run(tmp_path / 'other', (100,), seed=1)}/checkpoint-100", f"{run}/checkpoint-100")
+    shutil.copytree(run, tmp_path / "copy")
+
+    assert outcome(str(tmp_path / "copy"), RULE).outcome is Outcome.NOT_APPLICABLE

@@ -68,6 +68,7 @@ def test_a_checkpoint_whose_save_was_cut_off_does_not_count(tmp_path: Path) -> N
 def test_a_checkpoint_that_was_half_deleted_does_not_count(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", limit=2)
     os.remove(f"{run}/checkpoint-100/optimizer.pt")
+    os.utime(f"{run}/checkpoint-100", (time.time() - 3600, time.time() - 3600))  # not right now
 
     assert check(run, RULE) == []
 

@@ -29,8 +29,9 @@ def test_a_file_that_is_cut_off_is_broken_too(tmp_path: Path) -> None:
     assert len(check(run, RULE)) == 1
 
 
-def test_a_larger_limit_keeps_a_sound_one(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run", limit=3)
+@pytest.mark.parametrize("limit", [3, 4, 5])
+def test_a_larger_limit_keeps_a_sound_one(tmp_path: Path, limit: int) -> None:
+    run = make_run(tmp_path / "run", limit=limit)
     os.remove(f"{run}/checkpoint-300/optimizer.pt")
 
     assert check(run, RULE) == []

@@ -117,6 +117,21 @@ def test_a_best_recorded_by_another_text_is_not_protected(tmp_path: Path) -> Non
     assert (finding.expected, finding.actual) == ("run/checkpoint-300", f"{run}/checkpoint-300")
 
 
+def test_nothing_is_said_of_the_best_where_the_directory_is_not_known(tmp_path: Path) -> None:
+    run = dated(tmp_path / "run", best=True)
+    edit_arguments(f"{run}/checkpoint-300", output_dir=None)
+
+    assert check(run, RULE) == []
+
+
+def test_a_search_of_hyperparameters_writes_to_directories_of_its_own(tmp_path: Path) -> None:
+    run = dated(tmp_path / "run", best=True)
+    edit_arguments(f"{run}/checkpoint-300", output_dir="run")
+    edit_state(f"{run}/checkpoint-300", is_hyper_param_search=True)
+
+    assert check(run, RULE) == []
+
+
 def test_the_same_text_spelled_with_a_slash_more_is_protected(tmp_path: Path) -> None:
     run = dated(tmp_path / "run", best=True)
     edit_arguments(f"{run}/checkpoint-300", output_dir=f"{run}//")

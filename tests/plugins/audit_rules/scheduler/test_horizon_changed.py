@@ -6,7 +6,7 @@ import pytest
 
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
-from audit.testing.runs import edit_arguments, edit_state, make_run
+from audit.testing.runs import edit_arguments, edit_state, edit_torch, make_run
 from audit.testing.torch_files import Made
 
 
@@ -41,6 +41,15 @@ def test_a_constant_schedule_may_grow_with_every_batch(tmp_path: Path) -> None:
     assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
 
 
+def test_another_scheduler_than_the_arguments_name_is_not_judged(run: str) -> None:
+    for step in (100, 200, 300):
+        edit_torch(
+            place(run, step) / "scheduler.pt", lambda value: {key: value[key] for key in value if key != "lr_lambdas"}
+        )
+    edit_state(place(run), max_steps=900)
+    assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
 def test_a_schedule_with_lengths_of_its_own_may_grow(run: str) -> None:
     name = Made("transformers.trainer_utils.SchedulerType", ("warmup_stable_decay",))
     for step in (100, 200, 300):
@@ -50,7 +59,7 @@ def test_a_schedule_with_lengths_of_its_own_may_grow(run: str) -> None:
     assert not check(run, "scheduler/horizon-changed")
 
 
-def plateau(run: str, lengths: dict[int, int], decay: int = 10) -> None:
+def plateau(run: str, lengths: dict[int, int], decay: int | None = 10) -> None:
     """A schedule that decays over its last steps only; the length of each checkpoint's leg."""
     name = Made("transformers.trainer_utils.SchedulerType", ("warmup_stable_decay",))
     for step, length in lengths.items():
@@ -63,6 +72,12 @@ def test_a_plateau_that_becomes_longer_before_its_decay_is_no_change(run: str) -
 
     assert check(run, "scheduler/horizon-changed") == []
     assert outcome(run, "scheduler/horizon-changed", "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_plateau_whose_end_is_not_known_is_none(run: str) -> None:
+    plateau(run, {100: 110, 200: 230, 300: 300}, decay=None)
+
+    assert [finding.checkpoint for finding in check(run, "scheduler/horizon-changed")] == ["checkpoint-200"]
 
 
 def test_a_schedule_that_becomes_longer_in_its_decay_is_a_change(run: str) -> None:

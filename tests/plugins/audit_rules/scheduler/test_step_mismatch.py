@@ -80,6 +80,15 @@ def test_a_plateau_scheduler_counts_evaluations(run: str) -> None:
     assert outcome(run, RULE, "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
 
 
+@pytest.mark.parametrize("lost", ["last_epoch", "_step_count"])
+def test_a_scheduler_that_counts_only_half_is_not_judged(run: str, lost: str) -> None:
+    for step in (100, 200, 300):
+        edit_torch(
+            place(run, step) / "scheduler.pt", lambda values: {key: values[key] for key in values if key != lost}
+        )
+    assert outcome(run, RULE, "checkpoint-300").outcome is Outcome.NOT_APPLICABLE
+
+
 def test_the_scheduler_of_another_kind_of_run_is_found(run: str) -> None:
     edit_torch(place(run) / "scheduler.pt", plateau)
     (finding,) = check(run, RULE)

@@ -122,6 +122,20 @@ def test_a_scheduler_of_one_s_own_shows_in_the_logged_rates(tmp_path: Path) -> N
     assert check(run, RULE) == []
 
 
+@pytest.mark.parametrize("state", ["rounded", "invalid"])
+def test_rates_that_were_rounded_and_a_state_that_is_invalid_show_no_other_scheduler(
+    tmp_path: Path, state: str
+) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    replace(run, BASE)
+
+    def rounded(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**entry, "learning_rate": round(entry["learning_rate"], 11)} for entry in entries]
+
+    edit_state(place(run), log_history=rounded if state == "rounded" else lambda entries: [*entries, {"loss": 1.0}])
+    assert "has no lr_lambdas" in check(run, RULE)[0].message
+
+
 def test_an_odd_type_in_the_arguments_does_not_matter(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (300,))
     odd: Any

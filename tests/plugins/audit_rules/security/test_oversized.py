@@ -1,3 +1,4 @@
+import os
 from io import BytesIO
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -8,6 +9,7 @@ import audit.facts.listing
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
 from audit.testing.runs import make_run
+from tests.dcp import MODEL, make_sharded
 
 RULE = "security/oversized"
 
@@ -77,3 +79,26 @@ def test_a_file_of_holes_is_named_and_not_read(checkpoint: Path) -> None:
     (finding,) = check(run_of(checkpoint), RULE)
 
     assert (finding.file, finding.expected) == ("notes.dat", 1 << 40)
+
+
+def test_a_file_that_no_resume_reads_may_explode_too(checkpoint: Path) -> None:
+    bomb = BytesIO()
+    with ZipFile(bomb, "w", ZIP_DEFLATED) as archive:
+        archive.writestr("training_args/data.pkl", bytes(200 << 20))
+    (checkpoint / "training_args.bin").write_bytes(bomb.getvalue())
+
+    assert [finding.file for finding in check(run_of(checkpoint), RULE)] == ["training_args.bin"]
+
+
+def test_another_kind_of_damage_is_the_finding_of_another_rule(checkpoint: Path) -> None:
+    os.truncate(checkpoint / "training_args.bin", 1000)
+
+    assert check(run_of(checkpoint), RULE) == []
+
+
+def test_metadata_of_thousands_of_shards_may_be_as_large(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "sharded")
+    with open(run / "checkpoint-200" / MODEL / ".metadata", "wb") as file:
+        file.write(b"\x80\x04" + bytes(33 << 20))
+
+    assert check(str(run), RULE) == []

@@ -94,6 +94,22 @@ def test_getattr_of_anything_else_is_not(checkpoint: Path, holder: str) -> None:
     assert "builtins.getattr" in str(finding.actual)
 
 
+@pytest.mark.parametrize("arguments", [("text", "upper"), ("text", 1), (Name("torch.dtype"), 1), ("text",)])
+def test_getattr_of_what_is_no_class_at_all_is_not(checkpoint: Path, arguments: tuple[object, ...]) -> None:
+    edit_arguments(checkpoint, extra=Made("builtins.getattr", arguments))
+
+    assert len(check(run_of(checkpoint), RULE)) == 1
+
+
+def test_of_many_names_ten_are_given(checkpoint: Path) -> None:
+    edit_arguments(checkpoint, extra=[Made(f"payload{number}.run", ()) for number in range(12)])
+
+    (finding,) = check(run_of(checkpoint), RULE)
+
+    assert "and 11 more, which" in finding.message
+    assert len(str(finding.actual).split(", ")) == 10
+
+
 def test_getattr_that_is_only_named_is_not_legal(checkpoint: Path) -> None:
     edit_arguments(checkpoint, extra=Name("builtins.getattr"))
 

@@ -7,6 +7,8 @@ from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_torch, make_run
 from audit.testing.torch_files import FakeTensor, Made, Name, pickle_bytes, torch_archive_bytes
+from tests import dcp
+from tests.dcp import make_sharded
 
 RULE = "security/unsafe-pickle"
 
@@ -144,3 +146,16 @@ def test_the_training_arguments_are_the_business_of_another_rule(checkpoint: Pat
     (checkpoint / "training_args.bin").write_bytes(torch_archive_bytes(Made("os.system", ("true",)), "training_args"))
 
     assert check(run_of(checkpoint), RULE) == []
+
+
+def test_a_call_in_a_part_of_a_sharded_state_is_found(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "sharded")
+    assert check(str(run), RULE) == []
+
+    called: Any = Made("os.system", ("true",))
+    dcp.write_shards(run / "checkpoint-200" / dcp.OPTIMIZER, {"optimizer.param_groups.0.lr": called}, None)
+
+    (finding,) = check(str(run), RULE)
+
+    assert (finding.checkpoint, finding.file) == ("checkpoint-200", f"{dcp.OPTIMIZER}/__0_0.distcp")
+    assert (finding.blocks_resume, finding.actual) == (True, "os.system")

@@ -7,7 +7,7 @@ import pytest
 
 from audit.judging.guard import consult
 from audit.testing.judging import check, report
-from tests.dcp import MODEL, OPTIMIZER, make_sharded, write_state
+from tests.dcp import MODEL, OPTIMIZER, make_apart, make_sharded, write_state
 
 
 @pytest.mark.parametrize("folder", [MODEL, OPTIMIZER])
@@ -45,3 +45,15 @@ def test_without_an_id_the_same_bytes_are_no_copy(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
     assert check(str(run), "shards/copied-metadata") == []
+
+
+def test_a_copy_is_found_beside_metadata_without_an_id(tmp_path: Path) -> None:
+    run = make_apart(tmp_path / "run")
+    (tmp_path / "other").mkdir()
+    write_state(tmp_path / "other", 300, lambda state: state.pop("storage_meta"))
+    shutil.copy(tmp_path / "other" / MODEL / ".metadata", run / "step-300" / "model")
+    shutil.copy(run / "step-200" / "optimizer" / ".metadata", run / "step-300" / "optimizer")
+
+    (finding,) = check(str(run), "shards/copied-metadata")
+
+    assert finding.file == "optimizer/.metadata"

@@ -38,6 +38,13 @@ def test_a_shard_that_is_gone(run: Path, folder: str) -> None:
     assert said(run).startswith(f"{folder}/__1_0.distcp is not there")
 
 
+def test_of_two_shards_that_are_gone_the_first_is_named(run: Path) -> None:
+    for rank in (0, 1):
+        (run / "checkpoint-200" / MODEL / f"__{rank}_0.distcp").unlink()
+
+    assert said(run) == f"{MODEL}/__0_0.distcp is not there, and the metadata names it (and 1 more)"
+
+
 def _without_a_place(state: dict[str, Any]) -> None:
     state["storage_data"].pop(next(iter(state["storage_data"])))
 

@@ -37,3 +37,16 @@ def test_weights_are_those_of_another_rule(tmp_path: Path) -> None:
 
 def test_finite_values_pass(tmp_path: Path) -> None:
     assert check(str(make_sharded(tmp_path / "run")), "shards/not-finite") == []
+
+
+def test_a_number_of_a_script_may_be_infinite_where_the_state_of_the_optimizer_is_understood(tmp_path: Path) -> None:
+    run = make_sharded(tmp_path / "run")
+    values: dict[str, dcp.Value] = {
+        "best": FakeTensor("F32", (), NAN),
+        "ema.weight": FakeTensor("F32", (4, 4), NAN + bytes(60)),
+    }
+    dcp.write_state(run / "checkpoint-200", 200, extra=values)
+
+    (finding,) = check(str(run), "shards/not-finite")
+
+    assert finding.message == f"{OPTIMIZER}/__0_0.distcp has NaN or infinite values in 1 parts, first in ema.weight"

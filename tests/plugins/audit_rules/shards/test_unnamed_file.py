@@ -18,6 +18,7 @@ def test_the_shard_of_a_rank_that_is_no_more(tmp_path: Path) -> None:
     (finding,) = check(str(run), "shards/unnamed-file")
 
     assert finding.message.startswith(f"{MODEL}/__2_0.distcp and 1 more are not named by the metadata")
+    assert finding.file == f"{MODEL}/__2_0.distcp"
     assert (finding.severity.value, finding.blocks_resume) == ("info", False)
     assert report(str(run)).verdict == "sound"
     assert consult(str(run)).decision.checkpoint == "checkpoint-200"

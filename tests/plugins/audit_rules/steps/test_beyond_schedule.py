@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_state, make_run
@@ -14,13 +16,16 @@ def test_a_step_after_the_last_is_found(tmp_path: Path) -> None:
     assert (finding.expected, finding.actual) == (100, 101)
 
 
-def test_an_epoch_after_the_last_is_found(tmp_path: Path) -> None:
+@pytest.mark.parametrize("epoch", [3.5, 99.0])
+def test_an_epoch_after_the_last_is_found(tmp_path: Path, epoch: float) -> None:
     run = make_run(tmp_path)
-    edit_state(tmp_path / "checkpoint-300", epoch=99.0, num_train_epochs=3)
+    edit_state(tmp_path / "checkpoint-300", epoch=epoch, num_train_epochs=3)
 
     (finding,) = check(run, "steps/beyond-schedule")
 
-    assert "Epoch 99" in finding.message
+    assert f"Epoch {epoch:g}" in finding.message
+    edit_state(tmp_path / "checkpoint-300", epoch=3.0)
+    assert check(run, "steps/beyond-schedule") == []
 
 
 def test_the_last_step_itself_passes(tmp_path: Path) -> None:

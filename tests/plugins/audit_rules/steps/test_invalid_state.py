@@ -66,6 +66,17 @@ def test_an_unknown_key_in_one_checkpoint_is_a_warning_and_no_obstacle(tmp_path:
     assert not finding.blocks_resume
 
 
+def test_of_many_unknown_keys_five_are_named_and_long_ones_are_cut(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    edit_state(tmp_path / "checkpoint-300", **{f"new_{number}": 1 for number in range(6)})
+    edit_state(tmp_path / "checkpoint-200", **{"k" * 41: 1})
+
+    short, many = (item.message for item in check(run, "steps/invalid-state"))
+
+    assert f"({'k' * 37}...)," in short
+    assert "(new_0, new_1, new_2, new_3, new_4 and 1 more)," in many
+
+
 def test_an_unknown_key_in_all_of_them_is_a_newer_transformers(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     for step in (100, 200, 300):
