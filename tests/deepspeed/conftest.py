@@ -1,4 +1,4 @@
-"""What DeepSpeed compiles is the session's own: a process that is killed leaves a lock, for which the next one waits."""
+"""What DeepSpeed compiles is the session's own: a process that is killed leaves a lock, for which others wait."""
 
 from collections.abc import Iterator
 
