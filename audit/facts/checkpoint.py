@@ -257,7 +257,13 @@ class Checkpoint(Recorded):
         return entry.size != sealed.size or (younger and self._other_state(seal))
 
     def _other_state(self, seal: "Seal") -> bool:
-        """Whether the file that a save writes last, as Trainer its state, was read and is not the sealed one."""
+        """Whether the file that a save writes last, as Trainer its state, was read and is not the sealed one.
+
+        Or the step is another one: what DeepSpeed writes last is the tag's name, which under Lightning is always the
+        same.
+        """
+        if seal.step != self.step:
+            return True
         state = next((name for name in last_written(self.backend) if name in self.entries), "")
         if state not in seal.files:
             return False

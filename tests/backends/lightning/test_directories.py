@@ -45,6 +45,20 @@ def test_a_sound_run_is_judged_sealed_and_handed_out(tmp_path: Path, strategy: s
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_last_one_that_was_saved_anew_after_its_seal_is_no_damage(tmp_path: Path, strategy: str) -> None:
+    run = tmp_path / "checkpoints"
+    make_directories(run, (10, 20), strategy=strategy)
+    settle(run)
+    assert verify(run).verdict == "sound"
+    make_directories(run, (30,), strategy=strategy)
+    for name in ("last.ckpt", NEWEST):
+        settle(run / name, 1.7e9 + 3600)
+
+    assert verify(run).findings == ()
+    assert guard(run) == run / "last.ckpt"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_it_can_be_looked_at(tmp_path: Path, strategy: str, capsys: pytest.CaptureFixture[str]) -> None:
     run = sharded(tmp_path, strategy)
 
