@@ -238,10 +238,11 @@ def _ways_on(run: str) -> str:
     aside = 0
     with suppress(AuditError):  # the ways are the same
         aside = len(held(run)) if scheme_of(run) is None else 0
-    ways = ["copy a sound checkpoint into the run, from a snapshot or with audit hub pull"]
+    back = "bring a sound one back, with cp -a from a snapshot or with audit hub pull"
+    ways = [f"move broken ones away (audit quarantine {run} --force) and {back}"]
     if aside:
-        ways.append(f"look at the {aside} in quarantine: audit quarantine {run} --list")
-    return "; ".join([*ways, "or start over at step 0: --allow-fresh"])
+        ways.append(f"look at the {aside} in quarantine (audit quarantine {run} --list)")
+    return "; ".join([*ways, "or start over at step 0 (--allow-fresh)"])
 
 
 def notes(decision: Decision) -> Iterator[str]:

@@ -258,8 +258,10 @@ def _taken_back(event: RunTakenBack) -> str:
 
 def _batch(event: BatchStarted) -> str:
     first, last, examples, done = event.first_step, event.last_step, event.examples, event.first_example
-    steps = f"steps {first + 1} to {last}" if last is not None else f"from step {first + 1} on"
-    count = f"{examples} examples, " if examples is not None and not done else ""
+    steps = f"from step {first + 1} on"
+    if last is not None:
+        steps = f"steps {first + 1} to {last}" if last > first + 1 else f"step {last}"
+    count = f"{examples} example{'s' * (examples != 1)}, " if examples is not None and not done else ""
     if done:
         count = f"examples {done + 1} to {examples}, " if examples is not None else f"from example {done + 1} on, "
     origin = f"after {os.path.basename(event.resumed_from)}" if event.resumed_from else "from scratch"

@@ -3,13 +3,15 @@
 import argparse
 import gc
 import time
+from signal import Signals
 
+from audit.backend.training import Note
 from audit.cli.parser import complain
 from audit.cli.progress_of_training import Lines, Screen
 from audit.errors import AuditError
 from audit.manager import load
 from audit.training.config import read_train_config
-from audit.training.events import Emit, TrainingError, TrainingRefused
+from audit.training.events import Emit, Event, TrainingError, TrainingRefused, TrainingStopped
 from audit.training.going_back import taken_back, way_back
 from audit.training.loop import TrainOptions, train
 from audit.training.notifying import notified
@@ -128,7 +130,16 @@ def call(arguments: argparse.Namespace) -> int:
             def go(emit: Emit) -> int:
                 return observed(config, registry, emit, lambda emit: train(config, trainer, registry, emit, options))
 
-            return notified(config, shown.show, go)
+            stopped = []
+
+            def show(event: Event) -> None:
+                stopped.extend([event] if isinstance(event, TrainingStopped) else [])
+                shown.show(event)
+
+            code = notified(config, show, go)
+            if code > 128 and not stopped and not arguments.watch and not arguments.quiet:
+                shown.show(Note(f"stopped by {Signals(code - 128).name}; run the same command to continue"))
+            return code
         except TrainRefused as error:
             shown.close()
             if arguments.log_format == "json":

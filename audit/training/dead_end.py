@@ -12,7 +12,7 @@ NAMED = 3
 """Checkpoints and files that a message names."""
 
 
-def ways_on(surveyor: Surveyor, timeline: Timeline) -> str:
+def ways_on(run: str, surveyor: Surveyor, timeline: Timeline) -> str:
     """Return what a person can do, in words. Checkpoints that the run may go back to are read to their last byte."""
     try:
         targets = surveyor.proven(timeline)
@@ -20,8 +20,8 @@ def ways_on(surveyor: Surveyor, timeline: Timeline) -> str:
         targets = []
     ways = [f"--back-to {_name(item)} continues from {item}" for item in reversed(targets[-NAMED:])]
     ways.append(
-        "copy a sound checkpoint into the run, from a snapshot or with audit hub pull (--adopt if the ledger does not "
-        "record its steps)"
+        f"move the broken ones away (audit quarantine {run} --force) and bring a sound one back, with cp -a from a "
+        "snapshot or with audit hub pull (--adopt if the ledger does not record its steps)"
     )
     files = [item.file for item in timeline.batches if item.trained or item.step > item.first_step]
     again = f", training {listed(files, NAMED)} again" if files else ""

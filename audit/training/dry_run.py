@@ -229,7 +229,7 @@ class DryRun(Session):
         try:
             tried = self._trial.tried(work) if self._fault is None else None
         except ConfigError as error:
-            self._fault = str(error)
+            self._fault = str(error) if str(error).startswith("data.eval") else f"{error} ({work.file.name})"
         except BadData as error:
             read = work._replace(read=work.sources)
             if error.path != work.request.data.path:

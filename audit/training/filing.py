@@ -87,8 +87,9 @@ class Filing:
                 with suppress(OSError):
                     os.unlink(file.path)
                 continue
+            name = batch.file if batch is not None else file.name
             to = set_aside(file, self._data)
-            self._emit(Note(f"{to}: was held for a batch that was not trained, and has no other name in the inbox"))
+            self._emit(Note(f"{to}: the last copy of {name}, which was removed from the inbox before it was trained"))
 
     def reject(self, file: DataFile, digest: str, error: BadData) -> None:
         where = f"row {error.row}: " if error.row is not None else ""

@@ -95,7 +95,7 @@ class Session:
         self.held_out = HeldOut(config, registry, emit)
         self.conclusion = Conclusion(self._run_state, self._batch_log, self.filing, self._base, emit, accept, reason)
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
-        self._run_state.ways_on = partial(ways_on, surveyor)
+        self._run_state.ways_on = partial(ways_on, config.run, surveyor)
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
         self._allow_dropped, self._told_unchanged = allow_dropped, False
         self.days = Days(config.run, bool(config.notify.told), self._batch_log, emit)

@@ -91,9 +91,8 @@ def _metric(found: Inspection, metric: str | None, arguments: Any) -> str:
         return f"eval_{wanted}"
     names = sorted(key for key in logged if key not in ("step", "epoch") and any(_values(found, key)))
     known = ", ".join(names[:30]) + (" and more" if len(names) > 30 else "") if names else "nothing"
-    raise AuditError(
-        f"{found.run.path}: no checkpoint's log has {wanted}; logged are: {known}{did_you_mean(wanted, names)}"
-    )
+    hint = did_you_mean(wanted, names) if metric is not None else "; name one of them with --metric" if names else ""
+    raise AuditError(f"{found.run.path}: no checkpoint's log has {wanted}; logged are: {known}{hint}")
 
 
 def _values(found: Inspection, key: str) -> Any:

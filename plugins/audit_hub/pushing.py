@@ -86,7 +86,7 @@ def nobody_logged_in() -> str | None:
         from audit_hub.client import NOBODY, token
     except ImportError as error:
         return f"{error.name} is not installed: pip install 'checkpoint-audit[hub]'"
-    return NOBODY if token() is None else None
+    return f"{NOBODY} ({{user}} is the one who is)" if token() is None else None
 
 
 def _would(push: Push) -> str:

@@ -288,7 +288,10 @@ class Reader:
         if found == RowFormat.PREFERENCE:
             raise ConfigError('data.format: rows of the format preference need [trainer] class = "trl.DPOTrainer"')
         if self._tokenizer is None:
-            raise ConfigError(f"data.format: rows of the format {found} need a tokenizer; without one, use input_ids")
+            raise ConfigError(
+                f"data.format: rows of the format {found} need a tokenizer, and the model has none: set model.tokenizer, "
+                "or use rows of input_ids"
+            )
         chat = Writer(self._tokenizer, self._loss_on)
         return {
             RowFormat.TEXT: chat.text,

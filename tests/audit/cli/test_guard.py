@@ -135,8 +135,8 @@ def test_where_nothing_is_resumable_the_ways_on_are_named(audit: Audit, run: str
     said = audit("guard", run).err.splitlines()
 
     assert said[-2].endswith("no checkpoint can be resumed from")
-    assert said[-1].startswith("to go on: copy a sound checkpoint into the run")
-    assert said[-1].endswith("or start over at step 0: --allow-fresh")
+    assert said[-1].startswith("to go on: move broken ones away (audit quarantine ")
+    assert said[-1].endswith("or start over at step 0 (--allow-fresh)")
 
 
 def test_json_says_the_same(audit: Audit, run: str, broken: str, tmp_path: Path) -> None:

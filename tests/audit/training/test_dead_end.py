@@ -38,7 +38,7 @@ def test_the_checkpoint_of_a_graceful_stop_is_pinned(begun: Shop) -> None:
 def test_the_ways_are_named_and_starting_over_is_one(begun: Shop) -> None:
     text = refusal(damaged(begun))
 
-    assert "no checkpoint can be resumed from; ways to go on: copy a sound checkpoint into the run" in text
+    assert "no checkpoint can be resumed from; ways to go on: move the broken ones away (audit quarantine " in text
     assert "--adopt" in text
     assert text.endswith("--allow-fresh starts over at step 0, training a.jsonl again")
     assert "--back-to" not in text
@@ -56,7 +56,7 @@ def test_a_checkpoint_in_quarantine_that_is_proven_is_named_and_can_be_gone_back
 
     text = refusal(damaged(shop))
 
-    assert "--back-to checkpoint-4 continues from checkpoint-4 (in quarantine); copy a" in text
+    assert "--back-to checkpoint-4 continues from checkpoint-4 (in quarantine); move the broken" in text
     assert "training a.jsonl, b.jsonl again" in text
     way = re.search(r"--back-to (\S+)", text)
     assert way is not None

@@ -82,7 +82,7 @@ def test_a_configuration_that_does_not_go_with_the_rows_is_the_refusal(trying: S
 
     forecast = plan(trying)
 
-    assert forecast.refusal == "toy: such rows need another toy"
+    assert forecast.refusal == "toy: such rows need another toy (b.jsonl)"
     assert [(leg.work.file.name, leg.tried) for leg in forecast.legs] == [("a.jsonl", 2), ("b.jsonl", None)]
     with pytest.raises(ConfigError, match="such rows need another toy"):
         trying.train()

@@ -350,7 +350,12 @@ def test_what_no_other_row_would_mend_is_a_fault_of_the_configuration(
 @pytest.mark.parametrize(
     ("tokenizer", "vocabulary", "options", "expected"),
     [
-        (False, 300, {}, "data.format: rows of the format text need a tokenizer; without one, use input_ids"),
+        (
+            False,
+            300,
+            {},
+            "data.format: rows of the format text need a tokenizer, and the model has none: set model.tok",
+        ),
         (True, 100, {}, "the tokenizer makes the id 259, and the model's vocabulary has 100"),
         (True, 300, {"max_length": 9}, "data.max_length: 9 is more than the model's 8 positions"),
     ],

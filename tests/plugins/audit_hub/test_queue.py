@@ -160,7 +160,10 @@ def test_a_dry_run_says_that_nobody_is_logged_in_and_what_is_passed_over(
     assert command(["hub", "push", run, "--dry-run"]) == 0
     said = capsys.readouterr().err
     assert "note: passed over checkpoint-300: optimizer.pt is not there" in said
-    assert "note: nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN\n" in said
+    assert (
+        "note: nobody is logged in to the Hub: run `hf auth login`, or set HF_TOKEN ({user} is the one who is)\n"
+        in said
+    )
     monkeypatch.setattr("audit_hub.client.token", lambda: "some token")
     command(["hub", "push", run, "--dry-run"])
     assert "logged in" not in capsys.readouterr().err
