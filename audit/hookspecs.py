@@ -24,7 +24,7 @@ hookimpl = pluggy.HookimplMarker("audit")
 """Marks a function of a plugin as the implementation of the hook of its name."""
 
 if TYPE_CHECKING:  # every command that loads a plugin would pay for them
-    from audit.backend.layout import Backend
+    from audit.backend.protocol import Backend
     from audit.backend.training import TrainingBackend
     from audit.options import Options
     from audit.page import FleetView, RunCurves

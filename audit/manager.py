@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pluggy
 
     from audit import hookspecs
-    from audit.backend.layout import Backend
+    from audit.backend.protocol import Backend
     from audit.backend.training import TrainingBackend
     from audit.facts.place import Place
     from audit.report import Report

@@ -249,10 +249,11 @@ if TYPE_CHECKING:
     from audit.audit_dir import AUDIT_DIR, LEDGER, SCRATCH
     from audit.audit_dir import scratch as scratch_directory
     from audit.backend.files import Files
-    from audit.backend.layout import ITSELF, AdapterFiles, Backend, Layout
+    from audit.backend.layout import AdapterFiles, Layout
     from audit.backend.names import is_checkpoint_file, is_checkpoint_of_any, step_of_file
     from audit.backend.names import name_of as checkpoint_name
     from audit.backend.names import step_of as checkpoint_step
+    from audit.backend.protocol import ITSELF, Backend
     from audit.backend.rehearsal import OPTIMIZER as OPTIMIZER_PART
     from audit.backend.rehearsal import RANDOM as RANDOM_PART
     from audit.backend.rehearsal import SCHEDULER as SCHEDULER_PART
@@ -398,7 +399,8 @@ _HOMES = {
     "audit.api": "guard verify",
     "audit.audit_dir": "AUDIT_DIR LEDGER SCRATCH scratch:scratch_directory",
     "audit.backend.files": "Files",
-    "audit.backend.layout": "AdapterFiles Backend ITSELF Layout",
+    "audit.backend.layout": "AdapterFiles Layout",
+    "audit.backend.protocol": "Backend ITSELF",
     "audit.backend.names": "is_checkpoint_file is_checkpoint_of_any name_of:checkpoint_name step_of:checkpoint_step step_of_file",
     "audit.backend.rehearsal": "Arrival Compared OPTIMIZER:OPTIMIZER_PART RANDOM:RANDOM_PART Rehearsal RehearsalRequest "
     "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",

@@ -94,7 +94,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "Backends": (
         "A whole example is in [backends](backends.md#a-backend-of-your-own).",
-        ("audit/backend/layout.py:Backend", "audit/backend/layout.py:Layout"),
+        ("audit/backend/protocol.py:Backend", "audit/backend/layout.py:Layout"),
     ),
     "All names of audit.plugin": ("By who needs them.", ()),
     "Tests of rules": (

@@ -241,6 +241,7 @@ TESTED_BY = {
     "ledger.push_events": "ledger/test_events",
     "ledger.losses": "../plugins/audit_rules/ledger/test_rows_missing",
     "ledger.scans": "ledger/test_seals",
+    "backend.protocol": "backend/test_layout",
     "ledger.batches": "ledger/test_timeline",
     "ledger.timeline_rows": "ledger/test_timeline",
     "merging.ledger_rows": "merging/test_merge",

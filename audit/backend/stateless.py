@@ -8,7 +8,7 @@ from audit.storage import DIRECTORY, Entry
 
 
 class Stateless:
-    """The part of a :class:`audit.backend.layout.Backend` whose checkpoints have no trainer state and no log in them.
+    """The part of a :class:`audit.backend.protocol.Backend` whose checkpoints have no trainer state and no log in them.
 
     A subclass gives ``pattern``, which matches the whole name of a checkpoint's directory; its last group is N. As text
     it is compiled when a run is looked at, and not by every command.

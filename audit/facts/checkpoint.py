@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.backend.layout import last_in, last_written
+from audit.backend.protocol import last_in, last_written
 from audit.errors import NotApplicable
 from audit.facts.directory import RunFiles
 from audit.facts.fact import fact

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend, announced_in, last_in, last_written, saves_over
+from audit.backend.protocol import Backend, announced_in, last_in, last_written, saves_over
 from audit.facts.file import PLACEHOLDER_SUFFIXES
 from audit.facts.listing import Listing
 from audit.storage import FILE, TRAINER, UPLOAD, Entry

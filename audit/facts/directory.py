@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from audit.backend.layout import ITSELF, Backend, means_newest, parts
+from audit.backend.protocol import ITSELF, Backend, means_newest, parts
 from audit.errors import NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.completeness import CheckpointState, Clock, Completeness, completeness_of

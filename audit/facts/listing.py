@@ -7,14 +7,14 @@ from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.backend.layout import ITSELF, has_step_inside, parts, units, values_in
 from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any, order
+from audit.backend.protocol import ITSELF, has_step_inside, parts, units, values_in
 from audit.errors import AuditError
 from audit.storage import DIRECTORY, FILE, Entry, Storage, scheme_of, without_secrets
 from audit.text import listed
 
 if TYPE_CHECKING:
-    from audit.backend.layout import Backend
+    from audit.backend.protocol import Backend
 
 STATES = (".safetensors", ".bin", ".pt", ".pkl", ".distcp")
 """Endings of files that hold states."""
@@ -172,7 +172,7 @@ def newest_inside(
 ) -> Iterator[tuple[str, Inside]]:
     """List the checkpoints that the backends recognise by name, one after the other from the newest on.
 
-    ``entries`` are those of the run's root. For :func:`audit.backend.layout.writers_of`.
+    ``entries`` are those of the run's root. For :func:`audit.backend.protocol.writers_of`.
     """
     steps = {
         name: step

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from audit.backend.layout import names_count_steps
+from audit.backend.protocol import names_count_steps
 from audit.facts.listing import Listing
 from audit.storage import FILE
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.backend.layout import ITSELF, AdapterFiles, Layout, names_count_steps, values_in
+from audit.backend.layout import AdapterFiles, Layout
+from audit.backend.protocol import ITSELF, names_count_steps, values_in
 from audit.errors import NotApplicable
 from audit.facts.directory import Directory
 from audit.facts.fact import fact

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from audit.backend.layout import Backend, only_steps_counted, unmistakable, writers_of
+from audit.backend.protocol import Backend, only_steps_counted, unmistakable, writers_of
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.fact import fact

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
-from audit.backend.layout import Backend
+from audit.backend.protocol import Backend
 from audit.errors import NotApplicable
 from audit.facts.allowance import Allowance
 from audit.facts.checkpoint import Checkpoint

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.backend.layout import Backend
+from audit.backend.protocol import Backend
 from audit.facts.file import File
 from audit.text import credentials, is_placeholder
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.layout import Backend, has_step_inside, units, writers_of
+from audit.backend.protocol import Backend, has_step_inside, units, writers_of
 from audit.errors import AuditError
 from audit.facts.listing import Inside, list_checkpoint, newest_inside
 from audit.facts.other_trainers import is_checkpoint_of_others

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from audit.backend.layout import Backend
+from audit.backend.protocol import Backend
 from audit.fleet.discovery import Found, find_runs
 from audit.fleet.rows import AUDITED, Audited, InOrder, RunRow, shown
 from audit.fleet.store import Store

@@ -116,6 +116,17 @@ def _run(machine: Machine) -> tuple[int, int]:  # noqa: C901 - one loop: a funct
         elif op == 104:  # h BINGET
             stack.append(memo[data[position]])
             position += 1
+        elif op == 74:  # J BININT: half of the words of a random state
+            stack.append(_I32(data, position)[0])
+            position += 4
+            left -= 3
+        elif op == 138 and data[position] <= LONGEST_INTEGER:  # LONG1: the other half
+            end = position + 1 + data[position]
+            if end > size:
+                raise IndexError
+            stack.append(int.from_bytes(data[position + 1 : end], "little", signed=True))
+            position = end
+            left -= 8
         elif op == 114:  # r LONG_BINPUT
             memo[_U32(data, position)[0]] = stack[-1]
             position += 4
@@ -166,17 +177,6 @@ def _run(machine: Machine) -> tuple[int, int]:  # noqa: C901 - one loop: a funct
         elif op == 77:  # M BININT2
             stack.append(data[position] | data[position + 1] << 8)
             position += 2
-        elif op == 74:  # J BININT
-            stack.append(_I32(data, position)[0])
-            position += 4
-            left -= 3
-        elif op == 138 and data[position] <= LONGEST_INTEGER:  # LONG1: half of the words of a random state
-            end = position + 1 + data[position]
-            if end > size:
-                raise IndexError
-            stack.append(int.from_bytes(data[position + 1 : end], "little", signed=True))
-            position = end
-            left -= 8
         elif op == 125:  # } EMPTY_DICT
             stack.append({})
             left -= 7

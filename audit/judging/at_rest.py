@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from audit.backend.layout import last_written
+from audit.backend.protocol import last_written
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.listing import list_checkpoint
 from audit.facts.run import Run

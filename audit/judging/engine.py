@@ -6,7 +6,7 @@ from itertools import chain, repeat
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from audit.backend.layout import ITSELF
+from audit.backend.protocol import ITSELF
 from audit.errors import AuditError, NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.plan import Plan

@@ -3,7 +3,7 @@
 import os
 
 from audit.audit_dir import SEALS, make, replaced
-from audit.backend.layout import ITSELF
+from audit.backend.protocol import ITSELF
 from audit.errors import AuditError
 from audit.ledger.seals import Seal, checksum_line
 from audit.storage import LocalStorage, Storage, pieces

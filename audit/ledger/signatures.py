@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from audit.audit_dir import SEALS, make, replaced
-from audit.backend.layout import ITSELF
+from audit.backend.protocol import ITSELF
 from audit.errors import AuditError
 from audit.ledger.seals import Seal
 from audit.storage import DIRECTORY, FILE, LocalStorage

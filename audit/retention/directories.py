@@ -3,8 +3,8 @@
 import os
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.layout import units
 from audit.backend.names import checkpoint_around, is_left_by_save
+from audit.backend.protocol import units
 from audit.errors import AuditError, RefusedError
 from audit.facts.run import Run
 from audit.storage import DIRECTORY, scheme_of, without_secrets

@@ -7,7 +7,7 @@ by block, so memory is bounded by their number, not by their size.
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from audit.backend.layout import Backend
+from audit.backend.protocol import Backend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from math import isfinite, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from audit.backend.layout import last_in
+from audit.backend.protocol import last_in
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.file import METADATA
 from audit.facts.series import series, tail

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.backend.layout import Backend
+from audit.backend.protocol import Backend
 from audit.facts.run import open_run
 from audit.facts.spans import LORA_RUN, PAGE, spans_of, zero_run
 from audit.formats.damage import Damage
