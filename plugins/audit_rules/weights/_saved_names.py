@@ -1,18 +1,18 @@
 """Models that transformers saves under other names than they have in memory; written by a survey, not by hand.
 
-See ``tests/backends/hf_trainer/saved_names.py``. 318 of the 1460 model classes that could be built.
+See ``tests/backends/hf_trainer/saved_names.py``. 322 model classes; the newest version has 1460 that can be built.
 """
 
-VERSIONS = ("5.24.0",)
+VERSIONS = ("4.57.6", "5.0.0", "5.12.0", "5.24.0")
 """The versions of transformers that were surveyed, the oldest first."""
 
 # fmt: off
 NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "ASTForAudioClassification audio-spectrogram-transformer": ("5.24.0", "5.24.0", (
+    "ASTForAudioClassification audio-spectrogram-transformer": ("5.12.0", "5.24.0", (
         "audio_spectrogram_transformer.encoder.layer.#.attention.attention.key.bias",
         "audio_spectrogram_transformer.encoder.layer.#.attention.attention.key.weight",
     )),
-    "ASTModel audio-spectrogram-transformer": ("5.24.0", "5.24.0", (
+    "ASTModel audio-spectrogram-transformer": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
@@ -48,15 +48,15 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "AfmoeForCausalLM afmoe": ("5.24.0", "5.24.0", (
+    "AfmoeForCausalLM afmoe": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "AfmoeModel afmoe": ("5.24.0", "5.24.0", (
+    "AfmoeModel afmoe": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "AltCLIPModel altclip": ("5.24.0", "5.24.0", (
+    "AltCLIPModel altclip": ("5.12.0", "5.24.0", (
         "text_model.roberta.encoder.layer.#.attention.output.LayerNorm.bias",
         "text_model.roberta.encoder.layer.#.attention.output.LayerNorm.weight",
         "vision_model.vision_model.encoder.layer.#.layer_norm1.bias",
@@ -66,10 +66,6 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "model.language_model.layers.#.attention_layernorm.weight",
         "model.language_model.layers.#.feedforward_layernorm.weight",
     )),
-    "AriaForConditionalGeneration aria": ("5.24.0", "5.24.0", (
-        "language_model.model.layers.#.input_layernorm.weight",
-        "language_model.model.layers.#.mlp.experts.fc1.weight",
-    )),
     "AriaTextForCausalLM aria_text": ("5.24.0", "5.24.0", (
         "model.layers.#.mlp.experts.fc1.weight",
         "model.layers.#.mlp.experts.fc2.weight",
@@ -78,7 +74,7 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.fc1.weight",
         "layers.#.mlp.experts.fc2.weight",
     )),
-    "AudioFlamingo3ForConditionalGeneration audioflamingo3": ("5.24.0", "5.24.0", (
+    "AudioFlamingo3ForConditionalGeneration audioflamingo3": ("5.12.0", "5.24.0", (
         "audio_tower.layers.#.fc1.bias",
         "audio_tower.layers.#.fc1.weight",
     )),
@@ -102,61 +98,69 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "BeitBackbone beit": ("5.24.0", "5.24.0", (
+    "BeitBackbone beit": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.weight",
         "encoder.layer.#.attention.attention.query.bias",
     )),
-    "BeitForImageClassification beit": ("5.24.0", "5.24.0", (
+    "BeitForImageClassification beit": ("5.12.0", "5.24.0", (
         "beit.encoder.layer.#.attention.attention.key.weight",
         "beit.encoder.layer.#.attention.attention.query.bias",
     )),
-    "BeitModel beit": ("5.24.0", "5.24.0", (
+    "BeitModel beit": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.weight",
         "encoder.layer.#.attention.attention.query.bias",
     )),
-    "CLIPForImageClassification clip": ("5.24.0", "5.24.0", (
+    "CLIPForImageClassification clip": ("5.12.0", "5.24.0", (
         "vision_model.vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "CLIPModel clip": ("5.24.0", "5.24.0", (
+    "CLIPModel clip": ("5.12.0", "5.24.0", (
         "text_model.text_model.encoder.layers.#.layer_norm1.bias",
         "text_model.text_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "CLIPSegModel clipseg": ("5.24.0", "5.24.0", (
+    "CLIPSegModel clipseg": ("5.12.0", "5.24.0", (
         "text_model.text_model.encoder.layers.#.layer_norm1.bias",
         "text_model.text_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "CLIPTextModel clip_text_model": ("5.24.0", "5.24.0", (
+    "CLIPTextModel clip_text_model": ("5.12.0", "5.24.0", (
         "text_model.encoder.layers.#.layer_norm1.bias",
         "text_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "CLIPVisionModel clip_vision_model": ("5.24.0", "5.24.0", (
+    "CLIPVisionModel clip_vision_model": ("5.12.0", "5.24.0", (
         "vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "ChineseCLIPModel chinese_clip": ("5.24.0", "5.24.0", (
+    "ChineseCLIPModel chinese_clip": ("5.12.0", "5.24.0", (
         "vision_model.vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "ChineseCLIPVisionModel chinese_clip_vision_model": ("5.24.0", "5.24.0", (
+    "ChineseCLIPVisionModel chinese_clip_vision_model": ("5.12.0", "5.24.0", (
         "vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "Cohere2MoeForCausalLM cohere2_moe": ("5.24.0", "5.24.0", (
+    "Cohere2MoeForCausalLM cohere2_moe": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Cohere2MoeModel cohere2_moe": ("5.24.0", "5.24.0", (
+    "Cohere2MoeModel cohere2_moe": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "CohereAsrForConditionalGeneration cohere_asr": ("5.24.0", "5.24.0", (
+    "CohereAsrForConditionalGeneration cohere_asr": ("5.12.0", "5.24.0", (
         "log_softmax.mlp.layer0.bias",
         "log_softmax.mlp.layer0.weight",
     )),
-    "CohereAsrModel cohere_asr": ("5.24.0", "5.24.0", (
+    "CohereAsrModel cohere_asr": ("5.12.0", "5.24.0", (
         "transf_decoder._decoder.layers.#.first_sub_layer.key_net.bias",
         "transf_decoder._decoder.layers.#.first_sub_layer.key_net.weight",
+    )),
+    "ColModernVBertForRetrieval colmodernvbert": ("5.12.0", "5.12.0", (
+        "vlm.vision_model.vision_model.encoder.layers.#.layer_norm1.bias",
+        "vlm.vision_model.vision_model.encoder.layers.#.layer_norm1.weight",
+    )),
+    "ColQwen2ForRetrieval colqwen2": ("5.12.0", "5.12.0", (
+        "vlm.model.language_model.layers.#.input_layernorm.weight",
+        "vlm.model.language_model.layers.#.mlp.down_proj.weight",
     )),
     "Cosmos3EdgeForConditionalGeneration cosmos3_edge": ("5.24.0", "5.24.0", (
         "layers.#.input_layernorm.weight",
@@ -166,47 +170,47 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "language_model.layers.#.mlp.down_proj.weight",
         "language_model.layers.#.mlp.up_proj.weight",
     )),
-    "Cosmos3OmniForConditionalGeneration cosmos3_omni": ("5.24.0", "5.24.0", (
+    "Cosmos3OmniForConditionalGeneration cosmos3_omni": ("5.12.0", "5.24.0", (
         "layers.#.input_layernorm.weight",
         "layers.#.mlp.down_proj.weight",
     )),
-    "DINOv3ConvNextBackbone dinov3_convnext": ("5.24.0", "5.24.0", (
+    "DINOv3ConvNextBackbone dinov3_convnext": ("5.12.0", "5.24.0", (
         "stages.#.layers.#.depthwise_conv.bias",
         "stages.#.layers.#.depthwise_conv.weight",
     )),
-    "DINOv3ConvNextModel dinov3_convnext": ("5.24.0", "5.24.0", (
+    "DINOv3ConvNextModel dinov3_convnext": ("5.12.0", "5.24.0", (
         "stages.#.layers.#.depthwise_conv.bias",
         "stages.#.layers.#.depthwise_conv.weight",
     )),
-    "DINOv3ViTBackbone dinov3_vit": ("5.24.0", "5.24.0", (
+    "DINOv3ViTBackbone dinov3_vit": ("5.12.0", "5.24.0", (
         "layer.#.attention.k_proj.weight",
         "layer.#.attention.o_proj.bias",
     )),
-    "DINOv3ViTModel dinov3_vit": ("5.24.0", "5.24.0", (
+    "DINOv3ViTModel dinov3_vit": ("5.12.0", "5.24.0", (
         "layer.#.attention.k_proj.weight",
         "layer.#.attention.o_proj.bias",
     )),
-    "DeepseekV2ForCausalLM deepseek_v2": ("5.24.0", "5.24.0", (
+    "DeepseekV2ForCausalLM deepseek_v2": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV2ForSequenceClassification deepseek_v2": ("5.24.0", "5.24.0", (
+    "DeepseekV2ForSequenceClassification deepseek_v2": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV2Model deepseek_v2": ("5.24.0", "5.24.0", (
+    "DeepseekV2Model deepseek_v2": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV32ForCausalLM deepseek_v32": ("5.24.0", "5.24.0", (
+    "DeepseekV32ForCausalLM deepseek_v32": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV32Model deepseek_v32": ("5.24.0", "5.24.0", (
+    "DeepseekV32Model deepseek_v32": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV3ForCausalLM deepseek_v3": ("5.24.0", "5.24.0", (
+    "DeepseekV3ForCausalLM deepseek_v3": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -214,15 +218,15 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV3ForSequenceClassification deepseek_v3": ("5.24.0", "5.24.0", (
+    "DeepseekV3ForSequenceClassification deepseek_v3": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV3ForTokenClassification deepseek_v3": ("5.24.0", "5.24.0", (
+    "DeepseekV3ForTokenClassification deepseek_v3": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV3Model deepseek_v3": ("5.24.0", "5.24.0", (
+    "DeepseekV3Model deepseek_v3": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -230,27 +234,26 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "DeepseekV4ForCausalLM deepseek_v4": ("5.24.0", "5.24.0", (
-        "model.layers.#.ffn.experts.#.w1.weight",
-        "model.layers.#.ffn.experts.#.w2.weight",
+    "DeepseekV4ForCausalLM deepseek_v4": ("5.12.0", "5.24.0", (
+        "head.weight",
     )),
-    "DeepseekV4Model deepseek_v4": ("5.24.0", "5.24.0", (
+    "DeepseekV4Model deepseek_v4": ("5.12.0", "5.24.0", (
         "layers.#.ffn.experts.#.w1.weight",
         "layers.#.ffn.experts.#.w2.weight",
     )),
-    "DeiTForImageClassification deit": ("5.24.0", "5.24.0", (
+    "DeiTForImageClassification deit": ("5.12.0", "5.24.0", (
         "deit.encoder.layer.#.attention.attention.key.bias",
         "deit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "DeiTForImageClassificationWithTeacher deit": ("5.24.0", "5.24.0", (
+    "DeiTForImageClassificationWithTeacher deit": ("5.12.0", "5.24.0", (
         "deit.encoder.layer.#.attention.attention.key.bias",
         "deit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "DeiTForMaskedImageModeling deit": ("5.24.0", "5.24.0", (
+    "DeiTForMaskedImageModeling deit": ("5.12.0", "5.24.0", (
         "deit.encoder.layer.#.attention.attention.key.bias",
         "deit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "DeiTModel deit": ("5.24.0", "5.24.0", (
+    "DeiTModel deit": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
@@ -305,35 +308,43 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Ernie4_5_MoeForCausalLM ernie4_5_moe": ("5.24.0", "5.24.0", (
+    "Ernie4_5_MoeForCausalLM ernie4_5_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Ernie4_5_MoeModel ernie4_5_moe": ("5.24.0", "5.24.0", (
+    "Ernie4_5_MoeModel ernie4_5_moe": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Ernie4_5_VLMoeForConditionalGeneration ernie4_5_vl_moe": ("5.24.0", "5.24.0", (
+    "Ernie4_5_VLMoeForConditionalGeneration ernie4_5_vl_moe": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Ernie4_5_VLMoeModel ernie4_5_vl_moe": ("5.24.0", "5.24.0", (
+    "Ernie4_5_VLMoeModel ernie4_5_vl_moe": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "ExaoneMoeForCausalLM exaone_moe": ("5.24.0", "5.24.0", (
+    "Ernie4_5_VL_MoeForConditionalGeneration ernie4_5_vl_moe": ("5.0.0", "5.0.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "ExaoneMoeModel exaone_moe": ("5.24.0", "5.24.0", (
+    "Ernie4_5_VL_MoeModel ernie4_5_vl_moe": ("5.0.0", "5.0.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "FlexOlmoForCausalLM flex_olmo": ("5.24.0", "5.24.0", (
+    "ExaoneMoeForCausalLM exaone_moe": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "FlexOlmoModel flex_olmo": ("5.24.0", "5.24.0", (
+    "ExaoneMoeModel exaone_moe": ("5.12.0", "5.24.0", (
+        "layers.#.mlp.experts.#.down_proj.weight",
+        "layers.#.mlp.experts.#.gate_proj.weight",
+    )),
+    "FlexOlmoForCausalLM flex_olmo": ("5.0.0", "5.24.0", (
+        "model.layers.#.mlp.experts.#.down_proj.weight",
+        "model.layers.#.mlp.experts.#.gate_proj.weight",
+    )),
+    "FlexOlmoModel flex_olmo": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -345,30 +356,30 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "FuyuForCausalLM fuyu": ("5.24.0", "5.24.0", (
+    "FuyuForCausalLM fuyu": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.bias",
         "language_model.model.layers.#.input_layernorm.weight",
     )),
     "GPTNeoXForCausalLM gpt_neox": ("5.24.0", "5.24.0", (
         "embed_out.weight",
     )),
-    "Gemma3ForConditionalGeneration gemma3": ("5.24.0", "5.24.0", (
+    "Gemma3ForConditionalGeneration gemma3": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "Gemma3ForSequenceClassification gemma3": ("5.24.0", "5.24.0", (
+    "Gemma3ForConditionalGeneration shieldgemma2": ("4.57.6", "5.0.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "Gemma3nForCausalLM gemma3n_text": ("5.24.0", "5.24.0", (
-        "model.language_model.layers.#.altup.correct_output_scale",
-        "model.language_model.layers.#.altup.correction_coefs.weight",
+    "Gemma3ForSequenceClassification gemma3": ("4.57.6", "5.24.0", (
+        "language_model.model.layers.#.input_layernorm.weight",
+        "language_model.model.layers.#.mlp.down_proj.weight",
     )),
-    "Glm4MoeForCausalLM glm4_moe": ("5.24.0", "5.24.0", (
+    "Gemma3Model gemma3": ("4.57.6", "5.12.0", (
+        "language_model.model.layers.#.input_layernorm.weight",
+        "language_model.model.layers.#.mlp.down_proj.weight",
+    )),
+    "Glm4MoeForCausalLM glm4_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -376,15 +387,15 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Glm4MoeLiteForCausalLM glm4_moe_lite": ("5.24.0", "5.24.0", (
+    "Glm4MoeLiteForCausalLM glm4_moe_lite": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Glm4MoeLiteModel glm4_moe_lite": ("5.24.0", "5.24.0", (
+    "Glm4MoeLiteModel glm4_moe_lite": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Glm4MoeModel glm4_moe": ("5.24.0", "5.24.0", (
+    "Glm4MoeModel glm4_moe": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -392,11 +403,11 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Glm4vMoeForConditionalGeneration glm4v_moe": ("5.24.0", "5.24.0", (
+    "Glm4vMoeForConditionalGeneration glm4v_moe": ("5.0.0", "5.24.0", (
         "model.language_model.layers.#.mlp.experts.#.down_proj.weight",
         "model.language_model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Glm4vMoeModel glm4v_moe": ("5.24.0", "5.24.0", (
+    "Glm4vMoeModel glm4v_moe": ("5.0.0", "5.24.0", (
         "language_model.layers.#.mlp.experts.#.down_proj.weight",
         "language_model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -412,23 +423,23 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "GlmAsrForConditionalGeneration glmasr": ("5.24.0", "5.24.0", (
+    "GlmAsrForConditionalGeneration glmasr": ("5.12.0", "5.24.0", (
         "audio_tower.layers.#.input_layernorm.bias",
         "audio_tower.layers.#.input_layernorm.weight",
     )),
-    "GlmMoeDsaForCausalLM glm_moe_dsa": ("5.24.0", "5.24.0", (
+    "GlmMoeDsaForCausalLM glm_moe_dsa": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "GlmMoeDsaModel glm_moe_dsa": ("5.24.0", "5.24.0", (
+    "GlmMoeDsaModel glm_moe_dsa": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "GotOcr2ForConditionalGeneration got_ocr2": ("5.24.0", "5.24.0", (
+    "GotOcr2ForConditionalGeneration got_ocr2": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
-    "GotOcr2ForConditionalGeneration pp_chart2table": ("5.24.0", "5.24.0", (
+    "GotOcr2ForConditionalGeneration pp_chart2table": ("5.12.0", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
@@ -463,13 +474,13 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.block_sparse_moe.input_linear.weight",
         "layers.#.block_sparse_moe.output_linear.weight",
     )),
-    "GraniteSpeechForConditionalGeneration granite_speech": ("5.24.0", "5.24.0", (
-        "language_model.model.layers.#.input_layernorm.weight",
-        "language_model.model.layers.#.mlp.down_proj.weight",
+    "GraniteSpeechForConditionalGeneration granite_speech": ("5.12.0", "5.24.0", (
+        "projector.qformer.encoder.layer.#.attention.attention.key.bias",
+        "projector.qformer.encoder.layer.#.attention.attention.key.weight",
     )),
-    "GraniteSpeechPlusForConditionalGeneration granite_speech_plus": ("5.24.0", "5.24.0", (
-        "language_model.model.layers.#.input_layernorm.weight",
-        "language_model.model.layers.#.mlp.down_proj.weight",
+    "GraniteSpeechPlusForConditionalGeneration granite_speech_plus": ("5.12.0", "5.24.0", (
+        "projector.qformer.encoder.layer.#.attention.attention.key.bias",
+        "projector.qformer.encoder.layer.#.attention.attention.key.weight",
     )),
     "GteForMaskedLM gte": ("5.24.0", "5.24.0", (
         "gte.encoder.layer.#.attention.o_proj.bias",
@@ -495,11 +506,11 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "new.encoder.layer.#.attention.o_proj.bias",
         "new.encoder.layer.#.attention.o_proj.weight",
     )),
-    "HYV3ForCausalLM hy_v3": ("5.24.0", "5.24.0", (
+    "HYV3ForCausalLM hy_v3": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "HYV3Model hy_v3": ("5.24.0", "5.24.0", (
+    "HYV3Model hy_v3": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -523,19 +534,19 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.hc_pre.hc_attn_layer.hc_base",
         "layers.#.hc_pre.hc_attn_layer.hc_fn",
     )),
-    "HrmTextForCausalLM hrm_text": ("5.24.0", "5.24.0", (
+    "HrmTextForCausalLM hrm_text": ("5.12.0", "5.24.0", (
         "model.H_module.layers.#.attn.gqkv_proj.weight",
         "model.H_module.layers.#.attn.o_proj.weight",
     )),
-    "HrmTextModel hrm_text": ("5.24.0", "5.24.0", (
+    "HrmTextModel hrm_text": ("5.12.0", "5.24.0", (
         "H_module.layers.#.attn.gqkv_proj.weight",
         "H_module.layers.#.attn.o_proj.weight",
     )),
-    "IJepaForImageClassification ijepa": ("5.24.0", "5.24.0", (
+    "IJepaForImageClassification ijepa": ("5.12.0", "5.24.0", (
         "ijepa.encoder.layer.#.attention.attention.key.bias",
         "ijepa.encoder.layer.#.attention.attention.key.weight",
     )),
-    "IJepaModel ijepa": ("5.24.0", "5.24.0", (
+    "IJepaModel ijepa": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
@@ -571,42 +582,42 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "language_model.layers.#.attn.k_norm.weight",
         "language_model.layers.#.attn.k_sconv.weight",
     )),
-    "InternVLForConditionalGeneration internvl": ("5.24.0", "5.24.0", (
+    "InternVLForConditionalGeneration internvl": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
-    "JambaForCausalLM jamba": ("5.24.0", "5.24.0", (
+    "JambaForCausalLM jamba": ("5.0.0", "5.24.0", (
         "model.layers.#.feed_forward.experts.#.down_proj.weight",
         "model.layers.#.feed_forward.experts.#.gate_proj.weight",
     )),
-    "JambaForSequenceClassification jamba": ("5.24.0", "5.24.0", (
+    "JambaForSequenceClassification jamba": ("5.0.0", "5.24.0", (
         "model.layers.#.feed_forward.experts.#.down_proj.weight",
         "model.layers.#.feed_forward.experts.#.gate_proj.weight",
     )),
-    "JambaModel jamba": ("5.24.0", "5.24.0", (
+    "JambaModel jamba": ("5.0.0", "5.24.0", (
         "layers.#.feed_forward.experts.#.down_proj.weight",
         "layers.#.feed_forward.experts.#.gate_proj.weight",
     )),
     "JevForDecision jev": ("5.24.0", "5.24.0", (
         "weight",
     )),
-    "JinaEmbeddingsV3ForMaskedLM jina_embeddings_v3": ("5.24.0", "5.24.0", (
+    "JinaEmbeddingsV3ForMaskedLM jina_embeddings_v3": ("5.12.0", "5.24.0", (
         "roberta.encoder.layers.#.mixer.Wqkv.bias",
         "roberta.encoder.layers.#.mixer.Wqkv.weight",
     )),
-    "JinaEmbeddingsV3ForQuestionAnswering jina_embeddings_v3": ("5.24.0", "5.24.0", (
+    "JinaEmbeddingsV3ForQuestionAnswering jina_embeddings_v3": ("5.12.0", "5.24.0", (
         "roberta.encoder.layers.#.mixer.Wqkv.bias",
         "roberta.encoder.layers.#.mixer.Wqkv.weight",
     )),
-    "JinaEmbeddingsV3ForSequenceClassification jina_embeddings_v3": ("5.24.0", "5.24.0", (
+    "JinaEmbeddingsV3ForSequenceClassification jina_embeddings_v3": ("5.12.0", "5.24.0", (
         "roberta.encoder.layers.#.mixer.Wqkv.bias",
         "roberta.encoder.layers.#.mixer.Wqkv.weight",
     )),
-    "JinaEmbeddingsV3ForTokenClassification jina_embeddings_v3": ("5.24.0", "5.24.0", (
+    "JinaEmbeddingsV3ForTokenClassification jina_embeddings_v3": ("5.12.0", "5.24.0", (
         "roberta.encoder.layers.#.mixer.Wqkv.bias",
         "roberta.encoder.layers.#.mixer.Wqkv.weight",
     )),
-    "JinaEmbeddingsV3Model jina_embeddings_v3": ("5.24.0", "5.24.0", (
+    "JinaEmbeddingsV3Model jina_embeddings_v3": ("5.12.0", "5.24.0", (
         "encoder.layers.#.mixer.Wqkv.bias",
         "encoder.layers.#.mixer.Wqkv.weight",
     )),
@@ -630,11 +641,11 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "LagunaForCausalLM laguna": ("5.24.0", "5.24.0", (
+    "LagunaForCausalLM laguna": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "LagunaModel laguna": ("5.24.0", "5.24.0", (
+    "LagunaModel laguna": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -664,51 +675,43 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.attn.attention.k_proj.weight",
         "layers.#.attn.attention.out_proj.weight",
     )),
-    "LlavaForConditionalGeneration llava": ("5.24.0", "5.24.0", (
+    "LlavaForConditionalGeneration llava": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "LlavaNextForConditionalGeneration llava_next": ("5.24.0", "5.24.0", (
+    "LlavaNextForConditionalGeneration llava_next": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "LlavaNextVideoForConditionalGeneration llava_next_video": ("5.24.0", "5.24.0", (
+    "LlavaNextVideoForConditionalGeneration llava_next_video": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "LlavaOnevisionForConditionalGeneration llava_onevision": ("5.24.0", "5.24.0", (
+    "LlavaOnevisionForConditionalGeneration llava_onevision": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "LongcatFlashForCausalLM longcat_flash": ("5.24.0", "5.24.0", (
+    "LongcatFlashForCausalLM longcat_flash": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.gate_proj.weight",
         "model.layers.#.mlp.experts.#.up_proj.weight",
     )),
-    "LongcatFlashModel longcat_flash": ("5.24.0", "5.24.0", (
+    "LongcatFlashModel longcat_flash": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.gate_proj.weight",
         "layers.#.mlp.experts.#.up_proj.weight",
     )),
-    "MellumForCausalLM mellum": ("5.24.0", "5.24.0", (
+    "MellumForCausalLM mellum": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "MellumModel mellum": ("5.24.0", "5.24.0", (
+    "MellumModel mellum": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "MetaClip2ForImageClassification metaclip_2": ("5.24.0", "5.24.0", (
+    "MetaClip2ForImageClassification metaclip_2": ("5.12.0", "5.24.0", (
         "vision_model.vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "MetaClip2Model metaclip_2": ("5.24.0", "5.24.0", (
+    "MetaClip2Model metaclip_2": ("5.12.0", "5.24.0", (
         "text_model.text_model.encoder.layers.#.layer_norm1.bias",
         "text_model.text_model.encoder.layers.#.layer_norm1.weight",
     )),
@@ -732,31 +735,31 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "decoder.layers.#.block.#.conv.bias",
         "decoder.layers.#.block.#.conv.weight",
     )),
-    "MiniMaxForCausalLM minimax": ("5.24.0", "5.24.0", (
+    "MiniMaxForCausalLM minimax": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxForQuestionAnswering minimax": ("5.24.0", "5.24.0", (
+    "MiniMaxForQuestionAnswering minimax": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxForSequenceClassification minimax": ("5.24.0", "5.24.0", (
+    "MiniMaxForSequenceClassification minimax": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxForTokenClassification minimax": ("5.24.0", "5.24.0", (
+    "MiniMaxForTokenClassification minimax": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxM2ForCausalLM minimax_m2": ("5.24.0", "5.24.0", (
+    "MiniMaxM2ForCausalLM minimax_m2": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxM2Model minimax_m2": ("5.24.0", "5.24.0", (
+    "MiniMaxM2Model minimax_m2": ("5.0.0", "5.24.0", (
         "layers.#.block_sparse_moe.experts.#.w1.weight",
         "layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxM3SparseForConditionalGeneration minimax_m3_vl": ("5.24.0", "5.24.0", (
+    "MiniMaxM3SparseForConditionalGeneration minimax_m3_vl": ("5.12.0", "5.24.0", (
         "language_model.model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "language_model.model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
@@ -764,11 +767,11 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "language_model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "language_model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MiniMaxModel minimax": ("5.24.0", "5.24.0", (
+    "MiniMaxModel minimax": ("5.0.0", "5.24.0", (
         "layers.#.block_sparse_moe.experts.#.w1.weight",
         "layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "Mistral3ForConditionalGeneration mistral3": ("5.24.0", "5.24.0", (
+    "Mistral3ForConditionalGeneration mistral3": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
@@ -780,31 +783,31 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.experts.#.w1.weight",
         "layers.#.experts.#.w2.weight",
     )),
-    "MixtralForCausalLM mixtral": ("5.24.0", "5.24.0", (
+    "MixtralForCausalLM mixtral": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MixtralForQuestionAnswering mixtral": ("5.24.0", "5.24.0", (
+    "MixtralForQuestionAnswering mixtral": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MixtralForSequenceClassification mixtral": ("5.24.0", "5.24.0", (
+    "MixtralForSequenceClassification mixtral": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MixtralForTokenClassification mixtral": ("5.24.0", "5.24.0", (
+    "MixtralForTokenClassification mixtral": ("5.0.0", "5.24.0", (
         "model.layers.#.block_sparse_moe.experts.#.w1.weight",
         "model.layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MixtralModel mixtral": ("5.24.0", "5.24.0", (
+    "MixtralModel mixtral": ("5.0.0", "5.24.0", (
         "layers.#.block_sparse_moe.experts.#.w1.weight",
         "layers.#.block_sparse_moe.experts.#.w2.weight",
     )),
-    "MllamaForConditionalGeneration mllama": ("5.24.0", "5.24.0", (
+    "MllamaForConditionalGeneration mllama": ("5.0.0", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
-    "MllamaModel mllama": ("5.24.0", "5.24.0", (
+    "MllamaModel mllama": ("5.0.0", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
@@ -820,7 +823,7 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.attn_norm.weight",
         "layers.#.ff_norm.weight",
     )),
-    "MusicFlamingoForConditionalGeneration musicflamingo": ("5.24.0", "5.24.0", (
+    "MusicFlamingoForConditionalGeneration musicflamingo": ("5.12.0", "5.24.0", (
         "audio_tower.layers.#.fc1.bias",
         "audio_tower.layers.#.fc1.weight",
     )),
@@ -828,50 +831,50 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "llm.model.layers.#.mixer.experts.#.down_proj.weight",
         "llm.model.layers.#.mixer.experts.#.up_proj.weight",
     )),
-    "NemotronHForCausalLM nemotron_h": ("5.24.0", "5.24.0", (
+    "NemotronHForCausalLM nemotron_h": ("5.12.0", "5.24.0", (
         "backbone.layers.#.mixer.experts.#.down_proj.weight",
         "backbone.layers.#.mixer.experts.#.up_proj.weight",
     )),
-    "NemotronHModel nemotron_h": ("5.24.0", "5.24.0", (
+    "NemotronHModel nemotron_h": ("5.12.0", "5.24.0", (
         "layers.#.mixer.experts.#.down_proj.weight",
         "layers.#.mixer.experts.#.up_proj.weight",
     )),
     "NemotronH_Omni_Reasoning_V3 nemotron_h_omni": ("5.24.0", "5.24.0", (
         "mlp1.#.weight",
     )),
-    "NomicBertForMaskedLM nomic_bert": ("5.24.0", "5.24.0", (
+    "NomicBertForMaskedLM nomic_bert": ("5.12.0", "5.24.0", (
         "nomic_bert.encoder.layers.#.attn.Wqkv.weight",
         "nomic_bert.encoder.layers.#.attn.out_proj.weight",
     )),
-    "NomicBertForSequenceClassification nomic_bert": ("5.24.0", "5.24.0", (
+    "NomicBertForSequenceClassification nomic_bert": ("5.12.0", "5.24.0", (
         "nomic_bert.encoder.layers.#.attn.Wqkv.weight",
         "nomic_bert.encoder.layers.#.attn.out_proj.weight",
     )),
-    "NomicBertForTokenClassification nomic_bert": ("5.24.0", "5.24.0", (
+    "NomicBertForTokenClassification nomic_bert": ("5.12.0", "5.24.0", (
         "nomic_bert.encoder.layers.#.attn.Wqkv.weight",
         "nomic_bert.encoder.layers.#.attn.out_proj.weight",
     )),
-    "NomicBertModel nomic_bert": ("5.24.0", "5.24.0", (
+    "NomicBertModel nomic_bert": ("5.12.0", "5.24.0", (
         "encoder.layers.#.attn.Wqkv.weight",
         "encoder.layers.#.attn.out_proj.weight",
     )),
-    "OlmoHybridForCausalLM olmo_hybrid": ("5.24.0", "5.24.0", (
+    "OlmoHybridForCausalLM olmo_hybrid": ("5.12.0", "5.24.0", (
         "model.layers.#.attention_layer_norm.weight",
         "model.layers.#.feedforward_layer_norm.weight",
     )),
-    "OlmoHybridModel olmo_hybrid": ("5.24.0", "5.24.0", (
+    "OlmoHybridModel olmo_hybrid": ("5.12.0", "5.24.0", (
         "layers.#.attention_layer_norm.weight",
         "layers.#.feedforward_layer_norm.weight",
     )),
-    "OlmoeForCausalLM olmoe": ("5.24.0", "5.24.0", (
+    "OlmoeForCausalLM olmoe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "OlmoeModel olmoe": ("5.24.0", "5.24.0", (
+    "OlmoeModel olmoe": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "PI0ForConditionalGeneration pi0": ("5.24.0", "5.24.0", (
+    "PI0ForConditionalGeneration pi0": ("5.12.0", "5.24.0", (
         "paligemma_with_expert.paligemma.model.vision_tower.encoder.layers.#.layer_norm1.bias",
         "paligemma_with_expert.paligemma.model.vision_tower.encoder.layers.#.layer_norm1.weight",
     )),
@@ -883,65 +886,55 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "decoder_order_head.#.bias",
         "decoder_order_head.#.weight",
     )),
-    "PaddleOCRVLForConditionalGeneration paddleocr_vl": ("5.24.0", "5.24.0", (
+    "PaddleOCRVLForConditionalGeneration paddleocr_vl": ("5.0.0", "5.24.0", (
         "visual.vision_model.encoder.layers.#.layer_norm1.bias",
         "visual.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "PaliGemmaForConditionalGeneration paligemma": ("5.24.0", "5.24.0", (
-        "vision_tower.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.encoder.layers.#.layer_norm1.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
+    "PaliGemmaForConditionalGeneration paligemma": ("4.57.6", "5.24.0", (
+        "language_model.model.layers.#.input_layernorm.weight",
+        "language_model.model.layers.#.mlp.down_proj.weight",
     )),
-    "PhimoeForCausalLM phimoe": ("5.24.0", "5.24.0", (
-        "model.layers.#.block_sparse_moe.experts.#.w1.weight",
-        "model.layers.#.block_sparse_moe.experts.#.w2.weight",
-    )),
-    "PhimoeForSequenceClassification phimoe": ("5.24.0", "5.24.0", (
-        "model.layers.#.block_sparse_moe.experts.#.w1.weight",
-        "model.layers.#.block_sparse_moe.experts.#.w2.weight",
-    )),
-    "PhimoeModel phimoe": ("5.24.0", "5.24.0", (
-        "layers.#.block_sparse_moe.experts.#.w1.weight",
-        "layers.#.block_sparse_moe.experts.#.w2.weight",
-    )),
-    "PixioBackbone pixio": ("5.24.0", "5.24.0", (
+    "PixioBackbone pixio": ("5.12.0", "5.24.0", (
         "encoder.encoder.layer.#.attention.attention.key.bias",
         "encoder.encoder.layer.#.attention.attention.key.weight",
     )),
-    "PixioModel pixio": ("5.24.0", "5.24.0", (
+    "PixioModel pixio": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
-    "QianfanOCRForConditionalGeneration qianfan_ocr": ("5.24.0", "5.24.0", (
+    "QianfanOCRForConditionalGeneration qianfan_ocr": ("5.12.0", "5.24.0", (
         "language_model.model.encoder.layers.#.input_layernorm.weight",
         "language_model.model.encoder.layers.#.mlp.down_proj.weight",
     )),
-    "Qwen2AudioForConditionalGeneration qwen2_audio": ("5.24.0", "5.24.0", (
+    "Qwen2AudioForConditionalGeneration qwen2_audio": ("5.12.0", "5.24.0", (
         "audio_tower.layers.#.fc1.bias",
         "audio_tower.layers.#.fc1.weight",
     )),
-    "Qwen2MoeForCausalLM qwen2_moe": ("5.24.0", "5.24.0", (
+    "Qwen2MoeForCausalLM qwen2_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen2MoeForQuestionAnswering qwen2_moe": ("5.24.0", "5.24.0", (
+    "Qwen2MoeForQuestionAnswering qwen2_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen2MoeForSequenceClassification qwen2_moe": ("5.24.0", "5.24.0", (
+    "Qwen2MoeForSequenceClassification qwen2_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen2MoeForTokenClassification qwen2_moe": ("5.24.0", "5.24.0", (
+    "Qwen2MoeForTokenClassification qwen2_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen2MoeModel qwen2_moe": ("5.24.0", "5.24.0", (
+    "Qwen2MoeModel qwen2_moe": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen2VLForConditionalGeneration qwen2_vl": ("5.24.0", "5.24.0", (
+    "Qwen2VLForConditionalGeneration qwen2_vl": ("4.57.6", "5.24.0", (
+        "model.layers.#.input_layernorm.weight",
+        "model.layers.#.mlp.down_proj.weight",
+    )),
+    "Qwen2VLModel qwen2_vl": ("4.57.6", "5.0.0", (
         "model.layers.#.input_layernorm.weight",
         "model.layers.#.mlp.down_proj.weight",
     )),
@@ -961,55 +954,57 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "thinker.audio_tower.layers.#.fc1.bias",
         "thinker.audio_tower.layers.#.fc1.weight",
     )),
-    "Qwen2_5_VLForConditionalGeneration qwen2_5_vl": ("5.24.0", "5.24.0", (
+    "Qwen2_5_VLForConditionalGeneration qwen2_5_vl": ("4.57.6", "5.24.0", (
         "model.layers.#.input_layernorm.weight",
         "model.layers.#.mlp.down_proj.weight",
     )),
-    "Qwen3MoeForCausalLM qwen3_moe": ("5.24.0", "5.24.0", (
+    "Qwen2_5_VLModel qwen2_5_vl": ("4.57.6", "5.0.0", (
+        "model.layers.#.input_layernorm.weight",
+        "model.layers.#.mlp.down_proj.weight",
+    )),
+    "Qwen3MoeForCausalLM qwen3_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3MoeForQuestionAnswering qwen3_moe": ("5.24.0", "5.24.0", (
+    "Qwen3MoeForQuestionAnswering qwen3_moe": ("5.0.0", "5.24.0", (
         "transformer.layers.#.mlp.experts.#.down_proj.weight",
         "transformer.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3MoeForSequenceClassification qwen3_moe": ("5.24.0", "5.24.0", (
+    "Qwen3MoeForSequenceClassification qwen3_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3MoeForTokenClassification qwen3_moe": ("5.24.0", "5.24.0", (
+    "Qwen3MoeForTokenClassification qwen3_moe": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3MoeModel qwen3_moe": ("5.24.0", "5.24.0", (
+    "Qwen3MoeModel qwen3_moe": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3NextForCausalLM qwen3_next": ("5.24.0", "5.24.0", (
+    "Qwen3NextForCausalLM qwen3_next": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3NextForQuestionAnswering qwen3_next": ("5.24.0", "5.24.0", (
+    "Qwen3NextForQuestionAnswering qwen3_next": ("5.0.0", "5.24.0", (
         "transformer.layers.#.mlp.experts.#.down_proj.weight",
         "transformer.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3NextForSequenceClassification qwen3_next": ("5.24.0", "5.24.0", (
+    "Qwen3NextForSequenceClassification qwen3_next": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3NextForTokenClassification qwen3_next": ("5.24.0", "5.24.0", (
+    "Qwen3NextForTokenClassification qwen3_next": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3NextModel qwen3_next": ("5.24.0", "5.24.0", (
+    "Qwen3NextModel qwen3_next": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3OmniMoeThinkerForConditionalGeneration qwen3_omni_moe_thinker": ("5.24.0", "5.24.0", (
+    "Qwen3OmniMoeThinkerForConditionalGeneration qwen3_omni_moe_thinker": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
-        "thinker.model.thinker.language_model.layers.#.mlp.experts.#.down_proj.weight",
-        "thinker.model.thinker.language_model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
     "Qwen3OmniMoeThinkerModel qwen3_omni_moe_thinker": ("5.24.0", "5.24.0", (
         "language_model.layers.#.mlp.experts.#.down_proj.weight",
@@ -1017,29 +1012,29 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "thinker.language_model.layers.#.mlp.experts.#.down_proj.weight",
         "thinker.language_model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3_5ForCausalLM qwen3_5_text": ("5.24.0", "5.24.0", (
+    "Qwen3_5ForCausalLM qwen3_5_text": ("5.12.0", "5.24.0", (
         "model.language_model.layers.#.input_layernorm.weight",
         "model.language_model.layers.#.mlp.down_proj.weight",
     )),
-    "Qwen3_5MoeForCausalLM qwen3_5_moe_text": ("5.24.0", "5.24.0", (
+    "Qwen3_5MoeForCausalLM qwen3_5_moe_text": ("5.12.0", "5.24.0", (
         "model.language_model.layers.#.mlp.experts.#.down_proj.weight",
         "model.language_model.layers.#.mlp.experts.#.gate_proj.weight",
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3_5MoeForConditionalGeneration qwen3_5_moe": ("5.24.0", "5.24.0", (
+    "Qwen3_5MoeForConditionalGeneration qwen3_5_moe": ("5.12.0", "5.24.0", (
         "model.language_model.layers.#.mlp.experts.#.down_proj.weight",
         "model.language_model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3_5MoeModel qwen3_5_moe": ("5.24.0", "5.24.0", (
+    "Qwen3_5MoeModel qwen3_5_moe": ("5.12.0", "5.24.0", (
         "language_model.layers.#.mlp.experts.#.down_proj.weight",
         "language_model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3_5MoeTextModel qwen3_5_moe_text": ("5.24.0", "5.24.0", (
+    "Qwen3_5MoeTextModel qwen3_5_moe_text": ("5.12.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "Qwen3_5TextForSequenceClassification qwen3_5_text": ("5.24.0", "5.24.0", (
+    "Qwen3_5TextForSequenceClassification qwen3_5_text": ("5.12.0", "5.24.0", (
         "model.language_model.layers.#.input_layernorm.weight",
         "model.language_model.layers.#.mlp.down_proj.weight",
     )),
@@ -1047,79 +1042,83 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "radio_model.model.blocks.#.attn.proj.bias",
         "radio_model.model.blocks.#.attn.proj.weight",
     )),
-    "RfDetrForInstanceSegmentation rf_detr": ("5.24.0", "5.24.0", (
+    "RfDetrForInstanceSegmentation rf_detr": ("5.12.0", "5.24.0", (
+        "bbox_embed.layers.#.bias",
+        "bbox_embed.layers.#.weight",
+    )),
+    "RfDetrForObjectDetection rf_detr": ("5.12.0", "5.24.0", (
         "transformer.enc_out_bbox_embed.#.layers.#.bias",
         "transformer.enc_out_bbox_embed.#.layers.#.weight",
     )),
-    "RfDetrForObjectDetection rf_detr": ("5.24.0", "5.24.0", (
+    "RfDetrModel rf_detr": ("5.12.0", "5.24.0", (
         "transformer.enc_out_bbox_embed.#.layers.#.bias",
         "transformer.enc_out_bbox_embed.#.layers.#.weight",
     )),
-    "RfDetrModel rf_detr": ("5.24.0", "5.24.0", (
-        "transformer.enc_out_bbox_embed.#.layers.#.bias",
-        "transformer.enc_out_bbox_embed.#.layers.#.weight",
+    "Sam3Model sam3": ("5.12.0", "5.12.0", (
+        "text_encoder.text_model.text_model.encoder.layers.#.layer_norm1.bias",
+        "text_encoder.text_model.text_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "Sam3TrackerModel sam3_tracker": ("5.24.0", "5.24.0", (
+    "Sam3TrackerModel sam3_tracker": ("5.12.0", "5.24.0", (
         "tracker_model.detector_model.vision_encoder.backbone.layers.#.attention.k_proj.bias",
         "tracker_model.detector_model.vision_encoder.backbone.layers.#.attention.k_proj.weight",
     )),
-    "Sam3TrackerModel sam3_video": ("5.24.0", "5.24.0", (
+    "Sam3TrackerModel sam3_video": ("5.12.0", "5.24.0", (
         "tracker_model.detector_model.vision_encoder.backbone.layers.#.attention.k_proj.bias",
         "tracker_model.detector_model.vision_encoder.backbone.layers.#.attention.k_proj.weight",
     )),
-    "Sam3TrackerVideoModel sam3_tracker_video": ("5.24.0", "5.24.0", (
+    "Sam3TrackerVideoModel sam3_tracker_video": ("5.12.0", "5.24.0", (
         "tracker_model.detector_model.vision_encoder.backbone.layers.#.attention.k_proj.bias",
         "tracker_model.detector_model.vision_encoder.backbone.layers.#.attention.k_proj.weight",
     )),
-    "Sapiens2Backbone sapiens2": ("5.24.0", "5.24.0", (
+    "Sapiens2Backbone sapiens2": ("5.12.0", "5.24.0", (
         "blocks.#.attn.gamma.weight",
         "blocks.#.attn.k_norm.weight",
     )),
-    "Sapiens2Model sapiens2": ("5.24.0", "5.24.0", (
+    "Sapiens2Model sapiens2": ("5.12.0", "5.24.0", (
         "blocks.#.attn.gamma.weight",
         "blocks.#.attn.k_norm.weight",
     )),
-    "SegformerForImageClassification segformer": ("5.24.0", "5.24.0", (
+    "SegformerForImageClassification segformer": ("5.12.0", "5.24.0", (
         "segformer.encoder.block.#.#.attention.output.dense.bias",
         "segformer.encoder.block.#.#.attention.output.dense.weight",
     )),
-    "SegformerForSemanticSegmentation segformer": ("5.24.0", "5.24.0", (
+    "SegformerForSemanticSegmentation segformer": ("5.12.0", "5.24.0", (
         "segformer.encoder.block.#.#.attention.output.dense.bias",
         "segformer.encoder.block.#.#.attention.output.dense.weight",
     )),
-    "SegformerModel segformer": ("5.24.0", "5.24.0", (
+    "SegformerModel segformer": ("5.12.0", "5.24.0", (
         "encoder.block.#.#.attention.output.dense.bias",
         "encoder.block.#.#.attention.output.dense.weight",
     )),
-    "Siglip2ForImageClassification siglip2": ("5.24.0", "5.24.0", (
+    "Siglip2ForImageClassification siglip2": ("5.12.0", "5.24.0", (
         "vision_model.vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "Siglip2Model siglip2": ("5.24.0", "5.24.0", (
+    "Siglip2Model siglip2": ("5.12.0", "5.24.0", (
         "text_model.text_model.encoder.layers.#.layer_norm1.bias",
         "text_model.text_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "Siglip2VisionModel siglip2_vision_model": ("5.24.0", "5.24.0", (
+    "Siglip2VisionModel siglip2_vision_model": ("5.12.0", "5.24.0", (
         "vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "SiglipForImageClassification siglip": ("5.24.0", "5.24.0", (
+    "SiglipForImageClassification siglip": ("5.12.0", "5.24.0", (
         "vision_model.vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "SiglipModel siglip": ("5.24.0", "5.24.0", (
+    "SiglipModel siglip": ("5.12.0", "5.24.0", (
         "text_model.text_model.encoder.layers.#.layer_norm1.bias",
         "text_model.text_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "SiglipVisionModel siglip_vision_model": ("5.24.0", "5.24.0", (
+    "SiglipVisionModel siglip_vision_model": ("5.12.0", "5.24.0", (
         "vision_model.encoder.layers.#.layer_norm1.bias",
         "vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "SolarOpenForCausalLM solar_open": ("5.24.0", "5.24.0", (
+    "SolarOpenForCausalLM solar_open": ("5.0.0", "5.24.0", (
         "model.layers.#.mlp.experts.#.down_proj.weight",
         "model.layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "SolarOpenModel solar_open": ("5.24.0", "5.24.0", (
+    "SolarOpenModel solar_open": ("5.0.0", "5.24.0", (
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
@@ -1131,51 +1130,51 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "vision_model.transformer.resblocks.#.attn.in_proj_bias",
         "vision_model.transformer.resblocks.#.attn.in_proj_weight",
     )),
-    "SwinBackbone swin": ("5.24.0", "5.24.0", (
+    "SwinBackbone swin": ("5.12.0", "5.24.0", (
         "encoder.layers.#.blocks.#.attention.output.dense.bias",
         "encoder.layers.#.blocks.#.attention.output.dense.weight",
     )),
-    "SwinForImageClassification swin": ("5.24.0", "5.24.0", (
+    "SwinForImageClassification swin": ("5.12.0", "5.24.0", (
         "swin.encoder.layers.#.blocks.#.attention.output.dense.bias",
         "swin.encoder.layers.#.blocks.#.attention.output.dense.weight",
     )),
-    "SwinForMaskedImageModeling swin": ("5.24.0", "5.24.0", (
+    "SwinForMaskedImageModeling swin": ("5.12.0", "5.24.0", (
         "swin.encoder.layers.#.blocks.#.attention.output.dense.bias",
         "swin.encoder.layers.#.blocks.#.attention.output.dense.weight",
     )),
-    "SwinModel swin": ("5.24.0", "5.24.0", (
+    "SwinModel swin": ("5.12.0", "5.24.0", (
         "encoder.layers.#.blocks.#.attention.output.dense.bias",
         "encoder.layers.#.blocks.#.attention.output.dense.weight",
     )),
-    "T5Gemma2ForConditionalGeneration t5gemma2": ("5.24.0", "5.24.0", (
+    "T5Gemma2ForConditionalGeneration t5gemma2": ("5.12.0", "5.24.0", (
         "model.encoder.layers.#.mlp.down_proj.weight",
         "model.encoder.layers.#.mlp.gate_proj.weight",
         "model.encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
         "model.encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "T5Gemma2ForSequenceClassification t5gemma2": ("5.24.0", "5.24.0", (
+    "T5Gemma2ForSequenceClassification t5gemma2": ("5.12.0", "5.24.0", (
         "model.encoder.layers.#.mlp.down_proj.weight",
         "model.encoder.layers.#.mlp.gate_proj.weight",
         "model.encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
         "model.encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "T5Gemma2ForTokenClassification t5gemma2": ("5.24.0", "5.24.0", (
+    "T5Gemma2ForTokenClassification t5gemma2": ("5.12.0", "5.24.0", (
         "model.encoder.layers.#.mlp.down_proj.weight",
         "model.encoder.layers.#.mlp.gate_proj.weight",
         "model.encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
         "model.encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "T5Gemma2Model t5gemma2": ("5.24.0", "5.24.0", (
+    "T5Gemma2Model t5gemma2": ("5.12.0", "5.24.0", (
         "encoder.layers.#.mlp.down_proj.weight",
         "encoder.layers.#.mlp.gate_proj.weight",
         "encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
         "encoder.vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "TimesFm2_5Model timesfm2_5": ("5.24.0", "5.24.0", (
+    "TimesFm2_5Model timesfm2_5": ("5.12.0", "5.24.0", (
         "layers.#.mlp.ff0.weight",
         "layers.#.mlp.ff1.weight",
     )),
-    "TimesFm2_5ModelForPrediction timesfm2_5": ("5.24.0", "5.24.0", (
+    "TimesFm2_5ModelForPrediction timesfm2_5": ("5.12.0", "5.24.0", (
         "model.layers.#.mlp.ff0.weight",
         "model.layers.#.mlp.ff1.weight",
     )),
@@ -1267,41 +1266,39 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "layers.#.mlp.experts.#.down_proj.weight",
         "layers.#.mlp.experts.#.gate_proj.weight",
     )),
-    "ViTForImageClassification vit": ("5.24.0", "5.24.0", (
+    "ViTForImageClassification vit": ("5.12.0", "5.24.0", (
         "vit.encoder.layer.#.attention.attention.key.bias",
         "vit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "ViTForMaskedImageModeling vit": ("5.24.0", "5.24.0", (
+    "ViTForMaskedImageModeling vit": ("5.12.0", "5.24.0", (
         "vit.encoder.layer.#.attention.attention.key.bias",
         "vit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "ViTMAEForPreTraining vit_mae": ("5.24.0", "5.24.0", (
+    "ViTMAEForPreTraining vit_mae": ("5.12.0", "5.24.0", (
         "vit.encoder.layer.#.attention.attention.key.bias",
         "vit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "ViTMAEModel vit_mae": ("5.24.0", "5.24.0", (
+    "ViTMAEModel vit_mae": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
-    "ViTMSNForImageClassification vit_msn": ("5.24.0", "5.24.0", (
+    "ViTMSNForImageClassification vit_msn": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
-    "ViTMSNModel vit_msn": ("5.24.0", "5.24.0", (
+    "ViTMSNModel vit_msn": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
-    "ViTModel vit": ("5.24.0", "5.24.0", (
+    "ViTModel vit": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
-    "VibeVoiceAsrForConditionalGeneration vibevoice_asr": ("5.24.0", "5.24.0", (
-        "language_model.model.layers.#.input_layernorm.weight",
-        "language_model.model.layers.#.mlp.down_proj.weight",
+    "VibeVoiceAsrForConditionalGeneration vibevoice_asr": ("5.12.0", "5.24.0", (
+        "acoustic_tokenizer_encoder.conv_layers.#.stage.#.ffn.linear1.bias",
+        "acoustic_tokenizer_encoder.conv_layers.#.stage.#.ffn.linear1.weight",
     )),
-    "VideoLlavaForConditionalGeneration video_llava": ("5.24.0", "5.24.0", (
-        "image_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "image_tower.vision_model.encoder.layers.#.layer_norm1.weight",
+    "VideoLlavaForConditionalGeneration video_llava": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
     )),
@@ -1317,25 +1314,23 @@ NAMES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "encoder.layer.#.attention.attention.q_bias",
         "encoder.layer.#.attention.attention.v_bias",
     )),
-    "VipLlavaForConditionalGeneration vipllava": ("5.24.0", "5.24.0", (
+    "VipLlavaForConditionalGeneration vipllava": ("4.57.6", "5.24.0", (
         "language_model.model.layers.#.input_layernorm.weight",
         "language_model.model.layers.#.mlp.down_proj.weight",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.bias",
-        "vision_tower.vision_model.encoder.layers.#.layer_norm1.weight",
     )),
-    "VivitForVideoClassification vivit": ("5.24.0", "5.24.0", (
+    "VivitForVideoClassification vivit": ("5.12.0", "5.24.0", (
         "vivit.encoder.layer.#.attention.attention.key.bias",
         "vivit.encoder.layer.#.attention.attention.key.weight",
     )),
-    "VivitModel vivit": ("5.24.0", "5.24.0", (
+    "VivitModel vivit": ("5.12.0", "5.24.0", (
         "encoder.layer.#.attention.attention.key.bias",
         "encoder.layer.#.attention.attention.key.weight",
     )),
-    "VoxtralForConditionalGeneration voxtral": ("5.24.0", "5.24.0", (
+    "VoxtralForConditionalGeneration voxtral": ("5.12.0", "5.24.0", (
         "audio_tower.layers.#.fc1.bias",
         "audio_tower.layers.#.fc1.weight",
     )),
-    "VoxtralRealtimeForConditionalGeneration voxtral_realtime": ("5.24.0", "5.24.0", (
+    "VoxtralRealtimeForConditionalGeneration voxtral_realtime": ("5.12.0", "5.24.0", (
         "audio_tower.layers.#.final_layer_norm.weight",
         "audio_tower.layers.#.mlp.down_proj.bias",
     )),

@@ -17,7 +17,7 @@ import re
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import redirect_stdout
 from itertools import zip_longest
 from typing import Any
@@ -26,7 +26,7 @@ KEPT = 2
 """Patterns that the table keeps of a class as it is made, and of what only a loaded one has: those of most tensors."""
 HEAD = '''"""Models that transformers saves under other names than they have in memory; written by a survey, not by hand.
 
-See ``tests/backends/hf_trainer/saved_names.py``. {count} of the {built} model classes that could be built.
+See ``tests/backends/hf_trainer/saved_names.py``. {count} model classes; the newest version has {built} that can be built.
 """
 
 VERSIONS = {versions}
@@ -153,8 +153,8 @@ def table(surveys: list[dict[str, Any]]) -> str:
     return f'{text}}}\n# fmt: on\n"""{end}"""\n'
 
 
-def _tuple(texts: Iterable[str]) -> str:
-    return f"({', '.join(map(json.dumps, texts))},)".replace(",,", ",")
+def _tuple(texts: Sequence[str]) -> str:
+    return f"({', '.join(map(json.dumps, texts))}{',' if len(texts) == 1 else ''})"
 
 
 def main() -> None:
