@@ -10,7 +10,7 @@ import pytest
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome
 from audit.testing.torch_files import FakeTensor
-from audit_rules.deepspeed.emptied_partition import OVERFLOWS
+from audit_rules._updates import OVERFLOWS
 from tests.zero import PARTITION, edit_partition, make_zero
 
 RULE = "deepspeed/emptied-partition"
