@@ -57,9 +57,10 @@ class Session:
                 row = json.loads(line)
                 self._known[row["module"], row["source"], row["operator"], row["occurrence"]] = row
 
-    def outcome(self, module: str, source: str, tests: str, mutant: Mutant) -> str | None:
+    def outcome(self, module: str, source: str, tests: str, mutant: Mutant, stale: bool = False) -> str | None:
+        """What became of a mutant; of one that survived other tests than those of today only if ``stale``."""
         row = self._known.get((module, source, mutant.operator, mutant.occurrence))
-        return str(row["outcome"]) if row and (row["outcome"] != "survived" or row["tests"] == tests) else None
+        return str(row["outcome"]) if row and (stale or row["outcome"] != "survived" or row["tests"] == tests) else None
 
     def keep(self, module: str, source: str, tests: str, mutant: Mutant, outcome: str) -> None:
         if self._path is not None:
@@ -69,8 +70,13 @@ class Session:
                 file.write(json.dumps(row) + "\n")
 
 
-def judge(checkout: Checkout, session: Session, module: str, count: int, seed: int, patience: float) -> list[Judged]:
-    """Judge a sample of the mutants of one module. Raises RuntimeError if its tests fail without a mutant."""
+def judge(
+    checkout: Checkout, session: Session, module: str, count: int, seed: int, patience: float | None
+) -> list[Judged]:
+    """Judge a sample of the mutants of one module; without ``patience`` tell of those that were judged before.
+
+    Raises RuntimeError if the tests fail without a mutant.
+    """
     path = checkout.path / module
     source = path.read_text(encoding="utf-8")
     tests = tests_of(checkout.path, module)
@@ -85,14 +91,16 @@ def judge(checkout: Checkout, session: Session, module: str, count: int, seed: i
         if (module, *change(source, other)) in equivalent:
             outcome: str | None = "equivalent"
         else:
-            outcome = session.outcome(module, *digests, mutant)
-        if outcome is None:
+            outcome = session.outcome(module, *digests, mutant, stale=patience is None)
+        if outcome is None and patience is None:
+            continue
+        if outcome is None and patience is not None:
             limits = limits or _limits(checkout, tests, patience)
             with checkout.changed(module, other):
                 ended = checkout.test(tests, *limits)
             outcome = "timeout" if ended.timed_out else "killed" if ended.code else "survived"
             session.keep(module, *digests, mutant, outcome)
-        found.append(Judged(module, outcome, mutant.place[0][0], diff(module, source, other)))
+        found.append(Judged(module, str(outcome), mutant.place[0][0], diff(module, source, other)))
     return found
 
 
@@ -154,6 +162,7 @@ def main() -> int:
     parser.add_argument("--session", type=Path, metavar="FILE", help="what was judged: go on from there")
     parser.add_argument("--patience", type=float, default=5, metavar="SECONDS", help="beyond 5 times a test's own time")
     parser.add_argument("--root", type=Path, default=ROOT, help="another project to mutate")
+    parser.add_argument("--report", action="store_true", help="judge nothing: tell what the session has")
     parser.add_argument("--write", action="store_true", help="write docs/mutants.md")
     options = parser.parse_args()
     root = options.root.resolve()
@@ -167,7 +176,8 @@ def main() -> int:
     with copied(root) as checkout:
         for module in named:
             count = options.mutants if options.modules else _share(module, options.mutants)
-            found[module] = judge(checkout, session, module, count, options.seed, options.patience)
+            patience = None if options.report else options.patience
+            found[module] = judge(checkout, session, module, count, options.seed, patience)
             for row in found[module]:
                 if row.outcome == "survived":
                     sys.stdout.write(f"\nsurvived: {row.module}:{row.line}\n{row.diff}\n")
@@ -189,17 +199,20 @@ def _share(module: str, mutants: int) -> int:
 def _page(found: Mapping[str, Sequence[Judged]], mutants: int, seed: int) -> str:
     grouped: dict[str, list[Judged]] = {}
     for module, rows in found.items():
-        grouped.setdefault(group(module), []).extend(rows)
+        if rows:  # with --report none of a module may be known
+            grouped.setdefault(group(module), []).extend(rows)
     versions = f"Python {platform.python_version()}, cosmic-ray {version('cosmic-ray')}, pytest {version('pytest')}"
     day = dt.datetime.now(dt.UTC).date()
     lines = [
         "# Do the tests notice?",
         "",
-        f"Written by `tox run -e mutants -- --mutants {mutants} --seed {seed} --write` on {day} with {versions}; do not",
-        "edit. cosmic-ray changes one operator, number, condition, loop or call of a module, and the module's own tests are",
-        "run. A change that they do not notice has *survived*: a test is missing, or the line is needless. The sample is",
-        f"random: {mutants} changes of each rule, twice as many of each other module, half of them where tests are slow.",
-        "Annotations, f-strings, assertions and what decorates a class are left alone.",
+        f"Written by `tox run -e mutants -- --mutants {mutants} --seed {seed} --write` on {day}; do not edit.",
+        f"{versions}.",
+        "",
+        "cosmic-ray changes one operator, number, condition, loop or call of a module, and the module's own tests are run. A",
+        "change that they do not notice has *survived*: a test is missing, or the line is needless. The sample is random: at",
+        f"most {mutants} changes of a rule, twice as many of another module, half of them where tests are slow. Annotations,",
+        "f-strings, assertions and what decorates a class are left alone.",
         "",
         table(grouped),
     ]

@@ -26,6 +26,9 @@ ALSO = {
     "audit/judging/guard.py": ("tests/audit/judging/test_memory.py", "tests/audit/ledger/test_rereading.py"),
     "audit/ledger/records.py": ("tests/audit/ledger/test_seals.py", "tests/audit/judging/test_recording.py"),
     "audit/training/conclusion.py": ("tests/audit/training/test_exactly_once.py",),
+    "audit/training/drafting.py": tuple(
+        f"tests/audit/training/test_{name}.py" for name in ("gathering", "mixing", "session")
+    ),
     "audit/training/filing.py": ("tests/audit/training/test_data_files.py",),
     "audit/training/session.py": ("tests/audit/training/test_exactly_once.py",),
 }

@@ -52,6 +52,14 @@ def test_the_newest_seal_counts_and_one_without_files_takes_it_back() -> None:
     assert seals_of([row("observation")]) == {}
 
 
+@pytest.mark.parametrize(("first", "passed"), [(0, True), (1, False), (2, False)])
+def test_a_leg_that_begins_before_its_step_later_on_passes_it(first: int, passed: bool) -> None:
+    begun = row("batch")._replace(content=leg("mon", first, 9))
+
+    assert seals_of([row(), begun])["checkpoint-1"].passed is passed
+    assert seals_of([begun, row()])["checkpoint-1"].passed is False
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -339,3 +339,54 @@ def test_the_base_model_of_a_step_is_that_of_the_legs_before_it() -> None:
         {"weights": "w"},
         {"weights": "w"},
     ]
+
+
+def test_a_setting_is_that_of_the_legs_before_a_step() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10)
+    made = ledger.leg("b", 10, 20, changes={"learning_rate": 0.5}).timeline
+
+    assert [made.settings_at(step) for step in (9, 10, 11)] == [{}, {}, {"learning_rate": 0.5}]
+    between = [(0, 10), (9, 10), (10, 11), (9, 11), (11, 20)]
+    assert [made.changed_between("learning_rate", *steps) for steps in between] == [False, False, True, True, False]
+    assert not made.changed_between("weight_decay", 0, 20)
+
+
+def test_a_leg_begins_between_two_entries_of_the_log() -> None:
+    made = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20).timeline
+
+    between = [(1, 10), (5, 11), (10, 11), (11, 30)]
+    assert [made.begins_between(*steps) for steps in between] == [False, True, True, False]
+
+
+def test_examples_are_new_in_the_first_epoch_alone() -> None:
+    made = Ledger().leg("a", 0, 10, first_example=0, examples=40, examples_per_step=4, epochs=2).timeline
+
+    assert [made.unseen(step) for step in (1, 5, 6, 10)] == [True, True, False, False]
+    assert Ledger().leg("a", 0, 10, epochs=2).timeline.unseen(9)  # not counted
+
+
+def test_what_was_trained_up_to_a_step_is_what_ended_there_or_before() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20)
+    made = ledger.add("finished", "b", last_step=20).leg("c", 20, 30).timeline
+
+    assert [[file.digest for file in made.before(step)] for step in (9, 10, 19, 20, 30)] == [
+        [], ["a"], ["a"], ["a", "b"], ["a", "b"],
+    ]  # fmt: skip
+
+
+def test_a_batch_has_as_many_rows_of_its_own_as_were_not_replayed() -> None:
+    ledger = Ledger().leg("a", 0, 10, first_example=0, examples=40, examples_per_step=4, epochs=2)
+    (batch,) = ledger.timeline.batches
+
+    assert [batch._replace(replayed=replayed).rows for replayed in (0, 5, 20, 21)] == [20, 15, 0, 0]
+    assert (batch.rows, batch._replace(examples=None).rows) == (20, None)
+
+
+def test_how_far_a_batch_was_trained_ends_where_another_one_began() -> None:
+    counted = {"examples": 40, "examples_per_step": 4}
+    ledger = Ledger().leg("a", 0, 10, first_example=0, **counted).add("lost", "a")
+    made = ledger.leg("b", 5, 15, first_example=0, **counted).timeline
+
+    assert [found and found[1] for found in (made.trained("a", step) for step in (0, 3, 5, 9))] == [0, 12, 20, 20]
+    assert [found and found[1] for found in (made.trained("b", step) for step in (4, 5, 9))] == [None, 0, 16]
+    assert made.trained("c", 9) is None

@@ -68,9 +68,9 @@ def test_an_unknown_key_in_one_checkpoint_is_a_warning_and_no_obstacle(tmp_path:
 
 def test_of_many_unknown_keys_five_are_named_and_long_ones_are_cut(tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    six: dict[str, Any] = {f"new_{number}": 1 for number in range(6)}
+    keys: dict[str, Any] = {f"new_{number}": 1 for number in range(6)}
+    edit_state(tmp_path / "checkpoint-300", **keys)
     long: dict[str, Any] = {"k" * 41: 1}
-    edit_state(tmp_path / "checkpoint-300", **six)
     edit_state(tmp_path / "checkpoint-200", **long)
 
     short, many = (item.message for item in check(run, "steps/invalid-state"))

@@ -39,3 +39,14 @@ def test_what_belongs_to_no_tensor_counts_as_bloat(run: str, size: int, found: i
     values = {"q_proj.lora_A.weight": part, "rest": {"left": FakeTensor("U8", (size,), bytes(size))}}
     (Path(run) / "checkpoint-300" / "adapter_model.bin").write_bytes(torch_archive_bytes(values, "adapter_model"))
     assert len(check(run, "weights/bloated")) == found
+
+
+@pytest.mark.parametrize(("used", "size", "found"), [(600 << 10, 600 << 10, 0), (2 << 20, 2 << 20, 1)])
+def test_it_is_more_than_half_as_much_again_and_more_than_a_megabyte(
+    run: str, used: int, size: int, found: int
+) -> None:
+    (Path(run) / "checkpoint-300" / FILE).unlink()
+    part = FakeTensor("U8", (used,), bytes(used))
+    values = {"q_proj.lora_A.weight": part, "rest": {"left": FakeTensor("U8", (size,), bytes(size))}}
+    (Path(run) / "checkpoint-300" / "adapter_model.bin").write_bytes(torch_archive_bytes(values, "adapter_model"))
+    assert len(check(run, "weights/bloated")) == found

@@ -44,6 +44,7 @@ def test_two_shards_that_were_exchanged(tmp_path: Path) -> None:
 
     assert finding.checkpoint == "checkpoint-200"
     assert finding.blocks_resume
+    assert finding.message.startswith(f"{MODEL}/__0_0.distcp: model.embed.weight is in the place of another part")
     assert f"it continues that of {MODEL}/__1_0.distcp" in finding.message
     assert [item.rule for item in report(str(run)).findings] == [RULE]
     assert consult(str(run)).decision.checkpoint == "checkpoint-100"

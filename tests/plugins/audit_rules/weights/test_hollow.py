@@ -22,6 +22,7 @@ def test_an_adapter_without_tensors_is_hollow(run: str) -> None:
     (finding,) = check(run, "weights/hollow")
     assert "has no tensors; PEFT saves such a file of a model inside torch.compile or DataParallel" in finding.message
     assert finding.remedy.startswith("Give Trainer the PeftModel itself")
+    assert finding.actual == 0
 
 
 def test_tensors_of_zero_size_are_hollow(run: str) -> None:
@@ -32,6 +33,15 @@ def test_tensors_of_zero_size_are_hollow(run: str) -> None:
     edit_tensors(Path(run, "checkpoint-300", FILE), empty)
     (finding,) = check(run, "weights/hollow")
     assert "8 of 8 tensors" in finding.message
+
+
+@pytest.mark.parametrize("name", ["base_model.model.embed.lora_embedding_A", "base_model.model.head.weight"])
+def test_one_tensor_without_values_is_hollow(run: str, name: str) -> None:
+    edit_tensors(
+        Path(run, "checkpoint-300", FILE), lambda tensors: tensors.update({name: FakeTensor("F32", (0,), b"")})
+    )
+    (finding,) = check(run, "weights/hollow")
+    assert f"1 of 9 tensors in {FILE} have no values: {name}" in finding.message
 
 
 def test_an_empty_buffer_of_a_full_model_is_not_hollow(tmp_path: Path) -> None:

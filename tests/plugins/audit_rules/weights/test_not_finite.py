@@ -9,6 +9,7 @@ from audit.findings import Outcome
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor, torch_archive_bytes
+from tests.zero import MODEL, edit_engine, make_zero
 
 FILE = "adapter_model.safetensors"
 
@@ -75,3 +76,19 @@ def test_an_infinite_mask_buffer_of_a_full_model_is_meant(tmp_path: Path) -> Non
         )
     assert not check(run, "weights/not-finite")
     assert not check(run, "weights/outlier")
+
+
+def test_a_nan_in_the_module_of_deepspeed_is_found_and_a_mask_may_be_infinite(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "zero")
+    nan = FakeTensor("F32", (2,), pack("<2f", float("nan"), 1.0))
+
+    def put(name: str) -> None:
+        edit_engine(run / "checkpoint-200", lambda value: {**value, "module": {**value["module"], name: nan}})
+
+    put("layers.0.attn.mask")
+    assert check(str(run), "weights/not-finite") == []
+
+    put("extra.bias")
+    (finding,) = check(str(run), "weights/not-finite")
+    assert (finding.file, finding.blocks_resume) == (f"global_step200/{MODEL}", True)
+    assert "extra.bias" in finding.message

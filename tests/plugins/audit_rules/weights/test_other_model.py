@@ -69,3 +69,10 @@ def test_an_adapter_is_not_judged(tmp_path: Path) -> None:
     run = make_run(str(tmp_path / "lora"))
 
     assert outcome(run, RULE, NEWEST, depth="quick").outcome.value == "not-applicable"
+
+
+def test_a_file_without_tensors_is_no_other_model(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "hollow", full=True)
+    edit_tensors(Path(run, "checkpoint-200", "model.safetensors"), lambda tensors: tensors.clear())
+
+    assert check(run, "weights/other-model") == []

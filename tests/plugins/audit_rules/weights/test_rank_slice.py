@@ -45,17 +45,18 @@ def test_rows_of_one_process_only_are_found(tmp_path: Path, rows: tuple[int, int
     assert f"1/{count}" in finding.message
 
 
-def test_without_the_number_of_processes_the_blocks_tell_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kept", "count"), [(128, 4), (32, 16)])
+def test_without_the_number_of_processes_the_blocks_tell_it(tmp_path: Path, kept: int, count: int) -> None:
     run = make_run(tmp_path / "run", rank=8)
 
     def keep(tensors: dict[str, FakeTensor]) -> None:
         for name, tensor in tensors.items():
             if ".lora_B." in name:
-                tensors[name] = tensor._replace(data=tensor.data[:128] + bytes(len(tensor.data) - 128))
+                tensors[name] = tensor._replace(data=tensor.data[:kept] + bytes(len(tensor.data) - kept))
 
     edit_tensors(Path(run, "checkpoint-300", FILE), keep)
     (finding,) = check(run, "weights/rank-slice")
-    assert "one of 4 processes" in finding.message
+    assert f"one of {count} processes" in finding.message
 
 
 def test_zero_rows_in_one_matrix_only_are_no_rank_slice(tmp_path: Path) -> None:

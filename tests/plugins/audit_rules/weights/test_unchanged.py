@@ -141,3 +141,13 @@ def test_a_shard_of_frozen_weights_stays_the_same(tmp_path: Path) -> None:
         edit_optimizer(Path(run, f"checkpoint-{step}"), lambda value: value["param_groups"][1].update(params=[]))
     copy(run, "model-00002-of-00002.safetensors", 100, 200)
     assert not check(run, "weights/unchanged")
+
+
+def test_where_no_other_checkpoint_could_be_read_nothing_is_compared(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100, 200))
+    assert outcome(run, "weights/unchanged", "checkpoint-200").outcome is Outcome.PASS
+    Path(run, "checkpoint-100", "trainer_state.json").unlink()
+
+    found = outcome(run, "weights/unchanged", "checkpoint-200")
+
+    assert (found.outcome, found.reason) == (Outcome.NOT_APPLICABLE, "no other checkpoint was read")

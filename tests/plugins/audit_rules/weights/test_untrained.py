@@ -62,3 +62,12 @@ def test_zeros_are_legitimate_while_the_fp16_scaler_skips_every_update(tmp_path:
     edit_tensors(Path(run, "checkpoint-4", FILE), lambda tensors: zero(tensors, ".lora_B."))
     edit_optimizer(Path(run, "checkpoint-4"), lambda value: value["state"].clear())
     assert outcome(run, "weights/untrained", "checkpoint-4").outcome is Outcome.NOT_APPLICABLE
+
+
+def test_matrices_without_values_are_the_finding_of_another_rule(run: str) -> None:
+    def empty(tensors: dict[str, FakeTensor]) -> None:
+        tensors.update({name: FakeTensor("F32", (0,), b"") for name in tensors})
+
+    edit_tensors(Path(run, "checkpoint-300", FILE), empty)
+    assert not check(run, "weights/untrained")
+    assert len(check(run, "weights/hollow")) == 1

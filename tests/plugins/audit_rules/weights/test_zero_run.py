@@ -94,6 +94,22 @@ def test_a_lost_page_of_a_full_model_is_found_in_matrices_only(tmp_path: Path) -
     assert "4096 bytes" in finding.message
 
 
+def test_a_matrix_of_zeros_is_lost_if_it_had_values_before(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", full=True)
+    full, none = (FakeTensor("F32", (64, 64), pack("<4096f", *([value] * 4096))) for value in (0.5, 0.0))
+
+    def put(tensor: FakeTensor, *steps: int) -> None:
+        for step in steps:
+            place = Path(run, f"checkpoint-{step}", "model.safetensors")
+            edit_tensors(place, lambda tensors: tensors.update({"big.weight": tensor}))
+
+    put(none, 100, 200, 300)
+    assert not check(run, "weights/zero-run")
+    put(full, 100, 200)
+    (finding,) = check(run, "weights/zero-run")
+    assert "all of big.weight" in finding.message
+
+
 def test_a_full_model_of_nothing_but_zeros_blocks_a_resume(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (100,), full=True)
     edit_tensors(Path(run, "checkpoint-100", "model.safetensors"), lambda tensors: zero(tensors, ""))
