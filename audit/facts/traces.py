@@ -192,7 +192,8 @@ def _deepspeed(folder: _Folder, storage: Storage | None) -> Trace | None:
         return None
     path = _below(folder, tag or "latest")
     what = "a checkpoint of DeepSpeed or another trainer that names its directories so"
-    return Trace(path, what if tag else "DeepSpeed's note of its latest checkpoint", "it is not judged here")
+    what = what if tag else "DeepSpeed's note of its latest checkpoint"
+    return Trace(path, what, "it is not judged here", tag is not None)
 
 
 def _other(folder: _Folder, storage: Storage | None) -> Trace | None:
@@ -200,7 +201,8 @@ def _other(folder: _Folder, storage: Storage | None) -> Trace | None:
     found = other_trainer(folder.path, folder.entries, storage)
     if found is None:
         return None
-    return Trace(_below(folder, found.name) if found.name else folder.path, found.what, found.remedy)
+    place = _below(folder, found.name) if found.name else folder.path
+    return Trace(place, found.what, found.remedy, not found.model)
 
 
 def _dcp(folder: _Folder, storage: Storage | None) -> Trace | None:

@@ -106,8 +106,10 @@ def _ended_unclean(timeline: Timeline) -> bool:
 
 def _said(report: RehearsalReport, name: str) -> str:
     found = report.rehearsal
+    if not report.compared:
+        return f"{name}: not rehearsed: nothing of {report.checkpoint} could be compared"
     how = "bit for bit" if report.judgement.bit_for_bit else "within tolerances"
     if found.arrivals and report.exact:
         return f"{name}: rehearsed: trained anew from {report.checkpoint}, it is the same {how} ({found.seconds:.1f} s)"
-    steps = f", {len(found.steps)} steps the same {how}" if report.judgement.judged else ", no step judged"
+    steps = f", {report.judgement.steps} steps the same {how}" if report.judgement.judged else ", no step judged"
     return f"{name}: rehearsed: {report.checkpoint} restored as saved{steps} ({found.seconds:.1f} s)"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from audit.audit_dir import PINNED
 from audit.backend.names import PREFIX, name_of, step_of
-from audit.backend.rehearsal import Rehearsal, RehearsalRequest
+from audit.backend.rehearsal import WEIGHTS, Rehearsal, RehearsalRequest
 from audit.backend.training import LegFailed, TrainingBackend
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
@@ -258,7 +258,11 @@ def _recorded(report: RehearsalReport, chosen: Chosen, batch_log: BatchLog) -> R
     """Note the result in the ledger, with the seal of the files that it is true of."""
     events = list(_events(report, chosen))
     if not any(event.checkpoint == chosen.checkpoint.name for event in events):
-        report = report._replace(notes=(*report.notes, f"not recorded: {report.checkpoint} is not sealed as it is"))
+        sealed = _sealed_as(chosen, chosen.checkpoint) is not None
+        why = (
+            "neither its weights nor a step were compared" if sealed else f"{report.checkpoint} is not sealed as it is"
+        )
+        report = report._replace(notes=(*report.notes, f"not recorded: {why}"))
     try:
         with batch_log.ledger() as ledger:
             for event in events:
@@ -275,7 +279,8 @@ def _events(report: RehearsalReport, chosen: Chosen) -> Iterator[Rehearsed]:
     saved = {(step, part.part) for step, parts in reached.items() for part in parts}
     own = [item for item in report.judgement.differences if (item.step, item.quantity) not in saved]
     digest = _sealed_as(chosen, chosen.checkpoint)
-    if digest is not None:
+    seen = report.judgement.steps or any(part.values for part in found.restored if part.part == WEIGHTS)
+    if digest is not None and (seen or own):
         steps = report.judgement.steps
         text = report.first_difference if own else ""
         yield Rehearsed(chosen.checkpoint.name, report.step, steps, not own, report.exact, digest, text)

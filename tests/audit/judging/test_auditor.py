@@ -7,8 +7,9 @@ import pytest
 
 from audit.errors import AuditError
 from audit.facts.place import anything_to_record
-from audit.facts.run import Run
-from audit.judging.auditor import Auditor
+from audit.facts.run import Run, open_run
+from audit.judging.auditor import Auditor, refuse_unread
+from audit.manager import load
 from audit.options import Options
 from audit.retention.pins import pin
 from audit.testing.runs import make_run
@@ -74,3 +75,32 @@ def test_a_directory_without_checkpoints_or_records_stays_as_it_is(run: str, tmp
 
     assert not anything_to_record(run)
     assert not anything_to_record(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("names", "refused"),
+    [
+        (["best/trainer_state.json", "best/optimizer.pt"], "best is a Trainer checkpoint"),
+        (["latest_checkpointed_iteration.txt"], "the tracker file of Megatron, NeMo or verl"),
+        (["saved/random_states_0.pkl"], "saved is a checkpoint of accelerate"),
+        (["global_step_10/weights.bin"], "a checkpoint of DeepSpeed or another trainer"),
+        (["model.safetensors"], None),
+        (["latest"], None),
+        (["base.nemo"], None),
+        ([], None),
+    ],
+)
+def test_a_run_of_checkpoints_that_nobody_reads_is_refused_and_an_empty_one_is_not(
+    names: list[str], refused: str | None, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    opened = Auditor(SETTLED).open_quick(str(tmp_path))
+    if refused is None:
+        refuse_unread(opened)
+        return
+    with pytest.raises(AuditError, match=refused):
+        refuse_unread(opened)
+    lost = opened.records._replace(highest_reached=10)
+    refuse_unread(open_run(str(tmp_path), load().backends, depth="quick", records=lost))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit.backend.rehearsal import Rehearsal
 from audit.errors import AuditError
 from audit.ledger.events import Rehearsed
 from audit.ledger.seals import seal_digest, seals_of
@@ -122,6 +123,19 @@ def test_a_sealed_checkpoint_that_is_the_same_is_recorded_with_its_seal(shop: St
     shop.rehearse("3")
     seal = seals_of(BatchLog(str(shop.run)).rows())["checkpoint-3"]
     assert shop.recorded() == [Rehearsed("checkpoint-3", 3, 3, True, True, seal_digest(seal))]
+
+
+def test_a_checkpoint_of_which_neither_weights_nor_a_step_were_compared_is_not_recorded(shop: Stage) -> None:
+    def sharded(found: Rehearsal) -> Rehearsal:
+        parts = (part._replace(values=0, missed="in pieces") for part in found.restored if part.part != "random states")
+        return found._replace(restored=(*parts, found.restored[-1]))
+
+    shop.backend.change = sharded
+    found = shop.rehearse("3", steps=0)
+    assert "not recorded: neither its weights nor a step were compared" in found.notes
+    assert (found.exit_code, shop.recorded()) == (0, [])
+    shop.rehearse("3", steps=1)
+    assert [row.steps for row in shop.recorded()] == [1]
 
 
 def test_nothing_is_recorded_where_nobody_wants_it(shop: Stage) -> None:
