@@ -88,6 +88,8 @@ def _facts(run: RunCurves) -> Element:
     report = run.report
     resumable = sum(item.resumable and item.judged for item in report.checkpoints)
     unjudged = sum(not item.judged for item in report.checkpoints)
+    unread = sum(item.resumable and item.judged and item.by_structure for item in report.checkpoints)
+    by_structure = f" ({unread} by structure)" if unread else ""
     passed = report.tally(Outcome.PASS)
     idle = report.tally(Outcome.NOT_APPLICABLE)
     first, last, lowest = losses(run)
@@ -99,7 +101,7 @@ def _facts(run: RunCurves) -> Element:
         (
             "Checkpoints",
             f"{len(report.checkpoints)}",
-            f"{resumable} resumable, {f'{unjudged} not judged, ' if unjudged else ''}{size}",
+            f"{resumable} resumable{by_structure}, {f'{unjudged} not judged, ' if unjudged else ''}{size}",
         ),
         ("Batches", str(len(run.legs)), "trained in one go" if len(run.legs) == 1 else "with resumes between"),
         ("Checks", f"{passed} passed", f"{idle} not applicable, depth {report.depth}"),

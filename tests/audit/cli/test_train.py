@@ -98,3 +98,19 @@ def test_a_daemon_without_what_watches_says_what_to_install(
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     assert run(["train", "train.toml", "--watch"]) == 2
     assert "pip install 'checkpoint-audit[watch]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "name"), [(143, "SIGTERM"), (130, "SIGINT")])
+def test_a_stop_before_anything_was_saved_says_how_to_go_on(
+    shop: Callable[..., Shop],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    name: str,
+) -> None:
+    shop()
+    monkeypatch.setattr("audit.cli.train.notified", lambda *_: code)
+    assert run(["train", "train.toml"]) == code
+    assert capsys.readouterr().out == f"note: stopped by {name}; run the same command to continue\n"
+    assert run(["train", "-q", "train.toml"]) == code
+    assert capsys.readouterr() == ("", "")

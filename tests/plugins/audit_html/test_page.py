@@ -179,6 +179,19 @@ def test_several_runs_are_compared_in_one_line_each() -> None:
     assert [name for name in ("one", "two", "three") if f">{name}</a></th>" in page] == ["one", "two", "three"]
 
 
+def test_what_rests_on_structure_says_so() -> None:
+    whole = run("run", 100)
+    report = whole.report
+    checkpoints = tuple(item._replace(by_structure=True, sealed=False) for item in report.checkpoints)
+    marks = tuple(mark._replace(by_structure=True, sealed=False) for mark in whole.marks)
+
+    page = render([whole._replace(report=report._replace(checkpoints=checkpoints, depth="quick"), marks=marks)])
+
+    assert "1 resumable (1 by structure), " in page
+    assert "resumable by structure" in page
+    assert "by structure" not in render([whole])
+
+
 def test_no_other_command_pays_for_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # coverage imports html
     script = (
