@@ -17,7 +17,7 @@ def row(event: "events.Event") -> Row:
 
 
 def test_a_training_begins_with_a_leg_and_with_a_start() -> None:
-    happened: tuple["events.Event", ...] = (LEG, events.Start(7), BACK, events.GuardDecision("checkpoint-3", 3, False))
+    happened: tuple[events.Event, ...] = (LEG, events.Start(7), BACK, events.GuardDecision("checkpoint-3", 3, False))
 
     assert [begins_at(row(event)) for event in happened] == [40, 7, None, None]
 
