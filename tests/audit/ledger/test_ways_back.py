@@ -17,9 +17,9 @@ def row(event: "events.Event") -> Row:
 
 
 def test_a_training_begins_with_a_leg_and_with_a_start() -> None:
-    told: list[events.Event] = [LEG, events.Start(7), BACK, events.GuardDecision("checkpoint-3", 3, False)]
+    happened: tuple[events.Event, ...] = (LEG, events.Start(7), BACK, events.GuardDecision("checkpoint-3", 3, False))
 
-    assert [begins_at(row(item)) for item in told] == [40, 7, None, None]
+    assert [begins_at(row(event)) for event in happened] == [40, 7, None, None]
 
 
 def test_a_way_back_is_what_somebody_decided_and_no_observation() -> None:
