@@ -418,3 +418,10 @@ def test_the_rows_of_what_was_trained_up_to_a_step(step: int, kept: list[str]) -
     contents = [event.row()[1] for event, _ in batch_rows_until(ledger.rows, step)]
 
     assert [f"{content['event']} {content['batch']}" for content in contents] == kept
+
+
+def test_a_loss_that_is_told_twice_is_that_of_the_later_row() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("stopped", "a", step=6, signal=15, losses=[[2, 3.0], [4, 2.5], [6, 2.0]])
+    ledger.add("finished", "a", last_step=10, losses=[[4, 2.4], [10, 1.5]])
+
+    assert ledger.timeline.batches[0].losses == ((2, 3.0), (4, 2.4), (10, 1.5))
