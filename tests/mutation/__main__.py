@@ -12,6 +12,7 @@ import hashlib
 import json
 import platform
 import sys
+import textwrap
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -216,6 +217,9 @@ def _page(found: Mapping[str, Sequence[Judged]], mutants: int, seed: int) -> str
         "",
         table(grouped),
     ]
+    untried = [f"`{module}`" for module, rows in found.items() if not rows]
+    if untried:
+        lines += [textwrap.fill(f"Not tried by this run: {', '.join(untried)}.", 120, break_on_hyphens=False), ""]
     alive = [row for rows in found.values() for row in rows if row.outcome == "survived"]
     if alive:
         lines += ["## Survivors", "", *(f"```diff\n{row.diff}\n```\n" for row in alive)]

@@ -31,6 +31,7 @@ ALSO = {
     ),
     "audit/training/filing.py": ("tests/audit/training/test_data_files.py",),
     "audit/training/session.py": ("tests/audit/training/test_exactly_once.py",),
+    "plugins/audit_rules/loss/jump.py": ("tests/plugins/audit_rules/test_loss_at_batches.py",),
 }
 """Tests of modules that are not in the file of their name alone. They are run after it."""
 

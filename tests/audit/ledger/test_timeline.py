@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline
-from audit.ledger.timeline_rows import timeline_of
+from audit.ledger.timeline_rows import batch_rows_until, timeline_of
 from tests.audit.batch_rows import finished, leg
 
 Example = tuple[str, int]
@@ -390,3 +391,37 @@ def test_how_far_a_batch_was_trained_ends_where_another_one_began() -> None:
     assert [found and found[1] for found in (made.trained("a", step) for step in (0, 3, 5, 9))] == [0, 12, 20, 20]
     assert [found and found[1] for found in (made.trained("b", step) for step in (4, 5, 9))] == [None, 0, 16]
     assert made.trained("c", 9) is None
+
+
+@pytest.mark.parametrize(("signal", "reason"), [(2, "SIGINT"), (15, "SIGTERM"), (9, "a signal"), (None, "a signal")])
+def test_what_stopped_a_leg_is_named(signal: int | None, reason: str) -> None:
+    (batch,) = Ledger().leg("a", 0, 10).add("stopped", "a", step=6, signal=signal).timeline.batches
+
+    assert (batch.state, batch.reason) == ("stopped", reason)
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        (9, ["leg a"]),
+        (10, ["leg a", "finished a", "retired a", "leg b"]),
+        (13, ["leg a", "finished a", "retired a", "leg b"]),
+        (14, ["leg a", "finished a", "retired a", "leg b", "stopped b", "leg b"]),
+        (20, ["leg a", "finished a", "retired a", "leg b", "stopped b", "leg b", "finished b", "leg c"]),
+    ],
+)
+def test_the_rows_of_what_was_trained_up_to_a_step(step: int, kept: list[str]) -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).add("retired", "a", to="done")
+    ledger.leg("b", 10, 20).add("stopped", "b", step=14, signal=15).leg("b", 14, 20)
+    ledger.add("finished", "b", last_step=20).leg("c", 20, 30).add("failed", "d", step=3)
+
+    contents = [event.row()[1] for event, _ in batch_rows_until(ledger.rows, step)]
+
+    assert [f"{content['event']} {content['batch']}" for content in contents] == kept
+
+
+def test_a_loss_that_is_told_twice_is_that_of_the_later_row() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("stopped", "a", step=6, signal=15, losses=[[2, 3.0], [4, 2.5], [6, 2.0]])
+    ledger.add("finished", "a", last_step=10, losses=[[4, 2.4], [10, 1.5]])
+
+    assert ledger.timeline.batches[0].losses == ((2, 3.0), (4, 2.4), (10, 1.5))

@@ -138,6 +138,17 @@ def test_where_no_two_checkpoints_agree_there_is_one_finding(tmp_path: Path) -> 
     assert finding.message.startswith("4 histories in one directory")
 
 
+def test_of_many_histories_six_are_named(tmp_path: Path) -> None:
+    steps = tuple(range(100, 900, 100))
+    run = make_run(tmp_path, steps=steps)
+    for step in steps:
+        edit_state(tmp_path / f"checkpoint-{step}", log_history=edited(0, loss=float(step)))
+
+    (finding,) = check(run, "history/forked")
+
+    assert "checkpoint-600 (max_steps 800); and 2 more. " in finding.message
+
+
 def test_a_log_that_was_doubled_does_not_make_the_one_before_it_incomplete(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     edit_state(tmp_path / "checkpoint-300", log_history=lambda log: [*log, *log])

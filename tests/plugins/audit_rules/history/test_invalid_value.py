@@ -28,6 +28,20 @@ def test_what_is_no_number_is_named_with_its_step(tmp_path: Path, key: str, valu
     assert finding.severity is Severity.ERROR
 
 
+def test_of_several_the_first_is_named_and_the_others_are_counted(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100,))
+    edit_state(
+        tmp_path / "checkpoint-100",
+        log_history=lambda log: [{**log[0], "loss": None}, {**log[1], "loss": True}, *log[2:]],
+    )
+
+    (finding,) = check(run, "history/invalid-value")
+
+    assert finding.message == (
+        "At step 10 the log has null for loss, which is not a number, nor are 1 more values of the log"
+    )
+
+
 @pytest.mark.parametrize(("length", "shown"), [(38, "a" * 38), (39, "a" * 36 + "...")])
 def test_a_long_text_is_cut(tmp_path: Path, length: int, shown: str) -> None:
     run = make_run(tmp_path, steps=(100,))

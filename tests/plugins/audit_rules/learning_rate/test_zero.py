@@ -3,7 +3,7 @@ from pathlib import Path
 
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
-from audit.testing.runs import edit_scheduler, make_run
+from audit.testing.runs import edit_scheduler, edit_torch, make_run
 from tests.plugins.audit_rules.learning_rate.rates import fall, rated
 
 
@@ -28,7 +28,10 @@ def test_the_stretch_at_zero_ends_where_the_rate_rises(tmp_path: Path) -> None:
 def test_a_history_with_another_scheduler_hides_none_beside_it(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", steps=(100, 200), save_steps=100)
     for step in (100, 200):
-        edit_scheduler(tmp_path / f"run/checkpoint-{step}", mode="min", num_bad_epochs=0)
+        edit_torch(
+            tmp_path / f"run/checkpoint-{step}/scheduler.pt",
+            lambda value: {key: value[key] for key in value if key != "lr_lambdas"},
+        )
     other = make_run(tmp_path / "other", steps=(300, 400), save_steps=100, seed=1, schedule="constant")
     edit_scheduler(f"{other}/checkpoint-300", _last_lr=[0.0, 0.0])
     for step in (300, 400):

@@ -150,7 +150,7 @@ def test_a_weight_named_step_is_no_count_of_updates(tmp_path: Path) -> None:
 def test_counts_are_not_compared_with_those_of_another_number_of_parameters(run: str) -> None:
     edit_optimizer(place(run), counts(300.0, 120.0))
     assert len(check(run, "optimizer/step-mismatch")) == 1
-    edit_optimizer(place(run), lambda value: value["state"].popitem())
+    edit_optimizer(place(run), lambda value: value["state"].popitem() and None)
     assert check(run, "optimizer/step-mismatch") == []
 
 
