@@ -82,9 +82,12 @@ def decide(run: "Run", findings: Sequence[Finding], limits: Limits) -> Decision:
             return Decision(None, None, True, None, ())
         text = trace if isinstance(trace, str) else f"there is no checkpoint-N here, but {trace}"
         refused = _refused(text, (), limits, run.records.highest_reached)
-        return refused if isinstance(trace, str) else refused._replace(misnamed=refused.dead_end and trace.holds_runs)
+        if isinstance(trace, str):
+            return refused
+        # What was found says itself what to do about it.
+        return refused._replace(dead_end=False, misnamed=refused.dead_end and trace.holds_runs)
     if run.foreign is not None:
-        return _refused(run.foreign, (), limits, run.records.highest_reached)
+        return _refused(run.foreign, (), limits, run.records.highest_reached)._replace(dead_end=False)
     from audit.judging.resume import against, why_not
 
     found = against(findings)

@@ -195,7 +195,6 @@ class DryRun(Session):
                 break
             if not isinstance(found, Work):
                 continue
-            found = self.held_out.prepared(found, timeline)
             works.append(found)
             last = found.request.last_step
             if last is None or only_first:

@@ -137,7 +137,7 @@ def test_what_means_nothing_is_one_line(audit: Audit, run: str, arguments: list[
     [
         ("nowhere", "no such run"),
         ("nowhere/checkpoint-3", "no such run"),
-        ("checkpoint-3", "checkpoint-3: no such checkpoint; audit list /"),
+        ("checkpoint-3", "checkpoint-3: no such checkpoint; there: none"),
         ("a\nb\x1b[31m", "a b\\x1b[31m: no such run"),
         ("##[add-mask]c", "##\\x5badd-mask]c: no such run"),
     ],

@@ -6,13 +6,13 @@ import shutil
 import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from audit.audit_dir import RESERVE
 from audit.errors import AuditError
 from audit.ledger.batch_events import Failed
-from audit.ledger.events import Event
 from audit.ledger.store import Ledger, LedgerError, open_ledger
 from audit.ledger.timeline_rows import timeline_of
 from audit.training.batch_log import BatchLog
@@ -76,7 +76,7 @@ def test_on_a_full_disk_the_reserve_makes_room_for_the_reason(tmp_path: Path, mo
     log.hold_reserve()
     assert reserve.stat().st_size >= 1 << 16
 
-    def full(self: Ledger, event: Event, durable: bool = False) -> None:
+    def full(self: Ledger, event: Any, durable: bool = False) -> None:
         if reserve.exists():
             raise LedgerError("database or disk is full")
         append(self, event, durable)
