@@ -53,9 +53,9 @@ class Checkout:
         self._output = home / "output.txt"
         ignored = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "build", "dist", "site")
         shutil.copytree(root, self.path, ignore=ignored, symlinks=True)
-        self._left_out = str(root)
-        paths = [str(self.path), str(self.path / "backends"), str(self.path / "plugins")]
-        self._paths = [*paths, *(entry for entry in sys.path if entry and not entry.startswith(self._left_out))]
+        paths, theirs = ([str(home), str(home / "backends"), str(home / "plugins")] for home in (self.path, root))
+        # Not all below the root: the environments of tox are in it.
+        self._paths = [*paths, *(entry for entry in sys.path if entry and entry not in theirs)]
         os.environ.update(PYTHONPATH=os.pathsep.join(paths), OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
         (home / "empty").mkdir()
         _preload(home / "empty")
@@ -147,9 +147,8 @@ def tests_of(root: Path, module: str) -> list[str]:
     found = [file for file in (own, *longer) if (root / file).is_file()]
     if not found and module.startswith("audit/") and (root / told).is_file():
         found = [Path(os.path.normpath(told))]
-    if path.stem.startswith(
-        "_"
-    ):  # what rules share: test_loss_windows.py of loss/_windows.py, and the rules' own tests
+    # What rules share: test_loss_windows.py of loss/_windows.py, and the rules' own tests.
+    if path.stem.startswith("_"):
         shared = folder.parent / f"test_{path.parent.name}{path.stem}.py"
         found += [shared] if (root / shared).is_file() else []
         found += [Path(file) for other in _importing(root, path) for file in tests_of(root, other)]
@@ -160,7 +159,7 @@ def _importing(root: Path, shared: Path) -> list[str]:
     name = re.escape(".".join(shared.with_suffix("").parts[1:]))
     paths = sorted((root / shared.parts[0] / shared.parts[1]).rglob("*.py"))
     texts = ((path.relative_to(root), path.read_text(encoding="utf-8")) for path in paths)
-    return [str(path) for path, text in texts if re.search(rf"^from {name} import", text, re.MULTILINE)]
+    return [str(path) for path, text in texts if re.search(rf"^ *from {name} import", text, re.MULTILINE)]
 
 
 def _elsewhere(root: Path) -> dict[str, str]:
