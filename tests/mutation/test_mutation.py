@@ -154,6 +154,7 @@ def test_every_module_that_is_mutated_has_tests() -> None:
     )
 
 
+@pytest.mark.slow
 def test_every_equivalent_mutant_is_still_one_of_the_code() -> None:
     rows = tomllib.loads(EQUIVALENT.read_text()).get("mutant", [])
     changes = {

@@ -79,7 +79,7 @@ def torn_in(checkpoint: Path) -> set[str]:
     return set()
 
 
-@pytest.mark.parametrize("kind", ["plain", "audited"])
+@pytest.mark.parametrize("kind", [pytest.param("plain", marks=pytest.mark.slow), "audited"])
 def test_a_training_that_saves_is_never_called_broken(tmp_path: Path, kind: str) -> None:
     found = watch(start(kind, tmp_path / "run", 40), tmp_path / "run")
 
