@@ -79,11 +79,15 @@ class Checkout:
         sys.stdout.flush()
         process = os.fork()
         if process == 0:
+            code = 70
             try:
-                os._exit(self._inside(tests, processor, compile))
-            except BaseException:  # a fork must never go on as its parent
+                code = self._inside(tests, processor, compile)
+            except BaseException:
                 traceback.print_exc()
-                os._exit(70)
+            finally:  # a fork must never go on as its parent
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
         deadline = time.monotonic() + wall
         while True:
             ended, status, usage = os.wait4(process, os.WNOHANG)
