@@ -54,7 +54,7 @@ def kept(path: str, depth: str) -> int:
     return size
 
 
-@pytest.mark.parametrize("depth", ["quick", "full"])
+@pytest.mark.parametrize("depth", ["quick", pytest.param("full", marks=pytest.mark.slow)])
 def test_twice_as_many_checkpoints_are_twice_the_work(tmp_path: Path, depth: str) -> None:
     few, many = small(tmp_path / "few", FEW), small(tmp_path / "many", MANY)
     calls(few, depth)  # imports, compiled patterns
@@ -90,7 +90,7 @@ def test_histories_with_nothing_in_common_are_not_compared_with_each_other(tmp_p
     assert work[2] < 2.15 * work[1]
 
 
-@pytest.mark.parametrize("depth", ["quick", "full"])
+@pytest.mark.parametrize("depth", [pytest.param("quick", marks=pytest.mark.slow), "full"])
 def test_little_is_kept_of_a_checkpoint(tmp_path: Path, depth: str) -> None:
     few, many = small(tmp_path / "few", FEW), small(tmp_path / "many", MANY)
     kept(few, depth)  # imports, compiled patterns

@@ -355,7 +355,7 @@ def _healed(run: Path, checkpoint: Path, whole: Path) -> None:
     shutil.copytree(whole / checkpoint.name, checkpoint)
 
 
-@pytest.mark.parametrize("seed", [*range(2), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 40))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 40))])
 def test_the_report_is_the_same_as_from_scratch(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     kind: dict[str, Any] = chance.choice([{}, {"best": True}, {"fp16": True}, {"full": True, "schedule": "cosine"}])
