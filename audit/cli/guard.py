@@ -12,7 +12,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, laid_over, options_of
 from audit.cli.parser import one_line
 from audit.cli.progress import Progress
-from audit.cli.values import decimal, processes, steps
+from audit.cli.values import decimal, processes, whole
 from audit.errors import AuditError
 from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
 from audit.judging.guard import Guarded, consult
@@ -46,7 +46,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="accept only the newest checkpoint")
     parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
     parser.add_argument("--allow-missing", action="store_true", help="start at step 0 if RUN does not exist")
-    parser.add_argument("--max-rollback", type=steps, metavar="STEPS", help="refuse to go back more than STEPS steps")
+    parser.add_argument(
+        "--max-rollback",
+        type=whole("a number of steps", most=10**15 - 1),
+        metavar="STEPS",
+        help="refuse to go back more than STEPS steps",
+    )
     parser.add_argument(
         "--lineage", metavar="CHECKPOINT", help="if RUN holds several trainings, use the one that CHECKPOINT belongs to"
     )

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help=LOCAL_RUN)
     parser.add_argument(
         "--keep",
-        type=whole("a number of at least 1: the last proven checkpoint is always kept", least=1),
+        type=whole("a number of at least 1: the last proven checkpoint is always kept", 1, 999_999),
         required=True,
         metavar="N",
         help="how many of the newest checkpoints that pass every check to keep",

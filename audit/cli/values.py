@@ -32,7 +32,7 @@ def decimal(what: str, least: float, most: float) -> Callable[[str], float]:
     return value
 
 
-steps = whole("a number of steps", most=10**15)
+steps = whole("a number of steps")
 processes = whole("a number of processes", least=1, most=99_999)
 seconds = decimal("a number of seconds", 1e-3, 1e7)
 
