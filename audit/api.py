@@ -27,7 +27,6 @@ PARAMETERS = {
     "--lineage": "the command audit guard --lineage",
 }
 """How a program asks for what an option of the command line asks for."""
-_OPTION = re.compile(rf"(?<![\w-])({'|'.join(PARAMETERS)})(?![\w-])")
 
 
 def verify(
@@ -98,4 +97,5 @@ def _named_for_programs() -> Iterator[None]:
 
 def for_programs(text: str) -> str:
     """Return a message with the parameters of Python in place of the options of the command line."""
-    return _OPTION.sub(lambda found: PARAMETERS[found[0]], text)
+    option = rf"(?<![\w-])({'|'.join(PARAMETERS)})(?![\w-])"
+    return re.sub(option, lambda found: PARAMETERS[found[0]], text)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from audit.facts.series import Point
 from audit.findings import Finding
-from audit.report import BY_STRUCTURE, Report
+from audit.report import Report, in_words
 
 _OURS = b"checkpoint audit</title>"
 """In the head of every page."""
@@ -70,7 +70,7 @@ class Mark(NamedTuple):
     @property
     def words(self) -> str:
         """The state for people: "resumable by structure" if its bytes were not read."""
-        return BY_STRUCTURE if self.by_structure and self.state == "resumable" else self.state
+        return in_words(self.state, self.by_structure)
 
 
 class Placed(NamedTuple):

@@ -9,8 +9,14 @@ SOUND, SUSPECT, BROKEN = "sound", "suspect", "broken"
 """Verdicts of a :class:`Report`: no finding, warnings, errors."""
 
 
+RESUMABLE = "resumable"
 BY_STRUCTURE = "resumable by structure"
 """The word for a checkpoint of which no byte of the weights was read."""
+
+
+def in_words(state: str, by_structure: bool) -> str:
+    """Return the state of a checkpoint for people: another word where it rests on the structure of the files alone."""
+    return BY_STRUCTURE if by_structure and state == RESUMABLE else state
 
 
 class CheckpointSummary(NamedTuple):
@@ -37,7 +43,7 @@ class CheckpointSummary(NamedTuple):
             return "not resumable"
         if not self.judged:
             return "not judged"
-        return BY_STRUCTURE if self.by_structure else "resumable"
+        return in_words(RESUMABLE, self.by_structure)
 
 
 class Report(NamedTuple):

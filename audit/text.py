@@ -97,6 +97,11 @@ def unix_time(text: str) -> float | None:
         return None
 
 
+def minute(time: str) -> str:
+    """Return what :func:`utc_time` wrote to the minute, for people: ``2026-11-21 12:30``."""
+    return time[:16].replace("T", " ")
+
+
 def local_date() -> str:
     """Return today's date where the user is: ``2026-11-21``."""
     return time.strftime("%Y-%m-%d")

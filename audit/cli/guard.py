@@ -238,13 +238,12 @@ def _explain(run: str, guarded: Guarded, allowed: bool, quiet: bool) -> None:
 
 def _ways_on(run: str) -> str:
     """What can be done where there is nothing to resume from."""
-    from audit.retention.quarantine import held
+    from audit.retention.quarantine import held, replacing
 
     aside = 0
     with suppress(AuditError):  # the ways are the same
         aside = len(held(run)) if scheme_of(run) is None else 0
-    back = "bring a sound one back, with cp -a from a snapshot or with audit hub pull"
-    ways = [f"move broken ones away (audit quarantine {run} --force) and {back}"]
+    ways = [f"move {replacing(run)}"]
     if aside:
         ways.append(f"look at the {aside} in quarantine (audit quarantine {run} --list)")
     return "; ".join([*ways, "or start over at step 0 (--allow-fresh)"])

@@ -8,7 +8,7 @@ from typing import Any
 from audit.audit_dir import LEDGER
 from audit.cli.documents import add_format, write_document
 from audit.cli.parser import one_line, write
-from audit.cli.table import minute, table
+from audit.cli.table import table
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor, refuse_unread
@@ -18,6 +18,7 @@ from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline
 from audit.options import Options
 from audit.retention.lock import holder_of
+from audit.text import minute
 
 EXAMPLES = (
     (

@@ -5,10 +5,11 @@ import argparse
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_ledger, viewing
 from audit.cli.parser import write
-from audit.cli.table import minute, table
-from audit.judging.standing import REHEARSED, in_words
+from audit.cli.table import table
+from audit.judging.standing import REHEARSED
 from audit.manager import load
-from audit.text import human_bytes
+from audit.report import in_words
+from audit.text import human_bytes, minute
 from audit.views.inspection import inspect
 
 EXAMPLES = (

@@ -10,7 +10,7 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import LOCAL_RUN, add_shared, options_of
 from audit.cli.parser import write
 from audit.cli.progress import Progress
-from audit.cli.table import minute, table, wrapped
+from audit.cli.table import table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor
@@ -21,6 +21,7 @@ from audit.options import Options
 from audit.retention.directories import refuse_files
 from audit.retention.pins_aside import set_pins_aside
 from audit.retention.quarantine import Held, choose, held, isolate, obstacles, restore, wanted
+from audit.text import minute
 
 EXAMPLES = (
     ("audit quarantine current_model/ --dry-run", "show which checkpoints are broken and would be moved"),

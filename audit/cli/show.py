@@ -10,8 +10,8 @@ from audit.cli.documents import add_format, write_document
 from audit.cli.options import CHECKPOINT_OR_RUN, add_ledger, viewing
 from audit.cli.parser import columns, one_line, write
 from audit.cli.table import colored, table, wrapped
-from audit.judging.standing import in_words
 from audit.manager import load
+from audit.report import in_words
 from audit.text import brief, human_bytes
 from audit.views.inspection import inspect
 from audit.views.summary import details, path_of

@@ -69,11 +69,6 @@ def colored(state: str) -> str:
     return Style.parse(style).render(state)
 
 
-def minute(time: str) -> str:
-    """Return a time in UTC, such as ``2026-11-21T12:30:00Z``, to the minute for a column: ``2026-11-21 12:30``."""
-    return time[:16].replace("T", " ")
-
-
 def _terminal() -> bool:
     return bool(getattr(sys.stdout, "isatty", lambda: False)())
 

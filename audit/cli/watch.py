@@ -17,10 +17,10 @@ from audit.cli.values import decimal
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor, refuse_unread
-from audit.judging.standing import REHEARSED, in_words
+from audit.judging.standing import REHEARSED
 from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
-from audit.report import Report
+from audit.report import Report, in_words
 from audit.retention.lock import Holder, holder_of
 from audit.text import human_bytes, utc_time
 from audit.views.live import View, Watched

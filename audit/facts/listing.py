@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from sys import intern
 from typing import TYPE_CHECKING, NamedTuple
@@ -62,7 +62,13 @@ class Listing(NamedTuple):
         return sorted(self.inside, key=lambda name: (self.homes[name], name))
 
 
-_ONE_SLASH = re.compile(r"([a-z][a-z0-9+.-]+):/?(?=[^/])")
+_ONE_SLASH = r"([a-z][a-z0-9+.-]+):/?(?=[^/])"
+
+
+def no_such_checkpoint(path: str, names: Iterable[str]) -> AuditError:
+    """Return the error for a checkpoint that is not there; ``names`` are those of what is."""
+    there = sorted(filter(is_checkpoint_of_any, names), key=order)
+    return AuditError(f"{path}: no such checkpoint; there: {listed(there)}")
 
 
 def locate(path: str) -> tuple[str, tuple[str, ...]]:
@@ -79,9 +85,8 @@ def locate(path: str) -> tuple[str, tuple[str, ...]]:
     if not os.path.lexists(path):
         home = os.path.dirname(os.path.abspath(path))
         if is_checkpoint_of_any(os.path.basename(path)) and os.path.isdir(home):
-            there = sorted(filter(is_checkpoint_of_any, os.listdir(home)), key=order)
-            raise AuditError(f"{path}: no such checkpoint; there: {listed(there)}")
-        url = _ONE_SLASH.match(path)
+            raise no_such_checkpoint(path, os.listdir(home))
+        url = re.match(_ONE_SLASH, path)
         if url is not None:
             raise AuditError(f"{path}: no such run; a URL has two slashes: {url[1]}://{path[url.end() :]}")
         raise AuditError(f"{path}: no such run; give the output directory that holds checkpoint-N directories")

@@ -7,13 +7,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
-from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any, is_rotated, is_trace, order
+from audit.backend.names import is_checkpoint, is_checkpoint_file, is_checkpoint_of_any, is_rotated, is_trace
 from audit.errors import AuditError
-from audit.facts.listing import STATES, locate
+from audit.facts.listing import STATES, locate, no_such_checkpoint
 from audit.facts.other_trainers import other_trainer
 from audit.ledger.records import Records, read_records
 from audit.storage import FILE, LocalStorage, Storage, scheme_of, without_secrets
-from audit.text import listed
 
 if TYPE_CHECKING:
     from audit.ledger.store import Ledger
@@ -104,8 +103,7 @@ def place_behind(url: str, opened: Callable[[str], Storage], ledger: str | None 
     storage = storage or opened(root)
     names = {entry.name for entry in storage.list("")}
     if only and only[0] not in names:
-        there = sorted(filter(is_checkpoint_of_any, names), key=order)
-        raise AuditError(f"{url}: no such checkpoint; there: {listed(there)}")
+        raise no_such_checkpoint(url, names)
     if not names:
         raise MissingError(f"{url}: no such run: nothing is stored there; give the URL that holds checkpoint-N")
     return Place(root, only, storage, os.path.join(_ledgers(ledger), _key(storage.identity)), url)

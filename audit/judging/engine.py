@@ -88,8 +88,9 @@ def judge(
 def in_order(findings: Iterable[Finding], run: Run | Plan) -> tuple[Finding, ...]:
     """Return findings as they are reported: the most severe first, then by step."""
     steps = {} if isinstance(run, Plan) else {checkpoint.name: checkpoint.step for checkpoint in run.checkpoints}
-    place = sorted(findings, key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
-    return tuple(place)
+    return tuple(
+        sorted(findings, key=lambda item: (-item.severity.rank, steps.get(item.checkpoint or "", -1), item.rule))
+    )
 
 
 def _outcomes(rules: Sequence[Rule], run: Run | Plan, applied: Mapping[str, Sequence[Applied]]) -> RuleOutcomes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.findings import Finding, Outcome, RuleOutcome, RuleOutcomes, Severity
 from audit.ledger.scans import stamp_of_file
-from audit.text import utc_time
+from audit.text import minute, utc_time
 
 if TYPE_CHECKING:
     from audit.facts.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ class Known(NamedTuple):
     @property
     def when(self) -> str:
         """The time for people, to the minute."""
-        return f"{self.read_at[:16].replace('T', ' ')} UTC"
+        return f"{minute(self.read_at)} UTC"
 
 
 def keep(run: "Run", findings: Iterable[Finding], proven: Iterable[str], program: str, ledger: "Ledger") -> None:

@@ -9,10 +9,10 @@ from audit.findings import ACCEPTED, Severity
 from audit.judging.resume import resumable
 from audit.ledger.scans import read_since
 from audit.ledger.seals import Seal, seal_digest
-from audit.report import BY_STRUCTURE, Report
+from audit.report import RESUMABLE, Report
 from audit.storage import FILE, Entry
 
-SEALED, RESUMABLE, WEIGHTS_ONLY, BROKEN = "sealed", "resumable", "weights only", "broken"
+SEALED, WEIGHTS_ONLY, BROKEN = "sealed", "weights only", "broken"
 UNREADABLE, UNKNOWN, NOT_JUDGED = "unreadable", "unknown", "not judged"
 WEIGHTS_ONLY_RULE = "files/weights-only"
 
@@ -29,16 +29,6 @@ class Standing(NamedTuple):
     state: str
     reason: str = ""
     by_structure: bool = False
-
-    @property
-    def in_words(self) -> str:
-        """The state for people: "resumable by structure" where nothing else is known."""
-        return in_words(self.state, self.by_structure)
-
-
-def in_words(state: str, by_structure: bool) -> str:
-    """Return a state for people; see :class:`Standing`."""
-    return BY_STRUCTURE if by_structure and state == RESUMABLE else state
 
 
 def rests_on_structure(checkpoint: Checkpoint) -> bool:

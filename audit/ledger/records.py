@@ -227,11 +227,11 @@ def accepted_in(rows: "Sequence[Row]") -> tuple[events.Accepted, ...]:
         event = row.event
         if isinstance(event, events.Accepted):
             found.append(event)
-            continue
-        back, leg = going_back_of(row), leg_of(row)
-        begin = back.step if back is not None else leg.first_step if leg is not None else None
-        if begin is not None:
-            found = [item for item in found if _place_of(item) <= begin]
+        elif found:
+            back, leg = going_back_of(row), leg_of(row)
+            begin = back.step if back is not None else leg.first_step if leg is not None else None
+            if begin is not None:
+                found = [item for item in found if _place_of(item) <= begin]
     return tuple(found)
 
 

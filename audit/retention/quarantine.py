@@ -133,6 +133,12 @@ def isolate(run: Run, candidates: Sequence[Candidate], ledger: "Ledger | None") 
         yield Held(place, checkpoint.name, reason)
 
 
+def replacing(run: str) -> str:
+    """Say what to do with broken checkpoints where no other is left, after "move" or "move the"."""
+    back = "bring a sound one back, with cp -a from a snapshot or with audit hub pull"
+    return f"broken ones away (audit quarantine {run} --force) and {back}"
+
+
 def held(run: str, ledger: "Ledger | None" = None) -> tuple[Held, ...]:
     """Return what is in a run's quarantine, by step; with an open ledger, also why and since when.
 

@@ -5,6 +5,7 @@ import os
 from audit.audit_dir import PINNED, QUARANTINE
 from audit.errors import AuditError
 from audit.ledger.timeline import Timeline
+from audit.retention.quarantine import replacing
 from audit.text import listed
 from audit.training.way_back import Surveyor, Target
 
@@ -19,10 +20,7 @@ def ways_on(run: str, surveyor: Surveyor, timeline: Timeline) -> str:
     except AuditError:
         targets = []
     ways = [f"--back-to {_name(item)} continues from {item}" for item in reversed(targets[-NAMED:])]
-    ways.append(
-        f"move the broken ones away (audit quarantine {run} --force) and bring a sound one back, with cp -a from a "
-        "snapshot or with audit hub pull (--adopt if the ledger does not record its steps)"
-    )
+    ways.append(f"move the {replacing(run)} (--adopt if the ledger does not record its steps)")
     files = [item.file for item in timeline.batches if item.trained or item.step > item.first_step]
     again = f", training {listed(files, NAMED)} again" if files else ""
     ways.append(f"--allow-fresh starts over at step 0{again}")

@@ -6,10 +6,8 @@ What is compared in each process, such as its own random state, the backend brin
 import os
 import shutil
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NoReturn
 
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
@@ -20,7 +18,7 @@ from audit.manager import Registry
 from audit.rehearsal.report import RehearsalReport
 from audit.training.config import TrainConfig
 from audit.training.rehearsal import Asked, check_backend, rehearse
-from audit.training.together import GRACE_SECONDS, Ended, Together
+from audit.training.together import GRACE_SECONDS, Ended, Together, unless_done_in
 from audit.training.training_process import Stopped
 
 Show = Callable[[RehearsalReport], None]
@@ -87,14 +85,7 @@ def _follow(trainer: TrainingBackend, team: Together, asked: Asked) -> int:
 
 
 def _part(trainer: TrainingBackend, request: RehearsalRequest, seconds: float, *, speaks: bool) -> Rehearsal:
-    with _at_most(seconds, request, speaks):
-        found: Rehearsal = trainer.rehearse(request, lambda event: None)  # type: ignore[attr-defined]
-        return found
-
-
-@contextmanager
-def _at_most(seconds: float, request: RehearsalRequest, speaks: bool) -> Iterator[None]:
-    """End the process if its part takes too long; the others hear of it."""
+    """Rehearse; end the process if that takes too long, the others hear of it."""
 
     def end() -> None:
         if speaks:
@@ -103,13 +94,9 @@ def _at_most(seconds: float, request: RehearsalRequest, speaks: bool) -> Iterato
             shutil.rmtree(request.leg.run, ignore_errors=True)
         os._exit(2)
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+    with unless_done_in(seconds, end):
+        found: Rehearsal = trainer.rehearse(request, lambda event: None)  # type: ignore[attr-defined]
+        return found
 
 
 def _check_machines(team: Together) -> None:

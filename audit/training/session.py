@@ -99,6 +99,7 @@ class Session:
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
         self._allow_dropped, self._told_unchanged = allow_dropped, False
         self.days = Days(config.run, bool(config.notify.told), self._batch_log, emit)
+        self._name = ""
         self.unsettled: float | None = None
         self.gathered: tuple[float, tuple[DataFile, ...]] | None = None
         """The seconds that a daemon waits for more files to train together, and what is in the inbox meanwhile."""
@@ -136,7 +137,8 @@ class Session:
                 held = self._hold(self.held_out.prepared(found, timeline))
                 if held is not None:
                     self._begin(held, timeline)
-                    return held._replace(request=held.request._replace(name=self._batch_log.name()))
+                    self._name = self._name or self._batch_log.name()
+                    return held._replace(request=held.request._replace(name=self._name))
 
     def _say_what_is_not_changed(self, timeline: Timeline, step: int) -> None:
         """Once, at the end of a call in which no batch began."""

@@ -116,13 +116,20 @@ class Together:
 
         if self.rank != 0:
             _say(words)
-        timer = threading.Timer(PATIENCE if self.rank != 0 else FIRST_PATIENCE, end)
-        timer.daemon = True
-        timer.start()
-        try:
+        with unless_done_in(PATIENCE if self.rank != 0 else FIRST_PATIENCE, end):
             yield
-        finally:
-            timer.cancel()
+
+
+@contextmanager
+def unless_done_in(seconds: float, act: Callable[[], None]) -> Iterator[None]:
+    """Act from another thread if the block has not ended after so many seconds."""
+    timer = threading.Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def follows() -> bool:

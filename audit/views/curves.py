@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.facts.run import Run
 from audit.facts.series import Point, series
 from audit.findings import Finding
-from audit.judging.standing import RESUMABLE, SEALED, rehearsed, standing
+from audit.judging.standing import SEALED, rehearsed, standing
 from audit.ledger.timeline import Timeline
 from audit.page import Curve, Leg, Mark, Placed, RunCurves
-from audit.report import Report
+from audit.report import RESUMABLE, Report
 from audit.views.summary import overview
 
 if TYPE_CHECKING:

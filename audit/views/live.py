@@ -12,10 +12,9 @@ from audit.audit_dir import LEDGER
 from audit.errors import AuditError
 from audit.facts.completeness import CheckpointState
 from audit.facts.space import free_at
-from audit.judging.standing import in_words
 from audit.manager import Registry
 from audit.options import Options
-from audit.report import Report
+from audit.report import Report, in_words
 from audit.views.inspection import inspect
 from audit.views.summary import Overview
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from xml.etree.ElementTree import Element
 
-from audit.plugin import FleetGroup, FleetRule, FleetRun, FleetView, __version__, human_bytes
+from audit.plugin import FleetGroup, FleetRule, FleetRun, FleetView, __version__, human_bytes, minute
 from audit_html.body import badge, head, scrolling
 from audit_html.charts import spaced
 from audit_html.markup import add, asset, header, html, node
@@ -88,7 +88,7 @@ def _name(run: FleetRun, above: str) -> Element:
 
 
 def _saved(run: FleetRun) -> Element:
-    return node("td", (run.saved or "").replace("T", " ")[:16], class_="time")
+    return node("td", minute(run.saved or ""), class_="time")
 
 
 def _number(value: object) -> Element:

@@ -31,10 +31,9 @@ def passage(lineage: Sequence[Checkpoint], boundary: Boundary, only: frozenset[s
     counted on. If the weights from before the boundary are gone, ``ignore_data_skip`` and the count of the optimizer
     decide: whoever sets it provides other data. Of the weights those in ``only`` count, if there are any in it.
     """
-    after = next((item for item in lineage if item.step > boundary.step), None)
+    before, after = _sides(lineage, boundary)
     if after is None:
         return Passage(None)
-    before = next((item for item in reversed(lineage) if item.step <= boundary.step), None)
     counted = _counted_on(before, after)
     way = after.run.way_back(lineage[0], before, after, only) if before is not None else None
     if before is not None and way is not None:
@@ -44,6 +43,12 @@ def passage(lineage: Sequence[Checkpoint], boundary: Boundary, only: frozenset[s
     if counted and (after.optional("arguments") or {}).get("ignore_data_skip") is True:
         return Passage(True, "the optimizer continued, and ignore_data_skip is set")
     return Passage(None if counted else False)
+
+
+def _sides(lineage: Sequence[Checkpoint], boundary: Boundary) -> tuple[Checkpoint | None, Checkpoint | None]:
+    """The checkpoints before and after a boundary, None where there is none."""
+    before = next((item for item in reversed(lineage) if item.step <= boundary.step), None)
+    return before, next((item for item in lineage if item.step > boundary.step), None)
 
 
 def _counted_on(before: Checkpoint | None, after: Checkpoint) -> bool:
@@ -64,9 +69,7 @@ def went_on(checkpoint: Checkpoint, tensors: frozenset[str], alone: bool = False
         if checkpoint not in lineage:
             continue
         for boundary in boundaries:
-            sides = [item for item in lineage if item.step <= boundary.step][-1:]
-            sides += [item for item in lineage if item.step > boundary.step][:1]
-            if len(sides) == 2 and all(tensors <= _names(item) for item in sides):
+            if all(item is not None and tensors <= _names(item) for item in _sides(lineage, boundary)):
                 found = passage(lineage, boundary, tensors if alone else frozenset())
                 if found.on and found.weights:
                     return True

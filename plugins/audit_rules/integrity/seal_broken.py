@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import ANY_RULE, Checkpoint, Seal, Severity, Violation, rule
+from audit.plugin import ANY_RULE, Checkpoint, Seal, Severity, Violation, minute, rule
 
 
 @rule(
@@ -52,4 +52,4 @@ def seal_broken(checkpoint: Checkpoint, seal: Seal) -> Iterator[Violation]:
 
 
 def _day(seal: Seal) -> str:
-    return seal.time[:16].replace("T", " ") + " UTC"
+    return f"{minute(seal.time)} UTC"

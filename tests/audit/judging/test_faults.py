@@ -13,7 +13,7 @@ from audit.judging.faults import KEY
 from audit.ledger.records import read_records
 from audit.ledger.store import open_ledger
 from audit.options import Options
-from audit.report import Report
+from audit.report import Report, in_words
 from audit.testing.runs import make_run
 from audit.views.inspection import inspect
 from tests.audit.seals import rows
@@ -36,7 +36,7 @@ def flip(path: Path) -> None:
 
 
 def states(run: str) -> dict[str, str]:
-    return {name: found.in_words for name, found in inspect(run).standings.items()}
+    return {name: in_words(found.state, found.by_structure) for name, found in inspect(run).standings.items()}
 
 
 def newest(report: Report) -> tuple[bool, bool]:

@@ -17,7 +17,7 @@ from audit.training.config import read_train_config
 from audit.training.rehearsal import Asked
 from audit.training.rehearsal_together import rehearse_together
 from tests.audit.training.stage import Rehearsing, Stage
-from tests.audit.training.test_together import Two
+from tests.audit.training.test_together import Two, in_both
 from tests.audit.training.toy import Toy
 
 
@@ -63,11 +63,7 @@ def both(shop: Stage, **asked: Any) -> tuple[list[Any], list[RehearsalReport]]:
         except BaseException as error:
             results[rank] = error
 
-    threads = [threading.Thread(target=process, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_both(process)
     return results, shown
 
 

@@ -46,6 +46,15 @@ class Two:
             raise AuditError("another process has ended") from error
 
 
+def in_both(process: Callable[[int], None]) -> None:
+    """Run both processes, each in a thread, to their ends."""
+    threads = [threading.Thread(target=process, args=(rank,)) for rank in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def both(
     decide: Callable[[], Any],
     outcomes: tuple[LegFailed | None, LegFailed | None] = (None, None),
@@ -68,11 +77,7 @@ def both(
         except BaseException as error:
             results[rank] = error
 
-    threads = [threading.Thread(target=process, args=(rank,)) for rank in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_both(process)
     return results
 
 
