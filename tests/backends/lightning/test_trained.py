@@ -12,7 +12,7 @@ from audit.testing.runs import edit_torch
 from tests.accelerate import settle
 from tests.lightning import taken_from, with_nan
 
-pytest.importorskip("lightning", reason="lightning is in no extra")
+pytest.importorskip("lightning", reason="the dependency group lightning is not installed")
 
 pytestmark = pytest.mark.slow
 

@@ -1,6 +1,6 @@
 """Directories that Lightning itself saves with two processes: judged, handed out, resumed; damaged ones refused.
 
-``pip install lightning deepspeed``; without DeepSpeed its part is skipped.
+``tox run -e lightning``; without DeepSpeed its part is skipped.
 """
 
 import os
@@ -15,7 +15,7 @@ import pytest
 from audit import guard, verify
 from tests.accelerate import settle
 
-pytest.importorskip("lightning", reason="lightning is in no extra")
+pytest.importorskip("lightning", reason="the dependency group lightning is not installed")
 
 pytestmark = pytest.mark.slow
 
