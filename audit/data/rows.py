@@ -10,6 +10,7 @@ from audit.backend.training import BadData
 from audit.data.canonical import canonical
 from audit.data.containers import GZIP, PARQUET, ZSTD, Opened, opened
 from audit.data.json_list import ListFault, elements
+from audit.data.parquet_pages import refusal
 from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
 from audit.text import escaped
@@ -277,6 +278,11 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
         if not names and columns is not None:
             found = ", ".join(escaped(name[:40]) for name in table.schema_arrow.names[:8]) or "none"
             raise BadData(path, None, f"has none of the columns {', '.join(columns)}; it has {found}")
+        leaves = [table.metadata.schema.column(leaf) for leaf in range(table.metadata.num_columns)]
+        in_lists = [leaf.max_repetition_level > 0 for leaf in leaves]
+        reason = refusal(file, None if columns is None else names, in_lists)
+        if reason is not None:
+            raise BadData(path, None, reason)
         width = sum(table.metadata.row_group(index).total_byte_size for index in range(table.num_row_groups))
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(table.metadata.num_rows, 1) // max(width, 1)))
         for batch in table.iter_batches(rows, columns=names, use_threads=False):
