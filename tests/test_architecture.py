@@ -192,6 +192,7 @@ TESTED_BY = {
     "training.notify_config": "training/test_notifying",
     "backend.training": "training/test_session",
     "backend.rehearsal": "training/test_messages",
+    "data.thrift": "data/test_parquet_pages",
     "facts.directory": "facts/test_checkpoint",
     "facts.recorded": "facts/test_checkpoint",
     "facts.scanned_run": "facts/test_run",

@@ -287,6 +287,16 @@ class Recorded(Directory):
             raise NotApplicable("needs --depth full")
         return apart_in(self.zero, self.files)
 
+    def only_padding(self, path: str, records: Iterable[str]) -> frozenset[str]:
+        """Return which records of a ZeRO 3 partition have no NaN or infinite value but in the padding.
+
+        Nothing is known of any record if the states of DeepSpeed are not all understood.
+        """
+        from audit.facts.zero_padding import only_padding
+
+        zero = self.optional("zero")
+        return only_padding(zero, self.files, path, records) if zero is not None else frozenset()
+
     def _state_in(self, path: str | None, role: str, taken_from: "Callable[[TorchArchive], Any]") -> Any:
         from audit.formats.torch_archive import part_of
 

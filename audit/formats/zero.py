@@ -168,6 +168,26 @@ def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
     return tuple(_stored(archive, ref) for ref in flat or ())
 
 
+def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ...], ...]:
+    """Return of each group its flat tensors, the weights first and then the moments: their record, and where they are.
+
+    A group whose weights are stored in an unusual order has none.
+    """
+    value = archive.value
+    state = value.get("optimizer_state_dict") if type(value) is dict else None
+    flat = _flat(state) if type(state) is dict else None
+    inner = state.get("base_optimizer_state", state.get("optimizer_state_dict")) if type(state) is dict else None
+    entries = _entries(inner) if type(inner) is dict else []
+    found = []
+    for number, weights in enumerate(flat or ()):
+        entry = entries[number] if number < len(entries) else {}
+        refs = [weights, *(item for item in entry.values() if type(item) is TensorRef)]
+        places = [(f"data/{ref.storage}", _stored(archive, ref)) for ref in refs]
+        known = tuple((name, place) for name, place in places if place is not None)
+        found.append(known if places[0][1] is not None else ())
+    return tuple(found)
+
+
 def _flat(state: Mapping[str, Any]) -> list[TensorRef] | None:
     flat = state.get("single_partition_of_fp32_groups", state.get("fp32_flat_groups"))
     return flat if type(flat) is list and all(type(item) is TensorRef for item in flat) else None

@@ -23,7 +23,9 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
     The first update after a resume carries them into the weights. Trainer then logs a loss of 0.0, because it filters
     NaN, and exits with code 0.
 
-    The per-rank states of DeepSpeed are checked, too, by file.
+    The per-rank states of DeepSpeed are checked, too, by file. Under ZeRO 3 a parameter that the number of ranks does
+    not divide is padded, and DeepSpeed 0.19 leaves in the padding whatever was in memory (``_partition_param``:
+    ``torch.empty``); what is there is no finding.
     """
     looked = False
     optimizer: OptimizerState | None = checkpoint.optional("optimizer")
@@ -44,7 +46,8 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
     for path in layout.sharded_optimizer:
         if path.endswith(".pt") and was_read(scan, path):
             looked = True
-            count = sum(part.nonfinite for part in scan[path].spans.values())
+            found = [name for name, part in scan[path].spans.items() if part.nonfinite]
+            count = len(found) - len(checkpoint.only_padding(path, found)) if found else 0
             if count:
                 yield Violation(f"{path} has NaN or infinite values in {count} tensors", file=path, actual=count)
     if not looked:

@@ -77,3 +77,35 @@ def test_a_nan_in_a_moment_of_one_process_of_deepspeed_is_found(tmp_path: Path, 
     (finding,) = check(str(run), "optimizer/not-finite")
     assert finding.file == f"global_step200/{PARTITION.format(1)}"
     assert finding.message == f"{finding.file} has NaN or infinite values in 1 tensors"
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("what", ["weights", "exp_avg", "exp_avg_sq"])
+def test_what_is_in_the_padding_of_zero_3_is_no_finding(tmp_path: Path, what: str, number: int) -> None:
+    """The second group has parameters of 3 and 2 elements for two ranks: of the last rank one element is padding."""
+    run = make_zero(tmp_path / "zero", stage=3)
+    at = 1 if number else 0  # rank 1 has of the 3 elements one, then padding, then one of the 2
+
+    def spoil(state: Value) -> Value:
+        nan, flat = pack("<f", float("nan")), state["fp32_flat_groups"]
+        if what == "weights":
+            flat[1] = flat[1]._replace(data=flat[1].data[: 4 * at] + nan + flat[1].data[4 * at + 4 :])
+        else:
+            put(state["optimizer_state_dict"]["state"][1], what, nan, 4 * at)
+        return state
+
+    edit_partition(run / "checkpoint-200", 1, spoil)
+    found = [finding.message.partition(" has ")[2] for finding in check(str(run), "optimizer/not-finite")]
+    assert found == ([] if number else ["NaN or infinite values in 1 tensors"])
+
+
+def test_nan_in_the_padding_beside_a_nan_of_a_parameter_is_still_found(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "zero", stage=3)
+
+    def spoil(state: Value) -> Value:
+        nan, flat = pack("<f", float("nan")), state["fp32_flat_groups"]
+        flat[1] = flat[1]._replace(data=flat[1].data[:4] + 2 * nan)
+        return state
+
+    edit_partition(run / "checkpoint-200", 1, spoil)
+    assert len(check(str(run), "optimizer/not-finite")) == 1

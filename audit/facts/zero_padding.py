@@ -1,0 +1,77 @@
+"""NaN and infinite values in the padding of a ZeRO 3 partition, which no parameter has.
+
+ZeRO 3 gives each rank ``ceil(elements / ranks)`` elements of a parameter. DeepSpeed 0.19 makes them by ``torch.empty``
+and copies what the parameter has (``partition_parameters.py``, ``_partition_param``): beyond its end is what was in
+memory before, and the optimizer carries it along. ZeRO 1 and 2 pad with zeros.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from audit.errors import NotApplicable
+from audit.facts.file import File
+from audit.facts.zero import ZeroState
+from audit.facts.zero_tensors import parameters_in
+from audit.formats.pickle_values import ITEM_SIZES
+
+if TYPE_CHECKING:
+    from audit.formats.zero import Stored
+
+ELEMENTS = 1 << 18
+"""Elements that are read at a time."""
+
+
+def only_padding(zero: ZeroState, files: Mapping[str, File], path: str, records: Iterable[str]) -> frozenset[str]:
+    """Return which ``records`` of a partition are finite wherever a parameter has an element.
+
+    Records whose contents are not known are not among them. Reads those that are asked for.
+    """
+    from audit.formats.zero import flat_tensors_in
+
+    if path not in zero.paths.values() or any(part.slices is not None for part in zero.ranks):
+        return frozenset()
+    try:
+        tensors = parameters_in(zero, files).tensors.values()
+    except NotApplicable:
+        return frozenset()
+    used = [part.tensor for item in tensors if path in item.paths for part in item.pieces().parts if part.path == path]
+    asked, found = set(records), set[str]()
+    groups = flat_tensors_in(files[path].archive)
+    uses = Counter(name for group in groups for name, _ in group)
+    for group in groups:
+        if not group:
+            continue
+        weights, size = group[0][1], ITEM_SIZES[group[0][1].dtype]
+        end = weights.offset + weights.elements * size
+        ranges = sorted(
+            ((tensor.offset - weights.offset) // size, tensor.nbytes // size)
+            for tensor in used
+            if weights.offset <= tensor.offset < end
+        )
+        for name, place in group:
+            known = name in asked and uses[name] == 1 and place.elements == weights.elements
+            if known and _finite(files[path], place, ranges):
+                found.add(name)
+    return frozenset(found)
+
+
+def _finite(file: File, place: "Stored", ranges: Sequence[tuple[int, int]]) -> bool:
+    """Whether all elements in some ranges of a flat tensor are finite; False if they could not be read."""
+    import numpy as np
+
+    from audit.scan.differences import Part, first_values
+
+    size = ITEM_SIZES[place.dtype]
+    try:
+        with file.open() as reader:
+            for first, count in ranges:
+                for start in range(first, first + count, ELEMENTS):
+                    length = min(ELEMENTS, first + count - start)
+                    part = Part(reader, place.dtype, place.offset + start * size, length * size)
+                    values = first_values(part, length)
+                    if values is None or not np.isfinite(values).all():
+                        return False
+    except OSError:
+        return False
+    return True
