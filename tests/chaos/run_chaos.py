@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import importlib
 import io
+import json
 import multiprocessing
 import os
 import platform
@@ -50,11 +51,26 @@ WAYS = {
 VERDICTS = ("PASS", "HARD_FAIL", "SILENT_DIVERGENCE", "LOST_WORK")
 
 
+class Setup(NamedTuple):
+    """What is trained: ``ranks`` processes, and whether they save shards (FSDP)."""
+
+    ranks: int
+    sharded: bool
+    words: str
+
+
+SETUPS = {
+    "1": Setup(1, False, "LoRA, 1 rank"),
+    "2": Setup(2, False, "LoRA, 2 ranks"),
+    "fsdp": Setup(2, True, "FSDP, 2 ranks"),
+}
+
+
 class Matrix(NamedTuple):
-    """One way to resume on one number of ranks: ckpt-chaos's rows, the control left out."""
+    """One way to resume in one setup: ckpt-chaos's rows, the control left out."""
 
     way: str
-    ranks: int
+    setup: Setup
     rows: list[Any]
 
     @property
@@ -62,20 +78,38 @@ class Matrix(NamedTuple):
         return Counter(row.verdict for row in self.rows)
 
 
-def crash(way: str, ranks: int, work: Path, jobs: int = 2) -> Matrix:
+def crash(way: str, setup: Setup, work: Path, jobs: int = 2) -> Matrix:
     """Kill a save at every file event, resume each time, judge. Raises RuntimeError where no crash was tested."""
     from ckpt_chaos import runner
 
-    runner._launch = launch
-    os.environ.update(RESUME_BY=WAYS[way].by, RESUME_AFTER=str(WAYS[way].after))
+    runner._launch, runner._profile, runner._is_complete = launch, profile, is_complete
+    sharded = "1" if setup.sharded else ""
+    os.environ.update(RESUME_BY=WAYS[way].by, RESUME_AFTER=str(WAYS[way].after), SHARDED=sharded)
     with contextlib.redirect_stdout(io.StringIO()):
-        rows = runner.run_matrix(work, jobs, ranks)
+        rows = runner.run_matrix(work, jobs, setup.ranks)
     control, points = rows[0], rows[1:]
     if control.verdict != "PASS" or not points:
         raise RuntimeError(f"the control run, with no crash in it: {control.verdict}; see the logs in {work}")
     if any(row.drift or not row.crashed for row in points):
         raise RuntimeError(f"a run did not die where it should have; see the logs in {work}")
-    return Matrix(way, ranks, points)
+    return Matrix(way, setup, points)
+
+
+def profile(checkpoint: Path) -> dict[str, int]:
+    """The files of a complete checkpoint and their sizes, in its directories, too, where ckpt-chaos does not look."""
+    return {str(path.relative_to(checkpoint)): path.stat().st_size for path in checkpoint.rglob("*") if path.is_file()}
+
+
+def is_complete(checkpoint: Path, healthy: dict[str, int]) -> bool:
+    """Whether a checkpoint has all files of a complete one, as ckpt-chaos judges it: JSON that parses, other sizes."""
+    found = profile(checkpoint)
+    try:
+        for name in healthy:
+            if name.endswith(".json"):
+                json.loads((checkpoint / name).read_text())
+    except (OSError, ValueError):
+        return False
+    return all(found.get(name) == size for name, size in healthy.items() if not name.endswith(".json"))
 
 
 def launch(
@@ -122,17 +156,18 @@ def page(matrices: list[Matrix], command: str) -> str:
     lines = [
         "# Killed at every file event of a save",
         "",
-        f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout is killed while it saves",
-        "`checkpoint-10` (`checkpoint-5` exists): before each file event, and once more with each file cut to half its length.",
-        "Then it resumes, and its final weights are compared, bit by bit, with those of a run that was never killed. Injector,",
-        "runner and verdicts are those of [ckpt-chaos](https://pypi.org/project/ckpt-chaos/). Of two ranks, each is killed once.",
+        f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout, or a tiny whole model whose state",
+        "FSDP saves in shards, is killed while it saves `checkpoint-10` (`checkpoint-5` exists): before each file event, and",
+        "once more with each file cut to half its length. Then it resumes, and its final weights are compared, bit by bit, with",
+        "those of a run that was never killed. Injector, runner and verdicts are those of",
+        "[ckpt-chaos](https://pypi.org/project/ckpt-chaos/). Of two ranks, each is killed once.",
         "",
-        "| resumes by | ranks | kills | "
+        "| resumes by | trains | kills | "
         + " | ".join(verdict.lower().replace("_", " ") for verdict in VERDICTS)
         + " |",
         "| --- | --- | --- | " + " | ".join("---" for _ in VERDICTS) + " |",
         *(
-            f"| {WAYS[item.way].words} | {item.ranks} | {len(item.rows)} | "
+            f"| {WAYS[item.way].words} | {item.setup.words} | {len(item.rows)} | "
             + " | ".join(str(item.verdicts[verdict]) for verdict in VERDICTS)
             + " |"
             for item in matrices
@@ -159,10 +194,10 @@ def page(matrices: list[Matrix], command: str) -> str:
 
 def _details(matrices: list[Matrix]) -> list[str]:
     lines = []
-    for ranks in sorted({item.ranks for item in matrices}):
-        chosen = [item for item in matrices if item.ranks == ranks]
+    for setup in dict.fromkeys(item.setup for item in matrices):
+        chosen = [item for item in matrices if item.setup == setup]
         counts = Counter(row.label for row in chosen[0].rows)
-        lines += [f"### {ranks} rank{'s' if ranks > 1 else ''}", ""]
+        lines += [f"### {setup.words}", ""]
         lines += ["| killed at | " + " | ".join(item.way for item in chosen) + " |"]
         lines += ["| --- | " + " | ".join("---" for _ in chosen) + " |"]
         for label in dict.fromkeys(row.label for item in chosen for row in item.rows):
@@ -184,7 +219,7 @@ def _result(row: Any) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--by", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
-    parser.add_argument("--ranks", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--train", nargs="+", choices=tuple(SETUPS), default=tuple(SETUPS), help="ranks, or FSDP")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, help="keep runs and logs in this new directory")
     parser.add_argument("--output", type=Path, help="where to write the page (default: stdout)")
@@ -194,10 +229,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         work = (arguments.work or Path(scratch)).resolve()
         matrices = []
-        for ranks in arguments.ranks:
+        for name in arguments.train:
             for way in arguments.by:
-                matrices.append(crash(way, ranks, work / f"{way}-{ranks}", arguments.jobs))
-                sys.stderr.write(f"{way}, {ranks} rank(s): {dict(matrices[-1].verdicts)}\n")
+                matrices.append(crash(way, SETUPS[name], work / f"{way}-{name}", arguments.jobs))
+                sys.stderr.write(f"{way}, {SETUPS[name].words}: {dict(matrices[-1].verdicts)}\n")
                 sys.stderr.flush()
     text = page(matrices, "tox run -e chaos")
     if arguments.output:

@@ -3,12 +3,14 @@
 It speaks the protocol of ckpt-chaos's own targets: ``reference`` trains to the end, ``train`` trains to step 10 and is
 killed while ``checkpoint-10`` is being saved (``checkpoint-5`` is there), ``resume`` goes on to the end. The
 environment variable RESUME_BY says how ``resume`` finds its checkpoint, RESUME_AFTER how many seconds after the kill
-that seems to be.
+that seems to be. With SHARDED, the whole model is trained by FSDP, and its state is saved in shards.
 """
 
+import importlib.util
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,19 @@ class Watch(TrainerCallback):
             control.should_training_stop = True
 
 
+@cache
+def fsdp() -> dict[str, Any]:
+    """What Trainer is given to train with FSDP on the CPU."""
+    path = Path(__file__).resolve().parents[1] / "backends" / "hf_trainer" / "fsdp_on_cpu.py"
+    spec = importlib.util.spec_from_file_location("fsdp_on_cpu", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.allow_fsdp_on_cpu()
+    return dict(module.ARGUMENTS)
+
+
 def trainer_for(out: str, watch: Watch) -> Any:
     set_seed(0)
     model = LlamaForCausalLM(
@@ -60,7 +75,8 @@ def trainer_for(out: str, watch: Watch) -> Any:
             attention_dropout=0.1,
         )
     )
-    adapted = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.1))
+    sharded = bool(os.environ.get("SHARDED"))
+    adapted = model if sharded else get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.1))
     arguments = TrainingArguments(
         output_dir=out,
         max_steps=MAX_STEPS,
@@ -71,6 +87,7 @@ def trainer_for(out: str, watch: Watch) -> Any:
         report_to="none",
         disable_tqdm=True,
         ddp_timeout=60,
+        **(fsdp() if sharded else {}),
     )
     return Trainer(model=adapted, args=arguments, train_dataset=EXAMPLES, callbacks=[watch])
 
@@ -122,7 +139,9 @@ def resume(out: str) -> str | None:
 
 
 def save_result(trainer: Any, out: str) -> None:
-    torch.save(trainer.model.state_dict(), os.path.join(out, f"final_rank{rank()}.pt"))
+    state = trainer.model.state_dict()
+    whole = {name: item.full_tensor() if hasattr(item, "full_tensor") else item for name, item in state.items()}
+    torch.save(whole, os.path.join(out, f"final_rank{rank()}.pt"))
 
 
 def main(phase: str, out: str) -> int:

@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-from typing import Any
 
 from tests.backends.hf_trainer.fitting import fit, llama, lora
+from tests.backends.hf_trainer.fsdp_on_cpu import ARGUMENTS, allow_fsdp_on_cpu
 from tests.backends.hf_trainer.resumed_runs import stop_after
 from tests.backends.hf_trainer.table import configuration
 
@@ -73,37 +73,18 @@ def _rank(kind: str, run: str, stop_at: str) -> None:
         fit(run, lora() if kind == "lora" else llama(), ddp_backend="gloo", ddp_find_unused_parameters=False)
     else:
         allow_fsdp_on_cpu()
-        fsdp = {
-            "version": 2,
-            "state_dict_type": "FULL_STATE_DICT" if kind == "fsdp_full" else "SHARDED_STATE_DICT",
-            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-            "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
-        }
+        arguments = ARGUMENTS
+        if kind == "fsdp_full":
+            arguments = {**ARGUMENTS, "fsdp_config": {**ARGUMENTS["fsdp_config"], "state_dict_type": "FULL_STATE_DICT"}}
         fit(
             run,
             lora() if kind.endswith("lora") else llama(),
-            ddp_backend="gloo",
-            fsdp=True,
-            fsdp_config=fsdp,
             bf16=kind.endswith("bf16"),
             resume=os.path.isdir(run) or None,
             callbacks=[stop_after(int(stop_at))],
+            **arguments,
         )
     torch.distributed.destroy_process_group()  # else gloo's threads abort the process at its end
-
-
-def allow_fsdp_on_cpu() -> None:
-    """Make accelerate believe in several GPUs: without them it leaves FSDP out and says nothing."""
-    import transformers
-    from accelerate import DistributedType, PartialState
-
-    make = transformers.Trainer.create_accelerator_and_postprocess
-
-    def pretend(trainer: Any) -> None:
-        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-        make(trainer)
-
-    transformers.Trainer.create_accelerator_and_postprocess = pretend
 
 
 if __name__ == "__main__":

@@ -8,21 +8,10 @@ from typing import Any
 import torch
 
 from audit_hf_trainer import rehearse
-from tests.backends.hf_trainer.distributed_runs import allow_fsdp_on_cpu
 from tests.backends.hf_trainer.fitting import fit, llama, made
+from tests.backends.hf_trainer.fsdp_on_cpu import ARGUMENTS, allow_fsdp_on_cpu
 
-MORE: dict[str, Any] = {
-    "ddp_backend": "gloo",
-    "fsdp": True,
-    "fsdp_config": {
-        "version": 2,
-        "state_dict_type": "SHARDED_STATE_DICT",
-        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
-        "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
-    },
-    "max_steps": 9,
-    "save_steps": 3,
-}
+MORE: dict[str, Any] = {**ARGUMENTS, "max_steps": 9, "save_steps": 3}
 
 if __name__ == "__main__":
     allow_fsdp_on_cpu()
