@@ -12,11 +12,13 @@ import json
 import multiprocessing
 import os
 import platform
+import re
 import sys
 import tempfile
 import time
 from collections import Counter
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,21 +50,24 @@ WAYS = {
     "exact": Way("exact", 0, "`audit.guard(run, exact=True)`, at once"),
     "exact-later": Way("exact", 600, "`audit.guard(run, exact=True)`, ten minutes later"),
 }
+TAG = re.compile(r"^global_step\d+(?=/)")
 VERDICTS = ("PASS", "HARD_FAIL", "SILENT_DIVERGENCE", "LOST_WORK")
 
 
 class Setup(NamedTuple):
-    """What is trained: ``ranks`` processes, and whether they save shards (FSDP)."""
+    """What is trained: ``ranks`` processes, and who divides the state among them, as SHARDED of trainee.py says it."""
 
     ranks: int
-    sharded: bool
+    sharded: str
     words: str
 
 
 SETUPS = {
-    "1": Setup(1, False, "LoRA, 1 rank"),
-    "2": Setup(2, False, "LoRA, 2 ranks"),
-    "fsdp": Setup(2, True, "FSDP, 2 ranks"),
+    "1": Setup(1, "", "LoRA, 1 rank"),
+    "2": Setup(2, "", "LoRA, 2 ranks"),
+    "fsdp": Setup(2, "fsdp", "FSDP, 2 ranks"),
+    "zero2": Setup(2, "zero2", "DeepSpeed ZeRO 2, 2 ranks"),
+    "zero3": Setup(2, "zero3", "DeepSpeed ZeRO 3, 2 ranks"),
 }
 
 
@@ -83,8 +88,7 @@ def crash(way: str, setup: Setup, work: Path, jobs: int = 2) -> Matrix:
     from ckpt_chaos import runner
 
     runner._launch, runner._profile, runner._is_complete = launch, profile, is_complete
-    sharded = "1" if setup.sharded else ""
-    os.environ.update(RESUME_BY=WAYS[way].by, RESUME_AFTER=str(WAYS[way].after), SHARDED=sharded)
+    os.environ.update(RESUME_BY=WAYS[way].by, RESUME_AFTER=str(WAYS[way].after), SHARDED=setup.sharded)
     with contextlib.redirect_stdout(io.StringIO()):
         rows = runner.run_matrix(work, jobs, setup.ranks)
     control, points = rows[0], rows[1:]
@@ -152,12 +156,12 @@ def train(phase: str, out: str, environment: dict[str, str], log: str) -> None:
 
 def page(matrices: list[Matrix], command: str) -> str:
     """Return docs/chaos.md."""
-    packages = ("ckpt-chaos", "torch", "transformers", "peft", "accelerate")
+    packages = ("ckpt-chaos", "torch", "transformers", "peft", "accelerate", "deepspeed")
     lines = [
         "# Killed at every file event of a save",
         "",
         f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout, or a tiny whole model whose state",
-        "FSDP saves in shards, is killed while it saves `checkpoint-10` (`checkpoint-5` exists): before each file event, and",
+        "FSDP or DeepSpeed saves in shards, is killed while it saves `checkpoint-10` (`checkpoint-5` exists): before each file event, and",
         "once more with each file cut to half its length. Then it resumes, and its final weights are compared, bit by bit, with",
         "those of a run that was never killed. Injector, runner and verdicts are those of",
         "[ckpt-chaos](https://pypi.org/project/ckpt-chaos/). Of two ranks, each is killed once.",
@@ -186,7 +190,7 @@ def page(matrices: list[Matrix], command: str) -> str:
         "## Machine",
         "",
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} cores, CPU only (gloo);\n"
-        + ", ".join(f"{name} {version(name)}" for name in packages)
+        + ", ".join(f"{name} {version(name)}" for name in packages if find_spec(name.replace("-", "_")))
         + ".",
     ]
     return "\n".join(lines) + "\n"
@@ -219,7 +223,9 @@ def _result(row: Any) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--by", nargs="+", choices=tuple(WAYS), default=tuple(WAYS))
-    parser.add_argument("--train", nargs="+", choices=tuple(SETUPS), default=tuple(SETUPS), help="ranks, or FSDP")
+    parser.add_argument(
+        "--train", nargs="+", choices=tuple(SETUPS), default=tuple(SETUPS), help="ranks, or what shards the state"
+    )
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--work", type=Path, help="keep runs and logs in this new directory")
     parser.add_argument("--output", type=Path, help="where to write the page (default: stdout)")
@@ -234,7 +240,8 @@ def main() -> int:
                 matrices.append(crash(way, SETUPS[name], work / f"{way}-{name}", arguments.jobs))
                 sys.stderr.write(f"{way}, {SETUPS[name].words}: {dict(matrices[-1].verdicts)}\n")
                 sys.stderr.flush()
-    text = page(matrices, "tox run -e chaos")
+    given = "" if arguments.train == tuple(SETUPS) else f" -- --train {' '.join(arguments.train)}"
+    text = page(matrices, f"tox run -e chaos{given}")
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")
     else:

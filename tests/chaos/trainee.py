@@ -3,13 +3,15 @@
 It speaks the protocol of ckpt-chaos's own targets: ``reference`` trains to the end, ``train`` trains to step 10 and is
 killed while ``checkpoint-10`` is being saved (``checkpoint-5`` is there), ``resume`` goes on to the end. The
 environment variable RESUME_BY says how ``resume`` finds its checkpoint, RESUME_AFTER how many seconds after the kill
-that seems to be. With SHARDED, the whole model is trained by FSDP, and its state is saved in shards.
+that seems to be. SHARDED is ``fsdp``, ``zero2`` or ``zero3`` where the whole model is trained, and its state is saved
+in shards.
 """
 
 import importlib.util
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,21 @@ def fsdp() -> dict[str, Any]:
     return dict(module.ARGUMENTS)
 
 
+def zero(stage: int) -> dict[str, Any]:
+    """What Trainer is given to train with DeepSpeed on the CPU."""
+    os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # only faster, and compiled for minutes
+    config = {
+        "zero_optimization": {"stage": stage, "stage3_param_persistence_threshold": 0},
+        "zero_allow_untested_optimizer": True,
+        "train_micro_batch_size_per_gpu": "auto",
+        "train_batch_size": "auto",
+    }
+    return {"deepspeed": config, "ddp_backend": "gloo"}
+
+
 def trainer_for(out: str, watch: Watch) -> Any:
     set_seed(0)
     model = LlamaForCausalLM(
@@ -75,7 +92,7 @@ def trainer_for(out: str, watch: Watch) -> Any:
             attention_dropout=0.1,
         )
     )
-    sharded = bool(os.environ.get("SHARDED"))
+    sharded = os.environ.get("SHARDED")
     adapted = model if sharded else get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=4, lora_dropout=0.1))
     arguments = TrainingArguments(
         output_dir=out,
@@ -87,7 +104,7 @@ def trainer_for(out: str, watch: Watch) -> Any:
         report_to="none",
         disable_tqdm=True,
         ddp_timeout=60,
-        **(fsdp() if sharded else {}),
+        **(fsdp() if sharded == "fsdp" else zero(int(sharded[-1])) if sharded else {}),
     )
     return Trainer(model=adapted, args=arguments, train_dataset=EXAMPLES, callbacks=[watch])
 
@@ -138,9 +155,21 @@ def resume(out: str) -> str | None:
     return raised
 
 
+def whole_parameters(model: Any) -> AbstractContextManager[Any]:
+    """Have every rank see the whole parameters, which ZeRO 3 divides."""
+    if os.environ.get("SHARDED") != "zero3":
+        return nullcontext()
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(list(model.parameters()))
+
+
 def save_result(trainer: Any, out: str) -> None:
-    state = trainer.model.state_dict()
-    whole = {name: item.full_tensor() if hasattr(item, "full_tensor") else item for name, item in state.items()}
+    with whole_parameters(trainer.model):
+        state = trainer.model.state_dict()
+        whole = {
+            name: item.full_tensor() if hasattr(item, "full_tensor") else item.clone() for name, item in state.items()
+        }
     torch.save(whole, os.path.join(out, f"final_rank{rank()}.pt"))
 
 
