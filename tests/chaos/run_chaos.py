@@ -105,7 +105,7 @@ def profile(checkpoint: Path) -> dict[str, int]:
 
 
 def is_complete(checkpoint: Path, healthy: dict[str, int]) -> bool:
-    """Whether a checkpoint has all files of a complete one, as ckpt-chaos judges it: JSON that parses, other sizes."""
+    """Whether a checkpoint has all files of a complete one: JSON must parse, others have their size (as ckpt-chaos)."""
     found = profile(checkpoint)
     try:
         for name in healthy:
