@@ -82,7 +82,7 @@ def refuse_planned(request: LegRequest, made: Any, arguments: Any) -> str | None
     if found is None:
         return None
     if loaded is None:
-        return f"model: {found}, unless the files of the model, which are not on this machine, have the names in memory"
+        return f"model: {found}, unless the files of the model, which could not be read yet, have the names in memory"
     if "factory" in settings.get("trainer", {}) or _own_class(settings):
         return f"model: {found}, unless trainer.factory or model.class sees to it"
     raise ConfigError(f"model: {found}; {WAYS}")

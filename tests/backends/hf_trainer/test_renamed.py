@@ -96,6 +96,7 @@ def test_what_is_skipped_is_what_is_saved_under_another_name(
 
     with libraries_hush():
         model = make()
+        assert (renamed(model) is not None) == skips
         model.save_pretrained(tmp_path / "base", save_original_format=kept)
         if not hasattr(model, "peft_config"):
             model = type(model).from_pretrained(tmp_path / "base")
@@ -210,7 +211,7 @@ def test_a_model_that_is_not_on_this_machine_is_a_note(
     monkeypatch.setattr(module, "base_directory", lambda settings: None)
 
     assert cli.run(["plan", configured(shop)]) == 0
-    assert "which are not on this machine" in " ".join(capsys.readouterr().out.split())
+    assert "which could not be read yet" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_class_of_the_model_is_the_one_that_is_tried(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
