@@ -244,7 +244,7 @@ class PlanningBackend(Protocol):
         """Build what the leg would be trained with, as far as that needs neither weights nor a device.
 
         Returns what could not be tried, and why; None if nothing. Raises ConfigError, beginning with the path of the
-        key, for what the libraries refuse: `audit train` would fail on it.
+        key, for what the libraries refuse, and for a model that a resume would not load: `audit train` would fail.
         """
         ...
 

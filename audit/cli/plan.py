@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def call(arguments: argparse.Namespace) -> int:
-    """Print the plan; 0 if it would work, 1 if not. Nothing is recorded or trained."""
+    """Print the plan; 0 if it would work, 1 if not, whatever the training would end with. Nothing is recorded."""
     registry = load()
     config, trainer = read_train_config(arguments.config, registry)
     world = os.environ.get("WORLD_SIZE", "")

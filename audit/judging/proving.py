@@ -51,8 +51,16 @@ class Proof(NamedTuple):
     @property
     def nothing_proven(self) -> str:
         """Say that no checkpoint is proven, and why the newest is not."""
+        return f"no checkpoint is proven{self._why_not()}"
+
+    def too_few_proven(self, number: int) -> str:
+        """Say that fewer than ``number`` are proven, and why the newest of the others is not."""
+        verb = "is" if len(self.proven) == 1 else "are"
+        return f"only {len(self.proven)} of the {number} to keep {verb} proven{self._why_not()}"
+
+    def _why_not(self) -> str:
         newest = next((f"; {name}: {why}" for name, why in self.unproven()), "")
-        return f"no checkpoint is proven{newest}; see audit verify {self.run.path}"
+        return f"{newest}; see audit verify {self.run.path}"
 
     def passed_over(self, chosen: Checkpoint) -> tuple[str, ...]:
         """Say of each checkpoint newer than a chosen one why it was not taken; of the chosen one if its pin was."""

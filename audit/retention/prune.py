@@ -1,7 +1,8 @@
 """Prune: remove old checkpoints, and never the ones that matter.
 
 The newest N proven checkpoints stay, everything newer than the oldest of them, and the best. What is older is removed,
-proven or not. So nothing is removed if fewer than N are proven, and never the last proven checkpoint.
+proven or not. So nothing is removed if fewer than N are proven, and never the last proven checkpoint. If there are more
+than N checkpoints then, that is a refusal: a timer that keeps a disk from filling up has to learn of it.
 
 Removing takes three steps: a row in the ledger, a rename to ``.audit/trash/``, and, when all are there, deletion.
 However this is interrupted, a checkpoint is complete in its place or where no trainer sees it; the next call empties
@@ -85,8 +86,9 @@ def prune(
     """Judge a run at full depth, then remove all but the ``keep`` newest proven checkpoints and the best.
 
     ``keep_best`` also keeps the best by the logged metric. The run's lock is held meanwhile; a caller who holds it
-    already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is being trained, :func:`choose`
-    refuses, or the ledger cannot be trusted or written. Raises AuditError if it cannot be done.
+    already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is being trained, there are more
+    than ``keep`` checkpoints and fewer are proven, :func:`choose` refuses, or the ledger cannot be trusted or written.
+    Raises AuditError if it cannot be done.
     """
     chosen, plugins = options or Options(), registry or load()
     root = run_of(path, chosen, plugins)
@@ -96,12 +98,14 @@ def prune(
         proof = prove(path, chosen, plugins, record=False, progress=progress)
         refuse_files(proof.run, "prune")
         choice = choose(proof.run, proof.proven, keep, keep_best)
+        _refuse_unproven(proof, keep)
         return Pruned(choice.kept, _removed(choice, proof))
     with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned") as held:
         cleared = empty(root)
         proof = prove(path, chosen, plugins, progress=progress)
         refuse_files(proof.run, "prune")
         choice = choose(proof.run, proof.proven, keep, keep_best)
+        _refuse_unproven(proof, keep)
         _check_ledger(proof.run)
         notes = list(proof.report.notes)
         if held.unprotected:
@@ -189,6 +193,15 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
         else:
             removed.append(checkpoint)
     return Choice(tuple(kept), tuple(removed))
+
+
+def _refuse_unproven(proof: Proof, keep: int) -> None:
+    """Raise RefusedError if there are more than ``keep`` checkpoints, and too few are proven to remove one."""
+    there, proven = len(proof.run.checkpoints), len(proof.proven)
+    if there <= keep or proven >= keep:
+        return
+    why = proof.nothing_proven if not proven else proof.too_few_proven(keep)
+    raise RefusedError(f"{proof.run.path}: none of the {there} checkpoints is removed: {why}")
 
 
 def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, str]:

@@ -80,7 +80,7 @@ def largest_checkpoint(settings: Mapping[str, Any]) -> "Size | None":
     else:
         place = _place(str(model.get("name_or_path", "")), model)
         try:
-            files = _weight_files(place) if place is not None else []
+            files = weight_files(place) if place is not None else []
             numbers = sum(os.path.getsize(os.path.join(place or "", name)) for name in files)
         except (OSError, ValueError):
             return None
@@ -153,7 +153,7 @@ def _of_directory(place: str) -> dict[str, str]:
         if "torch_dtype" in kept:  # what transformers 4 calls dtype
             kept["dtype"] = kept.pop("torch_dtype")
         found["config"] = blake3(_text(kept).encode()).hexdigest()
-    parts = sorted(part for path in _weight_files(place) for part in _parts(place, path))
+    parts = sorted(part for path in weight_files(place) for part in _parts(place, path))
     if parts:
         total = sum(part.nbytes for part in parts)
         share = total if total <= WHOLE else max(LEAST, WHOLE // len(parts))
@@ -167,7 +167,7 @@ def _of_directory(place: str) -> dict[str, str]:
     return found
 
 
-def _weight_files(place: str) -> list[str]:
+def weight_files(place: str) -> list[str]:
     """The files of weights, in the order in which transformers looks for them."""
     for single, index in zip(SINGLE, INDEXES, strict=True):
         if os.path.isfile(os.path.join(place, single)):

@@ -29,6 +29,7 @@ from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import arguments_of, best_by
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
+from audit_hf_trainer.training.renamed import refuse_renamed
 from audit_hf_trainer.training.stopping import Best, stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
 from audit_hf_trainer.training.tracked import keep_one_run
@@ -40,8 +41,8 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
     """Train from ``request.resume_from`` until step ``request.last_step`` and save there.
 
     On SIGTERM or SIGINT the step is finished and saved, and the result names the signal. Raises AuditError naming the
-    extra if a library is missing, ConfigError for arguments that Trainer refuses, BadData for rows that cannot be
-    trained, LegFailed if training fails.
+    extra if a library is missing, ConfigError for arguments that Trainer refuses and for a model that it would not
+    load again, BadData for rows that cannot be trained, LegFailed if training fails.
     """
     with loaded(request, tell) as (torch, transformers, peft):
         best = Best(request.best) if best_by(request.settings) is not None else None
@@ -52,6 +53,7 @@ def train(request: LegRequest, tell: Tell) -> LegResult:
             scratch_directory(request.run, os.environ.get("RANK", "0")) as scratch,
         ):
             trainer = made_trainer(request, tell, stop, scratch, torch, transformers, peft)
+            refuse_renamed(trainer)
             return _fitted(trainer, request, stop, transformers)
 
 

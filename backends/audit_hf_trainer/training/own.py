@@ -38,6 +38,8 @@ OWNED = (
     "save_total_limit", "save_only_model", "load_best_model_at_end", "auto_find_batch_size", "remove_unused_columns",
 )  # fmt: skip
 """Arguments that must be those that the trainer was given."""
+Rows = Iterable[tuple[int, Mapping[str, Any], str]]
+"""Checked rows: number, content, format."""
 METHODS = ("get_train_dataloader", "_get_train_sampler", "_inner_training_loop", "_run_epoch")
 """Methods of Trainer that decide what is trained when: a subclass with others takes examples in an order of its own."""
 
@@ -143,18 +145,23 @@ def own_trainer(request: LegRequest, arguments: Any, stop: Any, scratch: str, te
             given["data_collator"] = named(own["collator"], "trainer.collator", settings)
         refuse_without_tokenizer(own, tokenizer)
     kept = copy.copy(arguments)  # the trainer may change the ones it is given
-    try:
-        with _no_bars():
-            trainer = make(**given)
-    except (TypeError, ValueError, KeyError, NotImplementedError, ImportError) as error:
-        if "factory" in own:
-            raise
-        raise ConfigError(f"{key}: {own['class']} refuses them: {first_line(error, type(error).__name__)}") from error
+    trainer = made(make, key, own, given)
     checked(trainer, kept, len(rows), key, transformers)
     if stop not in trainer.callback_handler.callbacks:
         trainer.add_callback(stop)
     trainer.__class__ = changing(trainer_class(stop, torch, type(trainer)), request.changes)
     return trainer
+
+
+def made(make: Any, key: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Return the trainer that class or factory makes of what is ``given``. Raises ConfigError if a class refuses it."""
+    try:
+        with _no_bars():
+            return make(**given)
+    except (TypeError, ValueError, KeyError, NotImplementedError, ImportError) as error:
+        if "factory" in own:
+            raise
+        raise ConfigError(f"{key}: {own['class']} refuses them: {first_line(error, type(error).__name__)}") from error
 
 
 @contextlib.contextmanager
@@ -171,20 +178,23 @@ def _no_bars() -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def dataset_of(data: LegData, scratch: str) -> Any:
-    """Return the leg's rows, as they are checked, in the order in which they are trained; NUMBER counts them."""
+def dataset_of(data: LegData, scratch: str, rows: Rows | None = None) -> Any:
+    """Return the leg's rows, as they are checked, in the order in which they are trained; NUMBER counts them.
+
+    ``rows``: those that the leg has, if they are not all of its file.
+    """
     import datasets
 
-    def rows() -> Iterator[dict[str, Any]]:
-        yield from own_rows(checked_rows(data.path, data.options.get("format", "auto")))
+    def found() -> Iterator[dict[str, Any]]:
+        yield from own_rows(checked_rows(data.path, data.options.get("format", "auto")) if rows is None else rows)
 
-    dataset, _ = written(rows, data.path, scratch, datasets)
+    dataset, _ = written(found, data.path, scratch, datasets)
     order = ordered(dataset, data)
     chosen = dataset.select([order.row(index) for index in range(len(order))])
     return chosen.add_column(NUMBER, list(range(len(chosen))))
 
 
-def own_rows(rows: Iterable[tuple[int, Mapping[str, Any], str]]) -> Iterator[dict[str, Any]]:
+def own_rows(rows: Rows) -> Iterator[dict[str, Any]]:
     """Yield each of these checked rows as the trainer is given it. Raises ConfigError."""
     for _, row, found in rows:
         if found == RowFormat.ALPACA:
@@ -226,7 +236,11 @@ def checked(trainer: Any, arguments: Any, count: int, key: str, transformers: An
             raise ConfigError(
                 f"{key}: changed the argument {name} to {found!r}, and audit train has set {ours!r}; leave it as it is"
             )
-    dataset = trainer.train_dataset
+    trainer.train_dataset = check_examples(trainer.train_dataset, count, key)
+
+
+def check_examples(dataset: Any, count: int, key: str) -> Any:
+    """Return the examples that a trainer has made of ``count`` rows, without NUMBER. Raises ConfigError."""
     try:
         length = len(dataset)
     except TypeError:
@@ -240,4 +254,5 @@ def checked(trainer: Any, arguments: Any, count: int, key: str, transformers: An
     if NUMBER in columns:
         if list(dataset[NUMBER]) != list(range(count)):
             raise ConfigError(f"{key}: changes the order of the examples; keep that of the dataset that it is given")
-        trainer.train_dataset = dataset.remove_columns(NUMBER)
+        return dataset.remove_columns(NUMBER)
+    return dataset

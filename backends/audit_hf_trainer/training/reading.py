@@ -35,12 +35,19 @@ def row_trial(
     Raises ConfigError, AuditError, and so does the function.
     """
     tokenizer, vocabulary, positions = _loaded(settings)
+    by_trl = None
+    if str(settings.get("trainer", {}).get("class", "")).startswith("trl.") and tokenizer is not None:
+        from audit_hf_trainer.training.trl_rows import trl_trial
+
+        by_trl = trl_trial(settings)
 
     def tried(rows: Iterable[tuple[int, Mapping[str, Any], str]], data: LegData) -> str | None:
         if settings.get("trainer"):
             from audit_hf_trainer.training.own import own_rows, refuse_options, refuse_without_tokenizer
 
             refuse_options(data)
+            if by_trl is not None:
+                return by_trl(rows, data)
             deque(own_rows(rows), 0)
             refuse_without_tokenizer(settings["trainer"], tokenizer)
             return "the rows were read, but not tokenized: the trainer of the configuration does that itself"

@@ -53,7 +53,7 @@ def _counted(settings: Mapping[str, Any]) -> tuple[int, int]:
 
     model = settings.get("model", {})
     with torch.device("meta"):
-        made = empty_model(model, transformers)
+        made = empty_model(settings, transformers)
         wanted = model.get("dtype", "auto")
         kind = getattr(made.config, "dtype", None) if wanted == "auto" else getattr(torch, wanted)
         made = made.to(kind) if isinstance(kind, torch.dtype) else made

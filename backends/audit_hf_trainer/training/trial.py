@@ -9,6 +9,8 @@ from audit.plugin import ConfigError, LegRequest, first_line
 from audit_hf_trainer.settings import TINY_MODEL
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.loading import adapted, limits, tokenizer_of
+from audit_hf_trainer.training.own import named
+from audit_hf_trainer.training.renamed import refuse_planned
 
 WEIGHTS = (".safetensors", ".bin", ".safetensors.index.json", ".bin.index.json", ".gguf")
 
@@ -18,7 +20,7 @@ def tried(request: LegRequest) -> str | None:
 
     Built are the training arguments, the optimizer over one number and its schedule, the tokenizer, the model on
     torch's meta device and the adapter in it. Raises ConfigError, beginning with the path of the key, for what the
-    libraries refuse.
+    libraries refuse, and for a whole model that a resume would not load again.
     """
     with libraries() as (torch, transformers, peft), quiet(transformers), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -30,24 +32,38 @@ def tried(request: LegRequest) -> str | None:
         _weights(model)
         try:
             with torch.device("meta"):
-                made = empty_model(model, transformers)
+                made = empty_model(request.settings, transformers)
+        except ConfigError:
+            raise
         except Exception as error:  # code of a model that does not know the meta device says nothing of the training
             return f"the model was not built: {type(error).__name__}: {first_line(error, '')}"
         if request.settings.get("adapter") is not None:
             with torch.device("meta"):
                 adapted(request, made, peft)
-    return None
+            return None
+        return refuse_planned(request, made, arguments)
 
 
-def empty_model(model: Mapping[str, Any], transformers: Any) -> Any:
-    """Return the model of the table [model] with the values that the current device gives it."""
+def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
+    """Return the model of the table [model] with the values that the current device gives it.
+
+    A class of the user's own, of which only ``from_pretrained`` is known, is taken for a causal language model.
+    """
+    model = settings.get("model", {})
     if "random" in model:
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]}))
     trust = model.get("trust_remote_code", False)
     config = transformers.AutoConfig.from_pretrained(
         model["name_or_path"], revision=model.get("revision", "main"), trust_remote_code=trust
     )
-    return transformers.AutoModelForCausalLM.from_config(config, trust_remote_code=trust)
+    kind = transformers.AutoModelForCausalLM
+    if "class" in model:
+        kind = named(model["class"], "model.class", settings)
+        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+            return kind(config)
+        if not hasattr(kind, "from_config"):
+            kind = transformers.AutoModelForCausalLM
+    return kind.from_config(config, trust_remote_code=trust)
 
 
 def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:

@@ -1,5 +1,6 @@
 """``audit prune``: what it says, and how it ends."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_old_checkpoints_go_and_it_is_said_which_and_why(audit: Audit, run: str)
 def test_a_broken_one_is_named_as_such(audit: Audit, run: str) -> None:
     Path(run, "checkpoint-100", "optimizer.pt").unlink()
     assert ", not proven)" in audit("prune", run, "--keep", "1").out.splitlines()[0]
+
+
+def test_too_few_proven_ones_are_a_refusal_only_if_there_are_more_than_to_keep(audit: Audit, run: str) -> None:
+    for name in names(run):
+        Path(run, name, "optimizer.pt").unlink()
+
+    ended = audit("prune", run, "--keep", "2")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith(f"audit prune: {run}: none of the 3 checkpoints is removed: no checkpoint is proven; ")
+    assert ended.err.count("\n") == 1
+    dry = audit("prune", run, "--keep", "2", "--dry-run", "--format", "json")
+    assert (dry.code, json.loads(dry.out)["removed"]) == (1, [])
+    assert f"audit prune: {json.loads(dry.out)['refusal']}\n" == ended.err == dry.err
+
+    enough = audit("prune", run, "--keep", "3")
+    assert (enough.code, enough.err) == (0, "")
+    assert enough.out.endswith("nothing to remove\n")
+    assert len(names(run)) == 3
 
 
 def test_what_an_interrupted_call_left_is_said_to_be_cleared(audit: Audit, run: str) -> None:

@@ -186,13 +186,14 @@ def test_a_strict_guard_hands_out_what_is_judged(tmp_path: Path) -> None:
     assert consult(run, Limits(strict=True), SETTLED).decision.step == 300
 
 
-@pytest.mark.parametrize("keep", [1, 2])
-def test_prune_removes_nothing_because_of_it(run: str, keep: int) -> None:
-    done = prune(run, keep, SETTLED)
+def test_prune_removes_nothing_because_of_it(run: str) -> None:
+    done = prune(run, 2, SETTLED)
 
     assert not done.removed
+    assert done.kept[0].reason == "not judged; only 0 of the 2 to keep are proven"
+    with pytest.raises(RefusedError, match="no checkpoint is proven; checkpoint-200: not judged"):
+        prune(run, 1, SETTLED)
     assert sorted(os.listdir(run)) == [".audit", "checkpoint-100", "checkpoint-200"]
-    assert done.kept[0].reason == f"not judged; only 0 of the {keep} to keep are proven"
 
 
 def test_prune_keeps_the_last_proven_one_below_those_that_are_not_judged(tmp_path: Path) -> None:

@@ -115,10 +115,26 @@ def test_nothing_is_removed_where_fewer_are_proven_than_are_to_be_kept(path: str
     for step in (100, 300, 400, 500):
         break_it(path, step)
 
-    done = prune(path, 2)
+    with pytest.raises(RefusedError) as caught:
+        prune(path, 2)
 
     assert steps(path) == list(STEPS)
-    assert done.kept[0].reason == "only 1 of the 2 to keep is proven"
+    assert str(caught.value).startswith(
+        f"{path}: none of the 5 checkpoints is removed: only 1 of the 2 to keep is proven; checkpoint-500: "
+    )
+
+
+def test_nothing_is_removed_where_nothing_is_proven_and_it_says_why(path: str) -> None:
+    for step in STEPS:
+        break_it(path, step)
+
+    for dry_run in (True, False):
+        with pytest.raises(RefusedError, match="none of the 5 checkpoints is removed: no checkpoint is proven; check"):
+            prune(path, 4, dry_run=dry_run)
+    done = prune(path, 5)
+
+    assert steps(path) == list(STEPS)
+    assert (done.removed, {item.reason for item in done.kept}) == ((), {"only 0 of the 5 to keep are proven"})
 
 
 def test_the_last_proven_checkpoint_stays_though_it_is_the_oldest(path: str) -> None:
