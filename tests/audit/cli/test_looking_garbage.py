@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit import cli
 from audit.testing.runs import make_run
 from audit.testing.torch_files import FakeTensor, Made, Name, torch_archive_bytes
 from tests.audit.cli.test_verify_garbage import CONTENT, NAMES
+from tests.examples import examples
 
 VALUES: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.integers() | st.floats() | st.text(max_size=3) | st.just(FakeTensor("F32", (1,), bytes(4))),
@@ -46,7 +47,7 @@ def look(run: Path, sound: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert cli.run(["diff", *(f"{path}/checkpoint-20" for path in pair), "--format", form]) in (0, 1, 2)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(files=st.dictionaries(st.sampled_from(NAMES), CONTENT | VALUES.map(torch_archive_bytes), max_size=5))
 def test_files_of_garbage_are_looked_at(
     tmp_path_factory: pytest.TempPathFactory, sound: Path, files: dict[str, bytes]
@@ -59,7 +60,7 @@ def test_files_of_garbage_are_looked_at(
         look(run, sound, monkeypatch)
 
 
-@settings(max_examples=8)
+@examples(8)
 @given(name=st.sampled_from(NAMES), cut=st.floats(0, 1), noise=st.binary(max_size=30))
 def test_cut_and_overwritten_files_are_looked_at(
     tmp_path_factory: pytest.TempPathFactory, sound: Path, name: str, cut: float, noise: bytes

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.backend.training import Phase, Step
@@ -32,6 +32,7 @@ from audit.training.events import (
     WaitingForFiles,
 )
 from tests.audit.training.any_event import any_of
+from tests.examples import examples
 
 BATCH = BatchStarted("a.jsonl", 0, 40, 0, 160, 0, None)
 FINISHED = BatchFinished("a.jsonl", 0, 40, 160, 4.0861, 3.0, "checkpoint-40", "sound")
@@ -64,7 +65,7 @@ def test_every_event_is_at_most_one_line_that_no_terminal_obeys(event: Event) ->
 
 
 @given(st.lists(EVENTS, max_size=5))
-@settings(max_examples=25)
+@examples(25)
 def test_no_event_breaks_the_bar(events: list[Event]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         terminal = io.StringIO()

@@ -5,11 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit import cli
 from audit.testing.runs import make_run
+from tests.examples import examples
 
 NAMES = [
     "trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt", "scaler.pt", "rng_state.pth",
@@ -46,7 +47,7 @@ def verify(run: Path, depth: str) -> None:
     assert cli.run(["list", str(run), "--format", "json"]) == 0
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(files=st.dictionaries(st.sampled_from(NAMES), CONTENT, max_size=5), depth=st.sampled_from(["quick", "full"]))
 def test_files_of_garbage_get_a_verdict(
     tmp_path_factory: pytest.TempPathFactory, sound: Path, files: dict[str, bytes], depth: str
@@ -58,7 +59,7 @@ def test_files_of_garbage_get_a_verdict(
     verify(run, depth)
 
 
-@settings(max_examples=25)
+@examples(10)
 @given(data=st.data(), name=st.sampled_from(NAMES[:8]), depth=st.sampled_from(["quick", "full"]))
 def test_files_with_changed_bytes_get_a_verdict(
     tmp_path_factory: pytest.TempPathFactory, sound: Path, data: st.DataObject, name: str, depth: str

@@ -6,12 +6,13 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="the extra fleet is not installed")
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.fleet import tables
 from audit.fleet.rows import Audited, FindingRow, RunRow, order, shown
 from audit.fleet.tables import Table, moment, read_part, write_part, write_tables
+from tests.examples import examples
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 WHOLE = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -41,7 +42,7 @@ def table(tmp_path: Path) -> Table:
     return Table(str(tmp_path / "runs.parquet"), str(tmp_path / "findings.parquet"))
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.lists(st.tuples(ROWS, st.lists(FINDINGS, max_size=2)), max_size=2))
 def test_a_part_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, rows: list[object]) -> None:
     given_rows = [Audited(item[0], tuple(item[1])) for item in rows]  # type: ignore[index]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.formats.damage import Damage
@@ -16,6 +16,7 @@ from audit.storage import BytesReader
 from audit.testing.arguments import training_args_bytes
 from audit.testing.runs import edit_arguments, edit_optimizer, edit_scheduler, edit_torch, make_run
 from audit.testing.torch_files import FakeTensor, Made, Name, torch_archive_bytes
+from tests.examples import examples
 
 READERS: list[Callable[[BytesReader], object]] = [
     read_optimizer,
@@ -201,7 +202,7 @@ SOUND = {
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_damaged_bytes_never_raise(data: Any) -> None:
     raw = bytearray(SOUND[data.draw(st.sampled_from(sorted(SOUND)))])
     for _ in range(data.draw(st.integers(1, 4))):
@@ -218,7 +219,7 @@ def test_damaged_bytes_never_raise(data: Any) -> None:
         max_size=5,
     ),
 )))  # fmt: skip
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_values_of_any_shape_never_raise(value: Any) -> None:
     for reader in READERS:
         reader(BytesReader(torch_archive_bytes(value)))

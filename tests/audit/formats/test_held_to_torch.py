@@ -13,7 +13,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.formats.damage import Damage
@@ -23,6 +23,7 @@ from audit.storage import BytesReader
 from audit.testing.torch_files import zip_bytes
 from tests.audit.formats import loader_cases as make
 from tests.audit.formats.loader_cases import Case
+from tests.examples import examples
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -188,7 +189,7 @@ def test_random_programs() -> None:
 
 
 @given(st.lists(st.sampled_from([*make.VALUES.values(), *make.SAMPLES.values()]), min_size=1, max_size=14))
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_programs_that_hypothesis_makes(parts: list[bytes]) -> None:
     compare(around([("program", b"\x80\x02" + b"".join(parts) + b".")]))
 

@@ -5,7 +5,7 @@ from collections import OrderedDict, defaultdict
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.formats import pickles
@@ -13,6 +13,7 @@ from audit.formats.damage import Damage, Kind
 from audit.formats.pickle_calls import MOST_UNITS
 from audit.formats.pickles import Call, Global, Pickle, load_pickle
 from audit.testing.torch_files import Made, Name, pickle_bytes
+from tests.examples import examples
 
 keys = st.one_of(st.text(max_size=8), st.integers(-5, 2000), st.none(), st.booleans(), st.tuples(st.integers(0, 9)))
 values = st.recursive(
@@ -46,13 +47,13 @@ def damage(data: bytes) -> Damage:
 
 
 @given(values, st.integers(0, 5))
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_plain_values_come_back_as_pickle_wrote_them(value: Any, protocol: Any) -> None:
     assert loaded(pickle.dumps(value, protocol)).value == value
 
 
 @given(values, st.integers(0, 5), st.data())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_damaged_bytes_give_a_value_or_a_damage_and_never_an_exception(value: Any, protocol: Any, data: Any) -> None:
     raw = bytearray(pickle.dumps(value, protocol))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -63,7 +64,7 @@ def test_damaged_bytes_give_a_value_or_a_damage_and_never_an_exception(value: An
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_random_bytes_never_raise(raw: Any) -> None:
     assert isinstance(load_pickle(raw + b"."), Pickle | Damage)
 

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.formats.damage import Damage, Kind
@@ -10,6 +10,7 @@ from audit.formats.safetensors import Safetensors, ShardIndex, read_index, read_
 from audit.storage import BytesReader
 from audit.testing.json_files import safetensors_bytes
 from audit.testing.torch_files import FakeTensor
+from tests.examples import examples
 
 shapes = st.lists(st.integers(0, 4), max_size=3).map(tuple)
 
@@ -33,7 +34,7 @@ def damage(data: bytes) -> Damage:
 
 
 @given(tensors())
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_what_was_written_is_read(written: Any) -> None:
     data = safetensors_bytes(written)
     found = read_safetensors(BytesReader(data))
@@ -49,7 +50,7 @@ SOUND = safetensors_bytes({"a": FakeTensor("F32", (2,), bytes(8)), "b": FakeTens
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_damaged_bytes_never_raise(data: Any) -> None:
     raw = bytearray(SOUND)
     for _ in range(data.draw(st.integers(1, 3))):

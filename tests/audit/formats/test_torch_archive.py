@@ -6,7 +6,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.formats.damage import Damage, Kind
@@ -14,6 +14,7 @@ from audit.formats.pickles import TensorRef
 from audit.formats.torch_archive import TorchArchive, read_torch, scalar, storages, tensors
 from audit.storage import BytesReader
 from audit.testing.torch_files import FakeTensor, Made, Name, torch_archive_bytes, zip_bytes
+from tests.examples import examples
 
 STEP = FakeTensor("F32", (), struct.pack("<f", 7.0))
 MATRIX = FakeTensor("F32", (2, 3), struct.pack("<6f", *range(6)))
@@ -76,7 +77,7 @@ def test_crcs_that_are_all_zero_were_not_written() -> None:
 
 
 @given(st.data())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_flipped_bytes_give_an_archive_or_a_damage(data: Any) -> None:
     raw = bytearray(SOUND)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -87,20 +88,20 @@ def test_flipped_bytes_give_an_archive_or_a_damage(data: Any) -> None:
 
 
 @given(st.integers(0, len(SOUND) - 1))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_a_cut_archive_is_damaged(end: Any) -> None:
     assert damage(SOUND[:end]).kind in (Kind.MALFORMED, Kind.EMPTY)
 
 
 @given(st.integers(0, len(SOUND) - 1), st.integers(1, 4096))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_zeroed_bytes_never_raise(start: Any, length: Any) -> None:
     raw = SOUND[:start] + bytes(min(length, len(SOUND) - start)) + SOUND[start + length :]
     assert isinstance(read_torch(BytesReader(raw), strict=True), TorchArchive | Damage)
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=200, deadline=None)
+@examples(200)
 def test_random_bytes_are_damaged(raw: Any) -> None:
     assert isinstance(read_torch(BytesReader(raw)), Damage)
     assert isinstance(read_torch(BytesReader(b"PK\x03\x04" + raw)), Damage)

@@ -2,13 +2,14 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.formats.damage import Damage
 from audit.formats.trainer_state import History, StateDocument, read_trainer_state
 from audit.storage import BytesReader
 from audit.testing.json_files import state_bytes, trainer_state_text
+from tests.examples import examples
 
 
 def entries(count: int, loss: float = 1.5) -> list[dict[str, Any]]:
@@ -174,7 +175,7 @@ SOUND = trainer_state_text(3, entries(3), 9)
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@examples(300)
 def test_damaged_bytes_never_raise(data: Any) -> None:
     first = history(trainer_state_text(2, entries(2), 9))
     raw = bytearray(SOUND)

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.ledger.records import read_records
 from audit.ledger.store import Ledger, LedgerEditedError, LedgerError, LedgerUnwritableError, Row, open_ledger
 from tests.audit.batch_rows import append_any
+from tests.examples import examples
 
 STEPS = (10, 20, 30, 40)
 
@@ -438,7 +439,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
 damage = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(places=damage, cut=st.none() | st.floats(0, 1), header=st.booleans())
 def test_damage_gives_a_reason_or_true_rows_from_the_first_on_and_never_a_crash(
     whole: Whole,

@@ -6,13 +6,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline
 from audit.ledger.timeline_rows import batch_rows_until, timeline_of
 from tests.audit.batch_rows import finished, leg
+from tests.examples import examples
 
 Example = tuple[str, int]
 
@@ -114,11 +115,11 @@ class World:
         known = self.saved[-1]
         if self.ledger.rows[-1].content["event"] == "rejected":  # what was saved of it is known by the next leg
             known = min(known, self.ledger.rows[-2].content["first_step"])
-        for step, examples in enumerate(self.trained[:known]):
+        for step, trained in enumerate(self.trained[:known]):
             owner = timeline.owner(step)
             assert owner is not None
             told = [(owner.batch, number) for number in range(owner.example_at(step), owner.example_at(step + 1))]
-            assert told == examples, step
+            assert told == trained, step
         for before, after in pairwise(timeline.legs):
             stepless = before.last_step == before.first_step and before.batch != after.batch
             assert before.first_step < after.first_step or (stepless and before.first_step == after.first_step)
@@ -132,7 +133,7 @@ calls = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     sizes=st.lists(st.integers(0, 17), min_size=1, max_size=5), plan=st.lists(calls, max_size=14), lossy=st.booleans()
 )
@@ -305,7 +306,7 @@ hostile = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(contents=st.lists(hostile, max_size=12))
 def test_rows_of_any_shape_do_no_harm(contents: list[dict[str, Any]]) -> None:
     timeline = timeline_of(Row(number, "now", "batch", content) for number, content in enumerate(contents, 1))

@@ -4,12 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.errors import AuditError
 from audit.ledger.push_events import PushedFile
 from audit_hub.manifest import Manifest, read_manifest, stored_name
+from tests.examples import examples
 
 ONE = PushedFile(2, "a" * 64, "b" * 64)
 GOOD = Manifest("checkpoint-3", 3, 5, {"a/b.bin": ONE, "README.md": ONE})
@@ -63,7 +64,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.dictionaries(st.sampled_from(["schema_version", "checkpoint", "step", "saved", "files"]), JSON))
 def test_any_values_are_a_manifest_or_one_error(change: dict[str, Any]) -> None:
     document = {**json.loads(GOOD.text()), **change}
@@ -73,7 +74,7 @@ def test_any_values_are_a_manifest_or_one_error(change: dict[str, Any]) -> None:
         return
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.binary(max_size=40))
 def test_any_bytes_are_one_error(data: bytes) -> None:
     with pytest.raises(AuditError):
