@@ -114,6 +114,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LegFailed",
     "LegRequest",
     "LegResult",
+    "Judged",
+    "OpenTrackers",
     "LocalStorage",
     # storages
     "ContextReader",
@@ -138,6 +140,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "RehearsingBackend",
     "Replayed",
     "judge_rehearsal",
+    "judged_of",
     "logged_after",
     "steps_to_train",
     "OPTIMIZER_PART",
@@ -147,6 +150,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "RowFormat",
     "Size",
     "StartingBackend",
+    "TrackingBackend",
     "Stateless",
     "Step",
     "Team",
@@ -265,12 +269,14 @@ if TYPE_CHECKING:
     from audit.backend.training import (
         Alone,
         BadData,
+        Judged,
         LastingBackend,
         LegData,
         LegFailed,
         LegRequest,
         LegResult,
         Note,
+        OpenTrackers,
         Phase,
         PlanningBackend,
         Progress,
@@ -281,6 +287,7 @@ if TYPE_CHECKING:
         Step,
         Team,
         Tell,
+        TrackingBackend,
         TrainingBackend,
     )
     from audit.config import check_names as check_options
@@ -349,6 +356,7 @@ if TYPE_CHECKING:
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
     from audit.judging.guard import consult as consult_guard
+    from audit.judging.judged import judged_of
     from audit.judging.proving import Proof, seal_now
     from audit.judging.proving import prove as prove_run
     from audit.judging.recording import record_start as record_training_start
@@ -407,8 +415,8 @@ _HOMES = {
     "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",
     "audit.backend.stateless": "Stateless",
-    "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
-    "ReadingBackend Size StartingBackend Step Team Tell TrainingBackend",
+    "audit.backend.training": "Alone BadData Judged LastingBackend LegData LegFailed LegRequest LegResult Note OpenTrackers Phase PlanningBackend Progress ReadExample "
+    "ReadingBackend Size StartingBackend Step Team Tell TrackingBackend TrainingBackend",
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",
@@ -449,6 +457,7 @@ _HOMES = {
     "audit.formats.training_args": "TrainingArguments read_training_args",
     "audit.hookspecs": "Context FleetPage Page Reporter StorageOpener Unaudited hookimpl Command Observer Terminal",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
+    "audit.judging.judged": "judged_of",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.proving": "Proof prove:prove_run seal_now",
     "audit.judging.recording": "record_start:record_training_start",
