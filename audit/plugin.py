@@ -195,7 +195,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "did_you_mean",
     "first_line",
     "human_bytes",
+    "listed",
     "minute",
+    "shortened",
     "utc_time",
     "BROKEN",
     "SOUND",
@@ -399,7 +401,18 @@ if TYPE_CHECKING:
         RangeReader,
         Storage,
     )
-    from audit.text import credentials, did_you_mean, first_line, human_bytes, minute, unix_time, utc_time, veiled
+    from audit.text import (
+        credentials,
+        did_you_mean,
+        first_line,
+        human_bytes,
+        listed,
+        minute,
+        shortened,
+        unix_time,
+        utc_time,
+        veiled,
+    )
     from audit.text import hint as secret_hint
     from audit.text import is_placeholder as is_token_placeholder
     from audit.version import __version__
@@ -483,7 +496,7 @@ _HOMES = {
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
     "audit.storage": "ContextReader DIRECTORY DistantReader Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
-    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder minute utc_time unix_time veiled",
+    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder listed minute shortened utc_time unix_time veiled",
     "audit.version": "__version__",
 }
 """The names by the module that defines them; ``name:other``: it is called ``other`` here."""
