@@ -18,6 +18,10 @@ from audit_hf_trainer.settings import TRACKERS
 
 _made: set[str] = set()
 """The MLflow runs that this process has found or made: what the environment then names is not the user's."""
+_own: list[str] = []
+"""The user's MLflow run: MLflow takes the name out of the environment as it opens the run."""
+_opened: list[str] = []
+"""The MLflow run of the last leg."""
 _last: list[Any] = []
 """The arguments of the last leg in this process, if it logs to the run of all legs."""
 
@@ -29,6 +33,7 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
     """
     trackers = arguments.report_to
     _last.clear()
+    _opened.clear()
     if not name or not trackers:
         return
     arguments.run_name = arguments.run_name or name
@@ -48,6 +53,10 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
 def _mlflow_run(name: str) -> None:
     """Name the MLflow run with this tag in the environment, and make it if there is none."""
     if os.environ.get("MLFLOW_RUN_ID") not in (None, *_made):
+        _own[:] = [os.environ["MLFLOW_RUN_ID"]]
+    if _own:
+        os.environ["MLFLOW_RUN_ID"] = _own[0]
+        _opened[:] = _own
         return
     import mlflow
 
@@ -62,6 +71,7 @@ def _mlflow_run(name: str) -> None:
     run = found[0] if found else client.create_run(id, tags={"audit.run": name}, run_name=name)
     os.environ["MLFLOW_RUN_ID"] = run.info.run_id
     _made.add(run.info.run_id)
+    _opened[:] = [run.info.run_id]
 
 
 @contextmanager
@@ -117,10 +127,10 @@ def _wandb(arguments: Any) -> Iterator[None]:
 @contextmanager
 def _mlflow(arguments: Any) -> Iterator[None]:
     mlflow = import_module("mlflow")
-    if mlflow.active_run() is not None or not os.environ.get("MLFLOW_RUN_ID"):
+    if mlflow.active_run() is not None or not _opened:
         yield
         return
-    mlflow.start_run(run_id=os.environ["MLFLOW_RUN_ID"])
+    mlflow.start_run(run_id=_opened[0])
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """All legs of a run are one run in the user's tracker."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ NAMES = ("TENSORBOARD_LOGGING_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "MLFLOW_RUN_
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracked, "_made", set())
+    for kept in ("_own", "_opened", "_last"):
+        monkeypatch.setattr(tracked, kept, [])
     for name in NAMES:
         monkeypatch.setenv(name, "")  # so that it is put back, whatever the call sets
         monkeypatch.delenv(name)
@@ -104,6 +107,19 @@ def test_what_the_user_has_set_stays(server: Server, monkeypatch: pytest.MonkeyP
     assert not server.made
 
 
+def test_the_users_run_in_mlflow_is_that_of_the_next_leg_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "mine")
+    for _ in range(2):
+        keep("mlflow")
+        assert os.environ.pop("MLFLOW_RUN_ID") == "mine"  # MLflow takes it out as it opens the run
+
+    library = Library()
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    assert opened() == {}
+    assert library.calls == [("start", {"run_id": "mine"}), ("end", {})]
+    assert not server.made
+
+
 def test_without_a_tracker_or_a_name_nothing_is_set(server: Server) -> None:
     keep()
     keep("wandb", "mlflow", "tensorboard", name="")
@@ -162,6 +178,7 @@ def opened(*without: str) -> dict[str, str]:
 
 def test_mlflow_goes_on_with_the_run_of_the_leg(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     keep("mlflow")
+    os.environ.pop("MLFLOW_RUN_ID")  # MLflow takes it out as it opens the run
     library = Library()
     monkeypatch.setitem(sys.modules, "mlflow", library)
 
@@ -229,3 +246,22 @@ def test_a_leg_that_is_not_proven_is_in_tensorboard_with_an_alert(tmp_path: Path
     assert found["audit/verdict"] == [(4, 2.0)]
     assert found["audit/errors"][0][1] >= 1.0
     assert len(found["audit/alert/text_summary"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+def test_two_calls_are_one_run_in_mlflow(tmp_path: Path) -> None:
+    store = {"MLFLOW_TRACKING_URI": f"file://{tmp_path}/mlruns", "MLFLOW_ALLOW_FILE_STORE": "true"}
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "mlflow"')
+    for names in ("ab", "c"):
+        for name in names:
+            shop.drop(f"{name}.jsonl", examples(8, ord(name)))
+        shop.call(**store)
+
+    (place,) = (path.parent for path in (tmp_path / "mlruns").glob("*/*/meta.yaml"))
+    for name, values in (("errors", ["0.0"] * 3), ("resumable_step", ["2.0", "4.0", "6.0"])):
+        lines = (place / "metrics" / "audit" / name).read_text().splitlines()
+        assert [line.split()[1:] for line in lines] == [
+            [value, step] for value, step in zip(values, "246", strict=True)
+        ]
+    assert (place / "tags" / "audit.verdict").read_text() == "sound"
