@@ -251,12 +251,11 @@ def test_a_leg_that_is_not_proven_is_in_tensorboard_with_an_alert(tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
 def test_two_calls_are_one_run_in_mlflow(tmp_path: Path) -> None:
-    store = {"MLFLOW_TRACKING_URI": f"file://{tmp_path}/mlruns", "MLFLOW_ALLOW_FILE_STORE": "true"}
     shop = Continuous(tmp_path / "shop", arguments='report_to = "mlflow"')
     for names in ("ab", "c"):
         for name in names:
             shop.drop(f"{name}.jsonl", examples(8, ord(name)))
-        shop.call(**store)
+        shop.call(MLFLOW_TRACKING_URI=f"file://{tmp_path}/mlruns", MLFLOW_ALLOW_FILE_STORE="true")
 
     (place,) = (path.parent for path in (tmp_path / "mlruns").glob("*/*/meta.yaml"))
     for name, values in (("errors", ["0.0"] * 3), ("resumable_step", ["2.0", "4.0", "6.0"])):
