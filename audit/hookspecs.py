@@ -9,7 +9,7 @@ A plugin is a module with hook implementations, named in the entry-point group `
         return [my_rule]
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -25,7 +25,7 @@ hookimpl = pluggy.HookimplMarker("audit")
 
 if TYPE_CHECKING:  # every command that loads a plugin would pay for them
     from audit.backend.protocol import Backend
-    from audit.backend.training import TrainingBackend
+    from audit.backend.training import Judged, TrainingBackend
     from audit.options import Options
     from audit.page import FleetView, RunCurves
     from audit.storage import Storage
@@ -187,3 +187,16 @@ def audit_observers() -> list[Observer]:
 @hookspec
 def audit_checkpoint_verified(report: Report, checkpoint: str) -> None:
     """Observe that a checkpoint was judged; ``report`` is the finished report of its run."""
+
+
+@hookspec
+def audit_legs_judged(
+    run: str, judged: "Sequence[Judged]", since: str, writers: Sequence[Any], without: Collection[str]
+) -> Mapping[str, str]:
+    """Log what `audit train` has found after legs to the trackers that are open in this process, which trained them.
+
+    What was pushed ``since`` this time was not logged before ("": nothing was). ``writers`` are those of
+    :class:`audit.plugin.OpenTrackers`; nothing is logged to the trackers ``without``. Returns why a tracker did not
+    take it, by its name: nothing more is logged to it in this call of `audit train`.
+    """
+    raise NotImplementedError

@@ -114,6 +114,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LegFailed",
     "LegRequest",
     "LegResult",
+    "Judged",
+    "OpenTrackers",
     "LocalStorage",
     # storages
     "ContextReader",
@@ -138,6 +140,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "RehearsingBackend",
     "Replayed",
     "judge_rehearsal",
+    "judged_of",
     "logged_after",
     "steps_to_train",
     "OPTIMIZER_PART",
@@ -147,6 +150,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "RowFormat",
     "Size",
     "StartingBackend",
+    "TrackingBackend",
     "Stateless",
     "Step",
     "Team",
@@ -191,7 +195,9 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "did_you_mean",
     "first_line",
     "human_bytes",
+    "listed",
     "minute",
+    "shortened",
     "utc_time",
     "BROKEN",
     "SOUND",
@@ -265,12 +271,14 @@ if TYPE_CHECKING:
     from audit.backend.training import (
         Alone,
         BadData,
+        Judged,
         LastingBackend,
         LegData,
         LegFailed,
         LegRequest,
         LegResult,
         Note,
+        OpenTrackers,
         Phase,
         PlanningBackend,
         Progress,
@@ -281,6 +289,7 @@ if TYPE_CHECKING:
         Step,
         Team,
         Tell,
+        TrackingBackend,
         TrainingBackend,
     )
     from audit.config import check_names as check_options
@@ -349,6 +358,7 @@ if TYPE_CHECKING:
     from audit.judging.decision import Limits as GuardLimits
     from audit.judging.guard import Guarded
     from audit.judging.guard import consult as consult_guard
+    from audit.judging.judged import judged_of
     from audit.judging.proving import Proof, seal_now
     from audit.judging.proving import prove as prove_run
     from audit.judging.recording import record_start as record_training_start
@@ -391,7 +401,18 @@ if TYPE_CHECKING:
         RangeReader,
         Storage,
     )
-    from audit.text import credentials, did_you_mean, first_line, human_bytes, minute, unix_time, utc_time, veiled
+    from audit.text import (
+        credentials,
+        did_you_mean,
+        first_line,
+        human_bytes,
+        listed,
+        minute,
+        shortened,
+        unix_time,
+        utc_time,
+        veiled,
+    )
     from audit.text import hint as secret_hint
     from audit.text import is_placeholder as is_token_placeholder
     from audit.version import __version__
@@ -407,8 +428,8 @@ _HOMES = {
     "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",
     "audit.backend.stateless": "Stateless",
-    "audit.backend.training": "Alone BadData LastingBackend LegData LegFailed LegRequest LegResult Note Phase PlanningBackend Progress ReadExample "
-    "ReadingBackend Size StartingBackend Step Team Tell TrainingBackend",
+    "audit.backend.training": "Alone BadData Judged LastingBackend LegData LegFailed LegRequest LegResult Note OpenTrackers Phase PlanningBackend Progress ReadExample "
+    "ReadingBackend Size StartingBackend Step Team Tell TrackingBackend TrainingBackend",
     "audit.config": "check_names:check_options find:find_config read:read_config",
     "audit.data.row_formats": "IGNORED:IGNORED_LABEL RowFormat",
     "audit.data.rows": "checked_rows",
@@ -449,6 +470,7 @@ _HOMES = {
     "audit.formats.training_args": "TrainingArguments read_training_args",
     "audit.hookspecs": "Context FleetPage Page Reporter StorageOpener Unaudited hookimpl Command Observer Terminal",
     "audit.judging.decision": "Decision Limits:GuardLimits ResumeRefused",
+    "audit.judging.judged": "judged_of",
     "audit.judging.guard": "Guarded consult:consult_guard",
     "audit.judging.proving": "Proof prove:prove_run seal_now",
     "audit.judging.recording": "record_start:record_training_start",
@@ -474,7 +496,7 @@ _HOMES = {
     "audit.rules": "ANY:ANY_RULE Rule rule",
     "audit.scan": "FileScan SpanScan",
     "audit.storage": "ContextReader DIRECTORY DistantReader Entry FILE LINK LocalStorage RangeReader SPECIAL Storage TRAINER UPLOAD",
-    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder minute utc_time unix_time veiled",
+    "audit.text": "credentials did_you_mean first_line hint:secret_hint human_bytes is_placeholder:is_token_placeholder listed minute shortened utc_time unix_time veiled",
     "audit.version": "__version__",
 }
 """The names by the module that defines them; ``name:other``: it is called ``other`` here."""

@@ -49,7 +49,11 @@ def brief(value: Any, width: int = 60) -> str:
         return f"{value:.6g}"
     if isinstance(value, list) and value and not any(isinstance(item, list | dict) for item in value):
         value = " ".join(brief(item, width) for item in value[: width + 1])
-    text = str(plain(value))
+    return shortened(str(plain(value)), width)
+
+
+def shortened(text: str, width: int = 40) -> str:
+    """Return a text that is no longer than the width; dots stand for what is left out."""
     return text if len(text) <= width else f"{text[: width - 3]}..."
 
 

@@ -6,7 +6,7 @@ checkpoint broken by hand. In the end it is proven that every good example was t
 training processes that knows nothing of the audit, and by training the same files once more undisturbed: the weights
 must be the same, bit for bit.
 
-Exits with 0 if all of it holds. Takes five minutes on two cores; needs the extra hf, and root for the small disk (a
+Exits with 0 if all of it holds. Takes a few minutes on two cores; needs the extra hf, and root for the small disk (a
 tmpfs); without root a limit on the size of files stands for the full disk, as a quota would.
 """
 

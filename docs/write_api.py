@@ -76,6 +76,7 @@ PARTS: dict[str, tuple[str, tuple[str, ...]]] = {
             "audit/hookspecs.py:audit_commands",
             "audit/hookspecs.py:audit_observers",
             "audit/hookspecs.py:audit_checkpoint_verified",
+            "audit/hookspecs.py:audit_legs_judged",
             "audit/hookspecs.py:Context",
             "audit/hookspecs.py:Command",
             "audit/hookspecs.py:Terminal",

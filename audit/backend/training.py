@@ -5,7 +5,7 @@ trained from where to where; the backend does it. Everything here is plain value
 of its own and send its progress through a pipe.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -194,6 +194,49 @@ class LastingBackend(Protocol):
 
         It then has to load the checkpoint as a new process would, and end in the same bits. Without the method, each
         leg has a new process.
+        """
+        ...
+
+
+class Judged(NamedTuple):
+    """What the verification after a leg has found, for the tracker that the leg has logged to.
+
+    ``errors`` and ``warnings`` are counts of the whole run; ``resumable_step`` is that of the checkpoint to resume
+    from, -1 if there is none; ``worst`` the worst finding in words, "" if there is none.
+    """
+
+    step: int
+    verdict: str
+    errors: int
+    warnings: int
+    resumable_step: int
+    worst: str = ""
+
+
+class OpenTrackers(NamedTuple):
+    """The trackers of a leg, open again: ``writers`` have an attribute ``tb_writer``, the others are their library's.
+
+    ``failed``: why one could not be opened or closed, by its name.
+    """
+
+    writers: Sequence[Any]
+    failed: dict[str, str]
+
+
+class TrackingBackend(Protocol):
+    """What a training backend may add whose legs log to an experiment tracker.
+
+    What `audit train` finds after a leg is then logged there, too, in the process that has trained it.
+    """
+
+    def tracks(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether legs with these settings log to a tracker. Their process then waits until they are judged."""
+        ...
+
+    def trackers(self, without: Collection[str]) -> AbstractContextManager[OpenTrackers]:
+        """Open the runs again that the last leg in this process has logged to, all but those of trackers ``without``.
+
+        Raises nothing.
         """
         ...
 

@@ -66,7 +66,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--workers", type=processes, metavar="N", help=f"processes that audit (default: {JOBS})")
     parser.add_argument(
-        "--batch", type=processes, default=BATCH, metavar="N", help=f"runs in one batch or shard (default: {BATCH})"
+        "--batch",
+        type=whole("a number of runs from 1 to 99999", 1, 99_999),
+        default=BATCH,
+        metavar="N",
+        help=f"runs in one batch or shard (default: {BATCH})",
     )
     parser.add_argument(
         "--depth", choices=("quick", "full"), help="quick: file structure only (default); full: read every byte"
@@ -75,7 +79,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--full", type=share, metavar="SHARE", help="read every byte of this share of the runs, another one each time"
     )
     parser.add_argument(
-        "--budget-bytes", type=size, metavar="SIZE", help="read at most so much in full, such as 500GB; the rest quick"
+        "--budget-bytes",
+        type=_budget,
+        metavar="SIZE",
+        help="read at most so much in full, such as 500GB; the rest quick",
     )
     parser.add_argument(
         "--timeout",
@@ -110,6 +117,17 @@ def call(arguments: argparse.Namespace) -> int:
         require()
         return _shard(arguments, store) if arguments.shard is not None else _gather(arguments, registry, store)
     return _audit(arguments, registry)
+
+
+def _budget(text: str) -> int:
+    try:
+        return size(text)
+    except argparse.ArgumentTypeError as error:
+        if "0" not in text:
+            raise
+        raise argparse.ArgumentTypeError(
+            f"{error}; to read nothing in full, leave out --full and --depth full"
+        ) from None
 
 
 def _only(names: list[str], what: str) -> str:

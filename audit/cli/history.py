@@ -18,7 +18,7 @@ from audit.ledger.records import read_records
 from audit.ledger.timeline import Timeline
 from audit.options import Options
 from audit.retention.lock import holder_of
-from audit.text import minute
+from audit.text import minute, shortened
 
 EXAMPLES = (
     (
@@ -233,4 +233,4 @@ def _duration(seconds: float | None) -> str | None:
 
 
 def _short(text: str, longest: int = LONGEST) -> str:
-    return text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return shortened(text, longest)

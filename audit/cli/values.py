@@ -33,8 +33,8 @@ def decimal(what: str, least: float, most: float) -> Callable[[str], float]:
 
 
 steps = whole("a number of steps")
-processes = whole("a number of processes", least=1, most=99_999)
-seconds = decimal("a number of seconds", 1e-3, 1e7)
+processes = whole("a number of processes from 1 to 99999", 1, 99_999)
+seconds = decimal("a number of seconds above 0", 1e-3, 1e7)
 
 
 def share(text: str) -> float:
@@ -45,7 +45,7 @@ def share(text: str) -> float:
     except ValueError:
         share = -1.0
     if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share like 10%")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 100%, such as 10%")
     return share
 
 
@@ -55,5 +55,5 @@ def size(text: str) -> int:
     prefix = found[2] if found is not None else ""
     number = int(float(found[1]) * (1024 if found[3] else 1000) ** " KMGTP".index(prefix or " ")) if found else 0
     if found is None or not number or (found[3] and not prefix):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size like 5GB, 500MB or 5GiB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size above 0, such as 5GB, 500MB or 5GiB")
     return number

@@ -22,7 +22,7 @@ from audit.ledger.progress import Progress, read_progress
 from audit.manager import load
 from audit.report import Report, in_words
 from audit.retention.lock import Holder, holder_of
-from audit.text import human_bytes, utc_time
+from audit.text import human_bytes, shortened, utc_time
 from audit.views.live import View, Watched
 
 if TYPE_CHECKING:
@@ -206,5 +206,4 @@ def _table(rows: "Sequence[Overview]") -> str:
 
 def _cut(line: str) -> str:
     """A line as wide as the terminal; elsewhere it is whole."""
-    width = columns()
-    return line if not sys.stdout.isatty() or len(line) <= width else f"{line[: width - 3]}..."
+    return shortened(line, columns()) if sys.stdout.isatty() else line

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
+from audit.text import shortened
+
 AUTO = "auto"
 
 
@@ -248,5 +250,4 @@ def kind_of(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return shortened(str(value).lower() if isinstance(value, bool) else repr(value))

@@ -10,6 +10,7 @@ from audit.formats.json_text import has_long_number, parse_json, weight
 from audit.formats.known_histories import KnownHistories
 from audit.formats.state_split import split
 from audit.storage import RangeReader
+from audit.text import shortened
 
 __all__ = ["KNOWN_KEYS", "Entry", "History", "StateDocument", "TrainerState", "read_trainer_state"]
 
@@ -221,5 +222,4 @@ def _is_count(value: Any) -> bool:
 def _shown(value: Any) -> str:
     if type(value) in (dict, list):
         return "an object" if type(value) is dict else "a list"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+    return shortened(repr(value))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from audit.formats.tensors import Tensor
 from audit.merging.refusals import refuse
+from audit.text import shortened
 
 PREFIX = "base_model.model."
 
@@ -225,5 +226,4 @@ def _is_alpha(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shortened(repr(value), 60)

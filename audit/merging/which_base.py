@@ -15,6 +15,7 @@ from audit.ledger.events import SealedFile
 from audit.ledger.records import Records
 from audit.manager import Registry
 from audit.merging.refusals import refuse
+from audit.text import shortened
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -38,7 +39,7 @@ def find_base(config: Mapping[str, Any], where: str, registry: Registry, backend
     name, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(name, str) or not name:
         raise AuditError(f"{where}: names no base model; give it with --base DIR")
-    shown = name if len(name) <= 200 else f"{name[:200]}..."
+    shown = shortened(name, 200)
     if not _NAME.fullmatch(name) or os.path.exists(name):
         raise AuditError(f"{where}: names the base {shown}; paths in a run are not followed, so give it: --base DIR")
     found = _cached(name, revision, registry, backend)

@@ -10,10 +10,11 @@ from contextlib import suppress
 from typing import IO, Any
 
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
-from audit.backend.training import LegData, LegRequest, LegResult, Tell
+from audit.backend.training import Judged, LegData, LegRequest, LegResult, Tell
 from audit.errors import AuditError
 from audit.manager import load
-from audit.training.messages import Message, message_line
+from audit.training.messages import Logged, Message, message_line
+from audit.training.tracking import Found, log_here
 
 
 def main(descriptor: int) -> None:
@@ -51,11 +52,15 @@ def _requests() -> IO[str]:
     return requests
 
 
-def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | Rehearsal | AuditError:
+def _outcome(document: Mapping[str, Any], tell: Tell) -> LegResult | Rehearsal | Logged | AuditError:
     fields = dict(document["request"])
     request = LegRequest(**{**fields, "data": LegData(**fields["data"])})
     try:
-        trainer: Any = load().trainer(document["backend"])
+        registry = load()
+        trainer: Any = registry.trainer(document["backend"])
+        if "found" in document:
+            judged = [Judged(**item) for item in document["found"]["judged"]]
+            return Logged(log_here(trainer, registry, request.run, Found(**{**document["found"], "judged": judged})))
         if document.get("rehearse") is None:
             trained: LegResult = trainer.train(request, tell)
             return trained

@@ -4,8 +4,9 @@ import math
 import os
 import time
 
-from audit.backend.training import BadData, LegFailed, LegResult, Note
+from audit.backend.training import BadData, Judged, LegFailed, LegResult, Note
 from audit.errors import AuditError, ConfigError
+from audit.judging.judged import judged_of
 from audit.ledger import batch_events as rows
 from audit.ledger.events import Accepted
 from audit.ledger.store import LedgerError
@@ -45,6 +46,12 @@ class Conclusion:
         self._accept, self._reason = accept, reason
         self.trained = 0
         """Batches that were finished."""
+        self._judged: dict[int, Judged] = {}
+
+    def judged(self) -> list[Judged]:
+        """Return what was found at each step that was verified since the last time."""
+        found, self._judged = list(self._judged.values()), {}
+        return found
 
     def conclude(self, work: Work, outcome: LegResult | AuditError) -> int | None:
         """Verify and record what a leg did; return the signal that stopped it, None to continue.
@@ -205,7 +212,10 @@ class Conclusion:
             self._emit(Note(f"not pinned: {error}"))
 
     def _verify(self, digest: str, begun: int, step: int) -> Verified:
-        return self._run_state.verify(step, begun, self._batch_log.timeline().known(digest))
+        verified = self._run_state.verify(step, begun, self._batch_log.timeline().known(digest))
+        if verified.checkpoint is not None:
+            self._judged[step] = judged_of(verified.report, step)
+        return verified
 
     def _accepted(self, verified: Verified) -> bool:
         """Record what a person accepts of the findings; return whether there was anything."""

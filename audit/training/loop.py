@@ -3,12 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import TRAINING_LOG
-from audit.backend.training import LegResult, Note, Phase, Progress, Step, TrainingBackend
+from audit.backend.training import LegRequest, LegResult, Note, Phase, Progress, Step, TrainingBackend
 from audit.errors import AuditError
 from audit.ledger.progress import ProgressFile
 from audit.manager import Registry
@@ -23,6 +24,7 @@ from audit.training.retrying import Retries
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
 from audit.training.together import GRACE_SECONDS, Ended, Together
+from audit.training.tracking import Found, Log, Tracking, log_here
 from audit.training.training_process import Stopped
 
 if TYPE_CHECKING:
@@ -109,33 +111,42 @@ def _trained(
             change=options.change,
         )
         if run_leg is not None or team.size > 1:
-            return _go(session, team, options, run_leg or here)
+            return _go(session, team, options, run_leg or here, _logging_here(registry))
         log = None if options.show_output else os.path.join(config.run, TRAINING_LOG)
         with InChild(lock.fileno() if lock is not None else None, log) as in_child:
             session.rehearsals.make_room = in_child.close
-            return _go(session, team, options, in_child, lambda: in_child.rest(config.watch.release_seconds))
+            rest = partial(in_child.rest, config.watch.release_seconds)
+            return _go(session, team, options, in_child, in_child.log, rest)
 
 
 def _go(
-    session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, rest: Callable[[], None] = lambda: None
+    session: Session,
+    team: Together,
+    options: TrainOptions,
+    run_leg: RunLeg,
+    log: Log,
+    rest: Callable[[], None] = lambda: None,
 ) -> int:
     """``rest`` is called again and again while a daemon waits for a file."""
     try:
-        return _rounds(session, team, options, run_leg, rest)
+        return _rounds(session, team, options, run_leg, log, rest)
     except AuditError:
         if team.rank == 0 and session.trained_any():  # what was refused or failed, and what was moved before, is on it
             write_page(session.config, session.registry, session.emit)
         raise
 
 
-def _rounds(session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, rest: Callable[[], None]) -> int:
+def _rounds(
+    session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, log: Log, rest: Callable[[], None]
+) -> int:
+    tracking = Tracking(session.trainer, session.config, log, session.emit)
     watcher = _watcher(session, rest) if options.watch and team.rank == 0 else None
     retries = Retries(session.config.retry, session.emit) if team.size == 1 else None
     while True:
         work = team.share(lambda: _next(session, watcher))
         if work is not None:
             outcome = _leg(session, work, run_leg)
-            number = team.share(lambda work=work, outcome=outcome: _concluded(session, work, outcome, retries), outcome)  # type: ignore[misc]
+            number = team.share(partial(_concluded, session, work, outcome, retries, tracking), outcome)
             team.share(lambda: write_page(session.config, session.registry, session.emit))
             if number is not None:
                 return 128 + int(number)
@@ -174,15 +185,28 @@ def _watcher(session: Session, rest: Callable[[], None]) -> "Watcher":
     return Watcher(session, rest)
 
 
-def _concluded(session: Session, work: Work, outcome: LegResult | AuditError, retries: Retries | None) -> int | None:
+def _concluded(
+    session: Session, work: Work, outcome: LegResult | AuditError, retries: Retries | None, tracking: Tracking
+) -> int | None:
     """Conclude a leg; None if it is to be tried again. Several processes end together: a launcher starts them again."""
     session.held_out.changed_meanwhile()
+    stopped = isinstance(outcome, LegResult) and outcome.stopped_by is not None
     try:
-        return session.conclusion.conclude(work, outcome)
+        with tracking.leg(work.request, session.conclusion.judged, stopped):
+            return session.conclusion.conclude(work, outcome)
     except TrainRefused:
         if retries is None or not retries.again(work, outcome):
             raise
         return None
+
+
+def _logging_here(registry: Registry) -> Log:
+    """What a tracker does not take in time blocks this process as long as Trainer's own logging to it would."""
+
+    def log(trainer: TrainingBackend, request: LegRequest, found: Found, seconds: float) -> Mapping[str, str]:
+        return log_here(trainer, registry, request.run, found) if found.judged else {}
+
+    return log
 
 
 def _next(session: Session, watcher: "Watcher | None") -> Work | None:

@@ -1,21 +1,29 @@
 """What the child process that trains a leg sends through its pipe: progress, and last the result or the error.
 
-A leg that is rehearsed sends a :class:`audit.backend.rehearsal.Rehearsal` as its result.
+A leg that is rehearsed sends a :class:`audit.backend.rehearsal.Rehearsal` as its result, trackers that were logged to
+a :class:`Logged`.
 
 One message is one line of JSON, written by :func:`message_line` and read by :func:`read_message`.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from audit.backend.rehearsal import Arrival, Compared, Rehearsal, Replayed
 from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
 from audit.errors import AuditError, ConfigError
 from audit.training.events import as_json, from_json
 
-Message = Progress | LegResult | Rehearsal | AuditError
-RESULT, ERROR, REHEARSAL = "result", "error", "rehearsal"
+
+class Logged(NamedTuple):
+    """The trackers have what was found after a leg, but for those that ``failed``: why, by their names."""
+
+    failed: Mapping[str, str]
+
+
+Message = Progress | LegResult | Rehearsal | Logged | AuditError
+RESULT, ERROR, REHEARSAL, LOGGED = "result", "error", "rehearsal", "logged"
 
 
 def message_line(message: Message) -> str:
@@ -39,9 +47,11 @@ def read_message(line: bytes) -> Message | None:
             return _result(document)
         if document.get("event") == REHEARSAL:
             return _rehearsal(document)
+        if document.get("event") == LOGGED:
+            return Logged({str(name): str(reason) for name, reason in document["failed"].items()})
         if document.get("event") == ERROR:
             return _error(document)
-    except (ArithmeticError, KeyError, TypeError, ValueError) as wrong:
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as wrong:
         return LegFailed(f"the training process sent a result that cannot be understood: {wrong!r}")
     return _progress(document)
 
@@ -59,6 +69,8 @@ def _document(message: Message) -> Mapping[str, Any]:
         return {"event": RESULT, **message._asdict()}
     if isinstance(message, Rehearsal):
         return {"event": REHEARSAL, **message._asdict()}
+    if isinstance(message, Logged):
+        return {"event": LOGGED, **message._asdict()}
     if isinstance(message, BadData):
         return {"event": ERROR, "kind": "data", "path": message.path, "row": message.row, "reason": message.reason}
     if isinstance(message, LegFailed):

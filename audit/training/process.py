@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from audit.backend.training import LegRequest, LegResult, Progress, Tell, TrainingBackend
 from audit.errors import AuditError
 from audit.training.messages import checked
+from audit.training.tracking import Found, tracks
 from audit.training.training_process import TrainingProcess
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
@@ -48,16 +49,19 @@ class InChild:
         self._after: _State | None = None
         """None while a leg is trained."""
         self._since = 0.0
+        self._leaves = False
+        """Whether the process ends as soon as it has logged what was found after its leg."""
 
     def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
         """Run one leg. Raises what the leg raised, and LegFailed if the process died."""
         asked = getattr(trainer, "one_process", None)
         keep = asked is not None and bool(asked(request.settings))
+        logs = tracks(trainer, request.settings)
         process = self._waiting(trainer, request) or TrainingProcess(self._lock, self._log)
         self._process, self._after = process, None
         result = None
         try:
-            result = process.leg(trainer, request, tell, last=not keep)
+            result = process.leg(trainer, request, tell, last=not keep and not logs)
         except AuditError:
             process.close()
             raise
@@ -67,9 +71,27 @@ class InChild:
                 self._process = None
         self._since = time.monotonic()
         self._after = _State(trainer.name, request.run, result.last_step, request.seed, request.settings)
-        if not keep or result.stopped_by is not None:
+        self._leaves = not keep or result.stopped_by is not None
+        if self._leaves and not logs:
             self.close()
         return result
+
+    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found, seconds: float) -> Mapping[str, str]:
+        """Log what was found to the trackers of the last leg; return why one did not take it, by its name.
+
+        Raises AuditError; the process is then ended.
+        """
+        logged = False
+        try:
+            judged = found.judged if self._process is not None and self._after is not None else ()
+            failed = self._process.log(trainer, request, found, seconds) if self._process and judged else {}
+            logged = True
+            return failed
+        finally:
+            if not logged:
+                self._after = None  # it is killed
+            if not logged or self._leaves:
+                self.close()
 
     def rest(self, seconds: float) -> None:
         """Let a process go that has had nothing to do for so many seconds."""

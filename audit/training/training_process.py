@@ -20,7 +20,8 @@ from audit.backend.rehearsal import Rehearsal, RehearsalRequest
 from audit.backend.signals import caught
 from audit.backend.training import LegFailed, LegRequest, LegResult, Step, Tell, TrainingBackend
 from audit.errors import AuditError
-from audit.training.messages import Message, read_message
+from audit.training.messages import Logged, Message, read_message
+from audit.training.tracking import Found
 
 _TAIL = 4096
 _SIGNALS = {int(item): item.name for item in signal.Signals}
@@ -87,7 +88,7 @@ class TrainingProcess:
                     if not last:
                         break
                     continue
-                if isinstance(message, Rehearsal):
+                if isinstance(message, Rehearsal | Logged):
                     continue  # nobody asked for one
                 step = message.step if isinstance(message, Step) else step
                 tell(message)
@@ -110,30 +111,36 @@ class TrainingProcess:
         start = _size(self._output)
         end: Rehearsal | AuditError | None = None
         late = threading.Event()
-
-        def end_it() -> None:
-            late.set()
-            self._child.kill()
-
-        watch = threading.Timer(seconds, end_it) if seconds is not None else None
-        if watch is not None:
-            watch.daemon = True
-            watch.start()
-        try:
-            with _passing_on(self._child):
-                self._send(trainer, request.leg, True, {"steps": request.steps, "arrivals": request.arrivals})
-                for message in self._messages():
-                    if isinstance(message, Rehearsal | AuditError):
-                        end = message
-                    elif not isinstance(message, LegResult):
-                        tell(message)
-                code = self._child.wait()
-        finally:
-            if watch is not None:
-                watch.cancel()
+        asked = {"steps": request.steps, "arrivals": request.arrivals}
+        with _passing_on(self._child), _killed_after(self._child, seconds, late):
+            self._send(trainer, request.leg, True, {"rehearse": asked})
+            for message in self._messages():
+                if isinstance(message, Rehearsal | AuditError):
+                    end = message
+                elif not isinstance(message, LegResult | Logged):
+                    tell(message)
+            code = self._child.wait()
         if end is None and late.is_set():
             raise LegFailed(f"it took longer than {seconds:g} s, and was ended", "timeout")
         return _outcome(code, end, None, _last_output(self._output, start))
+
+    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found, seconds: float) -> Mapping[str, str]:
+        """Log what was found to the trackers of the leg that it has trained; return why one did not take it.
+
+        Raises what it raised, LegFailed if it died, or took longer than so many seconds: it is then of no more use.
+        """
+        late = threading.Event()
+        fields = {**found._asdict(), "judged": [item._asdict() for item in found.judged]}
+        with _passing_on(self._child), _killed_after(self._child, seconds, late):
+            self._send(trainer, request, False, {"found": fields})
+            for message in self._messages():
+                if isinstance(message, AuditError):
+                    raise message
+                if isinstance(message, Logged):
+                    return message.failed
+        if late.is_set():
+            raise LegFailed(f"it took longer than {seconds:g} s, so the training process was ended", "timeout")
+        raise LegFailed("the training process has ended meanwhile")
 
     def waits(self) -> bool:
         """Whether it can be asked for another leg. One whose log has grown large makes way for one with a new log."""
@@ -164,12 +171,10 @@ class TrainingProcess:
             self._output.close()
 
     def _send(
-        self, trainer: TrainingBackend, request: LegRequest, last: bool, rehearse: Mapping[str, Any] | None = None
+        self, trainer: TrainingBackend, request: LegRequest, last: bool, more: Mapping[str, Any] | None = None
     ) -> None:
         fields = {**request._asdict(), "data": request.data._asdict()}
-        document = {"backend": trainer.name, "parent": os.getpid(), "request": fields}
-        if rehearse is not None:
-            document["rehearse"] = rehearse
+        document = {"backend": trainer.name, "parent": os.getpid(), "request": fields, **(more or {})}
         assert self._child.stdin is not None
         with suppress(BrokenPipeError):  # it died already, which is reported by the caller
             self._child.stdin.write(json.dumps(document) + "\n")
@@ -252,6 +257,25 @@ def _passing_on(child: "subprocess.Popen[str]") -> Iterator[list[int]]:
 
     with caught(pass_on):
         yield asked
+
+
+@contextmanager
+def _killed_after(child: "subprocess.Popen[str]", seconds: float | None, late: threading.Event) -> Iterator[None]:
+    """Kill the child if the block takes longer than so many seconds, and set ``late``."""
+
+    def end_it() -> None:
+        late.set()
+        child.kill()
+
+    watch = threading.Timer(seconds, end_it) if seconds is not None else None
+    if watch is not None:
+        watch.daemon = True
+        watch.start()
+    try:
+        yield
+    finally:
+        if watch is not None:
+            watch.cancel()
 
 
 def _outcome(code: int, end: R | AuditError | None, step: int | None, words: str) -> R:

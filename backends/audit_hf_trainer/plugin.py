@@ -9,7 +9,7 @@ from audit_hf_trainer.names import ARGUMENTS, LATEST, STATE
 
 # Every verification imports this module, and most ask for none of these.
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
     from audit.plugin import (
         Backend,
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         LegData,
         LegRequest,
         LegResult,
+        OpenTrackers,
         ReadExample,
         Rehearsal,
         RehearsalRequest,
@@ -169,6 +170,18 @@ class HFTrainer:
         from audit_hf_trainer.settings import one_process
 
         return one_process(settings)
+
+    def tracks(self, settings: Mapping[str, Any]) -> bool:
+        """Say whether ``report_to`` names a tracker that what was found can be logged to."""
+        from audit_hf_trainer.settings import tracks
+
+        return tracks(settings)
+
+    def trackers(self, without: "Collection[str]") -> "AbstractContextManager[OpenTrackers]":
+        """Open the runs again that the last leg has logged to."""
+        from audit_hf_trainer.training.tracked import opened_again
+
+        return opened_again(without)
 
     def team(self, settings: Mapping[str, Any]) -> "AbstractContextManager[Team]":
         """Join the other processes of ``torchrun`` or ``accelerate launch``."""

@@ -94,6 +94,9 @@ CHANGEABLE = ("learning_rate", "weight_decay", "adam_beta1", "adam_beta2", "adam
 _LASTING = ("torch_compile", "torch_compile_backend", "torch_compile_mode", "deepspeed", "fsdp", "use_liger_kernel")
 """Arguments by which libraries keep something in a process: compiled kernels, groups of processes, changed classes."""
 
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
+"""Those of ``report_to`` in which all legs are one run."""
+
 ENDLESS = frozenset({"constant", "constant_with_warmup", "inverse_sqrt", "reduce_lr_on_plateau", "greedy"})
 """Schedules that need no horizon: their rate at a step does not depend on where training ends."""
 WSD = "warmup_stable_decay"
@@ -114,6 +117,12 @@ def one_process(settings: Mapping[str, Any]) -> bool:
     if own and (not str(own.get("class", "")).startswith("trl.") or "collator" in own or "class" in model):
         return False  # nobody knows what code of one's own keeps
     return not model.get("trust_remote_code") and not any(arguments.get(name) for name in _LASTING)
+
+
+def tracks(settings: Mapping[str, Any]) -> bool:
+    """Say whether legs log to a tracker that what was found after them can be logged to."""
+    named = settings.get("arguments", {}).get("report_to", "none")
+    return bool({*TRACKERS, "all"} & {named} if isinstance(named, str) else {*TRACKERS, "all"} & {*named})
 
 
 def best_by(settings: Mapping[str, Any]) -> str | None:

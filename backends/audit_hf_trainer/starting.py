@@ -39,7 +39,7 @@ save_total_limit = 3  # checkpoints that are kept
 # gradient_checkpointing = true  # less memory, slower
 # eval_strategy = "steps"  # with data.eval: when to evaluate
 # eval_steps = 50  # steps between two evaluations
-# report_to = "wandb"  # a tracker; none if not set
+# report_to = "wandb"  # a tracker, for losses and verdicts; none if not set
 """
 
 

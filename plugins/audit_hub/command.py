@@ -280,7 +280,7 @@ def _patience(arguments: argparse.Namespace) -> Patience:
 def _count(text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of steps of at least 1")
     return number
 
 
@@ -290,5 +290,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = -1.0
     if not 0 < seconds < 1e7:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds

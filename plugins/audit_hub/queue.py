@@ -23,6 +23,7 @@ from audit.plugin import (
     checkpoint_name,
     clear_outbox,
     human_bytes,
+    listed,
     load_plugins,
     locate_run,
     open_ledger,
@@ -182,8 +183,7 @@ def _chosen(run: str, name: str | None, proof: Proof) -> Checkpoint:
     found = next((item for item in there if is_named(name, item.name, item.step)), None)
     if found is None:
         wanted = checkpoint_name(int(name)) if is_number(name) else name.rstrip("/").rpartition("/")[2]
-        names = ", ".join(item.name for item in there[-8:]) or "none"
-        raise AuditError(f"{run}/{wanted}: no such checkpoint; there: {names}")
+        raise AuditError(f"{run}/{wanted}: no such checkpoint; there: {listed([item.name for item in there])}")
     if found not in proven:
         why = next((f": {why}" for name, why in proof.unproven(found.step) if name == found.name), "")
         raise RefusedError(f"{run}: {found.name} is not proven, so it is not pushed{why}; see audit verify {run}")

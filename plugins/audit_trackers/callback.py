@@ -7,7 +7,6 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from audit.plugin import checkpoint_name
 from audit_trackers.telling import Telling
 
 
@@ -33,7 +32,7 @@ class TrackersCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Log what was found."""
         if state.is_world_process_zero and not state.is_hyper_param_search:
-            self._telling.saved(args.output_dir, checkpoint_name(state.global_step), state.global_step)
+            self._telling.saved(args.output_dir, state.global_step)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Log what was pushed since the last save, where the tracker is still open."""

@@ -1,32 +1,35 @@
 """The newest report of a run, and what of it is logged."""
 
 import os
-from typing import NamedTuple
 
-from audit.plugin import BROKEN, SOUND, SUSPECT, Options, PushQueued, PushState, Report, Severity, open_ledger, verify
+from audit.plugin import (
+    BROKEN,
+    SOUND,
+    SUSPECT,
+    Judged,
+    Options,
+    PushQueued,
+    PushState,
+    Report,
+    checkpoint_name,
+    judged_of,
+    open_ledger,
+    verify,
+)
 
 _HEARD: dict[str, Report | None] = {}
 _NUMBER = {SOUND: 0.0, SUSPECT: 1.0, BROKEN: 2.0}
 ENDPOINT = "https://huggingface.co"
 
 
-class Found(NamedTuple):
-    """What is logged of a verification. ``resumable_step``: of the checkpoint to resume from, -1 if there is none."""
-
-    errors: int
-    warnings: int
-    resumable_step: int
-    verdict: str
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """As metrics; the verdict is 0 (sound), 1 (suspect) or 2 (broken)."""
-        return {
-            "audit/errors": float(self.errors),
-            "audit/warnings": float(self.warnings),
-            "audit/resumable_step": float(self.resumable_step),
-            "audit/verdict": _NUMBER.get(self.verdict, 2.0),
-        }
+def numbers_of(judged: Judged) -> dict[str, float]:
+    """Return what is logged as metrics; the verdict is 0 (sound), 1 (suspect) or 2 (broken)."""
+    return {
+        "audit/errors": float(judged.errors),
+        "audit/warnings": float(judged.warnings),
+        "audit/resumable_step": float(judged.resumable_step),
+        "audit/verdict": _NUMBER.get(judged.verdict, 2.0),
+    }
 
 
 def listen(run: str) -> None:
@@ -42,20 +45,23 @@ def hear(report: Report) -> None:
             _HEARD[run] = report
 
 
-def found_at(run: str, checkpoint: str) -> tuple[Found, Report]:
+def found_at(run: str, step: int) -> Judged:
     """Return what the newest verification found, made now if none has seen the checkpoint. Raises AuditError."""
+    checkpoint = checkpoint_name(step)
     key = os.path.realpath(run)
     report = _HEARD.get(key)
     if report is None or all(item.name != checkpoint for item in report.checkpoints):
         report = verify(run, Options(settle_seconds=0.0, allow_empty=True))
     if key in _HEARD:
         _HEARD[key] = None  # the next save has a report of its own
-    step = next((item.step for item in report.checkpoints if item.name == report.resume_from), -1)
-    return Found(report.count(Severity.ERROR), report.count(Severity.WARNING), step, report.verdict), report
+    return judged_of(report, step)
 
 
-def urls_of(run: str) -> dict[str, tuple[int, str]]:
-    """Return step and address of the checkpoints that ``audit hub`` has pushed, by push. Raises LedgerError."""
+def urls_of(run: str, since: str = "") -> dict[str, tuple[int, str]]:
+    """Return step and address of the checkpoints that ``audit hub`` has pushed since a time, by push.
+
+    Raises LedgerError.
+    """
     ledger = open_ledger(run, False)
     if ledger is None:
         return {}
@@ -71,7 +77,11 @@ def urls_of(run: str) -> dict[str, tuple[int, str]]:
         if isinstance(event, PushQueued):
             queued[event.id] = event
         elif (
-            isinstance(event, PushState) and event.id in queued and event.state in ("pushed", "verified") and event.repo
+            isinstance(event, PushState)
+            and event.id in queued
+            and event.state in ("pushed", "verified")
+            and event.repo
+            and row.time >= since
         ):
             inside = f"/{queued[event.id].folder}" if queued[event.id].folder else ""
             at = event.commit or queued[event.id].branch

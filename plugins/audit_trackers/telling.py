@@ -1,20 +1,24 @@
 """Log what the audit found to every tracker that is open; one that raises is named once and then left alone."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from audit.plugin import BROKEN, AuditError, first_line, veiled
-from audit_trackers.reports import found_at, listen, urls_of
+from audit.plugin import BROKEN, AuditError, Judged, checkpoint_name, first_line, veiled
+from audit_trackers.reports import found_at, listen, numbers_of, urls_of
 from audit_trackers.trackers import Tracker, open_now
 
 LOG = logging.getLogger("audit")
 
 
 class Telling:
-    """One training: :meth:`begin`, :meth:`saved` at each save, :meth:`pushed` at the end. Nothing raises."""
+    """One training: :meth:`begin`, :meth:`saved` at each save, :meth:`pushed` at the end. Nothing raises.
+
+    Why a tracker is switched off is logged to the logger "audit".
+    """
 
     def __init__(self) -> None:
+        self._say: Callable[[str, str], None] = _log
         self._off: set[str] = set()
         self._told: set[str] = set()
         self._broken = False
@@ -29,32 +33,39 @@ class Telling:
         except (AuditError, OSError):
             self._told = set()
 
-    def saved(self, run: str, checkpoint: str, step: int) -> None:
+    def go_on(self, callbacks: Sequence[Any], without: Collection[str], say: Callable[[str, str], None]) -> None:
+        """Log to the trackers that are open now, but not to some; ``say`` is told why one is switched off."""
+        self._callbacks, self._say = callbacks, say
+        self._off |= {*without}
+
+    def saved(self, run: str, step: int) -> None:
         """Log what the verification of a save found, and an alert when the run has become broken."""
         try:
-            found, report = found_at(run, checkpoint)
+            judged = found_at(run, step)
         except Exception as error:
-            LOG.warning("%s/%s: not logged to a tracker: %s", run, checkpoint, first_line(error))
+            LOG.warning("%s/%s: not logged to a tracker: %s", run, checkpoint_name(step), first_line(error))
             return
-        broken = found.verdict == BROKEN
-        worst = max(report.findings, key=lambda item: item.severity.rank, default=None)
-        text = veiled(f"{worst.message} ({worst.rule})") if worst is not None else found.verdict
+        self.judged(judged)
+        self.pushed(run)
+
+    def judged(self, judged: Judged) -> None:
+        """Log what a verification found, and an alert when the run has become broken."""
+        broken = judged.verdict == BROKEN
         alert = broken and not self._broken
         self._broken = broken
 
         def tell(tracker: Tracker) -> None:
-            tracker.numbers(found.numbers, step)
-            tracker.verdict(found.verdict if worst is None else f"{found.verdict}: {text}", step)
+            tracker.numbers(numbers_of(judged), judged.step)
+            tracker.verdict(f"{judged.verdict}: {judged.worst}" if judged.worst else judged.verdict, judged.step)
             if alert:
-                tracker.alert(f"checkpoint-{step}: broken", text)
+                tracker.alert(f"{checkpoint_name(judged.step)}: broken", judged.worst or judged.verdict)
 
         self._each(tell)
-        self.pushed(run)
 
-    def pushed(self, run: str) -> None:
+    def pushed(self, run: str, since: str = "") -> None:
         """Log the addresses of checkpoints that were pushed meanwhile."""
         try:
-            new = {id: found for id, found in urls_of(run).items() if id not in self._told}
+            new = {id: found for id, found in urls_of(run, since).items() if id not in self._told}
         except (AuditError, OSError):
             return
         self._told |= new.keys()
@@ -83,6 +94,25 @@ class Telling:
     def _switch_off(self, name: str, error: Exception) -> None:
         if name not in self._off:
             self._off.add(name)
-            LOG.warning(
-                "%s: nothing more is logged to it: %s: %s", name, type(error).__name__, veiled(first_line(error))
-            )
+            self._say(name, f"{type(error).__name__}: {veiled(first_line(error))}")
+
+
+_TELLING: dict[str, Telling] = {}
+"""For each run that this process has trained legs of: an alert is given once, an address told once."""
+
+
+def log_judged(
+    run: str, judged: Sequence[Judged], since: str, writers: Sequence[Any], without: Collection[str]
+) -> dict[str, str]:
+    """Log what was found after legs, and what was pushed since a time; return why a tracker did not take it."""
+    failed: dict[str, str] = {}
+    telling = _TELLING.setdefault(run, Telling())
+    telling.go_on(writers, without, failed.__setitem__)
+    for item in judged:
+        telling.judged(item)
+    telling.pushed(run, since)
+    return failed
+
+
+def _log(name: str, reason: str) -> None:
+    LOG.warning("%s: nothing more is logged to it: %s", name, reason)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from audit.formats.pickle_values import Call, Global
-from audit.text import brief, did_you_mean, human_bytes, listed, local_date, plain, utc_time, veiled
+from audit.text import brief, did_you_mean, human_bytes, listed, local_date, plain, shortened, utc_time, veiled
 
 HUGE = 10**5000
 """More digits than Python prints."""
@@ -142,3 +142,9 @@ def test_many_names_are_listed_by_their_last_ones() -> None:
 )
 def test_the_password_of_a_url_is_not_shown(text: str, shown: str) -> None:
     assert veiled(text) == shown
+
+
+@pytest.mark.parametrize(("length", "shown"), [(40, "a" * 40), (41, "a" * 37 + "...")])
+def test_a_long_text_is_shortened(length: int, shown: str) -> None:
+    assert shortened("a" * length) == shown
+    assert shortened("a" * 7, 6) == "aaa..."

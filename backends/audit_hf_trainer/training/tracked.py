@@ -6,12 +6,24 @@ logged again with another value raises), TrackioCallback (``resume="allow"`` con
 """
 
 import os
+import time
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
-from audit.plugin import Note, Tell, first_line
+from audit.plugin import Note, OpenTrackers, Tell, first_line
+from audit_hf_trainer.settings import TRACKERS
 
 _made: set[str] = set()
 """The MLflow runs that this process has found or made: what the environment then names is not the user's."""
+_own: list[str] = []
+"""The user's MLflow run: MLflow takes the name out of the environment as it opens the run."""
+_opened: list[str] = []
+"""The MLflow run of the last leg."""
+_last: list[Any] = []
+"""The arguments of the last leg in this process, if it logs to the run of all legs."""
 
 
 def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
@@ -20,9 +32,12 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
     Nothing raises: a leg whose tracker cannot be asked gets a run of its own in it, which is told.
     """
     trackers = arguments.report_to
+    _last.clear()
+    _opened.clear()
     if not name or not trackers:
         return
     arguments.run_name = arguments.run_name or name
+    _last.append(arguments)
     if "tensorboard" in trackers:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", os.path.join(os.path.abspath(run), "runs", name))
     if "wandb" in trackers and "WANDB_RUN_ID" not in os.environ:
@@ -38,6 +53,10 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
 def _mlflow_run(name: str) -> None:
     """Name the MLflow run with this tag in the environment, and make it if there is none."""
     if os.environ.get("MLFLOW_RUN_ID") not in (None, *_made):
+        _own[:] = [os.environ["MLFLOW_RUN_ID"]]
+    if _own:
+        os.environ["MLFLOW_RUN_ID"] = _own[0]
+        _opened[:] = _own
         return
     import mlflow
 
@@ -52,3 +71,82 @@ def _mlflow_run(name: str) -> None:
     run = found[0] if found else client.create_run(id, tags={"audit.run": name}, run_name=name)
     os.environ["MLFLOW_RUN_ID"] = run.info.run_id
     _made.add(run.info.run_id)
+    _opened[:] = [run.info.run_id]
+
+
+@contextmanager
+def opened_again(without: Collection[str]) -> Iterator[OpenTrackers]:
+    """Open the runs again that the last leg has logged to, as Trainer's callbacks close all but that of wandb."""
+    found = OpenTrackers([], {})
+    writers: list[Any] = []
+    entered: list[tuple[str, AbstractContextManager[Any]]] = []
+    named = [name for name in TRACKERS for arguments in _last if name in arguments.report_to and name not in without]
+    for name in named:
+        try:
+            open_one = _OPENERS[name](_last[0])
+            writer = open_one.__enter__()
+        except Exception as error:
+            found.failed[name] = _why(error)
+            continue
+        entered.append((name, open_one))
+        writers += [writer] if writer is not None else []
+    try:
+        yield found._replace(writers=writers)
+    finally:
+        for name, open_one in reversed(entered):
+            try:
+                open_one.__exit__(None, None, None)
+            except Exception as error:
+                found.failed.setdefault(name, _why(error))
+
+
+def _why(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"
+
+
+@contextmanager
+def _tensorboard(arguments: Any) -> Iterator[Any]:
+    try:
+        kind = import_module("torch.utils.tensorboard").SummaryWriter
+    except ImportError:
+        kind = import_module("tensorboardX").SummaryWriter
+    place = os.path.expanduser(os.environ["TENSORBOARD_LOGGING_DIR"])
+    # tensorboardX names a file by the second, and would replace that of a leg as short as that.
+    writer = kind(log_dir=place, filename_suffix=f".audit-{time.time_ns()}")
+    try:
+        yield SimpleNamespace(tb_writer=writer)
+    finally:
+        writer.close()
+
+
+@contextmanager
+def _wandb(arguments: Any) -> Iterator[None]:
+    yield  # WandbCallback leaves it open
+
+
+@contextmanager
+def _mlflow(arguments: Any) -> Iterator[None]:
+    mlflow = import_module("mlflow")
+    if mlflow.active_run() is not None or not _opened:
+        yield
+        return
+    mlflow.start_run(run_id=_opened[0])
+    try:
+        yield
+    finally:
+        mlflow.end_run()
+
+
+@contextmanager
+def _trackio(arguments: Any) -> Iterator[None]:
+    trackio = import_module("trackio")
+    more = {"space_id": "trackio_space_id", "private": "hub_private_repo", "bucket_id": "trackio_bucket_id"}
+    given = {name: getattr(arguments, field) for name, field in more.items() if hasattr(arguments, field)}
+    trackio.init(project=arguments.project, name=arguments.run_name, resume="allow", **given)
+    try:
+        yield
+    finally:
+        trackio.finish()
+
+
+_OPENERS = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow, "trackio": _trackio}

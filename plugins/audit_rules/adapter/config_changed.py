@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.plugin import Adapter, Checkpoint, NotApplicable, Severity, Violation, rule
+from audit.plugin import Adapter, Checkpoint, NotApplicable, Severity, Violation, rule, shortened
 
 IDENTITY = (
     "peft_type", "r", "lora_alpha", "use_rslora", "use_dora", "target_modules", "target_parameters", "exclude_modules",
@@ -126,4 +126,4 @@ def shown(value: Any) -> str:
         if isinstance(value, list) and all(isinstance(item, str) for item in value)
         else str(value)
     )
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return shortened(text, 80)

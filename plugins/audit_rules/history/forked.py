@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule
-from audit_rules._more import and_more, cut
+from audit.plugin import Checkpoint, NotApplicable, Run, Severity, Violation, rule, shortened
+from audit_rules._more import and_more
 from audit_rules.history._forks import Lineage, Odd, Parting, ages, lost_entries, odd_one, parting
 
 
@@ -130,4 +130,4 @@ def _difference(part: Parting) -> str:
 
 
 def _text(value: object) -> str:
-    return cut(value if isinstance(value, str) else repr(value))
+    return shortened(value if isinstance(value, str) else repr(value))

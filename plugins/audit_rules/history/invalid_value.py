@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit.plugin import Checkpoint, Severity, Violation, rule, shortened
 from audit_rules._entries import step_of
-from audit_rules._more import and_more, cut
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import History
@@ -44,7 +44,7 @@ def invalid_value(checkpoint: Checkpoint, history: "History") -> Iterator[Violat
             step, key, value = found[0]
             more = and_more(found, ", nor are {} more values of the log")
             yield Violation(
-                f"At step {step} the log has {_shown(value)} for {cut(key)}, which is not a number{more}",
+                f"At step {step} the log has {_shown(value)} for {shortened(key)}, which is not a number{more}",
                 file=checkpoint.backend.state_file,
                 expected="a number",
                 actual=_shown(value),
@@ -58,4 +58,4 @@ def _shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if type(value) in (list, dict):
         return "a list" if type(value) is list else "an object"
-    return cut(repr(value))
+    return shortened(repr(value))

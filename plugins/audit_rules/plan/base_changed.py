@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, rule
+from audit.plugin import Checkpoint, NotApplicable, Plan, Severity, Violation, rule, shortened
 
 _CACHED = re.compile(r"models--([^/]+)/snapshots/[0-9a-f]+/?$")
 """Where huggingface_hub keeps ``org/name``: ``models--org--name/snapshots/COMMIT``."""
@@ -84,7 +84,7 @@ def _commits(recorded: Mapping[str, str], identity: Mapping[str, str]) -> str:
 
 
 def _shown(value: str | None) -> str:
-    return "not set" if value is None else value if len(value) <= 80 else f"{value[:77]}..."
+    return "not set" if value is None else shortened(value, 80)
 
 
 def _by_name(plan: Plan, base_model: str | None, resume: Checkpoint) -> Iterator[Violation]:

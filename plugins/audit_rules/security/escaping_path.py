@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from audit.plugin import LINK, METADATA, Checkpoint, PickleCall, Run, Severity, Violation, rule
+from audit.plugin import LINK, METADATA, Checkpoint, PickleCall, Run, Severity, Violation, rule, shortened
 from audit_rules.security._links import leads_inside
 
 _SHOWN = 200
@@ -85,5 +85,4 @@ def _leads_out(path: str) -> bool:
 
 
 def _short(path: str | None) -> str:
-    text = path or "?"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+    return shortened(path or "?", _SHOWN)

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
-from audit_rules._more import and_more, cut
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule, shortened
+from audit_rules._more import and_more
 
 if TYPE_CHECKING:
     from audit.plugin import StateDocument
@@ -42,7 +42,7 @@ def _unknown(checkpoint: Checkpoint, keys: tuple[str, ...]) -> Violation:
     documents = [item.optional("state_document") for item in checkpoint.run.checkpoints]
     carried = [document.unknown_keys for document in documents if document is not None]
     everywhere = all(set(keys) <= set(other) for other in carried)
-    named = ", ".join(map(cut, keys[:5])) + and_more(keys, " and {} more", 5)
+    named = ", ".join(map(shortened, keys[:5])) + and_more(keys, " and {} more", 5)
     where = "as do all checkpoints of this run" if everywhere else "others of this run do not"
     return Violation(
         f"The trainer state has keys that no known version writes ({named}), {where}: "

@@ -76,7 +76,10 @@ def test_what_cannot_be_done_is_said_in_one_line_and_nothing_is_made(audit: Audi
         (("report",), "and nothing else"),
         (("report", "t"), "is no table of audit fleet"),
         ((str(tree), "--full", "nothing"), "is not a share"),
-        ((str(tree), "--budget-bytes", "much"), "is not a size"),
+        ((str(tree), "--budget-bytes", "much"), "500MB or 5GiB; see audit fleet --help"),
+        ((str(tree), "--budget-bytes", "0"), "to read nothing in full, leave out --full and --depth full"),
+        ((str(tree), "--batch", "0"), "'0' is not a number of runs from 1 to 99999"),
+        ((str(tree), "--workers", "0"), "'0' is not a number of processes from 1 to 99999"),
         ((str(tree), "--timeout", "0"), "is not a number of seconds"),
         (("t", "--shard", "-x"), "shard"),
     ):

@@ -87,7 +87,7 @@ def test_options_reach_the_merge(audit: Audit, paths: Paths, tmp_path: Path) -> 
     ("arguments", "said"),
     [
         (("--checkpoint", "last"), "'last' is not a step like 300"),
-        (("--max-shard-size", "5 apples"), "'5 apples' is not a size like 5GB"),
+        (("--max-shard-size", "5 apples"), "'5 apples' is not a size above 0, such as 5GB"),
         (("--max-shard-size", "0"), "is not a size"),
         (("--dtype", "float64"), "invalid choice: 'float64'"),
         (("--base", "nowhere"), "--base nowhere: is not the directory"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from audit.cli.values import decimal, seconds, share, size, steps, whole
+from audit.cli.values import decimal, processes, seconds, share, size, steps, whole
 
 
 @pytest.mark.parametrize(
@@ -29,10 +29,15 @@ def test_a_size(text: str, bytes_: int) -> None:
 @pytest.mark.parametrize(
     ("value", "texts", "why"),
     [
-        (size, ["", "0", "0.0GB", "-1", "5 apples", "5iB", "1e9", "٥GB", "5GBB", "inf"], "is not a size like 5GB"),
-        (seconds, ["", "0", "-1", "nan", "inf", "1e8", "soon"], "is not a number of seconds"),
+        (
+            size,
+            ["", "0", "0.0GB", "-1", "5 apples", "5iB", "1e9", "٥GB", "5GBB", "inf"],
+            "is not a size above 0, such as 5GB",
+        ),
+        (seconds, ["", "0", "-1", "nan", "inf", "1e8", "soon"], "is not a number of seconds above 0"),
+        (processes, ["", "0", "-1", "1.5", "100000"], "is not a number of processes from 1 to 99999"),
         (steps, ["", "-1", "1.5", "٥", "9" * 30], "is not a number of steps"),
-        (share, ["", "0", "0%", "101%", "2", "nan", "half"], "is not a share like 10%"),
+        (share, ["", "0", "0%", "101%", "2", "nan", "half"], "is not a share above 0 and up to 100%"),
         (whole("a number from 1 to 256", 1, 256), ["0", "257", "x"], "is not a number from 1 to 256"),
         (decimal("a number of days", 0, 1e6), ["-0.1", "nan", "x"], "is not a number of days"),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from audit.backend.rehearsal import Arrival, Compared, Rehearsal, Replayed
 from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Progress, Step
 from audit.errors import AuditError, ConfigError
-from audit.training.messages import Message, checked, message_line, read_message
+from audit.training.messages import Logged, Message, checked, message_line, read_message
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -50,6 +50,8 @@ def test_what_is_no_event_is_a_fault_of_the_backend() -> None:
         Note("café \ud800"),
         LegResult(3, 7, ((4, 1.5), (7, -math.inf)), None),
         LegResult(0, 1, (), 15),
+        Logged({}),
+        Logged({"wandb": "OSError: no"}),
         Rehearsal(()),
         Rehearsal(
             (Compared("weights", 4, 1, "lm_head", 1e-9), Compared("random states", missed="there is none")),

@@ -3,22 +3,25 @@
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from audit.backend.training import LegData, LegFailed, LegRequest, LegResult, Phase, Progress
+from audit.backend.training import Judged, LegData, LegFailed, LegRequest, LegResult, Phase, Progress
+from audit.errors import AuditError
 from audit.training import training_process
 from audit.training.process import InChild
+from audit.training.tracking import Found
 from tests.audit.training.toy import Toy
 
 ROOT = Path(__file__).parents[3]
 PLUGIN = """
 import os, signal, sys, time
+from contextlib import contextmanager
 from audit.hookspecs import hookimpl
-from audit.backend.training import BadData, LegFailed, LegResult, Phase
+from audit.backend.training import BadData, LegFailed, LegResult, OpenTrackers, Phase
 from tests.audit.training.toy import Toy
 
 class Lasting(Toy):
@@ -30,9 +33,18 @@ class Lasting(Toy):
         exec(request.data.options.get("do", ""), globals(), scope)
         return LegResult(request.first_step, request.first_step + 5, (), scope["stopped"])
 
+    @contextmanager
+    def trackers(self, without):
+        yield OpenTrackers([], {})
+
 @hookimpl
 def audit_training_backends():
     return [Lasting()]
+
+@hookimpl
+def audit_legs_judged(judged, since):
+    exec(since, globals())
+    return {"board": f"{os.getpid()} {[item.step for item in judged]}"}
 """
 
 
@@ -41,6 +53,9 @@ class Lasting(Toy):
 
     def one_process(self, settings: dict[str, Any]) -> bool:
         return bool(settings.get("keep", True))
+
+    def tracks(self, settings: dict[str, Any]) -> bool:
+        return bool(settings.get("tracked"))
 
 
 class Legs:
@@ -55,6 +70,12 @@ class Legs:
         place = os.path.join(run, f"checkpoint-{step}") if step else None
         request = LegRequest(run, place, step, None, LegData("a", options={"do": do}), settings, seed)
         return self.in_child(Lasting(), request, self._tell)
+
+    def log(self, do: str = "", judged: bool = True, seconds: float = 20.0) -> Mapping[str, str]:
+        """Have the process of the last leg log; ``do`` is done there."""
+        found = Found([Judged(5, "sound", 0, 0, 5)] if judged else [], do)
+        request = LegRequest(self.run, None, 0, None, LegData("a"))
+        return self.in_child.log(Lasting(), request, found, seconds)
 
     def _tell(self, event: Progress) -> None:
         assert isinstance(event, Phase)
@@ -197,3 +218,43 @@ def test_where_whoever_listens_fails_it_is_ended(legs: Legs, monkeypatch: pytest
     with pytest.raises(Enough):
         legs(5, "time.sleep(600)")
     assert not alive(legs.pids[0])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_was_found_is_logged_in_the_process_that_trained(keep: bool, legs: Legs) -> None:
+    legs(0, tracked=True, keep=keep)
+    assert alive(legs.pids[0])
+
+    assert legs.log() == {"board": f"{legs.pids[0]} [5]"}
+
+    assert alive(legs.pids[0]) is keep
+    legs(5, tracked=True, keep=keep)
+    assert (legs.pids[0] == legs.pids[1]) is keep
+
+
+def test_a_process_that_is_not_kept_ends_if_there_is_nothing_to_log(legs: Legs) -> None:
+    legs(0, tracked=True, keep=False)
+    assert legs.log(judged=False) == {}
+    assert not alive(legs.pids[0])
+
+
+def test_a_tracker_that_does_not_answer_ends_the_process_and_the_next_leg_has_another(legs: Legs) -> None:
+    legs(0, tracked=True)
+    with pytest.raises(LegFailed, match=r"it took longer than 0\.5 s, so the training process was ended"):
+        legs.log("time.sleep(60)", seconds=0.5)
+
+    assert not alive(legs.pids[0])
+    assert legs.log() == {}
+    assert legs(5, tracked=True).last_step == 10
+
+
+def test_a_process_that_dies_as_it_logs_is_said(legs: Legs) -> None:
+    legs(0, tracked=True)
+    with pytest.raises(LegFailed, match="the training process has ended meanwhile"):
+        legs.log("os._exit(3)")
+
+
+def test_a_fault_of_the_plugin_is_an_error_and_no_crash(legs: Legs) -> None:
+    legs(0, tracked=True)
+    with pytest.raises(AuditError, match=r"^ValueError: odd$"):
+        legs.log("raise ValueError('odd')")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from audit.errors import ConfigError
-from audit_hf_trainer.settings import REFUSED, check, schedule_of
+from audit_hf_trainer.settings import REFUSED, check, schedule_of, tracks
 
 MODEL: dict[str, Any] = {"random": {}}
 
@@ -109,3 +109,14 @@ def test_numbers_that_no_training_can_work_with_are_refused(arguments: dict[str,
 
 def test_shares_of_all_steps_are_numbers_of_steps_too() -> None:
     check({"model": {"random": {}}, "arguments": {"save_steps": 0.1, "logging_steps": 0.05, "learning_rate": 0.0}})
+
+
+@pytest.mark.parametrize("named", ["tensorboard", "all", ["codecarbon", "wandb"], ["trackio"]])
+def test_a_leg_tracks_if_it_reports_to_a_tracker(named: object) -> None:
+    assert tracks({"arguments": {"report_to": named}})
+
+
+@pytest.mark.parametrize("named", ["none", [], ["codecarbon"], "clearml"])
+def test_a_leg_that_reports_to_none_that_is_known_tracks_nothing(named: object) -> None:
+    assert not tracks({"arguments": {"report_to": named}})
+    assert not tracks({})

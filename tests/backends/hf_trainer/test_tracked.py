@@ -1,5 +1,6 @@
 """All legs of a run are one run in the user's tracker."""
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,8 @@ NAMES = ("TENSORBOARD_LOGGING_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "MLFLOW_RUN_
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracked, "_made", set())
+    for kept in ("_own", "_opened", "_last"):
+        monkeypatch.setattr(tracked, kept, [])
     for name in NAMES:
         monkeypatch.setenv(name, "")  # so that it is put back, whatever the call sets
         monkeypatch.delenv(name)
@@ -104,6 +107,19 @@ def test_what_the_user_has_set_stays(server: Server, monkeypatch: pytest.MonkeyP
     assert not server.made
 
 
+def test_the_users_run_in_mlflow_is_that_of_the_next_leg_too(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_RUN_ID", "mine")
+    for _ in range(2):
+        keep("mlflow")
+        assert os.environ.pop("MLFLOW_RUN_ID") == "mine"  # MLflow takes it out as it opens the run
+
+    library = Library()
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+    assert opened() == {}
+    assert library.calls == [("start", {"run_id": "mine"}), ("end", {})]
+    assert not server.made
+
+
 def test_without_a_tracker_or_a_name_nothing_is_set(server: Server) -> None:
     keep()
     keep("wandb", "mlflow", "tensorboard", name="")
@@ -126,13 +142,125 @@ def test_a_server_that_does_not_answer_ends_no_training(monkeypatch: pytest.Monk
     assert "MLFLOW_RUN_ID" not in environment()
 
 
+class Library:
+    """MLflow or Trackio: what is opened and closed, in order."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.calls: list[Any] = []
+        self._fails = fails
+
+    def active_run(self) -> None:
+        return None
+
+    def start_run(self, **given: Any) -> None:
+        self._note("start", given)
+
+    def end_run(self) -> None:
+        self._note("end", {})
+
+    def init(self, **given: Any) -> None:
+        self._note("start", given)
+
+    def finish(self) -> None:
+        self._note("end", {})
+
+    def _note(self, what: str, given: dict[str, Any]) -> None:
+        self.calls.append((what, given))
+        if what == self._fails:
+            raise ConnectionError("refused\nby the server")
+
+
+def opened(*without: str) -> dict[str, str]:
+    with tracked.opened_again(without) as found:
+        assert found.writers == []
+    return found.failed
+
+
+def test_mlflow_goes_on_with_the_run_of_the_leg(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep("mlflow")
+    os.environ.pop("MLFLOW_RUN_ID")  # MLflow takes it out as it opens the run
+    library = Library()
+    monkeypatch.setitem(sys.modules, "mlflow", library)
+
+    assert opened() == {}
+    assert library.calls == [("start", {"run_id": "id-0"}), ("end", {})]
+    assert opened("mlflow") == {}
+    assert len(library.calls) == 2
+
+
+def test_trackio_goes_on_with_the_run_of_the_leg(monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, _ = keep("trackio")
+    arguments.project, arguments.trackio_space_id = "p", None
+    library = Library()
+    monkeypatch.setitem(sys.modules, "trackio", library)
+
+    assert opened() == {}
+    given = {"project": "p", "name": "run-1a2b3c4d", "resume": "allow", "space_id": None}
+    assert library.calls == [("start", given), ("end", {})]
+
+
+@pytest.mark.parametrize("fails", ["start", "end"])
+def test_one_that_cannot_be_opened_or_closed_is_named(
+    fails: str, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep("mlflow", "wandb")
+    monkeypatch.setitem(sys.modules, "mlflow", Library(fails))
+    assert opened() == {"mlflow": "ConnectionError: refused"}
+
+
+def test_of_a_leg_without_a_name_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setitem(sys.modules, "trackio", library)
+    keep("trackio")
+    keep("trackio", name="")
+
+    assert opened() == {}
+    assert not library.calls
+
+
 @pytest.mark.slow
 def test_two_calls_are_one_run_in_tensorboard(tmp_path: Path) -> None:
     shop = Continuous(tmp_path / "shop", arguments='report_to = "tensorboard"')
-    for name in ("a.jsonl", "b.jsonl"):
-        shop.drop(name, examples(8, ord(name[0])))
+    for names in ("ab", "c"):
+        for name in names:
+            shop.drop(f"{name}.jsonl", examples(8, ord(name)))
         shop.call()
 
     (place,) = (shop.run / "runs").iterdir()
     assert place.name.startswith("run-")
-    assert [step for step, _ in events_in(place)["train/loss"]] == [1, 2, 3, 4]
+    found = events_in(place)
+    assert [step for step, _ in found["train/loss"]] == [1, 2, 3, 4, 5, 6]
+    assert found["audit/errors"] == [(2, 0.0), (4, 0.0), (6, 0.0)]
+    assert found["audit/verdict"] == [(2, 0.0), (4, 0.0), (6, 0.0)]
+    assert found["audit/resumable_step"] == [(2, 2.0), (4, 4.0), (6, 6.0)]
+
+
+@pytest.mark.slow
+def test_a_leg_that_is_not_proven_is_in_tensorboard_with_an_alert(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = ["tensorboard"]\nlearning_rate = 1e38')
+    shop.drop("a.jsonl", examples(16, 1))
+    shop.call(code=1)
+
+    (place,) = (shop.run / "runs").iterdir()
+    found = events_in(place)
+    assert found["audit/verdict"] == [(4, 2.0)]
+    assert found["audit/errors"][0][1] >= 1.0
+    assert len(found["audit/alert/text_summary"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+def test_two_calls_are_one_run_in_mlflow(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "mlflow"')
+    for names in ("ab", "c"):
+        for name in names:
+            shop.drop(f"{name}.jsonl", examples(8, ord(name)))
+        shop.call(MLFLOW_TRACKING_URI=f"file://{tmp_path}/mlruns", MLFLOW_ALLOW_FILE_STORE="true")
+
+    (place,) = (path.parent for path in (tmp_path / "mlruns").glob("*/*/meta.yaml"))
+    for name, values in (("errors", ["0.0"] * 3), ("resumable_step", ["2.0", "4.0", "6.0"])):
+        lines = (place / "metrics" / "audit" / name).read_text().splitlines()
+        assert [line.split()[1:] for line in lines] == [
+            [value, step] for value, step in zip(values, "246", strict=True)
+        ]
+    assert (place / "tags" / "audit.verdict").read_text() == "sound"

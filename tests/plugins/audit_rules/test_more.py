@@ -1,6 +1,6 @@
 import pytest
 
-from audit_rules._more import and_more, cut
+from audit_rules._more import and_more
 
 
 @pytest.mark.parametrize(
@@ -9,8 +9,3 @@ from audit_rules._more import and_more, cut
 )
 def test_what_is_not_shown_is_counted(found: str, shown: int, expected: str) -> None:
     assert and_more(found, " and {} more", shown) == expected
-
-
-@pytest.mark.parametrize(("length", "shown"), [(40, "a" * 40), (41, "a" * 37 + "...")])
-def test_a_long_text_is_cut(length: int, shown: str) -> None:
-    assert cut("a" * length) == shown

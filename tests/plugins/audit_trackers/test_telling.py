@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from audit.api import verify
+from audit.backend.training import Judged
 from audit.ledger.push_events import PushedFile, PushQueued, PushState
 from audit.ledger.store import open_ledger
 from audit.testing.runs import make_run
 from audit_trackers import reports
-from audit_trackers.telling import Telling
+from audit_trackers import telling as telling_module
+from audit_trackers.telling import Telling, log_judged
 from audit_trackers.trackers import open_now
 from tests.tensorboard_files import events_in
 
@@ -27,6 +29,7 @@ URL = "https://huggingface.co/me/run-100/tree/c0"
 @pytest.fixture(autouse=True)
 def _nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reports, "_HEARD", {})
+    monkeypatch.setattr(telling_module, "_TELLING", {})
     monkeypatch.delenv("HF_ENDPOINT", raising=False)
     for name in ("wandb", "mlflow", "trackio"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -51,11 +54,11 @@ def told_of_two_saves(run: str, callbacks: list[Any]) -> Telling:
     telling = Telling()
     telling.begin(run, callbacks)
     verify(run)
-    telling.saved(run, "checkpoint-100", 100)
+    telling.saved(run, 100)
     pushed(run)
     Path(run, "checkpoint-200", "optimizer.pt").unlink()
-    telling.saved(run, "checkpoint-200", 200)
-    telling.saved(run, "checkpoint-200", 200)
+    telling.saved(run, 200)
+    telling.saved(run, 200)
     return telling
 
 
@@ -84,11 +87,11 @@ def test_a_verification_in_this_process_is_not_made_a_second_time(run: str, monk
     verify(run)
     monkeypatch.setattr(reports, "verify", None)
 
-    found, report = reports.found_at(run, "checkpoint-200")
+    found = reports.found_at(run, 200)
 
-    assert (found.verdict, found.resumable_step, report.verdict) == ("sound", 200, "sound")
+    assert (found.verdict, found.resumable_step) == ("sound", 200)
     with pytest.raises(TypeError):  # the next save needs one of its own
-        reports.found_at(run, "checkpoint-200")
+        reports.found_at(run, 200)
 
 
 def test_nobody_listens_to_other_runs(run: str, tmp_path: Path) -> None:
@@ -120,7 +123,7 @@ def test_a_tracker_that_raises_is_named_once_and_left_alone(run: str, caplog: py
 def test_what_cannot_be_verified_is_logged_and_nothing_raises(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     telling = Telling()
     telling.begin(str(tmp_path / "nowhere"), ())
-    telling.saved(str(tmp_path / "nowhere"), "checkpoint-1", 1)
+    telling.saved(str(tmp_path / "nowhere"), 1)
 
     assert "not logged to a tracker" in caplog.text
 
@@ -129,6 +132,72 @@ def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(run=None))
     monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(active_run=lambda: None))
     assert open_now([SimpleNamespace(tb_writer=None)]) == []
+
+
+SOUND = Judged(2, "sound", 0, 1, 2)
+BROKEN = Judged(4, "broken", 1, 0, 2, "has no optimizer (files/missing-optimizer)")
+
+
+class Board:
+    """A writer of TensorBoard's, as far as it is used."""
+
+    def __init__(self) -> None:
+        self.scalars: list[tuple[str, float, int]] = []
+        self.texts: list[tuple[Any, ...]] = []
+
+    def add_scalar(self, *given: Any) -> None:
+        self.scalars.append(given)
+
+    def add_text(self, *given: Any) -> None:
+        self.texts.append(given)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def test_what_audit_train_has_found_is_logged_at_the_step_of_its_leg(run: str) -> None:
+    board = Board()
+    writers = [SimpleNamespace(tb_writer=board)]
+
+    assert log_judged(run, [SOUND], "", writers, ()) == {}
+    assert log_judged(run, [BROKEN], "", writers, ()) == {}
+    assert log_judged(run, [BROKEN], "", writers, ()) == {}
+
+    assert board.scalars[:4] == [
+        ("audit/errors", 0.0, 2),
+        ("audit/warnings", 1.0, 2),
+        ("audit/resumable_step", 2.0, 2),
+        ("audit/verdict", 0.0, 2),
+    ]
+    said = "has no optimizer (files/missing-optimizer)"
+    assert board.texts == [
+        ("audit/verdict_text", "sound", 2),
+        ("audit/verdict_text", f"broken: {said}", 4),
+        ("audit/alert", f"checkpoint-4: broken: {said}"),
+        ("audit/verdict_text", f"broken: {said}", 4),
+    ]
+
+
+@pytest.mark.parametrize(("since", "told"), [("", 1), ("2000-01-01T00:00:00Z", 1), ("2999-01-01T00:00:00Z", 0)])
+def test_an_address_is_told_once_and_only_if_it_is_new(run: str, since: str, told: int) -> None:
+    board = Board()
+    pushed(run)
+    for _ in range(2):
+        log_judged(run, [SOUND], since, [SimpleNamespace(tb_writer=board)], ())
+
+    assert [given for given in board.texts if given[0] == "checkpoint_url"] == [("checkpoint_url", URL, 100)] * told
+
+
+def test_what_a_tracker_does_not_take_is_returned_and_it_is_left_alone(run: str) -> None:
+    class Full(Board):
+        def flush(self) -> None:
+            raise OSError("disk full\nand more")
+
+    board = Full()
+    writers = [SimpleNamespace(tb_writer=board)]
+    assert log_judged(run, [SOUND, SOUND], "", writers, ()) == {"tensorboard": "OSError: disk full"}
+    assert log_judged(run, [SOUND], "", writers, ["tensorboard"]) == {}
+    assert len(board.scalars) == 4
 
 
 def told_by(library: str, code: str, *arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
