@@ -163,10 +163,10 @@ def _still_to_come(
     names = backend.layout(entries, None, None)
     if not names.rng or ((names.world_size or 1) == 1 and not names.missing_rng):
         return None  # one process, as nearly always: the arguments need not be read for that
-    known = arguments()
-    if known is None:
-        return None
-    layout = backend.layout(entries, known, None)
+    known = (
+        arguments()
+    )  # beside the shards of FSDP there are none; then the names alone say how many processes there are
+    layout = backend.layout(entries, known, None) if known is not None else names
     others = [name for name in layout.missing_rng if name != layout.owed_rng[0]]
     return f"{others[-1]} of another process is not there yet" if others else None
 

@@ -21,6 +21,10 @@ ADAPTER_CONFIG = "adapter_config.json"
 
 SHARD = r"(model|pytorch_model)-[0-9]{5}-of-[0-9]{5}\.(safetensors|bin)"
 RNG_OF_RANK = r"rng_state_([0-9]{1,6})\.pth"
+SHARD_OF_RANK = (
+    r"(?P<directory>(?:pytorch_model(?:_fsdp)?|optimizer)_[0-9]{1,4})/__(?P<rank>[0-9]{1,6})_[0-9]{1,6}\.distcp"
+)
+"""Of FSDP: torch.distributed.checkpoint, ``filesystem.py``."""
 
 # More processes than any run has; a larger number is ignored, so that an untrusted one cannot cause a billion file
 # names.

@@ -5,7 +5,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import Files
-from audit_hf_trainer.names import ARGUMENTS, MOST_PROCESSES, OPTIMIZER, RNG, RNG_OF_RANK, SCHEDULER, STATE
+from audit_hf_trainer.names import (
+    ARGUMENTS,
+    MOST_PROCESSES,
+    OPTIMIZER,
+    RNG,
+    RNG_OF_RANK,
+    SCHEDULER,
+    SHARD_OF_RANK,
+    STATE,
+)
 
 
 def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:
@@ -22,17 +31,29 @@ def weights_only(files: Files, arguments: Mapping[str, Any] | None) -> bool:
 
 
 def world_size(files: Files, arguments: Mapping[str, Any] | None) -> int | None:
-    """Return the number of processes that trained, from the arguments or the random states, else None.
+    """Return the number of processes that trained, from the arguments, the random states or FSDP's shards, else None.
 
-    Data parallelism inside one process (several GPUs, no launcher) is one process and one rng_state.pth.
+    Beside the shards are no arguments, and a process that was killed before it wrote its random state wrote its shards
+    before. Data parallelism inside one process (several GPUs, no launcher) is one process and one rng_state.pth.
     """
     said = (arguments or {}).get("num_processes")
     if isinstance(said, int) and not isinstance(said, bool) and 1 <= said <= MOST_PROCESSES:
         return said
     numbers = [int(found[1]) for name in files.root if (found := re.fullmatch(RNG_OF_RANK, name)) and files.has(name)]
+    if numbers or not files.has(RNG):
+        numbers += _ranks_of_shards(files)
     if numbers and max(numbers) < MOST_PROCESSES:
         return max(numbers) + 1
     return 1 if files.has(RNG) else None
+
+
+def _ranks_of_shards(files: Files) -> set[int]:
+    """The ranks that have shards in all of FSDP's directories: a file left from another save is in one of them only."""
+    found: dict[str, set[int]] = {}
+    for name in files.entries:
+        if (shard := re.fullmatch(SHARD_OF_RANK, name)) is not None:
+            found.setdefault(shard["directory"], set()).add(int(shard["rank"]))
+    return set.intersection(*found.values()) if found else set()
 
 
 def ranks(files: Files) -> tuple[str, ...]:

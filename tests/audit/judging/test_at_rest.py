@@ -19,6 +19,7 @@ from audit.report import Report
 from audit.scan import ScanJob
 from audit.storage import ContextReader, Entry, LocalStorage
 from audit.testing.runs import make_run
+from tests.dcp import make_sharded
 
 HOUR = 3_600_000_000_000
 
@@ -219,6 +220,21 @@ def late_rank(tmp_path: Path) -> Path:
     written = last.stat().st_mtime_ns + 1_000_000
     os.utime(last / "trainer_state.json", ns=(written, written))
     return run
+
+
+@pytest.mark.parametrize(("world", "missing"), [(2, 1), (4, 1), (4, 3)])
+def test_so_is_one_of_fsdp_which_saves_no_arguments(tmp_path: Path, world: int, missing: int) -> None:
+    """Killed before a process wrote its random state: the shards say how many processes there are."""
+    run = make_sharded(tmp_path / "run", (100, 200), world=world)
+    last = run / "checkpoint-200"
+    (last / f"rng_state_{missing}.pth").unlink()
+    written = max(path.stat().st_mtime_ns for path in [last, *last.rglob("*")]) + 1_000_000
+    os.utime(last / "trainer_state.json", ns=(written, written))
+
+    assert guard(run) == run / "checkpoint-100"
+    grow_old(run)
+    assert guard(run, exact=True) == run / "checkpoint-100"
+    assert ("files/missing-rng-state", "checkpoint-200") in blamed(verify(str(run)))
 
 
 def test_a_checkpoint_whose_other_process_is_still_writing_is_in_progress(tmp_path: Path) -> None:
