@@ -10,7 +10,7 @@ from audit.backend.training import BadData
 from audit.data.canonical import canonical
 from audit.data.containers import GZIP, PARQUET, ZSTD, Opened, opened
 from audit.data.json_list import ListFault, elements
-from audit.data.parquet_pages import refusal
+from audit.data.parquet_pages import Leaf, footer_refusal, refusal
 from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
 from audit.text import escaped
@@ -23,7 +23,8 @@ COLUMNS = (
     "instruction", "input", "output", "history", "system", "conversations",
     "chosen", "rejected",
 )  # fmt: skip
-BATCH_BYTES = 8 << 20
+BATCH_BYTES = 64 << 20
+"""As many rows are read at a time as have so many bytes if each has a value as large as the largest page."""
 BATCH_ROWS = 16
 """More are hardly faster, and a text that all rows share is in the file once, but in a batch for each of its rows."""
 NO_ROWS = "has no rows; one example per row is needed"
@@ -63,8 +64,15 @@ def inspect(path: str, format: str = AUTO) -> Rows:
 
 
 def count_rows(path: str) -> int:
-    """Return how many rows a file has, whatever is in them. Raises BadData if it cannot be read or has none."""
-    count = sum(1 for _ in read_rows(path, columns=None))
+    """Return how many rows a file has, whatever is in them. Raises BadData if it cannot be read or has none.
+
+    Of a Parquet file one column is read.
+    """
+    count = 0
+    for _, row in _rows(path, None, counted=True):
+        if isinstance(row, BadData):
+            raise row
+        count += 1
     if not count:
         raise BadData(path, None, NO_ROWS)
     return count
@@ -140,8 +148,13 @@ def container_of(path: str) -> str:
         return f"{name}, {data.compression}" if data.compression else name
 
 
-def _rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Mapping[str, Any] | BadData]]:
-    """Yield each row, or why it is none. Raises BadData if the file cannot be read any further."""
+def _rows(
+    path: str, columns: Collection[str] | None, counted: bool = False
+) -> Iterator[tuple[int, Mapping[str, Any] | BadData]]:
+    """Yield each row, or why it is none. Raises BadData if the file cannot be read any further.
+
+    ``counted``: nobody looks at what is in the rows.
+    """
     with opened(path) as data:
         reason = _no_data(data.beginning)
         if reason is not None:
@@ -151,7 +164,7 @@ def _rows(path: str, columns: Collection[str] | None) -> Iterator[tuple[int, Map
             return
         if data.compression:
             raise BadData(path, None, f"is Parquet inside {data.compression}; unpack it first")
-        for number, row in _parquet(path, data.file, columns):
+        for number, row in _parquet(path, data.file, columns, counted):
             yield number, _without_null(row)
 
 
@@ -262,7 +275,21 @@ def _no_json(line: bytes, error: Exception, unit: str) -> str:
     return "has a string with half of a surrogate pair (\\ud800 to \\udfff), which is not text"
 
 
-def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _python_rows(path: str, number: int, batch: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a batch that begins after row ``number``. Raises BadData for a row that is too long."""
+    if batch.nbytes > LINE_LIMIT:
+        for place in range(batch.num_rows):
+            row = batch.slice(place, 1)
+            if row.nbytes > LINE_LIMIT:
+                raise BadData(path, number + place + 1, f"is longer than {LINE_LIMIT >> 20} MiB")
+            yield from row.to_pylist()
+    else:
+        yield from batch.to_pylist()
+
+
+def _parquet(
+    path: str, file: IO[bytes], columns: Collection[str] | None, counted: bool
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     try:
         import pyarrow as pa
         from pyarrow import parquet
@@ -272,22 +299,27 @@ def _parquet(path: str, file: IO[bytes], columns: Collection[str] | None) -> Ite
         ) from error
     number = 0
     try:
+        reason: str | int | None = footer_refusal(file)
+        if reason is not None:
+            raise BadData(path, None, str(reason))
         # Without read-ahead: a row group may be the whole file.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         names = [name for name in table.schema_arrow.names if columns is None or name in columns]
         if not names and columns is not None:
             found = ", ".join(escaped(name[:40]) for name in table.schema_arrow.names[:8]) or "none"
             raise BadData(path, None, f"has none of the columns {', '.join(columns)}; it has {found}")
-        leaves = [table.metadata.schema.column(leaf) for leaf in range(table.metadata.num_columns)]
-        in_lists = [leaf.max_repetition_level > 0 for leaf in leaves]
-        reason = refusal(file, None if columns is None else names, in_lists)
-        if reason is not None:
-            raise BadData(path, None, reason)
-        width = sum(table.metadata.row_group(index).total_byte_size for index in range(table.num_row_groups))
-        rows = max(1, min(BATCH_ROWS, BATCH_BYTES * max(table.metadata.num_rows, 1) // max(width, 1)))
+        schema = [table.metadata.schema.column(leaf) for leaf in range(table.metadata.num_columns)]
+        leaves = [Leaf(leaf.path, leaf.max_repetition_level > 0) for leaf in schema]
+        if counted and leaves:
+            plain = next((leaf.path for leaf in leaves if leaf.path in names and not leaf.in_lists), None)
+            names = [plain] if plain is not None else names[:1]
+        largest = refusal(file, names if counted or columns is not None else None, leaves)
+        if isinstance(largest, str):
+            raise BadData(path, None, largest)
+        rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(largest, 1)))
         for batch in table.iter_batches(rows, columns=names, use_threads=False):
             batch.validate(full=True)
-            for row in batch.to_pylist():
+            for row in _python_rows(path, number, batch):
                 number += 1
                 yield number, row
         if number != table.metadata.num_rows:

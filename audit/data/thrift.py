@@ -1,10 +1,14 @@
-"""Read the compact protocol of Thrift, in which Parquet writes its footer and the headers of its pages."""
+"""Read the compact protocol of Thrift, in which Parquet writes its footer and the headers of its pages.
+
+As strict as it can be: what another reader might take differently (a number that is too long for its type, a field
+that is there twice) is refused.
+"""
 
 from collections.abc import Iterator
 
-STRING, LIST, STRUCT = 8, 9, 12
-_TRUE, _FALSE, _BYTE, _DOUBLE, _SET = 1, 2, 3, 7, 10
-_INTEGERS = (4, 5, 6)
+I32, I64, STRING, LIST, STRUCT = 5, 6, 8, 9, 12
+_TRUE, _FALSE, _BYTE, _I16, _DOUBLE, _SET = 1, 2, 3, 4, 7, 10
+_BITS = {_I16: 16, I32: 32, I64: 64}
 _LONGEST_LIST = 1_000_000
 """As in pyarrow (``thrift_container_size_limit``)."""
 _DEPTH = 16
@@ -26,8 +30,8 @@ class Thrift:
         seen: set[int] = set()
         number = 0
         while head := self._byte():
-            number = number + (head >> 4) if head >> 4 else self._zigzag()
-            if number in seen:  # two readers need not agree on which counts
+            number = number + (head >> 4) if head >> 4 else self._number(16)
+            if number in seen or number > 0x7FFF:
                 raise InvalidThrift
             seen.add(number)
             yield number, head & 15
@@ -38,19 +42,11 @@ class Thrift:
             raise InvalidThrift
         return self.fields()
 
-    def integer(self, kind: int) -> int:
-        """Read an integer that has this type."""
-        if kind not in _INTEGERS:
+    def integer(self, kind: int, of: int) -> int:
+        """Read an integer that has this type, which must be ``of``."""
+        if kind != of:
             raise InvalidThrift
-        return self._zigzag()
-
-    def string(self, kind: int) -> bytes:
-        """Read a string that has this type."""
-        if kind != STRING:
-            raise InvalidThrift
-        length = self._varint()
-        self._move(length)
-        return self._data[self.at - length : self.at]
+        return self._number(_BITS[of])
 
     def items(self, kind: int, of: int) -> Iterator[int]:
         """Yield the number of each item of a list of items of the type ``of``; each is read before the next."""
@@ -61,10 +57,10 @@ class Thrift:
 
     def skip(self, kind: int, depth: int = 0) -> None:
         """Pass over a value of this type."""
-        if kind in _INTEGERS:
-            self._varint()
+        if kind in _BITS:
+            self._number(_BITS[kind])
         elif kind == STRING:
-            self._move(self._varint())
+            self._move(self._varint(32))
         elif kind == STRUCT:
             if depth > _DEPTH:
                 raise InvalidThrift
@@ -87,12 +83,15 @@ class Thrift:
             raise InvalidThrift
 
     def _list(self, kind: int) -> tuple[int, int]:
+        """How many items there are, and their type: never more than the bytes that are left can hold."""
         if kind not in (LIST, _SET):
             raise InvalidThrift
         head = self._byte()
-        count = head >> 4 if head >> 4 < 15 else self._varint()
+        count = head >> 4 if head >> 4 < 15 else self._varint(32)
         if count > _LONGEST_LIST:
             raise InvalidThrift
+        if count > len(self._data) - self.at:
+            raise IndexError
         return count, head & 15
 
     def _move(self, length: int) -> None:
@@ -105,15 +104,17 @@ class Thrift:
         self.at += 1
         return found
 
-    def _zigzag(self) -> int:
-        number = self._varint()
+    def _number(self, bits: int) -> int:
+        number = self._varint(bits)
         return number >> 1 ^ -(number & 1)
 
-    def _varint(self) -> int:
+    def _varint(self, bits: int) -> int:
         number = 0
-        for shift in range(0, 70, 7):
+        for shift in range(0, bits + 6, 7):
             byte = self._byte()
             number |= (byte & 127) << shift
             if byte < 128:
+                if number >> bits:
+                    raise InvalidThrift
                 return number
         raise InvalidThrift

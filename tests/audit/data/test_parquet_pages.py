@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from audit.backend.training import BadData
 from audit.data import parquet_pages
-from audit.data.rows import read_rows
+from audit.data.parquet_pages import Leaf
+from audit.data.rows import count_rows, read_rows
 from tests.audit.data.test_rows import damaged
 
 pyarrow = pytest.importorskip("pyarrow", reason="the extra hf is not installed")
@@ -73,7 +74,7 @@ def test_a_dictionary_that_claims_very_many_values_is_refused(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("limit", "value", "said"),
     [
-        ("ELEMENTS_ALLOWED", 100, "claims more elements of lists in column input_ids of row group 0"),
+        ("ELEMENTS_ALLOWED", 100, "claims more elements of lists in column input_ids.list.element of row"),
         ("PAGES_ALLOWED", 1, "has more than 1 pages"),
         ("ALWAYS_ALLOWED", 1000, "unpacks to more than 0 times its size"),
     ],
@@ -103,6 +104,65 @@ def test_only_the_columns_that_are_read_are_looked_at(tmp_path: Path, monkeypatc
         list(read_rows(str(path), None))
 
 
+def test_rows_are_counted_by_one_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.parquet"
+    masks = [[1] * 100] * 30
+    parquet.write_table(pyarrow.table({"attention_mask": masks, "question": ["a"] * 30}), path)
+    monkeypatch.setattr(parquet_pages, "ELEMENTS_ALLOWED", 10)
+    monkeypatch.setattr(parquet_pages, "EXPANSION", 1)
+    monkeypatch.setattr(parquet_pages, "PAGE_EXPANSION", 1)
+    assert count_rows(str(path)) == 30
+    with pytest.raises(BadData, match="column attention_mask"):
+        list(read_rows(str(path), None))
+
+
+def test_a_row_that_is_too_long_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a", "b" * (17 << 20), "c"]}), path, compression="zstd")
+    with pytest.raises(BadData, match=r"a\.parquet:2: is longer than 16 MiB"):
+        list(read_rows(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"\x19\xf8\xff\xff\x3f\x00", "has a footer that cannot be read"),  # a list of a million strings
+        (b"\x36" + b"\xfe" * 4 + b"\x0f\x00", "claims more than "),  # 4e9 rows
+        (b"\x00" * (2 << 20), "has a footer of 2097152 bytes"),
+    ],
+)
+def test_a_footer_that_claims_very_much_is_not_given_to_pyarrow(tmp_path: Path, data: bytes, said: str) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1" + data + len(data).to_bytes(4, "little") + b"PAR1")
+    assert reason(path).startswith(said)
+
+
+def header(kind: int, unpacked: int, packed: bytes, *more: bytes) -> bytes:
+    """A header of a page: type, sizes, and whatever follows."""
+    return b"\x15" + varint(kind) + b"\x15" + varint(unpacked) + b"\x15" + packed + b"".join(more) + b"\x00"
+
+
+VALUES = b"\x2c\x15" + varint(1) + b"\x00"  # a data_page_header, two fields on, that has one value
+DECOYS = {
+    "a page of another type with the values of all": header(1, 0, varint(0), VALUES),
+    "a size of more than 32 bits": header(1, 0, varint(1 << 36)),
+    "a size of another type": b"\x15" + varint(0) + b"\x15" + varint(0) + b"\x16" + varint(0) + VALUES + b"\x00",
+}
+
+
+@pytest.mark.parametrize("name", DECOYS)
+def test_a_page_in_front_that_pyarrow_would_read_in_another_way_hides_nothing(tmp_path: Path, name: str) -> None:
+    """The page behind it claims to unpack to 128 MiB; the footer is as long as before, and begins later."""
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": ["a" * LONG]}), path, compression="zstd", use_dictionary=False)
+    page = parquet.read_metadata(path).row_group(0).column(0).data_page_offset
+    forged(path, page, LONG + 10, (128 << 20) - 1)
+    data = path.read_bytes()
+    path.write_bytes(data[:page] + DECOYS[name] + data[page:])
+
+    assert reason(path).startswith("has a page in column text of row group 0 ")
+
+
 @given(
     lists=st.lists(st.lists(st.integers(0, 9), max_size=30), min_size=1, max_size=60),
     codec=st.sampled_from(["none", "snappy", "gzip", "zstd", "brotli", "lz4"]),
@@ -118,7 +178,8 @@ def test_the_values_of_all_pages_are_those_of_the_column(
     table = pyarrow.table({"input_ids": lists, "text": ["x" * len(item) for item in lists]})
     options: dict[str, Any] = {"compression": codec, "data_page_version": version, "use_dictionary": dictionary}
     parquet.write_table(table, file, data_page_size=page, row_group_size=rows, write_batch_size=8, **options)
-    assert parquet_pages.refusal(file, None, [True, False]) is None
+    assert parquet_pages.footer_refusal(file) is None
+    largest = parquet_pages.refusal(file, None, [Leaf("input_ids.list.element", True), Leaf("text", False)])
 
     metadata = parquet.ParquetFile(file).metadata
     columns = list(parquet_pages._columns(file, len(file.getvalue())))
@@ -127,7 +188,9 @@ def test_the_values_of_all_pages_are_those_of_the_column(
     ]
     for column in columns:
         there = metadata.row_group(column.group).column(column.leaf)
-        pages = list(parquet_pages._pages(file, column))
+        pages = list(parquet_pages._pages(file, column, "a column"))
+        assert isinstance(largest, int)
+        assert max((page.unpacked for page in pages), default=0) <= largest
         assert column.values == there.num_values == sum(page.values for page in pages)
         assert there.total_uncompressed_size == sum(page.size + page.unpacked for page in pages)
         assert there.total_compressed_size == sum(page.size + page.packed for page in pages)
@@ -142,8 +205,9 @@ def written() -> bytes:
 
 @given(data=st.data())
 def test_damaged_bytes_are_refused_or_left_to_pyarrow(written: bytes, data: st.DataObject) -> None:
-    said = parquet_pages.refusal(io.BytesIO(damaged(written, data)), None, [False, True])
-    assert said is None or said.isprintable()
+    file = io.BytesIO(damaged(written, data))
+    said = parquet_pages.footer_refusal(file) or parquet_pages.refusal(file, None, [Leaf("text", False)])
+    assert isinstance(said, int) or said.isprintable()
 
 
 def test_a_footer_that_pyarrow_does_not_survive_is_no_end_of_the_process() -> None:
@@ -153,4 +217,5 @@ def test_a_footer_that_pyarrow_does_not_survive_is_no_end_of_the_process() -> No
     if not asked.returncode:
         pytest.fail("pyarrow survives it: the footer need not be read by audit.data.parquet_pages any more")
     with corpus.open("rb") as file:
-        assert parquet_pages.refusal(file, None, [True] * 3) is None
+        assert parquet_pages.footer_refusal(file) is None
+        assert isinstance(parquet_pages.refusal(file, None, [Leaf("input_ids.list.element", True)]), int)
