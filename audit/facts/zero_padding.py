@@ -7,6 +7,7 @@ memory before, and the optimizer carries it along. ZeRO 1 and 2 pad with zeros.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
 from audit.errors import NotApplicable
@@ -29,8 +30,12 @@ def only_padding(zero: ZeroState, files: Mapping[str, File], path: str, records:
     """
     from audit.formats.zero import flat_tensors_in
 
-    if path not in zero.paths.values() or any(part.slices is not None for part in zero.ranks):
+    ranks, shapes = zero.ranks, zero.engine.shapes
+    if not ranks or shapes is None or path not in zero.paths.values() or any(part.slices is not None for part in ranks):
         return frozenset()
+    shares = [-(-prod(shape) // len(ranks)) for group in shapes for shape in group.values()]
+    if any(sum(part.lengths) != sum(shares) for part in ranks):
+        return frozenset()  # what is beyond the parameters is more than padding
     try:
         tensors = parameters_in(zero, files).tensors.values()
     except NotApplicable:

@@ -15,6 +15,7 @@ import platform
 import re
 import sys
 import tempfile
+import textwrap
 import time
 from collections import Counter
 from importlib.metadata import version
@@ -160,11 +161,16 @@ def page(matrices: list[Matrix], command: str) -> str:
     lines = [
         "# Killed at every file event of a save",
         "",
-        f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout, or a tiny whole model whose state",
-        "FSDP or DeepSpeed saves in shards, is killed while it saves `checkpoint-10` (`checkpoint-5` exists): before each file event, and",
-        "once more with each file cut to half its length. Then it resumes, and its final weights are compared, bit by bit, with",
-        "those of a run that was never killed. Injector, runner and verdicts are those of",
-        "[ckpt-chaos](https://pypi.org/project/ckpt-chaos/). Of two ranks, each is killed once.",
+        *textwrap.wrap(
+            f"Written by `{command}`; do not edit. A Trainer with a tiny LoRA model and dropout, or a tiny whole model whose "
+            "state FSDP or DeepSpeed saves in shards, is killed while it saves `checkpoint-10` (`checkpoint-5` exists): "
+            "before each file event, and once more with each file cut to half its length. Then it resumes, and its final "
+            "weights are compared, bit by bit, with those of a run that was never killed. Injector, runner and verdicts are "
+            "those of [ckpt-chaos](https://pypi.org/project/ckpt-chaos/). Of two ranks, each is killed once.",
+            120,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
         "",
         "| resumes by | trains | kills | "
         + " | ".join(verdict.lower().replace("_", " ") for verdict in VERDICTS)

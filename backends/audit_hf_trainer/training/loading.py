@@ -75,5 +75,5 @@ def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
     fields = {"task_type": "CAUSAL_LM", **request.settings["adapter"]}
     try:
         return peft.get_peft_model(model, peft.LoraConfig(**fields))
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:  # AttributeError: a task that the model is not made for
         raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error

@@ -54,7 +54,10 @@ def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]}))
     trust = model.get("trust_remote_code", False)
     config = transformers.AutoConfig.from_pretrained(
-        model["name_or_path"], revision=model.get("revision", "main"), trust_remote_code=trust
+        model["name_or_path"],
+        revision=model.get("revision", "main"),
+        trust_remote_code=trust,
+        **model.get("options", {}),  # from_pretrained gives those of the configuration to it, too
     )
     kind = transformers.AutoModelForCausalLM
     if "class" in model:

@@ -71,3 +71,17 @@ def test_nothing_is_known_where_a_partition_is_missing_or_the_weights_are_not_di
 
     second = open_run(str(make_zero(tmp_path / "second", (100,), stage=2)), load().backends).checkpoints[-1]
     assert second.only_padding(PATHS[1], second.zero.partitions[1].weights) == frozenset()
+
+
+def test_a_group_that_no_parameter_has_is_no_padding(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "run", (100,), stage=3)
+
+    def longer(state: dict[str, Any]) -> dict[str, Any]:
+        flat = state["fp32_flat_groups"][1]
+        state["fp32_flat_groups"][1] = flat._replace(shape=(4,), data=flat.data + pack("<f", nan))
+        return state
+
+    for rank in range(2):
+        edit_partition(run / "checkpoint-100", rank, longer)
+    checkpoint = open_run(str(run), load().backends).checkpoints[-1]
+    assert checkpoint.only_padding(PATHS[1], checkpoint.zero.partitions[1].weights) == frozenset()

@@ -29,6 +29,7 @@ inbox = "inbox"
 {data}
 [model]
 name_or_path = "base"
+{model}
 {adapter}
 [trainer]
 class = "trl.{kind}"
@@ -45,6 +46,7 @@ TEXT = {"text": "the end"}
 LONG = {"text": "a" * 40}
 CHAT = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 PAIR = {"prompt": "q ", "chosen": "yes", "rejected": "no"}
+REWARD = 'class = "transformers.AutoModelForSequenceClassification"\noptions = {num_labels = 1}'
 
 
 @pytest.fixture
@@ -58,7 +60,7 @@ def shop(tmp_path: Path) -> Path:
 
 def configured(shop: Path, rows: list[Any], kind: str = "SFTTrainer", **parts: str) -> str:
     (shop / "inbox" / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    fields = {"data": "", "arguments": "", "adapter": LORA, **parts}
+    fields = {"data": "", "arguments": "", "model": "", "adapter": LORA, **parts}
     (shop / "train.toml").write_text(CONFIG.format(kind=kind, **fields), encoding="utf-8")
     return str(shop / "train.toml")
 
@@ -84,8 +86,16 @@ SOUND: dict[str, tuple[list[Any], str, dict[str, str]]] = {
     "text": ([TEXT, LONG, TEXT], "SFTTrainer", {}),
     "a whole model": ([TEXT, TEXT], "SFTTrainer", {"adapter": ""}),
     "preferences": ([PAIR, PAIR, PAIR], "DPOTrainer", {}),
+    "rewards, by an option of the model": ([PAIR, PAIR], "RewardTrainer", {"adapter": "", "model": REWARD}),
     "preferences, a whole model": ([PAIR, PAIR], "DPOTrainer", {"adapter": ""}),
 }
+
+
+def test_an_adapter_for_another_task_is_refused_with_its_key(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, shown = planned(configured(shop, [PAIR, PAIR], "RewardTrainer", model=REWARD), capsys)
+
+    assert code == 1
+    assert "refused: adapter: PEFT refuses it: 'LlamaForSequenceClassification' object has no attribute" in shown
 
 
 @pytest.mark.parametrize(("rows", "kind", "parts"), SOUND.values(), ids=SOUND)
