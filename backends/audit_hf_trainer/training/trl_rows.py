@@ -12,7 +12,7 @@ from typing import Any
 
 from audit.plugin import ConfigError, LegData, LegRequest, first_line
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
-from audit_hf_trainer.training.loading import tokenizer_of
+from audit_hf_trainer.training.loading import limits, tokenizer_of
 from audit_hf_trainer.training.own import Rows, check_examples, dataset_of, made, named, own_rows
 from audit_hf_trainer.training.trial import empty_model
 
@@ -54,9 +54,22 @@ def trl_trial(settings: Mapping[str, Any]) -> Callable[[Rows, LegData], str | No
                 return f"the rows were read, but not tokenized: {found}"
             if data.path != data.options.get("eval"):  # of these the training needs no number
                 check_examples(found, len(dataset), "trainer.class")
+            _check_ids(found, limits(settings.get("model", {}), transformers)[0])
             return None
 
     return tried
+
+
+def _check_ids(dataset: Any, vocabulary: int | None) -> None:
+    """Raise ConfigError for an id that the model has no embedding for: its first step would fail."""
+    if vocabulary is None:
+        return
+    for name in [name for name in getattr(dataset, "column_names", None) or () if name.endswith("_ids")]:
+        largest = max((max(ids, default=0) for ids in dataset[name] if isinstance(ids, list)), default=0)
+        if largest >= vocabulary:
+            raise ConfigError(
+                f"trainer.class: makes examples with the id {largest}; the model's vocabulary has {vocabulary}, from 0"
+            )
 
 
 def _only_read(why: str) -> Callable[[Rows, LegData], str | None]:

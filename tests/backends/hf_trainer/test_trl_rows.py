@@ -172,6 +172,17 @@ def test_rows_that_are_dropped_are_refused_but_not_of_the_held_out_file(
     assert code == 0, shown
 
 
+@pytest.mark.parametrize(("largest", "code"), [(VOCABULARY - 1, 0), (VOCABULARY, 1)])
+def test_an_id_without_an_embedding_is_refused(
+    shop: Path, capsys: pytest.CaptureFixture[str], largest: int, code: int
+) -> None:
+    found, shown = planned(configured(shop, [{"input_ids": [1, largest, 2], "labels": [1, largest, 2]}] * 2), capsys)
+
+    assert found == code, shown
+    said = f"trainer.class: makes examples with the id {VOCABULARY}; the model's vocabulary has {VOCABULARY}, from 0"
+    assert (said in shown) == bool(code)
+
+
 UNKNOWN: dict[str, tuple[Any, str]] = {
     "later": (None, "trl.SFTTrainer does that as it trains"),
     "weights": (
