@@ -46,7 +46,7 @@ class _Refused(Exception):
     """Why the file is not read."""
 
 
-class _Column(NamedTuple):
+class Column(NamedTuple):
     """The part of a column that is in one row group: its bytes in the file, and how many values they have.
 
     ``leaf``: its place among the leaves of the schema.
@@ -79,45 +79,41 @@ class Leaf(NamedTuple):
     in_lists: bool
 
 
-def footer_refusal(file: IO[bytes]) -> str | None:
-    """Return why pyarrow must not read the footer of a file, None if it may, or says itself that there is none.
+def columns_of(file: IO[bytes]) -> list[Column] | str:
+    """Return the parts of all columns as the footer has them, or why pyarrow must not read it.
 
-    Raises OSError.
+    There are none if pyarrow says itself that there is no footer. Raises OSError.
     """
     size = file.seek(0, os.SEEK_END)
     length = _footer_length(file, size)
     if length is None:
-        return None
+        return []
     most = min(FOOTER_ALLOWED + size // FOOTER_SHARE, FOOTER_MOST)
     if length > most:
         return f"has a footer of {length} bytes; {most} are enough for what it has: write it with larger row groups"
+    file.seek(size - 8 - length)
     try:
-        for _ in _columns(file, size):
-            pass
+        return list(_columns(Thrift(file.read(length)), size))
     except _Refused as refused:
         return str(refused)
     except (InvalidThrift, IndexError):
         return "has a footer that cannot be read"
-    return None
 
 
-def refusal(file: IO[bytes], names: Collection[str] | None, leaves: Sequence[Leaf]) -> str | int:
+def refusal(file: IO[bytes], columns: Sequence[Column], names: Collection[str], leaves: Sequence[Leaf]) -> str | int:
     """Return why a file is not read; if every page of the columns ``names`` claims little, the size of the largest.
 
-    ``names``: None for all columns. :func:`footer_refusal` was asked before. Raises OSError.
+    ``columns`` are those of :func:`columns_of`. Raises OSError.
     """
-    size = file.seek(0, os.SEEK_END)
-    limits = _Limits(size)
+    limits = _Limits(file.seek(0, os.SEEK_END))
     try:
-        for column in _columns(file, size):
+        for column in columns:
             leaf = leaves[column.leaf] if column.leaf < len(leaves) else None
-            if leaf is None or names is None or any(f"{leaf.path}.".startswith(f"{name}.") for name in names):
+            if leaf is None or any(f"{leaf.path}.".startswith(f"{name}.") for name in names):
                 called = f"column {escaped(leaf.path[:40]) if leaf else column.leaf} of row group {column.group}"
                 limits.check(called, _pages(file, column, called), leaf is not None and leaf.in_lists)
     except _Refused as refused:
         return str(refused)
-    except (InvalidThrift, IndexError):
-        return "has a footer that cannot be read"
     return limits.largest
 
 
@@ -171,13 +167,8 @@ def _footer_length(file: IO[bytes], size: int) -> int | None:
     return length if end[4:] == b"PAR1" and 0 < length <= size - 8 else None
 
 
-def _columns(file: IO[bytes], size: int) -> Iterator[_Column]:
-    """Yield the parts of all columns as the footer has them. Raises _Refused, InvalidThrift and IndexError."""
-    length = _footer_length(file, size)
-    if length is None:
-        return
-    file.seek(size - 8 - length)
-    footer = Thrift(file.read(length))
+def _columns(footer: Thrift, size: int) -> Iterator[Column]:
+    """Yield the parts of all columns. Raises _Refused, InvalidThrift and IndexError."""
     rows = ROWS_ALLOWED + EXPANSION * size
     for number, kind in footer.fields():
         if number == 3:  # num_rows of FileMetaData
@@ -195,7 +186,7 @@ def _columns(file: IO[bytes], size: int) -> Iterator[_Column]:
             footer.skip(kind)
 
 
-def _column(footer: Thrift, group: int, leaf: int, size: int) -> _Column:
+def _column(footer: Thrift, group: int, leaf: int, size: int) -> Column:
     found: dict[int, int] = {}
     for number, kind in footer.fields():
         if number != 3:  # meta_data of ColumnChunk
@@ -215,10 +206,10 @@ def _column(footer: Thrift, group: int, leaf: int, size: int) -> _Column:
         start = dictionary
     if start < 0 or length < 0 or values < 0:
         raise _Refused(f"has a footer that says that column {leaf} of row group {group} is outside of the file")
-    return _Column(group, leaf, start, min(start + length, size), values)
+    return Column(group, leaf, start, min(start + length, size), values)
 
 
-def _pages(file: IO[bytes], column: _Column, called: str) -> Iterator[_Header]:
+def _pages(file: IO[bytes], column: Column, called: str) -> Iterator[_Header]:
     """Yield the header of each page of a column that pyarrow comes to: until it has the values that the footer says.
 
     Raises _Refused, also where they are not as many.

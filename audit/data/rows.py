@@ -10,7 +10,7 @@ from audit.backend.training import BadData
 from audit.data.canonical import canonical
 from audit.data.containers import GZIP, PARQUET, ZSTD, Opened, opened
 from audit.data.json_list import ListFault, elements
-from audit.data.parquet_pages import Leaf, footer_refusal, refusal
+from audit.data.parquet_pages import Leaf, columns_of, refusal
 from audit.data.row_formats import AUTO, format_of, kind_of, no_format, wrong
 from audit.errors import AuditError
 from audit.text import escaped
@@ -299,9 +299,9 @@ def _parquet(
         ) from error
     number = 0
     try:
-        reason: str | int | None = footer_refusal(file)
-        if reason is not None:
-            raise BadData(path, None, str(reason))
+        parts = columns_of(file)
+        if isinstance(parts, str):
+            raise BadData(path, None, parts)
         # Without read-ahead: a row group may be the whole file.
         table = parquet.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True)
         names = [name for name in table.schema_arrow.names if columns is None or name in columns]
@@ -313,7 +313,7 @@ def _parquet(
         if counted and leaves:
             plain = next((leaf.path for leaf in leaves if leaf.path in names and not leaf.in_lists), None)
             names = [plain] if plain is not None else names[:1]
-        largest = refusal(file, names if counted or columns is not None else None, leaves)
+        largest = refusal(file, parts, names, leaves)
         if isinstance(largest, str):
             raise BadData(path, None, largest)
         rows = max(1, min(BATCH_ROWS, BATCH_BYTES // max(largest, 1)))

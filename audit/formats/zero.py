@@ -106,12 +106,11 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
 
 def partition_in(archive: TorchArchive) -> Partition | Damage:
     """Return a rank's partition, Damage for a file of another shape."""
-    value = archive.value
-    state = value.get("optimizer_state_dict") if type(value) is dict else None
-    if type(state) is not dict:
+    state = _state_in(archive)
+    if state is None:
         return Damage(Kind.MALFORMED, "is not a known partition of ZeRO: it has no optimizer_state_dict")
     flat = _flat(state)
-    inner = state.get("base_optimizer_state", state.get("optimizer_state_dict"))
+    inner = _inner(state)
     given = state.get("partition_count")
     counts = [_count(item) for item in (given if type(given) is list else [given])]
     if flat is None or type(inner) is not dict:
@@ -162,10 +161,7 @@ def empty_in(archive: TorchArchive) -> tuple[str, ...]:
 
 def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
     """Return where the flat weights of each group are in a partition."""
-    value = archive.value
-    state = value.get("optimizer_state_dict") if type(value) is dict else None
-    flat = _flat(state) if type(state) is dict else None
-    return tuple(_stored(archive, ref) for ref in flat or ())
+    return tuple(_stored(archive, ref) for ref in _flat(_state_in(archive) or {}) or ())
 
 
 def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ...], ...]:
@@ -173,19 +169,28 @@ def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ..
 
     A group whose weights are stored in an unusual order has none.
     """
-    value = archive.value
-    state = value.get("optimizer_state_dict") if type(value) is dict else None
-    flat = _flat(state) if type(state) is dict else None
-    inner = state.get("base_optimizer_state", state.get("optimizer_state_dict")) if type(state) is dict else None
+    state = _state_in(archive) or {}
+    inner = _inner(state)
     entries = _entries(inner) if type(inner) is dict else []
     found = []
-    for number, weights in enumerate(flat or ()):
+    for number, weights in enumerate(_flat(state) or ()):
         entry = entries[number] if number < len(entries) else {}
         refs = [weights, *(item for item in entry.values() if type(item) is TensorRef)]
         places = [(f"data/{ref.storage}", _stored(archive, ref)) for ref in refs]
         known = tuple((name, place) for name, place in places if place is not None)
         found.append(known if places[0][1] is not None else ())
     return tuple(found)
+
+
+def _state_in(archive: TorchArchive) -> Mapping[str, Any] | None:
+    """The state of ZeRO's optimizer in a partition, None for a file of another shape."""
+    state = archive.value.get("optimizer_state_dict") if type(archive.value) is dict else None
+    return state if type(state) is dict else None
+
+
+def _inner(state: Mapping[str, Any]) -> Any:
+    """The state of the optimizer that ZeRO divides; ZeRO 3 has another name for it."""
+    return state.get("base_optimizer_state", state.get("optimizer_state_dict"))
 
 
 def _flat(state: Mapping[str, Any]) -> list[TensorRef] | None:
