@@ -53,6 +53,7 @@ class Choice(NamedTuple):
 
     kept: tuple[Kept, ...]
     removed: tuple[Checkpoint, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Removed(NamedTuple):
@@ -99,7 +100,7 @@ def prune(
         refuse_files(proof.run, "prune")
         choice = choose(proof.run, proof.proven, keep, keep_best)
         _refuse_unproven(proof, keep)
-        return Pruned(choice.kept, _removed(choice, proof))
+        return Pruned(choice.kept, _removed(choice, proof), 0, choice.notes)
     with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned") as held:
         cleared = empty(root)
         proof = prove(path, chosen, plugins, progress=progress)
@@ -107,7 +108,7 @@ def prune(
         choice = choose(proof.run, proof.proven, keep, keep_best)
         _refuse_unproven(proof, keep)
         _check_ledger(proof.run)
-        notes = list(proof.report.notes)
+        notes = [*choice.notes, *proof.report.notes]
         if held.unprotected:
             notes.append(held.unprotected)
         if choice.removed:
@@ -158,8 +159,9 @@ def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
 def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = False) -> Choice:
     """Choose what to remove: older than the ``keep``-th newest of the ``proven``, and not the best.
 
-    Raises RefusedError if a checkpoint is being written or rotated away, or if several histories are mixed, so that
-    "older" has no meaning; ValueError for ``keep`` below 1.
+    Raises RefusedError if a checkpoint is being written or rotated away, if several histories are mixed, so that
+    "older" has no meaning, or if ``keep_best`` is asked of a trainer that keeps no log; ValueError for ``keep`` below
+    1.
     """
     if keep < 1:
         raise ValueError("at least one checkpoint is kept")
@@ -192,7 +194,15 @@ def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = 
             kept.append(Kept(checkpoint.name, "cannot be listed"))
         else:
             removed.append(checkpoint)
-    return Choice(tuple(kept), tuple(removed))
+    notes: tuple[str, ...] = ()
+    if removed and keep_best and not best:
+        if newest[-1].optional("history") is None:
+            raise RefusedError(
+                f"{run.path}: which checkpoint is the best is not known, as {newest[-1].name} has no log; nothing is "
+                "removed. Leave --keep-best out, and choose N so that the best is kept"
+            )
+        notes = (f"no best checkpoint is known: {_metric(newest[-1])[0]} was logged at none that is there",)
+    return Choice(tuple(kept), tuple(removed), notes)
 
 
 def _refuse_unproven(proof: Proof, keep: int) -> None:
@@ -229,20 +239,26 @@ def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
 
     As for ``audit best``, a value on another held-out file than the newest one is not compared.
     """
-    arguments = newest.optional("arguments") or {}
-    metric = arguments.get("metric_for_best_model")
-    key = metric if isinstance(metric, str) and metric else "loss"
-    key = key if key.startswith("eval_") else f"eval_{key}"
-    greater = arguments.get("greater_is_better")
-    if not isinstance(greater, bool):
-        greater = not key.endswith("loss")  # as TrainingArguments does
-    values = {point.step: point.value for point in series(newest.history, key) if point.value == point.value}
+    key, greater = _metric(newest)
+    values = {
+        point.step: point.value for point in series(newest.optional("history") or (), key) if point.value == point.value
+    }
     comparable = run.records.batches.is_comparable
     there = [item for item in run.checkpoints if item.step in values and comparable(item.step)]
     if not there:
         return None
     best = (max if greater else min)(there, key=lambda item: values[item.step])
     return best.name, f"the best {key}, {values[best.step]:g}"
+
+
+def _metric(newest: Checkpoint) -> tuple[str, bool]:
+    """The metric that tells which checkpoint is best, and whether more of it is better."""
+    arguments = newest.optional("arguments") or {}
+    metric = arguments.get("metric_for_best_model")
+    key = metric if isinstance(metric, str) and metric else "loss"
+    key = key if key.startswith("eval_") else f"eval_{key}"
+    greater = arguments.get("greater_is_better")
+    return key, greater if isinstance(greater, bool) else not key.endswith("loss")  # as TrainingArguments does
 
 
 # -- removing -----------------------------------------------------------------------------------------------------

@@ -6,12 +6,16 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
 from audit.text import plain
 from audit.version import __version__
 from audit.views.inspection import Inspection
+
+if TYPE_CHECKING:
+    from audit.formats.history import Entry
 
 COLUMNS = 200
 """Columns of the log as CSV, the most frequent keys; everything else of an entry is in the column ``others``."""
@@ -24,8 +28,7 @@ _LINE_ENDS = re.compile("\r\n?")
 def as_json(found: Inspection) -> str:
     """Return everything as one JSON object, version 1; docs/contract.md describes it."""
     lineages = [
-        {"checkpoints": [item.name for item in members], "log": list(members[-1].history)}
-        for members in _lineages(found)
+        {"checkpoints": [item.name for item in members], "log": list(_log(members[-1]))} for members in _lineages(found)
     ]
     document = {
         "schema_version": 1,
@@ -38,20 +41,29 @@ def as_json(found: Inspection) -> str:
 
 
 def log_csv(found: Inspection) -> str:
-    """Return the log as CSV, one row for each entry of each lineage; ``checkpoint`` is the first with the entry."""
+    """Return the log as CSV, one row for each entry of each lineage; ``checkpoint`` is the first with the entry.
+
+    Raises AuditError if no checkpoint has a log.
+    """
     counts: Counter[str] = Counter()
     for members in _lineages(found):
-        for entry in members[-1].history:
+        for entry in _log(members[-1]):
             counts.update(entry.keys())
+    lineages = _lineages(found)
+    if lineages and all(members[-1].optional("history") is None for members in lineages):
+        raise AuditError(
+            f"{found.run.path}: no checkpoint has a log (Trainer keeps one in trainer_state.json); add --table "
+            "checkpoints to export what else is there"
+        )
     keys = sorted(key for key, _ in counts.most_common(COLUMNS) if key not in FIRST)
     others = any(key not in keys and key not in ("step", "epoch") for key in counts)
     heads = [*FIRST, *(f"log.{key}" if key == "others" else key for key in keys), *(["others"] if others else [])]
 
     def rows() -> Iterator[list[Any]]:
         for number, members in enumerate(_lineages(found)):
-            ends = iter([(len(item.history), item.name) for item in members])
+            ends = iter([(len(_log(item)), item.name) for item in members])
             end, name = next(ends)
-            for place, entry in enumerate(members[-1].history):
+            for place, entry in enumerate(_log(members[-1])):
                 while place >= end:
                     end, name = next(ends)
                 row = [number, name, entry.get("step"), entry.get("epoch"), *(entry.get(key) for key in keys)]
@@ -72,6 +84,11 @@ def _lineages(found: Inspection) -> Sequence[Sequence[Checkpoint]]:
     judged = frozenset(item.name for item in found.run.judged)
     kept = ([item for item in members if item.name in judged] for members in found.run.lineages)
     return [members for members in kept if members]
+
+
+def _log(checkpoint: Checkpoint) -> "Sequence[Entry]":
+    """The log that a checkpoint has: only Trainer keeps one, in its state."""
+    return checkpoint.optional("history") or ()
 
 
 def _checkpoints(found: Inspection) -> Iterator[Mapping[str, Any]]:

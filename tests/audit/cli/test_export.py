@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from audit.testing.runs import edit_state, make_run
+from tests.accelerate import make_accelerate
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
@@ -126,3 +127,21 @@ def test_it_is_written_to_a_file_but_never_into_a_checkpoint(audit: Audit, run: 
     assert "is inside a checkpoint" in one_line(audit("export", run, "-o", f"{run}/checkpoint-300/run.json"))
     assert not Path(run, "checkpoint-300", "run.json").exists()
     assert "cannot be written" in one_line(audit("export", run, "-o", "nowhere/run.json"))
+
+
+def test_checkpoints_of_a_trainer_that_keeps_no_log(audit: Audit, tmp_path: Path) -> None:
+    run = make_accelerate(tmp_path / "run")
+    names = [f"step_{step}" for step in (100, 200, 300)]
+
+    assert [item["log"] for item in document(audit, run)["lineages"]] == [[]]
+    assert [row["name"] for row in rows(audit, run, "--table", "checkpoints")] == names
+    refused = one_line(audit("export", run, "--format", "csv"))
+    assert "no checkpoint has a log" in refused
+    assert "add --table checkpoints" in refused
+
+
+def test_a_log_without_entries_is_a_table_without_rows(audit: Audit, run: str) -> None:
+    for step in (100, 200, 300):
+        edit_state(f"{run}/checkpoint-{step}", log_history=[])
+
+    assert rows(audit, run) == []

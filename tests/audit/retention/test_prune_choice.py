@@ -105,3 +105,23 @@ def test_a_checkpoint_that_cannot_be_listed_stays() -> None:
         ("checkpoint-100", "cannot be listed"),
         ("checkpoint-500", "proven"),
     ]
+
+
+def test_the_best_is_asked_for_and_no_log_tells_it() -> None:
+    run = fake_run(dict.fromkeys(STEPS, "proven"), None)
+
+    with pytest.raises(RefusedError, match=r"checkpoint-500 has no log; nothing is removed\. Leave --keep-best out"):
+        choose(run, run.checkpoints, 2, keep_best=True)
+    assert choose(run, run.checkpoints, 5, keep_best=True).removed == ()
+    assert len(choose(fake_run(dict.fromkeys(STEPS, "proven"), 200), run.checkpoints, 2, keep_best=True).notes) == 0
+
+
+def test_the_best_is_asked_for_and_the_log_has_no_such_metric() -> None:
+    run = fake_run(dict.fromkeys(STEPS, "proven"), None, {"metric_for_best_model": "accuracy"})
+    for item in run.checkpoints:
+        cast("Any", item).history = [{"step": 500, "eval_loss": 1.0}]
+
+    choice = choose(run, run.checkpoints, 2, keep_best=True)
+
+    assert len(choice.removed) == 3
+    assert choice.notes == ("no best checkpoint is known: eval_accuracy was logged at none that is there",)
