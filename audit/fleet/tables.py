@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from audit.audit_dir import replaced
 from audit.errors import AuditError
@@ -68,13 +68,13 @@ def _part() -> Any:
 
 
 class _Writer:
-    """A Parquet file that is written group by group."""
+    """A Parquet file that is written group by group, into one that is open: pyarrow takes a path for an address."""
 
-    def __init__(self, path: str, schema: Any, about: bytes) -> None:
+    def __init__(self, file: BinaryIO, schema: Any, about: bytes) -> None:
         from pyarrow.parquet import ParquetWriter
 
         self._schema = schema.with_metadata({META: about})
-        self._file = ParquetWriter(path, self._schema, compression="zstd")
+        self._file = ParquetWriter(file, self._schema, compression="zstd")
         self._rows: list[dict[str, Any]] = []
 
     def add(self, row: dict[str, Any]) -> None:
@@ -96,8 +96,13 @@ class _Writer:
 
 def write_tables(runs: str, findings: str, found: Iterable[Audited], about: bytes) -> None:
     """Write both tables beside their old ones and put them in their place, the one of the runs last. Raises OSError."""
-    with replaced(runs) as new_runs, replaced(findings) as new_findings:
-        first, second = _Writer(new_runs, _runs(), about), _Writer(new_findings, _findings(), about)
+    with (
+        replaced(runs) as new_runs,
+        replaced(findings) as new_findings,
+        open(new_runs, "wb") as runs_file,
+        open(new_findings, "wb") as findings_file,
+    ):
+        first, second = _Writer(runs_file, _runs(), about), _Writer(findings_file, _findings(), about)
         try:
             for row, inside in found:
                 first.add(row._asdict())
@@ -110,8 +115,8 @@ def write_tables(runs: str, findings: str, found: Iterable[Audited], about: byte
 
 def write_part(path: str, rows: Iterable[Audited], about: bytes) -> None:
     """Write the rows of one batch, whole or not at all. Raises OSError."""
-    with replaced(path) as scratch:
-        writer = _Writer(scratch, _part(), about)
+    with replaced(path) as scratch, open(scratch, "wb") as file:
+        writer = _Writer(file, _part(), about)
         try:
             for row, findings in rows:
                 writer.add({**row._asdict(), "findings": [item._asdict() for item in findings]})
@@ -125,7 +130,7 @@ def read_part(path: str, about: bytes) -> list[Audited] | None:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path) as file:
+        with open(path, "rb") as opened, ParquetFile(opened) as file:
             if (file.schema_arrow.metadata or {}).get(META) != about:
                 return None
             rows = _plain(file.read()).to_pylist()
@@ -151,7 +156,8 @@ class Table(NamedTuple):
         from pyarrow.parquet import read_schema
 
         try:
-            found = (read_schema(self.runs).metadata or {}).get(META)
+            with open(self.runs, "rb") as file:
+                found = (read_schema(file).metadata or {}).get(META)
         except (OSError, pa.ArrowException) as error:
             raise AuditError(f"{self.runs}: cannot be read: {error}; move it away to begin anew") from error
         if found is None:
@@ -181,7 +187,7 @@ def _read(path: str) -> Iterator[dict[str, Any]]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path) as file:
+        with open(path, "rb") as opened, ParquetFile(opened) as file:
             for group in range(file.num_row_groups):
                 yield from _plain(file.read_row_group(group)).to_pylist()
     except (OSError, pa.ArrowException) as error:

@@ -1,5 +1,6 @@
 """Rows go into Parquet and come back as they were, in order, whatever is in them."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,19 @@ def test_a_table_of_several_groups_comes_back_with_the_findings_of_each_run(
     assert table.about() == b"{}"
     write_tables(*table, rows[:0], b"{}")
     assert list(table.audited()) == []
+
+
+@pytest.mark.parametrize("name", ["file:x.parquet", "s3:b.parquet", os.fsdecode(b"out\xfe.parquet")])
+def test_a_name_that_pyarrow_would_take_for_an_address_is_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = Table(name, f"{name}.findings")
+    write_tables(*there, [row("/a", 1)], b"{}")
+    assert there.about() == b"{}"
+    assert list(there.audited()) == [row("/a", 1)]
+    write_part(name, [row("/b", 1)], b"id")
+    assert read_part(name, b"id") == [row("/b", 1)]
 
 
 def test_findings_of_a_run_that_is_gone_are_passed_over(table: Table, tmp_path: Path) -> None:
