@@ -55,6 +55,8 @@ def read_toml(path: str) -> Mapping[str, Any]:
         raise ConfigError(f"{path}: is not UTF-8 text: byte {error.start + 1} is not") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not valid TOML: {error}{_instead(str(error), content.decode())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: is not valid TOML: it is nested too deeply") from error
 
 
 def _instead(fault: str, text: str) -> str:
@@ -77,7 +79,12 @@ def _instead(fault: str, text: str) -> str:
 def read(path: str, registry: Registry) -> Options:
     """Read a configuration file. Raises ConfigError with the path of the key and what is allowed."""
     document = read_toml(path)
-    table = document.get("tool", {}).get("audit", {}) if os.path.basename(path) == "pyproject.toml" else document
+    table: Any = document
+    if os.path.basename(path) == "pyproject.toml":
+        tools = document.get("tool", {})
+        table = tools.get("audit", {}) if isinstance(tools, dict) else {}
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: tool.audit: is not a table; write [tool.audit]")
     return options_of_table(table, registry, path)
 
 

@@ -18,7 +18,7 @@ from audit.judging.decision import Limits
 from audit.manager import Registry
 from audit.options import Options
 from audit.storage import scheme_of, without_secrets
-from audit.text import did_you_mean
+from audit.text import did_you_mean, shortened, veiled
 from audit.training.notify_config import Notify, Retry, notify_of, retry_of
 
 KEEP, DELETE = "keep", "delete"
@@ -254,7 +254,7 @@ def _check_shape(path: str, document: Mapping[str, Any], tables: Mapping[str, Ma
 
 
 def _check_values(path: str, value: Any, keys: tuple[str, ...]) -> None:
-    """Refuse values that TOML allows and JSON does not: dates, NaN, infinities."""
+    """Refuse values that TOML allows and JSON does not: dates, NaN, infinities; and NUL, which no path has."""
     if isinstance(value, dict):
         for key, part in value.items():
             _check_values(path, part, (*keys, key))
@@ -265,6 +265,8 @@ def _check_values(path: str, value: Any, keys: tuple[str, ...]) -> None:
         raise ConfigError(f"{path}: {'.'.join(keys)}: {value} is not a finite number")
     elif not isinstance(value, str | int | float):
         raise ConfigError(f"{path}: {'.'.join(keys)}: a {type(value).__name__} is not allowed; write it as a string")
+    elif isinstance(value, str) and "\0" in value:
+        raise ConfigError(f"{path}: {'.'.join(keys)}: has a NUL character (\\u0000); remove it")
 
 
 def explain(error: Any) -> str:
@@ -287,11 +289,17 @@ def explain(error: Any) -> str:
         return f"{key}: {error.schema['refuse']}"
     if error.validator in ("anyOf", "type"):
         kinds = error.schema.get("type") or [part.get("type") or part.get("enum") for part in error.schema["anyOf"]]
-        return f"{key}: {error.instance!r} is not allowed; it takes {_kinds(kinds)}"
+        return f"{key}: {_shown(error.instance)} is not allowed; it takes {_kinds(kinds)}"
     if error.validator == "enum":
         values = ", ".join(str(value) for value in error.validator_value)
-        return f"{key}: {error.instance!r} is not one of {values}{did_you_mean(str(error.instance), [str(v) for v in error.validator_value])}"
+        near = did_you_mean(str(error.instance), [str(value) for value in error.validator_value])
+        return f"{key}: {_shown(error.instance)} is not one of {values}{near}"
     return f"{key or 'top level'}: {error.message}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: not all of a long one, and no token."""
+    return veiled(shortened(repr(value), 80))
 
 
 def _kinds(kinds: Any) -> str:

@@ -65,6 +65,16 @@ def test_pyproject_holds_the_same_in_its_table(tmp_path: Path, registry: Registr
     assert read(path, registry).fail_on is None
 
 
+@pytest.mark.parametrize("text", ["tool = 3\n", "[tool]\nother = 3\n", ""])
+def test_a_pyproject_without_our_table_says_nothing(text: str, tmp_path: Path, registry: Registry) -> None:
+    assert read(written(tmp_path, text, "pyproject.toml"), registry) == Options()
+
+
+def test_a_value_in_place_of_our_table(tmp_path: Path, registry: Registry) -> None:
+    with pytest.raises(ConfigError, match=r"tool\.audit: is not a table; write \[tool\.audit\]"):
+        read(written(tmp_path, "[tool]\naudit = 3\n", "pyproject.toml"), registry)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

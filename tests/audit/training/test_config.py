@@ -166,6 +166,16 @@ def test_a_path_may_begin_at_home(read: Read, monkeypatch: pytest.MonkeyPatch) -
             "run: datetime.date(1979, 5, 27) is not allowed; it takes a string",
         ),
         (MINIMAL + "[watch]\nsettle-seconds = -1\n", "watch.settle-seconds: -1 is less than the minimum of 0"),
+        (MINIMAL + 'done = "a\\u0000b"\n', "data.done: has a NUL character (\\u0000); remove it"),
+        (
+            MINIMAL + f'epochs = "{"x" * 3000}"\n',
+            f"data.epochs: '{'x' * 76}... is not allowed; it takes a whole number",
+        ),
+        (
+            MINIMAL + '[toy]\neither = ["hf_' + 'aBcDeFgHiJkLmNoPqRsTuVwXyZaBcDeFgH"]\n',
+            "toy.either: ['hf_a...'] is not allowed; it takes true",
+        ),
+        ("run = " + "[" * 5000, "is not valid TOML: it is nested too deeply"),
         (MINIMAL + "[watch]\nsettle-seconds = inf\n", "watch.settle-seconds: inf is not a finite number"),
         (MINIMAL + "[toy]\nrate = nan\n", "toy.rate: nan is not a finite number"),
         (MINIMAL + "[toy]\nrate = 0\n", "toy.rate: 0 is less than or equal to the minimum of 0"),
