@@ -38,7 +38,8 @@ def main() -> int:
 def _fuzz(name: str, seconds: int) -> None:
     import atheris
 
-    with atheris.instrument_imports(include=["audit.data", "audit.formats", "audit.judging", "audit.ledger"]):
+    inside = ["audit.data", "audit.facts", "audit.formats", "audit.judging", "audit.ledger", "audit_rules"]
+    with atheris.instrument_imports(include=inside):
         from tests.fuzz.readers import READERS
     from tests.fuzz.seeds import seeds
 

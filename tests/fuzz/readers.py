@@ -4,27 +4,34 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
+from audit.api import verify
 from audit.backend.training import BadData
 from audit.data.rows import count_rows, inspect
 from audit.formats.damage import Damage
+from audit.formats.dcp import faults, read_sections, shard_metadata_in
 from audit.formats.json_text import check_json, parse_json, weight
 from audit.formats.optimizer import OptimizerState, read_optimizer
-from audit.formats.pickles import load_pickle
+from audit.formats.pickles import Pickle, load_pickle
 from audit.formats.rng import read_rng
 from audit.formats.safetensors import read_index, read_safetensors
 from audit.formats.scheduler import SchedulerState, read_scaler, read_scheduler
 from audit.formats.torch_archive import TorchArchive, read_torch, scalar, storages, tensors
 from audit.formats.trainer_state import StateDocument, read_trainer_state
 from audit.formats.training_args import read_training_args
+from audit.formats.zero import empty_in, engine_in, flat_tensors_in, flat_weights_in, module_in, partition_in
 from audit.judging import memory, outcome_text
 from audit.ledger.records import ended_early_by, last_read_by, pruned_of, quarantined_by, reached_by
 from audit.ledger.scans import scan_from, scan_text
 from audit.ledger.seals import seals_of
 from audit.ledger.store import Row
 from audit.ledger.timeline_rows import timeline_of
+from audit.options import Options
 from audit.storage import BytesReader
+from audit.testing.judging import registry
+from audit.testing.runs import make_run
 from audit.testing.torch_files import zip_bytes
 from audit.text import credentials
 from audit_rules.scheduler._needs import lacks
@@ -130,6 +137,48 @@ def _remembered(data: bytes) -> object:
     return scan, outcome_text.document_from(text), memory._parsed(text)
 
 
+def _dcp(data: bytes) -> object:
+    """``.metadata`` of a sharded state, and the items of a shard file where it says that they are."""
+    pickle = load_pickle(data)
+    found = shard_metadata_in(pickle) if isinstance(pickle, Pickle) else pickle
+    if isinstance(found, Damage):
+        return found
+    return found.least_ranks, list(faults(found)), read_sections(archive_of(b"\x80\x02N."), found.items, strict=True)
+
+
+def _zero(data: bytes) -> object:
+    """A file of DeepSpeed: the engine's or a partition, whatever it is taken for."""
+    found = read_torch(archive_of(data))
+    if isinstance(found, Damage):
+        return found
+    read = (engine_in, partition_in, module_in, empty_in, flat_weights_in, flat_tensors_in)
+    return [part(found) for part in read]
+
+
+@cache
+def run_of_files() -> tuple[str, tuple[str, ...]]:
+    """A small run, and the files of its newest checkpoint, by name."""
+    run = make_run(os.path.join(tempfile.mkdtemp(), "run"), (20, 40), layers=1, fp16=True, best=True)
+    return run, tuple(sorted(os.listdir(os.path.join(run, "checkpoint-40"))))
+
+
+def _verified(data: bytes) -> object:
+    """A run in which one file, chosen by the first byte, is the others: no rule crashes."""
+    run, names = run_of_files()
+    path = os.path.join(run, "checkpoint-40", names[data[0] % len(names)] if data else names[0])
+    with open(path, "rb") as file:
+        sound = file.read()
+    try:
+        with open(path, "wb") as file:
+            file.write(data[1:])
+        report = verify(run, Options(ledger=False, settle_seconds=0), registry=registry())
+    finally:
+        with open(path, "wb") as file:
+            file.write(sound)
+    assert report.crashed == (), report.crashed
+    return report
+
+
 READERS: dict[str, Reader] = {
     "pickle": _pickle,
     "archive": _archive,
@@ -146,4 +195,7 @@ READERS: dict[str, Reader] = {
     "ledger": _ledger,
     "remembered": _remembered,
     "credentials": lambda data: list(credentials(data)),
+    "dcp": _dcp,
+    "zero": _zero,
+    "run": _verified,
 }

@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from audit.api import verify
@@ -16,6 +17,9 @@ from audit.ledger.store import open_ledger
 from audit.options import Options
 from audit.storage import BytesReader
 from audit.testing.runs import make_run
+from tests.dcp import make_sharded
+from tests.fuzz.readers import run_of_files
+from tests.zero import make_zero
 
 _WHOLE = {
     "archive": ("scheduler.pt", "scaler.pt"), "state": ("trainer_state.json",), "json": ("adapter_config.json",),
@@ -74,6 +78,14 @@ def seeds(name: str) -> Iterator[bytes]:
         yield from _TOKENS
     elif name == "ledger":
         yield from (_ledger(event.row() for event in _EVENTS), _ledger(_recorded()[0]))
+    elif name == "dcp":
+        yield from _sharded()
+    elif name == "zero":
+        yield from _divided()
+    elif name == "run":
+        run, names = run_of_files()
+        for number, file in enumerate(names):
+            yield bytes([number]) + Path(run, "checkpoint-40", file).read_bytes()
     elif name == "remembered":
         yield from _recorded()[1]
 
@@ -88,8 +100,23 @@ def _file(name: str) -> bytes:
         return source.read()
 
 
+def _sharded() -> Iterator[bytes]:
+    run = make_sharded(os.path.join(tempfile.mkdtemp(), "run"), (20,))
+    yield from (path.read_bytes() for path in sorted(run.rglob(".metadata")))
+
+
+def _divided() -> Iterator[bytes]:
+    for stage in (2, 3):
+        run = make_zero(os.path.join(tempfile.mkdtemp(), "run"), (20,), stage=stage)
+        yield from (_main(path.read_bytes()) for path in sorted(run.rglob("*states.pt")))
+
+
 def _pickle(name: str) -> bytes:
-    data = _file(name)
+    return _main(_file(name))
+
+
+def _main(data: bytes) -> bytes:
+    """The pickle of a torch archive."""
     found = read_torch(BytesReader(data))
     assert isinstance(found, TorchArchive)
     main = found.records["data.pkl"]
