@@ -53,6 +53,7 @@ def _fuzz(name: str, seconds: int) -> None:
             "-timeout=5",
             "-rss_limit_mb=600",
             "-max_len=65536",
+            "-len_control=0",  # the seeds are whole files
             "-print_final_stats=1",
         ]
         atheris.Setup([sys.argv[0], *flags, *folders], READERS[name])

@@ -18,7 +18,7 @@ from audit.options import Options
 from audit.storage import BytesReader
 from audit.testing.runs import make_run
 from tests.dcp import make_sharded
-from tests.fuzz.readers import run_of_files
+from tests.fuzz.readers import PICKLED, run_of_files
 from tests.zero import make_zero
 
 _WHOLE = {
@@ -85,7 +85,8 @@ def seeds(name: str) -> Iterator[bytes]:
     elif name == "run":
         run, names = run_of_files()
         for number, file in enumerate(names):
-            yield bytes([number]) + Path(run, "checkpoint-40", file).read_bytes()
+            content = Path(run, "checkpoint-40", file).read_bytes()
+            yield bytes([number]) + (_main(content) if file.endswith(PICKLED) else content)
     elif name == "remembered":
         yield from _recorded()[1]
 
