@@ -20,9 +20,7 @@ def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[P
     Those of a whole history are kept with it: treat them as read-only.
     """
     if isinstance(entries, History):
-        if key not in entries.kept:
-            entries.kept[key] = series(list(entries), key)
-        return entries.kept[key]  # type: ignore[no-any-return]
+        return _of_history(entries, key)
     pairs = [(entry.get("step"), entry.get(key)) for entry in entries]
     found = [
         pair if type(pair[1]) is float else (pair[0], _float(pair[1]))
@@ -31,6 +29,19 @@ def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[P
     ]
     # The same as Point(*pair) for each, several times as fast: logs have a hundred thousand entries.
     return list(map(tuple.__new__, repeat(Point), found))
+
+
+def _of_history(history: History, key: str) -> list[Point]:
+    """Those of a whole history; what an earlier checkpoint's has of it is taken from there."""
+    added = []
+    link: History | None = history
+    while link is not None and key not in link.kept:
+        added.append(link.own)
+        link = link.base
+    if link is not history:
+        new = series([entry for own in reversed(added) for entry in own], key)
+        history.kept[key] = [*link.kept[key], *new] if link is not None else new
+    return history.kept[key]  # type: ignore[no-any-return]
 
 
 def _float(value: Any) -> float:

@@ -1,5 +1,8 @@
+from hypothesis import given
+from hypothesis import strategies as st
+
 from audit.facts.series import Point, series, tail
-from audit.formats.history import History
+from audit.formats.history import Entry, History
 
 
 def test_only_numbers_with_a_step_are_in_a_series() -> None:
@@ -27,3 +30,13 @@ def test_the_tail_reaches_into_earlier_histories() -> None:
 
     assert [point.step for point in tail(history, "loss", 4)] == [3, 4, 5, 6]
     assert [point.step for point in tail(history, "loss", 9)] == [1, 2, 3, 4, 5, 6]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from([{"step": 1, "loss": 2.0}, {"step": 2}, {"loss": 3}]), max_size=3), min_size=1)
+)
+def test_the_series_of_a_history_is_that_of_its_entries_whichever_is_asked_first(parts: list[list[Entry]]) -> None:
+    history: History | None = None
+    chain = [history := History(own, history) for own in parts]
+    for link in (chain[len(chain) // 2], chain[-1], *chain):
+        assert series(link, "loss") == series(list(link), "loss")
