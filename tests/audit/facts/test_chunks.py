@@ -12,7 +12,7 @@ from audit.facts.whole_tensors import Part, WholeTensor
 from audit.formats.tensors import Tensor
 from audit.manager import load
 from audit.storage import BytesReader, RangeReader
-from audit.views.chunks import Assembled
+from audit.facts.chunks import Assembled
 from audit.views.comparison import Comparison, compare, open_checkpoint
 from audit.views.summary import details
 from tests.dcp import MODEL, make_sharded, write_state
