@@ -112,8 +112,8 @@ class Dies(transformers.TrainerCallback):
             os._exit(9)
 
 
-def main(argv: list[str]) -> None:
-    """Train, from the newest checkpoint with ``--resume``."""
+def arguments_in(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("output")
     parser.add_argument("--stage", type=int, default=2)
@@ -127,7 +127,11 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--gather", action="store_true")
     parser.add_argument("--own-scheduler", action="store_true")
     parser.add_argument("--scale-power", type=int, default=None)
-    given = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def make(given: argparse.Namespace) -> Any:
+    """Make the trainer, the same at each call."""
     torch.set_num_threads(1)
     if given.dtype == "fp16":  # torch computes it on a CPU; DeepSpeed asks for an accelerator
         get_accelerator().is_fp16_supported = lambda: True
@@ -153,7 +157,13 @@ def main(argv: list[str]) -> None:
     trainer = transformers.Trainer(model=model, args=arguments, train_dataset=Rows(), callbacks=callbacks)
     for callback in callbacks:
         callback.trainer = trainer
-    trainer.train(resume_from_checkpoint=given.resume)
+    return trainer
+
+
+def main(argv: list[str]) -> None:
+    """Train, from the newest checkpoint with ``--resume``."""
+    given = arguments_in(argv)
+    make(given).train(resume_from_checkpoint=given.resume)
 
 
 if __name__ == "__main__":

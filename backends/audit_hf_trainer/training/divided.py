@@ -48,7 +48,9 @@ def compare_divided(
     trainer: Any, checkpoint: str, stored: StoredState, skip: frozenset[str]
 ) -> tuple[Compared, Compared]:
     """Compare what this process holds of weights and optimizer with the files; ``skip`` are settings that are not."""
-    model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
+    model: Any = trainer.model_wrapped  # the outermost unit of FSDP 1
+    if not any(_flat_units(model)):
+        model = trainer.accelerator.unwrap_model(trainer.model, keep_torch_compile=False)
     return (
         _part(WEIGHTS_PART, frozenset(), lambda tally: _weights(tally, model, checkpoint, stored)),
         _part(OPTIMIZER_PART, skip, lambda tally: _optimizer(tally, model, trainer.optimizer, checkpoint, stored)),

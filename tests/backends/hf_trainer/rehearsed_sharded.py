@@ -30,10 +30,10 @@ KINDS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "lora": (lora, configured()),
     "full state": (llama, configured(state_dict_type="FULL_STATE_DICT")),
     "lora, full state": (lora, configured(state_dict_type="FULL_STATE_DICT")),
-    "version 1": (llama, configured(version=1)),
-    "version 1, flat": (llama, configured(version=1, use_orig_params=False)),
-    "version 1, full state": (llama, configured(version=1, state_dict_type="FULL_STATE_DICT")),
-    "version 1, lora": (lora, configured(version=1, use_orig_params=True)),
+    "version 1": (llama, configured(version=1, sync_module_states=False)),
+    "version 1, flat": (llama, configured(version=1, sync_module_states=False, use_orig_params=False)),
+    "version 1, full state": (llama, configured(version=1, sync_module_states=False, state_dict_type="FULL_STATE_DICT")),
+    "version 1, lora": (lora, configured(version=1, sync_module_states=False, use_orig_params=True)),
     "SGD": (llama, {**configured(), "optim": "sgd", "optim_args": "momentum=0.9"}),
     "Adafactor": (llama, {**configured(), "optim": "adafactor"}),
 }
@@ -124,9 +124,22 @@ def told(found: Any) -> dict[str, Any]:
     }
 
 
+def allow_version_1() -> None:
+    """FSDP 1 compares the device that accelerate names with that of the model, ``cpu`` with ``cpu:0``."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    make = FullyShardedDataParallel.__init__
+
+    def of_type(module: Any, *values: Any, **more: Any) -> None:
+        make(module, *values, **{**more, "device_id": torch.device("cpu")})
+
+    FullyShardedDataParallel.__init__ = of_type  # type: ignore[method-assign]
+
+
 def main(home: str, kind: str, asked: list[list[str]]) -> None:
     """Train once; rehearse as each of ``asked`` (name, what is spoilt) says."""
     allow_fsdp_on_cpu()
+    allow_version_1()
     model, arguments = KINDS[kind]
     if not os.path.isdir(f"{home}/run"):
         fit(f"{home}/run", model(), **arguments)
