@@ -86,4 +86,8 @@ def main(home: str, asked: list[tuple[str, str]], arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     cut = sys.argv.index("--")
-    main(sys.argv[1], [(name, spoil) for name, _, spoil in (a.partition(":") for a in sys.argv[2:cut])], sys.argv[cut + 1 :])
+    main(
+        sys.argv[1],
+        [(name, spoil) for name, _, spoil in (a.partition(":") for a in sys.argv[2:cut])],
+        sys.argv[cut + 1 :],
+    )

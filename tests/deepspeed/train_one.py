@@ -44,7 +44,7 @@ def ds_config(stage: int, *, gather: bool, scheduler: bool, offset: float | None
         config["fp16"]["initial_scale_power"] = offset
         config["fp16"]["hysteresis"] = 1
     if scheduler:
-        config["scheduler"] = {"type": "WarmupLR", "params": {"warmup_num_steps": 4, "warmup_max_lr": 1e-3}}
+        config["scheduler"] = {"type": "WarmupLR", "params": {"warmup_num_steps": 2, "warmup_max_lr": 1e-3}}
     return config
 
 

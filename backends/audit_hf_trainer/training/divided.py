@@ -98,6 +98,8 @@ def _optimizer(tally: Tally, model: Any, optimizer: Any, checkpoint: str, stored
     moments = held_moments(model, live)
     for name, entry in state.items():
         mine = moments.get(name, {})
+        if mine is None:
+            continue
         for key, value in entry.items():
             _value(tally, f"{name}.{key}", value, mine.get(key, MISSING))
     tally.value("param_groups", len(groups), len(live.param_groups))
@@ -164,8 +166,11 @@ def held(model: Any) -> dict[str, Held]:
     return {clean(name): held_in(item) for name, item in named.items() if isinstance(item, torch.Tensor)}
 
 
-def held_moments(model: Any, optimizer: Any) -> dict[str, dict[str, Any]]:
-    """Return what this process holds of each parameter's state: :class:`Held` for a tensor of the parameter's shape."""
+def held_moments(model: Any, optimizer: Any) -> dict[str, dict[str, Any] | None]:
+    """Return what this process holds of each parameter's state: :class:`Held` for a tensor of the parameter's shape.
+
+    None for a parameter of which it holds nothing, and for which the optimizer then makes no state.
+    """
     units = list(_flat_units(model))
     if units:
         return {name: entry for unit in units for name, entry in unit.states(optimizer)}
@@ -241,12 +246,13 @@ class _Unit:
         for name, shape, place, _ in self._places():
             yield name, Held(local, place, shape)
 
-    def states(self, optimizer: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the pieces of the parameters' state by name."""
+    def states(self, optimizer: Any) -> Iterator[tuple[str, dict[str, Any] | None]]:
+        """Yield the pieces of the parameters' state by name, None for one of which nothing is here."""
         whole = optimizer.state.get(self._flat)
         for name, shape, place, parameter in self._places():
             entry = whole if parameter is None else optimizer.state.get(parameter)
             if not entry:
+                yield name, {} if place else None
                 continue
             # With original parameters each has a state of its own, which begins with its own first element.
             own = place if parameter is None else tuple((start, 0, count) for start, _, count in place)
