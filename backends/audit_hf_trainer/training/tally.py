@@ -122,7 +122,9 @@ class Tally:
 
     def result(self) -> Compared:
         """Return what was counted."""
-        unread = f"{self._not_read} tensors could not be read, the first is {self._why_not_read}"
+        unread = (
+            f"{self._not_read} tensor{'s' * (self._not_read > 1)} could not be read, the first is {self._why_not_read}"
+        )
         missed = "; ".join([*self.missed, *[unread][: self._not_read]]) or (
             None if self.values else "there is nothing to compare"
         )

@@ -148,10 +148,10 @@ def allow_version_1() -> None:
     def of_type(module: Any, *values: Any, **more: Any) -> None:
         make(module, *values, **{**more, "device_id": torch.device("cpu")})
 
-    FullyShardedDataParallel.__init__ = of_type  # type: ignore[method-assign]
+    FullyShardedDataParallel.__init__ = of_type
 
 
-def main(home: str, kind: str, asked: list[list[str]]) -> None:
+def main(home: str, kind: str, asked: list[tuple[str, str]]) -> None:
     """Train once; rehearse as each of ``asked`` (name, what is spoilt) says."""
     allow_fsdp_on_cpu()
     allow_version_1()
@@ -177,4 +177,4 @@ def main(home: str, kind: str, asked: list[list[str]]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], [item.partition(":")[::2] for item in sys.argv[3:]])
+    main(sys.argv[1], sys.argv[2], [(item.partition(":")[0], item.partition(":")[2]) for item in sys.argv[3:]])

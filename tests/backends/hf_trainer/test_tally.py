@@ -52,7 +52,7 @@ def test_what_cannot_be_read_is_said_and_is_no_difference() -> None:
     found = Tally(WEIGHTS_PART)
     found.pieces("w", cut, torch.zeros(2), [(0, 0, 2)])
     found.pieces("v", lambda start, count: torch.zeros(count), torch.zeros(2), [(0, 0, 2)])
-    assert found.result()[1:] == (1, 0, None, None, "1 tensors could not be read, the first is w: gone")
+    assert found.result()[1:] == (1, 0, None, None, "1 tensor could not be read, the first is w: gone")
 
 
 @pytest.mark.parametrize(
