@@ -2,7 +2,9 @@
 
 peft keeps the matrices in float32, multiplies them there, scales the product, adds it and rounds once
 (``tuners/lora/layer.py``, ``Linear.merge``). The update of an embedding is rounded to the type of the base before it is
-added (``Embedding.merge``). With DoRA the rows are scaled by magnitude over norm (``tuners/lora/variants.py``).
+added (``Embedding.merge``). That of a convolution is made by a convolution of the two (``_ConvNd.get_delta_weight``),
+which adds over the rank as a product of matrices does. With DoRA the rows are scaled by magnitude over norm
+(``tuners/lora/variants.py``).
 
 Where the order of a sum decides about the last bit, it is that of torch 2.13 with MKL on x86-64, measured: see
 :func:`product` and :func:`norms`. Another order would be as right, and differ from peft in the last bit of a float32.

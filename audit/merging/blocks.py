@@ -97,8 +97,11 @@ def _merged(output: Output, readers: Readers) -> Iterator[Block]:
     update, source = output.update, output.source
     if update is None:
         raise TypeError(output.name)
-    rows, columns = output.shape
-    a, b = (whole(readers.adapter, tensor) for tensor in (update.a, update.b))
+    rows, columns = output.shape[0], prod(output.shape[1:])
+    a, b = (
+        whole(readers.adapter, tensor).reshape(tensor.shape[0], prod(tensor.shape[1:]))
+        for tensor in (update.a, update.b)
+    )
     left, right = (a.T, np.ascontiguousarray(b.T)) if update.transposed else (b, a)
     magnitude = whole(readers.adapter, update.magnitude) if update.magnitude is not None else None
     update_as = source.dtype if update.embedding and output.dtype == source.dtype else "F32"

@@ -49,7 +49,7 @@ def _renamed(adapter: Adapter, base: Base) -> Adapter:
 
 def _turned(update: Update, name: str, adapter: Adapter, base: Base, where: str) -> Update:
     """Return the update of a layer, transposed if that is a Conv1D."""
-    if update.embedding or name not in base.places:
+    if update.embedding or update.convolution or name not in base.places:
         return update
     if base.config.get("model_type") in _CONV1D_MODELS:
         turned = update.module.rpartition(".")[2] in _CONV1D_LAYERS

@@ -169,7 +169,9 @@ def _column(reader: RangeReader, tensor: Tensor, column: int) -> Doubles:
 
 
 def _matrix(reader: RangeReader, tensor: Tensor) -> Doubles:
-    return doubles(read_elements(reader, tensor, 0, prod(tensor.shape)), tensor.dtype).reshape(tensor.shape)
+    """All of a matrix; that of a convolution has the kernel in its columns."""
+    values = doubles(read_elements(reader, tensor, 0, prod(tensor.shape)), tensor.dtype)
+    return values.reshape(tensor.shape[0], prod(tensor.shape[1:]))
 
 
 def doubles(data: bytes, dtype: str) -> Doubles:

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError, RefusedError
+from audit.merging import arithmetic
 from audit.merging.merge import Choices, merge
 from tests.audit.cli.conftest import command
-from tests.backends.hf_trainer.fitting import data_file, fit, gpt2, libraries_hush, llama, lora
+from tests.backends.hf_trainer.fitting import convolutions, data_file, fit, gpt2, libraries_hush, llama, lora
 
 pytest.importorskip("peft", reason="the extra hf is not installed")
 
@@ -195,6 +196,70 @@ def test_the_layers_of_gpt2_have_the_bits_of_peft(kind: str, dtype: str, headles
     assert differing(weights(str(tmp_path / "out")), other) == []
     after = answers(loaded(found.path))
     assert (after - before).abs().max() < {"float32": 2e-5, "float16": 2e-2, "bfloat16": 0.2}[dtype]
+
+
+CONVOLUTIONS: Mapping[str, Mapping[str, Any]] = {
+    "all": {"target_modules": ["line", "plane", "point", "space", "head"], "r": 8},
+    "rslora": {"target_modules": ["line", "space"], "use_rslora": True, "r": 2},
+    "patterns": {"target_modules": ["plane", "point"], "rank_pattern": {"plane": 16}, "alpha_pattern": {"point": 3}},
+    "a module saved": {"target_modules": ["plane"], "modules_to_save": ["line"]},
+}
+
+
+def convolved(home: Path, dtype: str, adapter: Mapping[str, Any]) -> tuple[str, str]:
+    """Save a base with convolutions, train an adapter for it; return the run and the base."""
+    import safetensors.torch
+    import torch
+
+    base, run = home / "base", str(home / "run")
+    model = convolutions().to(getattr(torch, dtype))
+    base.mkdir()
+    (base / "config.json").write_text('{"model_type": "none of transformers"}')
+    safetensors.torch.save_file(model.state_dict(), base / "model.safetensors", {"format": "pt"})
+    norm = 0.0 if dtype == "float16" else 1.0
+    fit(run, lora(model, task_type=None, **adapter), max_steps=2, save_steps=2, max_grad_norm=norm)
+    return run, str(base)
+
+
+@SAME_SUMS
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        pytest.param(kind, dtype, marks=() if (kind, dtype) == ("all", "bfloat16") else pytest.mark.slow)
+        for kind in CONVOLUTIONS
+        for dtype in DTYPES
+    ],
+)
+def test_convolutions_have_the_bits_of_peft(kind: str, dtype: str, tmp_path: Path) -> None:
+    import peft
+    import safetensors.torch
+    import torch
+
+    run, base = convolved(tmp_path, dtype, CONVOLUTIONS[kind])
+    original = safetensors.torch.load_file(os.path.join(base, "model.safetensors"))
+
+    found = merge(run, str(tmp_path / "out"), Choices(base=base))
+
+    other = convolutions().to(getattr(torch, dtype))
+    other.load_state_dict(original)
+    with libraries_hush():
+        model = peft.PeftModel.from_pretrained(other, os.path.join(run, "checkpoint-2"))
+        merged = model.merge_and_unload().state_dict()
+    mine = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
+    assert mine.keys() == merged.keys()
+    assert [name for name, tensor in mine.items() if not torch.equal(tensor, merged[name])] == []
+    changed = [name for name, tensor in mine.items() if not torch.equal(tensor, original[name])]
+    assert len(changed) >= found.document["merge"]["tensors"]["merged"] >= 1
+    assert all(item["rows_recomputed"] for item in found.document["merge"]["changed"] if item["update_ratio"])
+
+
+def test_a_kernel_that_is_merged_the_wrong_way_round_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, base = convolved(tmp_path, "float32", CONVOLUTIONS["all"])
+    right = arithmetic.product
+    monkeypatch.setattr(arithmetic, "product", lambda b, a: right(b, a[:, ::-1].copy()))
+    with pytest.raises(AuditError, match="is not what float64 gives"):
+        merge(run, str(tmp_path / "out"), Choices(base=base))
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_peft_says_of_layers_of_both_kinds_is_that_of_the_last_one(tmp_path: Path) -> None:
