@@ -197,8 +197,6 @@ def _update(module: str, parts: Mapping[str, Tensor], settings: Settings, where:
         refuse(
             where, f"{module} has {'a' if magnitude else 'no'} magnitude, and use_dora is {settings.dora}", "verify it"
         )
-    if settings.dora and embedding:
-        refuse(where, f"{module} is an embedding with DoRA, which audit merge does not support")
     _check_dimensions(module, a, b, embedding, settings, where)
     rank = settings.rank_of(module)
     if a.shape[0] != rank or b.shape[1] != rank:

@@ -60,6 +60,4 @@ def _turned(update: Update, name: str, adapter: Adapter, base: Base, where: str)
         if turned and shape == straight:
             kind = base.config.get("model_type")
             refuse(where, f"fan_in_fan_out is set, and of a {kind} it is not known whether {name} is stored transposed")
-    if turned and update.magnitude is not None:
-        refuse(where, f"{update.module} is a Conv1D with DoRA, which audit merge does not support")
     return update._replace(transposed=turned)

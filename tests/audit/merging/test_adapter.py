@@ -138,10 +138,11 @@ def test_a_convolution_fits_a_weight_of_its_dimensions() -> None:
     assert (update.shape, update.convolution, update.transposed) == ((16, 3, 5, 7), True, False)
 
 
-def test_an_embedding_with_dora_is_refused() -> None:
+def test_an_embedding_with_dora_has_a_magnitude_for_each_column() -> None:
     settings = read_settings({**CONFIG, "use_dora": True}, "x")
     tensors = held(
         (f"{Q}.lora_embedding_A", (4, 32)), (f"{Q}.lora_embedding_B", (16, 4)), (f"{Q}.lora_magnitude_vector", (16,))
     )
-    with pytest.raises(RefusedError, match="an embedding with DoRA"):
-        read_adapter(settings, tensors, "x")
+    (update,) = read_adapter(settings, tensors, "x").updates.values()
+    assert update.magnitude is not None
+    assert update.shape == (32, 16)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError, RefusedError
-from audit.merging import arithmetic
+from audit.merging import arithmetic, blocks
 from audit.merging.merge import Choices, merge
 from tests.audit.cli.conftest import command
 from tests.backends.hf_trainer.fitting import convolutions, data_file, fit, gpt2, libraries_hush, llama, lora
@@ -34,6 +34,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
     "dora with saved": {"target_modules": ["q_proj", "o_proj"], "use_dora": True, "modules_to_save": ["lm_head"]},
     "embedding and head": {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+    "dora on the embedding": {"target_modules": ["q_proj", "embed_tokens"], "use_dora": True, "r": 8},
 }
 SAME_SUMS = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="another library of linear algebra adds in another order"
@@ -164,6 +165,9 @@ GPT2: Mapping[str, Mapping[str, Any]] = {
     "a square weight": {"target_modules": r".*\.attn\.c_proj", "fan_in_fan_out": True},
     "and the output layer": {"target_modules": ["c_attn", "c_proj", "lm_head"]},
     "and the embedding": {"target_modules": ["c_fc", "wte"], "fan_in_fan_out": True, "use_rslora": True},
+    "dora": {"target_modules": ["c_attn", "c_proj", "c_fc"], "fan_in_fan_out": True, "use_dora": True, "r": 16},
+    "dora and the embedding": {"target_modules": ["c_fc", "wte"], "fan_in_fan_out": True, "use_dora": True},
+    "dora and the output layer": {"target_modules": ["c_attn", "lm_head"], "use_dora": True},
     "and a module saved": {"target_modules": ["c_proj"], "fan_in_fan_out": True, "modules_to_save": ["lm_head"]},
 }
 GPT2_EVERYDAY = {("said", "bfloat16", False), ("and the output layer", "float32", False), ("said", "float32", True)}
@@ -262,18 +266,28 @@ def test_a_kernel_that_is_merged_the_wrong_way_round_is_found(tmp_path: Path, mo
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_norms_of_rows_in_place_of_those_of_columns_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so are magnitudes that belong to other columns, and a norm that lacks one row."""
+    run, base = made(tmp_path, "float32", GPT2["dora"], model=gpt2(n_embd=32, tie_word_embeddings=False))
+    right = arithmetic.with_squares
+    for number, wrong in enumerate(
+        (
+            lambda sums, rows: right(sums, rows[:-1]),
+            lambda sums, rows: right(sums, rows)[::-1].copy(),
+            lambda sums, rows: sums + arithmetic.norms(rows).sum(),
+        )
+    ):
+        monkeypatch.setattr(blocks, "with_squares", wrong)
+        with pytest.raises(AuditError, match="is not what float64 gives"):
+            merge(run, str(tmp_path / f"out{number}"), Choices(base=base))
+
+
 def test_what_peft_says_of_layers_of_both_kinds_is_that_of_the_last_one(tmp_path: Path) -> None:
     """So a square Conv1D cannot be told from a Linear by shape and configuration."""
     run, _ = made(tmp_path, "float32", GPT2["and the output layer"], model=gpt2(tie_word_embeddings=False))
     config = json.loads(Path(run, "checkpoint-2", "adapter_config.json").read_text())
     assert config["fan_in_fan_out"] is False
-
-
-def test_dora_on_the_layers_of_gpt2_is_refused(tmp_path: Path) -> None:
-    adapter = {"target_modules": ["c_attn"], "fan_in_fan_out": True, "use_dora": True}
-    run, base = made(tmp_path, "float32", adapter, model=gpt2())
-    with pytest.raises(RefusedError, match="c_attn is a Conv1D with DoRA"):
-        merge(run, str(tmp_path / "out"), Choices(base=base))
 
 
 @pytest.mark.slow
@@ -332,7 +346,6 @@ def test_shards_come_out_as_they_went_in_or_as_asked_for(tmp_path: Path) -> None
         ({"target_modules": ["q_proj"], "init_lora_weights": "pissa"}, "changes the base before training"),
         ({"target_modules": ["q_proj"], "init_lora_weights": "olora"}, "changes the base before training"),
         ({"target_modules": ["o_proj"], "layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
-        ({"target_modules": ["embed_tokens"], "use_dora": True}, "an embedding with DoRA"),
         ({"target_modules": ["q_proj"], "target_parameters": ["mlp.up_proj.weight"]}, "target_parameters"),
     ],
 )
