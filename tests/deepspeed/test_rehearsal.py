@@ -29,9 +29,9 @@ CONFIGURATIONS = {
 }
 
 
-def rehearsed(home: Path, asked: tuple[str, ...], *arguments: str) -> dict[str, Any]:
+def rehearsed(home: Path, asked: tuple[str, ...], *arguments: str, ranks: int = 2) -> dict[str, Any]:
     """Train and rehearse as asked (NAME:SPOILT); return what each has found."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     paths = os.pathsep.join((str(ROOT), str(ROOT / "backends")))
     done = subprocess.run(
         [*command, str(HERE / "rehearse_one.py"), str(home), *asked, "--", *arguments],
@@ -81,3 +81,20 @@ def test_an_engine_without_zero_says_what_is_not_compared(tmp_path: Path) -> Non
     assert found["same"]
     assert found["missed"]["weights"] == found["missed"]["optimizer state"] == "there is no state of ZeRO"
     assert found["values"]["schedule"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["2", "3"])
+def test_three_ranks_whose_last_slice_is_padded(stage: str, tmp_path: Path) -> None:
+    found = rehearsed(tmp_path, ("sound",), "--stage", stage, ranks=3)["sound"]
+    assert found["same"]
+    assert set(found["missed"].values()) == {None}
+
+
+@pytest.mark.slow
+def test_frozen_parameters_that_zero_3_has_in_slices_are_said_not_to_be_compared(tmp_path: Path) -> None:
+    found = rehearsed(tmp_path, ("sound",), "--stage", "3", "--frozen")["sound"]
+    assert found["same"]
+    assert found["missed"]["weights"] == "9 frozen parameters are in pieces that are not put together"
+    assert found["missed"]["optimizer state"] is None
+    assert found["values"]["weights"]

@@ -125,6 +125,7 @@ def arguments_in(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--die-at", type=int, default=0)
     parser.add_argument("--probe", help="a list of checkpoints to load instead of training")
     parser.add_argument("--gather", action="store_true")
+    parser.add_argument("--frozen", action="store_true", help="the first layer is not trained")
     parser.add_argument("--own-scheduler", action="store_true")
     parser.add_argument("--scale-power", type=int, default=None)
     return parser.parse_args(argv)
@@ -147,6 +148,8 @@ def make(given: argparse.Namespace) -> Any:
         num_key_value_heads=1, max_position_embeddings=32, tie_word_embeddings=False,
     )  # fmt: skip
     model: Any = transformers.LlamaForCausalLM(shape)
+    if given.frozen:
+        model.model.layers[0].requires_grad_(False)
     if given.lora:
         import peft
 

@@ -26,6 +26,18 @@ def configured(**fields: Any) -> dict[str, Any]:
     return {**ARGUMENTS, **STEPS, "fsdp_config": {**ARGUMENTS["fsdp_config"], **fields}}
 
 
+def tied() -> Any:
+    """Make a model whose output layer is its embedding."""
+    return llama(tie_word_embeddings=True)
+
+
+def frozen() -> Any:
+    """Make a model of which the first layer is not trained."""
+    model = llama()
+    model.model.layers[0].requires_grad_(False)
+    return model
+
+
 KINDS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "sharded": (llama, configured()),
     "bf16": (llama, {**configured(), "bf16": True}),
@@ -34,6 +46,9 @@ KINDS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "lora, full state": (lora, configured(state_dict_type="FULL_STATE_DICT")),
     "version 1": (llama, configured(version=1, sync_module_states=False)),
     "version 1, flat": (llama, configured(version=1, sync_module_states=False, use_orig_params=False)),
+    "tied weights": (tied, configured()),
+    "frozen layers": (frozen, configured()),
+    "activation checkpointing": (llama, configured(activation_checkpointing=True)),
     "SGD": (llama, {**configured(), "optim": "sgd", "optim_args": "momentum=0.9"}),
 }
 
