@@ -143,6 +143,11 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "judged_of",
     "logged_after",
     "steps_to_train",
+    "StoredOptimizer",
+    "StoredPartition",
+    "StoredState",
+    "StoredTensor",
+    "FP32",
     "OPTIMIZER_PART",
     "RANDOM_PART",
     "SCHEDULER_PART",
@@ -316,6 +321,7 @@ if TYPE_CHECKING:
     from audit.facts.shards import span_name as shard_span_name
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
+    from audit.facts.stored import FP32, StoredOptimizer, StoredPartition, StoredState, StoredTensor
     from audit.facts.unread import Unread
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.world import world_change, world_of
@@ -447,6 +453,7 @@ _HOMES = {
     "audit.facts.shards": "ShardedState span_name:shard_span_name",
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",
+    "audit.facts.stored": "FP32 StoredOptimizer StoredPartition StoredState StoredTensor",
     "audit.facts.unread": "Unread",
     "audit.facts.exchanged": "Exchange",
     "audit.facts.whole_tensors": "WholeTensor",

@@ -3,7 +3,7 @@
 Nothing here reads a file: everything is taken from what :mod:`audit.facts.shards` read.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,6 +65,39 @@ def optimizer_in_shards(states: Iterable[ShardedState], layout: Layout) -> "Opti
     from audit.formats.optimizer import optimizer_in
     from audit.formats.torch_archive import TorchArchive
 
+    state, collected = _collected(states, layout)
+    refs = tuple(collected.scalars)
+    value = {"state": collected.state, "param_groups": collected.groups()}
+    names = tuple(sorted({name for parts in state.sections.values() for part in parts for name in part.names}))
+    archive = TorchArchive(value, names, {}, "", "little", False, refs, {}, "", 0, collected.scalars)
+    found = optimizer_in(archive)
+    if isinstance(found, Damage):
+        raise NotApplicable(f"{state.directory} {found.message}")
+    return found._replace(places=collected.places)
+
+
+class OptimizerParts(NamedTuple):
+    """A sharded optimizer's ``state`` by parameter and key, tensors or other values, and its ``groups`` in order."""
+
+    state: Mapping[str, Mapping[str, "WholeTensor | Any"]]
+    groups: tuple[Mapping[str, Any], ...]
+
+
+def optimizer_parts_in(states: Iterable[ShardedState], layout: Layout) -> OptimizerParts:
+    """Return the optimizer's state with the places of its tensors. Raises NotApplicable if there is none."""
+    _, found = _collected(states, layout)
+    state = {
+        name: {
+            key: found.whole.get(value.storage, value) if type(value) is TensorRef else value
+            for key, value in entry.items()
+        }
+        for name, entry in found.state.items()
+    }
+    return OptimizerParts(state, tuple(found.groups()))
+
+
+def _collected(states: Iterable[ShardedState], layout: Layout) -> "tuple[ShardedState, _Collected]":
+    """The state with the optimizer, and what it holds. Raises NotApplicable if there is none, or not one alone."""
     for state in states:
         if not _plays(state, layout.sharded_optimizer):
             continue
@@ -77,15 +110,7 @@ def optimizer_in_shards(states: Iterable[ShardedState], layout: Layout) -> "Opti
             raise NotApplicable(
                 "the parameter groups are one value, as optimizer.state_dict() has it, which is not read"
             )
-        collected = _Collected(state, tops[0])
-        refs = tuple(collected.scalars)
-        value = {"state": collected.state, "param_groups": collected.groups()}
-        names = tuple(sorted({name for parts in state.sections.values() for part in parts for name in part.names}))
-        archive = TorchArchive(value, names, {}, "", "little", False, refs, {}, "", 0, collected.scalars)
-        found = optimizer_in(archive)
-        if isinstance(found, Damage):
-            raise NotApplicable(f"{state.directory} {found.message}")
-        return found._replace(places=collected.places)
+        return state, _Collected(state, tops[0])
     raise NotApplicable("there is no sharded optimizer state")
 
 
@@ -101,7 +126,7 @@ class _Collected:
         inside = {name: entry for name, entry in state.metadata.entries.items() if _of_optimizer(name, top)}
         if lost := inside.keys() - read.keys():
             raise NotApplicable(f"{len(lost)} parts of {state.directory} could not be read")
-        whole = _whole(state, inside.values())
+        self.whole = whole = _whole(state, inside.values())
         for name in inside:
             section = read.get(name)
             rest = name.removeprefix(top)

@@ -182,6 +182,17 @@ def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ..
     return tuple(found)
 
 
+def inner_in(archive: TorchArchive) -> Mapping[str, Any]:
+    """Return the state dict of the optimizer that ZeRO divides, empty for a file of another shape."""
+    inner = _inner(_state_in(archive) or {})
+    return inner if type(inner) is dict else {}
+
+
+def stored_in(archive: TorchArchive, ref: TensorRef) -> Stored | None:
+    """Return where the elements of a tensor are, None if they are not stored in plain order."""
+    return _stored(archive, ref)
+
+
 def _state_in(archive: TorchArchive) -> Mapping[str, Any] | None:
     """The state of ZeRO's optimizer in a partition, None for a file of another shape."""
     state = archive.value.get("optimizer_state_dict") if type(archive.value) is dict else None

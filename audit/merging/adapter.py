@@ -72,6 +72,8 @@ class Settings(NamedTuple):
 class Update(NamedTuple):
     """The low-rank update of one module: ``a`` (rank x in) and ``b`` (out x rank), ``magnitude`` with DoRA.
 
+    Those of a convolution have its dimensions, too: ``a`` is rank x in x kernel, ``b`` out x rank x 1 for each of them,
+    and the update is the product of the two as matrices with as many rows.
     ``transposed``: the weight is stored in x out, as that of an embedding (rows x columns) or a Conv1D is, and the
     update is the transposed product.
     """
@@ -86,10 +88,15 @@ class Update(NamedTuple):
     transposed: bool
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:
         """That of the weight which it fits, as it is stored."""
-        straight = self.b.shape[0], self.a.shape[1]
+        straight = self.b.shape[0], *self.a.shape[1:]
         return straight[::-1] if self.transposed else straight
+
+    @property
+    def convolution(self) -> bool:
+        """Whether it is that of a convolution (not of a ``Conv1D``, which is a linear layer)."""
+        return len(self.a.shape) > 2
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
@@ -190,10 +197,7 @@ def _update(module: str, parts: Mapping[str, Tensor], settings: Settings, where:
         refuse(
             where, f"{module} has {'a' if magnitude else 'no'} magnitude, and use_dora is {settings.dora}", "verify it"
         )
-    if settings.dora and embedding:
-        refuse(where, f"{module} is an embedding with DoRA, which audit merge does not support")
-    if len(a.shape) != 2 or len(b.shape) != 2:
-        refuse(where, f"{module} has matrices of shape {list(a.shape)} and {list(b.shape)}: no linear layer")
+    _check_dimensions(module, a, b, embedding, settings, where)
     rank = settings.rank_of(module)
     if a.shape[0] != rank or b.shape[1] != rank:
         refuse(
@@ -204,6 +208,28 @@ def _update(module: str, parts: Mapping[str, Tensor], settings: Settings, where:
     if magnitude is not None and magnitude.shape != (b.shape[0],):
         refuse(where, f"{module} has a magnitude of shape {list(magnitude.shape)}, not [{b.shape[0]}]", "verify it")
     return Update(module, a, b, magnitude, rank, settings.scaling_of(module), embedding, embedding)
+
+
+def _check_dimensions(module: str, a: Tensor, b: Tensor, embedding: bool, settings: Settings, where: str) -> None:
+    """Raise RefusedError for matrices that are neither of a linear layer nor of a convolution that is merged."""
+    shapes, dimensions = f"matrices of shape {list(a.shape)} and {list(b.shape)}", len(a.shape)
+    most = 2 if embedding else _MOST_DIMENSIONS
+    if not 2 <= dimensions <= most or len(b.shape) != dimensions or any(size != 1 for size in b.shape[2:]):
+        refuse(where, f"{module} has {shapes}: neither a linear layer nor a convolution")
+    if dimensions == 2:
+        return
+    if settings.dora:
+        refuse(where, f"{module} is a convolution with DoRA, which audit merge does not support")
+    if b.shape[1] != a.shape[0] and b.shape[1] and a.shape[0] % b.shape[1] == 0:
+        refuse(
+            where,
+            f"{module} has {shapes}: a convolution in groups, which peft does not merge either",
+            "use base and adapter as they are",
+        )
+
+
+_MOST_DIMENSIONS = 5
+"""Of the weight of a Conv3d."""
 
 
 def _pattern(value: Any, key: str, where: str) -> dict[str, Any]:

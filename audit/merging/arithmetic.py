@@ -2,7 +2,9 @@
 
 peft keeps the matrices in float32, multiplies them there, scales the product, adds it and rounds once
 (``tuners/lora/layer.py``, ``Linear.merge``). The update of an embedding is rounded to the type of the base before it is
-added (``Embedding.merge``). With DoRA the rows are scaled by magnitude over norm (``tuners/lora/variants.py``).
+added (``Embedding.merge``). That of a convolution is made by a convolution of the two (``_ConvNd.get_delta_weight``),
+which adds over the rank as a product of matrices does. With DoRA the rows are scaled by magnitude over norm
+(``tuners/lora/variants.py``), those of an embedding or a Conv1D column by column.
 
 Where the order of a sum decides about the last bit, it is that of torch 2.13 with MKL on x86-64, measured: see
 :func:`product` and :func:`norms`. Another order would be as right, and differ from peft in the last bit of a float32.
@@ -81,20 +83,48 @@ def norms(rows: Floats) -> Floats:
     return result
 
 
-def merged(
-    weight: Floats, b: Floats, a: Floats, scaling: float, *, magnitude: Floats | None = None, update_as: str = "F32"
-) -> tuple[Floats, Floats]:
-    """Return rows of the merged weight and their update, both in float32 and not yet rounded.
+def updated(weight: Floats, b: Floats, a: Floats, scaling: float, update_as: str = "F32") -> tuple[Floats, Floats]:
+    """Return rows of the weight with their update, and the update, both in float32 and not yet rounded.
 
-    ``weight`` is rows x columns, ``b`` rows x rank, ``a`` rank x columns, ``magnitude`` one for each row (DoRA).
-    ``update_as`` is the type that the update is rounded to first.
+    ``weight`` is rows x columns, ``b`` rows x rank, ``a`` rank x columns. ``update_as`` is the type that the update is
+    rounded to first.
     """
     update = product(b, a)
     update *= np.float32(scaling)
     if update_as != "F32":
         update = rounded(update, update_as)
-    total = weight + update
+    return weight + update, update
+
+
+def with_squares(sums: Floats, rows: Floats) -> Floats:
+    """Return the sums of squares of each column with those of more rows, which are added one after the other.
+
+    That is the order of ``torch.linalg.norm`` over the columns of a tensor that is stored row by row.
+    """
+    found: Floats = np.add.reduce(np.concatenate([sums[None], np.square(rows)]), axis=0)
+    return found
+
+
+def merged(
+    weight: Floats,
+    b: Floats,
+    a: Floats,
+    scaling: float,
+    *,
+    magnitude: Floats | None = None,
+    update_as: str = "F32",
+    factor: Floats | None = None,
+) -> tuple[Floats, Floats]:
+    """Return rows of the merged weight and their update; the first five as in :func:`updated`.
+
+    With DoRA, ``magnitude`` has one value for each row. Where the norms are those of columns, ``factor`` has for each
+    column magnitude over norm instead.
+    """
+    total, update = updated(weight, b, a, scaling, update_as)
     if magnitude is not None:
         total *= (magnitude / norms(total))[:, None]
-        update = total - weight
-    return total, update
+    elif factor is not None:
+        total *= factor[None, :]
+    else:
+        return total, update
+    return total, total - weight

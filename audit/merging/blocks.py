@@ -10,7 +10,7 @@ import numpy.typing as npt
 from audit.errors import AuditError
 from audit.formats.pickle_values import ITEM_SIZES
 from audit.formats.tensors import Tensor
-from audit.merging.arithmetic import Floats, decoded, encoded, merged
+from audit.merging.arithmetic import Floats, decoded, encoded, merged, updated, with_squares
 from audit.merging.digests import BLOCK
 from audit.merging.plan import Output
 from audit.merging.refusals import refuse
@@ -97,24 +97,50 @@ def _merged(output: Output, readers: Readers) -> Iterator[Block]:
     update, source = output.update, output.source
     if update is None:
         raise TypeError(output.name)
-    rows, columns = output.shape
-    a, b = (whole(readers.adapter, tensor) for tensor in (update.a, update.b))
+    rows, columns = output.shape[0], prod(output.shape[1:])
+    a, b = (
+        whole(readers.adapter, tensor).reshape(tensor.shape[0], prod(tensor.shape[1:]))
+        for tensor in (update.a, update.b)
+    )
     left, right = (a.T, np.ascontiguousarray(b.T)) if update.transposed else (b, a)
     magnitude = whole(readers.adapter, update.magnitude) if update.magnitude is not None else None
-    update_as = source.dtype if update.embedding and output.dtype == source.dtype else "F32"
+    plain = update.embedding and magnitude is None  # with DoRA nothing is rounded before the end
+    update_as = source.dtype if plain and output.dtype == source.dtype else "F32"
     base = readers.base[output.shard.name]
+    factor = None
+    if magnitude is not None and update.transposed:
+        factor, magnitude = _column_factors(output, base, left, right, magnitude), None
     for begin, end in row_blocks(rows, columns):
         raw = read_elements(base, source, begin * columns, (end - begin) * columns)
         _compare(output, raw, begin * columns, (end - begin) * columns, readers)
         weight = decoded(raw, source.dtype).reshape(end - begin, columns)
-        factor = np.ascontiguousarray(left[begin:end])
+        part = np.ascontiguousarray(left[begin:end])
         scale = magnitude[begin:end] if magnitude is not None else None
         with np.errstate(all="ignore"):  # what is not finite is found below
-            total, added = merged(weight, factor, right, update.scaling, magnitude=scale, update_as=update_as)
+            total, added = merged(
+                weight, part, right, update.scaling, magnitude=scale, update_as=update_as, factor=factor
+            )
             values = encoded(total, output.dtype)
             squares = [_squares(part) for part in (added, weight)]
         _check_finite(values, output, readers)
         yield Block(_bytes_of(values), raw, *squares)
+
+
+def _column_factors(output: Output, base: RangeReader, left: Floats, right: Floats, magnitude: Floats) -> Floats:
+    """Magnitude over norm of each column, for which all rows are read once more beforehand."""
+    update, source = output.update, output.source
+    if update is None:
+        raise TypeError(output.name)
+    rows, columns = output.shape
+    sums: Floats = np.zeros(columns, np.float32)
+    with np.errstate(all="ignore"):  # what is not finite is found in the merged values
+        for begin, end in row_blocks(rows, columns):
+            raw = read_elements(base, source, begin * columns, (end - begin) * columns)
+            weight = decoded(raw, source.dtype).reshape(end - begin, columns)
+            total, _ = updated(weight, np.ascontiguousarray(left[begin:end]), right, update.scaling)
+            sums = with_squares(sums, total)
+        norms: Floats = np.sqrt(sums)
+        return magnitude / norms
 
 
 def _squares(values: Floats) -> float:

@@ -49,7 +49,7 @@ def _renamed(adapter: Adapter, base: Base) -> Adapter:
 
 def _turned(update: Update, name: str, adapter: Adapter, base: Base, where: str) -> Update:
     """Return the update of a layer, transposed if that is a Conv1D."""
-    if update.embedding or name not in base.places:
+    if update.embedding or update.convolution or name not in base.places:
         return update
     if base.config.get("model_type") in _CONV1D_MODELS:
         turned = update.module.rpartition(".")[2] in _CONV1D_LAYERS
@@ -60,6 +60,4 @@ def _turned(update: Update, name: str, adapter: Adapter, base: Base, where: str)
         if turned and shape == straight:
             kind = base.config.get("model_type")
             refuse(where, f"fan_in_fan_out is set, and of a {kind} it is not known whether {name} is stored transposed")
-    if turned and update.magnitude is not None:
-        refuse(where, f"{update.module} is a Conv1D with DoRA, which audit merge does not support")
     return update._replace(transposed=turned)

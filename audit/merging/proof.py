@@ -96,8 +96,9 @@ def _checked(
     rows, count, worst = 0, 0, 0.0
     update = output.update
     matrix = _matrix(readers.adapter, update.b if update.transposed else update.a) if update is not None else None
+    columns = _columns(output, readers, matrix) if matrix is not None else None
     for row, first, width in _sample(output):
-        exact, doubt = _exact(output, readers, matrix, row, first, width)
+        exact, doubt = _exact(output, readers, matrix, columns, row, first, width)
         stored = doubles(read_elements(reader, tensor, first, width), output.dtype)
         both = np.isfinite(exact) | ~((stored == exact) | (np.isnan(stored) & np.isnan(exact)))
         exact, stored, doubt = exact[both], stored[both], doubt[both]  # an infinity of the base stays one
@@ -130,7 +131,13 @@ def _unit(values: Doubles, dtype: str) -> Doubles:
 
 
 def _exact(
-    output: Output, readers: Readers, matrix: Doubles | None, row: int, first: int, width: int
+    output: Output,
+    readers: Readers,
+    matrix: Doubles | None,
+    columns: tuple[Doubles, Doubles] | None,
+    row: int,
+    first: int,
+    width: int,
 ) -> tuple[Doubles, Doubles]:
     """What the values of a row are in float64, and how far float32 may be from that before it is rounded."""
     if output.saved is not None:
@@ -149,16 +156,47 @@ def _exact(
     bound = np.einsum(terms, np.abs(column), np.abs(matrix)) * abs(update.scaling)
     exact = weight + added
     doubt = _EPS * ((update.rank + 2) * bound + np.abs(exact) + np.abs(weight))
+    if columns is not None:
+        factors, relative = columns
+        return exact * factors, doubt * np.abs(factors) + np.abs(exact * factors) * relative
     if update.embedding and output.dtype == source.dtype:
         doubt = doubt + np.abs(added) * _ULP[source.dtype] + _SMALLEST[source.dtype]
     if update.magnitude is not None:
         norm = float(np.sqrt(np.sum(exact * exact)))
         size = float(doubles(read_elements(readers.adapter, update.magnitude, row, 1), update.magnitude.dtype)[0])
         factor = size / norm
-        relative = _EPS * (width / 8 + 16) + float(np.sqrt(np.sum(doubt * doubt))) / norm
-        doubt = doubt * abs(factor) + np.abs(exact * factor) * relative
+        unsure = _EPS * (width / 8 + 16) + float(np.sqrt(np.sum(doubt * doubt))) / norm
+        doubt = doubt * abs(factor) + np.abs(exact * factor) * unsure
         exact = exact * factor
     return exact, doubt
+
+
+def _columns(output: Output, readers: Readers, matrix: Doubles) -> tuple[Doubles, Doubles] | None:
+    """Magnitude over norm of each column, and how far float32 may be from that, relative; None if there is no such.
+
+    A sum of n squares in float32, one after the other, may be off by n halves of a unit: the norm by half of that.
+    """
+    update, source = output.update, output.source
+    if update is None or update.magnitude is None or not update.transposed:
+        return None
+    rows, columns = output.shape
+    squares, doubts = np.zeros(columns), np.zeros(columns)
+    left = _matrix(readers.adapter, update.a)
+    step = max(1, _MOST_VALUES // max(1, columns))
+    for begin in range(0, rows, step):
+        end = min(rows, begin + step)
+        data = read_elements(readers.base[output.shard.name], source, begin * columns, (end - begin) * columns)
+        weight = doubles(data, source.dtype).reshape(end - begin, columns)
+        part = left[:, begin:end]
+        exact = weight + np.einsum("rn,cr->nc", part, matrix) * update.scaling
+        bound = np.abs(part).T @ np.abs(matrix).T * abs(update.scaling)
+        doubt = _EPS * ((update.rank + 2) * bound + np.abs(exact) + np.abs(weight))
+        squares += np.sum(exact * exact, axis=0)
+        doubts += np.sum(doubt * doubt, axis=0)
+    norms = np.sqrt(squares)
+    magnitude = doubles(read_elements(readers.adapter, update.magnitude, 0, columns), update.magnitude.dtype)
+    with np.errstate(all="ignore"):  # a column of zeros
+        return magnitude / norms, _EPS * (rows / 4 + 16) + np.sqrt(doubts) / norms
 
 
 def _column(reader: RangeReader, tensor: Tensor, column: int) -> Doubles:
@@ -169,7 +207,9 @@ def _column(reader: RangeReader, tensor: Tensor, column: int) -> Doubles:
 
 
 def _matrix(reader: RangeReader, tensor: Tensor) -> Doubles:
-    return doubles(read_elements(reader, tensor, 0, prod(tensor.shape)), tensor.dtype).reshape(tensor.shape)
+    """All of a matrix; that of a convolution has the kernel in its columns."""
+    values = doubles(read_elements(reader, tensor, 0, prod(tensor.shape)), tensor.dtype)
+    return values.reshape(tensor.shape[0], prod(tensor.shape[1:]))
 
 
 def doubles(data: bytes, dtype: str) -> Doubles:

@@ -1,23 +1,20 @@
 """The tensors of two checkpoints, paired by name: what was added, what is gone, what changed and by how much."""
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
+from audit.facts.chunks import Assembled
 from audit.facts.file import METADATA, File, FileFormat
+from audit.facts.open_files import OpenFiles
 from audit.facts.whole_tensors import WholeTensor
 from audit.formats.pickle_values import ITEM_SIZES, in_order
 from audit.formats.tensors import Tensor
-from audit.views.chunks import Assembled
 
 if TYPE_CHECKING:
     from audit.scan.differences import Part
-
-MOST_OPEN = 64
-"""Files that are open at a time."""
 
 REMOVED, ADDED, RESHAPED, RETYPED, CHANGED = "removed", "added", "shape", "dtype", "changed"
 
@@ -81,7 +78,7 @@ def compare_tensors(a: Checkpoint, b: Checkpoint, same_files: frozenset[str], tr
     budget = [2 * sum([*_sizes(mine).values(), *_sizes(other).values()])]
     found: list[TensorChange] = []
     same = 0
-    with _Readers() as readers:
+    with OpenFiles() as files:
         for name in dict.fromkeys([*mine, *other]):
             first, second = mine.get(name), other.get(name)
             if first is None or second is None:
@@ -94,7 +91,7 @@ def compare_tensors(a: Checkpoint, b: Checkpoint, same_files: frozenset[str], tr
                 same += 1
                 continue
             try:
-                change = _change(name, first, second, readers, budget)
+                change = _change(name, first, second, files, budget)
             except OSError as error:
                 troubles.append(f"{name}: {error.strerror or error}")
                 continue
@@ -109,7 +106,7 @@ def _sizes(places: dict[str, Place]) -> dict[str, int]:
     return {path: file.entry.size for place in places.values() for path, file in place.files.items()}
 
 
-def _change(name: str, first: Place, second: Place, readers: "_Readers", budget: list[int]) -> TensorChange | None:
+def _change(name: str, first: Place, second: Place, files: OpenFiles, budget: list[int]) -> TensorChange | None:
     """How one tensor differs, None if it does not. Raises OSError if that cannot be said."""
     from audit.scan.differences import distance
 
@@ -124,10 +121,22 @@ def _change(name: str, first: Place, second: Place, readers: "_Readers", budget:
     if not (first.dense and second.dense and first.order == second.order):
         raise OSError("its elements are stored in different or unusual orders; not compared")
     elements = prod(one.shape)
-    found = distance(readers.part(first), readers.part(second), elements)
+    found = distance(_part(first, files), _part(second, files), elements)
     if found is None:
         return None if kind == CHANGED else blank._replace(kind=kind, elements=elements, changed=0, max_abs=0.0)
     return TensorChange(name, kind, blank.dtype, blank.shape, elements, *found)
+
+
+def _part(place: Place, files: OpenFiles) -> "Part":
+    """Where the tensor is. Raises OSError if it is not whole."""
+    from audit.scan.differences import Part
+
+    tensor = place.tensor
+    if place.whole is not None:
+        held = place.files
+        whole = Assembled(place.whole(), lambda path: files.reader(held[path]))
+        return Part(whole, tensor.dtype, 0, whole.size)
+    return Part(files.reader(place.file), tensor.dtype, tensor.offset, tensor.nbytes)
 
 
 def _places(
@@ -213,56 +222,3 @@ def _tensors(file: File) -> list[Place]:
 def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> tuple[int, ...]:
     """The strides of elements that are not in the order of their indices, else nothing."""
     return () if in_order(shape, stride) else stride
-
-
-class _Readers:
-    """The files that tensors are read from: the last few stay open, as a tensor may be in a thousand."""
-
-    def __init__(self) -> None:
-        self._open: dict[File, tuple[ExitStack, Any]] = {}
-
-    def __enter__(self) -> "_Readers":
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        for stack, _ in self._open.values():
-            stack.close()
-
-    def part(self, place: Place) -> "Part":
-        """Where the tensor is. Raises OSError if it is not whole."""
-        from audit.scan.differences import Part
-
-        tensor = place.tensor
-        if place.whole is not None:
-            held = place.files
-            whole = Assembled(place.whole(), lambda path: _LastingReader(self, held[path]))
-            return Part(whole, tensor.dtype, 0, whole.size)
-        return Part(_LastingReader(self, place.file), tensor.dtype, tensor.offset, tensor.nbytes)
-
-    def opened(self, file: File) -> Any:
-        """An open reader of the file; one that was not used for long may be closed for it."""
-        found = self._open.pop(file, None)
-        if found is None:
-            if len(self._open) >= MOST_OPEN:
-                self._open.pop(next(iter(self._open)))[0].close()
-            stack = ExitStack()
-            found = (stack, stack.enter_context(file.open()))
-        self._open[file] = found
-        return found[1]
-
-
-class _LastingReader:
-    """A file that is opened when it is read."""
-
-    def __init__(self, readers: _Readers, file: File) -> None:
-        self._readers = readers
-        self._file = file
-        self.size = file.entry.size
-
-    def read(self, offset: int, length: int) -> bytes:
-        found: bytes = self._readers.opened(self._file).read(offset, length)
-        return found
-
-    def read_into(self, offset: int, buffer: memoryview) -> int:
-        count: int = self._readers.opened(self._file).read_into(offset, buffer)
-        return count

@@ -44,7 +44,7 @@ def ds_config(stage: int, *, gather: bool, scheduler: bool, offset: float | None
         config["fp16"]["initial_scale_power"] = offset
         config["fp16"]["hysteresis"] = 1
     if scheduler:
-        config["scheduler"] = {"type": "WarmupLR", "params": {"warmup_num_steps": 4, "warmup_max_lr": 1e-3}}
+        config["scheduler"] = {"type": "WarmupLR", "params": {"warmup_num_steps": 2, "warmup_max_lr": 1e-3}}
     return config
 
 
@@ -112,8 +112,8 @@ class Dies(transformers.TrainerCallback):
             os._exit(9)
 
 
-def main(argv: list[str]) -> None:
-    """Train, from the newest checkpoint with ``--resume``."""
+def arguments_in(argv: list[str]) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("output")
     parser.add_argument("--stage", type=int, default=2)
@@ -125,9 +125,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--die-at", type=int, default=0)
     parser.add_argument("--probe", help="a list of checkpoints to load instead of training")
     parser.add_argument("--gather", action="store_true")
+    parser.add_argument("--frozen", action="store_true", help="the first layer is not trained")
     parser.add_argument("--own-scheduler", action="store_true")
     parser.add_argument("--scale-power", type=int, default=None)
-    given = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def make(given: argparse.Namespace) -> Any:
+    """Make the trainer, the same at each call."""
     torch.set_num_threads(1)
     if given.dtype == "fp16":  # torch computes it on a CPU; DeepSpeed asks for an accelerator
         get_accelerator().is_fp16_supported = lambda: True
@@ -143,6 +148,8 @@ def main(argv: list[str]) -> None:
         num_key_value_heads=1, max_position_embeddings=32, tie_word_embeddings=False,
     )  # fmt: skip
     model: Any = transformers.LlamaForCausalLM(shape)
+    if given.frozen:
+        model.model.layers[0].requires_grad_(False)
     if given.lora:
         import peft
 
@@ -153,7 +160,13 @@ def main(argv: list[str]) -> None:
     trainer = transformers.Trainer(model=model, args=arguments, train_dataset=Rows(), callbacks=callbacks)
     for callback in callbacks:
         callback.trainer = trainer
-    trainer.train(resume_from_checkpoint=given.resume)
+    return trainer
+
+
+def main(argv: list[str]) -> None:
+    """Train, from the newest checkpoint with ``--resume``."""
+    given = arguments_in(argv)
+    make(given).train(resume_from_checkpoint=given.resume)
 
 
 if __name__ == "__main__":

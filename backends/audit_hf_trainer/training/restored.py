@@ -5,7 +5,6 @@ A value of a file is rounded to the type that it has in the training (``Optimize
 """
 
 import json
-import math
 import os
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,8 +12,20 @@ from typing import Any
 
 import torch
 
-from audit.plugin import OPTIMIZER_PART, RANDOM_PART, SCHEDULER_PART, WEIGHTS_PART, Compared
+from audit.plugin import (
+    OPTIMIZER_PART,
+    RANDOM_PART,
+    SCHEDULER_PART,
+    WEIGHTS_PART,
+    Checkpoint,
+    Compared,
+    NotApplicable,
+    StoredState,
+    load_plugins,
+    open_run,
+)
 from audit_hf_trainer.names import OPTIMIZER, RNG, SCHEDULER
+from audit_hf_trainer.training.tally import MISSING, Tally, loaded_file
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -22,88 +33,59 @@ CHANGED = frozenset({"lr", "initial_lr", "weight_decay", "betas", "eps", "base_l
 """What ``audit train --change`` may put over the values of the checkpoint."""
 
 
-class Tally:
-    """Counts what was compared. A value is a tensor, or anything else that is not a container."""
-
-    def __init__(self, part: str, skip: frozenset[str] = frozenset()) -> None:
-        self._part, self._skip = part, skip
-        self.values = self.different = 0
-        self._first: str | None = None
-        self._largest: float | None = None
-        self.missed: list[str] = []
-
-    def value(self, name: str, saved: Any, live: Any) -> None:
-        """Compare a value of a file, or everything in it, with what was loaded."""
-        if isinstance(saved, torch.Tensor):
-            self._tensor(name, saved, live)
-        elif isinstance(saved, Mapping):
-            for key, part in saved.items():
-                if key not in self._skip:
-                    there = live.get(key, MISSING) if isinstance(live, Mapping) else MISSING
-                    self.value(f"{name}.{key}" if name else str(key), part, there)
-        elif isinstance(saved, list | tuple) and isinstance(live, list | tuple) and len(saved) == len(live):
-            if len(saved) > LONG:  # the state of a random generator
-                self._note(name, list(saved) == list(live))
-                return
-            for number, (part, there) in enumerate(zip(saved, live, strict=True)):
-                self.value(f"{name}.{number}", part, there)
-        else:
-            self._note(name, _same(saved, live))
-
-    def _tensor(self, name: str, saved: torch.Tensor, live: Any) -> None:
-        if not isinstance(live, torch.Tensor):
-            live = torch.as_tensor(live) if isinstance(live, int | float) else None
-        if live is None or live.shape != saved.shape:
-            self._note(name, False)
-            return
-        mine = live.detach().to("cpu")
-        other = saved.to("cpu", mine.dtype)
-        if torch.equal(mine, other):
-            self._note(name, True)
-            return
-        if mine.is_floating_point():
-            unequal = (mine != other) & ~(torch.isnan(mine) & torch.isnan(other))
-            if not bool(unequal.any()):
-                self._note(name, True)
-                return
-            scale = float(other.abs().max())
-            gap = float((mine.double() - other.double()).abs().max()) / (scale or 1.0)
-            self._largest = max(self._largest or 0.0, gap)
-        self._note(name, False)
-
-    def _note(self, name: str, same: bool) -> None:
-        self.values += 1
-        if not same:
-            self.different += 1
-            self._first = self._first or name
-
-    def result(self) -> Compared:
-        """Return what was counted."""
-        missed = "; ".join(self.missed) or (None if self.values else "there is nothing to compare")
-        return Compared(self._part, self.values, self.different, self._first, self._largest, missed)
-
-
-DEEPSPEED = "DeepSpeed"
-MISSING = object()
-LONG = 64
-"""Items of a list that are compared as one value."""
+DEEPSPEED, FSDP = "DeepSpeed", "FSDP"
+BACKEND = "hf-trainer"
 
 
 def compare_state(trainer: Any, checkpoint: str, changed: bool = False) -> tuple[Compared, ...]:
-    """Compare weights, optimizer and schedule; ``changed``: settings were changed after the load."""
+    """Compare weights, optimizer and schedule; ``changed``: settings were changed after the load.
+
+    Of a state that is divided among processes, each compares what it holds itself.
+    """
     skip = CHANGED if changed else frozenset()
-    sharded = _sharded(trainer)
-    missed = f"{sharded} has divided it among processes, and that is not compared"
-    if sharded == DEEPSPEED:  # the schedule may be in the engine's state, too
-        return tuple(Compared(part, missed=missed) for part in (WEIGHTS_PART, OPTIMIZER_PART, SCHEDULER_PART))
-    schedule = _of_file(SCHEDULER_PART, os.path.join(checkpoint, SCHEDULER), trainer.lr_scheduler, skip)
-    if sharded:
-        return Compared(WEIGHTS_PART, missed=missed), Compared(OPTIMIZER_PART, missed=missed), schedule
-    return (
-        _weights(trainer, checkpoint),
-        _of_file(OPTIMIZER_PART, os.path.join(checkpoint, OPTIMIZER), trainer.optimizer, skip | {"params"}),
-        schedule,
-    )
+    kind = divided_by(trainer)
+    if kind is None:
+        return (
+            _weights(trainer, checkpoint),
+            _of_file(OPTIMIZER_PART, os.path.join(checkpoint, OPTIMIZER), trainer.optimizer, skip | {"params"}),
+            _schedule(trainer, checkpoint, skip),
+        )
+    try:
+        with StoredState(_opened(checkpoint)) as stored:
+            if kind == DEEPSPEED:
+                from audit_hf_trainer.training.partitioned import compare_engine, compare_engine_schedule
+
+                own = compare_engine_schedule(trainer, stored, skip)
+                schedule = own or _schedule(trainer, checkpoint, skip)
+                return (*compare_engine(trainer, stored, skip), schedule)
+            from audit_hf_trainer.training.divided import compare_divided
+
+            return (*compare_divided(trainer, checkpoint, stored, skip), _schedule(trainer, checkpoint, skip))
+    except NotApplicable as why:
+        missed = f"{kind} has divided it among processes, and {why}"
+        parts = (Compared(part, missed=missed) for part in (WEIGHTS_PART, OPTIMIZER_PART))
+        return (*parts, _schedule(trainer, checkpoint, skip))
+
+
+def divided_by(trainer: Any) -> str | None:
+    """Return what has divided the state among processes, None if each has all of it."""
+    if getattr(trainer, "is_deepspeed_enabled", False):
+        return DEEPSPEED
+    return FSDP if getattr(trainer, "is_fsdp_enabled", False) else None
+
+
+def _opened(checkpoint: str) -> Checkpoint:
+    """The facts of a checkpoint by its path. Raises NotApplicable."""
+    home, name = os.path.split(os.path.abspath(checkpoint))
+    found = open_run(home, [load_plugins().backend(BACKEND)], depth="quick")
+    try:
+        return next(item for item in found.checkpoints if item.name == name)
+    except StopIteration:
+        raise NotApplicable(f"{checkpoint} is not found as a checkpoint") from None
+
+
+def _schedule(trainer: Any, checkpoint: str, skip: frozenset[str]) -> Compared:
+    return _of_file(SCHEDULER_PART, os.path.join(checkpoint, SCHEDULER), trainer.lr_scheduler, skip)
 
 
 def compare_random_states(trainer: Any, checkpoint: str) -> Compared:
@@ -133,12 +115,15 @@ def compare_random_states(trainer: Any, checkpoint: str) -> Compared:
     return tally.result()
 
 
-def merged(parts: Sequence[Compared]) -> Compared:
+def merged(parts: Sequence[Compared], divided: bool = False) -> Compared:
     """Return one part as all processes have compared it: each has a random state of its own, the rest they share.
+
+    ``divided``: each has a piece of the weights and of the optimizer's state, too, and has compared that.
 
     What differs, or was missed, in another process than the first is said to be there.
     """
-    count = sum if parts[0].part == RANDOM_PART else max
+    own = (RANDOM_PART, WEIGHTS_PART, OPTIMIZER_PART) if divided else (RANDOM_PART,)
+    count = sum if parts[0].part in own else max
 
     def said(field: str) -> str | None:
         texts = ((rank, getattr(part, field)) for rank, part in enumerate(parts))
@@ -153,12 +138,6 @@ def merged(parts: Sequence[Compared]) -> Compared:
         max((part.largest for part in parts if part.largest is not None), default=None),
         said("missed"),
     )
-
-
-def _sharded(trainer: Any) -> str | None:
-    if getattr(trainer, "is_deepspeed_enabled", False):
-        return DEEPSPEED
-    return "FSDP" if getattr(trainer, "is_fsdp_enabled", False) else None
 
 
 def _weights(trainer: Any, checkpoint: str) -> Compared:
@@ -230,7 +209,7 @@ def _tensors(home: str, names: tuple[str, ...]) -> Iterator[tuple[str, torch.Ten
                     for key in tensors.keys():  # noqa: SIM118  not a dictionary
                         yield key, tensors.get_tensor(key)
             else:
-                yield from _loaded(file_name).items()
+                yield from loaded_file(file_name).items()
         if files:
             return
 
@@ -239,20 +218,5 @@ def _of_file(part: str, path: str, live: Any, skip: frozenset[str]) -> Compared:
     if not os.path.isfile(path):
         return Compared(part, missed=f"there is no {os.path.basename(path)}")
     tally = Tally(part, skip)
-    tally.value("", _loaded(path), live.state_dict())
+    tally.value("", loaded_file(path), live.state_dict())
     return tally.result()
-
-
-def _loaded(path: str) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except RuntimeError:  # not a zip archive: an old format, which cannot be mapped
-        return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def _same(saved: Any, live: Any) -> bool:
-    if isinstance(live, torch.Tensor) and live.numel() == 1 and isinstance(saved, int | float):
-        live = live.item()
-    if isinstance(saved, float) and isinstance(live, float) and math.isnan(saved):
-        return math.isnan(live)
-    return bool(saved == live)

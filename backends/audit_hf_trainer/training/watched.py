@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from audit.plugin import RANDOM_PART, Arrival, AuditError, Compared, Phase, Rehearsal, Replayed, Step, Tell
-from audit_hf_trainer.training.restored import compare_random_states, compare_state, merged
+from audit_hf_trainer.training.restored import compare_random_states, compare_state, divided_by, merged
 
 T = TypeVar("T")
 NUMBER = "audit_example"
@@ -164,7 +164,8 @@ class Watched(transformers.TrainerCallback):
     def _of_team(self, parts: tuple[Compared, ...]) -> tuple[Compared, ...]:
         """The parts as all processes have compared them."""
         gathered = _gathered(parts, self.trainer.args)
-        return tuple(merged(of_one) for of_one in zip(*gathered, strict=True))
+        divided = divided_by(self.trainer) is not None
+        return tuple(merged(of_one, divided) for of_one in zip(*gathered, strict=True))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **unused: Any) -> Any:
         control.should_save = False

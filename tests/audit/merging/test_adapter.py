@@ -103,10 +103,25 @@ def test_every_tensor_is_assigned_to_one_of_the_base() -> None:
         ({"use_dora": True}, {**PAIR, **held((f"{Q}.lora_magnitude_vector", (4,)))}, "magnitude of shape [4]"),
         ({"r": 8}, PAIR, "its rank is 8"),
         (
-            {},
-            held((f"{Q}.lora_A.weight", (4, 3, 3, 3)), (f"{Q}.lora_B.weight", (16, 4, 1, 1))),
-            "no linear layer",
+            {"use_dora": True},
+            held(
+                (f"{Q}.lora_A.weight", (4, 3, 3, 3)),
+                (f"{Q}.lora_B.weight", (16, 4, 1, 1)),
+                (f"{Q}.lora_magnitude_vector", (1, 16, 1, 1)),
+            ),
+            "is a convolution with DoRA, which audit merge does not support; merge it with peft",
         ),
+        (
+            {},
+            held((f"{Q}.lora_A.weight", (4, 4, 3, 3)), (f"{Q}.lora_B.weight", (16, 2, 1, 1))),
+            "a convolution in groups, which peft does not merge either; use base and adapter as they are",
+        ),
+        (
+            {},
+            held((f"{Q}.lora_A.weight", (4, 3, 3, 3)), (f"{Q}.lora_B.weight", (16, 4, 3, 1))),
+            "neither a linear layer nor a convolution",
+        ),
+        ({}, held((f"{Q}.lora_A.weight", (4, 3, 3)), (f"{Q}.lora_B.weight", (16, 4))), "neither a linear layer nor"),
         ({}, held(("base_model.model.norm.weight", (16,))), "holds nothing to merge"),
         ({"modules_to_save": ["q_proj"]}, {**PAIR, **held((f"{Q}.weight", (16, 16)))}, "both updated and replaced"),
     ],
@@ -117,10 +132,17 @@ def test_a_tensor_that_fits_nothing_is_refused(config: dict[str, Any], tensors: 
         read_adapter(settings, tensors, "x")
 
 
-def test_an_embedding_with_dora_is_refused() -> None:
+def test_a_convolution_fits_a_weight_of_its_dimensions() -> None:
+    tensors = held((f"{Q}.lora_A.weight", (4, 3, 5, 7)), (f"{Q}.lora_B.weight", (16, 4, 1, 1)))
+    (update,) = read_adapter(read_settings(CONFIG, "x"), tensors, "x").updates.values()
+    assert (update.shape, update.convolution, update.transposed) == ((16, 3, 5, 7), True, False)
+
+
+def test_an_embedding_with_dora_has_a_magnitude_for_each_column() -> None:
     settings = read_settings({**CONFIG, "use_dora": True}, "x")
     tensors = held(
         (f"{Q}.lora_embedding_A", (4, 32)), (f"{Q}.lora_embedding_B", (16, 4)), (f"{Q}.lora_magnitude_vector", (16,))
     )
-    with pytest.raises(RefusedError, match="an embedding with DoRA"):
-        read_adapter(settings, tensors, "x")
+    (update,) = read_adapter(settings, tensors, "x").updates.values()
+    assert update.magnitude is not None
+    assert update.shape == (32, 16)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.merging.arithmetic import decoded, encoded, merged, norms, product, rounded
+from audit.merging.arithmetic import decoded, encoded, merged, norms, product, rounded, with_squares
 
 FLOATS = st.floats(width=32, allow_nan=False)
 
@@ -63,6 +63,27 @@ def test_dora_gives_each_row_its_magnitude() -> None:
 
     assert np.allclose(norms(total), magnitude, rtol=1e-5)
     assert np.array_equal(total - weight, update)
+
+
+@pytest.mark.parametrize("step", [1, 7, 40])
+def test_squares_are_added_row_by_row_in_whatever_blocks(step: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(40, 5)).astype(np.float32)
+    wanted = sums = np.zeros(5, np.float32)
+    for row in rows:
+        wanted = wanted + row * row
+    for begin in range(0, 40, step):
+        sums = with_squares(sums, rows[begin : begin + step])
+    assert np.array_equal(sums, wanted)
+
+
+def test_dora_may_scale_columns() -> None:
+    chance = np.random.default_rng(0)
+    weight, b, a = (chance.normal(size=size).astype(np.float32) for size in ((6, 3), (6, 2), (2, 3)))
+    factor = np.array([1, 2, 4], np.float32)
+    plain, _ = merged(weight, b, a, 0.5)
+    total, update = merged(weight, b, a, 0.5, factor=factor)
+    assert np.array_equal(total, plain * factor)
+    assert np.array_equal(update, total - weight)
 
 
 def test_an_update_may_be_rounded_before_it_is_added() -> None:

@@ -65,10 +65,10 @@ def test_without_the_key_nothing_is_transposed(tmp_path: Path) -> None:
     assert ways(found) == {f"{LAYER}.c_proj.weight": False}
 
 
-def test_dora_on_such_a_layer_is_refused(tmp_path: Path) -> None:
+def test_dora_on_such_a_layer_is_transposed_with_it(tmp_path: Path) -> None:
     shapes = {**pair(f"{PREFIX}{LAYER}.c_attn", 24, 8), f"{PREFIX}{LAYER}.c_attn.lora_magnitude_vector": (24,)}
-    with pytest.raises(RefusedError, match="c_attn is a Conv1D with DoRA"):
-        fitted(adapter(shapes, use_dora=True), base(tmp_path / "base"), "x")
+    found = fitted(adapter(shapes, use_dora=True), base(tmp_path / "base"), "x")
+    assert ways(found) == {f"{LAYER}.c_attn.weight": True}
 
 
 def test_a_base_without_its_head_has_names_without_the_prefix(tmp_path: Path) -> None:

@@ -94,6 +94,32 @@ def plain_module() -> Any:
     return Plain()
 
 
+def convolutions() -> Any:
+    """Build a module with convolutions over one, two and three dimensions, and one of a single point."""
+    import torch
+
+    class Convolutions(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding = torch.nn.Embedding(VOCABULARY, 16)
+            self.line = torch.nn.Conv1d(16, 32, 3, padding=1)
+            self.plane = torch.nn.Conv2d(32, 48, 3, padding=1)
+            self.point = torch.nn.Conv2d(48, 16, 1, bias=False)
+            self.space = torch.nn.Conv3d(16, 16, (1, 3, 3), padding=(0, 1, 1))
+            self.head = torch.nn.Linear(16, VOCABULARY)
+
+        def forward(self, input_ids: Any, labels: Any = None, **unused: Any) -> dict[str, Any]:
+            line = torch.relu(self.line(self.embedding(input_ids).transpose(1, 2)))
+            plane = self.point(torch.relu(self.plane(line.unflatten(2, (3, 4)))))
+            space = self.space(plane.unsqueeze(2)).flatten(2)
+            logits = self.head(space.transpose(1, 2))
+            loss = None if labels is None else torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+            return {"loss": loss, "logits": logits}
+
+    torch.manual_seed(0)
+    return Convolutions()
+
+
 def lora(base: Any = None, **fields: Any) -> Any:
     """Put a LoRA adapter of rank 4 on a tiny Llama (or on ``base``)."""
     import peft

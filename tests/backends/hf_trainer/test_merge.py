@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from audit.errors import AuditError, RefusedError
+from audit.merging import arithmetic, blocks
 from audit.merging.merge import Choices, merge
 from tests.audit.cli.conftest import command
-from tests.backends.hf_trainer.fitting import data_file, fit, gpt2, libraries_hush, llama, lora
+from tests.backends.hf_trainer.fitting import convolutions, data_file, fit, gpt2, libraries_hush, llama, lora
 
 pytest.importorskip("peft", reason="the extra hf is not installed")
 
@@ -33,6 +34,7 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
     "saved": {"target_modules": ["q_proj"], "modules_to_save": ["lm_head", "embed_tokens"]},
     "dora with saved": {"target_modules": ["q_proj", "o_proj"], "use_dora": True, "modules_to_save": ["lm_head"]},
     "embedding and head": {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+    "dora on the embedding": {"target_modules": ["q_proj", "embed_tokens"], "use_dora": True, "r": 8},
 }
 SAME_SUMS = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="another library of linear algebra adds in another order"
@@ -163,6 +165,9 @@ GPT2: Mapping[str, Mapping[str, Any]] = {
     "a square weight": {"target_modules": r".*\.attn\.c_proj", "fan_in_fan_out": True},
     "and the output layer": {"target_modules": ["c_attn", "c_proj", "lm_head"]},
     "and the embedding": {"target_modules": ["c_fc", "wte"], "fan_in_fan_out": True, "use_rslora": True},
+    "dora": {"target_modules": ["c_attn", "c_proj", "c_fc"], "fan_in_fan_out": True, "use_dora": True, "r": 16},
+    "dora and the embedding": {"target_modules": ["c_fc", "wte"], "fan_in_fan_out": True, "use_dora": True},
+    "dora and the output layer": {"target_modules": ["c_attn", "lm_head"], "use_dora": True},
     "and a module saved": {"target_modules": ["c_proj"], "fan_in_fan_out": True, "modules_to_save": ["lm_head"]},
 }
 GPT2_EVERYDAY = {("said", "bfloat16", False), ("and the output layer", "float32", False), ("said", "float32", True)}
@@ -197,18 +202,92 @@ def test_the_layers_of_gpt2_have_the_bits_of_peft(kind: str, dtype: str, headles
     assert (after - before).abs().max() < {"float32": 2e-5, "float16": 2e-2, "bfloat16": 0.2}[dtype]
 
 
+CONVOLUTIONS: Mapping[str, Mapping[str, Any]] = {
+    "all": {"target_modules": ["line", "plane", "point", "space", "head"], "r": 8},
+    "rslora": {"target_modules": ["line", "space"], "use_rslora": True, "r": 2},
+    "patterns": {"target_modules": ["plane", "point"], "rank_pattern": {"plane": 16}, "alpha_pattern": {"point": 3}},
+    "a module saved": {"target_modules": ["plane"], "modules_to_save": ["line"]},
+}
+
+
+def convolved(home: Path, dtype: str, adapter: Mapping[str, Any]) -> tuple[str, str]:
+    """Save a base with convolutions, train an adapter for it; return the run and the base."""
+    import safetensors.torch
+    import torch
+
+    base, run = home / "base", str(home / "run")
+    model = convolutions().to(getattr(torch, dtype))
+    base.mkdir()
+    (base / "config.json").write_text('{"model_type": "none of transformers"}')
+    safetensors.torch.save_file(model.state_dict(), base / "model.safetensors", {"format": "pt"})
+    norm = 0.0 if dtype == "float16" else 1.0
+    fit(run, lora(model, task_type=None, **adapter), max_steps=2, save_steps=2, max_grad_norm=norm)
+    return run, str(base)
+
+
+@SAME_SUMS
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        pytest.param(kind, dtype, marks=() if (kind, dtype) == ("all", "bfloat16") else pytest.mark.slow)
+        for kind in CONVOLUTIONS
+        for dtype in DTYPES
+    ],
+)
+def test_convolutions_have_the_bits_of_peft(kind: str, dtype: str, tmp_path: Path) -> None:
+    import peft
+    import safetensors.torch
+    import torch
+
+    run, base = convolved(tmp_path, dtype, CONVOLUTIONS[kind])
+    original = safetensors.torch.load_file(os.path.join(base, "model.safetensors"))
+
+    found = merge(run, str(tmp_path / "out"), Choices(base=base))
+
+    other = convolutions().to(getattr(torch, dtype))
+    other.load_state_dict(original)
+    with libraries_hush():
+        model = peft.PeftModel.from_pretrained(other, os.path.join(run, "checkpoint-2"))
+        merged = model.merge_and_unload().state_dict()
+    mine = safetensors.torch.load_file(tmp_path / "out" / "model.safetensors")
+    assert mine.keys() == merged.keys()
+    assert [name for name, tensor in mine.items() if not torch.equal(tensor, merged[name])] == []
+    changed = [name for name, tensor in mine.items() if not torch.equal(tensor, original[name])]
+    assert len(changed) >= found.document["merge"]["tensors"]["merged"] >= 1
+    assert all(item["rows_recomputed"] for item in found.document["merge"]["changed"] if item["update_ratio"])
+
+
+def test_a_kernel_that_is_merged_the_wrong_way_round_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, base = convolved(tmp_path, "float32", CONVOLUTIONS["all"])
+    right = arithmetic.product
+    monkeypatch.setattr(arithmetic, "product", lambda b, a: right(b, a[:, ::-1].copy()))
+    with pytest.raises(AuditError, match="is not what float64 gives"):
+        merge(run, str(tmp_path / "out"), Choices(base=base))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_norms_of_rows_in_place_of_those_of_columns_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so are magnitudes that belong to other columns, and a norm that lacks one row."""
+    run, base = made(tmp_path, "float32", GPT2["dora"], model=gpt2(n_embd=32, tie_word_embeddings=False))
+    right = arithmetic.with_squares
+    for number, wrong in enumerate(
+        (
+            lambda sums, rows: right(sums, rows[:-1]),
+            lambda sums, rows: right(sums, rows)[::-1].copy(),
+            lambda sums, rows: sums + arithmetic.norms(rows).sum(),
+        )
+    ):
+        monkeypatch.setattr(blocks, "with_squares", wrong)
+        with pytest.raises(AuditError, match="is not what float64 gives"):
+            merge(run, str(tmp_path / f"out{number}"), Choices(base=base))
+
+
 def test_what_peft_says_of_layers_of_both_kinds_is_that_of_the_last_one(tmp_path: Path) -> None:
     """So a square Conv1D cannot be told from a Linear by shape and configuration."""
     run, _ = made(tmp_path, "float32", GPT2["and the output layer"], model=gpt2(tie_word_embeddings=False))
     config = json.loads(Path(run, "checkpoint-2", "adapter_config.json").read_text())
     assert config["fan_in_fan_out"] is False
-
-
-def test_dora_on_the_layers_of_gpt2_is_refused(tmp_path: Path) -> None:
-    adapter = {"target_modules": ["c_attn"], "fan_in_fan_out": True, "use_dora": True}
-    run, base = made(tmp_path, "float32", adapter, model=gpt2())
-    with pytest.raises(RefusedError, match="c_attn is a Conv1D with DoRA"):
-        merge(run, str(tmp_path / "out"), Choices(base=base))
 
 
 @pytest.mark.slow
@@ -267,7 +346,6 @@ def test_shards_come_out_as_they_went_in_or_as_asked_for(tmp_path: Path) -> None
         ({"target_modules": ["q_proj"], "init_lora_weights": "pissa"}, "changes the base before training"),
         ({"target_modules": ["q_proj"], "init_lora_weights": "olora"}, "changes the base before training"),
         ({"target_modules": ["o_proj"], "layer_replication": [[0, 2], [1, 2]]}, "layer_replication"),
-        ({"target_modules": ["embed_tokens"], "use_dora": True}, "an embedding with DoRA"),
         ({"target_modules": ["q_proj"], "target_parameters": ["mlp.up_proj.weight"]}, "target_parameters"),
     ],
 )

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.facts.chunks import Assembled
 from audit.facts.whole_tensors import Part, WholeTensor
 from audit.formats.tensors import Tensor
 from audit.manager import load
 from audit.storage import BytesReader, RangeReader
-from audit.views.chunks import Assembled
 from audit.views.comparison import Comparison, compare, open_checkpoint
 from audit.views.summary import details
 from tests.dcp import MODEL, make_sharded, write_state
