@@ -85,8 +85,6 @@ def _unknown(settings: Mapping[str, Any], resuming: bool = False) -> dict[str, s
 def _check_text(key: str, text: str, unknown: Mapping[str, str]) -> None:
     from audit.plugin import did_you_mean
 
-    if "\0" in text:
-        raise ConfigError(f"{key}: contains a NUL character")
     for found in _PLACEHOLDER.finditer(text):
         name = found[2]
         if name is None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -413,8 +414,10 @@ def recorded(run: str) -> list[dict[str, Any]]:
     from audit.ledger.store import open_ledger
 
     ledger = open_ledger(run, write=False)
-    rows = ledger.rows() if ledger is not None else ()
-    return [dict(row.content) for row in rows if row.kind == "guard"]
+    if ledger is None:
+        return []
+    with closing(ledger):
+        return [dict(row.content) for row in ledger.rows() if row.kind == "guard"]
 
 
 def test_what_was_handed_out_is_recorded_and_a_refusal_is_not(run: str) -> None:

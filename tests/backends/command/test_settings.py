@@ -28,7 +28,7 @@ def configured(home: Path, tables: str) -> TrainConfig:
         ("[command]\nargv = []\n", "command.argv: takes a list of strings"),
         ('[command]\nargv = ["x", 8]\n', "command.argv.1: is not a string; write numbers as strings, too: '8'"),
         ('[command]\nargv = [" "]\n', "command.argv.0: is empty; it is the program to start"),
-        ('[command]\nargv = ["a\\u0000"]\n', "command.argv.0: contains a NUL character"),
+        ('[command]\nargv = ["a\\u0000"]\n', "command.argv.0: has a NUL character"),
         ('[command]\nargv = ["x"]\narg = ["y"]\n', "command.arg: there is no such key; did you mean 'argv'"),
         (
             '[command]\nargv = ["x", "{dta}"]\n',
