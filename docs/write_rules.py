@@ -124,7 +124,7 @@ def _filled(page: str) -> str:
     parts = page.split("\n\n")
     for number, part in enumerate(parts):
         lines = part.strip("\n").split("\n")
-        if max(map(len, lines)) > 120 and not any(re.match(r"[|#*`>]|    |- ", line) for line in lines if "**" not in line):
+        if max(map(len, lines)) > 120 and not any(re.match(r"[|#>]|```|    |[-*] ", line) for line in lines):
             parts[number] = _wrapped(" ".join(lines))
     return "\n\n".join(parts)
 

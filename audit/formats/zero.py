@@ -24,8 +24,8 @@ class EngineState(NamedTuple):
     ``own_scheduler``: the engine keeps the learning-rate schedule, otherwise the trainer does. ``empty``: the module
     has no values, as under ZeRO-3. ``bf16``: whether it is trained in bfloat16, None if the file does not say.
     ``module``: of each tensor of the module the storage that it is in. ``elastic``: ``elastic_checkpoint`` is on, so
-    another number of processes can load the partitions. ``stage`` of ZeRO, None if the file does not say. ``frozen``: of
-    each frozen parameter the storage of what this file has of it: under ZeRO-3 one rank's slice, else all of it.
+    another number of processes can load the partitions. ``stage`` of ZeRO, None if the file does not say. ``frozen``:
+    of each frozen parameter the storage of what this file has of it: under ZeRO-3 one rank's slice, else all of it.
     """
 
     global_steps: int
@@ -165,12 +165,13 @@ def frozen_in(archive: TorchArchive) -> dict[str, tuple[Stored, int]]:
     Only those whose elements are in order, and whose shape the file says.
     """
     value = archive.value if type(archive.value) is dict else {}
-    fragments, shapes = value.get("frozen_param_fragments"), _shapes([value.get("frozen_param_shapes")])
+    fragments, known = value.get("frozen_param_fragments"), _shapes([value.get("frozen_param_shapes")])
+    shapes = known[0] if known is not None else {}
     found = {}
-    for name, ref in fragments.items() if type(fragments) is dict and shapes is not None else ():
-        stored = _stored(archive, ref) if name in shapes[0] and type(ref) is TensorRef else None
+    for name, ref in fragments.items() if type(fragments) is dict else ():
+        stored = _stored(archive, ref) if name in shapes and type(ref) is TensorRef else None
         if stored is not None:
-            found[name] = (stored, prod(shapes[0][name]))
+            found[name] = (stored, prod(shapes[name]))
     return found
 
 

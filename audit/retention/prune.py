@@ -94,9 +94,9 @@ def prune(
     """Judge a run at full depth, then remove all but the ``keep`` newest proven checkpoints and the best.
 
     ``keep_best`` also keeps the best by the logged metric. The run's lock is held meanwhile; a caller who holds it
-    already gives it as ``lock``. Raises RefusedError, and nothing was removed; a PruneRefused, which says what is there,
-    if the run was judged: the run is being trained, there are more
+    already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is being trained, there are more
     than ``keep`` checkpoints and fewer are proven, :func:`choose` refuses, or the ledger cannot be trusted or written.
+    It is a PruneRefused, which says what is there, if the run was judged.
     Raises AuditError if it cannot be done.
     """
     chosen, plugins = options or Options(), registry or load()

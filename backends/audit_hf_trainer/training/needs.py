@@ -18,9 +18,9 @@ _LIBRARIES = {
     "flyte": ("flytekit", "flytekit"),
     "tensorboard": ("tensorboard", "tensorboardX"),
 }
-"""Of trackers: what transformers calls the library in ``is_..._available``, and the package; else both as in report_to."""
+"""Of trackers: the library, as in transformers' ``is_..._available``, and the package; else both as in report_to."""
 _TEMPLATES = (".jinja", ".j2")
-"""What trl reads as a chat template; anything else is a tokenizer whose template is taken (trl 1.16, sft_trainer.py)."""
+"""What trl reads as a chat template; of anything else it takes the tokenizer's (trl 1.16, sft_trainer.py)."""
 
 
 def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None:

@@ -68,7 +68,9 @@ def options_with_values() -> Iterator[tuple[str, argparse.ArgumentParser, argpar
                 yield f"{words} {action.option_strings[-1]}", parser, action
 
     parser = build(named, named, modules)
-    for known in next(item.choices.values() for item in parser._actions if isinstance(item, argparse._SubParsersAction)):
+    for known in next(
+        item.choices.values() for item in parser._actions if isinstance(item, argparse._SubParsersAction)
+    ):
         fill_in(known)
     yield from walk("audit", parser)
 
@@ -76,7 +78,9 @@ def options_with_values() -> Iterator[tuple[str, argparse.ArgumentParser, argpar
 def defaults_of(action: argparse.Action) -> list[str]:
     """The default as one would type it: what argparse has, and the number or choice that the help shows."""
     found = [f"{action.default:g}"] if isinstance(action.default, float) else []
-    found += [str(action.default)] if isinstance(action.default, int | str) and action.default != argparse.SUPPRESS else []
+    found += (
+        [str(action.default)] if isinstance(action.default, int | str) and action.default != argparse.SUPPRESS else []
+    )
     shown = re.search(r"\(default: ([^ ,;)]+)", action.help or "")
     if shown is not None and (shown[1] in (action.choices or ()) or (action.type and shown[1][0].isdigit())):
         found.append(shown[1])
@@ -89,7 +93,7 @@ def test_every_default_that_is_shown_can_be_typed() -> None:
         for text in defaults_of(action):
             seen.append(words)
             try:
-                value = parser._get_values(action, [text])  # type: ignore[attr-defined]
+                value = parser._get_values(action, [text])
             except argparse.ArgumentError as error:
                 refused.append(f"{words} {text}: {error}")
                 continue

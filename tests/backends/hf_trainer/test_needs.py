@@ -36,9 +36,18 @@ def refused(request: LegRequest) -> str:
 
 MISSING: dict[str, tuple[dict[str, Any], str]] = {
     "no such tracker": ({"report_to": ["tensorbord"]}, "arguments.report_to: 'tensorbord' is no tracker; did you mean"),
-    "workers": ({"dataloader_persistent_workers": True}, "arguments.dataloader_persistent_workers: needs dataloader_nu"),
-    "no rows to evaluate": ({"eval_strategy": "steps", "eval_steps": 1}, "arguments.eval_strategy: needs held-out rows"),
-    "backend": ({"torch_compile": True, "torch_compile_backend": "inducter"}, "arguments.torch_compile_backend: 'induc"),
+    "workers": (
+        {"dataloader_persistent_workers": True},
+        "arguments.dataloader_persistent_workers: needs dataloader_nu",
+    ),
+    "no rows to evaluate": (
+        {"eval_strategy": "steps", "eval_steps": 1},
+        "arguments.eval_strategy: needs held-out rows",
+    ),
+    "backend": (
+        {"torch_compile": True, "torch_compile_backend": "inducter"},
+        "arguments.torch_compile_backend: 'induc",
+    ),
     "mode": ({"torch_compile": True, "torch_compile_mode": "fast"}, "arguments.torch_compile_mode: 'fast' is none of "),
     "checkpointing": (
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrent": False}},
@@ -73,8 +82,18 @@ def test_what_is_there_is_not(tmp_path: Path, arguments: dict[str, Any], data: d
 @pytest.mark.parametrize(
     ("name", "module", "arguments", "said"),
     [
-        ("is_liger_kernel_available", "transformers.utils", {"use_liger_kernel": True}, "arguments.use_liger_kernel: needs"),
-        ("is_wandb_available", "transformers.integrations.integration_utils", {"report_to": ["wandb"]}, "arguments.report_"),
+        (
+            "is_liger_kernel_available",
+            "transformers.utils",
+            {"use_liger_kernel": True},
+            "arguments.use_liger_kernel: needs",
+        ),
+        (
+            "is_wandb_available",
+            "transformers.integrations.integration_utils",
+            {"report_to": ["wandb"]},
+            "arguments.report_",
+        ),
     ],
 )
 def test_a_package_is_asked_for_and_only_if_it_is_missing(
