@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
 from audit.backend.training import Judged, LegData, LegRequest, LegResult, Step, Tell
@@ -23,8 +23,8 @@ def main(descriptor: int) -> None:
     """Read requests from standard input, one a line; train each, and write messages to ``descriptor``, one a line."""
     gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a step is in progress there is nothing to finish
-    with _requests() as given, os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        requests = _Requests(given)
+    requests = _Requests(_requests())
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         trained: list[Mapping[str, Any]] = []
 
         def send(message: Message) -> None:
@@ -53,12 +53,15 @@ def main(descriptor: int) -> None:
 
 
 class _Requests:
-    """The requests, and apart from them what is to be logged while a leg is trained: a thread reads both."""
+    """The requests, and apart from them what is to be logged while a leg is trained: a thread reads both.
 
-    def __init__(self, lines: IO[str]) -> None:
+    It reads the descriptor itself: a file has a lock, which a thread that reads holds, and whoever ends would wait.
+    """
+
+    def __init__(self, descriptor: int) -> None:
         self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._meanwhile: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        threading.Thread(target=self._read, args=(lines,), name="requests", daemon=True).start()
+        threading.Thread(target=self._read, args=(descriptor,), name="requests", daemon=True).start()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return iter(self._requests.get, None)
@@ -72,15 +75,22 @@ class _Requests:
                 found = {**new, "judged": [*(found["judged"] if found else ()), *new["judged"]]}
         return found
 
-    def _read(self, lines: IO[str]) -> None:
-        with suppress(ValueError, OSError):  # closed at the end of the process
+    def _read(self, descriptor: int) -> None:
+        rest = b""
+        while block := os.read(descriptor, 1 << 16):
+            *lines, rest = (rest + block).split(b"\n")
             for line in lines:
-                document = json.loads(line)
-                if document.get("meanwhile"):
-                    self._meanwhile.put(document["found"])
-                else:
-                    self._requests.put(document)
+                self._put(line)
+        if rest:
+            self._put(rest)
         self._requests.put(None)
+
+    def _put(self, line: bytes) -> None:
+        document = json.loads(line)
+        if document.get("meanwhile"):
+            self._meanwhile.put(document["found"])
+        else:
+            self._requests.put(document)
 
 
 def _logged(document: Mapping[str, Any], found: Mapping[str, Any]) -> Logged:
@@ -89,9 +99,9 @@ def _logged(document: Mapping[str, Any], found: Mapping[str, Any]) -> Logged:
     return outcome if isinstance(outcome, Logged) else Logged({"": str(outcome)})
 
 
-def _requests() -> IO[str]:
-    """Return standard input; what is trained finds an empty one, as nobody answers questions here."""
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
+def _requests() -> int:
+    """Return the descriptor of standard input; what is trained finds an empty one, as nobody answers questions here."""
+    requests = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
