@@ -23,6 +23,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import textwrap
 import threading
 import time
 from pathlib import Path
@@ -322,7 +323,8 @@ class Week:
         passed = sorted({item["rule"] for item in judged if item["outcome"] == "pass"})
         assert {item["outcome"] for item in judged} <= {"pass", "not-applicable"}, judged
         assert "loss/jump" in passed, judged
-        say(f"\nOf the rules on loss and learning rate these could judge, and found nothing: {', '.join(passed)}.")
+        told = f"Of the rules on loss and learning rate these could judge, and found nothing: {', '.join(passed)}."
+        say("\n" + textwrap.fill(told, 120, break_on_hyphens=False))
 
         names = {place: sorted(os.listdir(self.home / place)) for place in ("inbox", "done", "rejected")}
         for place, found in names.items():

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from collections.abc import Container, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,9 @@ QUOTES = "'\""
 """Around an annotation that only a type checker evaluates."""
 HEAD = """# Python API
 
-A program imports from `audit`, a plugin from `audit.plugin`, a test from `audit.testing`, and nothing else: the modules behind them may change in any release.
-The package is typed (`py.typed`) and imports nothing heavy before it is needed. [What plugins may rely on](contract.md#what-plugins-may-rely-on).
+A program imports from `audit`, a plugin from `audit.plugin`, a test from `audit.testing`, and nothing else: the modules
+behind them may change in any release. The package is typed (`py.typed`) and imports nothing heavy before it is needed.
+[What plugins may rely on](contract.md#what-plugins-may-rely-on).
 
 ```python
 import audit
@@ -129,7 +131,7 @@ def page() -> str:
     public = set(_exported("audit/__init__.py"))
     lines = [HEAD]
     for title, (intro, names) in PARTS.items():
-        lines.append(f"## {title}\n\n{intro}\n")
+        lines.append(f"## {title}\n\n{_wrapped(intro)}\n")
         if title.startswith("Facts"):
             lines += _facts(names)
         else:
@@ -138,6 +140,12 @@ def page() -> str:
         if title == "All names of audit.plugin":
             lines += _all_names()
     return "\n".join(lines).rstrip("\n") + "\n"
+
+
+def _wrapped(text: str, hanging: str = "") -> str:
+    return textwrap.fill(
+        text, 120, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False, fix_sentence_endings=False
+    )
 
 
 def _tree(path: str) -> ast.Module:
@@ -202,7 +210,7 @@ def _entry(name: str, public: set[str]) -> Iterator[str]:
     yield f"```python\n{_signature(node)}\n```\n"
     yield f"{_prose(ast.get_docstring(node))}\n"
     if isinstance(node, ast.ClassDef):
-        members = [f"* `{member}`: {said}" for member, said in _members(node)]
+        members = [_wrapped(f"* `{member}`: {said}", "  ") for member, said in _members(node)]
         if members:
             yield "\n".join(members) + "\n"
 

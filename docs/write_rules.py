@@ -39,7 +39,7 @@ def pages() -> dict[str, str]:
     reasons = reasons_of((HERE / "why.md").read_text(encoding="utf-8"))
     families = {name: list(members) for name, members in groupby(rules, key=lambda rule: rule.family)}
     known = frozenset(rule.id for rule in rules)
-    made = {f"{name}.md": _linked(_page(name, members, reasons), known) for name, members in families.items()}
+    made = {f"{name}.md": _filled(_linked(_page(name, members, reasons), known)) for name, members in families.items()}
     return {"index.md": _text([INDEX, *_index(families)])} | made
 
 
@@ -97,7 +97,7 @@ def _table(rules: Sequence[Rule], page: str) -> Iterator[str]:
 def _section(rule: Rule, reasons: Sequence[tuple[str, str]]) -> Iterator[str]:
     blocks = f" · {rule.blocks}" if rule.blocks else ""
     yield f"\n## {_name(rule.id)}\n\n`{rule.id}` · **{rule.severity.value}**{blocks}\n\n{rule.documentation}\n"
-    yield f"**What to do.** {rule.remedy}"
+    yield _wrapped(f"**What to do.** {rule.remedy}")
     if rule.options:
         defaults = ", ".join(f"`{name} = {_toml(value)}`" for name, value in rule.options.items())
         yield "\n" + _wrapped(f'**Thresholds** of `[tool.audit.rules."{rule.id}"]`, with their defaults: {defaults}.')
@@ -117,6 +117,16 @@ def _wrapped(text: str) -> str:
             lines.append("")
         lines[-1] += f" {word}" if lines[-1] else word
     return "\n".join(lines)
+
+
+def _filled(page: str) -> str:
+    """Wrap the paragraphs that links have made too wide; no table, heading, list or block of code."""
+    parts = page.split("\n\n")
+    for number, part in enumerate(parts):
+        lines = part.strip("\n").split("\n")
+        if max(map(len, lines)) > 120 and not any(re.match(r"[|#>]|```|    |[-*] ", line) for line in lines):
+            parts[number] = _wrapped(" ".join(lines))
+    return "\n\n".join(parts)
 
 
 def _cause(id: str) -> str:

@@ -160,6 +160,17 @@ def edit_engine(checkpoint: Path, change: Callable[[dict[str, Any]], Any]) -> No
     edit_torch(checkpoint / (checkpoint / "latest").read_text() / MODEL, change)
 
 
+def frozen_slices(checkpoint: Path, parameters: Mapping[str, tuple[tuple[int, ...], list[list[float]]]]) -> None:
+    """Write frozen parameters of ZeRO 3: of each its shape, and the slice of each rank."""
+    for rank in range(WORLD):
+        fields = {
+            "frozen_param_shapes": {name: Made("torch.Size", (shape,)) for name, (shape, _) in parameters.items()},
+            "frozen_param_fragments": {name: _floats(slices[rank]) for name, (_, slices) in parameters.items()},
+        }
+        engine = checkpoint / (checkpoint / "latest").read_text() / f"zero_pp_rank_{rank}_{MODEL}"
+        edit_torch(engine, lambda value, fields=fields: {**value, **fields})  # type: ignore[misc]
+
+
 def edit_partition(checkpoint: Path, rank: int, change: Callable[[dict[str, Any]], Any]) -> None:
     """Rewrite ``optimizer_state_dict`` of one rank."""
 

@@ -11,7 +11,7 @@ from audit.cli.progress import Progress
 from audit.cli.values import whole
 from audit.errors import RefusedError
 from audit.manager import load
-from audit.retention.prune import Pruned, prune
+from audit.retention.prune import Pruned, PruneRefused, prune
 from audit.text import human_bytes
 
 EXAMPLES = (
@@ -59,7 +59,8 @@ def call(arguments: argparse.Namespace) -> int:
             )
     except RefusedError as error:
         if arguments.format == "json":
-            write_document(_document(arguments, Pruned((), ()), str(error)))
+            kept = error.kept if isinstance(error, PruneRefused) else ()
+            write_document(_document(arguments, Pruned(kept, ()), str(error)))
         complain("prune", error)
         return 1
     if arguments.format == "json":

@@ -288,7 +288,7 @@ class Recorded(Directory):
         return apart_in(self.zero, self.files)
 
     def only_padding(self, path: str, records: Iterable[str]) -> frozenset[str]:
-        """Return which records of a ZeRO 3 partition have no NaN or infinite value but in the padding.
+        """Return which records of a ZeRO 3 partition or engine have no NaN or infinite value but in the padding.
 
         Nothing is known of any record if the states of DeepSpeed are not all understood.
         """

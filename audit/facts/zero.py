@@ -66,10 +66,9 @@ def zero_of(layout: Layout, archive_of: "Callable[[str], TorchArchive]", shared:
     engines: dict[str, EngineState] = {}
     rank_of: dict[str, int] = {}
     for path in layout.sharded_weights:
-        named = _MODEL.fullmatch(path.rpartition("/")[2])
-        if named is None:
+        if _MODEL.fullmatch(path.rpartition("/")[2]) is None:
             raise NotApplicable(f"{path} {_kind(path)}")
-        rank_of[path] = int(named[1] or 0)
+        rank_of[path] = engine_rank(path)
         engine = _read(path, archive_of, engine_in)
         engines[path] = engine if shared is None else _once(engine, shared)
     if not engines:
@@ -98,6 +97,12 @@ def zero_of(layout: Layout, archive_of: "Callable[[str], TorchArchive]", shared:
         kept = part.slices if shared is None else shared.once(f"slices of rank {rank}", part.slices)
         partitions[rank] = part._replace(slices=kept)
     return ZeroState(tag, engines, partitions, paths, doubtful)
+
+
+def engine_rank(path: str) -> int:
+    """Return the rank that wrote a state of the engine, by its name; 0 for one that is of all ranks."""
+    named = _MODEL.fullmatch(path.rpartition("/")[2])
+    return int(named[1] or 0) if named is not None else 0
 
 
 def _partitions(layout: Layout, bf16: bool | None) -> tuple[dict[int, str], tuple[str, ...]]:
@@ -132,7 +137,9 @@ def _kind(path: str) -> str:
 
 def _once(engine: "EngineState", shared: "Shared") -> "EngineState":
     return engine._replace(
-        shapes=shared.once("shapes of ZeRO", engine.shapes), module=shared.once("module of ZeRO", engine.module)
+        shapes=shared.once("shapes of ZeRO", engine.shapes),
+        module=shared.once("module of ZeRO", engine.module),
+        frozen=shared.once("frozen parameters of ZeRO", engine.frozen),
     )
 
 

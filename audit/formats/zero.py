@@ -5,6 +5,7 @@ no fault, it is only not understood.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 from audit.formats.damage import Damage, Kind
@@ -23,7 +24,8 @@ class EngineState(NamedTuple):
     ``own_scheduler``: the engine keeps the learning-rate schedule, otherwise the trainer does. ``empty``: the module
     has no values, as under ZeRO-3. ``bf16``: whether it is trained in bfloat16, None if the file does not say.
     ``module``: of each tensor of the module the storage that it is in. ``elastic``: ``elastic_checkpoint`` is on, so
-    another number of processes can load the partitions. ``stage`` of ZeRO, None if the file does not say.
+    another number of processes can load the partitions. ``stage`` of ZeRO, None if the file does not say. ``frozen``:
+    of each frozen parameter the storage of what this file has of it: under ZeRO-3 one rank's slice, else all of it.
     """
 
     global_steps: int
@@ -37,6 +39,7 @@ class EngineState(NamedTuple):
     module: Mapping[str, str] = {}
     elastic: bool = False
     stage: int | None = None
+    frozen: Mapping[str, str] = {}
 
 
 class Slice(NamedTuple):
@@ -94,13 +97,10 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
         value.get("lr_scheduler") is not None or (type(config) is dict and "scheduler" in config),
         bool(tensors) and not any(item.elements for item in tensors),
         _bf16(config),
-        {
-            name: f"data/{ref.storage}"
-            for name, ref in value["module"].items()
-            if type(name) is str and type(ref) is TensorRef
-        },
+        _storages(value["module"]),
         _elastic(config),
         _stage(config),
+        _storages(value.get("frozen_param_fragments")),
     )
 
 
@@ -159,6 +159,22 @@ def empty_in(archive: TorchArchive) -> tuple[str, ...]:
     )
 
 
+def frozen_in(archive: TorchArchive) -> dict[str, tuple[Stored, int]]:
+    """Return where the frozen parameters of an engine's state are, by name, and how many elements a whole one has.
+
+    Only those whose elements are in order, and whose shape the file says.
+    """
+    value = archive.value if type(archive.value) is dict else {}
+    fragments, known = value.get("frozen_param_fragments"), _shapes([value.get("frozen_param_shapes")])
+    shapes = known[0] if known is not None else {}
+    found = {}
+    for name, ref in fragments.items() if type(fragments) is dict else ():
+        stored = _stored(archive, ref) if name in shapes and type(ref) is TensorRef else None
+        if stored is not None:
+            found[name] = (stored, prod(shapes[name]))
+    return found
+
+
 def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
     """Return where the flat weights of each group are in a partition."""
     return tuple(_stored(archive, ref) for ref in _flat(_state_in(archive) or {}) or ())
@@ -191,6 +207,15 @@ def inner_in(archive: TorchArchive) -> Mapping[str, Any]:
 def stored_in(archive: TorchArchive, ref: TensorRef) -> Stored | None:
     """Return where the elements of a tensor are, None if they are not stored in plain order."""
     return _stored(archive, ref)
+
+
+def _storages(tensors: Any) -> dict[str, str]:
+    """The storage of each tensor, by name; with PEFT under Trainer there may be None in place of the tensors."""
+    return {
+        name: f"data/{ref.storage}"
+        for name, ref in (tensors.items() if type(tensors) is dict else ())
+        if type(name) is str and type(ref) is TensorRef
+    }
 
 
 def _state_in(archive: TorchArchive) -> Mapping[str, Any] | None:

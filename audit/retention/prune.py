@@ -10,8 +10,8 @@ the trash.
 """
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import TRASH
@@ -46,6 +46,14 @@ class Kept(NamedTuple):
 
     checkpoint: str
     reason: str
+
+
+class PruneRefused(RefusedError):
+    """Nothing was removed; ``kept``: what is there, and of each whether it is proven. Nothing if it was not judged."""
+
+    def __init__(self, message: str, kept: "tuple[Kept, ...]") -> None:
+        super().__init__(message)
+        self.kept = kept
 
 
 class Choice(NamedTuple):
@@ -89,6 +97,7 @@ def prune(
     ``keep_best`` also keeps the best by the logged metric. The run's lock is held meanwhile; a caller who holds it
     already gives it as ``lock``. Raises RefusedError, and nothing was removed: the run is being trained, there are more
     than ``keep`` checkpoints and fewer are proven, :func:`choose` refuses, or the ledger cannot be trusted or written.
+    It is a PruneRefused, which says what is there, if the run was judged.
     Raises AuditError if it cannot be done.
     """
     chosen, plugins = options or Options(), registry or load()
@@ -98,21 +107,24 @@ def prune(
             raise RefusedError(f"{path}: {holder}")
         proof = prove(path, chosen, plugins, record=False, progress=progress)
         refuse_files(proof.run, "prune")
-        choice = choose(proof.run, proof.proven, keep, keep_best)
-        _refuse_unproven(proof, keep)
+        with _naming_kept(proof):
+            choice = choose(proof.run, proof.proven, keep, keep_best)
+            _refuse_unproven(proof, keep)
         return Pruned(choice.kept, _removed(choice, proof), 0, choice.notes)
     with nullcontext(lock) if lock is not None and lock.held else RunLock(root, "pruned") as held:
         cleared = empty(root)
         proof = prove(path, chosen, plugins, progress=progress)
         refuse_files(proof.run, "prune")
-        choice = choose(proof.run, proof.proven, keep, keep_best)
-        _refuse_unproven(proof, keep)
-        _check_ledger(proof.run)
+        with _naming_kept(proof):
+            choice = choose(proof.run, proof.proven, keep, keep_best)
+            _refuse_unproven(proof, keep)
+            _check_ledger(proof.run)
+            if choice.removed:
+                _make_sure(proof, choice)
         notes = [*choice.notes, *proof.report.notes]
         if held.unprotected:
             notes.append(held.unprotected)
         if choice.removed:
-            _make_sure(proof, choice)
             notes += _remove(root, proof.run, choice)
     return Pruned(choice.kept, _removed(choice, proof), cleared, tuple(dict.fromkeys(notes)))
 
@@ -147,6 +159,22 @@ def discard(
             raise RefusedError(f"{root}: {checkpoint} is being written or deleted right now; nothing is removed")
         _remove(root, proof.run, Choice((), (found,)))
     return Removed(found.name, found.bytes, found in proof.proven)
+
+
+@contextmanager
+def _naming_kept(proof: Proof) -> Iterator[None]:
+    """Say in a refusal what is there: a script that reads it must not take the run for an empty one."""
+    try:
+        yield
+    except RefusedError as error:
+        why = dict(proof.unproven())
+        raise PruneRefused(
+            str(error),
+            tuple(
+                Kept(item.name, "proven" if item in proof.proven else f"not proven: {why.get(item.name, 'not judged')}")
+                for item in proof.run.checkpoints
+            ),
+        ) from error
 
 
 def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:

@@ -3,14 +3,16 @@
 import gc
 import json
 import os
+import queue
 import signal
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import IO, Any
+from typing import Any
 
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
-from audit.backend.training import Judged, LegData, LegRequest, LegResult, Tell
+from audit.backend.training import Judged, LegData, LegRequest, LegResult, Step, Tell
 from audit.errors import AuditError
 from audit.manager import load
 from audit.training.messages import Logged, Message, message_line
@@ -21,18 +23,25 @@ def main(descriptor: int) -> None:
     """Read requests from standard input, one a line; train each, and write messages to ``descriptor``, one a line."""
     gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # until a step is in progress there is nothing to finish
-    with _requests() as requests, os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+    requests = _Requests(_requests())
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        trained: list[Mapping[str, Any]] = []
 
         def send(message: Message) -> None:
+            if isinstance(message, Step) and trained and (found := requests.meanwhile()) is not None:
+                send(_logged(trained[0], found))
             try:
                 stream.write(message_line(message))
                 stream.flush()
             except BrokenPipeError:  # the parent is gone: nobody would verify what is trained now
                 os._exit(1)
 
-        for line in requests:
-            document = json.loads(line)
+        for document in requests:
             _die_with(document["parent"])
+            trained[:] = [document] if "found" not in document else []
+            early = requests.meanwhile() if "found" in document else None
+            if early is not None:  # the leg has had no step since
+                document["found"]["judged"] = [*early["judged"], *document["found"]["judged"]]
             outcome = _outcome(document, send)
             for printed in (sys.stdout, sys.stderr):  # the parent looks for the last words of a leg
                 with suppress(OSError, ValueError):
@@ -43,9 +52,56 @@ def main(descriptor: int) -> None:
             gc.freeze()  # the libraries stay; else each collection, and Trainer asks for several, goes through them
 
 
-def _requests() -> IO[str]:
-    """Return standard input; what is trained finds an empty one, as nobody answers questions here."""
-    requests = os.fdopen(os.dup(0), encoding="utf-8")
+class _Requests:
+    """The requests, and apart from them what is to be logged while a leg is trained: a thread reads both.
+
+    It reads the descriptor itself: a file has a lock, which a thread that reads holds, and whoever ends would wait.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._requests: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._meanwhile: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(descriptor,), name="requests", daemon=True).start()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._requests.get, None)
+
+    def meanwhile(self) -> dict[str, Any] | None:
+        """Return all that is to be logged now, as one; None if there is nothing."""
+        found: dict[str, Any] | None = None
+        with suppress(queue.Empty):
+            while True:
+                new = self._meanwhile.get_nowait()
+                found = {**new, "judged": [*(found["judged"] if found else ()), *new["judged"]]}
+        return found
+
+    def _read(self, descriptor: int) -> None:
+        rest = b""
+        while block := os.read(descriptor, 1 << 16):
+            *lines, rest = (rest + block).split(b"\n")
+            for line in lines:
+                self._put(line)
+        if rest:
+            self._put(rest)
+        self._requests.put(None)
+
+    def _put(self, line: bytes) -> None:
+        document = json.loads(line)
+        if document.get("meanwhile"):
+            self._meanwhile.put(document["found"])
+        else:
+            self._requests.put(document)
+
+
+def _logged(document: Mapping[str, Any], found: Mapping[str, Any]) -> Logged:
+    """Log what was found at saves of the leg that is being trained. Nothing raises: it must not end that leg."""
+    outcome = _outcome({**document, "found": found}, lambda event: None)
+    return outcome if isinstance(outcome, Logged) else Logged({"": str(outcome)})
+
+
+def _requests() -> int:
+    """Return the descriptor of standard input; what is trained finds an empty one, as nobody answers questions here."""
+    requests = os.dup(0)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

@@ -64,7 +64,7 @@ class TrainConfig(NamedTuple):
     ``report``: where the page of the run is written after each batch, or None. ``observed``: the tables of plugins that
     hear of what happens, by name. ``best``: the metric of the held-out file by which the best checkpoint is kept.
     ``rehearse``: when a checkpoint is rehearsed before training resumes from it, "resume" (after an unclean end) or
-    "daily" (and once a day), or None.
+    "daily" (and once a day), or None. ``log_findings``: what is found is logged to the trackers of the training.
     """
 
     path: str
@@ -84,6 +84,7 @@ class TrainConfig(NamedTuple):
     observed: Mapping[str, Mapping[str, Any]] = {}
     best: str | None = None
     rehearse: str | None = None
+    log_findings: bool = True
 
 
 def is_train_config(path: str) -> bool:
@@ -152,6 +153,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         best=guard.get("best"),
         observed={name: document[name] for name in hearing.keys() & document.keys()},
         rehearse=guard.get("rehearse"),
+        log_findings=document.get("trackers", {}).get("findings", True),
     )
     _check_places(config)
     _check_mixing(config, trainer)

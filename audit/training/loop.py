@@ -139,13 +139,17 @@ def _go(
 def _rounds(
     session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, log: Log, rest: Callable[[], None]
 ) -> int:
-    tracking = Tracking(session.trainer, session.config, log, session.emit)
+    alone = session.registry if team.size == 1 else None
+    tracking = Tracking(session.trainer, session.config, log, session.emit, alone)
+    if isinstance(run_leg, InChild):
+        run_leg.meanwhile, run_leg.refused = tracking.meanwhile, tracking.refused
     watcher = _watcher(session, rest) if options.watch and team.rank == 0 else None
     retries = Retries(session.config.retry, session.emit) if team.size == 1 else None
     while True:
         work = team.share(lambda: _next(session, watcher))
         if work is not None:
-            outcome = _leg(session, work, run_leg)
+            with tracking.saves(work.request) as reached:
+                outcome = _leg(session, work, run_leg, reached)
             number = team.share(partial(_concluded, session, work, outcome, retries, tracking), outcome)
             team.share(lambda: write_page(session.config, session.registry, session.emit))
             if number is not None:
@@ -163,12 +167,13 @@ def _end(session: Session) -> int:
     return 1 if session.filing.set_aside else 0
 
 
-def _leg(session: Session, work: Work, run_leg: RunLeg) -> LegResult | AuditError:
+def _leg(session: Session, work: Work, run_leg: RunLeg, reached: Callable[[int], None]) -> LegResult | AuditError:
     shown = ProgressFile(session.config.run, work.request.last_step)
 
     def tell(event: Progress) -> None:
         if isinstance(event, Step):
             shown.advance(event.step, event.loss, event.learning_rate)
+            reached(event.step)
         if isinstance(event, Phase | Note):
             event = event._replace(text=work.shown(event.text))
         session.emit(event._replace(file=work.file.name))

@@ -51,6 +51,10 @@ class InChild:
         self._since = 0.0
         self._leaves = False
         """Whether the process ends as soon as it has logged what was found after its leg."""
+        self.meanwhile: Callable[[], Found | None] = lambda: None
+        """Asked while a leg is trained: what was found at its saves, and is to be logged there and then."""
+        self.refused: Callable[[Mapping[str, str]], None] = lambda failed: None
+        """Told why a tracker did not take that."""
 
     def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
         """Run one leg. Raises what the leg raised, and LegFailed if the process died."""
@@ -61,7 +65,8 @@ class InChild:
         self._process, self._after = process, None
         result = None
         try:
-            result = process.leg(trainer, request, tell, last=not keep and not logs)
+            extra = (self.meanwhile, self.refused) if logs else None
+            result = process.leg(trainer, request, tell, last=not keep and not logs, extra=extra)
         except AuditError:
             process.close()
             raise

@@ -15,6 +15,7 @@ from audit.text import first_line, utc_time, veiled
 from audit.training.batch_log import BatchLog
 from audit.training.config import TrainConfig
 from audit.training.events import Emit
+from audit.training.saves import Saves
 
 SECONDS, SECONDS_AT_END = 30.0, 5.0
 """How long the trackers may take for what was found after a leg; and after one that a signal has stopped."""
@@ -62,12 +63,44 @@ def log_here(trainer: TrainingBackend, registry: Registry, run: str, found: Foun
 class Tracking:
     """One call of ``audit train``: what was found after each :meth:`leg` is logged."""
 
-    def __init__(self, trainer: TrainingBackend, config: TrainConfig, log: Log, emit: Emit) -> None:
+    def __init__(
+        self, trainer: TrainingBackend, config: TrainConfig, log: Log, emit: Emit, registry: Registry | None = None
+    ) -> None:
+        """``registry``: judge saves within a leg, too; None under a launcher, where the training itself would wait."""
         self._trainer, self._log, self._emit = trainer, log, emit
-        self._tracks = tracks(trainer, config.settings)
+        self._config, self._registry = config, registry
+        self._tracks = config.log_findings and tracks(trainer, config.settings)
+        self._saves: Saves | None = None
         self._off: set[str] = set()
         self._gone = False
         self._since = _last_concluded(config.run) if self._tracks else ""
+
+    @contextmanager
+    def saves(self, request: LegRequest) -> Iterator[Callable[[int], None]]:
+        """Judge what is saved while the leg is trained inside; call what is yielded with each step.
+
+        What was found goes to the tracker at the next step, by :meth:`meanwhile`, or with the end of the leg.
+        """
+        if not self._tracks or self._gone or self._registry is None:
+            yield lambda step: None
+            return
+        self._saves = Saves(request.run, request.first_step, self._config.verify, self._registry)
+        self._left: list[int] = []
+        try:
+            yield self._saves.reached
+        finally:
+            self._left = self._saves.end()
+
+    def meanwhile(self) -> Found | None:
+        """Return what was found at saves within the leg since the last time, None if there is nothing to log."""
+        judged = self._saves.taken() if self._saves is not None and not self._gone else []
+        return Found(judged, self._since, sorted(self._off)) if judged else None
+
+    def refused(self, failed: Mapping[str, str]) -> None:
+        """Say why trackers did not take what was found at a save, each once; "" is all of them."""
+        if "" in failed:
+            self._give_up(failed[""])
+        self._switch_off({name: why for name, why in failed.items() if name})
 
     @contextmanager
     def leg(self, request: LegRequest, judged: Callable[[], Sequence[Judged]], stopped: bool) -> Iterator[None]:
@@ -86,13 +119,25 @@ class Tracking:
         if not self._tracks:
             return
         now = utc_time()
+        if self._saves is not None:
+            # A save that was not judged before the leg has ended was judged with its end.
+            left = [judged[0]._replace(step=step) for step in self._left if judged and step != judged[0].step]
+            judged, self._saves = [*self._saves.taken(), *left, *judged], None
         found = Found(() if self._gone else judged, self._since, sorted(self._off))
         try:
             failed = self._log(self._trainer, request, found, SECONDS_AT_END if stopped else SECONDS)
         except AuditError as error:
-            failed, self._gone = {}, True
-            self._emit(Note(f"what is found is no longer logged to a tracker in this call: {error}"))
+            failed = {}
+            self._give_up(str(error))
         self._since = now
+        self._switch_off(failed)
+
+    def _give_up(self, why: str) -> None:
+        if not self._gone:
+            self._emit(Note(f"what is found is no longer logged to a tracker in this call: {why}"))
+        self._gone = True
+
+    def _switch_off(self, failed: Mapping[str, str]) -> None:
         for name in sorted(failed.keys() - self._off):
             self._off.add(name)
             self._emit(Note(f"{name}: what is found is no longer logged to it in this call: {failed[name]}"))

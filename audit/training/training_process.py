@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import IO, Any, TypeVar
 
@@ -32,6 +32,7 @@ _LEAVE = 10.0
 """Seconds that an idle process has for its end: what reports to a service sends the rest."""
 
 
+Extra = tuple[Callable[[], Found | None], Callable[[Mapping[str, str]], None]]
 R = TypeVar("R", LegResult, Rehearsal)
 
 
@@ -71,8 +72,12 @@ class TrainingProcess:
         finally:
             os.close(writing)
 
-    def leg(self, trainer: TrainingBackend, request: LegRequest, tell: Tell, last: bool = True) -> LegResult:
+    def leg(
+        self, trainer: TrainingBackend, request: LegRequest, tell: Tell, last: bool = True, extra: Extra | None = None
+    ) -> LegResult:
         """Train one leg. Raises what the leg raised, and LegFailed if the process died.
+
+        ``extra``: what is asked for something to log while it is trained, and what is told why that was not taken.
 
         Returns when the process has ended; unless it is the ``last`` one, when it waits for another. If this raises,
         the process is of no more use: :meth:`kill` it.
@@ -88,8 +93,13 @@ class TrainingProcess:
                     if not last:
                         break
                     continue
+                if isinstance(message, Logged) and extra is not None:
+                    extra[1](message.failed)
                 if isinstance(message, Rehearsal | Logged):
-                    continue  # nobody asked for one
+                    continue  # nobody asked for a rehearsal
+                found = extra[0]() if extra is not None and end is None else None
+                if found is not None:
+                    self._send(trainer, request, False, {"found": _fields(found), "meanwhile": True})
                 step = message.step if isinstance(message, Step) else step
                 tell(message)
             code = self._child.wait() if end is None or last else 0
@@ -130,9 +140,8 @@ class TrainingProcess:
         Raises what it raised, LegFailed if it died, or took longer than so many seconds: it is then of no more use.
         """
         late = threading.Event()
-        fields = {**found._asdict(), "judged": [item._asdict() for item in found.judged]}
         with _passing_on(self._child), _killed_after(self._child, seconds, late):
-            self._send(trainer, request, False, {"found": fields})
+            self._send(trainer, request, False, {"found": _fields(found)})
             for message in self._messages():
                 if isinstance(message, AuditError):
                     raise message
@@ -205,6 +214,10 @@ class TrainingProcess:
                     return
             elif ended:
                 return
+
+
+def _fields(found: Found) -> dict[str, Any]:
+    return {**found._asdict(), "judged": [item._asdict() for item in found.judged]}
 
 
 def _opened(log: str | None) -> IO[bytes] | None:

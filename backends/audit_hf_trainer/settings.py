@@ -38,6 +38,8 @@ REFUSED_OF_TRL: Mapping[str, str] = {
 }
 PATHS = ("accelerator_config", "deepspeed", "fsdp_config", "logging_dir")
 """Arguments of which a text is the path of a file or directory."""
+PATHS_OR_NAMES = ("chat_template_path",)
+"""Those that may also be the name of a repository on the Hub."""
 REFUSED_OF_ADAPTER: Mapping[str, str] = {
     "peft_type": "the adapter is LoRA",
     "inference_mode": "an adapter for inference is not trained",
@@ -241,7 +243,7 @@ def _check_numbers(arguments: Mapping[str, Any]) -> None:
         if isinstance(value, int | float) and value < 1 and not (name in _SHARES and value > 0):
             advice = "; leave the key out to keep all checkpoints" if name == "save_total_limit" else ""
             raise ConfigError(f"arguments.{name}: {value} is less than 1{advice}")
-    for name in ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm"):
+    for name in ("learning_rate", "weight_decay", "warmup_steps", "max_grad_norm", "neftune_noise_alpha"):
         value = arguments.get(name)
         if isinstance(value, int | float) and value < 0:
             raise ConfigError(f"arguments.{name}: {value} is negative")

@@ -98,7 +98,11 @@ def _configure_push(push: argparse.ArgumentParser) -> None:
     push.add_argument("--delete-local", action="store_true", help="delete it here once every byte was read back")
     push.add_argument("--dry-run", action="store_true", help="show what would be pushed, and where to")
     push.add_argument(
-        "--wait", type=_seconds, default=0.0, metavar="SECONDS", help="go on trying for so long (default: try once)"
+        "--wait",
+        type=_seconds_or_none,
+        default=0.0,
+        metavar="SECONDS",
+        help="go on trying for so long (default: 0, try once)",
     )
     push.add_argument(
         "--pause",
@@ -285,10 +289,21 @@ def _count(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
+    seconds = _number(text)
     if not 0 < seconds < 1e7:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
+
+
+def _seconds_or_none(text: str) -> float:
+    seconds = _number(text)
+    if not 0 <= seconds < 1e7:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return seconds
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0

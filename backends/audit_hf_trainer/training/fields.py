@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import AuditError
-from audit_hf_trainer.settings import MODEL, PATHS, REFUSED, REFUSED_OF_ADAPTER, REFUSED_OF_TRL, TRAINER
+from audit_hf_trainer.settings import MODEL, PATHS, PATHS_OR_NAMES, REFUSED, REFUSED_OF_ADAPTER, REFUSED_OF_TRL, TRAINER
 
 PLAIN = {bool: "boolean", int: "integer", float: "number", str: "string", dict: "object", list: "array"}
 
@@ -59,9 +59,10 @@ def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
     properties = {
         item.name: _schema_of(hints.get(item.name, typing.Any)) for item in dataclasses.fields(holder) if item.init
     }
-    for name in PATHS:
-        if name in properties:
-            properties[name] = {**properties[name], "format": "path"}
+    for names, form in ((PATHS, "path"), (PATHS_OR_NAMES, "path-or-name")):
+        for name in names:
+            if name in properties:
+                properties[name] = {**properties[name], "format": form}
     for name, reason in refused.items():
         if name in properties:
             properties[name] = {"not": {}, "refuse": reason}

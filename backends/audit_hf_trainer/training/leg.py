@@ -29,6 +29,7 @@ from audit_hf_trainer.names import STATE
 from audit_hf_trainer.settings import arguments_of, best_by
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
+from audit_hf_trainer.training.needs import refuse_unmet
 from audit_hf_trainer.training.renamed import refuse_renamed
 from audit_hf_trainer.training.stopping import Best, stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
@@ -100,6 +101,7 @@ def made_trainer(
     from audit_hf_trainer.training.data import collate, examples, ordered, padded
 
     arguments = training_arguments(request, torch, transformers)
+    refuse_unmet(request, arguments, transformers)
     keep_one_run(request.run, request.name, arguments, tell)
     if request.settings.get("trainer"):
         from audit_hf_trainer.training.own import own_trainer

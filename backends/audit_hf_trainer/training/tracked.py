@@ -140,6 +140,9 @@ def _mlflow(arguments: Any) -> Iterator[None]:
 @contextmanager
 def _trackio(arguments: Any) -> Iterator[None]:
     trackio = import_module("trackio")
+    if trackio.context_vars.current_run.get() is not None:  # the leg is being trained
+        yield
+        return
     more = {"space_id": "trackio_space_id", "private": "hub_private_repo", "bucket_id": "trackio_bucket_id"}
     given = {name: getattr(arguments, field) for name, field in more.items() if hasattr(arguments, field)}
     trackio.init(project=arguments.project, name=arguments.run_name, resume="allow", **given)

@@ -1,14 +1,17 @@
 """Build what a leg would be trained with, as far as that needs neither weights nor a device."""
 
+import copy
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, first_line
 from audit_hf_trainer.settings import TINY_MODEL
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.loading import adapted, limits, tokenizer_of
+from audit_hf_trainer.training.needs import refuse_unmet
 from audit_hf_trainer.training.own import named
 from audit_hf_trainer.training.renamed import refuse_planned
 
@@ -25,11 +28,13 @@ def tried(request: LegRequest) -> str | None:
     with libraries() as (torch, transformers, peft), quiet(transformers), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         arguments = training_arguments(request, torch, transformers)
+        refuse_unmet(request, arguments, transformers)
         _optimizer(arguments, torch, transformers)
         model = request.settings.get("model", {})
         tokenizer_of(model, transformers)
         limits(model, transformers)
         _weights(model)
+        _quantizer(request.settings, transformers)
         try:
             with torch.device("meta"):
                 made = empty_model(request.settings, transformers)
@@ -53,20 +58,68 @@ def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
     if "random" in model:
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]}))
     trust = model.get("trust_remote_code", False)
-    config = transformers.AutoConfig.from_pretrained(
-        model["name_or_path"],
-        revision=model.get("revision", "main"),
-        trust_remote_code=trust,
-        **model.get("options", {}),  # from_pretrained gives those of the configuration to it, too
-    )
+    config = _config(model, transformers)
+    attention = {name: model[name] for name in ("attn_implementation",) if name in model}
+    if "/" in attention.get("attn_implementation", ""):  # a kernel of the Hub, which nobody loads for a plan
+        if not transformers.utils.is_kernels_available():
+            raise ConfigError("model.attn_implementation: needs kernels, which is not installed: pip install kernels")
+        attention = {}
     kind = transformers.AutoModelForCausalLM
     if "class" in model:
         kind = named(model["class"], "model.class", settings)
         if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
-            return kind(config)
+            return _built(lambda **more: kind._from_config(copy.deepcopy(config), **more), attention)  # noqa: SLF001
         if not hasattr(kind, "from_config"):
             kind = transformers.AutoModelForCausalLM
-    return kind.from_config(config, trust_remote_code=trust)
+    return _built(lambda **more: kind.from_config(copy.deepcopy(config), trust_remote_code=trust, **more), attention)
+
+
+def _config(model: Mapping[str, Any], transformers: Any) -> Any:
+    """Return the model's configuration. Raises ConfigError for one that is not there, such as that of a GGUF file."""
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            model["name_or_path"],
+            revision=model.get("revision", "main"),
+            trust_remote_code=model.get("trust_remote_code", False),
+            **model.get("options", {}),  # from_pretrained gives those of the configuration to it, too
+        )
+    except OSError as error:
+        raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
+
+
+def _built(make: Callable[..., Any], attention: Mapping[str, Any]) -> Any:
+    """Return the model with this attention. Raises ConfigError if it can be made, and only without it.
+
+    ``make`` takes a copy of the configuration each time: transformers notes the attention there before it looks.
+    """
+    try:
+        return make(**attention)
+    except (ImportError, ValueError) as error:
+        if not attention:
+            raise
+        make()
+        raise ConfigError(
+            f"model.attn_implementation: {first_line(error)} Install what it needs, or use sdpa or eager"
+        ) from error
+
+
+def _quantizer(settings: Mapping[str, Any], transformers: Any) -> None:
+    """Refuse a quantized model whose library is not installed; the model on the meta device is not quantized."""
+    model = settings.get("model", {})
+    if "random" in model:
+        return
+    options = dict(model.get("options", {}))
+    given = options.pop("quantization_config", None)
+    config = _config({**model, "options": options}, transformers)
+    try:
+        asked = getattr(import_module("transformers.quantizers.auto"), "get_hf_quantizer", None)
+        if asked is not None:
+            bits = model.get("quantization")
+            asked(config, given if bits is None else transformers.BitsAndBytesConfig(**bits), None, True, {})
+    except ImportError as error:
+        raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
+    except Exception:  # what it says of devices and weights it says of those that are not there
+        return
 
 
 def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:

@@ -24,12 +24,14 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
     One such value spreads to all weights with the next update. Trainer does not notice: with ``logging_nan_inf_filter``
     (the default) the logged loss falls to 0.0, the exit code is 0, and rotation deletes the last finite checkpoint.
 
-    Sharded weights are checked chunk by chunk, and of DeepSpeed the module in the engine's states. Not checked: buffers
-    with "mask" in their name, which may be infinite.
+    Sharded weights are checked chunk by chunk, and of DeepSpeed the module and the frozen parameters in the engine's
+    states: a resume copies each rank's ``frozen_param_fragments`` back (DeepSpeed 0.19, ``load_module_state_dict``).
+    Not checked: buffers with "mask" in their name, which may be infinite, and the padding of ZeRO 3, which no parameter
+    has.
     """
     zero: ZeroState | None = checkpoint.optional("zero")
     if zero is not None:
-        yield from _in_module(zero, scan)
+        yield from _in_engines(checkpoint, zero, scan)
         return
     broken: dict[str, list[str]] = {}
     counts: dict[str, int] = {}
@@ -46,14 +48,17 @@ def not_finite(checkpoint: Checkpoint, scan: Mapping[str, FileScan]) -> Iterator
         )
 
 
-def _in_module(zero: "ZeroState", scan: Mapping[str, FileScan]) -> Iterator[Violation]:
-    """Check the module of DeepSpeed's engine; several tensors may be in one storage."""
+def _in_engines(checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str, FileScan]) -> Iterator[Violation]:
+    """Check the module and the frozen parameters of DeepSpeed's engine; several tensors may be in one storage."""
     for path, engine in zero.engines.items():
         spans = scan[path].spans if was_read(scan, path) else {}
+        broken = {storage for storage, found in spans.items() if found.nonfinite}
+        frozen = broken & {*engine.frozen.values()}
+        padding = checkpoint.only_padding(path, frozen) if frozen else frozenset()
         names = [
             name
-            for name, storage in engine.module.items()
-            if "mask" not in name.rpartition(".")[2] and storage in spans and spans[storage].nonfinite
+            for name, storage in {**engine.frozen, **engine.module}.items()
+            if "mask" not in name.rpartition(".")[2] and storage in broken - padding
         ]
         if names:
             yield Violation(

@@ -5,14 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 
 from audit.cli import COMMANDS
 from audit.cli.brought import with_plugins
 from audit.cli.parser import build
+from audit.cli.registered import fill_in
 from tests.audit.cli.conftest import Ended
 
 Audit = Callable[..., Ended]
@@ -51,6 +53,55 @@ def test_every_argument_of_a_command_is_explained_or_speaks_for_itself(command: 
         if not action.help and not action.choices and action.dest not in ("runs", "backend")
     ]
     assert silent == []
+
+
+def options_with_values() -> Iterator[tuple[str, argparse.ArgumentParser, argparse.Action]]:
+    """Every option that takes a value, of every command, those of plugins and of actions within a command, too."""
+    named, modules = with_plugins(COMMANDS)
+
+    def walk(words: str, parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser, Any]]:
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, inner in action.choices.items():
+                    yield from walk(f"{words} {name}", inner)
+            elif action.option_strings and action.nargs != 0:
+                yield f"{words} {action.option_strings[-1]}", parser, action
+
+    parser = build(named, named, modules)
+    for known in next(
+        item.choices.values() for item in parser._actions if isinstance(item, argparse._SubParsersAction)
+    ):
+        fill_in(known)
+    yield from walk("audit", parser)
+
+
+def defaults_of(action: argparse.Action) -> list[str]:
+    """The default as one would type it: what argparse has, and the number or choice that the help shows."""
+    found = [f"{action.default:g}"] if isinstance(action.default, float) else []
+    found += (
+        [str(action.default)] if isinstance(action.default, int | str) and action.default != argparse.SUPPRESS else []
+    )
+    shown = re.search(r"\(default: ([^ ,;)]+)", action.help or "")
+    if shown is not None and (shown[1] in (action.choices or ()) or (action.type and shown[1][0].isdigit())):
+        found.append(shown[1])
+    return found
+
+
+def test_every_default_that_is_shown_can_be_typed() -> None:
+    seen, refused = [], []
+    for words, parser, action in options_with_values():
+        for text in defaults_of(action):
+            seen.append(words)
+            try:
+                value = parser._get_values(action, [text])
+            except argparse.ArgumentError as error:
+                refused.append(f"{words} {text}: {error}")
+                continue
+            if action.default is not None:
+                assert value == action.default, words
+
+    assert refused == []
+    assert {"audit hub push --wait", "audit hub push --deadline", "audit guard --max-age"} <= {*seen}
 
 
 def test_the_commands_are_grouped_by_task(audit: Audit) -> None:

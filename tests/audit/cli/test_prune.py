@@ -52,10 +52,30 @@ def test_too_few_proven_ones_are_a_refusal_only_if_there_are_more_than_to_keep(a
     assert (dry.code, json.loads(dry.out)["removed"]) == (1, [])
     assert f"audit prune: {json.loads(dry.out)['refusal']}\n" == ended.err == dry.err
 
+    kept = json.loads(dry.out)["kept"]
+    assert [item["checkpoint"] for item in kept] == names(run), "all of them stay"
+    assert all(item["reason"].startswith("not proven: optimizer.pt is not there") for item in kept), kept
+
     enough = audit("prune", run, "--keep", "3")
     assert (enough.code, enough.err) == (0, "")
     assert enough.out.endswith("nothing to remove\n")
     assert len(names(run)) == 3
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_a_refusal_says_of_all_that_stays_whether_it_is_proven(audit: Audit, run: str, dry: list[str]) -> None:
+    Path(run, "checkpoint-300", "optimizer.pt").unlink()
+    refused = json.loads(audit("prune", run, "--keep", "3", "--format", "json", *dry).out)
+    assert (refused["refusal"], len(refused["kept"])) == (None, 3), "no more than to keep is no refusal"
+
+    Path(run, "checkpoint-200", "optimizer.pt").unlink()
+    refused = json.loads(audit("prune", run, "--keep", "2", "--format", "json", *dry).out)
+    assert "none of the 3 checkpoints is removed" in refused["refusal"]
+    reasons = {item["checkpoint"]: item["reason"].partition(":")[0] for item in refused["kept"]}
+    assert reasons == {"checkpoint-100": "proven", "checkpoint-200": "not proven", "checkpoint-300": "not proven"}
+    with RunLock(run, "trained"):
+        locked = json.loads(audit("prune", run, "--keep", "2", "--format", "json", *dry).out)
+    assert (locked["kept"], locked["removed"]) == ([], []), "nobody has looked"
 
 
 def test_what_an_interrupted_call_left_is_said_to_be_cleared(audit: Audit, run: str) -> None:

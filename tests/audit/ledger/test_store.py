@@ -71,7 +71,8 @@ def test_whatever_a_directory_is_called_its_ledger_lies_in_it(tmp_path: Path, na
     append_any(ledger, "observation", {"step": 7})
     ledger.close()
     assert [file.name for file in tmp_path.iterdir()] == [name]
-    assert sqlite3.connect(file_of(str(path))).execute("SELECT count(*) FROM rows").fetchone() == (1,)
+    with contextlib.closing(sqlite3.connect(file_of(str(path)))) as connection:
+        assert connection.execute("SELECT count(*) FROM rows").fetchone() == (1,)
 
 
 def test_rows_come_back_in_order_and_numbered(run: str) -> None:

@@ -40,7 +40,7 @@ class Tracked(Toy):
 
 
 class Tracking(Shop):
-    def __init__(self, home: Path, toy: str = "per_step = 2") -> None:
+    def __init__(self, home: Path, toy: str = "per_step = 2\nsave_steps = 9") -> None:
         self.tracked = Tracked()
         super().__init__(home, toy=toy, backend=self.tracked)
 
@@ -149,3 +149,42 @@ def test_what_fails_here_is_one_error(shop: Tracking) -> None:
     found = tracking.Found([Judged(2, "sound", 0, 0, 2)], "")
     with pytest.raises(AuditError, match=r"^ValueError: odd$"):
         log_here(shop.tracked, shop.registry, str(shop.run), found)
+
+
+SAVING = "per_step = 2\nsave_steps = 1"
+
+
+def test_each_save_within_a_leg_is_told_with_its_step(tmp_path: Path) -> None:
+    shop = Tracking(tmp_path, toy=SAVING)
+    shop.drop("a.jsonl", [1, 2, 3, 4, 5, 6, 7, 8])
+    shop.train()
+
+    assert shop.steps() == [1, 2, 3, 4]
+    assert {judged.verdict for judged, _, _ in shop.tracked.told} == {"sound"}
+    assert not shop.notes()
+
+
+def test_a_save_that_breaks_is_told_before_the_leg_has_ended(tmp_path: Path) -> None:
+    shop = Tracking(tmp_path, toy=SAVING)
+    shop.drop("a.jsonl", [1, 2, 3, 4, 5, 6, 7, 8])
+
+    def harm(what: str) -> None:
+        if what == "saved 2":
+            os.unlink(shop.run / "checkpoint-2" / "optimizer.pt")
+
+    shop.tracked.tick = harm
+    shop.train()
+
+    found = {judged.step: judged.verdict for judged, _, _ in shop.tracked.told}
+    assert list(found) == [1, 2, 3, 4]
+    assert found[2] == "broken"
+
+
+def test_a_configuration_switches_it_off(tmp_path: Path) -> None:
+    shop = Tracking(tmp_path, toy=SAVING)
+    with (shop.home / "train.toml").open("a") as config:
+        config.write("\n[trackers]\nfindings = false\n")
+    shop.drop("a.jsonl", [1, 2, 3, 4])
+    shop.train()
+
+    assert (shop.steps(), shop.tracked.closed) == ([], 0)

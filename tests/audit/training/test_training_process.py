@@ -12,18 +12,30 @@ from typing import Any
 
 import pytest
 
-from audit.backend.training import BadData, LegData, LegFailed, LegRequest, LegResult, Phase, Progress, Step, Tell
+from audit.backend.training import (
+    BadData,
+    Judged,
+    LegData,
+    LegFailed,
+    LegRequest,
+    LegResult,
+    Phase,
+    Progress,
+    Step,
+    Tell,
+)
 from audit.errors import AuditError, ConfigError
 from audit.training import training_process
 from audit.training.process import InChild
+from audit.training.tracking import Found
 from tests.audit.training.toy import Toy
 
 ROOT = Path(__file__).parents[3]
 PLUGIN = """
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 from audit.errors import AuditError, ConfigError
 from audit.hookspecs import hookimpl
-from audit.backend.training import BadData, LegFailed, LegResult, Note, Phase, Step
+from audit.backend.training import BadData, LegFailed, LegResult, Note, OpenTrackers, Phase, Step
 from tests.audit.training.toy import Toy
 
 pipe = int("".join(filter(str.isdigit, sys.orig_argv[-1])))
@@ -35,9 +47,17 @@ class Child(Toy):
         exec(request.settings["do"], {**globals(), "tell": tell})
         return LegResult(request.first_step, 7, ((7, 1.5),))
 
+    @contextlib.contextmanager
+    def trackers(self, without):
+        yield OpenTrackers([], {})
+
 @hookimpl
 def audit_training_backends():
     return [Child()]
+
+@hookimpl
+def audit_legs_judged(run, judged, since, writers, without):
+    return {"board": f"{judged[0].verdict} at {[item.step for item in judged]}"}
 """
 Leg = Callable[..., LegResult]
 
@@ -81,6 +101,40 @@ def test_what_a_leg_tells_and_gives_comes_through(leg: Leg) -> None:
     assert told[0] == Phase("café")
     assert isinstance(told[1], Step)
     assert math.isnan(told[1].loss or 0.0)
+
+
+class Logging(Child):
+    def tracks(self, settings: Any) -> bool:
+        return True
+
+
+def test_what_is_found_at_a_save_is_logged_while_the_leg_is_trained(leg: Leg, tmp_path: Path) -> None:
+    """``leg`` puts the plugin in its place. The leg goes on until the answer was asked for, or for a minute."""
+    found = [Found([Judged(step, "broken", 1, 0, -1)], "") for step in (1, 2)]
+    refused: list[Any] = []
+    steps: list[int] = []
+    enough = tmp_path / "enough"
+
+    def tell(event: Progress) -> None:
+        steps.append(event.step if isinstance(event, Step) else 0)
+        if refused:
+            enough.touch()
+
+    do = f"""
+for step in range(1, 6000):
+    tell(Step(step))
+    if os.path.exists({str(enough)!r}):
+        break
+    time.sleep(0.01)
+"""
+    request = LegRequest(str(tmp_path), None, 0, None, LegData("data.jsonl"), {"do": do})
+    with InChild() as in_child:
+        in_child.meanwhile = lambda: found.pop() if found else None
+        in_child.refused = refused.append
+        in_child(Logging(), request, tell)
+        assert steps[-1] < 5999
+        said = [why for failed in refused for why in failed.values()]
+        assert said[0] in ("broken at [2]", "broken at [2, 1]")
 
 
 def test_what_has_no_place_in_json_is_text_and_no_number(leg: Leg) -> None:

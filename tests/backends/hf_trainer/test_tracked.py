@@ -148,6 +148,8 @@ class Library:
     def __init__(self, fails: str = "") -> None:
         self.calls: list[Any] = []
         self._fails = fails
+        self.current: Any = None
+        self.context_vars = SimpleNamespace(current_run=SimpleNamespace(get=lambda: self.current))
 
     def active_run(self) -> None:
         return None
@@ -198,6 +200,10 @@ def test_trackio_goes_on_with_the_run_of_the_leg(monkeypatch: pytest.MonkeyPatch
     given = {"project": "p", "name": "run-1a2b3c4d", "resume": "allow", "space_id": None}
     assert library.calls == [("start", given), ("end", {})]
 
+    library.current = "the run of a leg that is being trained"
+    assert opened() == {}
+    assert len(library.calls) == 2, "it is neither opened again nor ended"
+
 
 @pytest.mark.parametrize("fails", ["start", "end"])
 def test_one_that_cannot_be_opened_or_closed_is_named(
@@ -236,6 +242,19 @@ def test_two_calls_are_one_run_in_tensorboard(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_saves_within_a_leg_are_in_tensorboard(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "tensorboard"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call()
+
+    (place,) = (shop.run / "runs").iterdir()
+    found = events_in(place)
+    assert [step for step, _ in found["train/loss"]] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert found["audit/verdict"] == [(2, 0.0), (4, 0.0), (6, 0.0), (8, 0.0)]
+    assert found["audit/resumable_step"][-1] == (8, 8.0)
+
+
+@pytest.mark.slow
 def test_a_leg_that_is_not_proven_is_in_tensorboard_with_an_alert(tmp_path: Path) -> None:
     shop = Continuous(tmp_path / "shop", arguments='report_to = ["tensorboard"]\nlearning_rate = 1e38')
     shop.drop("a.jsonl", examples(16, 1))
@@ -243,8 +262,8 @@ def test_a_leg_that_is_not_proven_is_in_tensorboard_with_an_alert(tmp_path: Path
 
     (place,) = (shop.run / "runs").iterdir()
     found = events_in(place)
-    assert found["audit/verdict"] == [(4, 2.0)]
-    assert found["audit/errors"][0][1] >= 1.0
+    assert found["audit/verdict"][-1] == (4, 2.0)
+    assert found["audit/errors"][-1][1] >= 1.0
     assert len(found["audit/alert/text_summary"]) == 1
 
 

@@ -7,9 +7,9 @@ import pytest
 
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome
-from audit.testing.runs import edit_tensors, make_run
-from audit.testing.torch_files import FakeTensor, torch_archive_bytes
-from tests.zero import MODEL, edit_engine, make_zero
+from audit.testing.runs import edit_tensors, edit_torch, make_run
+from audit.testing.torch_files import FakeTensor, Made, torch_archive_bytes
+from tests.zero import MODEL, edit_engine, frozen_slices, make_zero
 
 FILE = "adapter_model.safetensors"
 
@@ -92,3 +92,47 @@ def test_a_nan_in_the_module_of_deepspeed_is_found_and_a_mask_may_be_infinite(tm
     (finding,) = check(str(run), "weights/not-finite")
     assert (finding.file, finding.blocks_resume) == (f"global_step200/{MODEL}", True)
     assert "extra.bias" in finding.message
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_nan_in_a_frozen_parameter_of_zero_3_is_found_but_not_one_in_its_padding(tmp_path: Path, rank: int) -> None:
+    """Of 5 elements the first rank has three, the second two and one of padding."""
+    nan = float("nan")
+    told = []
+    for at in range(3):
+        run = make_zero(tmp_path / str(at), (100,), stage=3)
+        slices = [[1.0, 2.0, 3.0], [4.0, 5.0, 0.0]]
+        frozen_slices(run / "checkpoint-100", {"frozen.bias": ((5,), slices)})
+        assert check(str(run), "weights/not-finite") == []
+        slices[rank][at] = nan
+        frozen_slices(run / "checkpoint-100", {"frozen.bias": ((5,), slices)})
+        found = check(str(run), "weights/not-finite")
+        told.append(len(found))
+        for finding in found:
+            assert (finding.file, finding.blocks_resume) == (f"global_step100/zero_pp_rank_{rank}_{MODEL}", True)
+            assert "frozen.bias" in finding.message
+
+    assert told == ([1, 1, 1] if rank == 0 else [1, 1, 0])
+
+
+def test_a_frozen_slice_of_unknown_shape_is_judged_as_a_whole_and_none_is_fine(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "run", (100,), stage=3)
+    engine = run / "checkpoint-100" / "global_step100" / f"zero_pp_rank_1_{MODEL}"
+    edit_torch(engine, lambda value: {**value, "frozen_param_fragments": None, "frozen_param_shapes": None})
+    assert check(str(run), "weights/not-finite") == []
+    nan = FakeTensor("F32", (1,), pack("<f", float("nan")))
+    edit_torch(engine, lambda value: {**value, "frozen_param_fragments": {"frozen.bias": nan}})
+    (finding,) = check(str(run), "weights/not-finite")
+    assert "frozen.bias" in finding.message
+
+
+def test_a_whole_frozen_parameter_of_zero_2_has_no_padding(tmp_path: Path) -> None:
+    run = make_zero(tmp_path / "run", (100,))
+    whole = FakeTensor("F32", (3,), pack("<3f", 1.0, 2.0, float("nan")))
+    shapes = {"frozen.bias": Made("torch.Size", ((3,),))}
+    edit_engine(
+        run / "checkpoint-100",
+        lambda value: {**value, "frozen_param_fragments": {"frozen.bias": whole}, "frozen_param_shapes": shapes},
+    )
+    (finding,) = check(str(run), "weights/not-finite")
+    assert "frozen.bias" in finding.message
