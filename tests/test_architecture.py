@@ -265,7 +265,6 @@ TESTED_BY = {
     "training.conclusion": "training/test_session",
     "training.rehearsal_draft": "training/test_rehearsal",
     "training.way_back": "training/test_going_back",
-    "training.filing": "training/test_inbox",
     "views.best": "cli/test_best",
     "views.comparison": "cli/test_diff",
     "views.export": "cli/test_export",

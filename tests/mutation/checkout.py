@@ -29,7 +29,6 @@ ALSO = {
     "audit/training/drafting.py": tuple(
         f"tests/audit/training/test_{name}.py" for name in ("gathering", "mixing", "session")
     ),
-    "audit/training/filing.py": ("tests/audit/training/test_data_files.py",),
     "audit/training/session.py": ("tests/audit/training/test_exactly_once.py",),
     "plugins/audit_rules/loss/jump.py": ("tests/plugins/audit_rules/test_loss_at_batches.py",),
 }
