@@ -43,6 +43,12 @@ class Ended(NamedTuple):
     timed_out: bool
     output: str
 
+    @property
+    def failed(self) -> str | None:
+        """The file of the test that failed, None if pytest did not come to say so."""
+        found = re.search(r"^(?:FAILED|ERROR) ([^:\s]+)", self.output, re.MULTILINE)
+        return found[1] if found else None
+
 
 class Checkout:
     """A copy of the tree below ``root``."""
