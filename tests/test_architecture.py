@@ -262,7 +262,6 @@ TESTED_BY = {
     "testing.runs": "formats/test_against_torch",
     "testing.torch_files": "formats/test_against_torch",
     "training.base_model": "training/test_preflight",
-    "training.conclusion": "training/test_session",
     "training.rehearsal_draft": "training/test_rehearsal",
     "training.way_back": "training/test_going_back",
     "views.best": "cli/test_best",

@@ -25,7 +25,7 @@ MEMORY = 8 << 30
 ALSO = {
     "audit/judging/guard.py": ("tests/audit/judging/test_memory.py", "tests/audit/ledger/test_rereading.py"),
     "audit/ledger/records.py": ("tests/audit/ledger/test_seals.py", "tests/audit/judging/test_recording.py"),
-    "audit/training/conclusion.py": ("tests/audit/training/test_exactly_once.py",),
+    "audit/training/conclusion.py": ("tests/audit/training/test_session.py",),
     "audit/training/drafting.py": tuple(
         f"tests/audit/training/test_{name}.py" for name in ("gathering", "mixing", "session")
     ),

@@ -1,14 +1,12 @@
 """The tensors of an optimizer with what the scan found, in one file or in the parts of a sharded state."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from audit.formats.optimizer import OptimizerState
 from audit.formats.pickle_values import TensorRef
-from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, SpanScan
-from audit_rules.optimizer._lineage import against_previous
+from audit.plugin import FileScan, Layout, NotApplicable, SpanScan
 from audit_rules.optimizer._shared import moments, place_of
 
 SQUARES = TensorRef("F32", (4,), (1,), "0", 0, 4)
@@ -63,28 +61,3 @@ def test_a_tensor_in_several_parts_has_what_was_found_in_any_of_them() -> None:
 def test_where_nothing_was_read_there_is_nothing_to_judge() -> None:
     with pytest.raises(NotApplicable, match="could not be read completely"):
         moments(optimizer({0: {"exp_avg_sq": SQUARES}}), Layout("full", optimizer="o.pt"), {"o.pt": scan(error="torn")})
-
-
-SHARDED = {"0": (("a", "data/0"),)}
-BOTH = {"w": {"exp_avg": SQUARES, "exp_avg_sq": SQUARES}}
-
-
-@pytest.mark.parametrize(
-    ("now", "says"),
-    [
-        (optimizer(BOTH, SHARDED, eps=1e-8), None),
-        (optimizer({"w": {"exp_avg": SQUARES}}, SHARDED, eps=1e-8), "has no exp_avg_sq for parameter w"),
-        (optimizer({"w": {**BOTH["w"], "max": SQUARES}}, SHARDED, eps=1e-8), None),
-        (optimizer(BOTH, SHARDED), "has no eps in group 0"),
-        (optimizer(BOTH, SHARDED, eps=1e-8, more=1), None),
-        (optimizer({"w": {"exp_avg": SQUARES}}), None),  # of one file torch takes it
-    ],
-)
-def test_a_sharded_state_that_lacks_a_part_of_the_one_before_is_found(now: OptimizerState, says: str | None) -> None:
-    facts = {"optimizer": optimizer(BOTH, SHARDED, eps=1e-8)}
-    previous = SimpleNamespace(name="checkpoint-1", optional=facts.get)
-    checkpoint: Checkpoint = SimpleNamespace(optional={"previous": previous}.get)  # type: ignore[assignment]
-
-    found = list(against_previous(checkpoint, now))
-
-    assert found == ([] if says is None else [f"{says}, but checkpoint-1 has"])
