@@ -29,7 +29,9 @@ ALSO = {
     "audit/training/drafting.py": tuple(
         f"tests/audit/training/test_{name}.py" for name in ("gathering", "mixing", "session")
     ),
-    "audit/training/session.py": ("tests/audit/training/test_exactly_once.py",),
+    "audit/training/session.py": tuple(
+        f"tests/audit/training/test_{name}.py" for name in ("exactly_once", "changing", "watching", "gathering")
+    ),
     "plugins/audit_rules/loss/jump.py": ("tests/plugins/audit_rules/test_loss_at_batches.py",),
 }
 """Tests of modules that are not in the file of their name alone. They are run after it."""

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from audit.api import verify
+from audit.training.config import Data
 from audit.training.data_files import DataFile, digest_of, seen
 from audit.training.held_file import PREFIX, HeldFiles
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
+from tests.audit.training.places import put
 from tests.audit.training.toy import Kill, write_rows
 
 Make = Callable[..., Shop]
@@ -347,3 +349,13 @@ def test_a_file_that_came_after_its_digest_goes_back_beside_yet_another_one(
 
     assert sorted(os.listdir(tmp_path)) == sorted([name, other])
     assert json.loads((tmp_path / other).read_text())["input_ids"][0] == 2
+
+
+def test_the_names_of_held_files_are_those_that_lead_to_the_same_bytes(data: Data) -> None:
+    one, two = put(data, "a.jsonl", "1"), put(data, "b.jsonl", "2")
+    files = HeldFiles(data.inbox)
+    assert files.names_of([one, two]) == []
+
+    assert files.hold(two, digest_of(two)) is not None
+    assert files.names_of([one, two]) == ["b.jsonl"]
+    assert HeldFiles(os.path.join(data.inbox, "nowhere")).names_of([one, two]) == []
