@@ -25,7 +25,7 @@ from tests.mutation.mutants import Mutant, change, diff, mutants_of, mutated, sa
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-SLOW = {"audit/judging/outcomes.py", "audit/training/conclusion.py", "audit/training/session.py"}
+SLOW = {"audit/judging/outcomes.py", "audit/training/session.py"}
 """Their tests take long: half as many mutants."""
 COUNT = "of each module, at most; of the default list twice as many of the core, half of what is slow (default: 6)"
 PAGE = ROOT / "docs" / "mutants.md"
@@ -102,14 +102,14 @@ def judge(
         if outcome is None and patience is not None:
             limits = limits or _limits(checkout, tests, patience)
             with checkout.changed(module, other):
-                ended = _until_one_fails(checkout, tests, limits)
+                ended = until_one_fails(checkout, tests, limits)
             outcome = "timeout" if ended.timed_out else "killed" if ended.code else "survived"
             session.keep(module, *digests, mutant, outcome)
         found.append(Judged(module, str(outcome), mutant.place[0][0], diff(module, source, other)))
     return found
 
 
-def _until_one_fails(checkout: Checkout, tests: list[str], limits: tuple[float, float]) -> Ended:
+def until_one_fails(checkout: Checkout, tests: list[str], limits: tuple[float, float]) -> Ended:
     """Run the nearest file alone, then the others. The one that fails is the nearest of the next mutant.
 
     What many rules share is tested by the files of all of them, and to collect these takes longer than to run one.
