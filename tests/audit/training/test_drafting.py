@@ -1,12 +1,13 @@
 """A leg is worked out from the file, the ledger and the configuration: order, epochs, steps, schedule."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.errors import AuditError
+from audit.ledger.batches import Leg
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline
 from audit.ledger.timeline_rows import timeline_of
@@ -135,6 +136,52 @@ def test_where_the_backend_does_not_count_steps_no_rows_are_counted(make_shop: M
     work = drafted(shop, shop.drop("a.jsonl", [1, 2, 3]))
 
     assert (work.examples, work.request.last_step) == (None, None)
+
+
+def test_rows_are_trained_once_in_each_epoch(make_shop: Make) -> None:
+    shop = make_shop(data="epochs = 2")
+    path = shop.drop("a.jsonl", [1, 2, 3])
+    assert drafted(shop, path).examples == 6
+
+    shop.backend.reads_rows = False
+    assert (drafted(shop, path).examples, drafted(shop, path).request.last_step) == (6, 3)
+
+
+def begun_with(examples: int | None) -> tuple[Leg, int]:
+    return Leg("ab", "a.jsonl", 0, None, 0, examples, 2), 2
+
+
+@pytest.mark.parametrize("reads_rows", [True, False])
+def test_a_file_that_has_other_rows_than_the_ledger_says_is_not_gone_on_with(reads_rows: bool, shop: Shop) -> None:
+    shop.backend.reads_rows = reads_rows
+    file, digest = file_at(shop.drop("a.jsonl", [1, 2, 3]))
+
+    with pytest.raises(AuditError, match=r"a\.jsonl: has 3 examples, but the ledger says 4"):
+        drafting(shop).draft(Timeline(), file, digest, 1, None, begun_with(4))
+    work = drafting(shop).draft(Timeline(), file, digest, 1, None, begun_with(3))
+    assert (work.request.data.first, work.request.last_step) == (2, 2)
+
+
+def test_what_was_not_counted_when_a_batch_began_is_not_held_against_it(shop: Shop) -> None:
+    shop.backend.reads_rows = False
+    file, digest = file_at(shop.drop("a.jsonl", [1, 2, 3]))
+
+    work = drafting(shop).draft(Timeline(), file, digest, 1, None, begun_with(None))
+
+    assert (work.examples, work.request.last_step) == (None, None)
+
+
+def test_a_setting_is_changed_where_a_batch_goes_on_from_a_checkpoint(make_shop: Make) -> None:
+    shop = make_shop(toy="rate = 0.5")
+    file, digest = file_at(shop.drop("a.jsonl", [1, 2, 3]))
+    draft = drafting(shop, change=("rate",))
+
+    def changes(checkpoint: str | None, past: tuple[Leg, int] | None = None) -> Mapping[str, float]:
+        return draft.draft(Timeline(), file, digest, 1, checkpoint, past).request.changes
+
+    assert changes("checkpoint-1") == {"rate": 0.5}
+    assert changes(None) == {}  # it begins with the setting of the configuration
+    assert changes("checkpoint-1", begun_with(3)) == {}  # in the middle of a batch nothing changes
 
 
 def test_rows_of_another_format_are_not_replayed(make_shop: Make) -> None:

@@ -6,8 +6,6 @@ import pytest
 
 from audit_rules.history._forks import Parting, parting
 
-NAN = float("nan")
-
 
 @pytest.mark.parametrize(
     ("common", "differing", "key", "edited"),
@@ -27,7 +25,7 @@ def test_a_log_was_edited_if_one_or_two_entries_differ_and_the_rest_is_the_same(
 
 
 def test_entries_are_the_same_in_any_order_of_their_keys_and_with_what_is_no_number() -> None:
-    one, other = {"a": NAN, "b": NAN, "step": 1}, {"step": 1, "b": NAN, "a": NAN}
+    one, other = {"a": float("nan"), "b": float("nan"), "step": 1}, {"step": 1, "b": float("nan"), "a": float("nan")}
 
     assert parting([one], [other]) == Parting(1, 0, None, None)  # type: ignore[arg-type]
 

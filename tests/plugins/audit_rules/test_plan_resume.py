@@ -18,6 +18,7 @@ from audit_rules.plan._resume import steps_of_resume
         (10, 15, {"epochs": 1.5}, 1),
         (10, 20, {"epochs": 1.5}, 0),
         (10, 0, {}, 0),
+        (10, 0, {"max_steps": 1}, 1),
         (10, 20, {"max_steps": 25}, 5),
         (10, 20, {"max_steps": 20}, 0),
         (10, 25, {"max_steps": 25}, 1),  # one more, within an epoch

@@ -51,7 +51,7 @@ def test_a_name_that_only_begins_so_is_not_the_last_one(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
     run = make_lightning(tmp_path / "run", (10, 20))
     _add(run, 30)
-    (run / OLDEST).write_bytes(b"no archive")
+    (run / "epoch=9-step=90.ckpt").write_bytes(b"no archive")  # what step it is of is not known
     settle(run)
 
     (finding,) = check(str(run), "steps/last-behind")
