@@ -92,11 +92,12 @@ class Fails:
 
 def test_the_file_that_failed_is_run_first_and_alone_for_the_next_mutant() -> None:
     tests, there = ["test_a.py", "test_b.py", "test_c.py"], Fails("test_c.py")
+    seconds = dict.fromkeys(tests, 1.0)
 
-    assert [until_one_fails(there, tests, (1, 1)).code for _ in range(2)] == [1, 1]  # type: ignore[arg-type]
+    assert [until_one_fails(there, tests, seconds, 1).code for _ in range(2)] == [1, 1]  # type: ignore[arg-type]
     assert there.asked == [["test_a.py"], ["test_b.py", "test_c.py"], ["test_c.py"]]
     there = Fails("another")
-    assert until_one_fails(there, tests, (1, 1)).code == 0  # type: ignore[arg-type]
+    assert until_one_fails(there, tests, seconds, 1).code == 0  # type: ignore[arg-type]
     assert there.asked == [["test_c.py"], ["test_a.py", "test_b.py"]]
 
 

@@ -14,6 +14,7 @@ from audit.errors import AuditError
 from audit.findings import Finding, Severity
 from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
+from audit.judging.verification import verify_run
 from audit.ledger.batch_events import Known, LegBegun
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline
@@ -22,10 +23,9 @@ from audit.manager import load
 from audit.options import Options
 from audit.report import Report
 from audit.testing.runs import edit_json, make_run
-from audit.training import run_state
 from audit.training.batch_log import BatchLog
 from audit.training.events import CheckpointRotated, CheckpointTorn, Event
-from audit.training.run_state import RunState, TrainRefused
+from audit.training.run_state import RunState, TrainRefused, Verified
 from tests.audit.training.conftest import Shop
 
 Make = Callable[..., Shop]
@@ -278,16 +278,16 @@ def finding(**changes: Any) -> Finding:
 
 
 @pytest.fixture
-def proven(made: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., run_state.Verified]:
+def proven(made: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
     """``proven(*findings)``: what is said of the batch of the steps 201 to 300, with the findings that rules have."""
-    judge = run_state.verify_run
+    judge = verify_run
 
-    def verified(*findings: Finding, known: tuple[Known, ...] = (), notes: tuple[str, ...] = ()) -> run_state.Verified:
+    def verified(*findings: Finding, known: tuple[Known, ...] = (), notes: tuple[str, ...] = ()) -> Verified:
         def found(*asked: Any, **options: Any) -> tuple[Any, Report]:
             run, report = judge(*asked, **options)
             return run, report._replace(findings=findings, notes=notes)
 
-        monkeypatch.setattr(run_state, "verify_run", found)
+        monkeypatch.setattr("audit.training.run_state.verify_run", found)
         state = Judged(made)
         result = state.verify(300, 200, known)
         assert state.told == [Note(note) for note in notes]
@@ -312,7 +312,7 @@ def proven(made: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., run_stat
     ],
 )
 def test_errors_of_the_last_checkpoint_the_run_and_the_log_of_a_batch_count_against_it(
-    changes: dict[str, Any], counts: bool, proven: Callable[..., run_state.Verified]
+    changes: dict[str, Any], counts: bool, proven: Callable[..., Verified]
 ) -> None:
     found = finding(**changes)
     result = proven(found, finding(checkpoint="checkpoint-100"))
@@ -322,7 +322,7 @@ def test_errors_of_the_last_checkpoint_the_run_and_the_log_of_a_batch_count_agai
 
 
 def test_what_was_known_before_a_batch_counts_against_it_only_at_its_own_checkpoint(
-    proven: Callable[..., run_state.Verified],
+    proven: Callable[..., Verified],
 ) -> None:
     of_run, of_log = finding(), finding(step=250, checkpoint="checkpoint-200")
     known: tuple[Known, ...] = (("made/up", None, None), ("made/up", None, 250))
@@ -333,14 +333,14 @@ def test_what_was_known_before_a_batch_counts_against_it_only_at_its_own_checkpo
     assert proven(last, known=known).against == (last,)
 
 
-def test_what_a_person_accepted_is_told_and_does_not_count(proven: Callable[..., run_state.Verified]) -> None:
+def test_what_a_person_accepted_is_told_and_does_not_count(proven: Callable[..., Verified]) -> None:
     found = finding(accepted="known")
     result = proven(found, notes=("a note",))
 
     assert (result.against, result.accepted, result.problem) == ((), (found,), None)
 
 
-def test_the_losses_of_a_batch_are_those_logged_after_it_began(proven: Callable[..., run_state.Verified]) -> None:
+def test_the_losses_of_a_batch_are_those_logged_after_it_began(proven: Callable[..., Verified]) -> None:
     result = proven()
 
     assert [step for step, _ in result.losses(280)] == [290, 300]
