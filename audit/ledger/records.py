@@ -185,7 +185,8 @@ def ended_early_by(rows: "tuple[Row, ...]") -> int:
         if way_back_of(row) is not None:
             step = 0
         elif row.kind == BATCH:
-            step = _ended_early_at(row)
+            ended = _ended_early_at(row)
+            step = step if ended is None else ended
     return step
 
 
@@ -195,10 +196,11 @@ def _finished_at(row: "Row") -> int:
     return (row.event.last_step or 0) if isinstance(row.event, Finished) else 0
 
 
-def _ended_early_at(row: "Row") -> int:
+def _ended_early_at(row: "Row") -> int | None:
+    """The step at which a leg ended early with this row, 0 if it is not known; None for any other row."""
     from audit.ledger.batch_events import Failed, Stopped
 
-    return (row.event.step or 0) if isinstance(row.event, Stopped | Failed) else 0
+    return (row.event.step or 0) if isinstance(row.event, Stopped | Failed) else None
 
 
 def batches_in(rows: "tuple[Row, ...]") -> Timeline:

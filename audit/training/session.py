@@ -42,6 +42,9 @@ from audit.training.preflight import refuse_or_warn
 from audit.training.run_state import RunState, TrainRefused
 from audit.training.way_back import Surveyor
 
+AGAIN = True
+"""There is no leg yet, but something was done: look again."""
+
 
 class Session:
     """One call of ``audit train``, on process 0.
@@ -171,7 +174,7 @@ class Session:
         return False
 
     def _choose(self, timeline: Timeline, step: int, checkpoint: str | None) -> Work | bool | None:
-        """Return what follows on ``step``: work, None for nothing, True if another round is needed."""
+        """Return what follows on ``step``: work, None for nothing, AGAIN if another round is needed."""
         owner = timeline.owner(step)
         batch = timeline.batch(owner.batch) if owner is not None else None
         if owner is not None and batch is not None:
@@ -181,12 +184,12 @@ class Session:
             if not proven:  # the last call was interrupted between the save and the record
                 self._prove(batch.digest, batch.file, batch.first_step, step, batch.examples)
                 self._run_state.finish_rotation(step)
-                return True
+                return AGAIN
         for later in timeline.beyond(step):
             files = self.filing.find(later)
             if None in files:
                 self._lost(later, step, files)
-                return True
+                return AGAIN
             return self._draft(timeline, later, files, step, checkpoint, timeline.trained(later.digest, step))
         return self._from_inbox(timeline, step, checkpoint)
 
@@ -202,10 +205,10 @@ class Session:
             else:
                 self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
             self.emit(Note(f"{gone.file}: {reason}"))
-            return True
+            return AGAIN
         if None in files:
             self._lost(batch, step, files)
-            return True
+            return AGAIN
         return self._draft(timeline, batch, files, step, checkpoint, (owner, owner.example_at(step)))
 
     def _draft(
@@ -238,7 +241,7 @@ class Session:
         for file in self._files.waiting():
             if os.path.islink(file.path):  # its target is not read: it may be anything, anywhere
                 self.filing.reject(file, "", BadData(file.path, None, A_LINK))
-                return True
+                return AGAIN
             wait = self.stillness.left(file)
             digest = self._files.digest(file) if not wait else ""
             if not digest:
@@ -249,7 +252,7 @@ class Session:
                 again = self._trained_before(timeline, file, digest)
                 if again is not None:
                     self.filing.aside(file, rows.Duplicate(digest, file.name, again))
-                    return True
+                    return AGAIN
                 past = timeline.trained(digest, step)
                 if self.config.data.group is None or (past is not None and not self._gathering.files):
                     return self._drafting.draft(timeline, file, digest, step, checkpoint, past)
@@ -261,14 +264,14 @@ class Session:
                 if twin is not None:
                     reason = f"has the same rows as {twin.name}, which waits to be trained with it"
                     self.filing.aside(file, rows.Duplicate(digest, file.name, reason))
-                    return True
+                    return AGAIN
                 if not self._gathering.add(source, self._drafting.format_of(file)):
                     break
             except BadData as error:
                 if unchanged(file):  # otherwise it is being written again
                     self._check_others(file, error)
                     self.filing.reject(file, digest, error)
-                return True
+                return AGAIN
         left = self._gathering.left()
         if left:
             self.gathered = left, self._files.waiting()

@@ -20,13 +20,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.mutation.checkout import Checkout, copied, tests_of
+from tests.mutation.checkout import Checkout, Ended, copied, tests_of
 from tests.mutation.mutants import Mutant, change, diff, mutants_of, mutated, sample
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-SLOW = {"audit/judging/outcomes.py", "audit/training/conclusion.py", "audit/training/session.py"}
+SLOW = {"audit/judging/outcomes.py", "audit/training/session.py"}
 """Their tests take long: half as many mutants."""
+NO_TESTS = 5
+"""pytest's exit code for a file in which every test is slow."""
 COUNT = "of each module, at most; of the default list twice as many of the core, half of what is slow (default: 6)"
 PAGE = ROOT / "docs" / "mutants.md"
 DEFAULT = (
@@ -63,6 +65,10 @@ class Session:
         row = self._known.get((module, source, mutant.operator, mutant.occurrence))
         return str(row["outcome"]) if row and (stale or row["outcome"] != "survived" or row["tests"] == tests) else None
 
+    def judged(self, module: str) -> int:
+        """How many mutants of a module were judged, of whatever source: those with the fewest come first."""
+        return sum(key[0] == module for key in self._known)
+
     def keep(self, module: str, source: str, tests: str, mutant: Mutant, outcome: str) -> None:
         if self._path is not None:
             named = {"operator": mutant.operator, "occurrence": mutant.occurrence}
@@ -85,7 +91,7 @@ def judge(
         raise RuntimeError(f"{module}: no test of it was found")
     digests = _digest([path]), _digest(checkout.path / name for name in tests)
     equivalent = {(row["module"], row["was"], row["becomes"]) for row in equivalents()}
-    limits: tuple[float, float] | None = None
+    seconds: dict[str, float] = {}
     found = []
     for mutant in sample(mutants_of(source), count, f"{seed}:{module}"):
         other = mutated(source, mutant)
@@ -96,22 +102,51 @@ def judge(
         if outcome is None and patience is None:
             continue
         if outcome is None and patience is not None:
-            limits = limits or _limits(checkout, tests, patience)
+            if not seconds:
+                seconds = _measured(checkout, tests)
+                tests = list(seconds)
             with checkout.changed(module, other):
-                ended = checkout.test(tests, *limits)
+                ended = until_one_fails(checkout, tests, seconds, patience)
             outcome = "timeout" if ended.timed_out else "killed" if ended.code else "survived"
             session.keep(module, *digests, mutant, outcome)
         found.append(Judged(module, str(outcome), mutant.place[0][0], diff(module, source, other)))
     return found
 
 
-def _limits(checkout: Checkout, tests: Sequence[str], patience: float) -> tuple[float, float]:
-    """Return how long the tests of a mutant may take: some times as long as they take without it."""
-    ended = checkout.test(tests, 3600, 3600, compile=True)
-    if ended.code:
-        raise RuntimeError(f"the tests fail without a mutant: {' '.join(tests)}\n{ended.output}")
-    seconds = patience + 4 * ended.seconds
-    return seconds, 60 + 10 * seconds
+def until_one_fails(checkout: Checkout, tests: list[str], seconds: Mapping[str, float], patience: float) -> Ended:
+    """Run the nearest file alone, then the others. The one that fails is the nearest of the next mutant.
+
+    What many rules share is tested by the files of all of them, and to collect these takes longer than to run one.
+    """
+    first, others = tests[:1], tests[1:]
+    ended = checkout.test(first, *_limits(first, seconds, patience))
+    if others and not ended.code:
+        ended = checkout.test(others, *_limits(others, seconds, patience))
+        if ended.failed in others:
+            tests.remove(ended.failed)
+            tests.insert(0, ended.failed)
+    return ended
+
+
+def _limits(tests: Sequence[str], seconds: Mapping[str, float], patience: float) -> tuple[float, float]:
+    """Return how long tests may take with a mutant, of processor time and by the clock: some times as long as without.
+
+    One that waits for what never comes takes no processor time.
+    """
+    most = patience + 5 * sum(seconds[name] for name in tests)
+    return most, 60 + 4 * most
+
+
+def _measured(checkout: Checkout, tests: Sequence[str]) -> dict[str, float]:
+    """Return how long each file with a test takes without a mutant. Raises RuntimeError if one fails."""
+    seconds = {}
+    for name in tests:
+        ended = checkout.test([name], 3600, 3600, compile=True)
+        if ended.code not in (0, NO_TESTS):
+            raise RuntimeError(f"the tests fail without a mutant: {name}\n{ended.output}")
+        if not ended.code:
+            seconds[name] = ended.seconds
+    return seconds
 
 
 def equivalents() -> list[dict[str, str]]:
@@ -175,7 +210,7 @@ def main() -> int:
     session = Session(options.session)
     found: dict[str, list[Judged]] = {}
     with copied(root) as checkout:
-        for module in named:
+        for module in sorted(named, key=session.judged):
             count = options.mutants if options.modules else _share(module, options.mutants)
             patience = None if options.report else options.patience
             found[module] = judge(checkout, session, module, count, options.seed, patience)
@@ -186,6 +221,7 @@ def main() -> int:
             said = ", ".join(f"{number} {name}" for name, number in sorted(counted.items())) or "none"
             sys.stdout.write(f"{module}: {said}\n")
             sys.stdout.flush()
+    found = {module: found[module] for module in named}
     sys.stdout.write("\n" + table({f"`{name}`": rows for name, rows in found.items()}))
     if options.write:
         PAGE.write_text(_page(found, options.mutants, options.seed), encoding="utf-8")

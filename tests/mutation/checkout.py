@@ -25,12 +25,13 @@ MEMORY = 8 << 30
 ALSO = {
     "audit/judging/guard.py": ("tests/audit/judging/test_memory.py", "tests/audit/ledger/test_rereading.py"),
     "audit/ledger/records.py": ("tests/audit/ledger/test_seals.py", "tests/audit/judging/test_recording.py"),
-    "audit/training/conclusion.py": ("tests/audit/training/test_exactly_once.py",),
+    "audit/training/conclusion.py": ("tests/audit/training/test_session.py",),
     "audit/training/drafting.py": tuple(
         f"tests/audit/training/test_{name}.py" for name in ("gathering", "mixing", "session")
     ),
-    "audit/training/filing.py": ("tests/audit/training/test_data_files.py",),
-    "audit/training/session.py": ("tests/audit/training/test_exactly_once.py",),
+    "audit/training/session.py": tuple(
+        f"tests/audit/training/test_{name}.py" for name in ("exactly_once", "changing", "watching", "gathering")
+    ),
     "plugins/audit_rules/loss/jump.py": ("tests/plugins/audit_rules/test_loss_at_batches.py",),
 }
 """Tests of modules that are not in the file of their name alone. They are run after it."""
@@ -43,6 +44,12 @@ class Ended(NamedTuple):
     seconds: float
     timed_out: bool
     output: str
+
+    @property
+    def failed(self) -> str | None:
+        """The file of the test that failed, None if pytest did not come to say so."""
+        found = re.search(r"^(?:FAILED|ERROR) ([^:\s]+)", self.output, re.MULTILINE)
+        return found[1] if found else None
 
 
 class Checkout:

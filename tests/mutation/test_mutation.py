@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("cosmic_ray", reason="cosmic-ray is not installed")
 
 from tests.mutation import checkout
-from tests.mutation.__main__ import DEFAULT, EQUIVALENT, ROOT, Judged, modules, table
-from tests.mutation.mutants import change, mutants_of, mutated, sample
+from tests.mutation.__main__ import DEFAULT, EQUIVALENT, ROOT, Judged, Session, modules, table, until_one_fails
+from tests.mutation.mutants import Mutant, change, mutants_of, mutated, sample
 
 TOY = {
     "toys/sums.py": """def below(numbers, limit):
@@ -73,6 +73,40 @@ def test_it_kills_ends_endless_loops_shows_what_survived_and_tries_that_again_wh
 
     assert tried.keys() == {key for key, outcome in first.items() if outcome == "survived"} | {list(first)[-1]}
     assert tried["ReplaceComparisonOperator_Lt_LtE", 0] == "killed"
+
+
+class Fails:
+    """A checkout in which the tests of one file fail."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[list[str]] = []
+
+    def test(self, files: list[str], processor: float, wall: float) -> checkout.Ended:
+        self.asked.append(list(files))
+        found = self.name in files
+        return checkout.Ended(
+            int(found), 0.1, False, f"1 failed\nFAILED {self.name}::test_it - assert" if found else ""
+        )
+
+
+def test_the_file_that_failed_is_run_first_and_alone_for_the_next_mutant() -> None:
+    tests, there = ["test_a.py", "test_b.py", "test_c.py"], Fails("test_c.py")
+    seconds = dict.fromkeys(tests, 1.0)
+
+    assert [until_one_fails(there, tests, seconds, 1).code for _ in range(2)] == [1, 1]  # type: ignore[arg-type]
+    assert there.asked == [["test_a.py"], ["test_b.py", "test_c.py"], ["test_c.py"]]
+    there = Fails("another")
+    assert until_one_fails(there, tests, seconds, 1).code == 0  # type: ignore[arg-type]
+    assert there.asked == [["test_c.py"], ["test_a.py", "test_b.py"]]
+
+
+def test_modules_of_which_least_was_judged_come_first(tmp_path: Path) -> None:
+    session = Session(tmp_path / "session")
+    for module, occurrence in (("a", 0), ("a", 1), ("b", 0)):
+        session.keep(module, "digest", "digest", Mutant("SwapIn", occurrence, ((1, 0), (1, 2))), "killed")
+
+    assert sorted("abc", key=Session(tmp_path / "session").judged) == ["c", "b", "a"]
 
 
 def test_tests_that_fail_without_a_mutant_are_an_error(toy: Path) -> None:

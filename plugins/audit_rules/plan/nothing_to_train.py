@@ -42,7 +42,7 @@ def nothing_to_train(plan: Plan, arguments: Mapping[str, Any], named_file: str) 
     if plan.request.data.first:
         raise NotApplicable("which part of a batch that was begun the command passes to Trainer is not known")
     skips_no_data = arguments.get("ignore_data_skip") is True
-    found = steps_of_resume(plan.epoch_steps, done, epochs=epochs, ignore_data_skip=skips_no_data)  # type: ignore[arg-type]
+    found = steps_of_resume(plan.epoch_steps, done, epochs=epochs)  # type: ignore[arg-type]
     if found <= 0 or (found == 1 and epochs * plan.epoch_steps <= done):  # type: ignore[operator]
         yield Violation(
             f"num_train_epochs is {epochs}, which for the size of {named_file} ends at step {_over(epochs, plan.epoch_steps)}, and "

@@ -1,6 +1,7 @@
 """The ledger: rows in a chain, many processes at once, whatever else may stand in its place."""
 
 import contextlib
+import json
 import os
 import sqlite3
 import subprocess
@@ -14,7 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.ledger.records import read_records
-from audit.ledger.store import Ledger, LedgerEditedError, LedgerError, LedgerUnwritableError, Row, open_ledger
+from audit.ledger.store import (
+    LONGEST,
+    Ledger,
+    LedgerEditedError,
+    LedgerError,
+    LedgerUnwritableError,
+    Row,
+    open_ledger,
+)
 from tests.audit.batch_rows import append_any
 from tests.examples import examples
 
@@ -356,6 +365,61 @@ def test_a_ledger_larger_than_any_is_not_read(run: str) -> None:
     os.truncate(file_of(run), 300 << 20)
 
     assert "is larger than a ledger can be" in (read_records(run, write=True)[0].unusable or "")
+
+
+def test_a_ledger_of_the_largest_size_is_read_and_one_of_a_byte_more_is_not(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = file_of(run).stat().st_size
+    monkeypatch.setattr("audit.ledger.store.LARGEST", size)
+    assert read_records(run, write=False)[0].highest_reached == 40
+
+    monkeypatch.setattr("audit.ledger.store.LARGEST", size - 1)
+    assert "is larger than a ledger can be" in (read_records(run, write=False)[0].unusable or "")
+
+
+def test_what_is_in_it_is_counted_row_by_row_and_text_by_text(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small file can hold a large text, if that is compressed or a page is read again and again."""
+    ledger = opened(run, write=False)
+    rows = ledger.rows()
+    texts = sum(len(json.dumps(row.content, separators=(",", ":"))) for row in rows)
+
+    def refused(name: str, limit: int, read: Callable[[], object]) -> bool:
+        with monkeypatch.context() as patch:
+            patch.setattr(f"audit.ledger.store.{name}", limit)
+            try:
+                read()
+            except LedgerError as error:
+                return "is larger than a ledger can be" in str(error)
+            return False
+
+    assert [refused("MOST", limit, ledger.rows) for limit in (len(rows), len(rows) - 1)] == [False, True]
+    assert [refused("LARGEST", limit, ledger.rows) for limit in (texts, texts - 1)] == [False, True]
+    assert [refused("LARGEST", limit, ledger.scans) for limit in (2, 1)] == [False, True]
+    ledger.close()
+
+
+def test_the_longest_entry_is_written_and_read_and_a_longer_one_leaves_no_trace(run: str) -> None:
+    ledger = opened(run)
+    room = LONGEST - len('{"text":""}')
+    append_any(ledger, "note", {"text": "x" * room})
+    with pytest.raises(LedgerError, match=f"an entry of {LONGEST + 1} bytes is too long"):
+        append_any(ledger, "note", {"text": "x" * (room + 1)})
+    append_any(ledger, "observation", {"step": 50})  # it goes on
+
+    assert [row.kind for row in ledger.rows()[4:]] == ["scans", "note", "observation"]
+    assert len(ledger.rows()[5].content["text"]) == room
+    ledger.close()
+
+
+def test_scans_that_cannot_be_remembered_leave_the_old_ones(run: str) -> None:
+    ledger = opened(run)
+    with pytest.raises(LedgerError, match="is too long"):
+        ledger.remember("checkpoint-40", {"b.bin": ("stamp", "{}")}, read_at="x" * LONGEST)
+
+    assert ledger.scans() == {("checkpoint-40", "a.bin"): ("stamp", "{}")}
+    assert len(ledger.rows()) == 5
+    ledger.close()
 
 
 HOLD = """

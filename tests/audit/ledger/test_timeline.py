@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.ledger.batch_events import Changed
+from audit.ledger.batches import Leg
 from audit.ledger.store import Row
 from audit.ledger.timeline import Timeline
 from audit.ledger.timeline_rows import batch_rows_until, timeline_of
@@ -426,3 +428,51 @@ def test_a_loss_that_is_told_twice_is_that_of_the_later_row() -> None:
     ledger.add("finished", "a", last_step=10, losses=[[4, 2.4], [10, 1.5]])
 
     assert ledger.timeline.batches[0].losses == ((2, 3.0), (4, 2.4), (10, 1.5))
+
+
+def evaluated(*legs: tuple[int, str | None]) -> Timeline:
+    """Legs of ten steps each that begin at a step and are evaluated on a file."""
+    return Timeline(tuple(Leg(f"{first}", "a", first, first + 10, 0, 10, 1, held_out=file) for first, file in legs))
+
+
+def test_a_step_was_evaluated_on_the_file_of_the_leg_that_trained_it() -> None:
+    timeline = evaluated((0, "old"), (10, "new"))
+
+    assert [timeline.held_out_at(step) for step in (0, 1, 10, 11, 20, 99)] == [None, "old", "old", "new", "new", "new"]
+
+
+def test_evaluations_are_comparable_if_they_are_of_the_file_of_the_newest_leg_or_of_that_at_a_step() -> None:
+    timeline = evaluated((0, "old"), (10, "middle"), (20, "new"))
+
+    assert [timeline.is_comparable(step) for step in (5, 10, 15, 20, 21)] == [False, False, False, False, True]
+    assert [timeline.is_comparable(step, until=20) for step in (5, 10, 11, 20, 21)] == [False, False, True, True, False]
+    assert not evaluated((0, None), (10, "new")).is_comparable(5)
+
+
+def test_where_no_file_is_known_all_evaluations_are_comparable() -> None:
+    assert Timeline().is_comparable(5)
+    assert evaluated((0, "old"), (10, None)).is_comparable(5)
+    assert evaluated((0, None), (10, "new")).is_comparable(15, until=10)
+
+
+def test_a_changed_setting_is_wanted_from_its_step_on_until_it_is_changed_again() -> None:
+    timeline = Timeline(changes=(Changed(10, {"rate": 0.5, "decay": 0.1}), Changed(20, {"rate": 0.25})))
+
+    assert [timeline.wanted_at(step).get("rate") for step in (9, 10, 19, 20)] == [None, 0.5, 0.5, 0.25]
+    assert timeline.wanted_at(20) == {"rate": 0.25, "decay": 0.1}
+
+
+def test_what_follows_a_step_is_neither_lost_nor_without_a_step_there() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20).add("stopped", "b", step=15)
+    ledger.add("lost", "b", step=15).leg("c", 15, 25)
+
+    assert [item.digest for item in ledger.timeline.beyond(5)] == ["c"]
+    empty = Ledger().leg("a", 0, 10).leg("z", 10, 10).add("finished", "z", last_step=10).leg("b", 10, 20)
+    assert [item.digest for item in empty.timeline.beyond(10)] == []
+
+
+def test_the_last_step_of_a_batch_is_of_its_last_epoch() -> None:
+    legs = [Leg("a", "a", 0, 20, 0, 20, 1, epochs=2), Leg("b", "b", 20, 30, 0, 20, 1, epochs=2)]
+    timeline = Timeline(tuple(legs))
+
+    assert [timeline.unseen(step) for step in (1, 10, 11, 20, 21)] == [True, True, False, False, True]

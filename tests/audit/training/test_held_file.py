@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from audit.api import verify
+from audit.training.config import Data
 from audit.training.data_files import DataFile, digest_of, seen
 from audit.training.held_file import PREFIX, HeldFiles
 from audit.training.run_state import TrainRefused
 from tests.audit.training.conftest import Shop
+from tests.audit.training.places import put
 from tests.audit.training.toy import Kill, write_rows
 
 Make = Callable[..., Shop]
@@ -347,3 +349,71 @@ def test_a_file_that_came_after_its_digest_goes_back_beside_yet_another_one(
 
     assert sorted(os.listdir(tmp_path)) == sorted([name, other])
     assert json.loads((tmp_path / other).read_text())["input_ids"][0] == 2
+
+
+def test_the_names_of_held_files_are_those_that_lead_to_the_same_bytes(data: Data) -> None:
+    one, two = put(data, "a.jsonl", "1"), put(data, "b.jsonl", "2")
+    files = HeldFiles(data.inbox)
+    assert files.names_of([one, two]) == []
+
+    assert files.hold(two, digest_of(two)) is not None
+    assert files.names_of([one, two]) == ["b.jsonl"]
+    assert HeldFiles(os.path.join(data.inbox, "nowhere")).names_of([one, two]) == []
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_where_the_second_name_cannot_be_given_a_file_is_trained_under_its_own_unless_it_changed(
+    changed: bool, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = put(data, "a.jsonl", "1")
+
+    def refuse(*_: object) -> None:
+        if changed:
+            os.utime(file.path, (1e9, 1e9))
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert HeldFiles(data.inbox).hold(file, digest_of(file)) == (None if changed else file)
+    assert os.listdir(data.inbox) == ["a.jsonl"]
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_file_that_is_taken_has_its_second_name_alone(held: bool, data: Data) -> None:
+    file, files = put(data, "a.jsonl", "1"), HeldFiles(data.inbox)
+    digest = digest_of(file)
+    before = files.hold(file, digest) if held else None
+
+    taken = files.take(file, digest)
+
+    assert os.listdir(data.inbox) == [os.path.basename(taken.path)]
+    assert taken.path.startswith(os.path.join(data.inbox, PREFIX))
+    assert digest_of(taken) == digest
+    assert before in (None, taken)
+    files.release("a.jsonl", digest)
+    assert os.listdir(data.inbox) == []
+
+
+def test_what_a_killed_call_left_is_in_nobodys_way(data: Data) -> None:
+    file, files = put(data, "a.jsonl", "1"), HeldFiles(data.inbox)
+    digest = digest_of(file)
+    held = files.hold(file, digest)
+    assert held is not None
+    os.rename(held.path, f"{held.path}.taken")
+
+    assert files.hold(file, digest) == held
+    assert sorted(os.listdir(data.inbox)) == [os.path.basename(held.path), "a.jsonl"]
+
+
+def test_what_cannot_be_read_is_no_held_file(data: Data) -> None:
+    file, files = put(data, "a.jsonl", "1"), HeldFiles(data.inbox)
+    digest = digest_of(file)
+    held = files.hold(file, digest)
+    assert held is not None
+    os.unlink(held.path)
+    os.mkdir(held.path)
+
+    assert files.find("a.jsonl", digest) is None
+
+
+def test_in_an_inbox_that_is_gone_nothing_is_left(data: Data) -> None:
+    assert list(HeldFiles(os.path.join(data.inbox, "nowhere")).left()) == []

@@ -1,8 +1,12 @@
 """Data files: which are seen, which are whole, and that no move ever writes over another file."""
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -55,10 +59,22 @@ def test_of_a_clock_that_is_ahead_only_what_is_seen_counts(data: Data, monkeypat
     assert still.left(longer) == 0
 
 
+def test_of_a_clock_that_is_a_little_ahead_no_more_is_waited_for(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, now = put(data, "a.jsonl"), [100.0]
+    written = file.stamp[1] / 1e9
+    monkeypatch.setattr(time, "time", lambda: written - 0.5)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    still = Stillness(2)
+    assert still.left(file) == 2
+    now[0] += 1
+    assert still.left(file) == 1
+
+
 def tells() -> bool:
     """Whether this system and file system tell who writes."""
     with tempfile.NamedTemporaryFile() as file:
-        return being_written(file.name)
+        found = subprocess.run(["stat", "-f", "-c", "%T", file.name], capture_output=True, text=True, check=False)
+    return sys.platform == "linux" and found.stdout.strip() in ("tmpfs", "xfs", "btrfs", "ext2/ext3")
 
 
 linux = pytest.mark.skipif(not tells(), reason="a local file system of Linux alone tells")
@@ -93,6 +109,43 @@ def test_looking_whether_a_file_is_open_disturbs_neither_its_writers_nor_this_pr
     thread.join()
     assert Path(file.path).read_text().split() == [str(number) for number in range(300)]
     assert signal.getsignal(signal.SIGIO) is before
+
+
+@linux
+def test_a_program_that_opens_the_file_while_it_is_looked_at_does_not_end_this_process(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = put(data, "a.jsonl")
+    control, got = fcntl.fcntl, []
+    before = signal.signal(signal.SIGIO, lambda number, frame: got.append(number))
+
+    def opened(descriptor: int, command: int, argument: int) -> int:
+        result = control(descriptor, command, argument)
+        if argument == fcntl.F_RDLCK:
+            with contextlib.suppress(BlockingIOError):  # it waits until the lease is given back
+                os.close(os.open(file.path, os.O_WRONLY | os.O_NONBLOCK))
+        return result
+
+    monkeypatch.setattr(fcntl, "fcntl", opened)
+    try:
+        assert not being_written(file.path)
+    finally:
+        signal.signal(signal.SIGIO, before)
+    assert got == []
+
+
+@linux
+def test_where_nothing_says_what_the_file_system_is_no_file_waits_for_ever(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = put(data, "a.jsonl")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    with open(file.path, "a"):
+        monkeypatch.setattr(inbox, "open", refuse, raising=False)  # /proc is not mounted
+        assert not being_written(file.path)
 
 
 @linux
@@ -217,6 +270,34 @@ def test_a_copy_that_is_interrupted_leaves_nothing_and_one_that_was_whole_is_not
     shutil.copy2(file.path, os.path.join(data.done, "a.jsonl"))  # killed between the copy and the unlink
     assert retire(file, data) == os.path.join(data.done, "a.jsonl")
     assert (names(data.inbox), names(data.done)) == ([], ["a.jsonl"])
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_files_of_a_name_a_size_and_a_time_both_are_kept(
+    links: bool, data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    for content in ("one", "two"):
+        file = put(data, "a.jsonl", content)
+        os.utime(file.path, (1e9, 1e9))
+        retire(waiting(data)[0], data)
+    assert [Path(data.done, name).read_text() for name in ("a.jsonl", "a.1.jsonl")] == ["one", "two"]
+
+
+def test_a_copy_is_on_the_disk_before_the_original_goes(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "link", no_links)
+    file = put(data, "a.jsonl", "x" * 1000)
+    synced: list[tuple[bytes, bool]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        synced.append((os.pread(descriptor, 2000, 0), os.path.exists(file.path)))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    retire(file, data)
+    assert synced == [(b"x" * 1000, True)]
 
 
 def test_killed_again_and_again_before_its_second_name_is_gone_there_is_one_file_in_done(

@@ -1,14 +1,31 @@
 """What training resumes from, what is moved out of its way, and when a step counts as proven."""
 
+import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.api import verify
+from audit.backend.training import Note
+from audit.errors import AuditError
+from audit.findings import Finding, Severity
 from audit.judging.auditor import Auditor
-from audit.training.run_state import TrainRefused
+from audit.judging.decision import Limits
+from audit.judging.verification import verify_run
+from audit.ledger.batch_events import Known, LegBegun
+from audit.ledger.store import Row
+from audit.ledger.timeline import Timeline
+from audit.ledger.timeline_rows import timeline_of
+from audit.manager import load
+from audit.options import Options
+from audit.report import Report
+from audit.testing.runs import edit_json, make_run
+from audit.training.batch_log import BatchLog
+from audit.training.events import CheckpointRotated, CheckpointTorn, Event
+from audit.training.run_state import RunState, TrainRefused, Verified
 from tests.audit.training.conftest import Shop
 
 Make = Callable[..., Shop]
@@ -138,3 +155,198 @@ def test_a_run_is_judged_once_for_each_batch_and_not_at_all_where_nothing_waits(
     shop.drop("c.jsonl", [12, 13])
     shop.train()
     assert judged == [str(shop.run)] * 2
+
+
+# -- Of a run that is there already -----------------------------------------------------------------------------------
+
+
+class Judged(RunState):
+    """The state of a run of three checkpoints; ``told`` are the events."""
+
+    def __init__(self, run: str, **limits: Any) -> None:
+        self.told: list[Event] = []
+        options = Options(settle_seconds=0)
+        super().__init__(run, options, Limits(**limits), load(), BatchLog(run), self.told.append)
+
+    def there(self) -> list[str]:
+        return sorted(name for name in os.listdir(self.run) if name.startswith("checkpoint-"))
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> str:
+    return make_run(tmp_path / "run")
+
+
+def legs_from(*steps: int) -> Timeline:
+    """A timeline with a leg of a batch of its own from each step on."""
+    log = [
+        LegBegun(f"{step}", "a.jsonl", 9, step, step + 50, 0, 8, 2, 1, None, 0, None, None, 1, None) for step in steps
+    ]
+    return timeline_of(Row(1, "2026-11-21T12:00:00Z", *event.row()) for event in log)
+
+
+def test_the_checkpoint_that_resumes_bit_for_bit_is_taken_before_a_newer_one_that_does_not(made: str) -> None:
+    os.unlink(f"{made}/checkpoint-300/rng_state.pth")
+
+    assert Judged(made).guard(Timeline()) == (200, "checkpoint-200")
+
+
+def test_a_torn_checkpoint_is_one_that_our_leg_did_not_finish_and_nobody_saw_complete(made: str) -> None:
+    os.unlink(f"{made}/checkpoint-300/trainer_state.json")
+    state = Judged(made)
+
+    assert [item.name for item in state.torn(legs_from(100, 200), 200)] == ["checkpoint-300"]
+    assert state.torn(legs_from(100, 200), 300) == []
+    assert state.torn(legs_from(300), 200) == []  # it is none of ours
+    assert state.torn(Timeline(), 200) == []
+    assert state.clear_torn(legs_from(200), 200)
+    assert state.there() == ["checkpoint-100", "checkpoint-200"]
+    assert state.told == [CheckpointTorn("checkpoint-300")]
+    assert not state.clear_torn(legs_from(200), 200)
+
+
+def test_a_checkpoint_that_was_seen_complete_is_kept_though_it_is_damaged_since(made: str) -> None:
+    verify(made, Options(settle_seconds=0))
+    os.unlink(f"{made}/checkpoint-300/trainer_state.json")
+
+    assert not Judged(made).clear_torn(legs_from(200), 200)
+
+
+def test_what_is_beyond_a_step_is_given_up(made: str) -> None:
+    state = Judged(made)
+
+    state.give_up(200)
+
+    assert state.there() == ["checkpoint-100", "checkpoint-200"]
+
+
+def test_a_checkpoint_that_cannot_be_removed_is_an_error_in_one_line(
+    made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(AuditError, match=r"checkpoint-300: cannot be removed: Permission denied$"):
+        Judged(made).give_up(200)
+
+
+def test_a_run_that_cannot_be_listed_is_an_error_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"run: cannot be listed: No such file or directory$"):
+        Judged(str(tmp_path / "run")).check_way(0)
+
+
+@pytest.mark.parametrize(
+    ("step", "left", "more"),
+    [
+        (300, (200, 300), {"limit": 2}),
+        (300, (300,), {"limit": 1}),
+        (300, (100, 200, 300), {"limit": 3}),
+        (300, (100, 200, 300), {}),
+        (400, (100, 200, 300), {"limit": 2}),  # its checkpoint is not there: nothing is known of its rotation
+        (200, (200, 300), {"limit": 2}),
+    ],
+)
+def test_the_rotation_that_the_trainer_did_not_come_to_is_finished(
+    step: int, left: tuple[int, ...], more: dict[str, Any], tmp_path: Path
+) -> None:
+    state = Judged(make_run(tmp_path / "run", **more))
+
+    state.finish_rotation(step)
+
+    assert state.there() == [f"checkpoint-{kept}" for kept in left]
+    gone = [kept for kept in (100, 200, 300) if kept not in left]
+    assert state.told == [CheckpointRotated(f"checkpoint-{kept}") for kept in gone]
+
+
+def test_the_rotation_leaves_the_best_checkpoint(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", limit=2, best=True)
+    edit_json(f"{run}/checkpoint-300/trainer_state.json", best_model_checkpoint=f"{run}/checkpoint-100")
+    state = Judged(run)
+
+    state.finish_rotation(300)
+
+    assert state.there() == ["checkpoint-100", "checkpoint-300"]
+
+
+# -- What counts against a batch --------------------------------------------------------------------------------------
+
+
+def finding(**changes: Any) -> Finding:
+    made = Finding("made/up", Severity.ERROR, None, None, "It is wrong", None, None, "Look.", False)
+    return made._replace(**changes)
+
+
+@pytest.fixture
+def proven(made: str, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Verified]:
+    """``proven(*findings)``: what is said of the batch of the steps 201 to 300, with the findings that rules have."""
+    judge = verify_run
+
+    def verified(*findings: Finding, known: tuple[Known, ...] = (), notes: tuple[str, ...] = ()) -> Verified:
+        def found(*asked: Any, **options: Any) -> tuple[Any, Report]:
+            run, report = judge(*asked, **options)
+            return run, report._replace(findings=findings, notes=notes)
+
+        monkeypatch.setattr("audit.training.run_state.verify_run", found)
+        state = Judged(made)
+        result = state.verify(300, 200, known)
+        assert state.told == [Note(note) for note in notes]
+        return result
+
+    return verified
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({"checkpoint": "checkpoint-300"}, True),
+        ({"checkpoint": "checkpoint-200"}, False),
+        ({}, True),
+        ({"step": 200}, True),
+        ({"step": 300, "checkpoint": "checkpoint-200"}, True),
+        ({"step": 200, "checkpoint": "checkpoint-200"}, True),
+        ({"step": 199, "checkpoint": "checkpoint-200"}, False),
+        ({"step": 301, "checkpoint": "checkpoint-200"}, False),
+        ({"severity": Severity.WARNING}, False),
+        ({"severity": Severity.WARNING, "checkpoint": "checkpoint-300"}, False),
+    ],
+)
+def test_errors_of_the_last_checkpoint_the_run_and_the_log_of_a_batch_count_against_it(
+    changes: dict[str, Any], counts: bool, proven: Callable[..., Verified]
+) -> None:
+    found = finding(**changes)
+    result = proven(found, finding(checkpoint="checkpoint-100"))
+
+    assert result.against == ((found,) if counts else ())
+    assert result.problem == ("It is wrong (made/up)" if counts else None)
+
+
+def test_what_was_known_before_a_batch_counts_against_it_only_at_its_own_checkpoint(
+    proven: Callable[..., Verified],
+) -> None:
+    of_run, of_log = finding(), finding(step=250, checkpoint="checkpoint-200")
+    known: tuple[Known, ...] = (("made/up", None, None), ("made/up", None, 250))
+
+    assert proven(of_run, of_log, known=known).against == ()
+    assert proven(of_run, of_log, known=known[:1]).against == (of_log,)
+    last = finding(checkpoint="checkpoint-300")
+    assert proven(last, known=known).against == (last,)
+
+
+def test_what_a_person_accepted_is_told_and_does_not_count(proven: Callable[..., Verified]) -> None:
+    found = finding(accepted="known")
+    result = proven(found, notes=("a note",))
+
+    assert (result.against, result.accepted, result.problem) == ((), (found,), None)
+
+
+def test_the_losses_of_a_batch_are_those_logged_after_it_began(proven: Callable[..., Verified]) -> None:
+    result = proven()
+
+    assert [step for step, _ in result.losses(280)] == [290, 300]
+    assert result._replace(step=400).losses(280) == ()
+    assert (result.checkpoint, result._replace(step=400).checkpoint) == ("checkpoint-300", None)
+
+
+def test_a_step_without_a_checkpoint_is_not_proven(made: str) -> None:
+    assert Judged(made).verify(400, 300, ()).problem == "there is no checkpoint of step 400"

@@ -1,5 +1,6 @@
 """Batches through a toy trainer: every example once, whatever happens between."""
 
+import os
 import shutil
 from collections.abc import Callable
 
@@ -7,7 +8,10 @@ import pytest
 
 from audit.api import verify
 from audit.errors import ConfigError
+from audit.training.config import read_train_config
+from audit.training.data_files import DataFiles
 from audit.training.run_state import TrainRefused
+from audit.training.session import Session
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import POISON, Kill, kill_at
 
@@ -266,3 +270,18 @@ def test_a_file_taken_away_before_its_first_step_is_forgotten(shop: Shop) -> Non
     shop.drop("b.jsonl", [3])
     assert shop.train() == 0
     assert shop.trained() == [3]
+
+
+@pytest.mark.parametrize(("settle", "seconds"), [(0, 0.1), (3, 3.0)])
+def test_a_file_that_is_written_to_while_it_is_read_is_looked_at_again_soon(
+    settle: int, seconds: float, make_shop: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = make_shop()
+    config = shop.home / "train.toml"
+    config.write_text(config.read_text().replace("settle-seconds = 0", f"settle-seconds = {settle}"))
+    os.utime(shop.drop("a.jsonl", [1, 2]), (1e9, 1e9))
+    monkeypatch.setattr(DataFiles, "digest", lambda *_: "")
+    session = Session(*read_train_config(str(config), shop.registry), shop.registry, shop.emit)
+
+    assert session.next() is None
+    assert session.unsettled == seconds

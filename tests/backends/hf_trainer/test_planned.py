@@ -109,7 +109,6 @@ def expected(case: Case) -> int:
         case.done,
         max_steps=max(0, case.max_steps),
         epochs=case.epochs,
-        ignore_data_skip=case.ignore_data_skip,
     )
 
 

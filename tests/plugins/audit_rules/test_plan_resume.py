@@ -13,9 +13,12 @@ from audit_rules.plan._resume import steps_of_resume
         (10, 10, {"epochs": 1}, 0),  # the second file of the same size
         (10, 10, {"epochs": 2}, 10),
         (15, 10, {"epochs": 1}, 5),  # a larger one: its first ten steps are skipped
-        (15, 10, {"epochs": 1, "ignore_data_skip": True}, 5),
         (6, 10, {"epochs": 2}, 2),
-        (6, 10, {"epochs": 2, "ignore_data_skip": True}, 2),
+        (10, 10, {"epochs": 1.5}, 5),
+        (10, 15, {"epochs": 1.5}, 1),
+        (10, 20, {"epochs": 1.5}, 0),
+        (10, 0, {}, 0),
+        (10, 0, {"max_steps": 1}, 1),
         (10, 20, {"max_steps": 25}, 5),
         (10, 20, {"max_steps": 20}, 0),
         (10, 25, {"max_steps": 25}, 1),  # one more, within an epoch

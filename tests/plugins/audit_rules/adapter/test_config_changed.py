@@ -9,6 +9,7 @@ import pytest
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_json, make_run
+from audit_rules.adapter.config_changed import shown
 from tests.audit.batch_rows import leg, tell
 
 
@@ -104,3 +105,9 @@ def test_another_json_file_in_place_of_the_configuration_is_named(run: str) -> N
     (place / "adapter_config.json").write_bytes((place / "trainer_state.json").read_bytes())
     (finding,) = check(run, "adapter/config-changed")
     assert "is not an adapter configuration: it has no peft_type" in finding.message
+
+
+def test_a_long_value_is_shown_up_to_eighty_characters() -> None:
+    assert shown("x" * 80) == "x" * 80
+    assert shown("x" * 81) == "x" * 77 + "..."
+    assert shown(["b", "a"]) == "a, b"

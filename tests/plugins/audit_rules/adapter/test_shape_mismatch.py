@@ -222,3 +222,18 @@ def test_a_configuration_with_a_nonsensical_rank_does_not_crash_the_rule(run: st
     path = Path(run, "checkpoint-300", "adapter_config.json")
     path.write_text(json.dumps({**json.loads(path.read_text()), "r": value, "target_modules": [1, None]}))
     assert outcome(run, "adapter/shape-mismatch", "checkpoint-300").outcome is not Outcome.ERROR
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"r": 2}, True),  # a multiple is right of stacked experts alone
+        ({"r": 2, "target_parameters": ["experts.down_proj"]}, False),
+        ({"r": 3, "target_parameters": ["experts.down_proj"]}, True),
+        ({"r": 0, "target_parameters": ["experts.down_proj"]}, True),
+    ],
+)
+def test_the_rank_of_stacked_experts_is_a_multiple(run: str, changes: dict[str, Any], found: bool) -> None:
+    configure(run, **changes)
+
+    assert bool(check(run, "adapter/shape-mismatch")) is found

@@ -3,6 +3,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_state, make_run
@@ -171,3 +173,17 @@ def test_a_copy_between_two_checkpoints_does_not_part_them(tmp_path: Path) -> No
     shutil.copytree(tmp_path / "checkpoint-200", tmp_path / "checkpoint-250")
 
     assert check(run, "history/forked") == []
+
+
+@pytest.mark.parametrize(("differ", "one_log"), [(4, True), (5, False)])
+def test_a_log_in_which_four_of_five_entries_of_the_one_before_are_is_the_same_log(
+    tmp_path: Path, differ: int, one_log: bool
+) -> None:
+    run = make_run(tmp_path / "run")
+    for position in range(differ):  # of the twenty that checkpoint-200 has
+        edit_state(f"{run}/checkpoint-300", log_history=edited(position, loss=9.0 + position))
+
+    (finding,) = check(run, "history/forked")
+
+    assert ("one of them was edited" in finding.message) is one_log
+    assert ("2 histories in one directory" in finding.message) is not one_log

@@ -2,6 +2,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,16 @@ def test_a_leg_that_went_back_excuses_a_step_that_was_saved_anew(
     save_anew(trained, 300, seed=1, later=10)
 
     assert broken_seals(verified(trained)) == []
+
+
+def test_a_state_that_was_edited_to_the_same_size_is_found_at_quick_depth(run: str) -> None:
+    state = Path(run, "checkpoint-300", "trainer_state.json")
+    text = state.read_text()
+    state.write_text(text.replace('"total_flos": 1', '"total_flos": 2'))
+    assert state.read_text() != text
+    os.utime(state, (time.time() + 5,) * 2)
+
+    report = verified(run, depth="quick")
+
+    assert broken_seals(report) == [("checkpoint-300", "trainer_state.json")]
+    assert "this is not the checkpoint that was proven" in report.findings[0].message

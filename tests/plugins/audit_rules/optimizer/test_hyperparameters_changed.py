@@ -78,3 +78,10 @@ def test_betas_may_move_under_another_scheduler(run: str, scheduler: str, change
         edit_torch(place(run) / "scheduler.pt", lambda value: {key: value[key] for key in value if key != "lr_lambdas"})
 
     assert len(check(run, "optimizer/hyperparameters-changed")) == found
+
+
+@pytest.mark.parametrize(("value", "found"), [(1 << 62, True), (1 << 63, False), (-1 << 63, False)])
+def test_an_integer_that_is_made_up_is_not_compared(run: str, value: int, found: bool) -> None:
+    edit_optimizer(place(run), lambda state: state["param_groups"][0].update(weight_decay=value))
+
+    assert bool(check(run, "optimizer/hyperparameters-changed")) is found

@@ -1,13 +1,18 @@
 """The state of an older checkpoint."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from audit.findings import Outcome
+from audit.findings import Outcome, Violation
+from audit.formats.optimizer import OptimizerState
+from audit.plugin import FileScan, Layout, NotApplicable
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import make_run
+from audit_rules.optimizer.unchanged import unchanged
 
 
 @pytest.fixture
@@ -53,3 +58,28 @@ def test_a_step_that_the_fp16_scaler_skipped_leaves_optimizer_and_weights_as_the
     for name in ("optimizer.pt", "adapter_model.safetensors")[: 2 if weights else 1]:
         shutil.copyfile(place(run, 100) / name, place(run, 101) / name)
     assert len(check(run, "optimizer/unchanged")) == found
+
+
+SCAN = {"optimizer.pt": FileScan("0" * 64, 9, 9, {}, None)}
+
+
+def asked(layout: Layout, scan: Mapping[str, FileScan], older_step: int = 100) -> list[Violation]:
+    """What the rule says of step 200 if no older checkpoint has the same bytes."""
+    older = SimpleNamespace(step=older_step, neighbours=(None, None), optional={"scan": SCAN}.get)
+    checkpoint = SimpleNamespace(step=200, neighbours=(older, None), with_same_bytes=lambda *_, **__: [])
+    state = OptimizerState("adam", [{"params": [0]}], {0: {"step": 1}}, [1.0], None)  # type: ignore[arg-type]
+    return list(unchanged.function(checkpoint, layout, state, scan))
+
+
+def test_a_state_that_was_not_read_as_one_file_is_not_judged() -> None:
+    for layout, scan in ((Layout("fsdp", sharded_optimizer=("o/0",)), SCAN), (Layout("full", optimizer="other"), SCAN)):
+        with pytest.raises(NotApplicable, match="could not be read completely"):
+            asked(layout, scan)
+
+
+def test_a_second_checkpoint_of_the_same_step_is_no_older_one() -> None:
+    layout = Layout("full", optimizer="optimizer.pt")
+
+    assert asked(layout, SCAN, older_step=199) == []
+    with pytest.raises(NotApplicable, match="no older optimizer state was read"):
+        asked(layout, SCAN, older_step=200)

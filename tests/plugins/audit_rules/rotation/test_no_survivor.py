@@ -5,7 +5,7 @@ import pytest
 
 from audit.findings import Outcome, Severity
 from audit.testing.judging import check, outcome
-from audit.testing.runs import make_run
+from audit.testing.runs import edit_arguments, make_run
 
 RULE = "rotation/no-survivor"
 
@@ -75,3 +75,14 @@ def test_where_nothing_is_sound_other_rules_say_so(tmp_path: Path) -> None:
         os.remove(f"{run}/checkpoint-{step}/scheduler.pt")
 
     assert outcome(run, RULE).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_weights_alone_are_nothing_to_resume_from(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100, 200), limit=2)
+    edit_arguments(f"{run}/checkpoint-200", save_only_model=True)
+    for file in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        os.remove(f"{run}/checkpoint-200/{file}")
+
+    (finding,) = check(run, RULE, settle_seconds=0)
+
+    assert "the next save deletes checkpoint-100" in finding.message

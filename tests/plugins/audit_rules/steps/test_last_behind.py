@@ -46,3 +46,14 @@ def test_a_name_that_only_begins_so_is_not_the_last_one(tmp_path: Path) -> None:
     (run / OLDEST).rename(run / "last-good.ckpt")
 
     assert check(str(run), "steps/last-behind") == []
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    run = make_lightning(tmp_path / "run", (10, 20))
+    _add(run, 30)
+    (run / "epoch=9-step=90.ckpt").write_bytes(b"no archive")  # what step it is of is not known
+    settle(run)
+
+    (finding,) = check(str(run), "steps/last-behind")
+
+    assert finding.message == f"last.ckpt is of step 20, and {NEWEST} of step 30"

@@ -67,6 +67,7 @@ def test_layers_are_known_by_their_place_whatever_their_number(run: str) -> None
         ("embed_out.weight", {"architectures": ["MyGPTNeoX"]}),
         ("embed_out.weight", {"architectures": [{}], "model_type": []}),
         ("embed_out.weight", {"architectures": None}),
+        ("embed_out.weight", {"architectures": []}),
         ("embed_out.weight", {"transformers_version": "4.30.2"}),
         ("embed_out.weight", {"transformers_version": "5.99.0"}),
         ("embed_out.weight", {"transformers_version": "five"}),

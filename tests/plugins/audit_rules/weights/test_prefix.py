@@ -108,6 +108,19 @@ def test_a_base_model_that_was_compiled_before_it_got_its_adapter_is_recorded_by
     assert not check(run, "weights/prefix")
 
 
+def test_a_wrapper_around_the_adapter_itself_is_loaded_by_nobody_whatever_peft_recorded(run: str) -> None:
+    everywhere(run, "_orig_mod.")
+    for step in STEPS:
+        edit_json(
+            Path(run, f"checkpoint-{step}", "adapter_config.json"), auto_mapping={"base_model_class": "OptimizedModule"}
+        )
+
+    found = check(run, "weights/prefix")
+
+    assert len(found) == 3
+    assert all("PEFT loads none of them" in item.message for item in found)
+
+
 def test_a_run_that_was_resumed_with_these_names_loads_them(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", full=True)
     everywhere(run, "_orig_mod.", file="model.safetensors")

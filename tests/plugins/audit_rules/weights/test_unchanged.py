@@ -1,7 +1,9 @@
 """weights/unchanged: the weights of an older checkpoint, and when they may be."""
 
+import os
 import shutil
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -151,3 +153,18 @@ def test_where_no_other_checkpoint_could_be_read_nothing_is_compared(tmp_path: P
     found = outcome(run, "weights/unchanged", "checkpoint-200")
 
     assert (found.outcome, found.reason) == (Outcome.NOT_APPLICABLE, "no other checkpoint was read")
+
+
+def test_of_a_copy_of_several_files_the_first_says_where_it_was_made(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100, 200), full=True)
+    for step in (100, 200):
+        shard(run, step)
+    names = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for name in names:
+        copy(run, name, 200, 100)
+    for step, name in ((100, names[0]), (200, names[1])):
+        os.utime(Path(run, f"checkpoint-{step}", name), (time.time() + 60,) * 2)
+
+    (finding,) = check(run, "weights/unchanged")
+
+    assert finding.checkpoint == "checkpoint-100"

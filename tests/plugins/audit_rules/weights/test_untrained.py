@@ -71,3 +71,18 @@ def test_matrices_without_values_are_the_finding_of_another_rule(run: str) -> No
     edit_tensors(Path(run, "checkpoint-300", FILE), empty)
     assert not check(run, "weights/untrained")
     assert len(check(run, "weights/hollow")) == 1
+
+
+def test_a_layer_that_is_saved_whole_does_not_make_a_lost_adapter_a_sound_one(run: str) -> None:
+    def lose(tensors: dict[str, FakeTensor]) -> None:
+        zero(tensors, ".lora_")
+        (one, *_) = tensors.values()
+        tensors["base_model.model.lm_head.weight"] = one._replace(data=b"\x01" * len(one.data))
+        empty = FakeTensor(one.dtype, (0, 4), b"")
+        tensors["base_model.model.model.layers.0.mlp.lora_A.weight"] = empty
+
+    edit_tensors(Path(run, "checkpoint-300", FILE), lose)
+
+    (finding,) = check(run, "weights/untrained")
+
+    assert "contents of the file are lost" in finding.message
