@@ -76,6 +76,9 @@ _REST = """\
 # [report]  # a page with the curves, written after each batch
 # file = "report.html"  # open it in a browser: it shows what is new by itself
 
+# [trackers]  # those of report_to in [arguments]: what the audit finds is logged there, too
+# findings = false  # leave it off
+
 # [verify]  # how checkpoints are judged; audit.toml if not set
 # fail-on = "warning"  # minimum severity that fails
 """
