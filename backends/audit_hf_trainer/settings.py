@@ -4,6 +4,7 @@
 with the key to use instead.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -247,6 +248,12 @@ def _check_numbers(arguments: Mapping[str, Any]) -> None:
         value = arguments.get(name)
         if isinstance(value, int | float) and value < 0:
             raise ConfigError(f"arguments.{name}: {value} is negative")
+    smoothing = arguments.get("label_smoothing_factor")
+    if isinstance(smoothing, int | float) and not 0 <= smoothing <= 1:
+        raise ConfigError(f"arguments.label_smoothing_factor: {smoothing} is not between 0 and 1")
+    for name, value in arguments.items():
+        if isinstance(value, int) and abs(value) > sys.maxsize:
+            raise ConfigError(f"arguments.{name}: {value} is beyond {sys.maxsize}")
 
 
 def _check_trainer(settings: Mapping[str, Any]) -> None:

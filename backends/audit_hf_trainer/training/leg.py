@@ -9,7 +9,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.plugin import (
@@ -26,7 +26,7 @@ from audit.plugin import (
     scratch_directory,
 )
 from audit_hf_trainer.names import STATE
-from audit_hf_trainer.settings import arguments_of, best_by
+from audit_hf_trainer.settings import PATHS, arguments_of, best_by
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
 from audit_hf_trainer.training.needs import refuse_unmet
@@ -181,7 +181,10 @@ def libraries() -> Iterator[tuple[Any, Any, Any]]:
 
 
 def training_arguments(request: LegRequest, torch: Any, transformers: Any) -> Any:
-    """Return TrainingArguments: the caller's, over defaults for a quiet and reproducible leg."""
+    """Return TrainingArguments: the caller's, over defaults for a quiet and reproducible leg.
+
+    Raises ConfigError for what the class refuses, and for a package or a file that it needs and that is not there.
+    """
     fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
     if fields["use_cpu"] or not torch.accelerator.is_available():
         fields.setdefault("dataloader_pin_memory", False)  # there is no device to copy to; torch would warn
@@ -192,11 +195,26 @@ def training_arguments(request: LegRequest, torch: Any, transformers: Any) -> An
         kind = arguments_class(request, fields)
     try:
         arguments = kind(**fields)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"Trainer refuses the training arguments: {error}") from error
+    except ImportError as error:
+        raise ConfigError(_needed(error, fields)) from error
+    except OSError as error:
+        key = next((name for name in PATHS if fields.get(name) == error.filename), None)
+        if key is None:
+            raise
+        said = f"{error.filename}: {error.strerror}; a path is relative to the configuration"
+        raise ConfigError(f"arguments.{key}: {said}") from error
     # Several devices in one process would multiply the examples of a step; torchrun is for that.
     arguments._n_gpu = min(arguments.n_gpu, 1)  # noqa: SLF001
     return arguments
+
+
+def _needed(error: ImportError, fields: Mapping[str, Any]) -> str:
+    """Say which package the training arguments need; of DeepSpeed transformers looks for the metadata first."""
+    if fields.get("deepspeed") and "deepspeed" in str(error):
+        return "arguments.deepspeed: needs deepspeed, which is not installed: pip install deepspeed"
+    return f"Trainer refuses the training arguments: {first_line(error)}"
 
 
 def _step_of(checkpoint: str | None) -> int:

@@ -31,6 +31,7 @@ def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None
             "arguments.use_liger_kernel: needs liger-kernel, which is not installed: pip install liger-kernel, or remove "
             "the key"
         )
+    _refuse_levels(arguments)
     _refuse_trackers(arguments.report_to or (), transformers)
     _refuse_template(given.get("chat_template_path"), request.settings, transformers)
     _refuse_push(arguments)
@@ -51,6 +52,17 @@ def _there(library: str, transformers: Any) -> bool:
     """Whether transformers finds a library; True if this release does not ask for it."""
     asked = getattr(transformers.utils, f"is_{library}_available", None)
     return asked is None or bool(asked())
+
+
+def _refuse_levels(arguments: Any) -> None:
+    """Refuse a level of logging that there is not: the class takes any text, and Trainer looks it up."""
+    known = import_module("transformers.training_args").trainer_log_levels
+    for key in ("log_level", "log_level_replica"):
+        level = getattr(arguments, key)
+        if level not in known:
+            raise ConfigError(
+                f"arguments.{key}: {level!r} is none of {', '.join(known)}{did_you_mean(str(level), known)}"
+            )
 
 
 def _refuse_trackers(names: Sequence[str], transformers: Any) -> None:

@@ -1,6 +1,8 @@
 """What an argument needs and is not here is refused in one line that names its key, before anything is made."""
 
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +38,7 @@ def refused(request: LegRequest) -> str:
 
 MISSING: dict[str, tuple[dict[str, Any], str]] = {
     "no such tracker": ({"report_to": ["tensorbord"]}, "arguments.report_to: 'tensorbord' is no tracker; did you mean"),
+    "level": ({"log_level_replica": "warn"}, "arguments.log_level_replica: 'warn' is none of "),
     "workers": (
         {"dataloader_persistent_workers": True},
         "arguments.dataloader_persistent_workers: needs dataloader_nu",
@@ -151,3 +154,29 @@ def test_a_model_needs_its_attention_and_its_quantization(tmp_path: Path) -> Non
     assert told(options={"gguf_file": "none.gguf"}).startswith("model: cannot be built: ")
     if not transformers.utils.is_bitsandbytes_available():
         assert told(quantization={"load_in_4bit": True}).startswith("model: cannot be built: Using `bitsandbytes`")
+
+
+def refused_by_the_class(run: Path, **arguments: Any) -> str:
+    with libraries() as (torch, found, _), quiet(found), pytest.raises(ConfigError) as caught:
+        training_arguments(request_of(run, arguments), torch, found)
+    return str(caught.value)
+
+
+def test_a_number_that_the_class_cannot_hold_is_refused_by_it(tmp_path: Path) -> None:
+    def made(**fields: Any) -> None:  # ddp_timeout: only the first of a process is made into a time
+        raise OverflowError("int too large")
+
+    with libraries() as (torch, _, _), pytest.raises(ConfigError, match="refuses the training arguments: int too lar"):
+        training_arguments(request_of(tmp_path, {}), torch, SimpleNamespace(TrainingArguments=made))
+
+
+def test_a_file_that_the_class_reads_is_named_with_its_key(tmp_path: Path) -> None:
+    there = str(tmp_path / "nothing.json")
+    said = f"arguments.accelerator_config: {there}: No such file or directory; a path is relative to the configuration"
+    assert refused_by_the_class(tmp_path, accelerator_config=there) == said
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed")
+def test_deepspeed_is_not_here(tmp_path: Path) -> None:
+    said = "arguments.deepspeed: needs deepspeed, which is not installed: pip install deepspeed"
+    assert refused_by_the_class(tmp_path, deepspeed=str(tmp_path / "ds.json")) == said

@@ -97,13 +97,17 @@ def test_every_field_that_is_refused_is_one_of_trainer() -> None:
         {"logging_steps": -1},
         {"learning_rate": -1e-4},
         {"weight_decay": -0.1},
+        {"label_smoothing_factor": 1.5},
+        {"max_grad_norm": -1},
+        {"ddp_timeout": 1 << 63},
+        {"per_device_eval_batch_size": 10**30},
     ],
     ids=lambda arguments: next(iter(arguments)),
 )
 def test_numbers_that_no_training_can_work_with_are_refused(arguments: dict[str, float]) -> None:
     (name,) = arguments
 
-    with pytest.raises(ConfigError, match=rf"^arguments\.{name}: .* is (less than 1|negative)"):
+    with pytest.raises(ConfigError, match=rf"^arguments\.{name}: .* is (less than 1|negative|beyond|not between)"):
         check({"model": {"random": {}}, "arguments": arguments})
 
 
