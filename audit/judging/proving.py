@@ -158,7 +158,7 @@ def seal_now(checkpoint: Checkpoint) -> Seal:
     newest = max((checkpoint.entries[path].mtime_ns for path in scan), default=0)
     moment = utc_time()
     files = {path: SealedFile(found.size, found.digest) for path, found in scan.items()}
-    return Seal(checkpoint.name, checkpoint.step, moment, newest, files)
+    return Seal(checkpoint.name, checkpoint.step, moment, newest, files, passed=False)
 
 
 def place_of(checkpoint: Checkpoint) -> str:

@@ -23,7 +23,7 @@ class Seal(NamedTuple):
     time: str
     newest: int
     files: Mapping[str, SealedFile]
-    passed: bool = False
+    passed: bool
 
 
 def seals_of(rows: "Iterable[Row]") -> dict[str, Seal]:

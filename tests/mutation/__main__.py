@@ -25,11 +25,9 @@ from tests.mutation.mutants import Mutant, change, diff, mutants_of, mutated, sa
 
 ROOT = Path(__file__).parents[2]
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-SLOW = {"audit/judging/outcomes.py", "audit/training/session.py"}
-"""Their tests take long: half as many mutants."""
 NO_TESTS = 5
 """pytest's exit code for a file in which every test is slow."""
-COUNT = "of each module, at most; of the default list twice as many of the core, half of what is slow (default: 6)"
+COUNT = "of each module, at most; of the default list twice as many of the core (default: 6)"
 PAGE = ROOT / "docs" / "mutants.md"
 DEFAULT = (
     *(f"audit/judging/{name}.py" for name in ("decision", "guard", "acceptance", "outcomes", "resume")),
@@ -230,7 +228,7 @@ def main() -> int:
 
 def _share(module: str, mutants: int) -> int:
     """How many mutants of a module of the default list: a module of the core is larger than a rule."""
-    return mutants // 2 if module in SLOW else mutants if module.startswith("plugins/") else 2 * mutants
+    return mutants if module.startswith("plugins/") else 2 * mutants
 
 
 def _page(found: Mapping[str, Sequence[Judged]], mutants: int, seed: int) -> str:
@@ -248,8 +246,8 @@ def _page(found: Mapping[str, Sequence[Judged]], mutants: int, seed: int) -> str
         "",
         "cosmic-ray changes one operator, number, condition, loop or call of a module, and the module's own tests are run. A",
         "change that they do not notice has *survived*: a test is missing, or the line is needless. The sample is random: at",
-        f"most {mutants} changes of a rule, twice as many of another module, half of them where tests are slow. Annotations,",
-        "f-strings, assertions and what decorates a class are left alone.",
+        f"most {mutants} changes of a rule, twice as many of another module. Annotations, f-strings, assertions and what",
+        "decorates a class are left alone.",
         "",
         table(grouped),
     ]

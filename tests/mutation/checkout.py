@@ -24,6 +24,7 @@ PRELOADED = ("blake3", "hypothesis.strategies", "isal", "jsonschema", "msgspec",
 MEMORY = 8 << 30
 ALSO = {
     "audit/judging/guard.py": ("tests/audit/judging/test_memory.py", "tests/audit/ledger/test_rereading.py"),
+    "audit/judging/outcomes.py": ("tests/audit/facts/test_trainer_states.py",),
     "audit/ledger/records.py": ("tests/audit/ledger/test_seals.py", "tests/audit/judging/test_recording.py"),
     "audit/training/conclusion.py": ("tests/audit/training/test_session.py",),
     "audit/training/drafting.py": tuple(

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import parso
 from cosmic_ray.ast import ast_nodes, get_ast
+from cosmic_ray.exceptions import CosmicRayTestingException
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Operator
 from cosmic_ray.plugins import get_operator
@@ -60,6 +61,37 @@ class DropCall(Operator):
         return ()
 
 
+class ReplaceException(Operator):
+    """A caught exception becomes one that nothing raises; cosmic-ray's own operator fails for ``sqlite3.Error``."""
+
+    def mutation_positions(self, node: Any) -> Iterator[Place]:
+        for _, name in _caught(node):
+            yield name.start_pos, name.end_pos
+
+    def mutate(self, node: Any, index: int) -> Any:
+        siblings, name = _caught(node)[index]
+        prefix = name.get_first_leaf().prefix
+        siblings[siblings.index(name)] = parso.parse(f"{prefix}{CosmicRayTestingException.__name__}")
+        return node
+
+    @classmethod
+    def examples(cls) -> tuple[()]:
+        return ()
+
+
+def _caught(node: Any) -> list[tuple[list[Any], Any]]:
+    """The exceptions of an ``except`` clause, each in the list of nodes that it is in."""
+    if node.type != "except_clause":
+        return []
+    siblings = node.children
+    if siblings[1].type == "atom":  # in parentheses
+        siblings = siblings[1].children
+    if siblings[1].type == "testlist_comp":
+        siblings = siblings[1].children
+        return [(siblings, name) for name in siblings[::2]]
+    return [(siblings, siblings[1])]
+
+
 def _words(node: Any) -> str:
     return " ".join(node.get_code().split())
 
@@ -89,10 +121,10 @@ OPERATORS: dict[str, Operator] = {
         "ReplaceOrWithAnd",
         "ReplaceBreakWithContinue",
         "ReplaceContinueWithBreak",
-        "ExceptionReplacer",
         "NumberReplacer",
         "ZeroIterationForLoop",
     ),
+    "ExceptionReplacer": ReplaceException(),
     "SwapIn": SwapIn(),
     "DropCall": DropCall(),
 }

@@ -155,6 +155,23 @@ def test_an_operator_of_our_own_changes_one_thing(source: str, becomes: str) -> 
     assert mutated(source, mutant) == becomes
 
 
+@pytest.mark.parametrize(
+    ("caught", "becomes"),
+    [
+        ("OSError", ["{}"]),
+        ("sqlite3.Error", ["{}"]),
+        ("sqlite3.Error as error", ["{} as error"]),
+        ("(OSError)", ["({})"]),
+        ("(OSError, sqlite3.Error)", ["({}, sqlite3.Error)", "(OSError, {})"]),
+    ],
+)
+def test_each_exception_that_is_caught_is_replaced(caught: str, becomes: list[str]) -> None:
+    source = f"try:\n    a\nexcept {caught}:\n    b\n"
+    found = [mutated(source, item) for item in mutants_of(source) if item.operator == "ExceptionReplacer"]
+
+    assert found == [source.replace(caught, text.format("CosmicRayTestingException")) for text in becomes]
+
+
 def test_a_change_is_the_lines_that_differ_without_the_white_space_around_them() -> None:
     assert change("if a:\n    g(h)\n", "if a:\n    pass\n") == ("g(h)", "pass")
 

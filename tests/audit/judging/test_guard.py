@@ -82,6 +82,18 @@ def test_strict_takes_the_newest_or_none(run: str) -> None:
     assert "missing-optimizer" in (decision.refusal or "")
 
 
+def test_a_refusal_is_a_dead_end_only_where_nothing_can_be_resumed_from(run: str) -> None:
+    breaks(run, 300)
+    for refused in (decided(run, strict=True), decided(run, max_rollback=9)):
+        assert refused.refusal is not None
+        assert not refused.dead_end
+        assert not refused.misnamed
+
+    breaks(run, 100, 200)
+    assert decided(run).dead_end
+    assert not decided(run).misnamed
+
+
 def test_strict_gives_the_reason_of_the_newest(run: str) -> None:
     breaks(run, 300)
     Path(run, "checkpoint-200", "scheduler.pt").unlink()

@@ -95,6 +95,22 @@ def test_what_did_not_change_is_not_judged_again(tmp_path: Path, applied: list[t
     assert applied == []
 
 
+def test_a_checkpoint_that_was_touched_is_judged_once_more_and_not_again(
+    tmp_path: Path, applied: list[tuple[str, str]]
+) -> None:
+    run = Path(make_run(tmp_path / "run"))
+    verified(run)
+    verified(run)
+    os.utime(run / "checkpoint-300" / "optimizer.pt", (1e9, 1e9))
+    verified(run)
+    assert {checkpoint for _, checkpoint in applied} >= {"checkpoint-300"}
+    applied.clear()
+
+    verified(run)
+
+    assert applied == []
+
+
 def test_after_a_save_and_a_rotation_the_work_is_that_of_one_checkpoint(
     tmp_path: Path, applied: list[tuple[str, str]]
 ) -> None:

@@ -476,3 +476,12 @@ def test_the_last_step_of_a_batch_is_of_its_last_epoch() -> None:
     timeline = Timeline(tuple(legs))
 
     assert [timeline.unseen(step) for step in (1, 10, 11, 20, 21)] == [True, True, False, False, True]
+
+
+def test_a_dropped_file_that_is_trained_after_all_is_dropped_no_longer() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20, rows="of b")
+    ledger.add("finished", "b", last_step=20)
+    ledger.add("back", "", checkpoint="checkpoint-10", step=10, place="", drop=[["b", "b.jsonl"]])
+    assert ledger.timeline.dropped == {"b": "b.jsonl", "of b": "b.jsonl"}
+
+    assert ledger.leg("b", 10, 20, rows="of b").timeline.dropped == {}

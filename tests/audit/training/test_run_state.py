@@ -14,6 +14,7 @@ from audit.errors import AuditError
 from audit.findings import Finding, Severity
 from audit.judging.auditor import Auditor
 from audit.judging.decision import Limits
+from audit.judging.guard import Guarded, consult
 from audit.judging.verification import verify_run
 from audit.ledger.batch_events import Known, LegBegun
 from audit.ledger.store import Row
@@ -267,6 +268,23 @@ def test_the_rotation_leaves_the_best_checkpoint(tmp_path: Path) -> None:
     state.finish_rotation(300)
 
     assert state.there() == ["checkpoint-100", "checkpoint-300"]
+
+
+def test_errors_of_the_run_and_at_a_place_of_its_log_are_known_from_before_a_batch(
+    made: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_run, of_log = finding(), finding(step=250, checkpoint="checkpoint-200")
+    others = (finding(checkpoint="checkpoint-200", rule="of/it"), finding(severity=Severity.WARNING, rule="no/error"))
+
+    def found(*asked: Any, **options: Any) -> Guarded:
+        guarded = consult(*asked, **options)
+        return guarded._replace(report=guarded.report._replace(findings=(of_run, of_log, *others)))
+
+    monkeypatch.setattr("audit.training.run_state.consult", found)
+    state = Judged(made)
+
+    assert state.guard(Timeline()) == (300, "checkpoint-300")
+    assert set(state.known) == {("made/up", None, None), ("made/up", None, 250)}
 
 
 # -- What counts against a batch --------------------------------------------------------------------------------------

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from audit.api import verify
-from audit.errors import ConfigError
+from audit.errors import AuditError, ConfigError
+from audit.ledger.batch_events import Dissolved, Rejected
+from audit.training.batch_log import BatchLog
 from audit.training.config import read_train_config
 from audit.training.data_files import DataFiles
 from audit.training.run_state import TrainRefused
@@ -270,6 +272,17 @@ def test_a_file_taken_away_before_its_first_step_is_forgotten(shop: Shop) -> Non
     shop.drop("b.jsonl", [3])
     assert shop.train() == 0
     assert shop.trained() == [3]
+    aside = [event for event in BatchLog(str(shop.run)).events() if isinstance(event, Rejected | Dissolved)]
+    reason = "was removed before its first step was trained"
+    assert [(type(event), event.file) for event in aside] == [(Rejected, "a.jsonl")]
+    assert shop.said("note")[0]["text"] == f"a.jsonl: {reason}"
+
+
+def test_a_rule_that_does_not_exist_is_said_before_anything_is_trained(shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    with pytest.raises(AuditError, match="no rule is named 'loss/sawtoth'"):
+        shop.train(accept=("loss/sawtoth",), reason="x")
+    assert shop.said("batch") == []
 
 
 @pytest.mark.parametrize(("settle", "seconds"), [(0, 0.1), (3, 3.0)])
