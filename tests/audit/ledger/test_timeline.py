@@ -485,3 +485,49 @@ def test_a_dropped_file_that_is_trained_after_all_is_dropped_no_longer() -> None
     assert ledger.timeline.dropped == {"b": "b.jsonl", "of b": "b.jsonl"}
 
     assert ledger.leg("b", 10, 20, rows="of b").timeline.dropped == {}
+
+
+def test_what_was_adopted_set_aside_or_given_up_is_kept_whatever_its_step_and_going_back_is_done() -> None:
+    ledger = Ledger().add("adopted", "", step=99).add("duplicate", "d", reason="again").leg("a", 0, 10)
+    ledger.add("back", "", checkpoint="checkpoint-5", step=5, place="", drop=[["a", "a.jsonl"]])
+    ledger.add("dropped", "a", to="rejected").add("went-back", "", step=5).leg("b", 5, 15)
+
+    contents = [event.row()[1] for event, _ in batch_rows_until(ledger.rows, 5)]
+
+    told = ["adopted", "duplicate", "leg", "back", "went-back", "dropped", "leg"]
+    assert [content["event"] for content in contents] == told
+
+
+def test_what_is_left_to_drop_is_what_was_not_moved_yet() -> None:
+    ledger = Ledger().leg("a", 0, 10)
+    ledger.add("back", "", checkpoint="checkpoint-0", step=0, place="", drop=[["a", "a.jsonl"], ["b", "b.jsonl"]])
+    ledger.add("rejected", "c", reason="bad")
+    returning = ledger.timeline.returning
+    assert returning is not None
+    assert list(returning.drop) == [("a", "a.jsonl"), ("b", "b.jsonl")]
+
+    returning = ledger.add("dropped", "a", to=None).timeline.returning
+    assert returning is not None
+    assert list(returning.drop) == [("b", "b.jsonl")]
+    assert ledger.add("went-back", "", step=0).timeline.returning is None
+
+
+def test_a_batch_that_was_never_begun_begins_where_it_is_trained_after_all() -> None:
+    ledger = (
+        Ledger().leg("a", 0, 10).add("rejected", "a", reason="bad").leg("b", 0, 5).add("finished", "b", last_step=5)
+    )
+
+    batch = ledger.leg("a", 5, 15).timeline.batch("a")
+
+    assert batch is not None
+    assert (batch.first_step, batch.state) == (5, "training")
+
+
+def test_a_batch_of_several_files_is_retired_when_all_of_them_are() -> None:
+    parts = [["p", "p.jsonl", 9, 2, None], ["q", "q.jsonl", 9, 2, None]]
+    ledger = Ledger().leg("a", 0, 10, parts=parts).add("finished", "a", last_step=10).add("retired", "p", to="done/p")
+    (batch,) = ledger.timeline.batches
+    assert (batch.state, [file.state for file in batch.files]) == ("finished", ["retired", "finished"])
+
+    (batch,) = ledger.add("retired", "q", to=None).timeline.batches
+    assert (batch.state, [file.to for file in batch.files]) == ("retired", ["done/p", None])
