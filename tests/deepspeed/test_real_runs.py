@@ -17,11 +17,11 @@ from audit.testing.judging import report
 from tests.deepspeed.damages import DAMAGES, tag
 from tests.deepspeed.judging import damaged
 from tests.deepspeed.page import PAGE, STAGES, Row, page
+from tests.deepspeed.starting import ENVIRONMENT
 
 pytest.importorskip("deepspeed", reason="the dependency group deepspeed is not installed")
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 CONFIGURATIONS = {
     "ZeRO-1": ["--stage", "1"],
     "ZeRO-2": ["--stage", "2"],
@@ -35,7 +35,6 @@ CONFIGURATIONS = {
     "ZeRO-2, fp16 with skipped steps": ["--stage", "2", "--dtype", "fp16", "--scale-power", "24"],
     "ZeRO-3, gathered": ["--stage", "3", "--gather"],
 }
-ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "DS_ACCELERATOR": "cpu"}
 
 
 def train(run: Path, *arguments: str, ranks: int = 2) -> int:

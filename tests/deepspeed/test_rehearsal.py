@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.deepspeed.test_real_runs import ENVIRONMENT, ROOT
+from tests.deepspeed.starting import ENVIRONMENT, ROOT
 
 pytest.importorskip("deepspeed", reason="the dependency group deepspeed is not installed")
 
