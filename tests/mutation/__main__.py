@@ -251,7 +251,7 @@ def _page(found: Mapping[str, Sequence[Judged]], mutants: int, seed: int) -> str
         "",
         table(grouped),
     ]
-    untried = [f"`{module}`" for module, rows in found.items() if not rows]
+    untried = [f"`{module}`" for module, rows in found.items() if not rows and mutants_of((ROOT / module).read_text())]
     if untried:
         lines += [textwrap.fill(f"Not tried by this run: {', '.join(untried)}.", 120, break_on_hyphens=False), ""]
     alive = [row for rows in found.values() for row in rows if row.outcome == "survived"]

@@ -121,10 +121,9 @@ OPERATORS: dict[str, Operator] = {
         "ReplaceOrWithAnd",
         "ReplaceBreakWithContinue",
         "ReplaceContinueWithBreak",
-        "NumberReplacer",
-        "ZeroIterationForLoop",
     ),
-    "ExceptionReplacer": ReplaceException(),
+    "ExceptionReplacer": ReplaceException(),  # the order of the operators is a part of what a seed means
+    **_core("NumberReplacer", "ZeroIterationForLoop"),
     "SwapIn": SwapIn(),
     "DropCall": DropCall(),
 }

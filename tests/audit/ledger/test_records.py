@@ -355,3 +355,32 @@ def test_a_ledger_in_which_rows_cannot_be_read_is_unusable_and_closed(
     assert (records.highest_reached, ledger) == (0, None)
     assert records.unusable is not None
     assert "is larger than a ledger can be" in records.unusable
+
+
+def test_a_ledger_that_is_none_is_unusable_and_nothing_is_raised(run: str) -> None:
+    os.mkdir(os.path.join(run, ".audit"))
+    Path(run, ".audit", "ledger.db").write_bytes(b"no database at all")
+
+    for asked in (True, False):
+        records, ledger = read_records(run, asked)
+        assert ledger is None
+        assert "is not an SQLite database" in (records.unusable or "")
+
+
+def test_a_ledger_that_cannot_be_written_is_read_and_not_handed_out(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(run, saw(None))
+    monkeypatch.setattr("audit.ledger.store.open_ledger", lambda run, write: open_ledger(run, False))
+
+    records, ledger = read_records(run, write=True)
+
+    assert ledger is None
+    assert (records.observed, records.highest_ever) == (1, 0)
+    assert "ledger.db: cannot be written" in (records.unwritable or "")
+
+
+def test_without_a_verification_nothing_was_seen(run: str) -> None:
+    write(run, Start(100))
+
+    records, _ = read_records(run, write=False)
+
+    assert (records.observed, records.highest_ever, records.highest_reached) == (0, 0, 100)

@@ -238,6 +238,15 @@ def test_the_path_that_is_said_is_the_one_that_the_user_knows(place: Place) -> N
     assert refused(place, LegFailed(f"{held} is bad")).endswith(f": {place.file.path} is bad")
 
 
+def test_an_incomplete_checkpoint_stays_where_the_failure_could_be_recorded(place: Place) -> None:
+    place.log.record(LegBegun("cd", "b.jsonl", 9, 300, 400, 0, 4, 2, 1, None, 0, None, None, 1, None))
+    os.mkdir(f"{place.run}/checkpoint-350")
+    refused(place, LegFailed("boom"))
+
+    assert os.path.isdir(f"{place.run}/checkpoint-350")
+    assert [type(row) for row in place.rows()] == [LegBegun, Failed]
+
+
 def test_it_is_said_how_often_a_leg_failed_at_a_step(place: Place) -> None:
     said = [refused(place, LegFailed("boom", "error", 250)) for _ in range(3)]
 
@@ -324,7 +333,9 @@ def several(place: Place) -> Callable[..., Work]:
         files = [put(place.data, f"{name}.jsonl", ROWS.replace("1", str(ord(name)))) for name in "bc"]
         sources = [Source(file, digest_of(file), None, 2) for file in files]
         sources[1] = sources[1]._replace(rows=replayed)
-        return place.work(sources=tuple(sources), **more)
+        held = place.filing.held_files
+        read = [source._replace(file=held.hold(source.file, source.digest) or source.file) for source in sources]
+        return place.work(sources=tuple(sources), **more)._replace(read=tuple(read))
 
     return made
 
@@ -337,6 +348,7 @@ def test_of_several_files_the_one_with_the_bad_row_is_set_aside(place: Place, se
     (row,) = place.rows()  # the batch was not begun, so nothing of it is dissolved
     assert isinstance(row, Rejected)
     assert (row.file, row.reason, row.batch) == ("c.jsonl", "row 2: is no text", work.sources[1].digest)
+    assert not os.path.exists(work.sources[1].file.path)
     assert names(place.data.rejected) == ["c.jsonl"]
 
 

@@ -127,6 +127,18 @@ def test_a_finished_batch_whose_file_is_gone_is_over_all_the_same(desk: Desk) ->
     assert (desk.rows(), desk.told) == ([Retired(batch.digest, "a.jsonl", None)], [])
 
 
+def test_a_copy_that_is_in_done_already_is_not_taken_for_the_file_that_is_gone(desk: Desk) -> None:
+    file = put(desk.data, "a.jsonl")
+    batch = desk.begin(file)
+    desk.finish(batch)
+    os.mkdir(desk.data.done)
+    os.rename(file.path, os.path.join(desk.data.done, "copy.jsonl"))
+
+    assert desk.filing().retire(desk.timeline())
+    assert (desk.rows(), desk.told) == ([Retired(batch.digest, "a.jsonl", None)], [])
+    assert names(desk.data.done) == ["copy.jsonl"]
+
+
 def test_killed_between_two_files_of_a_batch_the_next_call_moves_the_other_alone(desk: Desk) -> None:
     one, two = put(desk.data, "a.jsonl", "1"), put(desk.data, "b.jsonl", "2")
     desk.finish(desk.begin(one, two))
@@ -229,12 +241,13 @@ def test_of_a_batch_without_a_trained_step_the_files_that_are_left_are_trained_a
 # -- Second names that are left ---------------------------------------------------------------------------------------
 
 
-def test_the_second_name_of_what_is_in_done_goes(desk: Desk) -> None:
-    file = put(desk.data, "a.jsonl")
-    batch = desk.begin(file)
-    desk.log.record(Retired(batch.digest, "a.jsonl", "done/a.jsonl"))
-    held(desk.filing(), file)
-    os.unlink(file.path)
+def test_the_second_names_of_what_is_in_done_go(desk: Desk) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        file = put(desk.data, name, name)
+        batch = desk.begin(file)
+        desk.log.record(Retired(batch.digest, name, f"done/{name}"))
+        held(desk.filing(), file)
+        os.unlink(file.path)
 
     desk.filing().release(desk.timeline())
 
@@ -273,6 +286,7 @@ def test_a_file_that_is_refused_goes_to_rejected_with_the_reason(row: int | None
 
     assert desk.rows() == [Rejected(digest, "a.jsonl", reason, to)]
     assert desk.told == [FileRejected("a.jsonl", reason, to)]
+    assert isinstance(desk.told[0], FileRejected)  # tuples of two kinds may be equal
     assert filing.set_aside == 1
     assert (names(desk.data.inbox), names(desk.data.rejected)) == ([], ["a.jsonl"])
 
@@ -285,6 +299,7 @@ def test_a_duplicate_goes_to_rejected_as_one(desk: Desk) -> None:
 
     assert desk.rows() == [Duplicate("cd", "a.jsonl", "trained before", to)]
     assert desk.told == [FileDuplicate("a.jsonl", "trained before", to)]
+    assert isinstance(desk.told[0], FileDuplicate)
 
 
 # -- Dropped by a person ----------------------------------------------------------------------------------------------

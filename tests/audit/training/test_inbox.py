@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import os
 import shutil
 import signal
@@ -146,6 +147,41 @@ def test_where_nothing_says_what_the_file_system_is_no_file_waits_for_ever(
     with open(file.path, "a"):
         monkeypatch.setattr(inbox, "open", refuse, raising=False)  # /proc is not mounted
         assert not being_written(file.path)
+
+
+@linux
+def test_looking_leaves_no_file_open_and_does_not_wait_for_what_is_no_file(data: Data) -> None:
+    file = put(data, "a.jsonl")
+    os.mkfifo(os.path.join(data.inbox, "fifo"))
+    before = len(os.listdir("/proc/self/fd"))
+
+    assert not being_written(file.path)
+    with open(file.path, "a"):
+        assert being_written(file.path)
+    assert not being_written(os.path.join(data.inbox, "fifo"))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@linux
+@pytest.mark.parametrize("name", ["F_SETLEASE", "F_SETSIG"])
+def test_a_system_without_leases_knows_of_no_writer(name: str, data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(data, "a.jsonl")
+    monkeypatch.delattr(fcntl, name)
+    with open(file.path, "a"):
+        assert not being_written(file.path)
+
+
+@linux
+def test_what_another_file_system_is_says_nothing_of_this_one(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = put(data, "a.jsonl")
+    device = os.stat(file.path).st_dev
+    mine = f"{os.major(device)}:{os.minor(device)}"
+    told = f"22 1 {mine} / /here rw shared:1 - nfs server rw\n23 1 999:999 / /there rw - ext4 /dev/disk rw\n"
+    with open(file.path, "a"):
+        monkeypatch.setattr(inbox, "open", lambda *_, **__: io.StringIO(told), raising=False)
+        assert not being_written(file.path)
+        told = told.replace("nfs", "xfs")
+        assert being_written(file.path)
 
 
 @linux
@@ -331,6 +367,14 @@ def test_a_link_is_moved_as_a_link_to_another_file_system(data: Data, monkeypatc
     Path(data.inbox, "a.jsonl").symlink_to("/etc/passwd")
     moved = set_aside(waiting(data)[0], data)
     assert os.readlink(moved) == "/etc/passwd"
+
+
+def test_a_link_is_moved_as_a_link(data: Data) -> None:
+    target = put(data, "target")
+    Path(data.inbox, "a.jsonl").symlink_to(target.path)
+    moved = set_aside(waiting(data)[0], data)
+    assert os.readlink(moved) == target.path
+    assert os.stat(target.path).st_nlink == 1
 
 
 def test_what_cannot_be_moved_is_said_in_one_line_and_stays(data: Data) -> None:

@@ -25,7 +25,7 @@ from audit.options import Options
 from audit.report import Report
 from audit.testing.runs import edit_json, make_run
 from audit.training.batch_log import BatchLog
-from audit.training.events import CheckpointRotated, CheckpointTorn, Event
+from audit.training.events import CheckpointQuarantined, CheckpointRotated, CheckpointSkipped, CheckpointTorn, Event
 from audit.training.run_state import RunState, TrainRefused, Verified
 from tests.audit.training.conftest import Shop
 
@@ -192,6 +192,56 @@ def test_the_checkpoint_that_resumes_bit_for_bit_is_taken_before_a_newer_one_tha
     assert Judged(made).guard(Timeline()) == (200, "checkpoint-200")
 
 
+def test_a_torn_checkpoint_of_our_own_leg_is_removed_and_the_one_before_it_taken(made: str) -> None:
+    os.unlink(f"{made}/checkpoint-300/trainer_state.json")
+    state = Judged(made)
+
+    assert state.guard(legs_from(100, 200)) == (200, "checkpoint-200")
+    assert state.told == [CheckpointTorn("checkpoint-300")]
+    assert isinstance(state.told[0], CheckpointTorn)
+    assert state.there() == ["checkpoint-100", "checkpoint-200"]
+    left = [name for _, _, files in os.walk(f"{made}/.audit") for name in files]
+    assert "optimizer.pt" not in left  # it takes no room either
+
+
+def test_where_the_only_checkpoint_is_torn_the_training_starts_over(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (1,), max_steps=10)
+    os.unlink(f"{run}/checkpoint-1/trainer_state.json")
+
+    assert Judged(run).guard(legs_from(0)) == (0, None)
+
+
+def test_a_broken_checkpoint_is_moved_into_quarantine_and_told(made: str) -> None:
+    os.unlink(f"{made}/checkpoint-300/optimizer.pt")
+    state = Judged(made)
+
+    assert state.guard(legs_from(100)) == (200, "checkpoint-200")
+    (told,) = state.told
+    assert isinstance(told, CheckpointQuarantined)
+    assert (told.checkpoint, os.path.basename(told.to)) == ("checkpoint-300", "checkpoint-300")
+    assert "optimizer.pt" in told.reason
+
+
+def test_where_nothing_can_be_resumed_from_each_checkpoint_is_told_with_its_reason(made: str) -> None:
+    for step in (100, 200, 300):
+        os.unlink(f"{made}/checkpoint-{step}/optimizer.pt")
+    state = Judged(made)
+
+    with pytest.raises(TrainRefused, match="no checkpoint can be resumed from; --allow-fresh starts over"):
+        state.guard(legs_from(100))
+    assert all(isinstance(event, CheckpointSkipped) for event in state.told)
+    assert [event[0] for event in state.told] == ["checkpoint-300", "checkpoint-200", "checkpoint-100"]
+
+
+def test_the_best_checkpoint_is_told_while_it_is_there(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", best=True)
+    assert Judged(run).verify(300, 200, ()).best == "checkpoint-300"
+
+    edit_json(f"{run}/checkpoint-300/trainer_state.json", best_model_checkpoint=f"{run}/checkpoint-250")
+    assert Judged(run).verify(300, 200, ()).best is None
+    assert Judged(run).verify(400, 300, ()).best is None
+
+
 def test_a_torn_checkpoint_is_one_that_our_leg_did_not_finish_and_nobody_saw_complete(made: str) -> None:
     os.unlink(f"{made}/checkpoint-300/trainer_state.json")
     state = Judged(made)
@@ -246,6 +296,7 @@ def test_a_run_that_cannot_be_listed_is_an_error_in_one_line(tmp_path: Path) -> 
         (300, (100, 200, 300), {}),
         (400, (100, 200, 300), {"limit": 2}),  # its checkpoint is not there: nothing is known of its rotation
         (200, (200, 300), {"limit": 2}),
+        (300, (100, 200, 300), {"limit": 5}),
     ],
 )
 def test_the_rotation_that_the_trainer_did_not_come_to_is_finished(
