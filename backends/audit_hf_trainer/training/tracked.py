@@ -6,6 +6,7 @@ logged again with another value raises), TrackioCallback (``resume="allow"`` con
 """
 
 import os
+import socket
 import time
 from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +16,9 @@ from typing import Any
 
 from audit.plugin import Note, OpenTrackers, Tell, first_line
 from audit_hf_trainer.settings import TRACKERS
+
+WAIT, WAITS = 0.05, 40
+"""Seconds, and how often, to wait for the next second: twice as long as it takes."""
 
 _made: set[str] = set()
 """The MLflow runs that this process has found or made: what the environment then names is not the user's."""
@@ -40,6 +44,8 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
     _last.append(arguments)
     if "tensorboard" in trackers:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", os.path.join(os.path.abspath(run), "runs", name))
+        if arguments.process_index == 0:
+            _let_the_second_pass(os.path.expanduser(os.environ["TENSORBOARD_LOGGING_DIR"]))
     if "wandb" in trackers and "WANDB_RUN_ID" not in os.environ:
         os.environ["WANDB_RUN_ID"] = name
         os.environ.setdefault("WANDB_RESUME", "allow")
@@ -48,6 +54,19 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
             _mlflow_run(name)
         except Exception as error:  # a server that does not answer must not end the training here
             tell(Note(f"mlflow: this leg gets a run of its own: {type(error).__name__}: {first_line(error)}"))
+
+
+def _let_the_second_pass(place: str) -> None:
+    """Wait until the writer of this leg gets a file of its own: at most a second.
+
+    tensorboardX 2.6, ``EventsWriter``: the name is the second and the host, and a file that is there is replaced. The
+    losses of a leg that ended in the second in which this one begins would be lost.
+    """
+    for _ in range(WAITS):
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        if not os.path.exists(os.path.join(place, name)):
+            return
+        time.sleep(WAIT)
 
 
 def _mlflow_run(name: str) -> None:
@@ -111,7 +130,7 @@ def _tensorboard(arguments: Any) -> Iterator[Any]:
     except ImportError:
         kind = import_module("tensorboardX").SummaryWriter
     place = os.path.expanduser(os.environ["TENSORBOARD_LOGGING_DIR"])
-    # tensorboardX names a file by the second, and would replace that of a leg as short as that.
+    # As for _let_the_second_pass, without the wait.
     writer = kind(log_dir=place, filename_suffix=f".audit-{time.time_ns()}")
     try:
         yield SimpleNamespace(tb_writer=writer)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -212,6 +213,22 @@ def test_one_that_cannot_be_opened_or_closed_is_named(
     keep("mlflow", "wandb")
     monkeypatch.setitem(sys.modules, "mlflow", Library(fails))
     assert opened() == {"mlflow": "ConnectionError: refused"}
+
+
+def test_a_leg_that_begins_in_the_second_of_another_waits_for_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tensorboardX would replace the file of the leg before, and its losses would be lost."""
+    (tmp_path / f"events.out.tfevents.100.{socket.gethostname()}").touch()
+    moments = [100.1, 100.6, 101.1]
+    slept: list[float] = []
+    clock = SimpleNamespace(time=lambda: moments[len(slept)], sleep=slept.append)
+    monkeypatch.setattr(tracked, "time", clock)
+
+    tracked._let_the_second_pass(str(tmp_path))
+    tracked._let_the_second_pass(str(tmp_path / "nowhere"))
+
+    assert slept == [tracked.WAIT] * 2
 
 
 def test_of_a_leg_without_a_name_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
