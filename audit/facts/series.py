@@ -14,6 +14,13 @@ class Point(NamedTuple):
     value: float
 
 
+def evaluated(metric: Any) -> str | None:
+    """Return the key that ``metric_for_best_model`` is logged under: Trainer takes ``loss`` there for ``eval_loss``."""
+    if not isinstance(metric, str) or not metric:
+        return None
+    return metric if metric.startswith("eval_") else f"eval_{metric}"
+
+
 def series(entries: "Iterable[Mapping[str, Any]] | History", key: str) -> list[Point]:
     """The numbers logged under ``key``, in the order of the log; entries without a step or a number are left out.
 

@@ -181,21 +181,23 @@ def _flat_by_group(archive: "TorchArchive", inner: Mapping[str, Any]) -> "tuple[
 
     found: list[dict[str, Stored]] = []
     unread = None
-    states = inner.get("state")
     for group, weights in enumerate(flat_weights_in(archive)):
         kept: dict[str, Stored] = {}
-        entry = states.get(group) if type(states) is dict else None
-        refs = entry.items() if type(entry) is dict else ()
-        for key, stored in (
-            (FP32, weights),
-            *((key, stored_in(archive, ref)) for key, ref in refs if _is_moment(ref)),
-        ):
+        moments = ((key, stored_in(archive, ref)) for key, ref in _entry(inner, group).items() if _is_moment(ref))
+        for key, stored in ((FP32, weights), *moments):
             if stored is None:
                 unread = f"{key} of group {group} is stored in an unusual order"
             else:
                 kept[str(key)] = stored
         found.append(kept)
     return found, unread
+
+
+def _entry(inner: Mapping[str, Any], group: int) -> Mapping[Any, Any]:
+    """The state of a group, empty if there is none."""
+    states = inner.get("state")
+    entry = states.get(group) if type(states) is dict else None
+    return entry if type(entry) is dict else {}
 
 
 def _is_moment(value: Any) -> bool:
@@ -206,12 +208,10 @@ def _values(
     archive: "TorchArchive", inner: Mapping[str, Any], groups: list[dict[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
     """The numbers in the state of each group."""
-    states = inner.get("state")
     for group in range(len(groups)):
-        entry = states.get(group) if type(states) is dict else None
         found = {
             str(key): archive.scalars.get(item) if type(item) is TensorRef else item
-            for key, item in (entry.items() if type(entry) is dict else ())
+            for key, item in _entry(inner, group).items()
             if not _is_moment(item)
         }
         yield {key: item for key, item in found.items() if isinstance(item, int | float)}

@@ -141,7 +141,7 @@ def module_in(archive: TorchArchive) -> dict[str, Stored]:
     module = value.get("module") if type(value) is dict else None
     found = {}
     for name, ref in module.items() if type(module) is dict else ():
-        stored = _stored(archive, ref) if type(name) is str and type(ref) is TensorRef else None
+        stored = stored_in(archive, ref) if type(name) is str and type(ref) is TensorRef else None
         if stored is not None:
             found[name] = stored
     return found
@@ -169,7 +169,7 @@ def frozen_in(archive: TorchArchive) -> dict[str, tuple[Stored, int]]:
     shapes = known[0] if known is not None else {}
     found = {}
     for name, ref in fragments.items() if type(fragments) is dict else ():
-        stored = _stored(archive, ref) if name in shapes and type(ref) is TensorRef else None
+        stored = stored_in(archive, ref) if name in shapes and type(ref) is TensorRef else None
         if stored is not None:
             found[name] = (stored, prod(shapes[name]))
     return found
@@ -177,7 +177,7 @@ def frozen_in(archive: TorchArchive) -> dict[str, tuple[Stored, int]]:
 
 def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
     """Return where the flat weights of each group are in a partition."""
-    return tuple(_stored(archive, ref) for ref in _flat(_state_in(archive) or {}) or ())
+    return tuple(stored_in(archive, ref) for ref in _flat(_state_in(archive) or {}) or ())
 
 
 def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ...], ...]:
@@ -192,7 +192,7 @@ def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ..
     for number, weights in enumerate(_flat(state) or ()):
         entry = entries[number] if number < len(entries) else {}
         refs = [weights, *(item for item in entry.values() if type(item) is TensorRef)]
-        places = [(f"data/{ref.storage}", _stored(archive, ref)) for ref in refs]
+        places = [(f"data/{ref.storage}", stored_in(archive, ref)) for ref in refs]
         known = tuple((name, place) for name, place in places if place is not None)
         found.append(known if places[0][1] is not None else ())
     return tuple(found)
@@ -206,7 +206,10 @@ def inner_in(archive: TorchArchive) -> Mapping[str, Any]:
 
 def stored_in(archive: TorchArchive, ref: TensorRef) -> Stored | None:
     """Return where the elements of a tensor are, None if they are not stored in plain order."""
-    return _stored(archive, ref)
+    record = archive.records.get(f"data/{ref.storage}")
+    if record is None or archive.byteorder != "little" or not ref.in_order:
+        return None
+    return Stored(ref.dtype, record.offset + ref.offset * ITEM_SIZES[ref.dtype], ref.elements)
 
 
 def _storages(tensors: Any) -> dict[str, str]:
@@ -232,13 +235,6 @@ def _inner(state: Mapping[str, Any]) -> Any:
 def _flat(state: Mapping[str, Any]) -> list[TensorRef] | None:
     flat = state.get("single_partition_of_fp32_groups", state.get("fp32_flat_groups"))
     return flat if type(flat) is list and all(type(item) is TensorRef for item in flat) else None
-
-
-def _stored(archive: TorchArchive, ref: TensorRef) -> Stored | None:
-    record = archive.records.get(f"data/{ref.storage}")
-    if record is None or archive.byteorder != "little" or not ref.in_order:
-        return None
-    return Stored(ref.dtype, record.offset + ref.offset * ITEM_SIZES[ref.dtype], ref.elements)
 
 
 def _count(value: Any) -> int | None:

@@ -20,7 +20,7 @@ from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
-from audit.facts.series import series
+from audit.facts.series import evaluated, series
 from audit.judging.at_rest import moved
 from audit.judging.proving import Proof, place_of, prove, run_of
 from audit.ledger import events
@@ -282,9 +282,7 @@ def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
 def _metric(newest: Checkpoint) -> tuple[str, bool]:
     """The metric that tells which checkpoint is best, and whether more of it is better."""
     arguments = newest.optional("arguments") or {}
-    metric = arguments.get("metric_for_best_model")
-    key = metric if isinstance(metric, str) and metric else "loss"
-    key = key if key.startswith("eval_") else f"eval_{key}"
+    key = evaluated(arguments.get("metric_for_best_model")) or "eval_loss"
     greater = arguments.get("greater_is_better")
     return key, greater if isinstance(greater, bool) else not key.endswith("loss")  # as TrainingArguments does
 

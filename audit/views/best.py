@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.series import Point, series
+from audit.facts.series import Point, evaluated, series
 from audit.judging.standing import BROKEN
 from audit.text import did_you_mean
 from audit.views.inspection import Inspection
@@ -84,7 +84,7 @@ def _metric(found: Inspection, metric: str | None, arguments: Any) -> str:
     logged = frozenset[str]().union(
         *(history.keys for item in found.run.judged if (history := item.optional("history")) is not None)
     )
-    wanted = metric or _prefixed(arguments.get("metric_for_best_model")) or "eval_loss"
+    wanted = metric or evaluated(arguments.get("metric_for_best_model")) or "eval_loss"
     if wanted in logged:
         return wanted
     if f"eval_{wanted}" in logged:
@@ -99,16 +99,9 @@ def _values(found: Inspection, key: str) -> Any:
     return (series(history, key) for item in found.run.judged if (history := item.optional("history")) is not None)
 
 
-def _prefixed(name: Any) -> str | None:
-    """What Trainer makes of ``metric_for_best_model``: ``loss`` there means ``eval_loss``."""
-    if not isinstance(name, str) or not name:
-        return None
-    return name if name.startswith("eval_") else f"eval_{name}"
-
-
 def _mode(name: str, arguments: Any, notes: list[str]) -> str:
     greater = arguments.get("greater_is_better")
-    if isinstance(greater, bool) and _prefixed(arguments.get("metric_for_best_model")) == name:
+    if isinstance(greater, bool) and evaluated(arguments.get("metric_for_best_model")) == name:
         notes.append(f"{'higher' if greater else 'lower'} {name} is better: greater_is_better of the run says so")
         return MAX if greater else MIN
     last = name.lower().rpartition("/")[2]

@@ -46,10 +46,10 @@ def log_csv(found: Inspection) -> str:
     Raises AuditError if no checkpoint has a log.
     """
     counts: Counter[str] = Counter()
-    for members in _lineages(found):
+    lineages = _lineages(found)
+    for members in lineages:
         for entry in _log(members[-1]):
             counts.update(entry.keys())
-    lineages = _lineages(found)
     if lineages and all(members[-1].optional("history") is None for members in lineages):
         raise AuditError(
             f"{found.run.path}: no checkpoint has a log (Trainer keeps one in trainer_state.json); add --table "
@@ -60,7 +60,7 @@ def log_csv(found: Inspection) -> str:
     heads = [*FIRST, *(f"log.{key}" if key == "others" else key for key in keys), *(["others"] if others else [])]
 
     def rows() -> Iterator[list[Any]]:
-        for number, members in enumerate(_lineages(found)):
+        for number, members in enumerate(lineages):
             ends = iter([(len(_log(item)), item.name) for item in members])
             end, name = next(ends)
             for place, entry in enumerate(_log(members[-1])):

@@ -17,24 +17,11 @@ from audit.testing.judging import report
 from tests.deepspeed.damages import DAMAGES, tag
 from tests.deepspeed.judging import damaged
 from tests.deepspeed.page import PAGE, STAGES, Row, page
-from tests.deepspeed.starting import ENVIRONMENT
+from tests.deepspeed.starting import CONFIGURATIONS, ENVIRONMENT
 
 pytest.importorskip("deepspeed", reason="the dependency group deepspeed is not installed")
 
 HERE = Path(__file__).parent
-CONFIGURATIONS = {
-    "ZeRO-1": ["--stage", "1"],
-    "ZeRO-2": ["--stage", "2"],
-    "ZeRO-3": ["--stage", "3"],
-    "ZeRO-1, LoRA": ["--stage", "1", "--lora"],
-    "ZeRO-2, LoRA": ["--stage", "2", "--lora"],
-    "ZeRO-3, LoRA": ["--stage", "3", "--lora"],
-    "ZeRO-1, bf16": ["--stage", "1", "--dtype", "bf16"],
-    "ZeRO-2, bf16": ["--stage", "2", "--dtype", "bf16"],
-    "ZeRO-3, bf16": ["--stage", "3", "--dtype", "bf16"],
-    "ZeRO-2, fp16 with skipped steps": ["--stage", "2", "--dtype", "fp16", "--scale-power", "24"],
-    "ZeRO-3, gathered": ["--stage", "3", "--gather"],
-}
 
 
 def train(run: Path, *arguments: str, ranks: int = 2) -> int:

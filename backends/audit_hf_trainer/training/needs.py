@@ -44,8 +44,14 @@ def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None
         raise ConfigError("arguments.eval_strategy: needs held-out rows; name their file with data.eval")
     if getattr(arguments, "activation_offloading", False) and arguments.device.type == "cpu":
         raise ConfigError("arguments.activation_offloading: needs a GPU to take the activations from; remove the key")
-    if "use_kernels" in request.settings.get("model", {}).get("options", {}) and not _there("kernels", transformers):
-        raise ConfigError("model.options.use_kernels: needs kernels, which is not installed: pip install kernels")
+    if "use_kernels" in request.settings.get("model", {}).get("options", {}):
+        refuse_without_kernels("model.options.use_kernels", transformers)
+
+
+def refuse_without_kernels(key: str, transformers: Any) -> None:
+    """Refuse a key that needs kernels of the Hub where the library for them is not installed."""
+    if not _there("kernels", transformers):
+        raise ConfigError(f"{key}: needs kernels, which is not installed: pip install kernels")
 
 
 def _there(library: str, transformers: Any) -> bool:

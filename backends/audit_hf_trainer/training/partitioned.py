@@ -36,8 +36,9 @@ def compare_engine(trainer: Any, stored: StoredState, skip: frozenset[str]) -> t
     try:
         saved = stored.partition(trainer.args.process_index)
         _module(weights, engine, stored)
-        _partition(weights, optimizer, engine.optimizer, saved)
-        _settings(optimizer, engine.optimizer, saved)
+        masters = _masters(engine.optimizer)
+        _partition(weights, optimizer, engine.optimizer, masters, saved)
+        _settings(optimizer, engine.optimizer.optimizer, masters, saved)
     except NotApplicable as why:
         for tally in (weights, optimizer):
             tally.missed.append(str(why))
@@ -75,10 +76,15 @@ def _module(tally: Tally, engine: Any, stored: StoredState) -> None:
         tally.missed.append(f"{lost} of {len(saved)} tensors have other names in the model than in the files")
 
 
-def _partition(weights: Tally, moments: Tally, optimizer: Any, saved: StoredPartition) -> None:
-    masters = next((found for name in MASTERS if (found := getattr(optimizer, name, None)) is not None), None)
-    if masters is None:
-        raise NotApplicable(f"{type(optimizer).__name__} keeps its partition in a way that is not known here")
+def _masters(optimizer: Any) -> Any:
+    """The flat weights of each group, of this rank. Raises NotApplicable."""
+    for name in MASTERS:
+        if (found := getattr(optimizer, name, None)) is not None:
+            return found
+    raise NotApplicable(f"{type(optimizer).__name__} keeps its partition in a way that is not known here")
+
+
+def _partition(weights: Tally, moments: Tally, optimizer: Any, masters: Any, saved: StoredPartition) -> None:
     computed = getattr(optimizer, COMPUTED, None)
     inner = optimizer.optimizer
     offloaded = set()
@@ -111,10 +117,8 @@ def _partition(weights: Tally, moments: Tally, optimizer: Any, saved: StoredPart
         moments.missed.append(saved.unread)
 
 
-def _settings(tally: Tally, optimizer: Any, saved: StoredPartition) -> None:
-    """Compare counts of updates and the settings of the groups."""
-    inner = optimizer.optimizer
-    masters: Any = next((found for name in MASTERS if (found := getattr(optimizer, name, None)) is not None), ())
+def _settings(tally: Tally, inner: Any, masters: Any, saved: StoredPartition) -> None:
+    """Compare counts of updates and the settings of the groups of the optimizer inside ZeRO's."""
     for number, values in enumerate(saved.values):
         state: Mapping[str, Any] = inner.state.get(masters[number], {}) if number < len(masters) else {}
         for key, value in values.items():

@@ -63,18 +63,10 @@ class Tally:
             return
         mine = live.detach().to("cpu")
         other = saved.to("cpu", mine.dtype)
-        if torch.equal(mine, other):
-            self._note(name, True)
-            return
-        if mine.is_floating_point():
-            unequal = (mine != other) & ~(torch.isnan(mine) & torch.isnan(other))
-            if not bool(unequal.any()):
-                self._note(name, True)
-                return
-            scale = float(other.abs().max())
-            gap = float((mine.double() - other.double()).abs().max()) / (scale or 1.0)
-            self._largest = max(self._largest or 0.0, gap)
-        self._note(name, False)
+        gap = _gap(mine, other)
+        if gap is not None and mine.is_floating_point():
+            self._largest = max(self._largest or 0.0, gap / (float(other.abs().max()) or 1.0))
+        self._note(name, gap is None)
 
     def pieces(self, name: str, saved: Saved, live: torch.Tensor, runs: Iterable[Run]) -> None:
         """Compare what a process holds of a tensor with the file, block by block, as one value; nothing is no value.
@@ -93,14 +85,9 @@ class Tally:
                     break
                 if live.is_floating_point():
                     scale = max(scale, float(other.abs().max()))
-                if torch.equal(mine, other):
-                    continue
-                unequal = mine != other
-                if mine.is_floating_point():
-                    unequal &= ~(torch.isnan(mine) & torch.isnan(other))
-                if bool(unequal.any()):
-                    same = False
-                    gap = max(gap, float((mine.double() - other.double()).abs().max()))
+                found = _gap(mine, other)
+                if found is not None:
+                    same, gap = False, max(gap, found)
         except OSError as error:
             self._unread(name, error)
             return
@@ -141,6 +128,16 @@ def reading(tensor: StoredTensor) -> Saved:
         return torch.frombuffer(bytearray(tensor.read(start, count)), dtype=kind)
 
     return read
+
+
+def _gap(mine: torch.Tensor, other: torch.Tensor) -> float | None:
+    """How far tensors of one shape and type differ at most, None if they do not; NaN is the same as NaN."""
+    if torch.equal(mine, other):
+        return None
+    if not mine.is_floating_point():
+        return 0.0
+    unequal = (mine != other) & ~(torch.isnan(mine) & torch.isnan(other))
+    return float((mine.double() - other.double()).abs().max()) if bool(unequal.any()) else None
 
 
 def _blocks(runs: Iterable[Run]) -> Iterator[Run]:

@@ -45,7 +45,7 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
     if "tensorboard" in trackers:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", os.path.join(os.path.abspath(run), "runs", name))
         if arguments.process_index == 0:
-            _let_the_second_pass(os.path.expanduser(os.environ["TENSORBOARD_LOGGING_DIR"]))
+            _let_the_second_pass(_logging_dir())
     if "wandb" in trackers and "WANDB_RUN_ID" not in os.environ:
         os.environ["WANDB_RUN_ID"] = name
         os.environ.setdefault("WANDB_RESUME", "allow")
@@ -56,11 +56,16 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
             tell(Note(f"mlflow: this leg gets a run of its own: {type(error).__name__}: {first_line(error)}"))
 
 
+def _logging_dir() -> str:
+    """Where TensorBoard's files are, as TensorBoardCallback takes it."""
+    return os.path.expanduser(os.environ["TENSORBOARD_LOGGING_DIR"])
+
+
 def _let_the_second_pass(place: str) -> None:
     """Wait until the writer of this leg gets a file of its own: at most a second.
 
     tensorboardX 2.6, ``EventsWriter``: the name is the second and the host, and a file that is there is replaced. The
-    losses of a leg that ended in the second in which this one begins would be lost.
+    losses of a leg that began in the second in which this one begins would be lost.
     """
     for _ in range(WAITS):
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
@@ -129,9 +134,8 @@ def _tensorboard(arguments: Any) -> Iterator[Any]:
         kind = import_module("torch.utils.tensorboard").SummaryWriter
     except ImportError:
         kind = import_module("tensorboardX").SummaryWriter
-    place = os.path.expanduser(os.environ["TENSORBOARD_LOGGING_DIR"])
-    # As for _let_the_second_pass, without the wait.
-    writer = kind(log_dir=place, filename_suffix=f".audit-{time.time_ns()}")
+    # A file of its own in any second, as for _let_the_second_pass.
+    writer = kind(log_dir=_logging_dir(), filename_suffix=f".audit-{time.time_ns()}")
     try:
         yield SimpleNamespace(tb_writer=writer)
     finally:

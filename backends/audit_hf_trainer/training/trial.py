@@ -11,7 +11,7 @@ from audit.plugin import ConfigError, LegRequest, first_line
 from audit_hf_trainer.settings import TINY_MODEL
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.loading import adapted, limits, tokenizer_of
-from audit_hf_trainer.training.needs import refuse_unmet
+from audit_hf_trainer.training.needs import refuse_unmet, refuse_without_kernels
 from audit_hf_trainer.training.own import named
 from audit_hf_trainer.training.renamed import refuse_planned
 
@@ -61,8 +61,7 @@ def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
     config = _config(model, transformers)
     attention = {name: model[name] for name in ("attn_implementation",) if name in model}
     if "/" in attention.get("attn_implementation", ""):  # a kernel of the Hub, which nobody loads for a plan
-        if not transformers.utils.is_kernels_available():
-            raise ConfigError("model.attn_implementation: needs kernels, which is not installed: pip install kernels")
+        refuse_without_kernels("model.attn_implementation", transformers)
         attention = {}
     kind = transformers.AutoModelForCausalLM
     if "class" in model:
