@@ -10,6 +10,7 @@ from audit_hf_trainer.owing import launched_as
 
 MODEL = "pytorch_model_fsdp.bin"
 OPTIMIZER = "optimizer.bin"
+WHOLE = "FULL_STATE_DICT"
 _MODEL_DIRECTORY = re.compile(r"pytorch_model(_fsdp)?_[0-9]{1,4}", re.ASCII)
 _OPTIMIZER_DIRECTORY = re.compile(r"optimizer_[0-9]{1,4}", re.ASCII)
 _LOCAL = re.compile(r"pytorch_model_fsdp(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.ASCII)
@@ -64,6 +65,17 @@ def apply(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:
         sharded_weights=files.below(model) if model else local,
         sharded_optimizer=files.below(optimizer) if optimizer else local_optimizer,
     )
+
+
+def loses_moments(plugin: Mapping[str, Any] | None) -> bool:
+    """Say whether a resume loses the optimizer's moments without a word: FSDP 1 that saves shards.
+
+    ``plugin`` is ``TrainingArguments.fsdp_plugin_args``. accelerate 1.15, ``load_fsdp_optimizer``: it asks the new
+    optimizer of version 1 which tensors to read, which has none yet, and so reads none. Full states are loaded.
+    """
+    if not plugin or plugin.get("fsdp_version") != 1:
+        return False
+    return str(plugin.get("state_dict_type", WHOLE)).upper().rpartition(".")[2] not in (WHOLE, "1")
 
 
 def _replace(owed: dict[str, str], role: str, name: str) -> None:

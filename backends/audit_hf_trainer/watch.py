@@ -13,6 +13,7 @@ from audit.plugin import (
     Options,
     ResumeRefused,
     Severity,
+    checkpoint_name,
     consult_guard,
     detach_pins,
     load_plugins,
@@ -23,7 +24,7 @@ from audit.plugin import (
 )
 
 if TYPE_CHECKING:
-    from audit.plugin import Registry, Report
+    from audit.plugin import Decision, Registry, Report
 
 LOG = logging.getLogger("audit")
 
@@ -31,13 +32,15 @@ LOG = logging.getLogger("audit")
 class Watch:
     """One training. With ``strict``, what cannot be verified counts as an error; ``fresh`` allows starting over.
 
+    ``broken`` allows going on from a checkpoint that is not resumable, which is then only logged.
     ``config`` is the path of a configuration that says how to judge, "" for none. Raises AuditError if it is not valid.
     """
 
-    def __init__(self, *, pin: bool, depth: str, strict: bool, fresh: bool, config: str = "") -> None:
+    def __init__(self, *, pin: bool, depth: str, strict: bool, fresh: bool, broken: bool, config: str = "") -> None:
         self._pin = pin
         self._strict = strict
         self._fresh = fresh
+        self._broken = broken
         # All processes have written when this is called: nothing is in progress.
         asked = read_config(config, load_plugins()) if config else Options()
         self._options = asked._replace(depth=depth, settle_seconds=0.0, allow_empty=True)
@@ -75,7 +78,12 @@ class Watch:
                 f"training would start at step 0, but {path} (step {decision.step}) can be resumed from: pass "
                 f"resume_from_checkpoint={path!r} to trainer.train(); {ADVICE}"
             )
-        if step and decision.step is not None and decision.step > step:
+        if step and (broken := _why_not(run, step, decision, report)):
+            if not self._broken:
+                self._guarded = guarded
+                return broken
+            LOG.error("%s", broken)
+        elif step and decision.step is not None and decision.step > step:
             LOG.warning("%s: training resumes at step %d, but %s could be resumed from", run, step, decision.checkpoint)
         self._known = {_key(item) for item in report.findings}
         self._of_before = {item.rule for item in report.findings if item.checkpoint is None}
@@ -149,6 +157,29 @@ class Watch:
             return AuditError(message)
         decision, report = self._guarded
         return ResumeRefused(message, report, decision)
+
+
+def _why_not(run: str, step: int, decision: "Decision", report: "Report") -> str | None:
+    """Say why training may not go on from the checkpoint of ``step`` in ``run``, None if it may or is not there.
+
+    Where Trainer has read it from is not known to a callback: if a pin of that step is sound, it may have been that.
+    """
+    name = checkpoint_name(step)
+    found = next((item for item in report.checkpoints if item.name == name), None)
+    if found is None or found.resumable or decision.step == step:
+        return None
+    first = next((item for item in report.findings if item.checkpoint == name and item.blocks_resume), None)
+    why = f": {first.message} ({first.rule})" if first else ""
+    other = (
+        f"resume from {os.path.join(run, decision.checkpoint)} (step {decision.step})"
+        if decision.checkpoint is not None
+        else "no other checkpoint can be resumed from"
+    )
+    return (
+        f"training goes on from step {step}, but {os.path.join(run, name)} is not resumable{why}; {other}, or move "
+        f'{name} away with `audit quarantine` if step {step} was read from elsewhere; AuditCallback(resume="warn") '
+        "only logs this"
+    )
 
 
 ADVICE = 'or train into another output_dir; AuditCallback(fresh="allow") starts over'

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean, first_line
+from audit_hf_trainer.fsdp import WHOLE, loses_moments
 
 _LIBRARIES = {
     "azure_ml": ("azureml", "azureml-sdk"),
@@ -37,6 +38,7 @@ def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None
     _refuse_push(arguments)
     _refuse_compile(arguments)
     _refuse_checkpointing(arguments, "activation" if "activation_checkpointing_kwargs" in given else "gradient")
+    _refuse_lost_moments(arguments)
     if arguments.dataloader_persistent_workers and not arguments.dataloader_num_workers:
         raise ConfigError("arguments.dataloader_persistent_workers: needs dataloader_num_workers of at least 1")
     evaluates = getattr(arguments.eval_strategy, "value", arguments.eval_strategy) != "no"
@@ -58,6 +60,15 @@ def _there(library: str, transformers: Any) -> bool:
     """Whether transformers finds a library; True if this release does not ask for it."""
     asked = getattr(transformers.utils, f"is_{library}_available", None)
     return asked is None or bool(asked())
+
+
+def _refuse_lost_moments(arguments: Any) -> None:
+    """Refuse FSDP 1 with shards: each batch after the first is a resume, and would begin with an empty optimizer."""
+    if loses_moments(getattr(arguments, "fsdp_plugin_args", None)):
+        raise ConfigError(
+            "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set "
+            f'version = 2, or state_dict_type = "{WHOLE}"'
+        )
 
 
 def _refuse_levels(arguments: Any) -> None:

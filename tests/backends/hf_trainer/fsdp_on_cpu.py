@@ -27,3 +27,16 @@ def allow_fsdp_on_cpu() -> None:
         make(trainer)
 
     transformers.Trainer.create_accelerator_and_postprocess = pretend
+
+
+def allow_version_1() -> None:
+    """FSDP 1 compares the device that accelerate names with that of the model, ``cpu`` with ``cpu:0``."""
+    import torch
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    make = FullyShardedDataParallel.__init__
+
+    def of_type(module: Any, *values: Any, **more: Any) -> None:
+        make(module, *values, **{**more, "device_id": torch.device("cpu")})
+
+    FullyShardedDataParallel.__init__ = of_type

@@ -16,7 +16,7 @@ import transformers
 from audit_hf_trainer import rehearse
 from audit_hf_trainer.training.restored import compare_state, merged
 from tests.backends.hf_trainer.fitting import llama, lora, made
-from tests.backends.hf_trainer.fsdp_on_cpu import ARGUMENTS, allow_fsdp_on_cpu
+from tests.backends.hf_trainer.fsdp_on_cpu import ARGUMENTS, allow_fsdp_on_cpu, allow_version_1
 
 STEPS: dict[str, Any] = {"max_steps": 9, "save_steps": 3}
 
@@ -152,18 +152,6 @@ def told(found: Any) -> dict[str, Any]:
         "differences": [list(item[:2]) for item in found.judgement.differences],
         "text": str(found),
     }
-
-
-def allow_version_1() -> None:
-    """FSDP 1 compares the device that accelerate names with that of the model, ``cpu`` with ``cpu:0``."""
-    from torch.distributed.fsdp import FullyShardedDataParallel
-
-    make = FullyShardedDataParallel.__init__
-
-    def of_type(module: Any, *values: Any, **more: Any) -> None:
-        make(module, *values, **{**more, "device_id": torch.device("cpu")})
-
-    FullyShardedDataParallel.__init__ = of_type
 
 
 def main(home: str, kind: str, asked: list[tuple[str, str]]) -> None:

@@ -253,6 +253,69 @@ def test_resuming_from_an_older_checkpoint_than_the_newest_is_told(
     assert said(caplog, logging.ERROR) == []
 
 
+def test_going_on_from_a_checkpoint_that_is_not_resumable_is_refused_before_the_first_step(tmp_path: Path) -> None:
+    train(tmp_path, AuditCallback(pin=False), max_steps=3)
+    (tmp_path / "checkpoint-3" / "rng_state.pth").unlink()
+
+    with pytest.raises(ResumeRefused) as refused:
+        train(tmp_path, AuditCallback(pin=False), resume=str(tmp_path / "checkpoint-3"))
+
+    for part in ("goes on from step 3", "checkpoint-3 is not resumable: ", "rng_state.pth", '="warn"'):
+        assert part in str(refused.value)
+    assert not (tmp_path / "checkpoint-4").exists()
+
+
+def test_the_refusal_names_what_can_be_resumed_from(tmp_path: Path) -> None:
+    train(tmp_path, AuditCallback(pin=False), max_steps=3)
+    (tmp_path / "checkpoint-3" / "optimizer.pt").unlink()
+
+    with pytest.raises(
+        ResumeRefused, match=r"\(files/missing-optimizer\); resume from .*checkpoint-2 \(step 2\), or move"
+    ):
+        train(tmp_path, AuditCallback(pin=False), resume=True)
+
+
+def test_a_pin_of_the_step_that_is_broken_is_let_through(tmp_path: Path) -> None:
+    train(tmp_path, AuditCallback(), max_steps=3)
+    pin = str(audit.guard(tmp_path)).replace("checkpoint-3", ".audit/pinned/checkpoint-3")
+    (tmp_path / "checkpoint-3" / "optimizer.pt").unlink()
+
+    assert str(audit.guard(tmp_path)) == pin
+    assert train(tmp_path, AuditCallback(), resume=pin, max_steps=4).state.global_step == 4
+
+
+def test_with_warn_a_broken_checkpoint_and_a_lost_optimizer_are_only_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, AuditCallback(pin=False), max_steps=3)
+    (tmp_path / "checkpoint-3" / "optimizer.pt").unlink()
+    train(tmp_path, AuditCallback(resume="warn", on_violation="warn"), resume=True, max_steps=4)
+
+    told = said(caplog)
+    assert "training goes on from step 3, but" in told[0]
+    assert any("resumed at step 3, but the optimizer's state was not loaded, it began anew" in line for line in told)
+
+
+def test_an_optimizer_that_trainer_did_not_load_ends_the_training_before_its_next_save(tmp_path: Path) -> None:
+    train(tmp_path / "before", max_steps=3)
+    (tmp_path / "before" / "checkpoint-3" / "optimizer.pt").unlink()
+
+    with pytest.raises(AuditError, match="resumed at step 3, but the optimizer's state was not loaded, it began anew;"):
+        train(tmp_path / "after", AuditCallback(), resume=str(tmp_path / "before" / "checkpoint-3"))
+
+    assert not (tmp_path / "after" / "checkpoint-4").exists()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "adagrad", "rmsprop"])
+def test_an_optimizer_that_was_loaded_or_keeps_nothing_goes_on(
+    optimizer: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(tmp_path, AuditCallback(), max_steps=2, optim=optimizer)
+    train(tmp_path, AuditCallback(), resume=True, max_steps=4, optim=optimizer)
+
+    assert said(caplog) == []
+
+
 def test_a_pinned_checkpoint_stays_as_it_was_when_its_step_is_saved_again(tmp_path: Path) -> None:
     train(tmp_path, AuditCallback(), max_steps=3)
     pin = tmp_path / ".audit" / "pinned" / "checkpoint-3"

@@ -1,5 +1,6 @@
 """The callback where two processes train: both stop, neither waits for ever."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,13 @@ def test_both_processes_are_refused_to_start_over(tmp_path: Path) -> None:
 
     assert (success, ended[0]) == (False, "ResumeRefused")
     assert ended[1] == "AuditError"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="FSDP on a CPU was tried there")
+def test_moments_that_fsdp_1_does_not_load_from_shards_end_the_training_before_its_next_save(tmp_path: Path) -> None:
+    for version, ended in (("1", (False, ["AuditError", "AuditError"])), ("2", (True, ["whole", "whole"]))):
+        run = tmp_path / version
+        assert endings(f"fsdp {version}", run, 2) == (True, ["whole", "whole"])
+
+        assert endings(f"fsdp {version}", run, 3) == ended
+        assert (run / "checkpoint-3").exists() == (version == "2")

@@ -52,6 +52,10 @@ MISSING: dict[str, tuple[dict[str, Any], str]] = {
         "arguments.torch_compile_backend: 'induc",
     ),
     "mode": ({"torch_compile": True, "torch_compile_mode": "fast"}, "arguments.torch_compile_mode: 'fast' is none of "),
+    "FSDP 1, shards": (
+        {"fsdp": True, "fsdp_config": {"version": 1, "state_dict_type": "SHARDED_STATE_DICT"}},
+        "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set ver",
+    ),
     "checkpointing": (
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrent": False}},
         "arguments.gradient_checkpointing_kwargs: torch takes no use_reentrent; did you mean 'use_reentrant'",
@@ -73,6 +77,8 @@ SOUND: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "rows to evaluate": ({"eval_strategy": "steps", "eval_steps": 1}, {"eval": "held-out.jsonl"}),
     "compile": ({"torch_compile": True, "torch_compile_mode": "reduce-overhead"}, {}),
     "checkpointing": ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}, {}),
+    "FSDP 1, full states": ({"fsdp": True, "fsdp_config": {"version": 1}}, {}),
+    "FSDP 2, shards": ({"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}, {}),
     "no push": ({"hub_strategy": "checkpoint"}, {}),
 }
 

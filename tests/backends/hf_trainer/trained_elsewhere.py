@@ -3,7 +3,8 @@
     python trained_elsewhere.py KIND RUN STEPS
 
 KIND is "plain" (no callback), "audited" (with the callback), "poisoned" (NaN at step 3, callback), "slow" (as audited,
-process 1 takes its time before it writes its random state). A process writes how it ended to RUN.<rank>.
+process 1 takes its time before it writes its random state), "fsdp 1" or "fsdp 2" (audited, shards of that version; goes
+on from what is there). A process writes how it ended to RUN.<rank>.
 """
 
 import os
@@ -40,7 +41,7 @@ def _train(kind: str, run: str, steps: int) -> None:
     import transformers
 
     from audit_hf_trainer import AuditCallback
-    from tests.backends.hf_trainer.fitting import fit, lora
+    from tests.backends.hf_trainer.fitting import fit, llama, lora
 
     rank = os.environ.get("RANK", "0")
 
@@ -63,11 +64,21 @@ def _train(kind: str, run: str, steps: int) -> None:
     distributed: dict[str, Any] = (
         {"ddp_backend": "gloo", "ddp_find_unused_parameters": False} if "RANK" in os.environ else {}
     )
+    resume = None
+    if kind.startswith("fsdp"):
+        from tests.backends.hf_trainer.fsdp_on_cpu import ARGUMENTS, allow_fsdp_on_cpu, allow_version_1
+
+        allow_fsdp_on_cpu()
+        allow_version_1()
+        config = {**ARGUMENTS["fsdp_config"], "version": int(kind[-1]), "sync_module_states": False}
+        distributed = {**ARGUMENTS, "fsdp_config": config}
+        resume = os.path.isdir(run)
     ended = "whole"
     try:
         fit(
             run,
-            lora(),
+            lora() if resume is None else llama(),
+            resume=resume,
             callbacks=callbacks,
             max_steps=steps,
             save_steps=1,
