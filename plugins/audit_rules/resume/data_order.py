@@ -1,0 +1,84 @@
+"""resume/data-order."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
+from audit_rules.resume._interrupted import only_if_interrupted
+
+if TYPE_CHECKING:
+    from audit.plugin import TrainerState
+
+_NO_LENGTH = 2**31
+"""From so many epochs on the data has no length: Trainer sets ``num_train_epochs`` to ``sys.maxsize`` then."""
+_ROUNDING = 1e-6
+
+
+@rule(
+    Severity.INFO,
+    remedy="Resume from a checkpoint at the end of an epoch if each example must be trained once; or train with "
+    'train_sampling_strategy = "random" and use_seedable_sampler, whose order Trainer restores.',
+    breaks_exactness=True,
+)
+def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping[str, Any]) -> Iterator[Violation]:
+    """A resume goes on with other examples than the interrupted epoch had left.
+
+    Trainer 5.24 skips as many batches as were trained of the epoch. In the second epoch and later that is right only if
+    the order of the epoch is drawn again as it was, as the seedable sampler does. With ``group_by_length``, and with
+    ``use_seedable_sampler=False``, the order comes from the random state at the beginning of the epoch, which no
+    checkpoint has: some examples are trained twice, others not at all, without a word. A data set without a length (a
+    stream) that was read to its end and begun again is skipped from its very beginning, by all steps so far. Measured:
+    after a resume within the first epoch or at the end of one, training goes on bit for bit, within a later one not.
+
+    Not checked if `audit train` controls the order, nor with ``ignore_data_skip``, where the program provides the data.
+    What the files do not say is not judged: a collator that draws random numbers (masked language modelling) has drawn
+    those of one batch ahead at each save, so that a resume within an epoch masks other tokens.
+    """
+    only_if_interrupted(checkpoint, state)
+    if checkpoint.run.records.batches.legs:
+        raise NotApplicable("audit train controls the order of the data")
+    if arguments.get("ignore_data_skip") is True:
+        raise NotApplicable("with ignore_data_skip the program provides the data")
+    if state.epoch is None or state.epoch < 1:
+        return
+    file = checkpoint.backend.state_file
+    if state.num_train_epochs is not None and state.num_train_epochs >= _NO_LENGTH:
+        if not _at_end_of_pass(state):
+            yield Violation(
+                f"The data has no length, and pass {int(state.epoch) + 1} over it was interrupted: a resume skips all "
+                f"{state.global_step} steps from its beginning, and so trains other examples than were left",
+                file=file,
+                remedy="Train on a stream that is not read twice, or on a data set with a length, if each example must be "
+                "trained once.",
+                actual=state.epoch,
+            )
+        return
+    why = _drawn_anew(arguments)
+    if why and abs(state.epoch - round(state.epoch)) > _ROUNDING:
+        yield Violation(
+            f"Epoch {int(state.epoch) + 1} was interrupted, and a resume draws its order anew ({why}): some examples are "
+            "trained twice, others not at all",
+            file=file,
+            actual=state.epoch,
+        )
+
+
+def _drawn_anew(arguments: Mapping[str, Any]) -> str:
+    """Which argument makes the order of an epoch depend on the random state at its beginning, "" if none does."""
+    strategy = arguments.get("train_sampling_strategy", "random")
+    if strategy == "group_by_length" or arguments.get("group_by_length") is True:
+        return "group_by_length"
+    config = arguments.get("accelerator_config")
+    if strategy != "random" or not isinstance(config, Mapping) or config.get("use_seedable_sampler") is not False:
+        return ""
+    # trl 1.16: the sampler of GRPO and RLOO has a seed of its own.
+    return "" if "num_generations" in arguments else "use_seedable_sampler is false"
+
+
+def _at_end_of_pass(state: "TrainerState") -> bool:
+    """Whether a stream was just read to its end: of each pass Trainer counts the steps as parts of ``max_steps``."""
+    if not state.max_steps or state.epoch is None:
+        return False
+    passes = int(state.epoch)
+    within = (state.epoch - passes) * state.max_steps
+    return abs(state.global_step - within - within * passes) < _ROUNDING * state.max_steps

@@ -1,0 +1,68 @@
+"""resume/unsaved-state."""
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from audit.plugin import Checkpoint, Severity, Violation, rule
+from audit_rules.resume._interrupted import only_if_interrupted, whole
+
+if TYPE_CHECKING:
+    from audit.plugin import TrainerState
+
+
+@rule(
+    Severity.INFO,
+    remedy="Resume from a checkpoint that has nothing of the kind pending, or expect another course than that of a training "
+    "which was not interrupted.",
+    breaks_exactness=True,
+)
+def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping[str, Any]) -> Iterator[Violation]:
+    """The training has state that no file of a checkpoint holds, and that begins anew on a resume.
+
+    Named are: the reference model that follows the training (``sync_ref_model`` of trl 1.16: DPO, KTO, GRPO, RLOO), of
+    which a resume has the first one again; completions that GRPO and RLOO have generated and not trained on to the end
+    (``steps_per_generation``, ``num_iterations``), which a resume generates anew; the patience of
+    EarlyStoppingCallback, if ``restore_callback_states_from_checkpoint`` is not set. Measured: a resume before the
+    first of these, or between two of them, goes on bit for bit, and otherwise with another loss in the next step.
+    """
+    only_if_interrupted(checkpoint, state)
+    file = checkpoint.backend.arguments_file
+    every = whole(arguments, "ref_model_sync_steps")
+    if arguments.get("sync_ref_model") is True and every and state.global_step >= every:
+        yield Violation(
+            "The reference model follows the training (sync_ref_model), and is in no file: a resume begins with the first "
+            "one again",
+            file=file,
+            remedy="Give the trainer the reference model of that step yourself, or train without sync_ref_model.",
+        )
+    done = state.global_step * (whole(arguments, "gradient_accumulation_steps") or 1)
+    cycle = whole(arguments, "steps_per_generation") * whole(arguments, "num_iterations")
+    if cycle and "num_generations" in arguments and done % cycle:
+        yield Violation(
+            f"The completions that were generated are trained on for {cycle} batches, of which {done % cycle} are done: a "
+            "resume generates others",
+            file=file,
+            remedy=f"Save after a multiple of {cycle} batches, and resume from there.",
+            expected=0,
+            actual=done % cycle,
+        )
+    waited = _patience(state.stateful_callbacks)
+    if waited and arguments.get("restore_callback_states_from_checkpoint") is not True:
+        yield Violation(
+            f"EarlyStoppingCallback has waited for {waited} evaluation(s) without a better one, and a resume begins to count "
+            "anew",
+            file=checkpoint.backend.state_file,
+            remedy="Set restore_callback_states_from_checkpoint=True.",
+            actual=waited,
+        )
+
+
+def _patience(callbacks: Mapping[str, Any] | None) -> int:
+    """How many evaluations the early stopping has waited for, 0 if there is none; several are added."""
+    kept = (callbacks or {}).get("EarlyStoppingCallback")
+    found = 0
+    for one in kept if isinstance(kept, list) else [kept]:
+        attributes = one.get("attributes") if isinstance(one, Mapping) else None
+        count = attributes.get("early_stopping_patience_counter") if isinstance(attributes, Mapping) else None
+        found += count if type(count) is int and count > 0 else 0
+    return found
