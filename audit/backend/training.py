@@ -214,8 +214,9 @@ class Judged(NamedTuple):
 
 
 class OpenTrackers(NamedTuple):
-    """The trackers of a leg, open again: ``writers`` have an attribute ``tb_writer``, the others are their library's.
+    """The trackers of a leg, open again.
 
+    ``writers`` have an attribute ``tb_writer``, or ``mlflow_run``, the id of a run; the others are their library's.
     ``failed``: why one could not be opened or closed, by its name.
     """
 

@@ -114,10 +114,8 @@ def test_the_users_run_in_mlflow_is_that_of_the_next_leg_too(server: Server, mon
         keep("mlflow")
         assert os.environ.pop("MLFLOW_RUN_ID") == "mine"  # MLflow takes it out as it opens the run
 
-    library = Library()
-    monkeypatch.setitem(sys.modules, "mlflow", library)
-    assert opened() == {}
-    assert library.calls == [("start", {"run_id": "mine"}), ("end", {})]
+    with tracked.opened_again(()) as found:
+        assert [writer.mlflow_run for writer in found.writers] == ["mine"]
     assert not server.made
 
 
@@ -144,22 +142,13 @@ def test_a_server_that_does_not_answer_ends_no_training(monkeypatch: pytest.Monk
 
 
 class Library:
-    """MLflow or Trackio: what is opened and closed, in order."""
+    """Trackio: what is opened and closed, in order."""
 
     def __init__(self, fails: str = "") -> None:
         self.calls: list[Any] = []
         self._fails = fails
         self.current: Any = None
         self.context_vars = SimpleNamespace(current_run=SimpleNamespace(get=lambda: self.current))
-
-    def active_run(self) -> None:
-        return None
-
-    def start_run(self, **given: Any) -> None:
-        self._note("start", given)
-
-    def end_run(self) -> None:
-        self._note("end", {})
 
     def init(self, **given: Any) -> None:
         self._note("start", given)
@@ -179,16 +168,13 @@ def opened(*without: str) -> dict[str, str]:
     return found.failed
 
 
-def test_mlflow_goes_on_with_the_run_of_the_leg(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_goes_on_with_the_run_of_the_leg(server: Server) -> None:
     keep("mlflow")
     os.environ.pop("MLFLOW_RUN_ID")  # MLflow takes it out as it opens the run
-    library = Library()
-    monkeypatch.setitem(sys.modules, "mlflow", library)
 
-    assert opened() == {}
-    assert library.calls == [("start", {"run_id": "id-0"}), ("end", {})]
+    with tracked.opened_again(()) as found:
+        assert [writer.mlflow_run for writer in found.writers] == ["id-0"]
     assert opened("mlflow") == {}
-    assert len(library.calls) == 2
 
 
 def test_trackio_goes_on_with_the_run_of_the_leg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,12 +193,11 @@ def test_trackio_goes_on_with_the_run_of_the_leg(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("fails", ["start", "end"])
-def test_one_that_cannot_be_opened_or_closed_is_named(
-    fails: str, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep("mlflow", "wandb")
-    monkeypatch.setitem(sys.modules, "mlflow", Library(fails))
-    assert opened() == {"mlflow": "ConnectionError: refused"}
+def test_one_that_cannot_be_opened_or_closed_is_named(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, _ = keep("trackio", "wandb")
+    arguments.project = "p"
+    monkeypatch.setitem(sys.modules, "trackio", Library(fails))
+    assert opened() == {"trackio": "ConnectionError: refused"}
 
 
 def test_a_leg_that_begins_in_the_second_of_another_waits_for_the_next(

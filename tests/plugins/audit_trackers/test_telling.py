@@ -134,6 +134,20 @@ def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     assert open_now([SimpleNamespace(tb_writer=None)]) == []
 
 
+def test_the_run_of_mlflow_that_is_named_is_taken_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its active run is that of the thread which opened it."""
+    logged: list[tuple[Any, ...]] = []
+    client = SimpleNamespace(log_metric=lambda *given, step: logged.append((*given, step)))
+    active = SimpleNamespace(info=SimpleNamespace(run_id="another"))
+    for there in (None, active):
+        library = SimpleNamespace(active_run=lambda there=there: there, MlflowClient=lambda: client)
+        monkeypatch.setitem(sys.modules, "mlflow", library)
+        (tracker,) = open_now([SimpleNamespace(tb_writer=None), SimpleNamespace(mlflow_run="id-0")])
+        tracker.numbers({"audit/errors": 0.0}, 2)
+
+    assert logged == [("id-0", "audit/errors", 0.0, 2)] * 2
+
+
 SOUND = Judged(2, "sound", 0, 1, 2)
 BROKEN = Judged(4, "broken", 1, 0, 2, "has no optimizer (files/missing-optimizer)")
 
