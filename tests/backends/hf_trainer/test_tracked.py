@@ -1,8 +1,12 @@
 """All legs of a run are one run in the user's tracker."""
 
+import contextlib
 import importlib.util
+import json
 import os
 import socket
+import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +20,7 @@ from tests.tensorboard_files import events_in
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 
+ROOT = Path(__file__).parents[3]
 NAMES = ("TENSORBOARD_LOGGING_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "MLFLOW_RUN_ID", "MLFLOW_MAX_LOG_PARAMS",
          "MLFLOW_EXPERIMENT_NAME")  # fmt: skip
 
@@ -285,3 +290,46 @@ def test_two_calls_are_one_run_in_mlflow(tmp_path: Path) -> None:
             [value, step] for value, step in zip(values, "246", strict=True)
         ]
     assert (place / "tags" / "audit.verdict").read_text() == "sound"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+def test_saves_within_a_leg_are_in_mlflow(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "mlflow"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call(MLFLOW_TRACKING_URI=f"file://{tmp_path}/mlruns", MLFLOW_ALLOW_FILE_STORE="true")
+
+    (place,) = (path.parent for path in (tmp_path / "mlruns").glob("*/*/meta.yaml"))
+    lines = (place / "metrics" / "audit" / "verdict").read_text().splitlines()
+    assert [line.split()[1:] for line in lines] == [["0.0", step] for step in "2468"]
+    assert "status: 3" in (place / "meta.yaml").read_text(), "Trainer's callback has ended it"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="trackio is not installed")
+def test_saves_within_a_leg_are_in_trackio(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "trackio"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call(TRACKIO_DIR=str(tmp_path / "board"))
+
+    (path,) = (tmp_path / "board").glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        rows = [json.loads(row[0]) for row in file.execute("SELECT metrics FROM metrics ORDER BY id")]
+    found = [(row["train/global_step"], row["audit/verdict"]) for row in rows if "audit/verdict" in row]
+    assert found == [(2, 0.0), (4, 0.0), (6, 0.0), (8, 0.0)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_saves_within_a_leg_are_in_wandb(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "wandb"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call(WANDB_MODE="offline", WANDB_DIR=str(tmp_path), WANDB_SILENT="true")
+
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    printed = subprocess.run(
+        [sys.executable, "-m", "tests.wandb_files", str(path)], capture_output=True, check=True, text=True, cwd=ROOT
+    )
+    rows = [json.loads(line) for line in printed.stdout.splitlines()]
+    found = [(row["train/global_step"], float(row["audit/verdict"])) for row in rows if "audit/verdict" in row]
+    assert found == [("2", 0.0), ("4", 0.0), ("6", 0.0), ("8", 0.0)]

@@ -257,22 +257,10 @@ run.log({{"train/loss": 1.0}})
 told_of_two_saves(sys.argv[1], [])
 run.finish()
 wandb.teardown()  # the process that writes the file has ended then
-from wandb.proto.wandb_internal_pb2 import Record
+from pathlib import Path
+from tests.wandb_files import rows_in
 (path,) = glob.glob(sys.argv[2] + "/wandb/offline-run-*/*.wandb")
-data, place, parts = open(path, "rb").read(), 7, b""
-logged, summary = [], {{}}
-while place + 7 <= len(data):  # LevelDB's log: blocks of 32 KiB, each record with a sum, a length and a kind
-    left = 32768 - place % 32768
-    if left < 7:
-        place += left
-        continue
-    length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
-    parts += data[place + 7 : place + 7 + length]
-    place += 7 + length
-    if kind in (1, 4):
-        record, parts = Record.FromString(parts), b""
-        logged.append({{item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}})
-        summary |= {{item.key or "/".join(item.nested_key): item.value_json for item in record.summary.update}}
+logged = rows_in(Path(path))
 print([(row["train/global_step"], row["audit/errors"]) for row in logged if "audit/errors" in row])
 print([row["checkpoint_url"] for row in logged if "checkpoint_url" in row])
 """
