@@ -237,7 +237,8 @@ class TrackingBackend(Protocol):
     def trackers(self, without: Collection[str]) -> AbstractContextManager[OpenTrackers]:
         """Open the runs again that the last leg in this process has logged to, all but those of trackers ``without``.
 
-        Raises nothing.
+        Called in a thread for what is found at a save while the leg is trained: what is open then stays so. Raises
+        nothing.
         """
         ...
 
