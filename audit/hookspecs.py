@@ -197,6 +197,7 @@ def audit_legs_judged(
 
     What was pushed ``since`` this time was not logged before ("": nothing was). ``writers`` are those of
     :class:`audit.plugin.OpenTrackers`; nothing is logged to the trackers ``without``. Returns why a tracker did not
-    take it, by its name: nothing more is logged to it in this call of `audit train`.
+    take it, by its name: nothing more is logged to it in this call of `audit train`. May be called in a thread: while a
+    leg is trained, and under a launcher.
     """
     raise NotImplementedError

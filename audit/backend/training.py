@@ -214,8 +214,9 @@ class Judged(NamedTuple):
 
 
 class OpenTrackers(NamedTuple):
-    """The trackers of a leg, open again: ``writers`` have an attribute ``tb_writer``, the others are their library's.
+    """The trackers of a leg, open again.
 
+    ``writers`` have an attribute ``tb_writer``, or ``mlflow_run``, the id of a run; the others are their library's.
     ``failed``: why one could not be opened or closed, by its name.
     """
 
@@ -236,7 +237,8 @@ class TrackingBackend(Protocol):
     def trackers(self, without: Collection[str]) -> AbstractContextManager[OpenTrackers]:
         """Open the runs again that the last leg in this process has logged to, all but those of trackers ``without``.
 
-        Raises nothing.
+        Called in a thread for what is found at a save while the leg is trained: what is open then stays so. Raises
+        nothing.
         """
         ...
 

@@ -9,12 +9,14 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from audit.backend.rehearsal import Rehearsal, RehearsalRequest
 from audit.backend.training import Judged, LegData, LegRequest, LegResult, Step, Tell
 from audit.errors import AuditError
 from audit.manager import load
+from audit.training.logging_thread import Call, LoggingThread
 from audit.training.messages import Logged, Message, message_line
 from audit.training.tracking import Found, log_here
 
@@ -26,23 +28,25 @@ def main(descriptor: int) -> None:
     requests = _Requests(_requests())
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         trained: list[Mapping[str, Any]] = []
+        logging = LoggingThread()
 
         def send(message: Message) -> None:
-            if isinstance(message, Step) and trained and (found := requests.meanwhile()) is not None:
-                send(_logged(trained[0], found))
+            if isinstance(message, Step) and trained and (failed := logging.at_step(next_call)) is not None:
+                send(Logged(failed))
             try:
                 stream.write(message_line(message))
                 stream.flush()
             except BrokenPipeError:  # the parent is gone: nobody would verify what is trained now
                 os._exit(1)
 
+        def next_call() -> tuple[Call, float] | None:
+            found = requests.meanwhile()
+            return None if found is None else (partial(_logged, trained[0], found), found["seconds"])
+
         for document in requests:
             _die_with(document["parent"])
             trained[:] = [document] if "found" not in document else []
-            early = requests.meanwhile() if "found" in document else None
-            if early is not None:  # the leg has had no step since
-                document["found"]["judged"] = [*early["judged"], *document["found"]["judged"]]
-            outcome = _outcome(document, send)
+            outcome = _outcome(document, send) if trained else _logged_at_end(document, requests, logging)
             for printed in (sys.stdout, sys.stderr):  # the parent looks for the last words of a leg
                 with suppress(OSError, ValueError):
                     printed.flush()
@@ -93,10 +97,22 @@ class _Requests:
             self._requests.put(document)
 
 
-def _logged(document: Mapping[str, Any], found: Mapping[str, Any]) -> Logged:
-    """Log what was found at saves of the leg that is being trained. Nothing raises: it must not end that leg."""
+def _logged(document: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[str, str]:
+    """Log what was found at saves of the leg that is being trained; return why trackers did not take it."""
     outcome = _outcome({**document, "found": found}, lambda event: None)
-    return outcome if isinstance(outcome, Logged) else Logged({"": str(outcome)})
+    return outcome.failed if isinstance(outcome, Logged) else {"": str(outcome)}
+
+
+def _logged_at_end(document: Mapping[str, Any], requests: _Requests, logging: LoggingThread) -> Message:
+    """Log what was found after a leg, and before it what is left of its saves. The parent ends what takes too long."""
+    before = logging.ended() or {}
+    if "" in before:
+        return AuditError(before[""])
+    early = requests.meanwhile()
+    if early is not None:  # the leg has had no step since
+        document["found"]["judged"] = [*early["judged"], *document["found"]["judged"]]
+    outcome = _outcome(document, lambda event: None)
+    return Logged({**before, **outcome.failed}) if isinstance(outcome, Logged) else outcome
 
 
 def _requests() -> int:

@@ -64,7 +64,8 @@ class TrainConfig(NamedTuple):
     ``report``: where the page of the run is written after each batch, or None. ``observed``: the tables of plugins that
     hear of what happens, by name. ``best``: the metric of the held-out file by which the best checkpoint is kept.
     ``rehearse``: when a checkpoint is rehearsed before training resumes from it, "resume" (after an unclean end) or
-    "daily" (and once a day), or None. ``log_findings``: what is found is logged to the trackers of the training.
+    "daily" (and once a day), or None. ``log_findings``: what is found is logged to the trackers of the training, which
+    may take ``log_seconds`` for it.
     """
 
     path: str
@@ -85,6 +86,7 @@ class TrainConfig(NamedTuple):
     best: str | None = None
     rehearse: str | None = None
     log_findings: bool = True
+    log_seconds: float = 30.0
 
 
 def is_train_config(path: str) -> bool:
@@ -114,7 +116,7 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
     options = {key: data[key] for key in ("format", "max_length", "loss_on") if key in data}
     if "eval" in data:
         options["eval"] = place(data["eval"])
-    schedule, guard, watch = (document.get(name, {}) for name in ("schedule", "guard", "watch"))
+    schedule, guard, watch, trackers = (document.get(name, {}) for name in ("schedule", "guard", "watch", "trackers"))
     config = TrainConfig(
         path=path,
         run=place(document["run"]),
@@ -153,7 +155,8 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         best=guard.get("best"),
         observed={name: document[name] for name in hearing.keys() & document.keys()},
         rehearse=guard.get("rehearse"),
-        log_findings=document.get("trackers", {}).get("findings", True),
+        log_findings=trackers.get("findings", True),
+        log_seconds=float(trackers.get("timeout-seconds", 30.0)),
     )
     _check_places(config)
     _check_mixing(config, trainer)

@@ -3,13 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import TRAINING_LOG
-from audit.backend.training import LegRequest, LegResult, Note, Phase, Progress, Step, TrainingBackend
+from audit.backend.training import LegResult, Note, Phase, Progress, Step, TrainingBackend
 from audit.errors import AuditError
 from audit.ledger.progress import ProgressFile
 from audit.manager import Registry
@@ -19,12 +19,12 @@ from audit.training.data_files import InboxGone, ignored
 from audit.training.drafting import Work
 from audit.training.events import Emit, Event, FileIgnored, NothingToTrain
 from audit.training.live_page import write_page
-from audit.training.process import InChild, RunLeg, here
+from audit.training.process import Here, InChild, RunLeg
 from audit.training.retrying import Retries
 from audit.training.run_state import TrainRefused
 from audit.training.session import Session
 from audit.training.together import GRACE_SECONDS, Ended, Together
-from audit.training.tracking import Found, Log, Tracking, log_here
+from audit.training.tracking import Log, Tracking
 from audit.training.training_process import Stopped
 
 if TYPE_CHECKING:
@@ -111,7 +111,8 @@ def _trained(
             change=options.change,
         )
         if run_leg is not None or team.size > 1:
-            return _go(session, team, options, run_leg or here, _logging_here(registry))
+            legs_here = Here(registry)
+            return _go(session, team, options, run_leg or legs_here, legs_here.log)
         log = None if options.show_output else os.path.join(config.run, TRAINING_LOG)
         with InChild(lock.fileno() if lock is not None else None, log) as in_child:
             session.rehearsals.make_room = in_child.close
@@ -139,9 +140,9 @@ def _go(
 def _rounds(
     session: Session, team: Together, options: TrainOptions, run_leg: RunLeg, log: Log, rest: Callable[[], None]
 ) -> int:
-    alone = session.registry if team.size == 1 else None
-    tracking = Tracking(session.trainer, session.config, log, session.emit, alone)
-    if isinstance(run_leg, InChild):
+    judging = session.registry if team.rank == 0 else None
+    tracking = Tracking(session.trainer, session.config, log, session.emit, judging)
+    if isinstance(run_leg, InChild | Here):
         run_leg.meanwhile, run_leg.refused = tracking.meanwhile, tracking.refused
     watcher = _watcher(session, rest) if options.watch and team.rank == 0 else None
     retries = Retries(session.config.retry, session.emit) if team.size == 1 else None
@@ -203,15 +204,6 @@ def _concluded(
         if retries is None or not retries.again(work, outcome):
             raise
         return None
-
-
-def _logging_here(registry: Registry) -> Log:
-    """What a tracker does not take in time blocks this process as long as Trainer's own logging to it would."""
-
-    def log(trainer: TrainingBackend, request: LegRequest, found: Found, seconds: float) -> Mapping[str, str]:
-        return log_here(trainer, registry, request.run, found) if found.judged else {}
-
-    return log
 
 
 def _next(session: Session, watcher: "Watcher | None") -> Work | None:

@@ -3,19 +3,22 @@
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from audit.backend.training import LegRequest, LegResult, Progress, Tell, TrainingBackend
+from audit.backend.training import LegRequest, LegResult, Progress, Step, Tell, TrainingBackend
 from audit.errors import AuditError
+from audit.manager import Registry
+from audit.training.logging_thread import Call, LoggingThread
 from audit.training.messages import checked
-from audit.training.tracking import Found, tracks
+from audit.training.tracking import Found, log_here, tracks
 from audit.training.training_process import TrainingProcess
 
 RunLeg = Callable[[TrainingBackend, LegRequest, Tell], LegResult]
 
 
 def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
-    """Run the leg in this process: one of several that a launcher has started."""
+    """Run the leg in this process."""
 
     def tell_checked(event: Progress) -> None:
         known = checked(event)
@@ -23,6 +26,42 @@ def here(trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult
             tell(known)
 
     return trainer.train(request, tell_checked)
+
+
+class Here:
+    """Run legs in this process, one of several that a launcher has started, and log what is found, with a limit."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._logging = LoggingThread()
+        self.meanwhile: Callable[[], Found | None] = lambda: None
+        """As :attr:`InChild.meanwhile`."""
+        self.refused: Callable[[Mapping[str, str]], None] = lambda failed: None
+        """As :attr:`InChild.refused`."""
+
+    def __call__(self, trainer: TrainingBackend, request: LegRequest, tell: Tell) -> LegResult:
+        """Run one leg. Raises what it raises."""
+
+        def next_call() -> tuple[Call, float] | None:
+            found = self.meanwhile()
+            return None if found is None else (self._call(trainer, request, found), found.seconds)
+
+        def tell_and_log(event: Progress) -> None:
+            tell(event)
+            if isinstance(event, Step) and (failed := self._logging.at_step(next_call)) is not None:
+                self.refused(failed)
+
+        return here(trainer, request, tell_and_log)
+
+    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found) -> Mapping[str, str]:
+        """Log what was found to the trackers of the last leg; return why one did not take it, by its name.
+
+        Raises AuditError, also if it takes too long: it is then left behind in its thread.
+        """
+        return self._logging.log(self._call(trainer, request, found), found.seconds) if found.judged else {}
+
+    def _call(self, trainer: TrainingBackend, request: LegRequest, found: Found) -> Call:
+        return partial(log_here, trainer, self._registry, request.run, found)
 
 
 class _State(NamedTuple):
@@ -81,7 +120,7 @@ class InChild:
             self.close()
         return result
 
-    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found, seconds: float) -> Mapping[str, str]:
+    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found) -> Mapping[str, str]:
         """Log what was found to the trackers of the last leg; return why one did not take it, by its name.
 
         Raises AuditError; the process is then ended.
@@ -89,7 +128,7 @@ class InChild:
         logged = False
         try:
             judged = found.judged if self._process is not None and self._after is not None else ()
-            failed = self._process.log(trainer, request, found, seconds) if self._process and judged else {}
+            failed = self._process.log(trainer, request, found) if self._process and judged else {}
             logged = True
             return failed
         finally:

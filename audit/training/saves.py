@@ -1,7 +1,8 @@
 """What is found at each save within a leg, for its tracker: judged beside the training, in a thread of this process.
 
-The training neither waits for it nor hears of it. One thread reads, so that the workers of the training keep the cores;
-what it has read is remembered in the ledger, and need not be read again when the leg is judged.
+The training neither waits for it nor hears of it; under a launcher it runs in the same process, and no other one takes
+part. One thread reads, so that the workers of the training keep the cores; what it has read is remembered in the
+ledger, and need not be read again when the leg is judged.
 """
 
 import os

@@ -78,6 +78,7 @@ _REST = """\
 
 # [trackers]  # those of report_to in [arguments]: what the audit finds is logged there, too
 # findings = false  # leave it off
+# timeout-seconds = 30  # how long they may take for it; then no more is logged to them in this call
 
 # [verify]  # how checkpoints are judged; audit.toml if not set
 # fail-on = "warning"  # minimum severity that fails

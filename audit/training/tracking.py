@@ -3,6 +3,7 @@
 Nothing here ends a training. What a tracker does not take is said once, and nothing more is logged to it in the call.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,20 +18,24 @@ from audit.training.config import TrainConfig
 from audit.training.events import Emit
 from audit.training.saves import Saves
 
-SECONDS, SECONDS_AT_END = 30.0, 5.0
-"""How long the trackers may take for what was found after a leg; and after one that a signal has stopped."""
+SECONDS_AT_END = 5.0
+"""How long the trackers may take, at most, for what was found after a leg that a signal has stopped."""
 
 
 class Found(NamedTuple):
-    """What is to be logged: what was found after legs, and what was pushed ``since``, but not to some trackers."""
+    """What is to be logged: what was found after legs, and what was pushed ``since``, but not to some trackers.
+
+    They may take so many ``seconds``.
+    """
 
     judged: Sequence[Judged]
     since: str
     without: Collection[str] = ()
+    seconds: float = 30.0
 
 
-Log = Callable[[TrainingBackend, LegRequest, Found, float], Mapping[str, str]]
-"""Logs what was found, in so many seconds; returns why a tracker did not take it. Raises AuditError."""
+Log = Callable[[TrainingBackend, LegRequest, Found], Mapping[str, str]]
+"""Logs what was found; returns why a tracker did not take it. Raises AuditError, also if it takes too long."""
 
 
 def tracks(trainer: TrainingBackend, settings: Mapping[str, Any]) -> bool:
@@ -66,7 +71,7 @@ class Tracking:
     def __init__(
         self, trainer: TrainingBackend, config: TrainConfig, log: Log, emit: Emit, registry: Registry | None = None
     ) -> None:
-        """``registry``: judge saves within a leg, too; None under a launcher, where the training itself would wait."""
+        """``registry``: judge saves within a leg, too; None in all processes of a launcher but the first."""
         self._trainer, self._log, self._emit = trainer, log, emit
         self._config, self._registry = config, registry
         self._tracks = config.log_findings and tracks(trainer, config.settings)
@@ -94,7 +99,7 @@ class Tracking:
     def meanwhile(self) -> Found | None:
         """Return what was found at saves within the leg since the last time, None if there is nothing to log."""
         judged = self._saves.taken() if self._saves is not None and not self._gone else []
-        return Found(judged, self._since, sorted(self._off)) if judged else None
+        return Found(judged, self._since, sorted(self._off), self._config.log_seconds) if judged else None
 
     def refused(self, failed: Mapping[str, str]) -> None:
         """Say why trackers did not take what was found at a save, each once; "" is all of them."""
@@ -123,9 +128,10 @@ class Tracking:
             # A save that was not judged before the leg has ended was judged with its end.
             left = [judged[0]._replace(step=step) for step in self._left if judged and step != judged[0].step]
             judged, self._saves = [*self._saves.taken(), *left, *judged], None
-        found = Found(() if self._gone else judged, self._since, sorted(self._off))
+        seconds = min(self._config.log_seconds, SECONDS_AT_END if stopped else math.inf)
+        found = Found(() if self._gone else judged, self._since, sorted(self._off), seconds)
         try:
-            failed = self._log(self._trainer, request, found, SECONDS_AT_END if stopped else SECONDS)
+            failed = self._log(self._trainer, request, found)
         except AuditError as error:
             failed = {}
             self._give_up(str(error))

@@ -134,13 +134,13 @@ class TrainingProcess:
             raise LegFailed(f"it took longer than {seconds:g} s, and was ended", "timeout")
         return _outcome(code, end, None, _last_output(self._output, start))
 
-    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found, seconds: float) -> Mapping[str, str]:
+    def log(self, trainer: TrainingBackend, request: LegRequest, found: Found) -> Mapping[str, str]:
         """Log what was found to the trackers of the leg that it has trained; return why one did not take it.
 
-        Raises what it raised, LegFailed if it died, or took longer than so many seconds: it is then of no more use.
+        Raises what it raised, LegFailed if it died, or took longer than it may: it is then of no more use.
         """
         late = threading.Event()
-        with _passing_on(self._child), _killed_after(self._child, seconds, late):
+        with _passing_on(self._child), _killed_after(self._child, found.seconds, late):
             self._send(trainer, request, False, {"found": _fields(found)})
             for message in self._messages():
                 if isinstance(message, AuditError):
@@ -148,7 +148,8 @@ class TrainingProcess:
                 if isinstance(message, Logged):
                     return message.failed
         if late.is_set():
-            raise LegFailed(f"it took longer than {seconds:g} s, so the training process was ended", "timeout")
+            late_by = f"it took longer than {found.seconds:g} s"
+            raise LegFailed(f"{late_by}, so the training process was ended", "timeout")
         raise LegFailed("the training process has ended meanwhile")
 
     def waits(self) -> bool:

@@ -72,7 +72,7 @@ class Wandb:
 
 
 class MLflow:
-    """The active run, by its id: other code may end it and begin another."""
+    """A run by its id: other code may end it and begin another, and in a thread none is active."""
 
     name = "mlflow"
 
@@ -115,17 +115,26 @@ class Trackio:
 
 
 def open_now(callbacks: Sequence[Any] = ()) -> list[Tracker]:
-    """Return the runs that are open in this process; TensorBoard's is the ``tb_writer`` of one of the ``callbacks``."""
+    """Return the runs that are open in this process.
+
+    TensorBoard's is the ``tb_writer`` of one of the ``callbacks``, that of MLflow the active one, unless one of them
+    has its id as ``mlflow_run``.
+    """
     found: list[Tracker] = []
-    writer = next((item.tb_writer for item in callbacks if getattr(item, "tb_writer", None) is not None), None)
+    writer, mlflow_run = (
+        next((there for item in callbacks if (there := getattr(item, name, None)) is not None), None)
+        for name in ("tb_writer", "mlflow_run")
+    )
     if writer is not None:
         found.append(TensorBoard(writer))
     wandb = sys.modules.get("wandb")
     if wandb is not None and getattr(wandb, "run", None) is not None:
         found.append(Wandb(wandb.run))
     mlflow = sys.modules.get("mlflow")
-    if mlflow is not None and (active := mlflow.active_run()) is not None:
-        found.append(MLflow(mlflow.MlflowClient(), active.info.run_id))
+    if mlflow is not None and mlflow_run is None and (active := mlflow.active_run()) is not None:
+        mlflow_run = active.info.run_id
+    if mlflow is not None and mlflow_run is not None:
+        found.append(MLflow(mlflow.MlflowClient(), mlflow_run))
     trackio = sys.modules.get("trackio")
     if trackio is not None and (current := trackio.context_vars.current_run.get()) is not None:
         found.append(Trackio(trackio, current))

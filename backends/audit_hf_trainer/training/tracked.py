@@ -148,16 +148,10 @@ def _wandb(arguments: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _mlflow(arguments: Any) -> Iterator[None]:
-    mlflow = import_module("mlflow")
-    if mlflow.active_run() is not None or not _opened:
-        yield
-        return
-    mlflow.start_run(run_id=_opened[0])
-    try:
-        yield
-    finally:
-        mlflow.end_run()
+def _mlflow(arguments: Any) -> Iterator[Any]:
+    # A run takes metrics by its id, whether or not it is active. An active one is that of the thread which opened it:
+    # mlflow 3, tracking/fluent.py, ``_active_run_stack``.
+    yield SimpleNamespace(mlflow_run=_opened[0]) if _opened else None
 
 
 @contextmanager

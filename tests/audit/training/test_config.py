@@ -109,6 +109,9 @@ def test_everything_can_be_said(read: Read, tmp_path: Path) -> None:
         [verify]
         ignore = ["security"]
         severity = {{ "weights/outlier" = "info" }}
+        [trackers]
+        findings = false
+        timeout-seconds = 5
         [toy]
         rate = 0.5
         script = "train.py"
@@ -127,6 +130,7 @@ def test_everything_can_be_said(read: Read, tmp_path: Path) -> None:
     assert (config.guard.strict, config.guard.exact, config.guard.max_rollback) == (True, True, 50)
     assert list(config.watch) == [0.5, 30.0, str(tmp_path / "snap")]
     assert config.verify.severity == {"weights/outlier": Severity.INFO}
+    assert (config.log_findings, config.log_seconds) == (False, 5.0)
     assert config.settings["toy"] == {"rate": 0.5, "script": str(tmp_path / "train.py"), "home": str(tmp_path)}
 
 
@@ -187,6 +191,14 @@ def test_a_path_may_begin_at_home(read: Read, monkeypatch: pytest.MonkeyPatch) -
         (MINIMAL + "[schedule]\ntotal_steps = 0\n", "schedule.total_steps: 0 is less than the minimum of 1"),
         (MINIMAL + '[verify]\nignore = ["loss/jmp"]\n', "verify: ignore: no rule or family is named 'loss/jmp'"),
         (MINIMAL + "[verify]\nnonsense = 1\n", "verify: "),
+        (
+            MINIMAL + "[trackers]\ntimeout-seconds = 0\n",
+            "trackers.timeout-seconds: 0 is less than or equal to the minimum of 0",
+        ),
+        (
+            MINIMAL + '[trackers]\ntimeout-seconds = "10"\n',
+            "trackers.timeout-seconds: '10' is not allowed; it takes a number",
+        ),
         (
             MINIMAL + '[verify]\ndepth = "quick"\n',
             "verify.depth: quick checks structure only and proves no checkpoint",

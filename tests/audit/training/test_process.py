@@ -73,9 +73,9 @@ class Legs:
 
     def log(self, do: str = "", judged: bool = True, seconds: float = 20.0) -> Mapping[str, str]:
         """Have the process of the last leg log; ``do`` is done there."""
-        found = Found([Judged(5, "sound", 0, 0, 5)] if judged else [], do)
+        found = Found([Judged(5, "sound", 0, 0, 5)] if judged else [], do, seconds=seconds)
         request = LegRequest(self.run, None, 0, None, LegData("a"))
-        return self.in_child.log(Lasting(), request, found, seconds)
+        return self.in_child.log(Lasting(), request, found)
 
     def _tell(self, event: Progress) -> None:
         assert isinstance(event, Phase)

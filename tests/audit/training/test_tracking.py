@@ -1,6 +1,8 @@
 """What is found after each leg goes to the trackers of the process that trained it, and they can end no training."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +15,12 @@ from audit.backend.training import Judged, OpenTrackers
 from audit.errors import AuditError
 from audit.hookspecs import hookimpl
 from audit.manager import load
-from audit.training import tracking
+from audit.training import logging_thread, tracking
+from audit.training.config import read_train_config
+from audit.training.loop import TrainOptions, train
+from audit.training.process import Here
 from audit.training.run_state import TrainRefused
+from audit.training.saves import Saves
 from audit.training.tracking import log_here
 from tests.audit.training.conftest import Shop
 from tests.audit.training.toy import Toy
@@ -40,9 +46,9 @@ class Tracked(Toy):
 
 
 class Tracking(Shop):
-    def __init__(self, home: Path, toy: str = "per_step = 2\nsave_steps = 9") -> None:
+    def __init__(self, home: Path, toy: str = "per_step = 2\nsave_steps = 9", more: str = "") -> None:
         self.tracked = Tracked()
-        super().__init__(home, toy=toy, backend=self.tracked)
+        super().__init__(home, toy=toy, more=more, backend=self.tracked)
 
         @hookimpl
         def audit_legs_judged(
@@ -56,6 +62,12 @@ class Tracking(Shop):
             audit_training_backends=hookimpl(lambda: [self.backend]), audit_legs_judged=audit_legs_judged
         )
         self.registry = load([hears])
+
+    def train_here(self) -> int:
+        """One call as each process of a launcher makes it."""
+        self.events = []
+        config, trainer = read_train_config(str(self.home / "train.toml"), self.registry)
+        return train(config, trainer, self.registry, self.emit, TrainOptions(), run_leg=Here(self.registry))
 
     def steps(self) -> list[int]:
         return [judged.step for judged, _, _ in self.tracked.told]
@@ -188,3 +200,103 @@ def test_a_configuration_switches_it_off(tmp_path: Path) -> None:
     shop.train()
 
     assert (shop.steps(), shop.tracked.closed) == ([], 0)
+
+
+def batches(shop: Tracking) -> list[str]:
+    return [os.path.basename(str(event["file"])) for event in shop.said("retired")]
+
+
+def until(done: Callable[[], object]) -> None:
+    for _ in range(6000):
+        if done():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen within a minute")
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """Whether something was found at a save of the leg and is not logged yet."""
+    made: list[Saves] = []
+
+    class Noted(Saves):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            made.append(self)
+
+    monkeypatch.setattr(tracking, "Saves", Noted)
+    return lambda: made[-1]._found
+
+
+@pytest.fixture
+def silent() -> Iterator[Callable[[], Mapping[str, str]]]:
+    """What a tracker does that never answers, until the test has ended."""
+    ended = threading.Event()
+
+    def never() -> Mapping[str, str]:
+        ended.wait()
+        return {}
+
+    yield never
+    ended.set()
+
+
+def test_in_the_processes_of_a_launcher_saves_are_told_between_two_steps(
+    tmp_path: Path, found: Callable[[], object]
+) -> None:
+    shop = Tracking(tmp_path, toy=SAVING)
+    shop.drop("a.jsonl", list(range(12)))
+
+    def wait_for_the_first(what: str) -> None:
+        if what == "step 5":
+            until(lambda: found() or shop.steps())
+        if what == "step 6":
+            until(shop.steps)
+
+    shop.tracked.tick = wait_for_the_first
+    shop.train_here()
+
+    assert shop.steps() == [1, 2, 3, 4, 5, 6]
+    assert not shop.notes()
+
+
+def test_a_tracker_that_never_answers_at_a_save_holds_no_training(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    silent: Callable[[], Mapping[str, str]],
+    found: Callable[[], object],
+) -> None:
+    monkeypatch.setattr(logging_thread, "PAUSE", 0.01)
+    shop = Tracking(tmp_path, toy=SAVING, more="[trackers]\ntimeout-seconds = 0.05")
+    shop.tracked.answer = silent
+    shop.drop("a.jsonl", list(range(12)))
+    shop.drop("b.jsonl", list(range(12, 24)))
+
+    def wait_for_the_note(what: str) -> None:
+        if what == "step 5":
+            until(lambda: found() or shop.steps())
+        if what == "step 6":
+            until(shop.steps)
+            time.sleep(0.1)  # the limit is over
+
+    shop.tracked.tick = wait_for_the_note
+
+    assert shop.train_here() == 0
+    assert batches(shop) == ["a.jsonl", "b.jsonl"]
+    assert shop.notes() == ["what is found is no longer logged to a tracker in this call: it took longer than 0.05 s"]
+    assert shop.steps()[0] == 1
+    assert max(shop.steps()) < 6, "the end of the leg was not logged any more"
+
+
+def test_a_tracker_that_never_answers_after_a_leg_holds_no_batch(
+    tmp_path: Path, silent: Callable[[], Mapping[str, str]]
+) -> None:
+    shop = Tracking(tmp_path, more="[trackers]\ntimeout-seconds = 0.05")
+    shop.tracked.answer = silent
+    shop.drop("a.jsonl", [1, 2, 3, 4])
+    shop.drop("b.jsonl", [5, 6, 7, 8])
+
+    assert shop.train_here() == 0
+    assert batches(shop) == ["a.jsonl", "b.jsonl"]
+    assert shop.notes() == ["what is found is no longer logged to a tracker in this call: it took longer than 0.05 s"]
+    assert shop.steps() == [2]

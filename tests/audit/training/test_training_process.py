@@ -25,7 +25,7 @@ from audit.backend.training import (
     Tell,
 )
 from audit.errors import AuditError, ConfigError
-from audit.training import training_process
+from audit.training import logging_thread, training_process
 from audit.training.process import InChild
 from audit.training.tracking import Found
 from tests.audit.training.toy import Toy
@@ -57,6 +57,7 @@ def audit_training_backends():
 
 @hookimpl
 def audit_legs_judged(run, judged, since, writers, without):
+    exec(since, globals())
     return {"board": f"{judged[0].verdict} at {[item.step for item in judged]}"}
 """
 Leg = Callable[..., LegResult]
@@ -135,6 +136,50 @@ for step in range(1, 6000):
         assert steps[-1] < 5999
         said = [why for failed in refused for why in failed.values()]
         assert said[0] in ("broken at [2]", "broken at [2, 1]")
+
+
+def test_a_tracker_that_never_answers_at_a_save_does_not_hold_the_leg(leg: Leg, tmp_path: Path) -> None:
+    """Nor does it ever answer after it: what was found then is not waited for longer than it may take."""
+    found = [Found([Judged(1, "sound", 0, 0, 1)], "time.sleep(3600)", seconds=0.5)]
+    refused: list[Any] = []
+    enough = tmp_path / "enough"
+
+    def tell(event: Progress) -> None:
+        if refused:
+            enough.touch()
+
+    do = f"""
+for step in range(1, 6000):
+    tell(Step(step))
+    if os.path.exists({str(enough)!r}):
+        break
+    time.sleep(0.01)
+"""
+    request = LegRequest(str(tmp_path), None, 0, None, LegData("data.jsonl"), {"do": do})
+    with InChild() as in_child:
+        in_child.meanwhile = lambda: found.pop() if found else None
+        in_child.refused = refused.append
+        assert in_child(Logging(), request, tell) == LegResult(0, 7, ((7, 1.5),))
+        assert refused == [{"": "it took longer than 0.5 s"}]
+
+
+def test_what_is_found_after_a_leg_does_not_wait_for_ever_for_what_was_found_at_a_save(
+    leg: Leg, tmp_path: Path
+) -> None:
+    reached = tmp_path / "reached"
+    never = f"open({str(reached)!r}, 'w').close(); time.sleep(3600)"
+    saved = [Found([Judged(1, "sound", 0, 0, 1)], never, seconds=logging_thread.PAUSE + 1)]
+    do = f"""
+while not os.path.exists({str(reached)!r}):
+    tell(Step(1))
+    time.sleep(0.01)
+"""
+    request = LegRequest(str(tmp_path), None, 0, None, LegData("data.jsonl"), {"do": do})
+    with InChild() as in_child:
+        in_child.meanwhile = lambda: saved.pop() if saved else None
+        in_child(Logging(), request, lambda event: None)
+        with pytest.raises(AuditError, match=r"^it took longer than 2 s$"):
+            in_child.log(Logging(), request, Found([Judged(7, "sound", 0, 0, 7)], "", seconds=600))
 
 
 def test_what_has_no_place_in_json_is_text_and_no_number(leg: Leg) -> None:

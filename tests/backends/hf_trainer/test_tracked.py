@@ -1,8 +1,12 @@
 """All legs of a run are one run in the user's tracker."""
 
+import contextlib
 import importlib.util
+import json
 import os
 import socket
+import sqlite3
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +20,7 @@ from tests.tensorboard_files import events_in
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 
+ROOT = Path(__file__).parents[3]
 NAMES = ("TENSORBOARD_LOGGING_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "MLFLOW_RUN_ID", "MLFLOW_MAX_LOG_PARAMS",
          "MLFLOW_EXPERIMENT_NAME")  # fmt: skip
 
@@ -114,10 +119,8 @@ def test_the_users_run_in_mlflow_is_that_of_the_next_leg_too(server: Server, mon
         keep("mlflow")
         assert os.environ.pop("MLFLOW_RUN_ID") == "mine"  # MLflow takes it out as it opens the run
 
-    library = Library()
-    monkeypatch.setitem(sys.modules, "mlflow", library)
-    assert opened() == {}
-    assert library.calls == [("start", {"run_id": "mine"}), ("end", {})]
+    with tracked.opened_again(()) as found:
+        assert [writer.mlflow_run for writer in found.writers] == ["mine"]
     assert not server.made
 
 
@@ -144,22 +147,13 @@ def test_a_server_that_does_not_answer_ends_no_training(monkeypatch: pytest.Monk
 
 
 class Library:
-    """MLflow or Trackio: what is opened and closed, in order."""
+    """Trackio: what is opened and closed, in order."""
 
     def __init__(self, fails: str = "") -> None:
         self.calls: list[Any] = []
         self._fails = fails
         self.current: Any = None
         self.context_vars = SimpleNamespace(current_run=SimpleNamespace(get=lambda: self.current))
-
-    def active_run(self) -> None:
-        return None
-
-    def start_run(self, **given: Any) -> None:
-        self._note("start", given)
-
-    def end_run(self) -> None:
-        self._note("end", {})
 
     def init(self, **given: Any) -> None:
         self._note("start", given)
@@ -179,16 +173,13 @@ def opened(*without: str) -> dict[str, str]:
     return found.failed
 
 
-def test_mlflow_goes_on_with_the_run_of_the_leg(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_goes_on_with_the_run_of_the_leg(server: Server) -> None:
     keep("mlflow")
     os.environ.pop("MLFLOW_RUN_ID")  # MLflow takes it out as it opens the run
-    library = Library()
-    monkeypatch.setitem(sys.modules, "mlflow", library)
 
-    assert opened() == {}
-    assert library.calls == [("start", {"run_id": "id-0"}), ("end", {})]
+    with tracked.opened_again(()) as found:
+        assert [writer.mlflow_run for writer in found.writers] == ["id-0"]
     assert opened("mlflow") == {}
-    assert len(library.calls) == 2
 
 
 def test_trackio_goes_on_with_the_run_of_the_leg(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,12 +198,11 @@ def test_trackio_goes_on_with_the_run_of_the_leg(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("fails", ["start", "end"])
-def test_one_that_cannot_be_opened_or_closed_is_named(
-    fails: str, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep("mlflow", "wandb")
-    monkeypatch.setitem(sys.modules, "mlflow", Library(fails))
-    assert opened() == {"mlflow": "ConnectionError: refused"}
+def test_one_that_cannot_be_opened_or_closed_is_named(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments, _ = keep("trackio", "wandb")
+    arguments.project = "p"
+    monkeypatch.setitem(sys.modules, "trackio", Library(fails))
+    assert opened() == {"trackio": "ConnectionError: refused"}
 
 
 def test_a_leg_that_begins_in_the_second_of_another_waits_for_the_next(
@@ -300,3 +290,46 @@ def test_two_calls_are_one_run_in_mlflow(tmp_path: Path) -> None:
             [value, step] for value, step in zip(values, "246", strict=True)
         ]
     assert (place / "tags" / "audit.verdict").read_text() == "sound"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("mlflow") is None, reason="mlflow is not installed")
+def test_saves_within_a_leg_are_in_mlflow(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "mlflow"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call(MLFLOW_TRACKING_URI=f"file://{tmp_path}/mlruns", MLFLOW_ALLOW_FILE_STORE="true")
+
+    (place,) = (path.parent for path in (tmp_path / "mlruns").glob("*/*/meta.yaml"))
+    lines = (place / "metrics" / "audit" / "verdict").read_text().splitlines()
+    assert [line.split()[1:] for line in lines] == [["0.0", step] for step in "2468"]
+    assert "status: 3" in (place / "meta.yaml").read_text(), "Trainer's callback has ended it"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("trackio") is None, reason="trackio is not installed")
+def test_saves_within_a_leg_are_in_trackio(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "trackio"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call(TRACKIO_DIR=str(tmp_path / "board"))
+
+    (path,) = (tmp_path / "board").glob("*.db")
+    with contextlib.closing(sqlite3.connect(path)) as file:
+        rows = [json.loads(row[0]) for row in file.execute("SELECT metrics FROM metrics ORDER BY id")]
+    found = [(row["train/global_step"], row["audit/verdict"]) for row in rows if "audit/verdict" in row]
+    assert found == [(2, 0.0), (4, 0.0), (6, 0.0), (8, 0.0)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed")
+def test_saves_within_a_leg_are_in_wandb(tmp_path: Path) -> None:
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "wandb"')
+    shop.drop("a.jsonl", examples(32, 1))
+    shop.call(WANDB_MODE="offline", WANDB_DIR=str(tmp_path), WANDB_SILENT="true")
+
+    (path,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    printed = subprocess.run(
+        [sys.executable, "-m", "tests.wandb_files", str(path)], capture_output=True, check=True, text=True, cwd=ROOT
+    )
+    rows = [json.loads(line) for line in printed.stdout.splitlines()]
+    found = [(row["train/global_step"], float(row["audit/verdict"])) for row in rows if "audit/verdict" in row]
+    assert found == [("2", 0.0), ("4", 0.0), ("6", 0.0), ("8", 0.0)]

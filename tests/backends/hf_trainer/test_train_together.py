@@ -10,6 +10,7 @@ import pytest
 
 from audit.retention.lock import RunLock, holder_of
 from tests.backends.hf_trainer.continuous import PATIENCE, Continuous, alive, examples, until
+from tests.tensorboard_files import events_in
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
@@ -189,6 +190,64 @@ def test_a_refusal_of_the_guard_is_said_once(tmp_path: Path) -> None:
     done = shop.call(code=1)
     assert len(said(done.stderr)) == 1
     assert _codes(done.stderr) <= {1, -signal.SIGTERM}
+
+
+@pytest.mark.slow
+def test_saves_within_a_leg_are_in_tensorboard_once(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    shop = Continuous(tmp_path / "shop", arguments='report_to = "tensorboard"', launcher=LAUNCHERS["torchrun"])
+    shop.drop("a.jsonl", examples(7 * PER_STEP, 1))
+    shop.drop("b.jsonl", examples(2 * PER_STEP, 2))
+    shop.call()
+
+    shop.check(per_step=PER_STEP)
+    (place,) = (shop.run / "runs").iterdir()
+    found = events_in(place)
+    assert [step for step, _ in found["train/loss"]] == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    assert found["audit/verdict"] == [(step, 0.0) for step in (2, 4, 6, 7, 8, 9)]
+
+
+SILENT = """
+import os, time
+from audit.hookspecs import hookimpl
+
+@hookimpl(tryfirst=True)
+def audit_legs_judged(judged):
+    with open(os.environ["SILENT"], "a") as file:
+        file.write(f"{[item.step for item in judged]}\\n")
+    time.sleep(3600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("save_steps", [2, 100], ids=["at a save", "after a leg"])
+@pytest.mark.parametrize("launcher", [(), LAUNCHERS["torchrun"]], ids=["one process", "torchrun"])
+def test_a_tracker_that_never_answers_holds_no_training_and_no_batch(
+    launcher: tuple[str, ...], save_steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboardX")
+    info = tmp_path / "silent-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: silent\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[audit]\nsilent = silent_plugin\n")
+    (tmp_path / "silent_plugin.py").write_text(SILENT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    shop = Continuous(
+        tmp_path / "shop",
+        arguments=f'report_to = "tensorboard"\nsave_steps = {save_steps}',
+        more="[trackers]\ntimeout-seconds = 1.5",
+        launcher=launcher,
+    )
+    for number in range(2):
+        shop.drop(f"{number}.jsonl", examples(5 * PER_STEP, number))
+    done = shop.call(SILENT=str(tmp_path / "asked"))
+
+    shop.check(per_step=PER_STEP if launcher else PER_STEP // 2)
+    assert not shop.waiting()
+    notes = [line for line in (done.stdout + done.stderr).splitlines() if "no longer logged" in line]
+    assert len(notes) == 1, done.stdout + done.stderr
+    assert "what is found is no longer logged to a tracker in this call: it took longer than 1.5 s" in notes[0]
+    assert len((tmp_path / "asked").read_text().splitlines()) == 1
 
 
 def _codes(errors: str) -> set[int]:

@@ -134,6 +134,20 @@ def test_without_an_open_run_there_is_none(monkeypatch: pytest.MonkeyPatch) -> N
     assert open_now([SimpleNamespace(tb_writer=None)]) == []
 
 
+def test_the_run_of_mlflow_that_is_named_is_taken_in_any_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its active run is that of the thread which opened it."""
+    logged: list[tuple[Any, ...]] = []
+    client = SimpleNamespace(log_metric=lambda *given, step: logged.append((*given, step)))
+    active = SimpleNamespace(info=SimpleNamespace(run_id="another"))
+    for there in (None, active):
+        library = SimpleNamespace(active_run=lambda there=there: there, MlflowClient=lambda: client)
+        monkeypatch.setitem(sys.modules, "mlflow", library)
+        (tracker,) = open_now([SimpleNamespace(tb_writer=None), SimpleNamespace(mlflow_run="id-0")])
+        tracker.numbers({"audit/errors": 0.0}, 2)
+
+    assert logged == [("id-0", "audit/errors", 0.0, 2)] * 2
+
+
 SOUND = Judged(2, "sound", 0, 1, 2)
 BROKEN = Judged(4, "broken", 1, 0, 2, "has no optimizer (files/missing-optimizer)")
 
@@ -243,22 +257,10 @@ run.log({{"train/loss": 1.0}})
 told_of_two_saves(sys.argv[1], [])
 run.finish()
 wandb.teardown()  # the process that writes the file has ended then
-from wandb.proto.wandb_internal_pb2 import Record
+from pathlib import Path
+from tests.wandb_files import rows_in
 (path,) = glob.glob(sys.argv[2] + "/wandb/offline-run-*/*.wandb")
-data, place, parts = open(path, "rb").read(), 7, b""
-logged, summary = [], {{}}
-while place + 7 <= len(data):  # LevelDB's log: blocks of 32 KiB, each record with a sum, a length and a kind
-    left = 32768 - place % 32768
-    if left < 7:
-        place += left
-        continue
-    length, kind = int.from_bytes(data[place + 4 : place + 6], "little"), data[place + 6]
-    parts += data[place + 7 : place + 7 + length]
-    place += 7 + length
-    if kind in (1, 4):
-        record, parts = Record.FromString(parts), b""
-        logged.append({{item.key or "/".join(item.nested_key): item.value_json for item in record.history.item}})
-        summary |= {{item.key or "/".join(item.nested_key): item.value_json for item in record.summary.update}}
+logged = rows_in(Path(path))
 print([(row["train/global_step"], row["audit/errors"]) for row in logged if "audit/errors" in row])
 print([row["checkpoint_url"] for row in logged if "checkpoint_url" in row])
 """
