@@ -105,6 +105,13 @@ ADAPTERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"alora_invocation_tokens": [1, 95]},
         "adapter.alora_invocation_tokens: there is no token 96",
     ),
+    "pattern": ({"target_modules": "("}, {"target_modules": ".*q_proj"}, "adapter: PEFT refuses it: missing )"),
+    "no such layer": (
+        {"layer_replication": [[0, 9]]},
+        {"layer_replication": [[0, 2], [0, 2]]},
+        "adapter: PEFT refuses it: ",
+    ),
+    "no such package": ({"megatron_config": {"a": 1}}, {}, "adapter: PEFT refuses it: No module named"),
     "nothing to save": (
         {"modules_to_save": ["lm_heads"]},
         {"modules_to_save": ["lm_head"]},
