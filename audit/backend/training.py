@@ -40,6 +40,7 @@ class LegRequest(NamedTuple):
     :meth:`PlanningBackend.changeable`, that replace those of the checkpoint before the first step. ``best``: step and
     value of the best checkpoint so far by the metric ``settings["guard"]["best"]``, None if there is none to keep.
     ``name``: what a tracker may call the run, the same for all its legs and no other run's; "" if nothing is logged.
+    ``processes``: how many train it together.
     """
 
     run: str
@@ -54,6 +55,7 @@ class LegRequest(NamedTuple):
     changes: Mapping[str, float] = {}
     best: tuple[int, float] | None = None
     name: str = ""
+    processes: int = 1
 
 
 class LegResult(NamedTuple):

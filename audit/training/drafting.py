@@ -176,6 +176,7 @@ class Drafting:
             horizon=horizon,
             decay_steps=decay_steps,
             changes=self._changes(timeline, step) if checkpoint is not None and not first else {},
+            processes=self._processes,
         )
         begun = min((item.first_step for item in timeline.legs if item.batch == digest), default=step)
         rows = None if group else self.rows_digest(file)

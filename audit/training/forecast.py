@@ -187,6 +187,7 @@ def _idle(dry_run: DryRun, outlook: Outlook, resume: Checkpoint | None) -> Plan:
         seed=config.seed,
         horizon=config.total_steps or (last.horizon if last is not None else None),
         decay_steps=last.decay_steps if last is not None else None,
+        processes=dry_run.processes,
     )
     per_step = dry_run.trainer.examples_per_step(config.settings, dry_run.processes)
     return Plan(

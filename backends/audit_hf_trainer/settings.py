@@ -29,6 +29,7 @@ REFUSED: Mapping[str, str] = {
     "do_predict": _LEG,
     "local_rank": "it comes from the launcher",
     "remove_unused_columns": _LEG,
+    "parallelism_config": "Trainer takes an object of accelerate for it, which a file cannot hold",
 }
 REFUSED_OF_TRL: Mapping[str, str] = {
     "packing": "a step must take a number of examples that is known",

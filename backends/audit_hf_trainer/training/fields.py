@@ -27,13 +27,19 @@ def schema() -> Mapping[str, Mapping[str, Any]]:
         ) from error
     arguments: dict[str, Any] = {}
     for holder in (*_more(), TrainingArguments):
-        arguments = {**arguments, **_table(holder, {**REFUSED, **REFUSED_OF_TRL})["properties"]}
+        found = _table(holder, {**REFUSED, **REFUSED_OF_TRL})["properties"]
+        arguments |= {name: _either(arguments.get(name, value), value) for name, value in found.items()}
     return {
         "model": MODEL,
         "adapter": _table(LoraConfig, REFUSED_OF_ADAPTER),
         "arguments": {"type": "object", "additionalProperties": False, "properties": arguments},
         "trainer": TRAINER,
     }
+
+
+def _either(one: Mapping[str, Any], other: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what both classes take: loss_type is a text of SFTConfig and a list of DPOConfig."""
+    return other if one == other else {"anyOf": [one, other]}
 
 
 def _more() -> list[type]:
@@ -59,6 +65,8 @@ def _table(holder: type, refused: Mapping[str, str]) -> Mapping[str, Any]:
     properties = {
         item.name: _schema_of(hints.get(item.name, typing.Any)) for item in dataclasses.fields(holder) if item.init
     }
+    if "fsdp" in properties:
+        properties["fsdp"] = {"anyOf": [{"type": "boolean"}, {"type": "string"}]}  # both, whatever is annotated
     for names, form in ((PATHS, "path"), (PATHS_OR_NAMES, "path-or-name")):
         for name in names:
             if name in properties:

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import shutil
@@ -30,6 +31,7 @@ from audit_hf_trainer.settings import PATHS, arguments_of, best_by
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
 from audit_hf_trainer.training.needs import refuse_unmet
+from audit_hf_trainer.training.needs_of_processes import launched, refuse_backend
 from audit_hf_trainer.training.renamed import refuse_renamed
 from audit_hf_trainer.training.stopping import Best, stop_at, trainer_class
 from audit_hf_trainer.training.team import on_cpu
@@ -116,9 +118,7 @@ def made_trainer(
         rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
     pad = getattr(tokenizer, "pad_token_id", None) or 0
 
-    def collated(batch: Any) -> Any:
-        return collate(batch, pad)
-
+    collated: Any = functools.partial(collate, pad_id=pad)  # a worker that is spawned gets it as a pickle
     if watch is not None:
         rows, collated = watch.numbered(rows, count), watch.collating(collated)
     held_out = None
@@ -188,6 +188,8 @@ def training_arguments(request: LegRequest, torch: Any, transformers: Any) -> An
     fields = {**arguments_of(request), "use_cpu": on_cpu(request.settings)}
     if fields["use_cpu"] or not torch.accelerator.is_available():
         fields.setdefault("dataloader_pin_memory", False)  # there is no device to copy to; torch would warn
+    if fields.get("ddp_backend") is not None and not launched():
+        refuse_backend(fields.pop("ddp_backend"), request.processes)
     kind = transformers.TrainingArguments
     if request.settings.get("trainer"):
         from audit_hf_trainer.training.own import arguments_class

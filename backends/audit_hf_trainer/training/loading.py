@@ -1,11 +1,15 @@
 """Load what the tables [model] and [adapter] describe: the tokenizer, the model, its adapter."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean, first_line
 from audit_hf_trainer.settings import TINY_MODEL
+
+REFUSALS = (AttributeError, TypeError, ValueError, LookupError, ImportError, re.error)
+"""What PEFT raises for a table: of a task that the model is not made for, of layers or a package that are not there."""
 
 
 def tokenizer_of(model: Mapping[str, Any], transformers: Any) -> Any:
@@ -75,5 +79,5 @@ def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
     fields = {"task_type": "CAUSAL_LM", **request.settings["adapter"]}
     try:
         return peft.get_peft_model(model, peft.LoraConfig(**fields))
-    except (AttributeError, TypeError, ValueError) as error:  # AttributeError: a task that the model is not made for
+    except REFUSALS as error:
         raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error

@@ -12,6 +12,10 @@ from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean, first_line
 from audit_hf_trainer.fsdp import WHOLE, loses_moments
+from audit_hf_trainer.training.needs_of_loops import refuse_values
+from audit_hf_trainer.training.needs_of_model import refuse_model
+from audit_hf_trainer.training.needs_of_processes import refuse_processes
+from audit_hf_trainer.training.needs_of_trl import refuse_of_trl, source_of
 
 _LIBRARIES = {
     "azure_ml": ("azureml", "azureml-sdk"),
@@ -27,6 +31,10 @@ _TEMPLATES = (".jinja", ".j2")
 def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None:
     """Raise ConfigError, beginning with the path of the key, for what Trainer would fail on at once."""
     given = request.settings.get("arguments", {})
+    refuse_processes(request, arguments)
+    refuse_values(request, arguments)
+    refuse_of_trl(request, arguments)
+    refuse_model(request, arguments, transformers)
     if getattr(arguments, "use_liger_kernel", False) and not _there("liger_kernel", transformers):
         raise ConfigError(
             "arguments.use_liger_kernel: needs liger-kernel, which is not installed: pip install liger-kernel, or remove "
@@ -37,7 +45,10 @@ def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None
     _refuse_template(given.get("chat_template_path"), request.settings, transformers)
     _refuse_push(arguments)
     _refuse_compile(arguments)
-    _refuse_checkpointing(arguments, "activation" if "activation_checkpointing_kwargs" in given else "gradient")
+    what = "activation" if "activation_checkpointing_kwargs" in given else "gradient"
+    # trl's SFTTrainer has a keyword of its own, which it takes out (trl 1.16, sft_trainer.py)
+    source = source_of(str(request.settings.get("trainer", {}).get("class", "")))
+    _refuse_checkpointing(arguments, what, {"selective"} if 'get("selective")' in source else set())
     _refuse_lost_moments(arguments)
     if arguments.dataloader_persistent_workers and not arguments.dataloader_num_workers:
         raise ConfigError("arguments.dataloader_persistent_workers: needs dataloader_num_workers of at least 1")
@@ -152,6 +163,7 @@ def _refuse_compile(arguments: Any) -> None:
             raise ConfigError(
                 f"arguments.torch_compile_backend: {backend!r} is none of {', '.join(known)}{did_you_mean(str(backend), known)}"
             )
+        _refuse_unregistered(str(backend).lower())
     if mode is not None and backend == "inductor":
         try:
             modes = set(import_module("torch._inductor").list_mode_options())
@@ -161,10 +173,22 @@ def _refuse_compile(arguments: Any) -> None:
             raise ConfigError(f"arguments.torch_compile_mode: {mode!r} is none of {', '.join(sorted(modes))}")
 
 
-def _refuse_checkpointing(arguments: Any, what: str) -> None:
+def _refuse_unregistered(backend: str) -> None:
+    """Refuse a backend that accelerate knows and torch does not: a package registers it, which is not installed."""
+    try:
+        known = import_module("torch._dynamo").list_backends(exclude_tags=())
+    except (ImportError, AttributeError, TypeError):  # a torch that lists them elsewhere
+        return
+    if backend != "no" and backend not in known:
+        raise ConfigError(
+            f"arguments.torch_compile_backend: torch has no {backend} here; install what registers it, or use inductor"
+        )
+
+
+def _refuse_checkpointing(arguments: Any, what: str, more: set[str]) -> None:
     """Refuse a keyword that torch's checkpoint does not take: the first forward pass would.
 
-    ``what`` is "gradient" or, as transformers 5.24 calls it, "activation".
+    ``what`` is "gradient" or, as transformers 5.24 calls it, "activation"; ``more`` the trainer takes out itself.
     """
     given = getattr(arguments, f"{what}_checkpointing_kwargs", None)
     if not getattr(arguments, f"{what}_checkpointing", False) or not isinstance(given, Mapping):
@@ -173,7 +197,7 @@ def _refuse_checkpointing(arguments: Any, what: str) -> None:
 
     known = set(inspect.signature(checkpointing.checkpoint).parameters) - {"function", "args", "kwargs"}
     for name in given:
-        if name not in known:
+        if name not in known | more:
             raise ConfigError(
                 f"arguments.{what}_checkpointing_kwargs: torch takes no {name}{did_you_mean(name, known)}; it takes "
                 f"{', '.join(sorted(known))}"

@@ -107,11 +107,6 @@ def own_trainer(request: LegRequest, arguments: Any, stop: Any, scratch: str, te
 
     own, settings = request.settings["trainer"], request.settings
     refuse_options(request.data)
-    if arguments.world_size > 1:
-        raise ConfigError(
-            f"trainer: {arguments.world_size} processes train, and accelerate would train some examples twice to fill their "
-            "last step; train with one process, or without [trainer]"
-        )
     tell(Phase("reading the data"))
     rows = dataset_of(request.data, scratch)
     held_out = None

@@ -120,13 +120,13 @@ def _as_loaded(made: Any, settings: Mapping[str, Any]) -> Any | None:
     if place is None:
         return None
     try:
-        empty = _empty_tensors(place)
+        empty = empty_tensors(place)
         return type(made).from_pretrained(None, config=made.config, state_dict=empty, device_map="meta")
     except Exception:  # a kind of file or of model that is loaded in another way
         return None
 
 
-def _empty_tensors(place: str) -> dict[str, Any]:
+def empty_tensors(place: str) -> dict[str, Any]:
     """Return the tensors in the files of a model, without their values."""
     import safetensors
     import torch

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.plugin import ConfigError, Size, first_line
+from audit_hf_trainer.training.loading import REFUSALS
 from audit_hf_trainer.training.trial import empty_model
 
 OVERHEAD = 64 << 10
@@ -22,7 +23,7 @@ def adapter_by_peft(table: Mapping[str, Any]) -> Mapping[str, Any]:
 
     try:
         config = peft.LoraConfig(**{"task_type": "CAUSAL_LM", **table})
-    except (TypeError, ValueError) as error:
+    except REFUSALS as error:
         raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
     return {name: _plain(value) for name, value in config.to_dict().items()}
 

@@ -12,6 +12,9 @@ from audit_hf_trainer.settings import TINY_MODEL
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.loading import adapted, limits, tokenizer_of
 from audit_hf_trainer.training.needs import refuse_unmet, refuse_without_kernels
+from audit_hf_trainer.training.needs_of_model import refuse_unsaved
+from audit_hf_trainer.training.needs_of_trl import refuse_of_model
+from audit_hf_trainer.training.options import refuse_blamed, refuse_unloadable
 from audit_hf_trainer.training.own import named
 from audit_hf_trainer.training.renamed import refuse_planned
 
@@ -41,10 +44,16 @@ def tried(request: LegRequest) -> str | None:
         except ConfigError:
             raise
         except Exception as error:  # code of a model that does not know the meta device says nothing of the training
+            with torch.device("meta"):
+                refuse_blamed(request.settings, error, lambda less: empty_model(less, transformers))
             return f"the model was not built: {type(error).__name__}: {first_line(error, '')}"
+        refuse_unloadable(request.settings, made, transformers)
         if request.settings.get("adapter") is not None:
             with torch.device("meta"):
-                adapted(request, made, peft)
+                made = adapted(request, made, peft)
+            refuse_unsaved(request, made)
+        refuse_of_model(request, arguments, made)
+        if request.settings.get("adapter") is not None:
             return None
         return refuse_planned(request, made, arguments)
 
@@ -59,34 +68,43 @@ def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]}))
     trust = model.get("trust_remote_code", False)
     config = _config(model, transformers)
-    attention = {name: model[name] for name in ("attn_implementation",) if name in model}
-    if "/" in attention.get("attn_implementation", ""):  # a kernel of the Hub, which nobody loads for a plan
-        refuse_without_kernels("model.attn_implementation", transformers)
+    key, attention = "model.attn_implementation", {}
+    for place, table in (("model", model), ("model.options", model.get("options", {}))):  # the options come last
+        if "attn_implementation" in table:
+            key, attention = f"{place}.attn_implementation", {"attn_implementation": table["attn_implementation"]}
+    if "/" in str(attention.get("attn_implementation", "")):  # a kernel of the Hub, which nobody loads for a plan
+        refuse_without_kernels(key, transformers)
         attention = {}
     kind = transformers.AutoModelForCausalLM
     if "class" in model:
         kind = named(model["class"], "model.class", settings)
         if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
-            return _built(lambda **more: kind._from_config(copy.deepcopy(config), **more), attention)  # noqa: SLF001
+            return _built(lambda **more: kind._from_config(copy.deepcopy(config), **more), attention, key)  # noqa: SLF001
         if not hasattr(kind, "from_config"):
             kind = transformers.AutoModelForCausalLM
-    return _built(lambda **more: kind.from_config(copy.deepcopy(config), trust_remote_code=trust, **more), attention)
+    return _built(
+        lambda **more: kind.from_config(copy.deepcopy(config), trust_remote_code=trust, **more), attention, key
+    )
 
 
 def _config(model: Mapping[str, Any], transformers: Any) -> Any:
     """Return the model's configuration. Raises ConfigError for one that is not there, such as that of a GGUF file."""
+    fields = {
+        "revision": model.get("revision", "main"),
+        "trust_remote_code": model.get("trust_remote_code", False),
+        **model.get("options", {}),  # from_pretrained gives those of the configuration to it, too
+    }
+    fields.pop("attn_implementation", None)
+    for name in ("dtype", "torch_dtype"):
+        if fields.get(name) == "auto":  # as AutoModel does: it is for the weights
+            del fields[name]
     try:
-        return transformers.AutoConfig.from_pretrained(
-            model["name_or_path"],
-            revision=model.get("revision", "main"),
-            trust_remote_code=model.get("trust_remote_code", False),
-            **model.get("options", {}),  # from_pretrained gives those of the configuration to it, too
-        )
-    except OSError as error:
-        raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
+        return transformers.AutoConfig.from_pretrained(model["name_or_path"], **fields)
+    except Exception as error:  # also classes of errors of the Hub's client, for a value that a field does not take
+        raise ConfigError(f"model: cannot be built: {first_line(error, type(error).__name__)}") from error
 
 
-def _built(make: Callable[..., Any], attention: Mapping[str, Any]) -> Any:
+def _built(make: Callable[..., Any], attention: Mapping[str, Any], key: str) -> Any:
     """Return the model with this attention. Raises ConfigError if it can be made, and only without it.
 
     ``make`` takes a copy of the configuration each time: transformers notes the attention there before it looks.
@@ -97,9 +115,7 @@ def _built(make: Callable[..., Any], attention: Mapping[str, Any]) -> Any:
         if not attention:
             raise
         make()
-        raise ConfigError(
-            f"model.attn_implementation: {first_line(error)} Install what it needs, or use sdpa or eager"
-        ) from error
+        raise ConfigError(f"{key}: {first_line(error)} Install what it needs, or use sdpa or eager") from error
 
 
 def _quantizer(settings: Mapping[str, Any], transformers: Any) -> None:
@@ -110,6 +126,8 @@ def _quantizer(settings: Mapping[str, Any], transformers: Any) -> None:
     options = dict(model.get("options", {}))
     given = options.pop("quantization_config", None)
     config = _config({**model, "options": options}, transformers)
+    if isinstance(given, Mapping):
+        _refuse_method(given)
     try:
         asked = getattr(import_module("transformers.quantizers.auto"), "get_hf_quantizer", None)
         if asked is not None:
@@ -119,6 +137,17 @@ def _quantizer(settings: Mapping[str, Any], transformers: Any) -> None:
         raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
     except Exception:  # what it says of devices and weights it says of those that are not there
         return
+
+
+def _refuse_method(given: Mapping[str, Any]) -> None:
+    """Refuse a table of a quantization whose method is unknown or not named, as AutoQuantizationConfig does."""
+    known = getattr(import_module("transformers.quantizers.auto"), "AUTO_QUANTIZATION_CONFIG_MAPPING", None)
+    if known is None or given.get("load_in_8bit") or given.get("load_in_4bit"):
+        return
+    method = given.get("quant_method")
+    if method not in known:
+        said = "has no quant_method" if method is None else f"{method!r} is no quant_method"
+        raise ConfigError(f"model.options.quantization_config: {said}; there are {', '.join(sorted(known))}")
 
 
 def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:

@@ -100,6 +100,12 @@ def _prepared(settings: Mapping[str, Any], model: Any, arguments: Any, dataset: 
         columns = getattr(end.dataset, "column_names", None) or ()
         if any(name.endswith("_ids") for name in columns):
             return end.dataset
+        skips = getattr(arguments, "dataset_kwargs", None) or {}
+        if skips.get("skip_prepare_dataset") and "collator" not in own:
+            raise ConfigError(
+                "arguments.dataset_kwargs: skip_prepare_dataset is for rows of input_ids, or for a trainer.collator that makes "
+                "them"
+            ) from None
         return f"{own['class']} does that as it trains"
     except ConfigError as error:
         if "meta tensor" in str(error.__cause__):  # it needs the weights

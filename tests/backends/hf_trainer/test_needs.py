@@ -7,34 +7,14 @@ from typing import Any
 
 import pytest
 
-from audit.backend.training import LegData, LegRequest
 from audit.errors import ConfigError
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
-from audit_hf_trainer.training.needs import refuse_unmet
 from audit_hf_trainer.training.trial import tried
 from tests.backends.hf_trainer.letters import VOCABULARY, letters
+from tests.backends.hf_trainer.needing import SFT, refused, request_of
 
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
-
-SFT = {"trainer": {"class": "trl.SFTTrainer", "modules": "."}}
-
-
-def request_of(run: Path, arguments: dict[str, Any], data: dict[str, Any] | None = None, **more: Any) -> LegRequest:
-    settings = {"model": {"random": {}}, "arguments": {"use_cpu": True, **arguments}, "schedule": {}, **more}
-    return LegRequest(str(run), None, 0, 4, LegData("", None, 1, 0, data or {}), settings)
-
-
-def refused(request: LegRequest) -> str:
-    """The words of the refusal, "" if there is none."""
-    with libraries() as (torch, found, _), quiet(found):
-        arguments = training_arguments(request, torch, found)
-        try:
-            refuse_unmet(request, arguments, found)
-        except ConfigError as error:
-            return str(error)
-    return ""
-
 
 MISSING: dict[str, tuple[dict[str, Any], str]] = {
     "no such tracker": ({"report_to": ["tensorbord"]}, "arguments.report_to: 'tensorbord' is no tracker; did you mean"),
@@ -60,6 +40,10 @@ MISSING: dict[str, tuple[dict[str, Any], str]] = {
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrent": False}},
         "arguments.gradient_checkpointing_kwargs: torch takes no use_reentrent; did you mean 'use_reentrant'",
     ),
+    "no such backend here": (
+        {"torch_compile": True, "torch_compile_backend": "fx2trt"},
+        "arguments.torch_compile_backend: torch has no fx2trt here; install what registers it",
+    ),
 }
 
 
@@ -76,6 +60,7 @@ SOUND: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "workers": ({"dataloader_persistent_workers": True, "dataloader_num_workers": 1}, {}),
     "rows to evaluate": ({"eval_strategy": "steps", "eval_steps": 1}, {"eval": "held-out.jsonl"}),
     "compile": ({"torch_compile": True, "torch_compile_mode": "reduce-overhead"}, {}),
+    "eager": ({"torch_compile": True, "torch_compile_backend": "eager"}, {}),
     "checkpointing": ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}, {}),
     "FSDP 1, full states": ({"fsdp": True, "fsdp_config": {"version": 1}}, {}),
     "FSDP 2, shards": ({"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}, {}),

@@ -19,6 +19,7 @@ assert schema["arguments"]["properties"]["learning_rate"] == {"type": "number"}
 assert schema["adapter"]["properties"]["r"] == {"type": "integer"}
 assert "cosine" in schema["arguments"]["properties"]["lr_scheduler_type"]["enum"]
 assert "refuse" in schema["arguments"]["properties"]["max_steps"]
+assert {"type": "boolean"} in schema["arguments"]["properties"]["fsdp"]["anyOf"]
 print(sorted({"torch", "transformers", "peft"} & sys.modules.keys()))
 """
 

@@ -76,9 +76,9 @@ def test_a_new_batch_is_trained_whole(tmp_path: Path, monkeypatch: pytest.Monkey
 
     collate = data.collate
 
-    def noting(batch: list[dict[str, list[int]]], pad: int) -> Any:
+    def noting(batch: list[dict[str, list[int]]], pad_id: int) -> Any:
         seen.extend(list(row["input_ids"]) for row in batch)
-        return collate(batch, pad)
+        return collate(batch, pad_id)
 
     leg(tmp_path, 0, 3, FIRST[:12])  # 3 steps, of which Trainer would skip as many of the next batch
     monkeypatch.setattr(data, "collate", noting)

@@ -102,6 +102,29 @@ def test_what_can_be_built_works(shop: Path, capsys: pytest.CaptureFixture[str])
     assert cli.run(["plan", str(shop / "train.toml")]) == 1
 
 
+def test_fsdp_is_planned_for_as_many_processes_as_there_will_be(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = shop / "train.toml"
+    config.write_text(CONFIG.format(model=RANDOM, adapter=LORA, arguments='fsdp = true\nddp_backend = "gloo"'))
+
+    assert cli.run(["plan", str(config)]) == 1
+    assert "refused: arguments.ddp_backend: is for several processes, and one trains" in capsys.readouterr().out
+    assert cli.run(["plan", str(config), "--processes", "2"]) == 0
+
+    (shop / "inbox" / "a.jsonl").unlink()  # no file waits: the configuration alone is tried
+    assert cli.run(["plan", str(config)]) == 1
+    assert cli.run(["plan", str(config), "--processes", "2"]) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", ["spawn", "forkserver"])
+def test_workers_may_be_started_anew(shop: Path, capsys: pytest.CaptureFixture[str], context: str) -> None:
+    arguments = f'dataloader_num_workers = 1\ndataloader_multiprocessing_context = "{context}"'
+
+    planned, text, trained = both(shop, capsys, arguments=arguments)
+
+    assert (planned, trained) == (0, 0), text
+
+
 CHAT = {"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}
 BASE = ']\nname_or_path = "base"'
 ROWS: dict[str, tuple[str, list[Any], str]] = {

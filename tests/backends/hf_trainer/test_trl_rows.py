@@ -149,6 +149,15 @@ def test_what_trl_refuses_in_the_training_the_plan_refuses_in_the_same_words(
     assert f"refused: {refusal} (a.jsonl)\n" in shown
 
 
+def test_rows_that_nobody_prepares_are_refused(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    skip = "dataset_kwargs = {skip_prepare_dataset = true}"
+    code, text = planned(configured(shop, [TEXT] * 2, arguments=skip), capsys)
+    assert code == 1
+    assert "refused: arguments.dataset_kwargs: skip_prepare_dataset is for rows of input_ids" in text
+    code, text = planned(configured(shop, [{"input_ids": [1, 2]}] * 2, arguments=skip), capsys)
+    assert code == 0, text
+
+
 def test_rows_that_are_dropped_are_refused_but_not_of_the_held_out_file(
     shop: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,50 @@
+"""What is for several processes is refused where one trains, and a plan for several of them is not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.backends.hf_trainer.needing import SFT, refused, request_of
+
+pytest.importorskip("transformers", reason="the extra hf is not installed")
+pytest.importorskip("peft", reason="the extra hf is not installed")
+
+ALONE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "fsdp": ({"fsdp": True}, {}, "arguments.fsdp: is for several processes, and one trains: start them with torchrun"),
+    "fsdp in words": ({"fsdp": "full_shard auto_wrap"}, {}, "arguments.fsdp: is for several processes"),
+    "backend": ({"ddp_backend": "gloo"}, {}, "arguments.ddp_backend: is for several processes"),
+    "tensor parallel": (
+        {},
+        {"model": {"name_or_path": "base", "options": {"tp_size": 2}}},
+        "model.options.tp_size: is for several processes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "more", "said"), ALONE.values(), ids=ALONE)
+def test_one_process_is_refused_and_two_are_not(
+    tmp_path: Path, arguments: dict[str, Any], more: dict[str, Any], said: str
+) -> None:
+    assert refused(request_of(tmp_path, arguments, **more)).startswith(said)
+    assert refused(request_of(tmp_path, arguments, processes=2, **more)) == ""
+
+
+def test_fsdp_that_is_off_needs_no_processes(tmp_path: Path) -> None:
+    assert refused(request_of(tmp_path, {"fsdp": False})) == ""
+
+
+def test_a_backend_that_torch_does_not_have_is_refused(tmp_path: Path) -> None:
+    text = refused(request_of(tmp_path, {"ddp_backend": "glo"}, processes=2))
+    assert text.startswith("arguments.ddp_backend: torch has no backend 'glo' on this machine; did you mean 'gloo'")
+
+
+def test_fsdp_of_xla_needs_its_package(tmp_path: Path) -> None:
+    text = refused(request_of(tmp_path, {"fsdp": True, "fsdp_config": {"xla": True}}, processes=2))
+    assert text.startswith("arguments.fsdp_config: xla needs torch_xla, which is not installed")
+
+
+def test_a_trainer_of_ones_own_trains_in_one_process(tmp_path: Path) -> None:
+    pytest.importorskip("trl", reason="the extra trl is not installed")
+    assert refused(request_of(tmp_path, {"bf16": False}, processes=2, **SFT)).startswith("trainer: 2 processes train")
+    assert refused(request_of(tmp_path, {"bf16": False}, **SFT)) == ""
