@@ -11,25 +11,26 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
-def steady(collate: Callable[[Any], Any], seed: int, first: int) -> Callable[[Any], Any]:
-    """Return a collator that draws for each batch from ``seed`` and the batch's number; ``first`` is that of the next.
+class Steady:
+    """A collator that draws for each batch from ``seed`` and the batch's number; ``first`` is that of the next one.
 
-    The generators are afterwards as they were before.
+    The generators are afterwards as they were before. It goes to spawned workers if ``collate`` does.
     """
-    import torch
 
-    calls = 0
+    def __init__(self, collate: Callable[[Any], Any], seed: int, first: int) -> None:
+        self._collate, self._seed, self._first = collate, seed, first
+        self._calls = 0
 
-    def drawn(rows: Any) -> Any:
-        nonlocal calls
+    def __call__(self, rows: Any) -> Any:
+        """Return the batch of these rows."""
+        import torch
+
         worker = torch.utils.data.get_worker_info()  # workers take turns, each with a counter of its own
-        number = first + (calls if worker is None else calls * worker.num_workers + worker.id)
-        calls += 1
+        calls = self._calls if worker is None else self._calls * worker.num_workers + worker.id
+        self._calls += 1
         with _generators_kept():
-            _seed(f"{seed} {number}")
-            return collate(rows)
-
-    return drawn
+            _seed(f"{self._seed} {self._first + calls}")
+            return self._collate(rows)
 
 
 def draws(read: Callable[[], object]) -> bool:
@@ -45,7 +46,7 @@ def _seed(text: str) -> None:
     import torch
 
     random.seed(text)  # of a text Python uses each bit
-    np.random.seed(random.getrandbits(32))  # noqa: NPY002  the generator that collators use
+    np.random.seed(random.getrandbits(32))
     torch.default_generator.manual_seed(random.getrandbits(63))
 
 
@@ -53,8 +54,8 @@ def _states() -> tuple[Any, ...]:
     import numpy as np
     import torch
 
-    kind, words, *rest = np.random.get_state(legacy=True)  # noqa: NPY002  the same
-    return random.getstate(), (kind, bytes(words), *rest), torch.get_rng_state().numpy().tobytes()
+    numbers: Any = np.random.get_state(legacy=True)
+    return random.getstate(), (numbers[0], numbers[1].tobytes(), *numbers[2:]), torch.get_rng_state().numpy().tobytes()
 
 
 @contextlib.contextmanager
@@ -62,10 +63,10 @@ def _generators_kept() -> Iterator[None]:
     import numpy as np
     import torch
 
-    kept = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()  # noqa: NPY002  the same
+    kept = random.getstate(), np.random.get_state(legacy=True), torch.get_rng_state()
     try:
         yield
     finally:
         random.setstate(kept[0])
-        np.random.set_state(kept[1])  # noqa: NPY002  the same
+        np.random.set_state(kept[1])
         torch.set_rng_state(kept[2])

@@ -11,7 +11,6 @@ from importlib import import_module
 from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean, first_line
-from audit_hf_trainer.fsdp import WHOLE, loses_moments
 from audit_hf_trainer.training.needs_of_loops import refuse_values
 from audit_hf_trainer.training.needs_of_model import refuse_model
 from audit_hf_trainer.training.needs_of_processes import refuse_processes
@@ -49,7 +48,6 @@ def refuse_unmet(request: LegRequest, arguments: Any, transformers: Any) -> None
     # trl's SFTTrainer has a keyword of its own, which it takes out (trl 1.16, sft_trainer.py)
     source = source_of(str(request.settings.get("trainer", {}).get("class", "")))
     _refuse_checkpointing(arguments, what, {"selective"} if 'get("selective")' in source else set())
-    _refuse_lost_moments(arguments)
     if arguments.dataloader_persistent_workers and not arguments.dataloader_num_workers:
         raise ConfigError("arguments.dataloader_persistent_workers: needs dataloader_num_workers of at least 1")
     evaluates = getattr(arguments.eval_strategy, "value", arguments.eval_strategy) != "no"
@@ -71,15 +69,6 @@ def _there(library: str, transformers: Any) -> bool:
     """Whether transformers finds a library; True if this release does not ask for it."""
     asked = getattr(transformers.utils, f"is_{library}_available", None)
     return asked is None or bool(asked())
-
-
-def _refuse_lost_moments(arguments: Any) -> None:
-    """Refuse FSDP 1 with shards: each batch after the first is a resume, and would begin with an empty optimizer."""
-    if loses_moments(getattr(arguments, "fsdp_plugin_args", None)):
-        raise ConfigError(
-            "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set "
-            f'version = 2, or state_dict_type = "{WHOLE}"'
-        )
 
 
 def _refuse_levels(arguments: Any) -> None:

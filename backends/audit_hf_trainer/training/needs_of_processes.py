@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean
+from audit_hf_trainer.fsdp import WHOLE, loses_moments
 
 _BACKENDS = ("gloo", "nccl", "mpi", "ucc", "xccl")
 _SEVERAL = "is for several processes, and one trains: start them with torchrun, or remove the key"
@@ -47,6 +48,7 @@ def refuse_processes(request: LegRequest, arguments: Any) -> None:
         )
     if arguments.fsdp:
         _refuse_fsdp(several, arguments)
+        _refuse_lost_moments(arguments)
     options = request.settings.get("model", {}).get("options", {})
     if isinstance(options.get("tp_size"), int) and options["tp_size"] > 1 and several < 2:
         raise ConfigError(f"model.options.tp_size: {_PLANNED}")
@@ -62,3 +64,12 @@ def _refuse_fsdp(several: int, arguments: Any) -> None:
         return
     if several < 2 and arguments.parallel_mode.value != "distributed":
         raise ConfigError(f"arguments.fsdp: {_PLANNED}")
+
+
+def _refuse_lost_moments(arguments: Any) -> None:
+    """Refuse FSDP 1 with shards: each batch after the first is a resume, and would begin with an empty optimizer."""
+    if loses_moments(getattr(arguments, "fsdp_plugin_args", None)):
+        raise ConfigError(
+            "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set "
+            f'version = 2, or state_dict_type = "{WHOLE}"'
+        )

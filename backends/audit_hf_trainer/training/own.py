@@ -27,6 +27,7 @@ from audit.plugin import (
 )
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.data import ordered, written
+from audit_hf_trainer.training.drawing import Steady, draws
 from audit_hf_trainer.training.loading import adapted, model_of, tokenizer_of
 from audit_hf_trainer.training.stopping import trainer_class
 
@@ -144,7 +145,12 @@ def own_trainer(request: LegRequest, arguments: Any, stop: Any, scratch: str, te
     checked(trainer, kept, len(rows), key, transformers)
     if stop not in trainer.callback_handler.callbacks:
         trainer.add_callback(stop)
-    trainer.__class__ = changing(trainer_class(stop, torch, type(trainer)), request.changes)
+    first = request.first_step * arguments.gradient_accumulation_steps  # within a leg each step but the last is full
+
+    def collating(collate: Any) -> Any:
+        return Steady(collate, arguments.seed, first)
+
+    trainer.__class__ = changing(trainer_class(stop, torch, type(trainer), collating), request.changes)
     return trainer
 
 
@@ -244,6 +250,11 @@ def check_examples(dataset: Any, count: int, key: str) -> Any:
         raise ConfigError(
             f"{key}: makes {length} examples of {count}, so not each would be trained once: the trainer drops rows that are "
             "too long (raise data.max_length) or makes several of one (packing); one row must be one example"
+        )
+    if length and draws(lambda: dataset[0]):
+        raise ConfigError(
+            f"{key}: its dataset draws random numbers as an example is read, and a continued training would draw others; draw "
+            "them in the collator, where each batch has a seed of its own"
         )
     columns = getattr(dataset, "column_names", None) or ()
     if NUMBER in columns:

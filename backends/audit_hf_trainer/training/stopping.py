@@ -7,6 +7,7 @@ last step: after the last evaluation, so there is no checkpoint of that step fro
 """
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from audit.plugin import Step, Tell, checkpoint_name
@@ -24,8 +25,13 @@ class Best(NamedTuple):
         state.best_model_checkpoint = None if step is None else os.path.join(args.output_dir, checkpoint_name(step))
 
 
-def trainer_class(stop: Any, torch: Any, base: Any) -> Any:
-    """Return the subclass of ``base``, a Trainer; ``stop`` is what :func:`stop_at` returned."""
+def trainer_class(
+    stop: Any, torch: Any, base: Any, collating: Callable[[Callable[[Any], Any]], Callable[[Any], Any]] | None = None
+) -> Any:
+    """Return the subclass of ``base``, a Trainer; ``stop`` is what :func:`stop_at` returned.
+
+    ``collating`` makes of the trainer's collator the one that batches of the training are made with.
+    """
 
     def seeded(loader: Any, seed: int) -> Any:
         # Starting an iterator draws one number from the global generator: a leg in two halves would then have other
@@ -41,7 +47,11 @@ def trainer_class(stop: Any, torch: Any, base: Any) -> Any:
             return torch.utils.data.SequentialSampler(self.train_dataset if train_dataset is None else train_dataset)
 
         def get_train_dataloader(self) -> Any:
-            return seeded(super().get_train_dataloader(), self.args.seed)
+            loader = seeded(super().get_train_dataloader(), self.args.seed)
+            if collating is not None:
+                inner = getattr(loader, "base_dataloader", loader)
+                inner.collate_fn = collating(inner.collate_fn)
+            return loader
 
         def get_eval_dataloader(self, *arguments: Any, **more: Any) -> Any:
             return seeded(super().get_eval_dataloader(*arguments, **more), self.args.seed)

@@ -32,10 +32,6 @@ MISSING: dict[str, tuple[dict[str, Any], str]] = {
         "arguments.torch_compile_backend: 'induc",
     ),
     "mode": ({"torch_compile": True, "torch_compile_mode": "fast"}, "arguments.torch_compile_mode: 'fast' is none of "),
-    "FSDP 1, shards": (
-        {"fsdp": True, "fsdp_config": {"version": 1, "state_dict_type": "SHARDED_STATE_DICT"}},
-        "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set ver",
-    ),
     "checkpointing": (
         {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrent": False}},
         "arguments.gradient_checkpointing_kwargs: torch takes no use_reentrent; did you mean 'use_reentrant'",
@@ -62,8 +58,6 @@ SOUND: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "compile": ({"torch_compile": True, "torch_compile_mode": "reduce-overhead"}, {}),
     "eager": ({"torch_compile": True, "torch_compile_backend": "eager"}, {}),
     "checkpointing": ({"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}}, {}),
-    "FSDP 1, full states": ({"fsdp": True, "fsdp_config": {"version": 1}}, {}),
-    "FSDP 2, shards": ({"fsdp": True, "fsdp_config": {"state_dict_type": "SHARDED_STATE_DICT"}}, {}),
     "no push": ({"hub_strategy": "checkpoint"}, {}),
 }
 

@@ -48,3 +48,14 @@ def test_a_trainer_of_ones_own_trains_in_one_process(tmp_path: Path) -> None:
     pytest.importorskip("trl", reason="the extra trl is not installed")
     assert refused(request_of(tmp_path, {"bf16": False}, processes=2, **SFT)).startswith("trainer: 2 processes train")
     assert refused(request_of(tmp_path, {"bf16": False}, **SFT)) == ""
+
+
+def test_fsdp_1_with_shards_would_lose_the_moments_at_each_batch(tmp_path: Path) -> None:
+    def told(**config: Any) -> str:
+        return refused(request_of(tmp_path, {"fsdp": True, "fsdp_config": config}, processes=2))
+
+    for kind in ("SHARDED_STATE_DICT", "LOCAL_STATE_DICT"):
+        assert told(version=1, state_dict_type=kind).startswith(
+            "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set ver"
+        )
+    assert told(version=1) == told(state_dict_type="SHARDED_STATE_DICT") == ""

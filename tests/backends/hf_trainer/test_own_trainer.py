@@ -66,6 +66,13 @@ def collate(rows):
     taught = [row["input_ids"] + [-100] * (longest - len(row["input_ids"])) for row in rows]
     made = {"input_ids": filled, "attention_mask": seen, "labels": taught}
     return {name: torch.tensor(values) for name, values in made.items()}
+
+def masked(rows):
+    import torch
+
+    made = collate(rows)
+    hidden = torch.rand(made["labels"].shape) < 0.3
+    return {**made, "labels": torch.where(hidden, -100, made["labels"])}
 """
 
 
@@ -92,6 +99,7 @@ KINDS = {
     "SFT, prompt and completion": ('class = "trl.SFTTrainer"', completion, "completion_only_loss = true"),
     "DPO": ('class = "trl.DPOTrainer"', preference, "beta = 0.2"),
     "factory": ('factory = "mine:make_trainer"', text, ""),
+    "a collator that draws": ('class = "mine:Own"\ncollator = "mine:masked"', text, ""),
     "own classes": ('class = "mine:Own"\ncollator = "mine:collate"', text, ""),
 }
 
@@ -276,3 +284,15 @@ def test_plan_and_data_say_what_they_cannot_say(tmp_path: Path, capsys: pytest.C
     assert "tokenizes rows itself" in told
     assert run(["plan", str(shop.config)]) == 0
     assert "0.jsonl" in capsys.readouterr().out
+
+
+def test_a_dataset_that_draws_is_refused() -> None:
+    from audit_hf_trainer.training.own import check_examples
+
+    class Drawing(list[int]):
+        def __getitem__(self, index: Any) -> Any:
+            return super().__getitem__(index) + random.randrange(2)
+
+    with pytest.raises(ConfigError, match=r"^trainer.factory: its dataset draws random numbers as an example is read"):
+        check_examples(Drawing([1, 2]), 2, "trainer.factory")
+    assert check_examples([1, 2], 2, "trainer.factory") == [1, 2]
