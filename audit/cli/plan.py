@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.guard import rollback
 from audit.cli.options import add_quiet
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.cli.values import processes
 from audit.facts.space import Space
 from audit.findings import Finding, Severity
+from audit.judging.decision import rollback
 from audit.manager import load
 from audit.text import human_bytes
 from audit.training.config import read_train_config
