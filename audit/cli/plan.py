@@ -111,8 +111,8 @@ def document(forecast: Forecast) -> Mapping[str, Any]:
         else {
             "type": schedule.kind,
             "horizon": schedule.horizon or None,
-            "first_rate": _rate(forecast, first=True),
-            "last_rate": _rate(forecast, first=False),
+            "first_rate": forecast.first_rate,
+            "last_rate": forecast.last_rate,
         },
         "disk": None if space is None else _disk(space),
         "refusal": forecast.refusal,
@@ -178,23 +178,6 @@ def _disk(space: Space) -> Mapping[str, Any]:
         "checkpoint_source": space.source,
         "save_total_limit": space.limit,
     }
-
-
-def _rate(forecast: Forecast, *, first: bool) -> float | None:
-    """The learning rate that the first or the last planned step is trained with."""
-    if not forecast.legs:
-        return None
-    leg = forecast.legs[0 if first else -1]
-    schedule, request = leg.plan.optional("schedule"), leg.work.request
-    step = request.first_step if first else (request.last_step or 0) - 1
-    shares = schedule.at(step) if schedule is not None and step >= 0 else ()
-    resume = forecast.plan.optional("resume")
-    scheduler = resume.optional("scheduler") if resume is not None else None
-    if scheduler is not None and scheduler.base_lrs:
-        base = max(scheduler.base_lrs)  # a resume goes on with the rates of the file
-    else:
-        base = schedule.base if schedule is not None else None
-    return base * shares[0] if shares and base is not None else None
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -315,7 +298,7 @@ def _schedule(forecast: Forecast) -> Iterator[str]:
     schedule = forecast.plan.optional("schedule")
     if schedule is None:
         return
-    first, last = _rate(forecast, first=True), _rate(forecast, first=False)
+    first, last = forecast.first_rate, forecast.last_rate
     leg = forecast.legs[-1].work.request
     end = f", ends at step {schedule.horizon}" if forecast.config.total_steps is not None else ""
     rates = ""
