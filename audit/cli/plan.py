@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.options import add_quiet
+from audit.cli.options import add_quiet, add_training
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.cli.values import processes
@@ -39,15 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of training processes (default: WORLD_SIZE, the number of the last training, or 1)",
     )
-    parser.add_argument(
-        "--decay",
-        action="store_true",
-        help="the waiting files are the last ones: end the learning-rate schedule with them",
-    )
-    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
-    parser.add_argument(
-        "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
-    )
+    add_training(parser)
     parser.add_argument(
         "--adopt", action="store_true", help="as for audit train: continue a run that the ledger does not record"
     )
