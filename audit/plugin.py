@@ -85,6 +85,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "LEDGER",
     # the numbers of a log
     "Point",
+    "metric_key",
     "series",
     "tail",
     # pickles
@@ -317,6 +318,7 @@ if TYPE_CHECKING:
     from audit.facts.run import Run, open_run
     from audit.facts.schedules import Schedule
     from audit.facts.series import Point, series, tail
+    from audit.facts.series import evaluated as metric_key
     from audit.facts.shards import ShardedState
     from audit.facts.shards import span_name as shard_span_name
     from audit.facts.space import Space
@@ -449,7 +451,7 @@ _HOMES = {
     "audit.facts.recorded": "Adapter WeightFile",
     "audit.facts.run": "Run open_run",
     "audit.facts.schedules": "Schedule",
-    "audit.facts.series": "Point series tail",
+    "audit.facts.series": "Point evaluated:metric_key series tail",
     "audit.facts.shards": "ShardedState span_name:shard_span_name",
     "audit.facts.space": "Space",
     "audit.facts.spans": "zeros_are_normal",

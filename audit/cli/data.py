@@ -48,15 +48,13 @@ def _reader(path: str, config_path: str | None) -> tuple[Mapping[str, Any], Read
     """Return the options of the data, how the backend reads rows (None: it does not say), and what is worth knowing."""
     if config_path is None:
         return {}, None, ["without --config the tokenizer is not known: lengths are of the text as it is written"]
-    import fnmatch
-
     from audit.backend.training import LegData
     from audit.training.config import read_train_config
 
     config, trainer = read_train_config(config_path, load())
     notes = []
     name = os.path.basename(path)
-    if not any(fnmatch.fnmatchcase(name, pattern) for pattern in config.data.patterns):
+    if not config.data.takes(name):
         notes.append(
             f"audit train would ignore it: {name} matches none of {', '.join(config.data.patterns)} (data.pattern)"
         )

@@ -5,11 +5,11 @@ import os
 import sys
 import tempfile
 
-from audit.cli.guard import notes
 from audit.cli.parser import use_color
 from audit.cli.progress_of_training import Screen
 from audit.errors import AuditError
 from audit.hookspecs import Context
+from audit.judging.decision import notes_on
 from audit.judging.verification import verify_report as verify
 from audit.manager import load
 from audit.report import SOUND
@@ -58,7 +58,7 @@ def _demonstrate(scratch: str) -> int:
         print("$ audit guard current_model/")
         for skipped in breakage.decision.skipped:
             print(f"skipped {skipped.checkpoint}: {skipped.reason}")
-        for note in notes(breakage.decision):
+        for note in notes_on(breakage.decision):
             print(f"note: {note}")
         print(f"current_model/{breakage.decision.checkpoint}\n", flush=True)
         failures += not (

@@ -3,25 +3,27 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from audit.audit_dir import LOCK, PINNED
+from audit.audit_dir import LOCK
 from audit.cli.documents import add_format, write_document
 from audit.cli.options import RUN, add_shared, laid_over, options_of
 from audit.cli.parser import one_line
 from audit.cli.progress import Progress
 from audit.cli.values import decimal, processes, whole
 from audit.errors import AuditError
-from audit.judging.decision import MAX_AGE_DAYS, Decision, Limits
+from audit.judging.decision import MAX_AGE_DAYS, Limits, notes_on
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
 from audit.options import Options
 from audit.storage import scheme_of
 
 if TYPE_CHECKING:
+    from audit.judging.processes import Processes
     from audit.retention.lock import Holder
+    from audit.training.next_leg import NextLeg
 
 EXAMPLES = (
     ("audit guard current_model/", "print the checkpoint to resume from; exit code 1 if there is none"),
@@ -96,25 +98,24 @@ def call(arguments: argparse.Namespace) -> int:
         raise AuditError(
             f"--config {arguments.config}: audit train needs a run on this machine; fetch it with --fetch DIR first"
         )
-    trains = _Trains(arguments, registry) if _trains(arguments.config) else None
-    options = trains.options if trains else options_of(arguments, registry)
+    leg = _next_leg(arguments, registry) if _trains(arguments.config) else None
+    options = leg.options if leg else options_of(arguments, registry)
     if arguments.fetch is not None and options.depth != "full":
         raise AuditError("--fetch compares every byte; leave out --depth quick")
-    world = _World(arguments.run, arguments.processes, options, registry) if arguments.processes else None
+    asked = leg or _processes(arguments, options, registry)
     holder = None if remote else _holder(arguments.run)
     with Progress(arguments.run, quiet=arguments.quiet > 0) as progress:
         guarded = consult(
             arguments.run,
-            trains.limits(limits) if trains else limits,
+            leg.limits(limits) if leg else limits,
             options,
             registry=registry,
             progress=progress.advance,
-            veto=trains.veto if trains else world.veto if world else None,
+            veto=asked.veto if asked else None,
         )
     if holder is not None:
         said = f"{arguments.run} {holder}; start no second training beside it"
         guarded = guarded._replace(report=guarded.report._replace(notes=(*guarded.report.notes, said)))
-    asked = trains or world
     if asked is not None:
         for text in asked.lines:
             _say(text)
@@ -150,83 +151,28 @@ def _trains(config: str | None) -> bool:
     return is_train_config(config)
 
 
-class _Trains:
-    """A configuration of `audit train` given to the guard: it says how to judge, and the next leg is judged too."""
+def _next_leg(arguments: argparse.Namespace, registry: Registry) -> "NextLeg":
+    from audit.training.config import read_train_config
+    from audit.training.next_leg import NextLeg
 
-    def __init__(self, arguments: argparse.Namespace, registry: Registry) -> None:
-        from audit.training.config import read_train_config
-
-        config, self._trainer = read_train_config(arguments.config, registry)
-        self.lines: list[str] = []
-        if os.path.realpath(config.run) != os.path.realpath(arguments.run):
-            self.lines.append(
-                f"note: {arguments.config} trains {config.run}; this run is checked as if it were that one"
-            )
-        self._registry = registry
-        self._processes = arguments.processes
-        self.options = laid_over(config.verify, arguments, registry)
-        self._config = config._replace(run=os.path.abspath(arguments.run), verify=self.options)
-
-    def limits(self, asked: Limits) -> Limits:
-        """Return the limits of the table [guard], made stricter by the command line."""
-        table = self._config.guard
-        return asked._replace(
-            strict=asked.strict or table.strict,
-            exact=asked.exact or table.exact,
-            max_rollback=table.max_rollback if asked.max_rollback is None else asked.max_rollback,
-        )
-
-    def veto(self, decision: Decision) -> str | None:
-        """Return why the planned training may not resume from it, None if it may."""
-        from audit.findings import Severity
-        from audit.training.forecast import forecast_next_leg
-
-        found = forecast_next_leg(self._config, self._trainer, self._registry, decision, self._processes)
-        texts = [(item.severity, f"{item.message} ({item.rule})") for item in found.findings]
-        self.lines += [f"{severity.value}: {text}" for severity, text in texts if severity is not Severity.ERROR]
-        self.lines += [f"note: {note}" for note in found.notes]
-        errors = [text for severity, text in texts if severity is Severity.ERROR]
-        return "; ".join([*errors, *([found.refusal] if found.refusal else [])]) or None
+    config, trainer = read_train_config(arguments.config, registry)
+    options = laid_over(config.verify, arguments, registry)
+    return NextLeg(arguments.run, config._replace(verify=options), trainer, registry, arguments.processes)
 
 
-class _World:
-    """A number of processes given to the guard: whether that many can resume from the checkpoint."""
-
-    def __init__(self, run: str, processes: int, options: Options, registry: Registry) -> None:
-        self.lines: list[str] = []
-        self._run, self._processes, self._options, self._registry = run, processes, options, registry
-
-    def veto(self, decision: Decision) -> str | None:
-        """Return why so many processes cannot resume from it, None if they can."""
-        from audit.facts.world import world_change, world_of
-        from audit.judging.auditor import Auditor
-        from audit.training.preflight import checkpoint_in
-
-        if decision.checkpoint is None:
-            return None
-        home = os.path.join(self._run, os.path.dirname(decision.checkpoint))
-        run = Auditor(self._options, self._registry).open_quick(home)
-        checkpoint = checkpoint_in(run, decision.checkpoint)
-        change = world_change(checkpoint, self._processes) if checkpoint is not None else None
-        if checkpoint is not None and not world_of(checkpoint):
-            self.lines.append(f"note: {checkpoint.name} does not show how many processes saved it")
-        if checkpoint is None or change is None:
-            return None
-        if not change.works:
-            return (
-                f"{checkpoint.name} was saved by {change.before} processes and {change.now} will resume: {change.text}"
-            )
-        self.lines.append(
-            f"warning: {checkpoint.name} was saved by {change.before} and {change.now} will resume: {change.text}"
-        )
+def _processes(arguments: argparse.Namespace, options: Options, registry: Registry) -> "Processes | None":
+    if not arguments.processes:
         return None
+    from audit.judging.processes import Processes
+
+    return Processes(arguments.run, arguments.processes, options, registry)
 
 
 def _explain(run: str, guarded: Guarded, allowed: bool, quiet: bool) -> None:
     decision = guarded.decision
     for item in decision.skipped:
         _say(f"skipped {item.checkpoint}: {item.reason}")
-    for note in (*notes(decision), *guarded.report.notes):
+    for note in (*notes_on(decision), *guarded.report.notes):
         _say(f"note: {note}")
     if decision.refusal is not None:
         _say(f"refused: {run}: {decision.refusal}")
@@ -247,22 +193,6 @@ def _ways_on(run: str) -> str:
     if aside:
         ways.append(f"look at the {aside} in quarantine (audit quarantine {run} --list)")
     return "; ".join([*ways, "or start over at step 0 (--allow-fresh)"])
-
-
-def notes(decision: Decision) -> Iterator[str]:
-    """What the user should know about the checkpoint that is handed out."""
-    if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
-        yield f"using the pinned copy of {os.path.basename(decision.checkpoint)}"
-    if decision.unread:
-        yield f"{os.path.basename(decision.checkpoint or '')} is not judged: {decision.unread}; it is not proven"
-    if decision.behind:
-        yield rollback(decision)
-
-
-def rollback(decision: Decision) -> str:
-    """Return how far a resume goes back: ``rolls back 20 steps, 60 -> 40``."""
-    step = decision.step or 0
-    return f"rolls back {decision.behind} step{'s' if decision.behind != 1 else ''}, {step + decision.behind} -> {step}"
 
 
 def _say(text: str) -> None:

@@ -106,8 +106,7 @@ def _batch(item: Batch) -> dict[str, Any]:
 def _trained(found: Timeline, running: bool) -> str:
     if not found.batches:
         return ""
-    rolled_back = {leg.batch for leg in found.legs if leg.over}
-    rolled_back |= {item.digest for item in found.batches if _is_given_up(item, found)}
+    rolled_back = found.over | {item.digest for item in found.batches if found.is_given_up(item.step)}
     replayed = any(item.replayed for item in found.batches)
     heads: tuple[str, ...] = ("#", "FILE", "STATE", "STEPS", "EXAMPLES", "REPLAYED", "EPOCHS", "LOSS", "LEGS")
     heads = (*heads, "STARTED (UTC)", "DURATION", "")
@@ -137,11 +136,6 @@ def _trained(found: Timeline, running: bool) -> str:
 def _without(head: str, heads: tuple[str, ...], rows: list[tuple[Any, ...]]) -> tuple[tuple[str, ...], list[Any]]:
     place = heads.index(head)
     return heads[:place] + heads[place + 1 :], [row[:place] + row[place + 1 :] for row in rows]
-
-
-def _is_given_up(batch: Batch, found: Timeline) -> bool:
-    """Whether the run was taken back to before the end of a batch, and nothing was trained since."""
-    return found.given_up is not None and batch.step > found.given_up
 
 
 def _state(batch: Batch, running: bool, rolled_back: bool) -> str:

@@ -182,6 +182,19 @@ def add_quiet(parser: argparse.ArgumentParser, result: str = "") -> None:
     parser.add_argument("-q", "--quiet", action="count", default=0, help=f"print only {said}")
 
 
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Add what ``audit train`` and ``audit plan`` are told alike."""
+    parser.add_argument(
+        "--decay",
+        action="store_true",
+        help="the waiting files are the last ones: end the learning-rate schedule with them",
+    )
+    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
+    parser.add_argument(
+        "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
+    )
+
+
 def options_of(arguments: argparse.Namespace, registry: Registry) -> Options:
     """Return the options: defaults, then the configuration file, then the command line. Raises ConfigError."""
     return laid_over(configured(registry, arguments.config), arguments, registry)

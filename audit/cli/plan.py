@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from audit.cli.documents import add_format, write_document
-from audit.cli.guard import rollback
-from audit.cli.options import add_quiet
+from audit.cli.options import add_quiet, add_training
 from audit.cli.parser import one_line, write
 from audit.cli.table import table, wrapped
 from audit.cli.values import processes
 from audit.facts.space import Space
 from audit.findings import Finding, Severity
+from audit.judging.decision import rollback
 from audit.manager import load
 from audit.text import human_bytes
 from audit.training.config import read_train_config
@@ -39,15 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of training processes (default: WORLD_SIZE, the number of the last training, or 1)",
     )
-    parser.add_argument(
-        "--decay",
-        action="store_true",
-        help="the waiting files are the last ones: end the learning-rate schedule with them",
-    )
-    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
-    parser.add_argument(
-        "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
-    )
+    add_training(parser)
     parser.add_argument(
         "--adopt", action="store_true", help="as for audit train: continue a run that the ledger does not record"
     )
@@ -111,8 +103,8 @@ def document(forecast: Forecast) -> Mapping[str, Any]:
         else {
             "type": schedule.kind,
             "horizon": schedule.horizon or None,
-            "first_rate": _rate(forecast, first=True),
-            "last_rate": _rate(forecast, first=False),
+            "first_rate": forecast.first_rate,
+            "last_rate": forecast.last_rate,
         },
         "disk": None if space is None else _disk(space),
         "refusal": forecast.refusal,
@@ -178,23 +170,6 @@ def _disk(space: Space) -> Mapping[str, Any]:
         "checkpoint_source": space.source,
         "save_total_limit": space.limit,
     }
-
-
-def _rate(forecast: Forecast, *, first: bool) -> float | None:
-    """The learning rate that the first or the last planned step is trained with."""
-    if not forecast.legs:
-        return None
-    leg = forecast.legs[0 if first else -1]
-    schedule, request = leg.plan.optional("schedule"), leg.work.request
-    step = request.first_step if first else (request.last_step or 0) - 1
-    shares = schedule.at(step) if schedule is not None and step >= 0 else ()
-    resume = forecast.plan.optional("resume")
-    scheduler = resume.optional("scheduler") if resume is not None else None
-    if scheduler is not None and scheduler.base_lrs:
-        base = max(scheduler.base_lrs)  # a resume goes on with the rates of the file
-    else:
-        base = schedule.base if schedule is not None else None
-    return base * shares[0] if shares and base is not None else None
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -315,7 +290,7 @@ def _schedule(forecast: Forecast) -> Iterator[str]:
     schedule = forecast.plan.optional("schedule")
     if schedule is None:
         return
-    first, last = _rate(forecast, first=True), _rate(forecast, first=False)
+    first, last = forecast.first_rate, forecast.last_rate
     leg = forecast.legs[-1].work.request
     end = f", ends at step {schedule.horizon}" if forecast.config.total_steps is not None else ""
     rates = ""

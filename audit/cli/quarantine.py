@@ -14,7 +14,7 @@ from audit.cli.table import table, wrapped
 from audit.errors import AuditError
 from audit.facts.listing import locate
 from audit.judging.auditor import Auditor
-from audit.judging.proving import run_of
+from audit.judging.proving import refuse_untouched
 from audit.ledger.records import Records, read_records
 from audit.manager import load
 from audit.options import Options
@@ -118,7 +118,7 @@ def _isolate(root: str, names: Sequence[str], arguments: argparse.Namespace, acc
         known, _ = read_records(root, write=False)
         run, report = Auditor(options, registry).judge(root, known, progress.advance)
     refuse_files(run, "quarantine")
-    run_of(root, options, registry)
+    refuse_untouched(root, run.entries, run.storage)
     if report.crashed:
         raise AuditError(f"rule {report.crashed[0].rule} crashed, so nothing is moved; please report this")
     choice = choose(run, report.findings, names, arguments.force)

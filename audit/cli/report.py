@@ -10,12 +10,9 @@ from audit.cli.progress import Progress
 from audit.cli.registered import PAGES, Registered
 from audit.errors import AuditError
 from audit.judging.verification import verify_run
-from audit.ledger.store import LedgerError, open_ledger
-from audit.ledger.timeline import Timeline
-from audit.ledger.timeline_rows import timeline_of
 from audit.manager import load
 from audit.page import RunCurves, is_page
-from audit.storage import scheme_of, without_secrets
+from audit.storage import without_secrets
 from audit.text import human_bytes
 from audit.views.curves import curves_of
 
@@ -50,8 +47,7 @@ def call(arguments: argparse.Namespace) -> int:
         try:
             with Progress(without_secrets(run), quiet=arguments.quiet > 0) as progress:
                 found = verify_run(run, options, registry=registry, progress=progress.advance)
-            batches = found.run.records.batches if scheme_of(run) else _timeline(found.run.path)
-            shown.append(curves_of(found.run, found.report, batches))
+            shown.append(curves_of(found.run, found.report))
         except AuditError as error:
             if len(arguments.runs) == 1:
                 raise
@@ -74,17 +70,3 @@ def _default(format_: str) -> str:
     if not os.path.lexists(name) or is_page(name):
         return name
     raise AuditError(f"{name}: is there, and is not a page of audit report, so it stays; name a file with -o")
-
-
-def _timeline(root: str) -> Timeline:
-    """The batches in the run's ledger; one that cannot be read has its finding already."""
-    try:
-        ledger = open_ledger(root, write=False)
-        if ledger is None:
-            return Timeline()
-        try:
-            return timeline_of(ledger.rows())
-        finally:
-            ledger.close()
-    except LedgerError:
-        return Timeline()

@@ -6,6 +6,7 @@ import time
 from signal import Signals
 
 from audit.backend.training import Note
+from audit.cli.options import add_training
 from audit.cli.parser import complain
 from audit.cli.progress_of_training import Lines, Screen
 from audit.errors import AuditError
@@ -38,15 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("config", metavar="CONFIG", help="TOML file that describes run, data, model and arguments")
     parser.add_argument("--watch", action="store_true", help="keep running as a daemon and train each new file")
-    parser.add_argument(
-        "--decay",
-        action="store_true",
-        help="the waiting files are the last ones: end the learning-rate schedule with them",
-    )
-    parser.add_argument("--allow-fresh", action="store_true", help="start over at step 0 if nothing can be resumed")
-    parser.add_argument(
-        "--skip-lost", action="store_true", help="after a rollback, continue without data files that no longer exist"
-    )
+    add_training(parser)
     parser.add_argument(
         "--adopt",
         action="store_true",

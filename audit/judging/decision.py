@@ -3,10 +3,11 @@
 It never falls through to step 0: where checkpoints or the ledger show progress and nothing is resumable, it refuses.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.audit_dir import QUARANTINE
+from audit.audit_dir import PINNED, QUARANTINE
 from audit.backend.names import is_left_by_save, is_trace
 from audit.errors import AuditError
 from audit.findings import Finding
@@ -184,6 +185,22 @@ def _refused(reason: str, skipped: tuple[Skipped, ...], limits: Limits, progress
     if limits.allow_fresh:
         return Decision(None, None, True, None, skipped, progress)
     return Decision(None, None, False, reason, skipped, dead_end=True)
+
+
+def notes_on(decision: Decision) -> Iterator[str]:
+    """What the user should know about the checkpoint that is handed out."""
+    if decision.checkpoint is not None and os.path.dirname(decision.checkpoint) == PINNED:
+        yield f"using the pinned copy of {os.path.basename(decision.checkpoint)}"
+    if decision.unread:
+        yield f"{os.path.basename(decision.checkpoint or '')} is not judged: {decision.unread}; it is not proven"
+    if decision.behind:
+        yield rollback(decision)
+
+
+def rollback(decision: Decision) -> str:
+    """Return how far a resume goes back: ``rolls back 20 steps, 60 -> 40``."""
+    step = decision.step or 0
+    return f"rolls back {decision.behind} step{'s' if decision.behind != 1 else ''}, {step + decision.behind} -> {step}"
 
 
 class ResumeRefused(Exception):

@@ -186,17 +186,19 @@ def _or_pinned(decision: Decision, run: "Run", limits: Limits, auditor: "Auditor
         return decision
     from audit.judging.resume import crashes
 
-    judged = auditor.judge_pins(run, beyond=decision.step or 0)
+    beyond = decision.step or 0
+    judged = auditor.judge_pins(run, beyond)
     if judged is None:
         return decision
     pins, report = judged
     pinned = decide(pins, (*report.findings, *crashes(report)), Limits())
-    if pinned.checkpoint is None or (pinned.step or 0) <= (decision.step or 0):
+    if pinned.step is None or pinned.step <= beyond:
         return decision
+    assert pinned.checkpoint is not None  # it has a step
     progress = max(
         [run.records.highest_reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]
     )
-    behind = progress - (pinned.step or 0)
+    behind = progress - pinned.step
     if limits.max_rollback is not None and behind > limits.max_rollback:
         return decision
     return pinned._replace(checkpoint=os.path.join(PINNED, pinned.checkpoint), skipped=decision.skipped, behind=behind)

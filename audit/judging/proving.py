@@ -1,7 +1,7 @@
 """Which checkpoints of a run are proven: what retention and snapshots rest on."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from audit.audit_dir import AUDIT_DIR
@@ -21,7 +21,7 @@ from audit.ledger.seals import Seal
 from audit.manager import Registry
 from audit.options import Options
 from audit.report import Report
-from audit.storage import DIRECTORY, LocalStorage
+from audit.storage import DIRECTORY, LocalStorage, Storage
 from audit.text import utc_time
 
 
@@ -106,12 +106,16 @@ def run_of(path: str, options: Options, registry: Registry) -> str:
         names = os.listdir(root)
     except OSError as error:
         raise AuditError(f"{path}: cannot be listed: {error.strerror or error}") from error
-    if AUDIT_DIR not in names:
-        if not any(map(is_trace, names)):
-            raise AuditError(no_checkpoint(path, LocalStorage(root)))
-        if not any(map(is_checkpoint, names)):  # other trainers use these names, too
-            refuse_unread(Auditor(options, registry).open_quick(root))
+    refuse_untouched(path, names, LocalStorage(root))
+    if AUDIT_DIR not in names and not any(map(is_checkpoint, names)):  # other trainers use names of checkpoints, too
+        refuse_unread(Auditor(options, registry).open_quick(root))
     return root
+
+
+def refuse_untouched(path: str, names: Collection[str], storage: Storage) -> None:
+    """Raise AuditError if what is in a run, its ``names``, shows nothing that was ever trained or audited there."""
+    if AUDIT_DIR not in names and not any(map(is_trace, names)):
+        raise AuditError(no_checkpoint(path, storage))
 
 
 def proving(options: Options) -> Options:

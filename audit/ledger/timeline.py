@@ -39,6 +39,15 @@ class Timeline(NamedTuple):
     dropped: Mapping[str, str] = {}
     changes: "tuple[Changed, ...]" = ()
 
+    @property
+    def over(self) -> frozenset[str]:
+        """The digests of the batches of which nothing more will be trained: rejected, or their data file is lost."""
+        return frozenset(leg.batch for leg in self.legs if leg.over)
+
+    def is_given_up(self, step: int) -> bool:
+        """Return whether the run was taken back to before ``step``, and nothing was trained since."""
+        return self.given_up is not None and step > self.given_up
+
     def owner(self, step: int) -> "Leg | None":
         """Return the leg whose batch goes on after ``step``, None if there is none.
 
@@ -56,7 +65,7 @@ class Timeline(NamedTuple):
         owner = self.owner(step)
         later = dict.fromkeys(leg.batch for leg in self.legs if leg.first_step > step)
         known = {item.digest: item for item in self.batches}
-        over = {leg.batch for leg in self.legs if leg.over}
+        over = self.over
         ahead = [known[digest] for digest in later if digest not in over and (owner is None or digest != owner.batch)]
         return (*ahead, *(item for item in self.redo if item.digest not in later))
 
@@ -142,6 +151,6 @@ class Timeline(NamedTuple):
 
     def before(self, step: int) -> "tuple[Batch, ...]":
         """Return the data files that were trained to their end up to ``step``, in the order of their first legs."""
-        over = {leg.batch for leg in self.legs if leg.over}
+        over = self.over
         ended = (item for item in self.batches if item.trained and item.digest not in over)
         return tuple(file for item in ended if item.step <= step for file in item.files)

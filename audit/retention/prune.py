@@ -1,8 +1,8 @@
 """Prune: remove old checkpoints, and never the ones that matter.
 
-The newest N proven checkpoints stay, everything newer than the oldest of them, and the best. What is older is removed,
-proven or not. So nothing is removed if fewer than N are proven, and never the last proven checkpoint. If there are more
-than N checkpoints then, that is a refusal: a timer that keeps a disk from filling up has to learn of it.
+What stays is chosen in :mod:`audit.retention.kept`. Nothing is removed if fewer than N are proven, and never the last
+proven checkpoint. If there are more than N checkpoints then, that is a refusal: a timer that keeps a disk from filling
+up has to learn of it.
 
 Removing takes three steps: a row in the ledger, a rename to ``.audit/trash/``, and, when all are there, deletion.
 However this is interrupted, a checkpoint is complete in its place or where no trainer sees it; the next call empties
@@ -15,12 +15,9 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import TRASH
-from audit.backend.names import name_of
 from audit.errors import AuditError, RefusedError
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.completeness import CheckpointState
 from audit.facts.run import Run
-from audit.facts.series import evaluated, series
 from audit.judging.at_rest import moved
 from audit.judging.proving import Proof, place_of, prove, run_of
 from audit.ledger import events
@@ -29,6 +26,7 @@ from audit.manager import Registry, load
 from audit.options import Options
 from audit.retention.copying import sync
 from audit.retention.directories import refuse_files
+from audit.retention.kept import Choice, Kept, choose
 from audit.retention.lock import RunLock, holder_of
 from audit.retention.quarantine import unchanged
 from audit.retention.trash import empty, place_for
@@ -41,27 +39,12 @@ _FULL = 1 << 20
 """Free bytes below which a disk counts as full: then a ledger that cannot be written does not stop the removing."""
 
 
-class Kept(NamedTuple):
-    """A checkpoint that stays, and why."""
-
-    checkpoint: str
-    reason: str
-
-
 class PruneRefused(RefusedError):
     """Nothing was removed; ``kept``: what is there, and of each whether it is proven. Nothing if it was not judged."""
 
-    def __init__(self, message: str, kept: "tuple[Kept, ...]") -> None:
+    def __init__(self, message: str, kept: tuple[Kept, ...]) -> None:
         super().__init__(message)
         self.kept = kept
-
-
-class Choice(NamedTuple):
-    """What stays and what is removed, both by step."""
-
-    kept: tuple[Kept, ...]
-    removed: tuple[Checkpoint, ...]
-    notes: tuple[str, ...] = ()
 
 
 class Removed(NamedTuple):
@@ -177,62 +160,6 @@ def _naming_kept(proof: Proof) -> Iterator[None]:
         ) from error
 
 
-def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
-    return tuple(Removed(item.name, item.bytes, item in proof.proven) for item in choice.removed)
-
-
-# -- choosing -----------------------------------------------------------------------------------------------------
-
-
-def choose(run: Run, proven: Sequence[Checkpoint], keep: int, keep_best: bool = False) -> Choice:
-    """Choose what to remove: older than the ``keep``-th newest of the ``proven``, and not the best.
-
-    Raises RefusedError if a checkpoint is being written or rotated away, if several histories are mixed, so that
-    "older" has no meaning, or if ``keep_best`` is asked of a trainer that keeps no log; ValueError for ``keep`` below
-    1.
-    """
-    if keep < 1:
-        raise ValueError("at least one checkpoint is kept")
-    for checkpoint in run.checkpoints:
-        found = checkpoint.optional("completeness")
-        if found is not None and found.state.moving:
-            doing = (
-                "is being written" if found.state is CheckpointState.IN_PROGRESS else "is being deleted by its trainer"
-            )
-            raise RefusedError(f"{run.path}: {checkpoint.name} {doing} right now; nothing is removed")
-    if len(run.lineages) > 1:
-        raise RefusedError(
-            f"{run.path}: {len(run.lineages)} histories are mixed here, so it is not known which checkpoints are "
-            f"old; nothing is removed. See audit verify {run.path}, and audit quarantine"
-        )
-    newest = sorted(proven, key=lambda item: item.step)[-keep:]
-    best = _best(run, newest, keep_best and bool(newest))
-    kept, removed = [], []
-    for checkpoint in run.checkpoints:
-        if checkpoint in newest:
-            kept.append(Kept(checkpoint.name, "proven"))
-        elif checkpoint.name in best:
-            kept.append(Kept(checkpoint.name, best[checkpoint.name]))
-        elif len(newest) < keep:
-            reason = f"only {len(newest)} of the {keep} to keep {'is' if len(newest) == 1 else 'are'} proven"
-            kept.append(Kept(checkpoint.name, f"not judged; {reason}" if checkpoint.optional("unread") else reason))
-        elif checkpoint.step > newest[0].step:
-            kept.append(Kept(checkpoint.name, "not proven, but newer than one that is kept"))
-        elif checkpoint.name in run.unlistable:
-            kept.append(Kept(checkpoint.name, "cannot be listed"))
-        else:
-            removed.append(checkpoint)
-    notes: tuple[str, ...] = ()
-    if removed and keep_best and not best:
-        if newest[-1].optional("history") is None:
-            raise RefusedError(
-                f"{run.path}: which checkpoint is the best is not known, as {newest[-1].name} has no log; nothing is "
-                "removed. Leave --keep-best out, and choose N so that the best is kept"
-            )
-        notes = (f"no best checkpoint is known: {_metric(newest[-1])[0]} was logged at none that is there",)
-    return Choice(tuple(kept), tuple(removed), notes)
-
-
 def _refuse_unproven(proof: Proof, keep: int) -> None:
     """Raise RefusedError if there are more than ``keep`` checkpoints, and too few are proven to remove one."""
     there, proven = len(proof.run.checkpoints), len(proof.proven)
@@ -242,49 +169,8 @@ def _refuse_unproven(proof: Proof, keep: int) -> None:
     raise RefusedError(f"{proof.run.path}: none of the {there} checkpoints is removed: {why}")
 
 
-def _best(run: Run, newest: Sequence[Checkpoint], by_metric: bool) -> dict[str, str]:
-    """Return the names of the best checkpoints, each with the reason.
-
-    Every state that stays counts: a resume from it brings back what it recorded.
-    """
-    first = newest[0].step if newest else 0
-    found: dict[str, str] = {}
-    for checkpoint in run.checkpoints:
-        state = checkpoint.optional("state")
-        if state is None or checkpoint.step < first:
-            continue
-        if checkpoint.best_recorded is not None:
-            found[checkpoint.best_recorded] = f"the best according to {checkpoint.name}"
-        if state.best_global_step:
-            found.setdefault(name_of(state.best_global_step), f"the best step according to {checkpoint.name}")
-    if by_metric and (logged := _best_logged(run, newest[-1])) is not None:
-        found.setdefault(*logged)
-    return found
-
-
-def _best_logged(run: Run, newest: Checkpoint) -> tuple[str, str] | None:
-    """The checkpoint with the best value of ``metric_for_best_model`` (else the evaluation's loss) at its own step.
-
-    As for ``audit best``, a value on another held-out file than the newest one is not compared.
-    """
-    key, greater = _metric(newest)
-    values = {
-        point.step: point.value for point in series(newest.optional("history") or (), key) if point.value == point.value
-    }
-    comparable = run.records.batches.is_comparable
-    there = [item for item in run.checkpoints if item.step in values and comparable(item.step)]
-    if not there:
-        return None
-    best = (max if greater else min)(there, key=lambda item: values[item.step])
-    return best.name, f"the best {key}, {values[best.step]:g}"
-
-
-def _metric(newest: Checkpoint) -> tuple[str, bool]:
-    """The metric that tells which checkpoint is best, and whether more of it is better."""
-    arguments = newest.optional("arguments") or {}
-    key = evaluated(arguments.get("metric_for_best_model")) or "eval_loss"
-    greater = arguments.get("greater_is_better")
-    return key, greater if isinstance(greater, bool) else not key.endswith("loss")  # as TrainingArguments does
+def _removed(choice: Choice, proof: Proof) -> tuple[Removed, ...]:
+    return tuple(Removed(item.name, item.bytes, item in proof.proven) for item in choice.removed)
 
 
 # -- removing -----------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ So it is after ``.audit`` was deleted, after an old copy of the run was restored
 program. Only the ledger records which examples were trained, so nobody knows, and a person must say (``--adopt``).
 """
 
-import fnmatch
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -76,7 +75,7 @@ def _of_no_batch(
     names = {os.path.basename(row.to) for row in events if isinstance(row, Retired) and row.to}
     names |= set(timeline.adopted_files.values())
     for file in trained(data):
-        if file.name in names or not any(fnmatch.fnmatchcase(file.name, pattern) for pattern in data.patterns):
+        if file.name in names or not data.takes(file.name):
             continue
         digest = files.digest(file)
         if digest and timeline.batch(digest) is None and digest not in timeline.adopted_files:

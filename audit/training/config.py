@@ -4,6 +4,7 @@ Paths in it are relative to the file. The core's keys are in ``schemas/train.jso
 tables ([model], [adapter], [arguments] or [command]).
 """
 
+import fnmatch
 import json
 import math
 import os
@@ -44,6 +45,10 @@ class Data(NamedTuple):
     group: int | None = None
     group_seconds: float = 300.0
     replay: float = 0.0
+
+    def takes(self, name: str) -> bool:
+        """Return whether a file of this name is trained."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.patterns)
 
 
 class Watching(NamedTuple):

@@ -79,6 +79,27 @@ class Forecast(NamedTuple):
         errors = any(item.severity is Severity.ERROR for item in self.findings)
         return not (errors or self.refusal or self.aside)
 
+    @property
+    def first_rate(self) -> float | None:
+        """The learning rate that the first planned step is trained with, None if that is not known."""
+        return self._rate_of(self.legs[0], self.legs[0].work.request.first_step) if self.legs else None
+
+    @property
+    def last_rate(self) -> float | None:
+        """The learning rate that the last planned step is trained with, None if that is not known."""
+        return self._rate_of(self.legs[-1], (self.legs[-1].work.request.last_step or 0) - 1) if self.legs else None
+
+    def _rate_of(self, leg: PlannedLeg, step: int) -> float | None:
+        schedule = leg.plan.optional("schedule")
+        shares = schedule.at(step) if schedule is not None and step >= 0 else ()
+        resume = self.plan.optional("resume")
+        scheduler = resume.optional("scheduler") if resume is not None else None
+        if scheduler is not None and scheduler.base_lrs:
+            base = max(scheduler.base_lrs)  # a resume goes on with the rates of the file
+        else:
+            base = schedule.base if schedule is not None else None
+        return base * shares[0] if shares and base is not None else None
+
 
 def forecast(
     config: TrainConfig,

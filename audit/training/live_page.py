@@ -32,7 +32,7 @@ def _write(path: str, config: TrainConfig, registry: Registry) -> None:
     if os.path.lexists(path) and not is_page(path):
         raise AuditError("it is there, and is not a page of audit report, so it stays")
     found = inspect(config.run, config.verify, registry=registry)
-    shown = curves_of(found.run, found.report, found.run.records.batches)._replace(live=True)
+    shown = curves_of(found.run, found.report)._replace(live=True)
     page = registry.page("html")([shown])
     with replaced(path) as scratch, open(scratch, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(page)

@@ -127,7 +127,7 @@ class Surveyor:
                 "which files they are of: go back to a later checkpoint, or start a new run"
             )
         last = timeline.returns[-1] if timeline.returns else None
-        if timeline.given_up is not None and step > timeline.given_up and last is not None and last.dropped:
+        if timeline.is_given_up(step) and last is not None and last.dropped:
             raise TrainRefused(
                 f"{self._run}: --back-to: {name} was trained on {', '.join(last.dropped)}, dropped when the run went back "
                 f"to {last.checkpoint}: it can go back to that one or an earlier one"
@@ -183,12 +183,12 @@ class Surveyor:
         step = target.step
         steps = {name: found for name in os.listdir(self._run) if (found := step_of(name)) is not None}
         aside = tuple(sorted((name for name, found in steps.items() if found > step), key=order))
-        over = {leg.batch for leg in timeline.legs if leg.over}
         later = {leg.batch for leg in timeline.legs if leg.first_step >= step}
         open_ = [*timeline.redo, *(item for item in timeline.batches if item.digest in later or item.step > step)]
         owner = timeline.owner(step)
         if owner is not None and not owner.whole_at(step):
             open_ += [item for item in timeline.batches if item.digest == owner.batch]
+        over = timeline.over
         known = {item.digest: item for item in open_ if item.digest not in over}
         dropped = tuple(dict.fromkeys(item for name in drop for item in self._named(name, known, timeline, target)))
         again = tuple(item for item in known.values() if item not in dropped)

@@ -11,7 +11,6 @@ from audit.facts.run import Run
 from audit.facts.series import Point, series
 from audit.findings import Finding
 from audit.judging.standing import SEALED, rehearsed, standing
-from audit.ledger.timeline import Timeline
 from audit.page import Curve, Leg, Mark, Placed, RunCurves
 from audit.report import RESUMABLE, Report
 from audit.views.summary import overview
@@ -35,11 +34,8 @@ TIMINGS = ("_runtime", "_per_second")
 KEY_OF_FAMILY = {"loss": "loss", "learning-rate": "learning_rate"}
 
 
-def curves_of(run: Run, report: Report, timeline: Timeline | None = None) -> RunCurves:
-    """Collect what a page shows of a run that was judged; files that cannot be read leave gaps, never an error.
-
-    ``timeline`` are the batches that its ledger records.
-    """
+def curves_of(run: Run, report: Report) -> RunCurves:
+    """Collect what a page shows of a run that was judged; files that cannot be read leave gaps, never an error."""
     main, others = _histories(run, report)
     history = main[-1].optional("history") if main else None  # a trainer may write no log
     curves, left_out = _curves(history) if history is not None else ((), 0)
@@ -52,7 +48,7 @@ def curves_of(run: Run, report: Report, timeline: Timeline | None = None) -> Run
     return RunCurves(
         report,
         (*curves, *(curve._replace(current=False) for curve in past)),
-        tuple(_legs(_seams(run, main, timeline or Timeline()), curves, last)),
+        tuple(_legs(_seams(run, main), curves, last)),
         marks,
         tuple(_placed(finding, steps) for finding in report.findings),
         last,
@@ -116,9 +112,9 @@ class _Seam(NamedTuple):
     file: str | None
 
 
-def _seams(run: Run, main: "tuple[Checkpoint, ...]", timeline: Timeline) -> list[_Seam]:
+def _seams(run: Run, main: "tuple[Checkpoint, ...]") -> list[_Seam]:
     """Where training was resumed: as the ledger tells it, and before its first word as the files show it."""
-    told = {leg.first_step: leg.file for leg in timeline.legs}
+    told = {leg.first_step: leg.file for leg in run.records.batches.legs}
     found = run.optional("boundaries")  # not there without a log
     shown = found[run.lineages.index(main)] if main and found else ()
     seams = [_Seam(item.step, item.reason, None) for item in shown if not told or item.step < min(told)]

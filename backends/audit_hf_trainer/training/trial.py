@@ -37,10 +37,12 @@ def tried(request: LegRequest) -> str | None:
         tokenizer_of(model, transformers)
         limits(model, transformers)
         _weights(model)
-        _quantizer(request.settings, transformers)
+        config = None if "random" in model else _config(model, transformers)
+        if config is not None:
+            _quantizer(model, config, transformers)
         try:
             with torch.device("meta"):
-                made = empty_model(request.settings, transformers)
+                made = empty_model(request.settings, transformers, config)
         except ConfigError:
             raise
         except Exception as error:  # code of a model that does not know the meta device says nothing of the training
@@ -58,16 +60,17 @@ def tried(request: LegRequest) -> str | None:
         return refuse_planned(request, made, arguments)
 
 
-def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
+def empty_model(settings: Mapping[str, Any], transformers: Any, config: Any = None) -> Any:
     """Return the model of the table [model] with the values that the current device gives it.
 
+    ``config`` is the model's configuration, if that was read before.
     A class of the user's own, of which only ``from_pretrained`` is known, is taken for a causal language model.
     """
     model = settings.get("model", {})
     if "random" in model:
         return transformers.LlamaForCausalLM(transformers.LlamaConfig(**{**TINY_MODEL, **model["random"]}))
     trust = model.get("trust_remote_code", False)
-    config = _config(model, transformers)
+    config = config or _config(model, transformers)
     key, attention = "model.attn_implementation", {}
     for place, table in (("model", model), ("model.options", model.get("options", {}))):  # the options come last
         if "attn_implementation" in table:
@@ -88,13 +91,17 @@ def empty_model(settings: Mapping[str, Any], transformers: Any) -> Any:
 
 
 def _config(model: Mapping[str, Any], transformers: Any) -> Any:
-    """Return the model's configuration. Raises ConfigError for one that is not there, such as that of a GGUF file."""
+    """Return the model's configuration. Raises ConfigError for one that is not there, such as that of a GGUF file.
+
+    How its files say that it is quantized stays there, whatever the options want: what is built is not quantized.
+    """
     fields = {
         "revision": model.get("revision", "main"),
         "trust_remote_code": model.get("trust_remote_code", False),
         **model.get("options", {}),  # from_pretrained gives those of the configuration to it, too
     }
-    fields.pop("attn_implementation", None)
+    for name in ("attn_implementation", "quantization_config"):
+        fields.pop(name, None)
     for name in ("dtype", "torch_dtype"):
         if fields.get(name) == "auto":  # as AutoModel does: it is for the weights
             del fields[name]
@@ -118,21 +125,17 @@ def _built(make: Callable[..., Any], attention: Mapping[str, Any], key: str) -> 
         raise ConfigError(f"{key}: {first_line(error)} Install what it needs, or use sdpa or eager") from error
 
 
-def _quantizer(settings: Mapping[str, Any], transformers: Any) -> None:
+def _quantizer(model: Mapping[str, Any], config: Any, transformers: Any) -> None:
     """Refuse a quantized model whose library is not installed; the model on the meta device is not quantized."""
-    model = settings.get("model", {})
-    if "random" in model:
-        return
-    options = dict(model.get("options", {}))
-    given = options.pop("quantization_config", None)
-    config = _config({**model, "options": options}, transformers)
+    given = model.get("options", {}).get("quantization_config")
     if isinstance(given, Mapping):
         _refuse_method(given)
     try:
         asked = getattr(import_module("transformers.quantizers.auto"), "get_hf_quantizer", None)
         if asked is not None:
             bits = model.get("quantization")
-            asked(config, given if bits is None else transformers.BitsAndBytesConfig(**bits), None, True, {})
+            wanted = given if bits is None else transformers.BitsAndBytesConfig(**bits)
+            asked(copy.deepcopy(config), wanted, None, True, {})  # a copy: what is wanted is noted there
     except ImportError as error:
         raise ConfigError(f"model: cannot be built: {first_line(error)}") from error
     except Exception:  # what it says of devices and weights it says of those that are not there

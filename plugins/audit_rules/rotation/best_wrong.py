@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
+from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, metric_key, rule
 
 _SAME = 1e-9
 
@@ -99,11 +99,11 @@ def _comparable(checkpoint: Checkpoint, found: Sequence[tuple[int, float]]) -> l
 
 
 def _aim(checkpoint: Checkpoint) -> _Aim:
-    metric = checkpoint.arguments.get("metric_for_best_model")
+    key = metric_key(checkpoint.arguments.get("metric_for_best_model"))
     greater = checkpoint.arguments.get("greater_is_better")
-    if not isinstance(metric, str) or not isinstance(greater, bool):
+    if key is None or not isinstance(greater, bool):
         raise NotApplicable("metric_for_best_model and greater_is_better are not set")
-    return _Aim(metric if metric.startswith("eval_") else f"eval_{metric}", greater)
+    return _Aim(key, greater)
 
 
 def _same(one: float, other: float) -> bool:

@@ -92,6 +92,30 @@ def test_json_is_of_the_published_shape(home: Path, capsys: pytest.CaptureFixtur
     assert {item["file"] for item in found["outcomes"]} == {"a.jsonl", "b.jsonl"}
 
 
+def test_the_rates_are_those_of_the_first_and_the_last_step(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drop(home, "a.jsonl", 160)  # 10 steps in each epoch
+    rates = 'max_steps = "{last_step}"\nlr_scheduler_type = "constant_with_warmup"\nwarmup_steps = 10\n'
+    config = configure(home, f"{rates}learning_rate = 0.5\nsave_steps = 50\nignore_data_skip = true")
+
+    audit(["plan", config, "--format", "json"])
+    fresh = json.loads(capsys.readouterr().out)["schedule"]
+    audit(["plan", config])
+
+    assert (fresh["first_rate"], fresh["last_rate"]) == (0, 0.5)
+    assert "learning rate: constant_with_warmup, 0 at step 1, 0.5 at step 30\n" in capsys.readouterr().out
+
+
+def test_a_resume_goes_on_with_the_rates_of_the_checkpoint(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(home / "run", per_device_train_batch_size=16, learning_rate=0.25)
+    drop(home, "a.jsonl", 160)
+    rates = 'max_steps = "{last_step}"\nlr_scheduler_type = "constant"\nlearning_rate = 0.5\n'
+
+    audit(["plan", configure(home, f"{rates}save_steps = 50\nignore_data_skip = true"), "--adopt", "--format", "json"])
+
+    found = json.loads(capsys.readouterr().out)["schedule"]
+    assert (found["first_rate"], found["last_rate"]) == (0.25, 0.25)
+
+
 def test_the_trap_of_one_epoch_is_seen_before_anything_is_trained(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

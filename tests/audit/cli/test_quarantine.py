@@ -3,10 +3,14 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from audit.facts.run import Run
+from audit.judging.auditor import Auditor
 from audit.retention.pins import pin
+from tests.accelerate import make_accelerate
 from tests.audit.cli.conftest import Ended, one_line
 
 Audit = Callable[..., Ended]
@@ -197,3 +201,29 @@ def test_the_pin_of_a_broken_checkpoint_stays(audit: Audit, broken: str) -> None
 
     assert "unpinned" not in audit("quarantine", broken).out
     assert os.listdir(f"{broken}/.audit/pinned") == ["checkpoint-300"]
+
+
+def test_a_directory_named_by_mistake_is_no_run_without_broken_checkpoints(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+
+    ended = audit("quarantine", str(tmp_path / "notes"))
+
+    assert (ended.code, ended.out) == (2, "")
+    assert "no checkpoint-N directory in it" in ended.err
+    assert os.listdir(tmp_path / "notes") == []
+
+
+def test_a_run_is_opened_once(audit: Audit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One whose checkpoints are not called checkpoint-N as well."""
+    run = make_accelerate(tmp_path / "run")
+    opened = []
+    real = Auditor.open
+
+    def counted(self: Auditor, path: Any, *arguments: Any) -> Run:
+        opened.append(path)
+        return real(self, path, *arguments)
+
+    monkeypatch.setattr(Auditor, "open", counted)
+
+    assert audit("quarantine", run).out == "nothing to move: no checkpoint is broken\n"
+    assert len(opened) == 1

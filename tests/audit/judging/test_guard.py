@@ -297,6 +297,20 @@ def test_a_pinned_checkpoint_saves_a_run_of_which_nothing_else_is_sound(run: str
     assert decided(run, strict=True).refusal
 
 
+@pytest.mark.parametrize(("step", "handed_out"), [(1, ".audit/pinned/checkpoint-1"), (0, None)])
+def test_where_nothing_is_resumable_any_pin_of_a_step_is_handed_out(
+    tmp_path: Path, step: int, handed_out: str | None
+) -> None:
+    """At step 0 nothing was trained: starting there is starting over, which has to be allowed."""
+    run = make_run(tmp_path / "run", (0, 1))
+    removed(run, 1 - step)
+    os.makedirs(f"{run}/.audit/pinned")
+    shutil.copytree(f"{run}/checkpoint-{step}", f"{run}/.audit/pinned/checkpoint-{step}")
+    breaks(run, step)
+
+    assert decided(run).checkpoint == handed_out
+
+
 def test_a_broken_pin_is_not_handed_out(run: str) -> None:
     pin(run, "checkpoint-300")
     removed(run, 300)
@@ -347,6 +361,20 @@ def test_nothing_is_handed_out_on_the_word_of_a_rule_that_crashed(run: str, monk
 
     broken = registry.with_rules([rule._replace(function=crash)])
     with pytest.raises(AuditError, match="rule files/missing-optimizer crashed, so nothing is handed out"):
+        consult(run, registry=broken)
+
+
+def test_of_several_rules_that_crashed_the_first_is_named(run: str) -> None:
+    def crash(*_: object) -> Any:
+        raise KeyError("x")
+
+    registry = load()
+    first, second = (
+        rule for rule in registry.rules if rule.id in ("files/missing-optimizer", "files/missing-scheduler")
+    )
+    broken = registry.with_rules([rule._replace(function=crash) for rule in (first, second)])
+
+    with pytest.raises(AuditError, match=f"rule {first.id} crashed"):
         consult(run, registry=broken)
 
 

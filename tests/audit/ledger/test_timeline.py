@@ -487,6 +487,23 @@ def test_a_dropped_file_that_is_trained_after_all_is_dropped_no_longer() -> None
     assert ledger.leg("b", 10, 20, rows="of b").timeline.dropped == {}
 
 
+def test_steps_are_given_up_until_something_is_trained_again() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20)
+    assert not ledger.timeline.is_given_up(20)
+
+    ledger.add("back", "", checkpoint="checkpoint-10", step=10, place="", drop=[]).add("went-back", "", step=10)
+
+    assert [ledger.timeline.is_given_up(step) for step in (10, 11)] == [False, True]
+    assert not ledger.leg("c", 10, 20).timeline.is_given_up(11)
+
+
+def test_a_batch_is_over_when_its_file_is_rejected_later_on() -> None:
+    ledger = Ledger().leg("a", 0, 10).leg("b", 10, 20).leg("b", 14, 20, first_example=4)
+    assert ledger.timeline.over == frozenset()
+
+    assert ledger.add("rejected", "b", reason="poison", to="b").timeline.over == {"b"}
+
+
 def test_what_was_adopted_set_aside_or_given_up_is_kept_whatever_its_step_and_going_back_is_done() -> None:
     ledger = Ledger().add("adopted", "", step=99).add("duplicate", "d", reason="again").leg("a", 0, 10)
     ledger.add("back", "", checkpoint="checkpoint-5", step=5, place="", drop=[["a", "a.jsonl"]])

@@ -15,6 +15,7 @@ from audit.findings import Severity
 from audit.hookspecs import hookimpl
 from audit.manager import Registry, load
 from audit.training.config import Data, TrainConfig, is_train_config, read_train_config
+from tests.audit.training.places import places
 from tests.audit.training.toy import Toy
 
 MINIMAL = 'run = "run"\nbackend = "toy"\n[data]\ninbox = "inbox"\n'
@@ -282,3 +283,11 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path, registry: Regist
     path.chmod(0)
     with pytest.raises(ConfigError, match="cannot be read: Permission denied"):
         read_train_config(str(path), registry)
+
+
+def test_capitals_of_a_name_count_for_the_patterns(tmp_path: Path) -> None:
+    data = places(tmp_path)._replace(patterns=("*.jsonl", "week-?.json"))
+
+    taken = [name for name in ("a.jsonl", "a.JSONL", "week-1.json", "week-12.json") if data.takes(name)]
+
+    assert taken == ["a.jsonl", "week-1.json"]

@@ -20,7 +20,9 @@ from tests.plugins.audit_rules.loss.resumed import level, resumed
 
 def shown(path: str, timeline: Timeline | None = None, **options: Any) -> RunCurves:
     found = verify_run(path, Options(ledger=False, **options))
-    return curves_of(found.run, found.report, timeline)
+    if timeline is not None:
+        found.run.records = found.run.records._replace(batches=timeline)
+    return curves_of(found.run, found.report)
 
 
 def points(*steps: int) -> tuple[Point, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from audit.errors import ConfigError
+from audit_hf_trainer.training import trial
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.trial import tried
 from tests.backends.hf_trainer.letters import VOCABULARY, letters
@@ -120,15 +121,21 @@ def test_a_chat_template_is_a_file_or_that_of_a_tokenizer(tmp_path: Path) -> Non
     assert told("chat.txt").startswith(f"arguments.chat_template_path: {tmp_path}/chat.txt is a file, and no .jinja")
 
 
-def test_a_model_needs_its_attention_and_its_quantization(tmp_path: Path) -> None:
+def tiny(tmp_path: Path) -> str:
+    """Write a model with its tokenizer; return its directory."""
     letters().save_pretrained(tmp_path / "base")
     config = transformers.LlamaConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, vocab_size=VOCABULARY
     )
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+def test_a_model_needs_its_attention_and_its_quantization(tmp_path: Path) -> None:
+    base = tiny(tmp_path)
 
     def told(**model: Any) -> str:
-        request = request_of(tmp_path, {}, model={"name_or_path": str(tmp_path / "base"), **model})
+        request = request_of(tmp_path, {}, model={"name_or_path": base, **model})
         try:
             return tried(request) or ""
         except ConfigError as error:
@@ -139,6 +146,21 @@ def test_a_model_needs_its_attention_and_its_quantization(tmp_path: Path) -> Non
     assert told(options={"gguf_file": "none.gguf"}).startswith("model: cannot be built: ")
     if not transformers.utils.is_bitsandbytes_available():
         assert told(quantization={"load_in_4bit": True}).startswith("model: cannot be built: Using `bitsandbytes`")
+
+
+def test_the_configuration_of_a_model_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = request_of(tmp_path, {}, model={"name_or_path": tiny(tmp_path)})
+    read = []
+    real = trial._config
+
+    def counted(*given: Any) -> Any:
+        read.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(trial, "_config", counted)
+
+    assert tried(request) is None
+    assert len(read) == 1
 
 
 def refused_by_the_class(run: Path, **arguments: Any) -> str:

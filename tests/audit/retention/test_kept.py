@@ -11,7 +11,7 @@ from audit.errors import RefusedError
 from audit.facts.completeness import CheckpointState, Completeness
 from audit.facts.run import Run
 from audit.ledger.records import Records
-from audit.retention.prune import choose
+from audit.retention.kept import choose
 
 STEPS = (100, 200, 300, 400, 500)
 
