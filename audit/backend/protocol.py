@@ -20,7 +20,7 @@ class Backend(Protocol):
 
     ``state_file`` and ``arguments_file`` are "" if the trainer writes no such file. What else a backend may have is
     asked for by the functions of this module: ``last_written``, ``announces``, ``saves_over``, ``counts_steps``,
-    ``wrote``, ``units``, ``parts``, ``values_in``, ``step_inside``, ``means_newest``.
+    ``wrote``, ``units``, ``parts``, ``values_in``, ``step_inside``, ``means_newest``, ``inexact``.
     """
 
     name: str
@@ -86,6 +86,14 @@ def means_newest(backend: Backend, name: str) -> bool:
     """
     means = getattr(backend, "means_newest", None)
     return means is not None and bool(means(name))
+
+
+def inexact_in(backend: Backend) -> str:
+    """Return why no file says that a resume goes on bit for bit, in words; "" if the rules judge that.
+
+    A backend whose trainer saves no random states says so by an attribute ``inexact``.
+    """
+    return str(getattr(backend, "inexact", ""))
 
 
 def names_count_steps(backend: Backend, name: str) -> bool:

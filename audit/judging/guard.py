@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.audit_dir import PINNED, pinned_names
 from audit.backend.names import number_of
+from audit.backend.protocol import inexact_in
 from audit.errors import AuditError
 from audit.facts.place import MissingError
 from audit.judging.decision import Decision, Limits, decide
@@ -24,6 +25,7 @@ from audit.report import Report
 from audit.storage import scheme_of
 
 if TYPE_CHECKING:
+    from audit.backend.protocol import Backend
     from audit.facts.place import Place
     from audit.facts.run import Run
     from audit.judging.auditor import Auditor, Progress
@@ -72,6 +74,8 @@ def consult(
             report = record_unchanged(records, report, ledger)
         else:
             decision, report = _judged(place, records, ledger, limits, options, registry, progress, veto)
+        if limits.exact and decision.checkpoint is not None:
+            _refuse_inexact(place, decision.checkpoint, registry.backend(report.backend or ""))
         report = record_decision(decision, records, report, ledger)
     finally:
         if ledger is not None:
@@ -162,6 +166,15 @@ def _decided(
         if not used or name in reread or not is_stale(records, name, limits.max_age_days):
             return _Decided(run, report, decision)
         reread |= {name}
+
+
+def _refuse_inexact(place: "Place", checkpoint: str, backend: "Backend") -> None:
+    """Raise AuditError if the files of a backend never say that a resume is exact."""
+    why = inexact_in(backend)
+    if why:
+        raise AuditError(
+            f"{place.root}: {why}, so --exact hands out nothing; without it the guard hands out {checkpoint}"
+        )
 
 
 def _admit_any(run: "Run") -> None:

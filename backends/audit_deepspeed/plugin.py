@@ -28,6 +28,7 @@ class DeepSpeed(Stateless):
     title = "DeepSpeed (engine.save_checkpoint)"
     pattern = NAME
     last_written = MODELS
+    inexact = "DeepSpeed saves no random states and no place in the data"
     announces = LATEST
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:

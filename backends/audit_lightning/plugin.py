@@ -28,6 +28,7 @@ class Lightning(Stateless):
     last_written = (META, "latest", ITSELF)
     """``meta.pt`` and ``latest`` of the directories that the strategies FSDP, ModelParallel and DeepSpeed save."""
 
+    inexact = "Lightning saves no random states and no place in the data"
     saves_over = True
     values_in = (META, *ENGINES)
     parts: ClassVar[Mapping[str, tuple[str | int, ...]]] = {

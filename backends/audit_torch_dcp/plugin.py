@@ -28,6 +28,9 @@ class TorchDCP(Stateless):
     name = "torch-dcp"
     title = "torch.distributed.checkpoint (torchtitan, dcp.save)"
     pattern = NAME
+    inexact = (
+        "a state of torch.distributed.checkpoint does not say whether it has all that its program draws and reads from"
+    )
     last_written = tuple(f"{part}{METADATA}" for part in PARTS)
 
     def counts_steps(self, name: str) -> bool:

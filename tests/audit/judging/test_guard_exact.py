@@ -2,17 +2,23 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from audit.api import guard
 from audit.cli import run as command
+from audit.errors import AuditError
 from audit.judging.decision import Limits, ResumeRefused
 from audit.judging.guard import consult
 from audit.manager import load
 from audit.retention.pins import pin
 from audit.testing.runs import make_run
+from tests.accelerate import make_accelerate, settle
+from tests.dcp import make_apart, make_sharded
+from tests.lightning import make_lightning
+from tests.zero import write_tag
 
 LOST = ("rng_state_1.pth", "scaler.pt")
 
@@ -86,3 +92,46 @@ def test_it_is_said_of_a_rule_how_it_blocks() -> None:
     assert rules.rule("files/missing-optimizer").blocks == "blocks resuming"
     assert rules.rule("files/missing-rng-state").blocks == "blocks resuming with --exact"
     assert rules.rule("files/leftover").blocks == ""
+
+
+def engine(run: Path) -> None:
+    run.mkdir()
+    for step in (100, 200):
+        write_tag(run, step, stage=2)
+    (run / "latest").write_text("global_step200")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (make_lightning, "Lightning saves no random states and no place in the data"),
+        (make_apart, "a state of torch.distributed.checkpoint does not say whether it has all"),
+        (engine, "DeepSpeed saves no random states and no place in the data"),
+    ],
+    ids=["lightning", "dcp", "deepspeed"],
+)
+def test_a_trainer_that_saves_no_random_states_is_never_exact(
+    make: Callable[[Path], object], why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    make(run)
+    settle(run)
+    for _ in range(2):  # the second answer is from memory
+        handed = guard(run)
+        assert handed is not None
+        with pytest.raises(AuditError, match=f"{why}.*, so --exact hands out nothing; without it .* {handed.name}"):
+            guard(run, exact=True)
+    capfd.readouterr()
+    assert command(["guard", str(run), "--exact"]) == 2
+    assert capfd.readouterr().out == ""
+
+
+@pytest.mark.parametrize("make", [make_accelerate, make_sharded], ids=["accelerate", "fsdp"])
+def test_one_that_does_is_handed_out_exactly(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    settle(tmp_path / "run")
+    assert guard(tmp_path / "run", exact=True) == guard(tmp_path / "run")
+
+
+def test_an_empty_run_is_a_fresh_start_with_exactness_too(tmp_path: Path) -> None:
+    assert guard(tmp_path, exact=True) is None
