@@ -88,7 +88,7 @@ def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
         kind = "emptied"
     elif not part.differing and culprit.step > reference.step:
         kind = "behind"
-    elif part.edited or _mostly_shared(culprit.history, reference.history):
+    elif part.edited or _mostly_shared(culprit.history, reference.history, part.common):
         kind = "edited"
     elif len(main) > 1 and culprit.step < main[-1].step:
         kind = "foreign"
@@ -97,15 +97,19 @@ def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
     return Odd(culprit, reference, kind, part)
 
 
-def _mostly_shared(one: "History", other: "History") -> bool:
-    """Whether four of five entries are the same, in any place: one log, with entries removed or inserted.
+def _mostly_shared(one: "History", other: "History", common: int) -> bool:
+    """Whether four of five entries of the shorter one are in both, in any place: one log, with some removed or inserted.
 
-    Two runs of one seed share their first two or three losses at most. Only the last 10 000 entries are compared.
+    Two runs of one seed share their first two or three losses at most, and two ways from one checkpoint nothing after
+    the ``common`` entries in which they begin. Only the last 10 000 entries are compared.
     """
     mine, theirs = ([*islice(reversed(list(history)), 10_000)] for history in (one, other))
     texts = {_text(entry) for entry in mine}
     shared = sum(_text(entry) in texts for entry in theirs)
-    return len(theirs) >= 3 and 5 * shared >= 4 * len(theirs)
+    shorter = min(len(mine), len(theirs))
+    later = {_text(entry) for entry in islice(one, common, None)}
+    again = any(_text(entry) in later for entry in islice(other, common, None))
+    return shorter >= 3 and 5 * shared >= 4 * shorter and again
 
 
 def lost_entries(lineage: Lineage) -> list[tuple[Checkpoint, Checkpoint, list[int]]]:

@@ -187,3 +187,28 @@ def test_a_log_in_which_four_of_five_entries_of_the_one_before_are_is_the_same_l
 
     assert ("one of them was edited" in finding.message) is one_log
     assert ("2 histories in one directory" in finding.message) is not one_log
+
+
+@pytest.mark.parametrize("step", [100, 200, 300])
+def test_an_entry_that_was_removed_is_an_edit_wherever_the_checkpoint_is(tmp_path: Path, step: int) -> None:
+    run = make_run(tmp_path / "run")
+    edit_state(f"{run}/checkpoint-{step}", log_history=lambda log: log[:5] + log[6:])
+
+    (finding,) = check(run, "history/forked")
+
+    assert finding.checkpoint == f"checkpoint-{step}"
+    assert finding.message.endswith("except for the entry of step 70: one of them was edited")
+
+
+def test_a_way_back_that_shares_most_of_the_log_is_no_edit(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100, 200, 300, 400))
+    for step in (300, 400):  # from step 180 on another way than that of checkpoint-200
+        edit_state(
+            f"{run}/checkpoint-{step}",
+            log_history=lambda log: log[:17] + [{**entry, "loss": entry["loss"] + 0.25} for entry in log[17:]],
+        )
+
+    (finding,) = check(run, "history/forked")
+
+    assert "one of them was edited" not in finding.message
+    assert "diverge at step 180" in finding.message
