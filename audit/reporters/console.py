@@ -13,6 +13,9 @@ SEVERITY_STYLE = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", S
 ACCEPTED_STYLE = "bold green"
 MARK = {"ok": "green", "warn": "yellow", "FAIL": "red", "wait": "cyan", "?": "cyan"}
 
+_NAMED = 3
+"""So many other checkpoints with the same finding are named."""
+
 Line = list[tuple[str, str]]
 """Pieces of one line: text and style."""
 
@@ -45,9 +48,9 @@ def _report(report: Report, verbosity: int) -> list[Line]:
         if item.name == report.resume_from:
             notes += "  <- newest resumable" if report.doubts or report.pinned else "  <- resume from here"
         lines.append([("  ", ""), (f"{mark:<4}", MARK[mark]), (f"  {item.name:<{width}}  {size}  {notes}", "")])
-    for finding in report.findings:
+    for same in _alike(report.findings):
         lines.append([])
-        lines += _finding(finding)
+        lines += _finding(same)
     lines.append([])
     lines.append([(report.resume_in_words, "bold")])
     lines.append([(_footer(report), "dim")])
@@ -84,10 +87,25 @@ def _mark(item: CheckpointSummary, own: Sequence[Finding]) -> str:
     return "ok" if item.judged else "?"
 
 
-def _finding(finding: Finding) -> list[Line]:
+def _alike(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that say the same of the same file of several checkpoints, together where the first of them is."""
+    found: dict[tuple[object, ...], list[Finding]] = {}
+    for item in findings:
+        said = (item.rule, item.word, item.file, item.message, difference(item), advice(item), item.checkpoint is None)
+        found.setdefault(said, []).append(item)
+    return list(found.values())
+
+
+def _finding(same: Sequence[Finding]) -> list[Line]:
+    """The lines of a finding, and in which other checkpoints it is the ``same``."""
+    finding, others = same[0], [item.checkpoint or "" for item in same[1:]]
+    also = ""
+    if others:
+        left = len(others) - _NAMED
+        also = f", and in {', '.join(others[:_NAMED])}" + (f" and {left} more" if left > 0 else "")
     style = SEVERITY_STYLE[finding.severity] if finding.accepted is None else ACCEPTED_STYLE
     lines: list[Line] = [
-        [(finding.word, style), (f"  {finding.rule}", "bold"), (f"  {place(finding)}", "")],
+        [(finding.word, style), (f"  {finding.rule}", "bold"), (f"  {place(finding)}{also}", "")],
         [(f"    {finding.message}", "")],
     ]
     if evidence := difference(finding):

@@ -45,21 +45,19 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
     if state.num_train_epochs is not None and state.num_train_epochs >= _NO_LENGTH:
         if not _at_end_of_pass(state):
             yield Violation(
-                f"The data has no length, and pass {int(state.epoch) + 1} over it was interrupted: a resume skips all "
-                f"{state.global_step} steps from its beginning, and so trains other examples than were left",
+                "The data has no length and is not read for the first time: a resume would skip all steps so far from its "
+                "beginning, and train other examples than are left",
                 file=file,
                 remedy="Train on a stream that is not read twice, or on a data set with a length, if each example must be "
                 "trained once.",
-                actual=state.epoch,
             )
         return
     why = _drawn_anew(arguments)
     if why and abs(state.epoch - round(state.epoch)) > _ROUNDING:
         yield Violation(
-            f"Epoch {int(state.epoch) + 1} was interrupted, and a resume draws its order anew ({why}): some examples are "
-            "trained twice, others not at all",
+            f"A resume within this epoch would draw its order anew ({why}): some examples would be trained twice, others "
+            "not at all",
             file=file,
-            actual=state.epoch,
         )
 
 

@@ -30,8 +30,8 @@ def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapp
     every = whole(arguments, "ref_model_sync_steps")
     if arguments.get("sync_ref_model") is True and every and state.global_step >= every:
         yield Violation(
-            "The reference model follows the training (sync_ref_model), and is in no file: a resume begins with the first "
-            "one again",
+            "The reference model follows the training (sync_ref_model), and is in no file: a resume would begin with the "
+            "first one again",
             file=file,
             remedy="Give the trainer the reference model of that step yourself, or train without sync_ref_model.",
         )
@@ -40,20 +40,17 @@ def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapp
     if cycle and "num_generations" in arguments and done % cycle:
         yield Violation(
             f"The completions that were generated are trained on for {cycle} batches, of which {done % cycle} are done: a "
-            "resume generates others",
+            "resume would generate others",
             file=file,
             remedy=f"Save after a multiple of {cycle} batches, and resume from there.",
-            expected=0,
-            actual=done % cycle,
         )
     waited = _patience(state.stateful_callbacks)
     if waited and arguments.get("restore_callback_states_from_checkpoint") is not True:
         yield Violation(
-            f"EarlyStoppingCallback has waited for {waited} evaluation(s) without a better one, and a resume begins to count "
-            "anew",
+            f"EarlyStoppingCallback has waited for {waited} evaluation(s) without a better one, and a resume would begin to "
+            "count anew",
             file=checkpoint.backend.state_file,
             remedy="Set restore_callback_states_from_checkpoint=True.",
-            actual=waited,
         )
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from audit.findings import Severity
+from audit.findings import Finding, Severity
 from audit.hookspecs import Context
 from audit.report import Report
 from audit.reporters.console import render
@@ -97,3 +97,20 @@ def test_an_accepted_finding_is_called_so_in_its_row_and_below(report: Report) -
     assert "resumable, 1 accepted  <-" in row
     assert f"accepted  {error.rule}  checkpoint-100/" in text
     assert "-> accepted: meant\\x1b[2J so" in text
+
+
+def test_the_same_finding_in_several_checkpoints_is_told_once(report: Report) -> None:
+    (first, *rest) = report.findings
+    same = [first._replace(checkpoint=f"checkpoint-{step}") for step in (200, 300, 400, 500, 600, 700)]
+
+    def told(*findings: Finding) -> list[str]:
+        text = render([report._replace(findings=findings)])
+        return [line for line in text.splitlines() if line.startswith("error  files/missing-optimizer")]
+
+    line = "error  files/missing-optimizer  checkpoint-200/optimizer.pt"
+    assert told(*same[:2], *rest) == [f"{line}, and in checkpoint-300"]
+    assert told(*same[:4]) == [f"{line}, and in checkpoint-300, checkpoint-400, checkpoint-500"]
+    assert told(*same) == [f"{line}, and in checkpoint-300, checkpoint-400, checkpoint-500 and 2 more"]
+    for other in ({"message": "another"}, {"remedy": "another"}, {"expected": 3}, {"file": "x"}, {"accepted": "yes"}):
+        assert len(told(same[0], same[1]._replace(**other))) == 2 - ("accepted" in other)
+    assert len(told(first._replace(checkpoint=None), first)) == 2

@@ -40,8 +40,8 @@ def test_an_order_that_is_drawn_anew_is_told_in_a_later_epoch(
     (finding,) = check(run_of(tmp_path, **arguments), RULE)
     assert (finding.checkpoint, finding.severity, finding.blocks_resume) == ("checkpoint-200", Severity.INFO, False)
     assert finding.message == (
-        f"Epoch 2 was interrupted, and a resume draws its order anew ({why}): some examples are trained twice, others not "
-        "at all"
+        f"A resume within this epoch would draw its order anew ({why}): some examples would be trained twice, others not at "
+        "all"
     )
     assert registry().rule(RULE).blocks == "blocks resuming with --exact"
 
@@ -71,7 +71,7 @@ def test_a_stream_that_was_begun_again_is_told_and_its_first_pass_and_the_end_of
     run = run_of(tmp_path, (0.1, 1.05, 1.15), sys.maxsize)
     (finding,) = check(run, RULE)
     assert finding.checkpoint == "checkpoint-200"
-    assert "pass 2 over it was interrupted: a resume skips all 200 steps from its beginning" in finding.message
+    assert "not read for the first time: a resume would skip all steps so far from its beginning" in finding.message
 
 
 def test_the_end_of_a_training_passes(tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ def test_the_guard_hands_it_out_and_with_exact_the_one_before(tmp_path: Path) ->
     assert verify(run, Options(settle_seconds=0)).verdict == "sound"
     assert guard(run) == Path(run, "checkpoint-200")
     assert guard(run, exact=True) == Path(run, "checkpoint-100")
-    with pytest.raises(ResumeRefused, match="Epoch 2 was interrupted"):
+    with pytest.raises(ResumeRefused, match="would draw its order anew"):
         guard(run, exact=True, strict=True)

@@ -51,8 +51,8 @@ def test_one_that_did_not_passes(arguments: dict[str, Any], tmp_path: Path) -> N
 def test_completions_that_wait_to_be_trained_on_are_told(tmp_path: Path) -> None:
     (one, other) = check(run_of(tmp_path, **{**GENERATED, "num_iterations": 3}), RULE)
     assert (one.checkpoint, other.checkpoint) == ("checkpoint-100", "checkpoint-200")
-    assert "trained on for 24 batches, of which 8 are done: a resume generates others" in one.message
-    assert (other.expected, other.actual) == (0, 16)
+    assert "trained on for 24 batches, of which 8 are done: a resume would generate others" in one.message
+    assert "of which 16 are done" in other.message
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_patience_that_begins_anew_is_told(tmp_path: Path) -> None:
     assert finding.checkpoint == "checkpoint-200"
     assert finding.message.startswith("EarlyStoppingCallback has waited for 2 evaluation(s) without a better one")
     (finding,) = check(waited(run_of(tmp_path / "several"), 0, 1), RULE)
-    assert finding.actual == 1
+    assert "waited for 1 evaluation(s)" in finding.message
 
 
 def test_none_and_what_is_restored_pass(tmp_path: Path) -> None:
