@@ -98,7 +98,7 @@ def odd_one(group: Lineage, main: Lineage, others: int) -> Odd | None:
 
 
 def _mostly_shared(one: "History", other: "History", common: int) -> bool:
-    """Whether four of five entries of the shorter one are in both, in any place: one log, with entries removed or added.
+    """Whether four of five entries of the shorter one are in both, in any place: it is one log, edited.
 
     Two runs of one seed share their first two or three losses at most, and two ways from one checkpoint nothing after
     the ``common`` entries in which they begin. Only the last 10 000 entries are compared.
