@@ -85,6 +85,10 @@ class Watch:
             LOG.error("%s", broken)
         elif step and decision.step is not None and decision.step > step:
             LOG.warning("%s: training resumes at step %d, but %s could be resumed from", run, step, decision.checkpoint)
+        for item in report.findings:
+            here = step > 0 and item.checkpoint == checkpoint_name(step) and item.accepted is None
+            if here and self._plugins.rule(item.rule).breaks_exactness:
+                LOG.warning("%s: training goes on from step %d: %s (%s)", run, step, item.message, item.rule)
         self._known = {_key(item) for item in report.findings}
         self._of_before = {item.rule for item in report.findings if item.checkpoint is None}
         # Beside checkpoints of a longer training the new ones are another history, which has already been reported.

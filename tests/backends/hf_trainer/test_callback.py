@@ -38,6 +38,16 @@ class At(transformers.TrainerCallback):
             self.act(model)
 
 
+class Ended(transformers.TrainerCallback):
+    """Ends a training after a step, before its schedule is over."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
+        control.should_training_stop = state.global_step == self.step
+
+
 def poison(model: Any) -> None:
     """Turn the adapter into NaN, as an overflow does; the loss of every later step is NaN."""
     for name, values in model.named_parameters():
@@ -229,6 +239,16 @@ def test_a_training_that_resumes_is_let_through(tmp_path: Path, caplog: pytest.L
     train(tmp_path, AuditCallback(), resume=True)
 
     assert said(caplog) == []
+
+
+def test_what_a_resume_draws_anew_is_told_as_it_happens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    by_length = {"train_sampling_strategy": "group_by_length", "max_steps": 9}
+    train(tmp_path, AuditCallback(), Ended(8), **by_length)
+    assert said(caplog) == []
+    train(tmp_path, AuditCallback(), resume=True, **by_length)
+
+    (line,) = said(caplog)
+    assert "training goes on from step 8: A resume within this epoch would draw its order anew" in line
 
 
 def test_going_back_behind_what_was_deleted_by_hand_is_no_violation(
