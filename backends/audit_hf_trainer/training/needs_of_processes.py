@@ -13,6 +13,8 @@ from typing import Any
 from audit.plugin import ConfigError, LegRequest, did_you_mean
 from audit_hf_trainer.fsdp import WHOLE, loses_moments
 
+_LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
+"""What DeepSpeed asks for in the environment; without one of them it asks MPI."""
 _BACKENDS = ("gloo", "nccl", "mpi", "ucc", "xccl")
 _SEVERAL = "is for several processes, and one trains: start them with torchrun, or remove the key"
 _PLANNED = f"{_SEVERAL}; audit plan --processes N plans for N of them"
@@ -49,9 +51,20 @@ def refuse_processes(request: LegRequest, arguments: Any) -> None:
     if arguments.fsdp:
         _refuse_fsdp(several, arguments)
         _refuse_lost_moments(arguments)
+    if getattr(arguments, "deepspeed", None) and several < 2:
+        _refuse_unlaunched()
     options = request.settings.get("model", {}).get("options", {})
     if isinstance(options.get("tp_size"), int) and options["tp_size"] > 1 and several < 2:
         raise ConfigError(f"model.options.tp_size: {_PLANNED}")
+
+
+def _refuse_unlaunched() -> None:
+    """Refuse DeepSpeed in one process that no launcher has started (deepspeed 0.19, ``comm.init_distributed``)."""
+    if not all(name in os.environ for name in _LAUNCHED) and find_spec("mpi4py") is None:
+        raise ConfigError(
+            "arguments.deepspeed: needs a launcher, for one process too: torchrun --nproc-per-node 1 -m audit ...; or "
+            "install mpi4py"
+        )
 
 
 def _refuse_fsdp(several: int, arguments: Any) -> None:

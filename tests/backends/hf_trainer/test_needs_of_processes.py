@@ -1,10 +1,13 @@
 """What is for several processes is refused where one trains, and a plan for several of them is not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from audit.errors import ConfigError
+from audit_hf_trainer.training.needs_of_processes import refuse_processes
 from tests.backends.hf_trainer.needing import SFT, refused, request_of
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
@@ -59,3 +62,28 @@ def test_fsdp_1_with_shards_would_lose_the_moments_at_each_batch(tmp_path: Path)
             "arguments.fsdp_config: accelerate does not load the optimizer's moments of FSDP version 1 from shards; set ver"
         )
     assert told(version=1) == told(state_dict_type="SHARDED_STATE_DICT") == ""
+
+
+def test_deepspeed_needs_a_launcher_or_mpi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = SimpleNamespace(deepspeed="ds.json", fsdp=None, world_size=1)
+
+    def told(processes: int = 1) -> str:
+        try:
+            refuse_processes(request_of(tmp_path, {}, processes=processes), arguments)
+        except ConfigError as error:
+            return str(error)
+        return ""
+
+    launched = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1", "LOCAL_RANK": "0"}
+    for name in launched:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("audit_hf_trainer.training.needs_of_processes.find_spec", lambda name: None)
+    assert told().startswith("arguments.deepspeed: needs a launcher, for one process too: torchrun --nproc-per-node 1 ")
+    assert told(processes=2) == ""
+    monkeypatch.setattr("audit_hf_trainer.training.needs_of_processes.find_spec", lambda name: name)
+    assert told() == ""
+    monkeypatch.setattr("audit_hf_trainer.training.needs_of_processes.find_spec", lambda name: None)
+    for name, value in launched.items():
+        assert told() != ""
+        monkeypatch.setenv(name, value)
+    assert told() == ""
