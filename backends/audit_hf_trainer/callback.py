@@ -5,6 +5,7 @@ Besides ``training``, this is the only module of this backend that imports trans
 
 import os
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -150,9 +151,15 @@ def _in_one_line(error: Exception) -> Exception:
 
 
 def _has_state(optimizer: Any) -> bool:
-    """Whether an optimizer keeps anything for any parameter; SGD without momentum may keep None for each."""
-    state = getattr(optimizer, "state", None) or {}
-    return any(value is not None for entry in state.values() for value in getattr(entry, "values", lambda: (0,))())
+    """Whether an optimizer keeps anything for any parameter; SGD without momentum may keep None for each.
+
+    True of one that does not show it: nothing is said of that.
+    """
+    state = getattr(optimizer, "state", None)
+    if not isinstance(state, Mapping):
+        return True
+    entries = (entry.values() if isinstance(entry, Mapping) else (entry,) for entry in state.values())
+    return any(value is not None for entry in entries for value in entry)
 
 
 def _several(args: Any) -> bool:

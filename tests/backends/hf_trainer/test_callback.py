@@ -326,6 +326,20 @@ def test_an_optimizer_that_trainer_did_not_load_ends_the_training_before_its_nex
     assert not (tmp_path / "after" / "checkpoint-4").exists()
 
 
+def test_an_optimizer_that_does_not_show_its_state_is_not_judged() -> None:
+    from audit_hf_trainer.callback import _has_state
+
+    class Kept:
+        def __init__(self, state: Any) -> None:
+            self.state = state
+
+    for shown in ({}, {1: {}}, {1: {"momentum_buffer": None}}, {1: None}):
+        assert not _has_state(Kept(shown))
+    for shown in ({1: {"step": 0}}, {1: [0]}, [], None):
+        assert _has_state(Kept(shown))
+    assert _has_state(None)
+
+
 @pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "adagrad", "rmsprop"])
 def test_an_optimizer_that_was_loaded_or_keeps_nothing_goes_on(
     optimizer: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
