@@ -333,10 +333,10 @@ def test_an_optimizer_that_does_not_show_its_state_is_not_judged() -> None:
         def __init__(self, state: Any) -> None:
             self.state = state
 
-    for shown in ({}, {1: {}}, {1: {"momentum_buffer": None}}, {1: None}):
-        assert not _has_state(Kept(shown))
-    for shown in ({1: {"step": 0}}, {1: [0]}, [], None):
-        assert _has_state(Kept(shown))
+    nothing: tuple[Any, ...] = ({}, {1: {}}, {1: {"momentum_buffer": None}}, {1: None})
+    something: tuple[Any, ...] = ({1: {"step": 0}}, {1: [0]}, [], None)
+    assert not any(_has_state(Kept(shown)) for shown in nothing)
+    assert all(_has_state(Kept(shown)) for shown in something)
     assert _has_state(None)
 
 
