@@ -81,7 +81,7 @@ class Watch:
         if step and (broken := _why_not(run, step, decision, report)):
             if not self._broken:
                 self._guarded = guarded
-                return broken
+                return f'{broken}; AuditCallback(resume="warn") only logs this'
             LOG.error("%s", broken)
         elif step and decision.step is not None and decision.step > step:
             LOG.warning("%s: training resumes at step %d, but %s could be resumed from", run, step, decision.checkpoint)
@@ -172,17 +172,16 @@ def _why_not(run: str, step: int, decision: "Decision", report: "Report") -> str
     found = next((item for item in report.checkpoints if item.name == name), None)
     if found is None or found.resumable or decision.step == step:
         return None
-    first = next((item for item in report.findings if item.checkpoint == name and item.blocks_resume), None)
-    why = f": {first.message} ({first.rule})" if first else ""
-    other = (
-        f"resume from {os.path.join(run, decision.checkpoint)} (step {decision.step})"
-        if decision.checkpoint is not None
-        else "no other checkpoint can be resumed from"
-    )
+    blocking = [item for item in report.findings if item.blocks_resume and item.checkpoint in (name, None)]
+    first = min(blocking, key=lambda item: item.checkpoint is None, default=None)
+    why = f"{first.message} ({first.rule})" if first else "it was not written to its end"
+    if decision.checkpoint is not None:
+        other, force = f"resume from {os.path.join(run, decision.checkpoint)} (step {decision.step})", ""
+    else:
+        other, force = "no other checkpoint can be resumed from", " --force"  # the last one is not moved without
     return (
-        f"training goes on from step {step}, but {os.path.join(run, name)} is not resumable{why}; {other}, or move "
-        f'{name} away with `audit quarantine` if step {step} was read from elsewhere; AuditCallback(resume="warn") '
-        "only logs this"
+        f"training goes on from step {step}, but {os.path.join(run, name)} is not resumable: {why}; {other}; if step {step} "
+        f"was read from elsewhere, move {name} away: `audit quarantine {run} {name}{force}`"
     )
 
 

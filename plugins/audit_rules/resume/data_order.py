@@ -1,5 +1,6 @@
 """resume/data-order."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,9 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
     checkpoint has: some examples are trained twice, others not at all, without a word. A data set without a length (a
     stream) that was read to its end and begun again is skipped from its very beginning, by all steps so far. Measured:
     after a resume within the first epoch or at the end of one, training goes on bit for bit, within a later one not.
+    GRPO and RLOO of trl 1.16 shuffle with a generator that is seeded once and goes on from epoch to epoch
+    (``RepeatSampler``); no checkpoint has it. After a resume the order of the first epoch comes again, also at the end
+    of an epoch.
 
     Not checked if `audit train` controls the order, nor with ``ignore_data_skip``, where the program provides the data.
     What the files do not say is not judged: a collator that draws random numbers (masked language modelling) has drawn
@@ -39,7 +43,7 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
         raise NotApplicable("audit train controls the order of the data")
     if arguments.get("ignore_data_skip") is True:
         raise NotApplicable("with ignore_data_skip the program provides the data")
-    if state.epoch is None or state.epoch < 1:
+    if state.epoch is None or not 1 <= state.epoch < math.inf:  # the JSON of Python has NaN and Infinity
         return
     file = checkpoint.backend.state_file
     if state.num_train_epochs is not None and state.num_train_epochs >= _NO_LENGTH:
@@ -52,8 +56,21 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
                 "trained once.",
             )
         return
+    within = abs(state.epoch - round(state.epoch)) > _ROUNDING
+    if "num_generations" in arguments:  # trl's trainers that generate have a sampler of their own
+        if arguments.get("shuffle_dataset", True):
+            number = int(state.epoch + _ROUNDING) + 1
+            yield Violation(
+                f"A resume goes on in epoch {number} with the order of the first one, in which trl's sampler begins again"
+                + (": some examples are trained twice in it, others not at all" if within else ""),
+                file=file,
+                remedy="Resume from a checkpoint of the first epoch, or train with shuffle_dataset = False, if the order "
+                "must be that of a training which was not interrupted.",
+                actual=state.epoch,
+            )
+        return
     why = _drawn_anew(arguments)
-    if why and abs(state.epoch - round(state.epoch)) > _ROUNDING:
+    if why and within:
         yield Violation(
             f"A resume within this epoch would draw its order anew ({why}): some examples would be trained twice, others "
             "not at all",
@@ -69,8 +86,7 @@ def _drawn_anew(arguments: Mapping[str, Any]) -> str:
     config = arguments.get("accelerator_config")
     if strategy != "random" or not isinstance(config, Mapping) or config.get("use_seedable_sampler") is not False:
         return ""
-    # trl 1.16: the sampler of GRPO and RLOO has a seed of its own.
-    return "" if "num_generations" in arguments else "use_seedable_sampler is false"
+    return "use_seedable_sampler is false"
 
 
 def _at_end_of_pass(state: "TrainerState") -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import audit
+from audit.cli import run as run_audit
 from audit.errors import AuditError
 from audit.judging.decision import ResumeRefused
 
@@ -290,9 +291,24 @@ def test_the_refusal_names_what_can_be_resumed_from(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-3" / "optimizer.pt").unlink()
 
     with pytest.raises(
-        ResumeRefused, match=r"\(files/missing-optimizer\); resume from .*checkpoint-2 \(step 2\), or move"
+        ResumeRefused, match=r"\(files/missing-optimizer\); resume from .*checkpoint-2 \(step 2\); if step 3 was read"
     ):
         train(tmp_path, AuditCallback(pin=False), resume=True)
+
+
+def test_what_was_read_from_elsewhere_goes_on_once_the_broken_one_is_moved_as_the_refusal_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    train(elsewhere, max_steps=3, save_steps=3)
+    shutil.copytree(elsewhere, here)
+    (here / "checkpoint-3" / "optimizer.pt").unlink()
+
+    with pytest.raises(ResumeRefused, match="no other checkpoint can be resumed from; if step 3") as refused:
+        train(here, AuditCallback(), resume=str(elsewhere / "checkpoint-3"))
+    command = str(refused.value).split("`")[1]
+    assert run_audit(command.split()[1:]) == 0, capsys.readouterr().err
+    assert train(here, AuditCallback(), resume=str(elsewhere / "checkpoint-3")).state.global_step == 5
 
 
 def test_a_pin_of_the_step_that_is_broken_is_let_through(tmp_path: Path) -> None:
@@ -313,6 +329,7 @@ def test_with_warn_a_broken_checkpoint_and_a_lost_optimizer_are_only_told(
 
     told = said(caplog)
     assert "training goes on from step 3, but" in told[0]
+    assert 'resume="warn"' not in told[0], "it is set already"
     assert any("resumed at step 3, but the optimizer's state was not loaded, it began anew" in line for line in told)
 
 

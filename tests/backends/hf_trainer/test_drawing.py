@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from audit_hf_trainer.training.drawing import Steady, draws
+from tests.backends.hf_trainer.letters import letters
 
 
 def drawn(rows: Any) -> tuple[Any, ...]:
@@ -41,6 +42,47 @@ def test_the_generators_are_as_before() -> None:
     with pytest.raises(ZeroDivisionError):
         Steady(lambda rows: drawn(rows)[0] / 0, 7, 0)(1)
     assert drawn(None) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "draw"),
+    [
+        (lambda: random.Random(1), lambda own: own.random()),
+        (lambda: np.random.default_rng(1), lambda own: own.random()),
+        (lambda: np.random.RandomState(1), lambda own: own.rand()),
+        (lambda: torch.Generator().manual_seed(1), lambda own: torch.rand(1, generator=own).item()),
+    ],
+    ids=["random", "numpy", "numpy, old", "torch"],
+)
+def test_a_generator_that_the_collator_keeps_is_seeded_for_each_batch(own: Any, draw: Any) -> None:
+    class Collator:
+        def __init__(self) -> None:
+            self.own, self.other = own(), "no generator"
+
+        def __call__(self, rows: Any) -> Any:
+            return draw(self.own)
+
+    straight, later = Steady(Collator(), 7, 0), Steady(Collator(), 7, 2)
+    told = [straight("rows") for _ in range(4)]
+    assert [later("rows"), later("rows")] == told[2:]
+    assert len(set(told)) == 4
+
+
+@pytest.mark.parametrize("kind", ["pt", "np"])
+def test_a_collator_with_a_seed_masks_the_same_after_a_resume(kind: str) -> None:
+    transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
+    tokenizer = letters()
+    tokenizer.add_special_tokens({"mask_token": "<mask>"})
+    rows = [{"input_ids": list(range(5, 45))} for _ in range(4)]
+
+    def collator() -> Any:
+        return transformers.DataCollatorForLanguageModeling(tokenizer, seed=3, return_tensors=kind)
+
+    given = collator()
+    straight, later = Steady(given, 7, 0), Steady(collator(), 7, 2)
+    told = [straight(rows)["input_ids"].tolist() for _ in range(3)]
+    assert later(rows)["input_ids"].tolist() == told[2] != told[1]
+    assert given.seed == 3, "the evaluation has it as it was given"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

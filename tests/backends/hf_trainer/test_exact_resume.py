@@ -39,13 +39,13 @@ def of_trainer(**arguments: Any) -> Callable[[str], Any]:
     return make
 
 
-def of_trl(kind: str, **arguments: Any) -> Callable[[str], Any]:
-    """Make what makes a trainer of trl."""
+def of_trl(kind: str, count: int = 32, **arguments: Any) -> Callable[[str], Any]:
+    """Make what makes a trainer of trl, of so many rows."""
 
     def make(home: str) -> Any:
         datasets = pytest.importorskip("datasets")
         trl = pytest.importorskip("trl", reason="the extra trl is not installed")
-        words = [["the", "he", "a", "tree", "bird"][number % 5] * (1 + number % 3) for number in range(32)]
+        words = [["the", "he", "a", "tree", "bird"][number % 5] * (1 + number % 3) for number in range(count)]
         rows_of = {
             "DPO": [{"prompt": word, "chosen": f" {word}", "rejected": f" not {word}"} for word in words],
             "GRPO": [{"prompt": word} for word in words],
@@ -101,6 +101,10 @@ CASES: dict[str, tuple[Callable[[str], Any], int, list[str]]] = {
     "reference model": (of_trl("DPO", sync_ref_model=True, ref_model_sync_steps=3), 4, STATE),
     "completions, all trained on": (of_trl("GRPO", steps_per_generation=4), 4, []),
     "completions, some left": (of_trl("GRPO", steps_per_generation=4), 3, STATE),
+    "prompts, first epoch": (of_trl("GRPO", 8, steps_per_generation=1), 3, []),
+    "prompts, end of an epoch": (of_trl("GRPO", 8, steps_per_generation=1), 4, ORDER),
+    "prompts, second epoch": (of_trl("GRPO", 8, steps_per_generation=1), 6, ORDER),
+    "prompts, in order": (of_trl("GRPO", 8, steps_per_generation=1, shuffle_dataset=False), 6, []),
     "completions, twice": (of_trl("GRPO", num_iterations=2), 3, STATE),
 }
 

@@ -1,5 +1,6 @@
 """resume/data-order."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from audit import Options, guard, verify
 from audit.findings import Severity
 from audit.judging.decision import ResumeRefused
-from audit.testing.judging import check, registry
+from audit.testing.judging import check, registry, report
 from audit.testing.runs import edit_state, make_run
 
 RULE = "resume/data-order"
@@ -55,7 +56,8 @@ def test_an_order_that_is_drawn_anew_is_told_in_a_later_epoch(
         ((0.5, 1.5), {}),
         ((0.5, 1.5), {"accelerator_config": {"use_seedable_sampler": True}}),
         ((0.5, 1.5), {**NOT_SEEDED, "train_sampling_strategy": "sequential"}),
-        ((0.5, 1.5), {**NOT_SEEDED, "num_generations": 2}),
+        ((0.5, 1.5), {**NOT_SEEDED, "num_generations": 2, "shuffle_dataset": False}),
+        ((0.5, 0.75), {"num_generations": 2, "shuffle_dataset": True}),
         ((0.5, 1.5), {**NOT_SEEDED, "ignore_data_skip": True}),
         ((0.5, 1.5), {"accelerator_config": "none"}),
     ],
@@ -72,6 +74,30 @@ def test_a_stream_that_was_begun_again_is_told_and_its_first_pass_and_the_end_of
     (finding,) = check(run, RULE)
     assert finding.checkpoint == "checkpoint-200"
     assert "not read for the first time: a resume would skip all steps so far from its beginning" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("epoch", "what"),
+    [
+        (1.5, "in epoch 2 with the order of the first one, in which trl's sampler begins again: some examples are"),
+        (2.0, "in epoch 3 with the order of the first one, in which trl's sampler begins again"),
+    ],
+)
+def test_the_sampler_of_trl_that_begins_again_is_told_also_at_the_end_of_an_epoch(
+    epoch: float, what: str, tmp_path: Path
+) -> None:
+    (finding,) = check(run_of(tmp_path, (0.5, epoch), num_generations=2, shuffle_dataset=True), RULE)
+    assert finding.checkpoint == "checkpoint-200"
+    assert what in finding.message
+    assert finding.message.endswith("at all") == (epoch == 1.5)
+
+
+@pytest.mark.parametrize("epoch", [math.nan, math.inf])
+@pytest.mark.parametrize("planned", [3, sys.maxsize])
+def test_an_epoch_that_is_no_number_is_none(epoch: float, planned: float, tmp_path: Path) -> None:
+    run = run_of(tmp_path, (0.5, epoch), planned, train_sampling_strategy="group_by_length")
+    assert not report(run, settle_seconds=0).crashed
+    assert not check(run, RULE)
 
 
 def test_the_end_of_a_training_passes(tmp_path: Path) -> None:
