@@ -3,16 +3,23 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Checkpoint, NotApplicable
+from audit.plugin import Checkpoint
 
 if TYPE_CHECKING:
     from audit.plugin import TrainerState
 
 
-def only_if_interrupted(checkpoint: Checkpoint, state: "TrainerState") -> None:
-    """Raise NotApplicable at the end of a training, except of a leg: the next one resumes from it."""
-    if state.max_steps and state.global_step >= state.max_steps and not checkpoint.run.records.batches.legs:
-        raise NotApplicable("the training is at its end")
+def goes_on(checkpoint: Checkpoint, state: "TrainerState") -> bool:
+    """Whether a resume from a checkpoint has something left to train: a leg's end is not the end of a training.
+
+    To be asked last: what a rule finds with the run's ledger is not remembered.
+    """
+    return not (state.max_steps and state.global_step >= state.max_steps) or in_legs(checkpoint)
+
+
+def in_legs(checkpoint: Checkpoint) -> bool:
+    """Whether `audit train` trains the run, and so controls the order of its data. To be asked last, too."""
+    return bool(checkpoint.run.records.batches.legs)
 
 
 def whole(arguments: Mapping[str, Any], name: str) -> int:

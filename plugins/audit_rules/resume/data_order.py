@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
-from audit_rules.resume._interrupted import only_if_interrupted
+from audit_rules.resume._interrupted import goes_on, in_legs
 
 if TYPE_CHECKING:
     from audit.plugin import TrainerState
@@ -38,44 +38,43 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
     What the files do not say is not judged: a collator that draws random numbers (masked language modelling) has drawn
     those of one batch ahead at each save, so that a resume within an epoch masks other tokens.
     """
-    only_if_interrupted(checkpoint, state)
-    if checkpoint.run.records.batches.legs:
-        raise NotApplicable("audit train controls the order of the data")
     if arguments.get("ignore_data_skip") is True:
         raise NotApplicable("with ignore_data_skip the program provides the data")
+    found = _otherwise(state, arguments)
+    if found is not None and goes_on(checkpoint, state) and not in_legs(checkpoint):
+        yield found._replace(file=checkpoint.backend.state_file)
+
+
+def _otherwise(state: "TrainerState", arguments: Mapping[str, Any]) -> Violation | None:
+    """How the rest of the interrupted epoch would differ, None if it would not."""
     if state.epoch is None or not 1 <= state.epoch < math.inf:  # the JSON of Python has NaN and Infinity
-        return
-    file = checkpoint.backend.state_file
+        return None
     if state.num_train_epochs is not None and state.num_train_epochs >= _NO_LENGTH:
-        if not _at_end_of_pass(state):
-            yield Violation(
-                "The data has no length and is not read for the first time: a resume would skip all steps so far from its "
-                "beginning, and train other examples than are left",
-                file=file,
-                remedy="Train on a stream that is not read twice, or on a data set with a length, if each example must be "
-                "trained once.",
-            )
-        return
+        if _at_end_of_pass(state):
+            return None
+        return Violation(
+            "The data has no length and is not read for the first time: a resume would skip all steps so far from its "
+            "beginning, and train other examples than are left",
+            remedy="Train on a stream that is not read twice, or on a data set with a length, if each example must be "
+            "trained once.",
+        )
     within = abs(state.epoch - round(state.epoch)) > _ROUNDING
     if "num_generations" in arguments:  # trl's trainers that generate have a sampler of their own
-        if arguments.get("shuffle_dataset", True):
-            number = int(state.epoch + _ROUNDING) + 1
-            yield Violation(
-                f"A resume goes on in epoch {number} with the order of the first one, in which trl's sampler begins again"
-                + (": some examples are trained twice in it, others not at all" if within else ""),
-                file=file,
-                remedy="Resume from a checkpoint of the first epoch, or train with shuffle_dataset = False, if the order "
-                "must be that of a training which was not interrupted.",
-                actual=state.epoch,
-            )
-        return
-    why = _drawn_anew(arguments)
-    if why and within:
-        yield Violation(
-            f"A resume within this epoch would draw its order anew ({why}): some examples would be trained twice, others "
-            "not at all",
-            file=file,
+        if not arguments.get("shuffle_dataset", True):
+            return None
+        return Violation(
+            "A resume would go on with the order of the first epoch, in which trl's sampler begins again"
+            + (": some examples of this one would be trained twice, others not at all" if within else ""),
+            remedy="Resume from a checkpoint of the first epoch, or train with shuffle_dataset = False, if the order "
+            "must be that of a training which was not interrupted.",
         )
+    why = _drawn_anew(arguments)
+    if not why or not within:
+        return None
+    return Violation(
+        f"A resume within this epoch would draw its order anew ({why}): some examples would be trained twice, others "
+        "not at all"
+    )
 
 
 def _drawn_anew(arguments: Mapping[str, Any]) -> str:

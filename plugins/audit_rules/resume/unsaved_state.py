@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
-from audit_rules.resume._interrupted import only_if_interrupted, whole
+from audit_rules.resume._interrupted import goes_on, whole
 
 if TYPE_CHECKING:
     from audit.plugin import TrainerState
@@ -25,7 +25,12 @@ def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapp
     EarlyStoppingCallback, if ``restore_callback_states_from_checkpoint`` is not set. Measured: a resume before the
     first of these, or between two of them, goes on bit for bit, and otherwise with another loss in the next step.
     """
-    only_if_interrupted(checkpoint, state)
+    found = list(_lost(checkpoint, state, arguments))
+    if found and goes_on(checkpoint, state):
+        yield from found
+
+
+def _lost(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping[str, Any]) -> Iterator[Violation]:
     file = checkpoint.backend.arguments_file
     every = whole(arguments, "ref_model_sync_steps")
     if arguments.get("sync_ref_model") is True and every and state.global_step >= every:

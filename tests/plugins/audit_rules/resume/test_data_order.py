@@ -79,8 +79,11 @@ def test_a_stream_that_was_begun_again_is_told_and_its_first_pass_and_the_end_of
 @pytest.mark.parametrize(
     ("epoch", "what"),
     [
-        (1.5, "in epoch 2 with the order of the first one, in which trl's sampler begins again: some examples are"),
-        (2.0, "in epoch 3 with the order of the first one, in which trl's sampler begins again"),
+        (
+            1.5,
+            "with the order of the first epoch, in which trl's sampler begins again: some examples of this one would",
+        ),
+        (2.0, "with the order of the first epoch, in which trl's sampler begins again"),
     ],
 )
 def test_the_sampler_of_trl_that_begins_again_is_told_also_at_the_end_of_an_epoch(
