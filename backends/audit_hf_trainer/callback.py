@@ -5,6 +5,7 @@ Besides ``training``, this is the only module of this backend that imports trans
 
 import os
 import sys
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -151,8 +152,13 @@ def _in_one_line(error: Exception) -> Exception:
 
 def _has_state(optimizer: Any) -> bool:
     """Whether an optimizer keeps anything for any parameter; SGD without momentum may keep None for each."""
-    state = getattr(optimizer, "state", None) or {}
-    return any(value is not None for entry in state.values() for value in getattr(entry, "values", lambda: (0,))())
+    state = getattr(optimizer, "state", None)
+    if not isinstance(state, Mapping):
+        return False
+    return any(
+        any(value is not None for value in entry.values()) if isinstance(entry, Mapping) else entry is not None
+        for entry in state.values()
+    )
 
 
 def _several(args: Any) -> bool:
