@@ -53,7 +53,7 @@ def _without_seed(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return collate
     copied: Any = copy.copy(collate)
     copied.seed = copied.generator = None
-    return copied  # type: ignore[no-any-return]
+    return copied
 
 
 def _seed(text: str, collate: Callable[[Any], Any]) -> None:

@@ -13,6 +13,8 @@ from audit_hf_trainer.training.loading import limits
 
 _OBJECTS = ("generation_config", "state_dict")
 """Options that take an object of Python."""
+_LEARNED_BESIDES = ("modules_to_save", "trainable_token_indices", "use_dora")
+"""With these an adapter learns something even if its matrices add nothing; with ``bias`` it does, too."""
 _DIVIDED = ("auto", "balanced", "balanced_low_0", "sequential")
 _FILES = {
     True: ("model{}.safetensors", "model.safetensors.index{}.json"),
@@ -90,10 +92,11 @@ def _refuse_files(model: Mapping[str, Any], options: Mapping[str, Any]) -> None:
 
 def _refuse_adapter(table: Mapping[str, Any], model: Mapping[str, Any], transformers: Any) -> None:
     """Refuse numbers with which the adapter adds nothing, and tokens that the model does not have."""
-    if table.get("lora_alpha") == 0:
+    alone = not any(table.get(key) for key in _LEARNED_BESIDES) and table.get("bias", "none") == "none"
+    if table.get("lora_alpha") == 0 and alone and not table.get("alpha_pattern"):
         raise ConfigError("adapter.lora_alpha: with 0 the adapter adds nothing, and nothing is learned")
     dropout = table.get("lora_dropout")
-    if isinstance(dropout, int | float) and dropout >= 1:
+    if isinstance(dropout, int | float) and (dropout > 1 or (dropout == 1 and alone)):
         raise ConfigError(
             f"adapter.lora_dropout: {dropout} drops everything, and nothing is learned; it is a share below 1"
         )

@@ -22,8 +22,8 @@ def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapp
     Named are: the reference model that follows the training (``sync_ref_model`` of trl 1.16: DPO, KTO, GRPO, RLOO), of
     which a resume has the first one again; completions that GRPO and RLOO have generated and not trained on to the end
     (``steps_per_generation``, ``num_iterations``), which a resume generates anew; the patience of
-    EarlyStoppingCallback, if ``restore_callback_states_from_checkpoint`` is not set. Measured: a resume before the
-    first of these, or between two of them, goes on bit for bit, and otherwise with another loss in the next step.
+    EarlyStoppingCallback, if ``restore_callback_states_from_checkpoint`` is not set. Measured for the first two: while
+    nothing of the kind is pending, a resume goes on bit for bit; otherwise the next step has another loss.
     """
     found = list(_lost(checkpoint, state, arguments))
     if found and goes_on(checkpoint, state):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,9 +21,11 @@ from audit.judging.decision import ResumeRefused
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
 
+import torch
 import transformers
 
 from audit_hf_trainer import AuditCallback, CheckpointViolation
+from audit_hf_trainer.callback import _has_state
 from tests.backends.hf_trainer.fitting import fit, lora, rows
 
 EVERY_STEP = {"save_steps": 1, "max_steps": 5, "lr_scheduler_type": "constant"}
@@ -365,6 +368,22 @@ def test_an_optimizer_that_was_loaded_or_keeps_nothing_goes_on(
     train(tmp_path, AuditCallback(), resume=True, max_steps=4, optim=optimizer)
 
     assert said(caplog) == []
+
+
+@pytest.mark.parametrize(
+    ("kept", "known"),
+    [
+        ({0: torch.ones(2)}, True),  # a tensor has a method values, which raises
+        ({0: {"exp_avg": torch.ones(2)}}, True),
+        ({0: {"momentum_buffer": None}}, False),
+        ([torch.ones(2)], False),
+        (torch.ones(2), False),
+        (None, False),
+    ],
+    ids=["tensors", "tables", "nothing yet", "list", "tensor", "none"],
+)
+def test_a_state_of_any_form_is_looked_at(kept: Any, known: bool) -> None:
+    assert _has_state(SimpleNamespace(state=kept)) is known
 
 
 def test_a_pinned_checkpoint_stays_as_it_was_when_its_step_is_saved_again(tmp_path: Path) -> None:

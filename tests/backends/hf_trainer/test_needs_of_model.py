@@ -79,6 +79,21 @@ def test_the_variant_that_is_there_is_not_refused(tmp_path: Path) -> None:
 
 ADAPTERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "scale": ({"lora_alpha": 0}, {"lora_alpha": 1}, "adapter.lora_alpha: with 0 the adapter adds nothing"),
+    "scale, of some": (
+        {"lora_alpha": 0, "alpha_pattern": {}},
+        {"lora_alpha": 0, "alpha_pattern": {"q_proj": 8}},
+        "adapter.lora_alpha: with 0 the adapter adds nothing",
+    ),
+    "scale, besides": (
+        {"lora_alpha": 0, "bias": "none"},
+        {"lora_alpha": 0, "bias": "all"},
+        "adapter.lora_alpha: with 0 the adapter adds nothing",
+    ),
+    "dropout, besides": (
+        {"lora_dropout": 1.0, "modules_to_save": []},
+        {"lora_dropout": 1.0, "modules_to_save": ["lm_head"]},
+        "adapter.lora_dropout: 1.0 drops everything",
+    ),
     "dropout": ({"lora_dropout": 1.0}, {"lora_dropout": 0.9}, "adapter.lora_dropout: 1.0 drops everything"),
     "token": (
         {"trainable_token_indices": [96]},
