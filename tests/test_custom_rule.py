@@ -74,7 +74,8 @@ def test_they_judge_a_run_and_obey_the_configuration(run_python: Audit, tmp_path
     done = run_python("-m", "audit", "verify", "run")
 
     assert done.returncode == 1
-    assert "error  team/rank-too-large  checkpoint-300/adapter_config.json" in done.stdout
+    where = "checkpoint-100/adapter_config.json, and in checkpoint-200, checkpoint-300"
+    assert f"error  team/rank-too-large  {where}\n" in done.stdout
     assert "-> Train with a smaller r" in done.stdout
 
 
