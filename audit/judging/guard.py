@@ -74,8 +74,8 @@ def consult(
             report = record_unchanged(records, report, ledger)
         else:
             decision, report = _judged(place, records, ledger, limits, options, registry, progress, veto)
-        if limits.exact and decision.checkpoint is not None:
-            _refuse_inexact(place, decision.checkpoint, registry.backend(report.backend or ""))
+        if limits.exact and decision.checkpoint is not None and report.backend is not None:
+            _refuse_inexact(place, decision.checkpoint, registry.backend(report.backend))
         report = record_decision(decision, records, report, ledger)
     finally:
         if ledger is not None:
@@ -205,7 +205,7 @@ def _or_pinned(decision: Decision, run: "Run", limits: Limits, auditor: "Auditor
         return decision
     pins, report = judged
     pinned = decide(pins, (*report.findings, *crashes(report)), Limits())
-    if pinned.step is None or pinned.step <= beyond:
+    if pinned.step is None or pinned.step <= beyond or (limits.exact and inexact_in(pins.backend)):
         return decision
     assert pinned.checkpoint is not None  # it has a step
     progress = max(

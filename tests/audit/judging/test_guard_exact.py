@@ -135,3 +135,16 @@ def test_one_that_does_is_handed_out_exactly(make: Callable[[Path], object], tmp
 
 def test_an_empty_run_is_a_fresh_start_with_exactness_too(tmp_path: Path) -> None:
     assert guard(tmp_path, exact=True) is None
+
+
+def test_a_pin_is_all_that_is_left_of_a_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pin(str(run), "checkpoint-300")
+    for place in run.glob("checkpoint-*"):
+        shutil.rmtree(place)
+    pinned = run / ".audit" / "pinned" / "checkpoint-300"
+    assert guard(run, exact=True) == guard(run) == pinned
+
+    monkeypatch.setattr(type(load().backend("hf-trainer")), "inexact", "it saves no random states", raising=False)
+    assert guard(run) == pinned
+    with pytest.raises(ResumeRefused):
+        guard(run, exact=True)
