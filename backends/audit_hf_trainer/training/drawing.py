@@ -38,9 +38,9 @@ class Steady:
 def draws(read: Callable[[], object]) -> bool:
     """Whether a call draws from the generators, which are afterwards as they were before."""
     with _generators_kept():
-        before = _states()
+        before = generators()
         read()
-        return _states() != before
+        return generators() != before
 
 
 def _without_seed(collate: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -73,7 +73,8 @@ def _seed(text: str, collate: Callable[[Any], Any]) -> None:
             own.bit_generator.state = type(own.bit_generator)(bits).state
 
 
-def _states() -> tuple[Any, ...]:
+def generators() -> tuple[Any, ...]:
+    """Return the states of the generators of Python, numpy and torch on the CPU, as values that can be compared."""
     import numpy as np
     import torch
 

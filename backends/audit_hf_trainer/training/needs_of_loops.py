@@ -8,7 +8,7 @@ import multiprocessing
 from collections.abc import Mapping
 from typing import Any
 
-from audit.plugin import ConfigError, LegRequest, did_you_mean
+from audit.plugin import ConfigError, LegRequest, did_you_mean, metric_key
 from audit_hf_trainer.settings import best_by
 
 _TABLES = (
@@ -80,7 +80,7 @@ def _refuse_evaluation(request: LegRequest, arguments: Any) -> None:
     evaluates = getattr(arguments.eval_strategy, "value", arguments.eval_strategy) != "no"
     if own or not evaluates or metric is None:
         return
-    name = metric if metric.startswith("eval_") else f"eval_{metric}"
+    name = metric_key(metric) or "eval_"  # Trainer makes that of an empty text
     memory = name.startswith("eval_mem_") and not arguments.skip_memory_metrics
     if name not in _MEASURED and not memory:
         key = "guard.best" if best_by(request.settings) is not None else "arguments.metric_for_best_model"

@@ -6,7 +6,6 @@ beginning of the first epoch, or, if batches are skipped, after the first batche
 """
 
 import os
-import random
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ import torch
 import transformers
 
 from audit.plugin import RANDOM_PART, Arrival, AuditError, Compared, Phase, Rehearsal, Replayed, Step, Tell
+from audit_hf_trainer.training.drawing import generators
 from audit_hf_trainer.training.restored import compare_random_states, compare_state, divided_by, merged
 
 T = TypeVar("T")
@@ -232,12 +232,8 @@ def _gathered(value: T, args: Any) -> list[T]:
 
 def _generators() -> tuple[Any, ...]:
     """The states of the generators that a forward pass may draw from."""
-    import numpy as np
-
-    numbers: Any = np.random.get_state(legacy=True)
     cuda = tuple(item.numpy().tobytes() for item in torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else ()
-    chosen = (numbers[0], numbers[1].tobytes(), *numbers[2:])
-    return random.getstate(), chosen, torch.get_rng_state().numpy().tobytes(), cuda
+    return *generators(), cuda
 
 
 def _dtype(trainer: Any) -> str:

@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from audit.plugin import TrainerState
 
 
-def goes_on(checkpoint: Checkpoint, state: "TrainerState") -> bool:
-    """Whether a resume from a checkpoint has something left to train: a leg's end is not the end of a training.
-
-    To be asked last: what a rule finds with the run's ledger is not remembered.
-    """
-    return not (state.max_steps and state.global_step >= state.max_steps) or in_legs(checkpoint)
+def at_end(state: "TrainerState") -> bool:
+    """Whether all steps were trained: of the training, or of a leg of it."""
+    return bool(state.max_steps) and state.global_step >= (state.max_steps or 0)
 
 
 def in_legs(checkpoint: Checkpoint) -> bool:
-    """Whether `audit train` trains the run, and so controls the order of its data. To be asked last, too."""
+    """Whether `audit train` trains the run: it controls the order of the data, and goes on where a leg ends.
+
+    To be asked last: what a rule finds with the run's ledger is not remembered.
+    """
     return bool(checkpoint.run.records.batches.legs)
 
 

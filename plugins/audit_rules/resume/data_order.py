@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
-from audit_rules.resume._interrupted import goes_on, in_legs
+from audit_rules.resume._interrupted import at_end, in_legs
 
 if TYPE_CHECKING:
     from audit.plugin import TrainerState
@@ -41,7 +41,7 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
     if arguments.get("ignore_data_skip") is True:
         raise NotApplicable("with ignore_data_skip the program provides the data")
     found = _otherwise(state, arguments)
-    if found is not None and goes_on(checkpoint, state) and not in_legs(checkpoint):
+    if found is not None and not at_end(state) and not in_legs(checkpoint):
         yield found._replace(file=checkpoint.backend.state_file)
 
 

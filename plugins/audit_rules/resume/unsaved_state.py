@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Severity, Violation, rule
-from audit_rules.resume._interrupted import goes_on, whole
+from audit_rules.resume._interrupted import at_end, in_legs, whole
 
 if TYPE_CHECKING:
     from audit.plugin import TrainerState
@@ -26,7 +26,7 @@ def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapp
     nothing of the kind is pending, a resume goes on bit for bit; otherwise the next step has another loss.
     """
     found = list(_lost(checkpoint, state, arguments))
-    if found and goes_on(checkpoint, state):
+    if found and (not at_end(state) or in_legs(checkpoint)):
         yield from found
 
 

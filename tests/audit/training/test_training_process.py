@@ -109,6 +109,18 @@ class Logging(Child):
         return True
 
 
+def stepping(home: Path, enough: Path) -> LegRequest:
+    """Ask for a leg that makes steps until there is a file ``enough``."""
+    do = f"""
+for step in range(1, 6000):
+    tell(Step(step))
+    if os.path.exists({str(enough)!r}):
+        break
+    time.sleep(0.01)
+"""
+    return LegRequest(str(home), None, 0, None, LegData("data.jsonl"), {"do": do})
+
+
 def test_what_is_found_at_a_save_is_logged_while_the_leg_is_trained(leg: Leg, tmp_path: Path) -> None:
     """``leg`` puts the plugin in its place. The leg goes on until the answer was asked for, or for a minute."""
     found = [Found([Judged(step, "broken", 1, 0, -1)], "") for step in (1, 2)]
@@ -121,14 +133,7 @@ def test_what_is_found_at_a_save_is_logged_while_the_leg_is_trained(leg: Leg, tm
         if refused:
             enough.touch()
 
-    do = f"""
-for step in range(1, 6000):
-    tell(Step(step))
-    if os.path.exists({str(enough)!r}):
-        break
-    time.sleep(0.01)
-"""
-    request = LegRequest(str(tmp_path), None, 0, None, LegData("data.jsonl"), {"do": do})
+    request = stepping(tmp_path, enough)
     with InChild() as in_child:
         in_child.meanwhile = lambda: found.pop() if found else None
         in_child.refused = refused.append
@@ -148,14 +153,7 @@ def test_a_tracker_that_never_answers_at_a_save_does_not_hold_the_leg(leg: Leg, 
         if refused:
             enough.touch()
 
-    do = f"""
-for step in range(1, 6000):
-    tell(Step(step))
-    if os.path.exists({str(enough)!r}):
-        break
-    time.sleep(0.01)
-"""
-    request = LegRequest(str(tmp_path), None, 0, None, LegData("data.jsonl"), {"do": do})
+    request = stepping(tmp_path, enough)
     with InChild() as in_child:
         in_child.meanwhile = lambda: found.pop() if found else None
         in_child.refused = refused.append

@@ -7,6 +7,7 @@ from audit.backend.training import LegData, LegRequest
 from audit.errors import ConfigError
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.needs import refuse_unmet
+from tests.backends.hf_trainer.fitting import llama
 
 SFT: dict[str, Any] = {"trainer": {"class": "trl.SFTTrainer", "modules": "."}}
 DPO: dict[str, Any] = {"trainer": {"class": "trl.DPOTrainer", "modules": "."}}
@@ -27,3 +28,10 @@ def refused(request: LegRequest) -> str:
         except ConfigError as error:
             return str(error)
     return ""
+
+
+def saved_base(home: Path) -> str:
+    """Save a tiny model in ``home`` and return its path."""
+    made = str(home / "base")
+    llama().save_pretrained(made)
+    return made

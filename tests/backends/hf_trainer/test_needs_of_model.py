@@ -8,7 +8,7 @@ import pytest
 from audit.errors import ConfigError
 from audit_hf_trainer.training.trial import tried
 from tests.backends.hf_trainer.fitting import llama
-from tests.backends.hf_trainer.needing import refused, request_of
+from tests.backends.hf_trainer.needing import refused, request_of, saved_base
 
 transformers = pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
@@ -16,9 +16,7 @@ pytest.importorskip("peft", reason="the extra hf is not installed")
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    made = str(tmp_path_factory.mktemp("model") / "base")
-    llama().save_pretrained(made)
-    return made
+    return saved_base(tmp_path_factory.mktemp("model"))
 
 
 OPTIONS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {

@@ -7,8 +7,7 @@ import pytest
 
 from audit.errors import ConfigError
 from audit_hf_trainer.training.trial import tried
-from tests.backends.hf_trainer.fitting import llama
-from tests.backends.hf_trainer.needing import request_of
+from tests.backends.hf_trainer.needing import request_of, saved_base
 
 pytest.importorskip("transformers", reason="the extra hf is not installed")
 pytest.importorskip("peft", reason="the extra hf is not installed")
@@ -16,9 +15,7 @@ pytest.importorskip("peft", reason="the extra hf is not installed")
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    made = str(tmp_path_factory.mktemp("model") / "base")
-    llama().save_pretrained(made)
-    return made
+    return saved_base(tmp_path_factory.mktemp("model"))
 
 
 def told(run: Path, **model: Any) -> str:
