@@ -86,6 +86,7 @@ def rows(home: str, tree: str | None) -> Iterator[Row]:
     for kept in KEPT:
         saved = os.path.join(home, f"kept-{kept}")
         yield Row(f"verify after a save, {kept} kept", _after_a_save([*inside, "kept", saved], saved, kept), "", "")
+        yield Row(f"verify after a save, {kept} and more", _after_a_save([*inside, "more", saved], saved, kept), "", "")
     if tree is not None:
         scan = [python, os.path.join(HERE, "scan_tree.py"), tree]
         yield Row("bare calls over TREE", lambda env: spent([*scan, "--bare"], env), "", "")
@@ -135,7 +136,8 @@ def _inside(what: str, run: str, *arguments: str) -> float:
         audit.verify(home, audit.Options(settle_seconds=0))
         for oldest, newest in zip(names, names[kept:], strict=False):
             shutil.copytree(os.path.join(run, newest), os.path.join(home, newest))
-            shutil.rmtree(os.path.join(home, oldest))
+            if what == "kept":
+                shutil.rmtree(os.path.join(home, oldest))
             times.append(_timed(lambda: audit.verify(home, audit.Options(settle_seconds=0))))
         return statistics.median(times[1:])
 

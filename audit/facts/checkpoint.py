@@ -38,6 +38,11 @@ class SessionFacts(Protocol):
         ...
 
     @property
+    def usual_adapters(self) -> frozenset[str]:
+        """The directories in which at least half of the members have an adapter: it was not added to some later."""
+        ...
+
+    @property
     def scaler(self) -> str | None:
         """The file of the gradient scaler in the first member that has one."""
         ...
@@ -46,7 +51,7 @@ class SessionFacts(Protocol):
 ANYTHING = "*"
 """Noted for a rule that looked at the run itself."""
 BASE, SEAL, PREVIOUS, NEIGHBOURS, SESSION = "base", "seal", "previous", "neighbours", "session"
-BYTES, OLDER_BYTES = "bytes", "older bytes"
+BYTES, OLDER_BYTES, MEMBERS = "bytes", "older bytes", "members"
 BEYOND = {
     "history": BASE, "state_document": BASE, "seal": SEAL, "previous": PREVIOUS, "neighbours": NEIGHBOURS,
     "session": SESSION, "left_places": PREVIOUS, "exchanged": PREVIOUS,

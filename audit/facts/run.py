@@ -90,7 +90,8 @@ class Run(ScannedRun):
 
     @fact
     def _sessions(self) -> Mapping[str, Session]:
-        return {member.name: session for session in sessions_of(self.lineages) for member in session.members}
+        sessions = sessions_of(self.lineages, self.watch)
+        return {member.name: session for session in sessions for member in session.members}
 
     def session_of(self, checkpoint: Checkpoint) -> Session:
         """The session that wrote a checkpoint. Raises NotApplicable if its arguments could not be read."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from json import JSONEncoder
 from typing import Any
 
-from audit.facts.checkpoint import BASE, BYTES, NEIGHBOURS, OLDER_BYTES, PREVIOUS, SEAL, SESSION, Checkpoint
+from audit.facts.checkpoint import BASE, BYTES, MEMBERS, NEIGHBOURS, OLDER_BYTES, PREVIOUS, SEAL, SESSION, Checkpoint
 from audit.facts.run import Run
 from audit.ledger.scans import is_stamp_of
 from audit.storage import FILE
@@ -71,7 +71,12 @@ def _neighbours(run: Run, checkpoint: Checkpoint, path: str) -> Any:
 
 def _session(run: Run, checkpoint: Checkpoint, path: str) -> Any:
     session = checkpoint.optional("session")
-    return session is not None and [dict(session.adapter_directories), len(session.members), session.scaler]
+    return session is not None and [sorted(session.usual_adapters), session.scaler]
+
+
+def _members(run: Run, checkpoint: Checkpoint, path: str) -> Any:
+    session = checkpoint.optional("session")
+    return session is not None and [[item.name for item in session.members], dict(session.adapter_directories)]
 
 
 def _same_bytes(run: Run, checkpoint: Checkpoint, path: str) -> Any:
@@ -94,6 +99,7 @@ PARTS: Mapping[str, Callable[[Run, Checkpoint, str], Any]] = {
     PREVIOUS: _previous,
     NEIGHBOURS: _neighbours,
     SESSION: _session,
+    MEMBERS: _members,
     BYTES: _same_bytes,
     OLDER_BYTES: _same_older_bytes,
 }

@@ -19,11 +19,7 @@ def missing_adapter(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
     a message either way.
     """
     here = {adapter.directory for adapter in layout.adapters}
-    session = checkpoint.session
-    for directory in sorted(session.adapter_directories.keys() - here):
-        having = session.adapter_directories[directory]
-        if having < len(session.members) - having:
-            continue  # most do not have it: it was added to some later
+    for directory in sorted(checkpoint.session.usual_adapters - here):
         if directory and checkpoint.stands_in(f"{directory}/"):
             continue  # it cannot be listed: files/unreadable
         place = f"the adapter in {directory}/" if directory else "the adapter in the checkpoint itself"

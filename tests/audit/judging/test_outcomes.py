@@ -7,7 +7,7 @@ import os
 import random
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,21 @@ from typing import Any
 import pytest
 
 from audit.facts.checkpoint import BEYOND, Checkpoint
+from audit.facts.run import open_run
+from audit.findings import Severity, Violation
 from audit.judging import engine
 from audit.judging.auditor import Auditor
 from audit.judging.outcome_parts import PARTS
-from audit.judging.outcomes import KEY
+from audit.judging.outcomes import KEY, Outcomes
 from audit.judging.recording import record_start
 from audit.judging.verification import verify_run
 from audit.ledger.records import read_records
-from audit.ledger.store import open_ledger
+from audit.ledger.store import Ledger, open_ledger
 from audit.manager import load
 from audit.options import Options
 from audit.reporters.json import document
 from audit.retention.pins import pin
+from audit.rules import rule
 from audit.testing.runs import (
     edit_arguments,
     edit_json,
@@ -111,10 +114,19 @@ def test_a_checkpoint_that_was_touched_is_judged_once_more_and_not_again(
     assert applied == []
 
 
-def test_after_a_save_and_a_rotation_the_work_is_that_of_one_checkpoint(
-    tmp_path: Path, applied: list[tuple[str, str]]
+@pytest.mark.parametrize("rotated", [True, False])
+def test_after_a_save_the_work_is_that_of_one_checkpoint(
+    tmp_path: Path, applied: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, rotated: bool
 ) -> None:
     counts = []
+    written: list[str] = []
+    remember = Ledger.remember
+
+    def noted(self: Ledger, name: str, *rest: Any) -> None:
+        written.append(name)
+        remember(self, name, *rest)
+
+    monkeypatch.setattr(Ledger, "remember", noted)
     for kept in (5, 20):
         run = Path(make_run(tmp_path / f"run-{kept}", range(100, 100 * kept + 201, 100), max_steps=9000))
         aside = Path(shutil.move(run / f"checkpoint-{100 * kept + 200}", tmp_path / f"aside-{kept}"))
@@ -122,15 +134,57 @@ def test_after_a_save_and_a_rotation_the_work_is_that_of_one_checkpoint(
         verified(run)
         shutil.move(later, run / f"checkpoint-{100 * kept + 100}")
         verified(run)
-        shutil.rmtree(run / "checkpoint-100")
+        if rotated:
+            shutil.rmtree(run / "checkpoint-100")
         shutil.move(aside, run / f"checkpoint-{100 * kept + 200}")
         applied.clear()
+        written.clear()
         verified(run)
-        counts.append(len(applied))
+        counts.append((len(applied), len(written)))
 
     assert counts[0] == counts[1]
     rules = sum(rule.scope == "checkpoint" for rule in REGISTRY.rules)
-    assert counts[0] < 2 * rules
+    assert counts[0][0] < 2 * rules
+    assert counts[0][1] <= 4
+
+
+def test_what_a_rule_says_that_asks_for_all_of_a_session_holds_until_there_is_one_more(tmp_path: Path) -> None:
+    run = Path(make_run(tmp_path / "run", (100, 200, 300)))
+    later = Path(shutil.move(run / "checkpoint-300", tmp_path / "later"))
+
+    @rule(Severity.INFO, id="custom/members", remedy="Nothing.")
+    def members(checkpoint: Checkpoint) -> Iterator[Violation]:
+        """How many checkpoints a session wrote."""
+        yield Violation(f"{len(checkpoint.session.members)}")
+
+    @rule(Severity.INFO, id="custom/directories", remedy="Nothing.")
+    def directories(checkpoint: Checkpoint) -> Iterator[Violation]:
+        """How many of them have an adapter."""
+        yield Violation(f"{checkpoint.session.adapter_directories['']}")
+
+    asked = {item.id: item for item in (members, directories)}
+
+    def seen() -> dict[str, list[tuple[str, ...]]]:
+        """By rule and checkpoint: what its outcome rests on."""
+        opened = open_run(str(run), REGISTRY.backends)
+        known = Outcomes(opened, "program", SETTLED)
+        for checkpoint in opened.judged:
+            for item in asked.values():
+                engine._one(item, checkpoint, {}, known)
+        return {
+            item.name: [
+                tuple(known._part(part) or "" for part in said.parts) for said in known._new[item.name].values()
+            ]
+            for item in opened.judged
+        }
+
+    before = seen()
+    shutil.move(later, run / "checkpoint-300")
+    after = seen()
+
+    for name in ("checkpoint-100", "checkpoint-200"):
+        for place in range(2):
+            assert before[name][place] != after[name][place]
 
 
 def test_without_the_cache_everything_is_judged(tmp_path: Path, applied: list[tuple[str, str]]) -> None:
