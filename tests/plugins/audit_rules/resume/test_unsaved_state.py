@@ -70,6 +70,31 @@ def test_patience_that_begins_anew_is_told(tmp_path: Path) -> None:
     assert "waited for 1 evaluation(s)" in finding.message
 
 
+def exporting(run: str, attributes: Any, args: Any = None) -> str:
+    """A callback of the script has exported its state."""
+    kept = {"args": args or {}, "attributes": attributes}
+    edit_state(Path(run, "checkpoint-200"), stateful_callbacks={"TrainerControl": CONTROL, "Curriculum": kept})
+    return run
+
+
+CONTROL = {"args": {"should_save": True}, "attributes": {"should_log": True}}
+
+
+def test_state_of_a_callback_of_the_script_is_told(tmp_path: Path) -> None:
+    (finding,) = check(exporting(run_of(tmp_path), {"level": 3, "seen": []}), RULE)
+    assert finding.message == "Curriculum has state that a resume would begin anew: level"
+    assert (finding.file, finding.severity) == ("trainer_state.json", Severity.INFO)
+    assert check(exporting(run_of(tmp_path / "moved"), {"level": 0}, {"level": 3}), RULE)
+
+
+def test_one_that_has_none_yet_and_one_that_is_restored_pass(tmp_path: Path) -> None:
+    assert not check(exporting(run_of(tmp_path), {"level": 0, "seen": []}), RULE)
+    assert not check(exporting(run_of(tmp_path / "as_made"), {"level": 3}, {"level": 3}), RULE)
+    assert not check(exporting(run_of(tmp_path / "odd"), 7), RULE)
+    restored = run_of(tmp_path / "restored", restore_callback_states_from_checkpoint=True)
+    assert not check(exporting(restored, {"level": 3}), RULE)
+
+
 def test_none_and_what_is_restored_pass(tmp_path: Path) -> None:
     assert not check(waited(run_of(tmp_path), 0), RULE)
     assert not check(waited(run_of(tmp_path / "odd"), "2", True, None), RULE)
