@@ -25,12 +25,13 @@ _SHOWN = 3
 def unsaved_state(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping[str, Any]) -> Iterator[Violation]:
     """The training has state that no file of a checkpoint holds, and that begins anew on a resume.
 
-    Named are: the reference model that follows the training (``sync_ref_model`` of trl 1.16: DPO, KTO, GRPO, RLOO), of
-    which a resume has the first one again; completions that GRPO and RLOO have generated and not trained on to the end
-    (``steps_per_generation``, ``num_iterations``), which a resume generates anew; the patience of
-    EarlyStoppingCallback and what other callbacks export (``ExportableState``), if
-    ``restore_callback_states_from_checkpoint`` is not set: Trainer 5.24 writes it into trainer_state.json and restores
-    it only then. Of a callback, an attribute counts that is not as the argument of its name, or is not empty or 0.
+    Named are: the reference model that follows the training (``sync_ref_model`` of trl 1.16: DPO, KTO, GRPO, RLOO) and
+    the teacher of SDFT and SDPO with ``teacher_model_kind="ema"``, of which a resume has the first one again;
+    completions that GRPO and RLOO have generated and not trained on to the end (``steps_per_generation``,
+    ``num_iterations``), which a resume generates anew; the patience of EarlyStoppingCallback and what other callbacks
+    export (``ExportableState``), if ``restore_callback_states_from_checkpoint`` is not set: Trainer 5.24 writes it into
+    trainer_state.json and restores it only then. Of a callback, an attribute counts that is not as the argument of its
+    name, or that has none and is not empty or 0.
     Measured, but for the patience: while nothing of the kind is pending, a resume goes on bit for bit; otherwise the
     next step has another loss.
 
@@ -50,6 +51,14 @@ def _lost(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping[str,
             "first one again",
             file=file,
             remedy="Give the trainer the reference model of that step yourself, or train without sync_ref_model.",
+        )
+    every = whole(arguments, "teacher_sync_steps")
+    if arguments.get("teacher_model_kind") == "ema" and every and state.global_step >= every and not _saved(checkpoint):
+        yield Violation(
+            "The teacher is an average of the training's weights (teacher_model_kind), and is in no file: a resume would "
+            "begin with the first one again",
+            file=file,
+            remedy='Train with teacher_model_kind = "base" or "live" if the teacher must be that of an uninterrupted training.',
         )
     done = state.global_step * (whole(arguments, "gradient_accumulation_steps") or 1)
     cycle = whole(arguments, "steps_per_generation") * whole(arguments, "num_iterations")
@@ -78,6 +87,11 @@ def _lost(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping[str,
                 file=checkpoint.backend.state_file,
                 remedy=_RESTORE,
             )
+
+
+def _saved(checkpoint: Checkpoint) -> bool:
+    """Whether the teacher is an adapter, which is saved beside that of the student."""
+    return any(adapter.name == "teacher" for adapter in checkpoint.layout.adapters)
 
 
 def _kept(callbacks: Mapping[str, Any] | None, name: str) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:

@@ -1,5 +1,6 @@
 """resume/unsaved-state."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,27 @@ def test_a_reference_model_that_followed_the_training_is_told(tmp_path: Path) ->
 )
 def test_one_that_did_not_passes(arguments: dict[str, Any], tmp_path: Path) -> None:
     assert not check(run_of(tmp_path, **arguments), RULE)
+
+
+AVERAGED = {"teacher_model_kind": "ema", "teacher_sync_steps": 150}
+
+
+def test_a_teacher_that_followed_the_training_is_told(tmp_path: Path) -> None:
+    (finding,) = check(run_of(tmp_path, **AVERAGED), RULE)
+    assert finding.checkpoint == "checkpoint-200"
+    assert finding.message.startswith("The teacher is an average of the training's weights")
+
+
+def test_one_that_did_not_or_that_is_an_adapter_passes(tmp_path: Path) -> None:
+    assert not check(run_of(tmp_path, **{**AVERAGED, "teacher_model_kind": "live"}), RULE)
+    assert not check(run_of(tmp_path / "later", **{**AVERAGED, "teacher_sync_steps": 512}), RULE)
+    run = run_of(tmp_path / "adapter", **AVERAGED)
+    for step in (100, 200):
+        place = Path(run, f"checkpoint-{step}")
+        (place / "teacher").mkdir()
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            shutil.copy(place / name, place / "teacher" / name)
+    assert not check(run, RULE)
 
 
 def test_completions_that_wait_to_be_trained_on_are_told(tmp_path: Path) -> None:
