@@ -88,12 +88,14 @@ def means_newest(backend: Backend, name: str) -> bool:
     return means is not None and bool(means(name))
 
 
-def inexact_in(backend: Backend) -> str:
-    """Return why no file says that a resume goes on bit for bit, in words; "" if the rules judge that.
+def inexact_in(backend: Backend, name: str) -> str:
+    """Return why no file says that a resume from a checkpoint goes on bit for bit; "" if the rules judge that.
 
-    A backend whose trainer saves no random states says so by an attribute ``inexact``.
+    A backend whose trainer saves no random states says so by an attribute ``inexact``; where it depends on the name of
+    the checkpoint, by a method ``inexact(name)``.
     """
-    return str(getattr(backend, "inexact", ""))
+    why = getattr(backend, "inexact", "")
+    return str(why(name) if callable(why) else why)
 
 
 def names_count_steps(backend: Backend, name: str) -> bool:

@@ -169,8 +169,8 @@ def _decided(
 
 
 def _refuse_inexact(place: "Place", checkpoint: str, backend: "Backend") -> None:
-    """Raise AuditError if the files of a backend never say that a resume is exact."""
-    why = inexact_in(backend)
+    """Raise AuditError if no file of such a checkpoint says that a resume is exact."""
+    why = inexact_in(backend, os.path.basename(checkpoint))  # a pinned one is named with its place
     if why:
         raise AuditError(
             f"{place.root}: {why}, so --exact hands out nothing; without it the guard hands out {checkpoint}"
@@ -205,9 +205,10 @@ def _or_pinned(decision: Decision, run: "Run", limits: Limits, auditor: "Auditor
         return decision
     pins, report = judged
     pinned = decide(pins, (*report.findings, *crashes(report)), Limits())
-    if pinned.step is None or pinned.step <= beyond or (limits.exact and inexact_in(pins.backend)):
+    if pinned.checkpoint is None or pinned.step is None or pinned.step <= beyond:
         return decision
-    assert pinned.checkpoint is not None  # it has a step
+    if limits.exact and inexact_in(pins.backend, pinned.checkpoint):
+        return decision
     progress = max(
         [run.records.highest_reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]
     )

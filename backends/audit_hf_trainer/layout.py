@@ -18,6 +18,7 @@ from audit_hf_trainer.names import (
     FULL,
     INDEXES,
     LATEST,
+    MODULES,
     OPTIMIZER,
     RNG,
     SCALER,
@@ -100,7 +101,16 @@ def _weights(files: Files) -> Layout:
         suffix = "safetensors" if index == INDEXES[0] or not index else "bin"
         own = tuple(name for name in shards if name.endswith(suffix)) or shards
         return Layout("full", own, index, shadowing=single, config=files.only(CONFIG))
-    return Layout("full" if single else "unknown", single[:1], config=files.only(CONFIG))
+    modules = _of_modules(files) if single else ()
+    return Layout("full" if single else "unknown", (*single[:1], *modules), config=files.only(CONFIG))
+
+
+def _of_modules(files: Files) -> tuple[str, ...]:
+    """Find the weights of the further modules of sentence-transformers, such as ``2_Dense/model.safetensors``."""
+    if not files.has(MODULES):
+        return ()
+    homes = (name for name in files.directories() if re.match(r"[0-9]+_", name, re.ASCII))
+    return tuple(path for home in homes if (path := files.first(*(_inside(home, name) for name in FULL))))
 
 
 def _adapters(files: Files) -> tuple[AdapterFiles, ...]:

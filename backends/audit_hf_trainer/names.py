@@ -12,6 +12,7 @@ SCALER = "scaler.pt"
 RNG = "rng_state.pth"
 CONFIG = "config.json"
 LATEST = "latest"
+MODULES = "modules.json"  # of sentence-transformers
 
 # In the order in which Trainer takes them.
 FULL = ("model.safetensors", "pytorch_model.bin")

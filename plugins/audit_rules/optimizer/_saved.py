@@ -42,8 +42,9 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
     names = [name for item in adapters for name in item.tensors]
     saved = Counter(tensor.shape for item in adapters for tensor in item.tensors.values())
     count, total = len(parameters(optimizer)), len(names)
-    if count > total:
-        yield f"trains {count} parameters, but the adapter has {total} tensors"
+    # An optimizer that the script made of all parameters of the model has the frozen ones, too, without a state.
+    if count > total and not 0 < len(optimizer.state) <= total:
+        yield f"trains {len(optimizer.state) or count} parameters, but the adapter has {total} tensors"
         return
     if not optimizer.state:
         return
@@ -53,10 +54,10 @@ def _adapter(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState"
         return
     if any(item.config.get("peft_type") != "LORA" or item.config.get("target_parameters") for item in adapters):
         return  # an expert that is never used has no state
-    missing = count - len(optimizer.state)
+    missing = min(count, total) - len(optimizer.state)
     unused = _untouched(checkpoint)
     if len(adapters) == 1 and unused is not None and missing > unused:
-        yield f"has no state for {missing} of its {count} parameters, of which at most {unused} can be unused"
+        yield f"has no state for {missing} of its {min(count, total)} parameters, of which at most {unused} can be unused"
 
 
 def _full(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
@@ -67,9 +68,22 @@ def _full(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
     saved = Counter(tensor.shape for file in weights for tensor in file.tensors.values())
     trained = _shapes(optimizer)
     foreign, left = trained - saved, saved - trained
-    if _values(foreign) > _values(left):
-        shape, count = max(foreign.items(), key=lambda item: prod(item[0]))
+    lost = foreign if _values(foreign) > _values(left) else {}
+    if len(parameters(optimizer)) > sum(saved.values()):
+        lost = lost or _no_part_of(foreign, left)
+    if lost:
+        shape, count = max(lost.items(), key=lambda item: prod(item[0]))
         yield f"has moments for {count} parameters of shape {list(shape)} that are not among the saved weights"
+
+
+def _no_part_of(foreign: "Counter[Shape]", left: "Counter[Shape]") -> dict[Shape, int]:
+    """The shapes that are no part of a tensor without moments: one that is saved fused shares a side with its parts."""
+    sides = {side for shape in left for side in shape}
+    return {
+        shape: count
+        for shape, count in foreign.items()
+        if prod(shape) == 1 or (len(shape) > 1 and sides.isdisjoint(shape))
+    }
 
 
 def _sharded(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:

@@ -41,7 +41,9 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
     Checked, with the first mismatch reported: the indices run from 0 in the order of the groups; there are as many
     groups as the scheduler has rates; kind of optimizer, groups, shapes and states are those of the previous
     checkpoint; the moments of a parameter have one shape, and none is missing that the first parameter has; the shapes
-    of the moments are among those of the saved tensors, and a LoRA adapter has a tensor for each parameter.
+    of the moments are among those of the saved tensors, and a LoRA adapter has a tensor for each parameter that has a
+    state. So parameters of a loss are found, which no checkpoint has and which begin anew on a resume
+    (sentence-transformers#2648).
 
     Not compared with the weights: methods of PEFT that save other shapes than they train (P-tuning), GaLore (its
     moments are projections), Adafactor (factored), mixtures of experts (saved in other shapes), and adapters with

@@ -27,12 +27,14 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
     Trainer 5.24 skips as many batches as were trained of the epoch. In the second epoch and later that is right only if
     the order of the epoch is drawn again as it was, as the seedable sampler does. With ``group_by_length``, and with
     ``use_seedable_sampler=False``, the order comes from the random state at the beginning of the epoch, which no
-    checkpoint has: some examples are trained twice, others not at all, without a word. A data set without a length (a
+    checkpoint has: some examples are trained twice, others not at all, without a word. With ``dispatch_batches`` the
+    number of the epoch does not reach the sampler through the one that skips (accelerate 1.15,
+    ``DataLoaderDispatcher.set_epoch``), and the order is that of the first epoch. A data set without a length (a
     stream) that was read to its end and begun again is skipped from its very beginning, by all steps so far. Measured:
     after a resume within the first epoch or at the end of one, training goes on bit for bit, within a later one not.
-    GRPO and RLOO of trl 1.16 shuffle with a generator that is seeded once and goes on from epoch to epoch
-    (``RepeatSampler``); no checkpoint has it. After a resume the order of the first epoch comes again, also at the end
-    of an epoch.
+    GRPO, RLOO and the distillation of trl 1.16 shuffle with a generator that is seeded once and goes on from epoch to
+    epoch (``RepeatSampler``); no checkpoint has it. After a resume the order of the first epoch comes again, also at
+    the end of an epoch.
 
     Not checked if `audit train` controls the order, nor with ``ignore_data_skip``, where the program provides the data.
     What the files do not say is not judged: a collator that draws random numbers (masked language modelling) has drawn
@@ -59,7 +61,7 @@ def _otherwise(state: "TrainerState", arguments: Mapping[str, Any]) -> Violation
             "trained once.",
         )
     within = abs(state.epoch - round(state.epoch)) > _ROUNDING
-    if "num_generations" in arguments:  # trl's trainers that generate have a sampler of their own
+    if _generates(arguments):  # trl's trainers that generate have a sampler of their own
         if not arguments.get("shuffle_dataset", True):
             return None
         return Violation(
@@ -77,15 +79,22 @@ def _otherwise(state: "TrainerState", arguments: Mapping[str, Any]) -> Violation
     )
 
 
+def _generates(arguments: Mapping[str, Any]) -> bool:
+    """Whether it is a trainer with a ``RepeatSampler``. SFT has ``shuffle_dataset``, too, and shuffles once."""
+    return "num_generations" in arguments or ("shuffle_dataset" in arguments and "max_completion_length" in arguments)
+
+
 def _drawn_anew(arguments: Mapping[str, Any]) -> str:
     """Which argument makes the order of an epoch depend on the random state at its beginning, "" if none does."""
     strategy = arguments.get("train_sampling_strategy", "random")
     if strategy == "group_by_length" or arguments.get("group_by_length") is True:
         return "group_by_length"
     config = arguments.get("accelerator_config")
-    if strategy != "random" or not isinstance(config, Mapping) or config.get("use_seedable_sampler") is not False:
+    if strategy != "random" or not isinstance(config, Mapping):
         return ""
-    return "use_seedable_sampler is false"
+    if config.get("dispatch_batches") is True:
+        return "dispatch_batches is true"
+    return "use_seedable_sampler is false" if config.get("use_seedable_sampler") is False else ""
 
 
 def _at_end_of_pass(state: "TrainerState") -> bool:

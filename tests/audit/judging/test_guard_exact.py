@@ -107,10 +107,11 @@ def engine(run: Path) -> None:
         (make_lightning, "Lightning saves no random states and no place in the data"),
         (make_apart, "a state of torch.distributed.checkpoint does not say whether it has all"),
         (engine, "DeepSpeed saves no random states and no place in the data"),
+        (make_accelerate, "accelerate does not save how far an epoch has come, nor its order"),
     ],
-    ids=["lightning", "dcp", "deepspeed"],
+    ids=["lightning", "dcp", "deepspeed", "accelerate"],
 )
-def test_a_trainer_that_saves_no_random_states_is_never_exact(
+def test_a_trainer_that_saves_no_random_states_or_no_place_is_never_exact(
     make: Callable[[Path], object], why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
@@ -126,7 +127,11 @@ def test_a_trainer_that_saves_no_random_states_is_never_exact(
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.parametrize("make", [make_accelerate, make_sharded], ids=["accelerate", "fsdp"])
+def after_epochs(run: Path) -> None:
+    make_accelerate(run, name="epoch_{}")
+
+
+@pytest.mark.parametrize("make", [after_epochs, make_sharded], ids=["accelerate", "fsdp"])
 def test_one_that_does_is_handed_out_exactly(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "run")
     settle(tmp_path / "run")

@@ -85,6 +85,7 @@ class Until(transformers.TrainerCallback):
 
 
 NOT_SEEDED = {"accelerator_config": {"use_seedable_sampler": False}}
+DISPATCHED = {"accelerator_config": {"dispatch_batches": True}}
 ORDER, STATE = ["resume/data-order"], ["resume/unsaved-state"]
 CASES: dict[str, tuple[Callable[[str], Any], int, list[str]]] = {
     "plain, second epoch": (of_trainer(), 8, []),
@@ -94,6 +95,10 @@ CASES: dict[str, tuple[Callable[[str], Any], int, list[str]]] = {
     "no seed, first epoch": (of_trainer(**NOT_SEEDED), 5, []),
     "no seed, second epoch": (of_trainer(**NOT_SEEDED), 8, ORDER),
     "no seed, in order": (of_trainer(**NOT_SEEDED, train_sampling_strategy="sequential"), 8, []),
+    "dispatched, first epoch": (of_trainer(**DISPATCHED), 5, []),
+    "dispatched, end of an epoch": (of_trainer(**DISPATCHED), 6, []),
+    "dispatched, second epoch": (of_trainer(**DISPATCHED), 8, ORDER),
+    "dispatched, in order": (of_trainer(**DISPATCHED, train_sampling_strategy="sequential"), 8, []),
     "stream, first pass": (of_trainer(data=stream), 5, []),
     "stream, end of a pass": (of_trainer(data=stream), 12, []),
     "stream, second pass": (of_trainer(data=stream), 8, ORDER),

@@ -145,6 +145,14 @@ def test_a_full_model_with_an_adapter_in_a_folder_of_its_own_is_a_full_model() -
     assert (layout.kind, layout.adapters, layout.shadowing) == ("full", (), ())
 
 
+def test_the_modules_of_sentence_transformers_have_weights_of_their_own() -> None:
+    dense = ("1_Pooling/", "1_Pooling/config.json", "2_Dense/", "2_Dense/model.safetensors")
+    assert lay(entries(*FULL, "modules.json", *dense)).weights == ("model.safetensors", "2_Dense/model.safetensors")
+    assert lay(entries(*FULL, *dense)).weights == ("model.safetensors",)
+    alone = lay(entries("modules.json", *dense, *(name for name in FULL if name != "model.safetensors")))
+    assert (alone.weights, alone.missing["weights"]) == ((), "model.safetensors")
+
+
 def test_adapters_in_sub_directories_are_found_by_either_of_their_files() -> None:
     files = entries(*LORA, "a/", "a/adapter_config.json", "b/", "b/adapter_model.bin", "notes/", "notes/x.txt")
     layout = lay(files)

@@ -1,6 +1,7 @@
 """An optimizer of other parameters."""
 
 from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,24 @@ def test_more_parameters_than_the_adapter_has_tensors_are_found(tmp_path: Path) 
     assert "trains 8 parameters, but the adapter has 4 tensors" in only(run).message
 
 
+def with_frozen(value: Value, count: int = 40) -> None:
+    """Made of all parameters of the model: ``AdamW(model.parameters())``."""
+    listed = value["param_groups"][0]["params"]
+    listed.extend(range(len(listed), count))
+
+
+def test_an_optimizer_of_all_parameters_has_the_frozen_ones_without_a_state(run: str) -> None:
+    everywhere(run, with_frozen)
+    assert not check(run, RULE)
+
+
+def test_one_of_all_parameters_that_lost_a_state_is_found(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), with_frozen)
+    edit_optimizer(place(run), lambda value: value["state"].pop(3) and None)
+    assert "has no state for 1 of its 8 parameters" in only(run).message
+
+
 def test_trained_weights_may_lie_in_a_file_of_their_own(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (300,))
 
@@ -191,6 +210,41 @@ def test_frozen_weights_of_a_full_model_have_no_moments(tmp_path: Path) -> None:
     frozen = {"model.vision.weight": FakeTensor("F32", (16, 4), b"\0\0\x80?" * 64)}
     for step in (100, 200, 300):
         edit_tensors(place(run, step) / "model.safetensors", lambda tensors: tensors.update(frozen))
+    assert not check(run, RULE)
+
+
+def add_parameter(value: Value, shape: tuple[int, ...] | None = None) -> None:
+    """Train one parameter more; without a shape it gets no gradient, and has no moments."""
+    groups, state = value["param_groups"], value["state"]
+    index = sum(len(group["params"]) for group in groups)
+    groups[-1]["params"].append(index)
+    if shape is not None:
+        moment = FakeTensor("F32", shape, b"\0\0\x80?" * prod(shape))
+        state[index] = {**state[0], "exp_avg": moment, "exp_avg_sq": moment}
+
+
+@pytest.mark.parametrize("shape", [(3, 7), (1,), ()])
+def test_a_parameter_of_the_loss_is_in_no_file(shape: tuple[int, ...], tmp_path: Path) -> None:
+    """Although a layer of the model that gets no gradient has no moments, and is larger."""
+    run = make_run(tmp_path / "run", (300,), full=True)
+    idle = {"pooler.weight": FakeTensor("F32", (16, 16), b"\0\0\x80?" * 256)}
+    edit_tensors(place(run) / "model.safetensors", lambda tensors: tensors.update(idle))
+    edit_optimizer(place(run), add_parameter)
+    assert not check(run, RULE)
+
+    edit_optimizer(place(run), lambda value: add_parameter(value, shape))
+    assert f"1 parameters of shape {list(shape)} that are not among the saved weights" in only(run).message
+
+
+def test_parameters_that_are_saved_as_one_tensor_are_among_the_weights(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,), full=True)
+
+    def fuse(tensors: dict[str, FakeTensor]) -> None:
+        parts = [tensors.pop(f"model.layers.0.self_attn.{name}_proj.weight") for name in "qkv"]
+        tensors["model.layers.0.self_attn.qkv.weight"] = FakeTensor("F32", (48, 16), b"\0\0\x80?" * 768)
+        assert {part.shape for part in parts} == {(16, 16)}
+
+    edit_tensors(place(run) / "model.safetensors", fuse)
     assert not check(run, RULE)
 
 

@@ -15,6 +15,7 @@ from audit.testing.runs import edit_state, make_run
 
 RULE = "resume/data-order"
 NOT_SEEDED: dict[str, Any] = {"accelerator_config": {"use_seedable_sampler": False}}
+DISPATCHED: dict[str, Any] = {"accelerator_config": {"use_seedable_sampler": True, "dispatch_batches": True}}
 
 
 def run_of(home: Path, epochs: tuple[float, ...] = (0.5, 1.5), planned: float = 3, **arguments: Any) -> str:
@@ -33,6 +34,7 @@ def run_of(home: Path, epochs: tuple[float, ...] = (0.5, 1.5), planned: float = 
         ({"group_by_length": True}, "group_by_length"),
         (NOT_SEEDED, "use_seedable_sampler is false"),
         ({**NOT_SEEDED, "train_sampling_strategy": "random"}, "use_seedable_sampler is false"),
+        (DISPATCHED, "dispatch_batches is true"),
     ],
 )
 def test_an_order_that_is_drawn_anew_is_told_in_a_later_epoch(
@@ -55,9 +57,14 @@ def test_an_order_that_is_drawn_anew_is_told_in_a_later_epoch(
         ((0.5, 2.0), NOT_SEEDED),
         ((0.5, 1.5), {}),
         ((0.5, 1.5), {"accelerator_config": {"use_seedable_sampler": True}}),
+        ((0.5, 1.5), {"accelerator_config": {"use_seedable_sampler": True, "dispatch_batches": None}}),
+        ((0.5, 2.0), DISPATCHED),
+        ((0.5, 1.5), {**DISPATCHED, "train_sampling_strategy": "sequential"}),
         ((0.5, 1.5), {**NOT_SEEDED, "train_sampling_strategy": "sequential"}),
         ((0.5, 1.5), {**NOT_SEEDED, "num_generations": 2, "shuffle_dataset": False}),
         ((0.5, 0.75), {"num_generations": 2, "shuffle_dataset": True}),
+        ((0.5, 1.5), {"shuffle_dataset": True}),  # SFT
+        ((0.5, 1.5), {"shuffle_dataset": False, "max_completion_length": 64}),
         ((0.5, 1.5), {**NOT_SEEDED, "ignore_data_skip": True}),
         ((0.5, 1.5), {"accelerator_config": "none"}),
     ],
@@ -93,6 +100,11 @@ def test_the_sampler_of_trl_that_begins_again_is_told_also_at_the_end_of_an_epoc
     assert finding.checkpoint == "checkpoint-200"
     assert what in finding.message
     assert finding.message.endswith("at all") == (epoch == 1.5)
+
+
+def test_distillation_generates_and_has_that_sampler_too(tmp_path: Path) -> None:
+    (finding,) = check(run_of(tmp_path, (0.5, 1.5), shuffle_dataset=True, max_completion_length=64), RULE)
+    assert "in which trl's sampler begins again" in finding.message
 
 
 @pytest.mark.parametrize("epoch", [math.nan, math.inf])
