@@ -1,6 +1,6 @@
 """What the core asks of a trainer backend."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from audit.storage import DIRECTORY, Entry
@@ -88,14 +88,14 @@ def means_newest(backend: Backend, name: str) -> bool:
     return means is not None and bool(means(name))
 
 
-def inexact_in(backend: Backend, name: str) -> str:
+def inexact_in(backend: Backend, name: str, files: Callable[[], Iterable[str]]) -> str:
     """Return why no file says that a resume from a checkpoint goes on bit for bit; "" if the rules judge that.
 
     A backend whose trainer saves no random states says so by an attribute ``inexact``; where it depends on the name of
-    the checkpoint, by a method ``inexact(name)``.
+    the checkpoint or on the names of what is in it, by a method ``inexact(name, files)``.
     """
     why = getattr(backend, "inexact", "")
-    return str(why(name) if callable(why) else why)
+    return str(why(name, frozenset(files())) if callable(why) else why)
 
 
 def names_count_steps(backend: Backend, name: str) -> bool:

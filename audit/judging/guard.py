@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from audit.facts.run import Run
     from audit.judging.auditor import Auditor, Progress
     from audit.ledger.store import Ledger
+    from audit.storage import Storage
 
 Veto = Callable[[Decision], str | None]
 
@@ -170,11 +171,16 @@ def _decided(
 
 def _refuse_inexact(place: "Place", checkpoint: str, backend: "Backend") -> None:
     """Raise AuditError if no file of such a checkpoint says that a resume is exact."""
-    why = inexact_in(backend, os.path.basename(checkpoint))  # a pinned one is named with its place
+    # A pinned one is named with its place.
+    why = inexact_in(backend, os.path.basename(checkpoint), lambda: _files(place.storage, checkpoint))
     if why:
         raise AuditError(
             f"{place.root}: {why}, so --exact hands out nothing; without it the guard hands out {checkpoint}"
         )
+
+
+def _files(storage: "Storage", checkpoint: str) -> Iterator[str]:
+    return (entry.name for entry in storage.list(checkpoint))
 
 
 def _admit_any(run: "Run") -> None:
@@ -207,7 +213,7 @@ def _or_pinned(decision: Decision, run: "Run", limits: Limits, auditor: "Auditor
     pinned = decide(pins, (*report.findings, *crashes(report)), Limits())
     if pinned.checkpoint is None or pinned.step is None or pinned.step <= beyond:
         return decision
-    if limits.exact and inexact_in(pins.backend, pinned.checkpoint):
+    if limits.exact and inexact_in(pins.backend, name := pinned.checkpoint, lambda: _files(pins.storage, name)):
         return decision
     progress = max(
         [run.records.highest_reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]

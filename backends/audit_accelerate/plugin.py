@@ -1,6 +1,6 @@
 """accelerate as a backend that reads: diffusers' scripts, the no_trainer examples, SimpleTuner, kohya."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Stateless, hookimpl
@@ -15,6 +15,9 @@ NAME = r"(checkpoint-|checkpoint_|step_|epoch_)([0-9]{1,18})"
 
 STATES = "random_states_0.pkl"
 """Written last but for the objects of ``register_for_checkpointing`` (accelerate 1.15, ``save_accelerator_state``)."""
+
+_OF_LOADERS = ("sampler", "dl_state_dict")
+"""How the files of the seedable sampler and of stateful loaders begin: ``sampler.bin``, ``dl_state_dict_1.bin``."""
 
 _FOREIGN = ("trainer_state.json",)
 
@@ -31,15 +34,17 @@ class Accelerate(Stateless):
         """Say whether N counts updates: not in ``epoch_N`` and ``checkpoint_N``."""
         return name.startswith(("checkpoint-", "step_"))
 
-    def inexact(self, name: str) -> str:
+    def inexact(self, name: str, files: Collection[str]) -> str:
         """Say why no file tells that a resume is exact: only at the end of an epoch is no place in the data needed.
 
         Measured with accelerate 1.15: within an epoch ``load_state`` restores the random states before the loader
-        draws one number, so that dropout masks others; and a shuffled order is drawn anew.
+        draws one number, so that dropout masks others; and a shuffled order is drawn anew. A stateful loader, and the
+        seedable sampler if the script does not call ``set_epoch``, give another order at the end of an epoch, too.
         """
-        if name.startswith("epoch_"):
-            return ""
-        return "accelerate does not save how far an epoch has come, nor its order"
+        if not name.startswith("epoch_"):
+            return "accelerate does not save how far an epoch has come, nor its order"
+        found = sorted(file for file in files if file.startswith(_OF_LOADERS))
+        return f"{found[0]} does not say which order the next epoch has" if found else ""
 
     def wrote(self, entries: "Mapping[str, Entry]") -> bool:
         """Say whether accelerate wrote a checkpoint: it has random states, and no state of Trainer."""

@@ -138,6 +138,18 @@ def test_one_that_does_is_handed_out_exactly(make: Callable[[Path], object], tmp
     assert guard(tmp_path / "run", exact=True) == guard(tmp_path / "run")
 
 
+def test_a_stateful_loader_goes_another_way_from_the_end_of_an_epoch_too(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    after_epochs(run)
+    for step in (100, 200, 300):
+        shutil.copy(run / f"epoch_{step}" / "scheduler.bin", run / f"epoch_{step}" / "dl_state_dict_1.bin")
+    settle(run)
+
+    assert guard(run) == run / "epoch_300"
+    with pytest.raises(AuditError, match=r"dl_state_dict_1\.bin does not say which order the next epoch has"):
+        guard(run, exact=True)
+
+
 def test_an_empty_run_is_a_fresh_start_with_exactness_too(tmp_path: Path) -> None:
     assert guard(tmp_path, exact=True) is None
 
