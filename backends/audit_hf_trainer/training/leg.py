@@ -105,7 +105,8 @@ def made_trainer(
 
     arguments = training_arguments(request, torch, transformers)
     refuse_unmet(request, arguments, transformers)
-    keep_one_run(request.run, request.name, arguments, tell)
+    seconds = float(request.settings.get("trackers", {}).get("timeout-seconds", 30.0))
+    keep_one_run(request.run, request.name, arguments, tell, seconds)
     if request.settings.get("trainer"):
         from audit_hf_trainer.training.own import own_trainer
 
