@@ -162,6 +162,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "Team",
     "Tell",
     "TrainingBackend",
+    "asking_tracker",
     "catch_signals",
     "checked_rows",
     "checkpoint_name",
@@ -255,6 +256,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "sync_to_disk",
     "unix_time",
     "veiled",
+    "within",
 ]
 
 if TYPE_CHECKING:
@@ -274,6 +276,8 @@ if TYPE_CHECKING:
     from audit.backend.rehearsal import Arrival, Compared, Rehearsal, RehearsalRequest, RehearsingBackend, Replayed
     from audit.backend.signals import caught as catch_signals
     from audit.backend.stateless import Stateless
+    from audit.backend.tracker_calls import asking as asking_tracker
+    from audit.backend.tracker_calls import within
     from audit.backend.training import (
         Alone,
         BadData,
@@ -436,6 +440,7 @@ _HOMES = {
     "RehearsingBackend Replayed SCHEDULER:SCHEDULER_PART WEIGHTS:WEIGHTS_PART",
     "audit.backend.signals": "caught:catch_signals",
     "audit.backend.stateless": "Stateless",
+    "audit.backend.tracker_calls": "asking:asking_tracker within",
     "audit.backend.training": "Alone BadData Judged LastingBackend LegData LegFailed LegRequest LegResult Note OpenTrackers Phase PlanningBackend Progress ReadExample "
     "ReadingBackend Size StartingBackend Step Team Tell TrackingBackend TrainingBackend",
     "audit.config": "check_names:check_options find:find_config read:read_config",

@@ -104,15 +104,21 @@ def _logged(document: Mapping[str, Any], found: Mapping[str, Any]) -> Mapping[st
 
 
 def _logged_at_end(document: Mapping[str, Any], requests: _Requests, logging: LoggingThread) -> Message:
-    """Log what was found after a leg, and before it what is left of its saves. The parent ends what takes too long."""
+    """Log what was found after a leg, and before it what is left of its saves.
+
+    In a thread, so that the tracker that takes too long is named. The parent ends this process then.
+    """
     before = logging.ended() or {}
     if "" in before:
         return AuditError(before[""])
     early = requests.meanwhile()
     if early is not None:  # the leg has had no step since
         document["found"]["judged"] = [*early["judged"], *document["found"]["judged"]]
-    outcome = _outcome(document, lambda event: None)
-    return Logged({**before, **outcome.failed}) if isinstance(outcome, Logged) else outcome
+    found = document["found"]
+    try:
+        return Logged({**before, **logging.log(partial(_logged, document, found), found["seconds"])})
+    except AuditError as error:
+        return error
 
 
 def _requests() -> int:

@@ -155,7 +155,10 @@ def read_train_config(path: str, registry: Registry) -> tuple[TrainConfig, Train
         notify=_notify(path, document, home),
         retry=retry_of(document.get("retry", {})),
         verify=_verify(path, document, registry),
-        settings=_settings(path, document, tables, place) | {"schedule": dict(schedule)} | _kept_best(guard),
+        settings=_settings(path, document, tables, place)
+        | {"schedule": dict(schedule)}
+        | _kept_best(guard)
+        | ({"trackers": {"timeout-seconds": trackers["timeout-seconds"]}} if "timeout-seconds" in trackers else {}),
         report=place(document["report"]["file"]) if "report" in document else None,
         best=guard.get("best"),
         observed={name: document[name] for name in hearing.keys() & document.keys()},

@@ -4,13 +4,12 @@ No thread can be ended from outside. One that is late is left behind, nothing is
 process. What can be ended is a process: :meth:`audit.training.training_process.TrainingProcess.log`.
 """
 
-import contextvars
 import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
 
+from audit.backend.tracker_calls import asked_by, in_thread, late_by
 from audit.errors import AuditError
 
 PAUSE = 1.0
@@ -72,13 +71,11 @@ class LoggingThread:
         answers: list[Mapping[str, str]] = []
         self._answers = answers  # a late thread keeps those of its own
         self._seconds, self._ends = seconds, time.monotonic() + seconds if ends is None else ends
-        # Trackio keeps the run that is open in a context variable, which a new thread does not have by itself.
-        logs = partial(contextvars.copy_context().run, _answer, call, answers)
-        self._thread = threading.Thread(target=logs, name="trackers", daemon=True)
-        self._thread.start()
+        self._thread = in_thread(_answer, call, answers)
 
     def _given_up(self, seconds: float) -> Mapping[str, str]:
-        self._thread, self._late = None, f"it took longer than {seconds:g} s"
+        name = asked_by(self._thread) if self._thread is not None else ""
+        self._thread, self._late = None, f"{name}: {late_by(seconds)}" if name else late_by(seconds)
         return {"": self._late}
 
 

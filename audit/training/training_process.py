@@ -140,7 +140,7 @@ class TrainingProcess:
         Raises what it raised, LegFailed if it died, or took longer than it may: it is then of no more use.
         """
         late = threading.Event()
-        with _passing_on(self._child), _killed_after(self._child, found.seconds, late):
+        with _passing_on(self._child), _killed_after(self._child, found.seconds + _SLACK, late):
             self._send(trainer, request, False, {"found": _fields(found)})
             for message in self._messages():
                 if isinstance(message, AuditError):
@@ -320,3 +320,7 @@ def _last_output(log: IO[bytes] | None, start: int) -> str:
     except OSError:
         return ""
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+_SLACK = 1.0
+"""Seconds more than trackers may take, in which the process says by itself which one is late."""

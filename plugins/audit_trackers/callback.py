@@ -15,13 +15,13 @@ class TrackersCallback(TrainerCallback):
 
     To the runs that Trainer's own callbacks have opened (``report_to``): TensorBoard, wandb, MLflow, Trackio. Put it
     after ``AuditCallback``, whose verification it logs. ``trainer`` is needed for TensorBoard alone, whose writer is
-    an attribute of its callback. A tracker that raises is named once in the logger "audit" and then left alone; nothing
-    here ends a training.
+    an attribute of its callback. A tracker that raises, or takes longer than ``timeout_seconds`` at a save, is named
+    once in the logger "audit" and then left alone; nothing here ends a training.
     """
 
-    def __init__(self, trainer: Any = None) -> None:
+    def __init__(self, trainer: Any = None, timeout_seconds: float = 30.0) -> None:
         self._trainer = trainer
-        self._telling = Telling()
+        self._telling = Telling(timeout_seconds)
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **unused: Any) -> None:
         """Listen to the verifications of this run."""

@@ -2,9 +2,19 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Any
 
-from audit.plugin import BROKEN, AuditError, Judged, checkpoint_name, first_line, veiled
+from audit.plugin import (
+    BROKEN,
+    AuditError,
+    Judged,
+    asking_tracker,
+    checkpoint_name,
+    first_line,
+    veiled,
+    within,
+)
 from audit_trackers.reports import found_at, listen, numbers_of, urls_of
 from audit_trackers.trackers import Tracker, open_now
 
@@ -17,7 +27,9 @@ class Telling:
     Why a tracker is switched off is logged to the logger "audit".
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
+        """``seconds``: how long each tracker may take for one save; None if whoever calls has a limit."""
+        self._seconds = seconds
         self._say: Callable[[str, str], None] = _log
         self._off: set[str] = set()
         self._told: set[str] = set()
@@ -87,7 +99,11 @@ class Telling:
             if tracker.name in self._off:
                 continue
             try:
-                tell(tracker)
+                with asking_tracker(tracker.name):
+                    if self._seconds is None:
+                        tell(tracker)
+                    else:
+                        within(self._seconds, partial(tell, tracker))
             except Exception as error:
                 self._switch_off(tracker.name, error)
 

@@ -66,12 +66,18 @@ class Examples:
 
 
 def examples(
-    data: LegData, tokenizer: Any | None, vocabulary: int | None, scratch: str, limit: int | None = None
+    data: LegData,
+    tokenizer: Any | None,
+    vocabulary: int | None,
+    scratch: str,
+    limit: int | None = None,
+    invocation: Sequence[int] = (),
 ) -> Examples:
     """Tokenize every row of ``data.path`` into a new directory under ``scratch``, not into memory.
 
     ``vocabulary`` is the number of the model's embeddings, ``limit`` the number of its positions; None if they are
-    not known. ``options`` of the data: "format", "max_length", "loss_on".
+    not known. ``options`` of the data: "format", "max_length", "loss_on". ``invocation``: tokens without which an
+    adapter does nothing in a row (``adapter.alora_invocation_tokens``).
 
     Raises BadData for a row that cannot be trained, ConfigError if tokenizer, model and options do not go with
     the format of the rows.
@@ -83,7 +89,7 @@ def examples(
             f"reading data needs {error.name}, which is not installed: pip install 'checkpoint-audit[hf]'"
         ) from error
 
-    reader = Reader(data, tokenizer, vocabulary, limit)
+    reader = Reader(data, tokenizer, vocabulary, limit, invocation)
     integers = datasets.List(datasets.Value("int32"))
     features = datasets.Features({"input_ids": integers, "labels": integers})
     dataset, directory = written(reader.examples, data.path, scratch, datasets, features)
@@ -147,6 +153,11 @@ class Ordered:
             self._orders = {key: value for key, value in self._orders.items() if key == epoch - 1}
             self._orders[epoch] = order_of(f"{self._order}:{epoch}", len(self._examples))
         return self._orders[epoch][place]
+
+
+def invocation_of(settings: Mapping[str, Any]) -> Sequence[int]:
+    """Return the tokens after which the adapter does something; none: it does from the first token on."""
+    return settings.get("adapter", {}).get("alora_invocation_tokens") or ()
 
 
 def ordered(examples: Indexed, data: LegData) -> Ordered:
@@ -213,13 +224,22 @@ def collate(rows: Sequence[Mapping[str, Sequence[int]]], pad_id: int) -> "dict[s
 class Reader:
     """Makes examples of the rows of one file."""
 
-    def __init__(self, data: LegData, tokenizer: Any | None, vocabulary: int | None, limit: int | None) -> None:
+    def __init__(
+        self,
+        data: LegData,
+        tokenizer: Any | None,
+        vocabulary: int | None,
+        limit: int | None,
+        invocation: Sequence[int] = (),
+    ) -> None:
         self._path = data.path
         self._format = data.options.get("format", "auto")
         self._loss_on = data.options.get("loss_on")
         self._tokenizer, self._vocabulary = tokenizer, vocabulary
         self.limit = _limit(data.options.get("max_length"), limit, tokenizer)
-        self.cut = 0
+        self.cut = self.idle = 0
+        """How many examples were cut off, and how many do not have the invocation tokens."""
+        self._invocation = [*invocation]
         self._makers: dict[str, Make] = {}
 
     def examples(self, rows: Iterable[tuple[int, Mapping[str, Any], str]] | None = None) -> Iterator[dict[str, Any]]:
@@ -228,13 +248,13 @@ class Reader:
 
         make: Make | None = None
         refused: list[BadData] = []
-        made = False
+        taken = 0
         for number, row, found in checked_rows(self._path, self._format) if rows is None else rows:
             make = make or self._maker(found)
             example = self._example(make, row, found)
             if isinstance(example, str):
                 refused.append(BadData(self._path, number, example))
-                if made or found == RowFormat.INPUT_IDS:
+                if taken or found == RowFormat.INPUT_IDS:
                     raise refused[0]
                 if example == self._example(make, smallest(row), found):
                     raise _of_all(example)
@@ -243,16 +263,24 @@ class Reader:
                 continue
             if refused:
                 raise refused[0]
-            made = True
             ids, labels = example
-            if len(ids) > self.limit:
-                self.cut += 1
+            self.cut += len(ids) > self.limit
+            self.idle += not self._invoked(ids[: self.limit])
+            taken += 1
             values = {"input_ids": ids, "labels": labels}
             yield {key: np.array(value[: self.limit], dtype=np.int32) for key, value in values.items()}
         if len(refused) > 1:
             raise _of_all(refused[0].reason, len(refused))
         if refused:
             raise refused[0]
+        if self._invocation and self.idle == taken and (rows is None or taken < TRIED):  # of more, not all were given
+            raise ConfigError(
+                "adapter.alora_invocation_tokens: no row has them, so the adapter adds nothing, and nothing is learned"
+            )
+
+    def _invoked(self, ids: Sequence[int]) -> bool:
+        wanted = self._invocation
+        return any([*ids[place : place + len(wanted)]] == wanted for place in range(len(ids) - len(wanted) + 1))
 
     def one(self, number: int, row: Mapping[str, Any], found: str) -> tuple[list[int], list[int]]:
         """Return ids and labels of a row, not yet truncated. Raises BadData and ConfigError."""

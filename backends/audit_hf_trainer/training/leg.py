@@ -31,6 +31,7 @@ from audit_hf_trainer.settings import PATHS, arguments_of, best_by
 from audit_hf_trainer.training.changing import changing
 from audit_hf_trainer.training.loading import adapted, limits, model_of, tokenizer_of
 from audit_hf_trainer.training.needs import refuse_unmet
+from audit_hf_trainer.training.needs_of_optimizer import refuse_not_finite, refuse_optimizer
 from audit_hf_trainer.training.needs_of_processes import launched, refuse_backend
 from audit_hf_trainer.training.renamed import refuse_renamed
 from audit_hf_trainer.training.stopping import Best, stop_at, trainer_class
@@ -100,11 +101,12 @@ def made_trainer(
     first = _step_of(request.resume_from)
     if first != request.first_step:
         raise AuditError(f"{request.resume_from} is at step {first}, not at step {request.first_step}")
-    from audit_hf_trainer.training.data import collate, examples, ordered, padded
+    from audit_hf_trainer.training.data import collate, examples, invocation_of, ordered, padded
 
     arguments = training_arguments(request, torch, transformers)
     refuse_unmet(request, arguments, transformers)
-    keep_one_run(request.run, request.name, arguments, tell)
+    seconds = float(request.settings.get("trackers", {}).get("timeout-seconds", 30.0))
+    keep_one_run(request.run, request.name, arguments, tell, seconds)
     if request.settings.get("trainer"):
         from audit_hf_trainer.training.own import own_trainer
 
@@ -112,7 +114,8 @@ def made_trainer(
     tell(Phase("reading the data"))
     tokenizer = tokenizer_of(request.settings.get("model", {}), transformers)
     vocabulary, positions = limits(request.settings.get("model", {}), transformers)
-    rows: Any = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions), request.data)
+    invocation = invocation_of(request.settings)
+    rows: Any = ordered(examples(request.data, tokenizer, vocabulary, scratch, positions, invocation), request.data)
     count = len(rows)
     if arguments.world_size > 1:
         rows = padded(rows, arguments.per_device_train_batch_size * arguments.world_size)
@@ -132,6 +135,8 @@ def made_trainer(
     model = model_of(request, transformers)
     if request.settings.get("adapter") is not None:
         model = adapted(request, model, peft)
+    if refuse_optimizer(arguments, torch, transformers):
+        refuse_not_finite(request, arguments, model)
     return changing(trainer_class(stop, torch, transformers.Trainer), request.changes)(
         model=model,
         args=arguments,

@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean, first_line
 from audit_hf_trainer.settings import TINY_MODEL
+from audit_hf_trainer.training.needs_of_adapter import refuse_adapted
 
 REFUSALS = (AttributeError, TypeError, ValueError, LookupError, ImportError, re.error)
 """What PEFT raises for a table: of a task that the model is not made for, of layers or a package that are not there."""
@@ -78,6 +79,8 @@ def adapted(request: LegRequest, model: Any, peft: Any) -> Any:
     """Return the model with the planned adapter. Raises ConfigError."""
     fields = {"task_type": "CAUSAL_LM", **request.settings["adapter"]}
     try:
-        return peft.get_peft_model(model, peft.LoraConfig(**fields))
+        made = peft.get_peft_model(model, peft.LoraConfig(**fields))
     except REFUSALS as error:
         raise ConfigError(f"adapter: PEFT refuses it: {first_line(error)}") from error
+    refuse_adapted(request, made)
+    return made

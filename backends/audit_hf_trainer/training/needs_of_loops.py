@@ -10,6 +10,7 @@ from typing import Any
 
 from audit.plugin import ConfigError, LegRequest, did_you_mean, metric_key
 from audit_hf_trainer.settings import best_by
+from audit_hf_trainer.training.needs_of_optimizer import refuse_rate
 
 _TABLES = (
     "lr_scheduler_kwargs", "gradient_checkpointing_kwargs", "activation_checkpointing_kwargs", "dataset_kwargs",
@@ -26,6 +27,7 @@ def refuse_values(request: LegRequest, arguments: Any) -> None:
         value = getattr(arguments, name, None)
         if isinstance(value, str) and (value or name == "dataset_kwargs"):  # "" is none for the others
             raise ConfigError(f"arguments.{name}: {value!r} is a text; write a table, such as {{ name = 1 }}")
+    refuse_rate(request, arguments)
     _refuse_loading(arguments)
     _refuse_accumulation(arguments)
     _refuse_evaluation(request, arguments)
@@ -66,6 +68,11 @@ def _refuse_accumulation(arguments: Any) -> None:
                 f"arguments.accelerator_config: gradient_accumulation_kwargs has no {name}{did_you_mean(name, known)}; it has "
                 f"{', '.join(sorted(known))}"
             )
+    if given.get("num_steps") not in (None, 1):  # Trainer takes it over as it is made: a step has more examples then
+        raise ConfigError(
+            "arguments.accelerator_config: gradient_accumulation_kwargs has num_steps; set "
+            "arguments.gradient_accumulation_steps instead"
+        )
 
 
 def _refuse_evaluation(request: LegRequest, arguments: Any) -> None:

@@ -13,8 +13,6 @@ from audit_hf_trainer.training.loading import limits
 
 _OBJECTS = ("generation_config", "state_dict")
 """Options that take an object of Python."""
-_LEARNED_BESIDES = ("modules_to_save", "trainable_token_indices", "use_dora")
-"""With these an adapter learns something even if its matrices add nothing; with ``bias`` it does, too."""
 _DIVIDED = ("auto", "balanced", "balanced_low_0", "sequential")
 _FILES = {
     True: ("model{}.safetensors", "model.safetensors.index{}.json"),
@@ -40,14 +38,28 @@ def refuse_model(request: LegRequest, arguments: Any, transformers: Any) -> None
         raise ConfigError(
             "model.options.return_dict: with false the parts of the model do not find each other's values"
         )
-    for name, value in options.items():
-        if name.endswith(("dropout", "pdrop")) and isinstance(value, int | float) and not 0 <= value <= 1:
-            raise ConfigError(f"model.options.{name}: {value} is not between 0 and 1")
+    _refuse_numbers("model.options", options)
+    _refuse_numbers("model.random", model.get("random", {}))
     if "device_map" in options:
         _refuse_devices(options["device_map"])
     _refuse_files(model, options)
     if request.settings.get("adapter") is not None:
         _refuse_adapter(request.settings["adapter"], model, transformers)
+
+
+def _refuse_numbers(key: str, table: Mapping[str, Any]) -> None:
+    """Refuse numbers of a model's configuration that transformers takes, and with which it fails or computes NaN."""
+    for name, value in table.items():
+        if name == "rope_parameters" and isinstance(value, Mapping):
+            _refuse_numbers(f"{key}.{name}", value)
+        if not isinstance(value, int | float):
+            continue
+        if name.endswith(("dropout", "pdrop")) and not 0 <= value <= 1:
+            raise ConfigError(f"{key}.{name}: {value} is not between 0 and 1")
+        if name.endswith(("norm_eps", "norm_epsilon")) and value < 0:
+            raise ConfigError(f"{key}.{name}: {value} is negative: what is normalized becomes NaN")
+        if name == "rope_theta" and value <= 0:
+            raise ConfigError(f"{key}.{name}: {value} is not more than 0: positions become NaN")
 
 
 def _refuse_devices(given: Any) -> None:
@@ -92,11 +104,10 @@ def _refuse_files(model: Mapping[str, Any], options: Mapping[str, Any]) -> None:
 
 def _refuse_adapter(table: Mapping[str, Any], model: Mapping[str, Any], transformers: Any) -> None:
     """Refuse numbers with which the adapter adds nothing, and tokens that the model does not have."""
-    alone = not any(table.get(key) for key in _LEARNED_BESIDES) and table.get("bias", "none") == "none"
-    if table.get("lora_alpha") == 0 and alone and not table.get("alpha_pattern"):
+    if table.get("lora_alpha") == 0 and not table.get("alpha_pattern"):
         raise ConfigError("adapter.lora_alpha: with 0 the adapter adds nothing, and nothing is learned")
     dropout = table.get("lora_dropout")
-    if isinstance(dropout, int | float) and (dropout > 1 or (dropout == 1 and alone)):
+    if isinstance(dropout, int | float) and dropout > 1:
         raise ConfigError(
             f"adapter.lora_dropout: {dropout} drops everything, and nothing is learned; it is a share below 1"
         )
@@ -129,16 +140,3 @@ def _refuse_twice(trained: Any, saved: Iterable[str]) -> None:
         raise ConfigError(
             f"adapter.trainable_token_indices: modules_to_save trains {both[0]} as a whole; remove one of them"
         )
-
-
-def refuse_unsaved(request: LegRequest, made: Any) -> None:
-    """Raise ConfigError for an adapter whose modules_to_save are not in the model: PEFT passes over them.
-
-    ``made`` has the adapter. PEFT adds names of its own for tasks such as SEQ_CLS, of which one is enough.
-    """
-    for config in getattr(made, "peft_config", {}).values():
-        wanted = sorted(getattr(config, "modules_to_save", None) or ())
-        if wanted and not any(f".{name}." in f".{key}" for name in wanted for key in made.state_dict()):
-            given = request.settings["adapter"].get("modules_to_save")
-            key = "modules_to_save" if given else "task_type"
-            raise ConfigError(f"adapter.{key}: the model has no {' or '.join(wanted)}, so nothing of it would be saved")

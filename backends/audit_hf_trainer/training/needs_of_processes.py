@@ -48,6 +48,12 @@ def refuse_processes(request: LegRequest, arguments: Any) -> None:
             f"trainer: {several} processes train, and accelerate would train some examples twice to fill their last step; "
             "train with one process, or without [trainer]"
         )
+    if several > 1 and getattr(getattr(arguments, "accelerator_config", None), "split_batches", False):
+        # Measured with accelerate 1.15 and two processes: a step takes fewer examples than was planned.
+        raise ConfigError(
+            "arguments.accelerator_config: with split_batches a step takes the examples of one process, and the others of the "
+            "file would never be trained; remove it"
+        )
     if arguments.fsdp:
         _refuse_fsdp(several, arguments)
         _refuse_lost_moments(arguments)

@@ -79,12 +79,42 @@ def refuse_unloadable(settings: Mapping[str, Any], made: Any, transformers: Any)
         raise ConfigError(f"{key}: {_said(error)}") from error
 
 
-def _key(options: Mapping[str, Any], without: Callable[[str], Any]) -> str:
+def refuse_unrunnable(
+    settings: Mapping[str, Any], made: Any, torch: Any, make: Callable[[Mapping[str, Any]], Any]
+) -> None:
+    """Raise ConfigError for fields of ``model.random`` or options with which the model fails on two tokens.
+
+    ``made`` is the whole model, on torch's meta device; ``make`` makes that of other settings there. A model that
+    cannot be run there says nothing.
+    """
+    model = settings.get("model", {})
+    table = "random" if "random" in model else "options"
+    given = {name: value for name, value in model.get(table, {}).items() if name not in _LEFT_OUT}
+    if not given or not type(made).__module__.startswith("transformers."):
+        return
+
+    def run(made: Any) -> None:
+        made(input_ids=torch.zeros(1, 2, dtype=torch.long))
+
+    def less(keep: Callable[[str], bool]) -> Any:
+        left = {name: value for name, value in model[table].items() if name in _LEFT_OUT or keep(name)}
+        run(make({**settings, "model": {**model, table: left}}))
+
+    try:
+        run(made)
+    except Exception as error:
+        if not _works(lambda: less(lambda name: False)):
+            return
+        key = _key(given, lambda one: less(lambda name: name != one), f"model.{table}")
+        raise ConfigError(f"{key}: {_said(error)}") from error
+
+
+def _key(options: Mapping[str, Any], without: Callable[[str], Any], table: str = "model.options") -> str:
     """The path of the option without which it works, that of all if no single one is at fault."""
     for name in options:
         if _works(lambda name=name: without(name)):  # type: ignore[misc]
-            return f"model.options.{name}"
-    return "model.options"
+            return f"{table}.{name}"
+    return table
 
 
 def _works(attempt: Callable[[], Any]) -> bool:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from audit.plugin import IGNORED_LABEL, LegData, ReadExample
-from audit_hf_trainer.training.data import Reader
+from audit_hf_trainer.training.data import Reader, invocation_of
 from audit_hf_trainer.training.leg import libraries, quiet
 from audit_hf_trainer.training.loading import limits, tokenizer_of
 
@@ -51,7 +51,12 @@ def row_trial(
             deque(own_rows(rows), 0)
             refuse_without_tokenizer(settings["trainer"], tokenizer)
             return "the rows were read, but not tokenized: the trainer of the configuration does that itself"
-        deque(Reader(data, tokenizer, vocabulary, positions).examples(rows), 0)
+        # Rows to evaluate on may lack what the adapter is invoked by.
+        invocation = invocation_of(settings) if data.path != data.options.get("eval") else ()
+        read = Reader(data, tokenizer, vocabulary, positions, invocation)
+        taken = sum(1 for _ in read.examples(rows))
+        if invocation and taken == read.idle:
+            return f"adapter.alora_invocation_tokens: none of the {taken} rows that were tried has them"
         return None
 
     return tried

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from audit.plugin import Note, OpenTrackers, Tell, first_line
+from audit.plugin import Note, OpenTrackers, Tell, asking_tracker, first_line, within
 from audit_hf_trainer.settings import TRACKERS
 
 WAIT, WAITS = 0.05, 40
@@ -30,10 +30,11 @@ _last: list[Any] = []
 """The arguments of the last leg in this process, if it logs to the run of all legs."""
 
 
-def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
+def keep_one_run(run: str, name: str, arguments: Any, tell: Tell, seconds: float = 30.0) -> None:
     """Have the trackers in ``report_to`` go on with the run of this name. What the user's environment says stays.
 
-    Nothing raises: a leg whose tracker cannot be asked gets a run of its own in it, which is told.
+    Nothing raises: a leg whose tracker cannot be asked, or does not answer in so many ``seconds``, gets a run of its
+    own in it, which is told.
     """
     trackers = arguments.report_to
     _last.clear()
@@ -51,7 +52,7 @@ def keep_one_run(run: str, name: str, arguments: Any, tell: Tell) -> None:
         os.environ.setdefault("WANDB_RESUME", "allow")
     if "mlflow" in trackers and arguments.process_index == 0:
         try:
-            _mlflow_run(name)
+            _mlflow_run(name, seconds)
         except Exception as error:  # a server that does not answer must not end the training here
             tell(Note(f"mlflow: this leg gets a run of its own: {type(error).__name__}: {first_line(error)}"))
 
@@ -74,14 +75,26 @@ def _let_the_second_pass(place: str) -> None:
         time.sleep(WAIT)
 
 
-def _mlflow_run(name: str) -> None:
-    """Name the MLflow run with this tag in the environment, and make it if there is none."""
+def _mlflow_run(name: str, seconds: float) -> None:
+    """Name the MLflow run with this tag in the environment, and make it if there is none; ask so long at most."""
     if os.environ.get("MLFLOW_RUN_ID") not in (None, *_made):
         _own[:] = [os.environ["MLFLOW_RUN_ID"]]
     if _own:
         os.environ["MLFLOW_RUN_ID"] = _own[0]
         _opened[:] = _own
         return
+    # A thread that is late changes nothing any more: what it has found is used here.
+    id, there = within(seconds, lambda: _asked_for(name))
+    if there:
+        # The arguments of the first leg are its parameters; those of this leg differ from them.
+        os.environ["MLFLOW_MAX_LOG_PARAMS"] = "0"
+    os.environ["MLFLOW_RUN_ID"] = id
+    _made.add(id)
+    _opened[:] = [id]
+
+
+def _asked_for(name: str) -> tuple[str, bool]:
+    """Return the id of the MLflow run with this tag, and whether it was there."""
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -89,13 +102,8 @@ def _mlflow_run(name: str) -> None:
     experiment = client.get_experiment_by_name(asked)
     id = experiment.experiment_id if experiment is not None else client.create_experiment(asked)
     found = client.search_runs([id], f"tags.`audit.run` = '{name}'", max_results=1)
-    if found:
-        # The arguments of the first leg are its parameters; those of this leg differ from them.
-        os.environ["MLFLOW_MAX_LOG_PARAMS"] = "0"
     run = found[0] if found else client.create_run(id, tags={"audit.run": name}, run_name=name)
-    os.environ["MLFLOW_RUN_ID"] = run.info.run_id
-    _made.add(run.info.run_id)
-    _opened[:] = [run.info.run_id]
+    return str(run.info.run_id), bool(found)
 
 
 @contextmanager
@@ -107,8 +115,9 @@ def opened_again(without: Collection[str]) -> Iterator[OpenTrackers]:
     named = [name for name in TRACKERS for arguments in _last if name in arguments.report_to and name not in without]
     for name in named:
         try:
-            open_one = _OPENERS[name](_last[0])
-            writer = open_one.__enter__()
+            with asking_tracker(name):
+                open_one = _OPENERS[name](_last[0])
+                writer = open_one.__enter__()
         except Exception as error:
             found.failed[name] = _why(error)
             continue
@@ -119,7 +128,8 @@ def opened_again(without: Collection[str]) -> Iterator[OpenTrackers]:
     finally:
         for name, open_one in reversed(entered):
             try:
-                open_one.__exit__(None, None, None)
+                with asking_tracker(name):
+                    open_one.__exit__(None, None, None)
             except Exception as error:
                 found.failed.setdefault(name, _why(error))
 

@@ -12,9 +12,9 @@ from audit_hf_trainer.settings import TINY_MODEL
 from audit_hf_trainer.training.leg import libraries, quiet, training_arguments
 from audit_hf_trainer.training.loading import adapted, limits, tokenizer_of
 from audit_hf_trainer.training.needs import refuse_unmet, refuse_without_kernels
-from audit_hf_trainer.training.needs_of_model import refuse_unsaved
+from audit_hf_trainer.training.needs_of_optimizer import refuse_not_finite, refuse_optimizer
 from audit_hf_trainer.training.needs_of_trl import refuse_of_model
-from audit_hf_trainer.training.options import refuse_blamed, refuse_unloadable
+from audit_hf_trainer.training.options import refuse_blamed, refuse_unloadable, refuse_unrunnable
 from audit_hf_trainer.training.own import named
 from audit_hf_trainer.training.renamed import refuse_planned
 
@@ -32,8 +32,8 @@ def tried(request: LegRequest) -> str | None:
         warnings.simplefilter("ignore")
         arguments = training_arguments(request, torch, transformers)
         refuse_unmet(request, arguments, transformers)
-        _optimizer(arguments, torch, transformers)
-        model = request.settings.get("model", {})
+        vanishes = refuse_optimizer(arguments, torch, transformers)
+        model, own = request.settings.get("model", {}), request.settings.get("trainer", {})
         tokenizer_of(model, transformers)
         limits(model, transformers)
         _weights(model)
@@ -50,14 +50,16 @@ def tried(request: LegRequest) -> str | None:
                 refuse_blamed(request.settings, error, lambda less: empty_model(less, transformers))
             return f"the model was not built: {type(error).__name__}: {first_line(error, '')}"
         refuse_unloadable(request.settings, made, transformers)
+        with torch.device("meta"):
+            refuse_unrunnable(request.settings, made, torch, lambda less: empty_model(less, transformers))
         if request.settings.get("adapter") is not None:
             with torch.device("meta"):
                 made = adapted(request, made, peft)
-            refuse_unsaved(request, made)
         refuse_of_model(request, arguments, made)
+        note = refuse_not_finite(request, arguments, made) if vanishes and "factory" not in own else None
         if request.settings.get("adapter") is not None:
-            return None
-        return refuse_planned(request, made, arguments)
+            return note
+        return note or refuse_planned(request, made, arguments)
 
 
 def empty_model(settings: Mapping[str, Any], transformers: Any, config: Any = None) -> Any:
@@ -151,36 +153,6 @@ def _refuse_method(given: Mapping[str, Any]) -> None:
     if method not in known:
         said = "has no quant_method" if method is None else f"{method!r} is no quant_method"
         raise ConfigError(f"model.options.quantization_config: {said}; there are {', '.join(sorted(known))}")
-
-
-def _optimizer(arguments: Any, torch: Any, transformers: Any) -> None:
-    """Build optimizer and schedule as Trainer does, over one number."""
-    number = torch.nn.Parameter(torch.zeros(1))
-    try:
-        kind, fields = transformers.Trainer.get_optimizer_cls_and_kwargs(arguments)
-    except (TypeError, ValueError, ImportError, RuntimeError) as error:
-        raise ConfigError(f"arguments.optim: {first_line(error, type(error).__name__)}") from error
-    plain = {name: value for name, value in fields.items() if name not in ("optimizer_dict", "model", "params")}
-    if plain.keys() != fields.keys():
-        return  # made for the parameters of a real model
-    try:
-        made = kind([{"params": [number], "weight_decay": arguments.weight_decay}], **plain)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"arguments: {kind.__name__} refuses them: {first_line(error, type(error).__name__)}"
-        ) from error
-    except Exception:  # one that needs a device says nothing of the arguments
-        return
-    try:
-        transformers.get_scheduler(
-            arguments.lr_scheduler_type,
-            optimizer=made,
-            num_warmup_steps=arguments.get_warmup_steps(max(arguments.max_steps, 1)),
-            num_training_steps=max(arguments.max_steps, 1),
-            scheduler_specific_kwargs=dict(arguments.lr_scheduler_kwargs or {}),
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"arguments.lr_scheduler_type: {first_line(error, type(error).__name__)}") from error
 
 
 def _weights(model: Mapping[str, Any]) -> None:

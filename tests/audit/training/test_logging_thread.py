@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
+from audit.backend.tracker_calls import asking
 from audit.errors import AuditError
 from audit.training import logging_thread
 from audit.training.logging_thread import Call, LoggingThread
@@ -118,3 +119,13 @@ def test_the_context_is_that_of_who_asks() -> None:
     current.set("the run of the training")
     thread = LoggingThread()
     assert thread.log(lambda: {"board": current.get()}, EVER) == {"board": "the run of the training"}
+
+
+def test_the_tracker_that_is_late_is_named(silent: Silent) -> None:
+    def call() -> Mapping[str, str]:
+        with asking("mlflow"):
+            return silent()
+
+    thread = LoggingThread()
+    with pytest.raises(AuditError, match=r"^mlflow: it took longer than 0\.05 s$"):
+        thread.log(call, 0.05)

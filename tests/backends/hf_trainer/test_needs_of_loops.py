@@ -33,6 +33,11 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 1},
         "arguments.dataloader_prefetch_factor: 0 is less than 1",
     ),
+    "examples of a step": (
+        {"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 2}}},
+        {"accelerator_config": {"gradient_accumulation_kwargs": {"num_steps": 1}}},
+        "arguments.accelerator_config: gradient_accumulation_kwargs has num_steps; set arguments.gradient_accumulation_steps",
+    ),
     "accumulation": (
         {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_bach": True}}},
         {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}}},

@@ -87,3 +87,13 @@ def test_deepspeed_needs_a_launcher_or_mpi(tmp_path: Path, monkeypatch: pytest.M
         assert told() != ""
         monkeypatch.setenv(name, value)
     assert told() == ""
+
+
+def test_batches_that_are_split_leave_examples_out_and_one_process_splits_none(tmp_path: Path) -> None:
+    split = {"accelerator_config": {"split_batches": True}}
+
+    assert refused(request_of(tmp_path, split, processes=2)).startswith(
+        "arguments.accelerator_config: with split_batches a step takes the examples of one process"
+    )
+    assert refused(request_of(tmp_path, split)) == ""
+    assert refused(request_of(tmp_path, {"accelerator_config": {"split_batches": False}}, processes=2)) == ""

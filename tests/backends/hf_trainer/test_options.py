@@ -67,3 +67,14 @@ def test_an_option_that_it_takes_is_not_refused(tmp_path: Path, base: str, optio
 def test_a_random_model_of_wrong_fields_is_refused(tmp_path: Path) -> None:
     assert told(tmp_path, random={"hidden_act": "no_such"}).startswith("model.random: KeyError: ")
     assert told(tmp_path, random={"hidden_act": "gelu"}) == ""
+
+
+def test_a_random_model_that_cannot_be_run_is_refused_with_the_field_at_fault(tmp_path: Path) -> None:
+    def told(**fields: int) -> str:
+        try:
+            return tried(request_of(tmp_path, {}, model={"random": {"vocab_size": 96, **fields}})) or ""
+        except ConfigError as error:
+            return str(error)
+
+    assert told(num_key_value_heads=3).startswith("model.random.num_key_value_heads: RuntimeError: ")
+    assert told(num_key_value_heads=2) == ""

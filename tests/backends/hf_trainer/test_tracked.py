@@ -8,6 +8,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,6 +147,32 @@ def test_a_server_that_does_not_answer_ends_no_training(monkeypatch: pytest.Monk
 
     assert [note.text for note in told] == ["mlflow: this leg gets a run of its own: ConnectionError: refused"]
     assert "MLFLOW_RUN_ID" not in environment()
+
+
+@pytest.fixture
+def mute() -> Iterator[str]:
+    """The address of a server that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_mlflow_at_a_server_that_never_answers_is_not_waited_for(mute: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Client:
+        def get_experiment_by_name(self, name: str) -> None:
+            urllib.request.urlopen(mute)
+
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=Client))
+    arguments = SimpleNamespace(report_to=["mlflow"], run_name=None, process_index=0)
+    told: list[Any] = []
+    began = time.monotonic()
+    tracked.keep_one_run("run", "run-1a2b3c4d", arguments, told.append, seconds=0.5)
+
+    assert time.monotonic() - began < 10
+    said = "mlflow: this leg gets a run of its own: TimeoutError: it took longer than 0.5 s"
+    assert [note.text for note in told] == [said]
+    assert "MLFLOW_RUN_ID" not in environment()
+    with tracked.opened_again(()) as found:
+        assert found.writers == []
 
 
 class Library:

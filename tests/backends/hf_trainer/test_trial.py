@@ -67,8 +67,6 @@ REFUSED = {
     "betas": ({"arguments": "adam_beta1 = 1.5"}, "arguments: AdamW refuses them: Invalid beta"),
     "both precisions": ({"arguments": "bf16 = true\nfp16 = true"}, "Trainer refuses the training arguments: "),
 }
-IN_TRAINER = ('optim = "adamw_torch_8bit"\noptim_args = "betas=7"', "adam_beta1 = 1.5")
-"""What fails in Trainer as it begins to train: a batch that failed, and no refused configuration."""
 FAST = ("no path", "modules", "betas")
 """Those that are not slow: each loads the libraries in a process of its own."""
 
@@ -87,7 +85,7 @@ def test_what_cannot_be_built_is_refused_with_its_key(
     assert planned == 1, text
     assert f"refused: {said}" in text
     assert "this would not work" in text
-    assert trained == (1 if parts.get("arguments") in IN_TRAINER else 2)
+    assert trained == 2
 
 
 def test_what_can_be_built_works(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -186,3 +184,28 @@ def test_what_a_trainer_of_the_configuration_makes_of_rows_is_not_claimed(
     (shop / "inbox" / "a.jsonl").write_text('{"instruction": "a", "output": "b"}\n', encoding="utf-8")
     assert cli.run(["plan", str(config)]) == 1
     assert "a trainer of your own takes no alpaca" in capsys.readouterr().out
+
+
+INVOKED = 'r = 4\ntarget_modules = ["q_proj"]\nalora_invocation_tokens = [5, 6]'
+ALORA: dict[str, tuple[list[list[int]], str, int]] = {
+    "none": (
+        [[1, 2, 5, 7, 6]] * 2,
+        "refused: adapter.alora_invocation_tokens: no row has them, so the adapter adds",
+        2,
+    ),
+    "one": ([[1, 2, 5, 7, 6], [5, 6, 7]], "this would work", 0),
+    "none of many": ([[1, 2, 5, 7, 6]] * 100, "note: adapter.alora_invocation_tokens: none of the 100 rows", 2),
+}
+
+
+@pytest.mark.parametrize(("ids", "said", "expected"), ALORA.values(), ids=ALORA)
+def test_some_row_has_the_tokens_that_the_adapter_is_invoked_by(
+    shop: Path, capsys: pytest.CaptureFixture[str], ids: list[list[int]], said: str, expected: int
+) -> None:
+    (shop / "inbox" / "a.jsonl").write_text("".join(f'{{"input_ids": {row}}}\n' for row in ids), encoding="utf-8")
+
+    planned, text, trained = both(shop, capsys, adapter=INVOKED, arguments="gradient_accumulation_steps = 50")
+
+    assert said in text
+    assert (planned, trained) == (int(said.startswith("refused")), expected)
+    assert (shop / ("inbox" if expected else "done") / "a.jsonl").exists()

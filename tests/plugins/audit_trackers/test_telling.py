@@ -3,6 +3,7 @@
 import ast
 import logging
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -336,3 +337,41 @@ def test_a_real_training_logs_to_the_run_that_trainer_has_opened(tmp_path: Path)
     assert found["audit/resumable_step"] == [(2, 2.0), (4, 4.0)]
     assert [step for step, _ in found["train/loss"]] != []
     assert len(list((tmp_path / "board").rglob("events.*"))) == 1
+
+
+def test_a_server_that_never_answers_is_named_and_the_other_trackers_are_told(
+    run: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Writer:
+        def __init__(self) -> None:
+            self.steps: list[int] = []
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            self.steps.append(step)
+
+        def add_text(self, *arguments: Any) -> None:
+            """Take it."""
+
+        def flush(self) -> None:
+            """Done."""
+
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+
+        class Client:
+            def log_metric(self, *arguments: Any, **more: Any) -> None:
+                with socket.create_connection(mute.getsockname()) as asked:
+                    asked.sendall(b"POST / HTTP/1.1\r\n\r\n")
+                    asked.recv(1)
+
+        monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=Client))
+        writer = Writer()
+        telling = Telling(seconds=0.5)
+        telling.begin(run, [SimpleNamespace(tb_writer=writer), SimpleNamespace(mlflow_run="id")])
+        with caplog.at_level(logging.WARNING, "audit"):
+            telling.saved(run, 100)
+            telling.saved(run, 200)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "mlflow: nothing more is logged to it: TimeoutError: it took longer than 0.5 s"
+    ]
+    assert {*writer.steps} == {100, 200}
