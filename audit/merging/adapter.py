@@ -65,8 +65,12 @@ class Settings(NamedTuple):
         return alpha / sqrt(rank) if self.rslora else alpha / rank
 
     def saves(self, module: str) -> bool:
-        """Whether ``modules_to_save`` means a module, or one around it."""
-        return any(f".{name}." in f".{module}." for name in self.saved)
+        """Whether ``modules_to_save`` means a module, or one around it.
+
+        peft 0.21, ``_set_trainable``, compares the ends of names: "norm" means every ``input_layernorm``, too.
+        """
+        ends = (module[:end] for end, letter in enumerate(f"{module}.") if letter == ".")
+        return any(around.endswith(self.saved) for around in ends)
 
 
 class Update(NamedTuple):

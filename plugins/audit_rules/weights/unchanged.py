@@ -1,5 +1,6 @@
 """weights/unchanged."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
@@ -31,7 +32,8 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     newer one is.
 
     One file of several (a shard, an adapter) counts alone only if the optimizer trains every saved tensor: a frozen
-    shard and an inactive adapter legitimately stay the same. Not checked if nothing could be learned in between:
+    shard and an inactive adapter legitimately stay the same. So does the second model of accelerate if it changed in
+    the save before, while the optimizer of the same number went on. Not checked if nothing could be learned in between:
     learning rate 0, the first step after a schedule that had reached 0, updates that the fp16 scaler skipped.
     """
     mine = _digests(layout, scan)
@@ -43,8 +45,12 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
     for older, newer, other, scans in _pairs(checkpoint, mine):
         theirs = _digests(other.layout, scans) if other.optional("layout") else {}
         same = [file for file, digest in mine.items() if theirs.get(file) == digest]
-        if not same or overwritten(older) or (len(same) < len(mine) and not _everything_trains(checkpoint)):
+        if not same or overwritten(older):
             continue
+        if len(same) < len(mine) and not _everything_trains(checkpoint):
+            same = [file for file in same if _trains_by_itself(older, newer, file)]
+            if not same:
+                continue
         if (late(older, same[0]) and not late(newer, same[0])) != (checkpoint is older):
             continue  # the copy is in the other one
         reason = idle(older, newer)
@@ -88,6 +94,29 @@ def _pairs(
 def _digests(layout: Layout, scan: Mapping[str, FileScan]) -> dict[str, str]:
     paths = layout.weights or tuple(path for path in layout.sharded_weights if path.endswith(".distcp"))
     return {path: scan[path].digest for path in paths if was_read(scan, path)}
+
+
+_NUMBERED = re.compile(r"(?:model|pytorch_model)(_[0-9]{1,4})?\.(?:safetensors|bin)", re.ASCII)
+"""The models that accelerate saves, by their number; ``optimizer_1.bin`` is the second optimizer."""
+
+
+def _trains_by_itself(older: Checkpoint, newer: Checkpoint, file: str) -> bool:
+    """Say whether a model of several was trained between two checkpoints: it has an optimizer, which went on.
+
+    accelerate 1.15 numbers models and optimizers in the order in which they were prepared. A model that is frozen, from
+    the beginning or from some step on, has an optimizer that stays the same, or did not change before either.
+    """
+    number = _NUMBERED.fullmatch(file)
+    if number is None or newer.backend.arguments_file:
+        return False
+    optimizer = f"optimizer{number[1] or ''}.bin"
+    scans = [item.optional("scan") if item is not None else None for item in (older.neighbours[0], older, newer)]
+    digests = [
+        (scan[file].digest, scan[optimizer].digest)
+        for scan in scans
+        if scan is not None and was_read(scan, file) and was_read(scan, optimizer)
+    ]
+    return len(digests) == 3 and digests[0][0] != digests[1][0] and digests[1][1] != digests[2][1]
 
 
 def _everything_trains(checkpoint: Checkpoint) -> bool:

@@ -91,6 +91,17 @@ def test_every_tensor_is_assigned_to_one_of_the_base() -> None:
     assert list(found.copies) == ["model.embed_tokens.weight"]
 
 
+def test_modules_to_save_are_meant_by_the_ends_of_names() -> None:
+    settings = read_settings({**CONFIG, "modules_to_save": ["norm", "head"]}, "x")
+    names = ("model.layers.0.input_layernorm", "model.norm", "lm_head", "model.layers.0.lm_head.dense")
+    more = held(*((f"base_model.model.{name}.weight", (16,)) for name in (*names, "model.norms", "model.normal.dense")))
+
+    found = read_adapter(settings, {**PAIR, **more}, "x")
+
+    assert list(found.saved) == [f"{name}.weight" for name in names]
+    assert list(found.copies) == ["model.norms.weight", "model.normal.dense.weight"]
+
+
 @pytest.mark.parametrize(
     ("config", "tensors", "said"),
     [

@@ -1,10 +1,14 @@
 """files/missing-rng-state."""
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from audit.findings import Severity
 from audit.testing.judging import check, registry
-from audit.testing.runs import edit_arguments, make_run
+from audit.testing.runs import edit_arguments, edit_torch, make_run
+from tests.accelerate import make_accelerate
 from tests.plugins.audit_rules.files.editing import judged, names, remove
 
 RULE = "files/missing-rng-state"
@@ -58,3 +62,19 @@ def test_a_placeholder_in_its_place_is_another_finding(tmp_path: Path) -> None:
     state = Path(run, "checkpoint-200", "rng_state.pth")
     state.rename(f"{state}.REMOVED.git-id")
     assert names(judged(run)) == [("files/placeholder", "checkpoint-200", "rng_state.pth.REMOVED.git-id")]
+
+
+@pytest.mark.parametrize(("moved", "found"), [(2, ["random_states_1.pkl"]), (1, [])])
+def test_of_accelerate_as_many_are_owed_as_the_schedule_was_moved_by(
+    tmp_path: Path, moved: int, found: list[str]
+) -> None:
+    """It moves once for each process. After a resume with one process fewer, a state fewer is no loss."""
+    run = Path(make_accelerate(tmp_path / "run"))
+    for step in (100, 200, 300):
+        place = run / f"step_{step}"
+        if step < 300:
+            shutil.copy(place / "random_states_0.pkl", place / "random_states_1.pkl")
+        changed = {"last_epoch": min(step, 200) * 2 + max(step - 200, 0) * moved}
+        edit_torch(place / "scheduler.bin", lambda values, changed=changed: values.update(changed))  # type: ignore[misc]
+
+    assert [item.file for item in check(str(run), RULE)] == found

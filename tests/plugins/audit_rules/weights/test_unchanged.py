@@ -12,6 +12,7 @@ from audit.findings import Outcome
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_json, edit_optimizer, edit_scheduler, edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor
+from tests.accelerate import make_accelerate
 
 FILE = "adapter_model.safetensors"
 
@@ -168,3 +169,27 @@ def test_of_a_copy_of_several_files_the_first_says_where_it_was_made(tmp_path: P
     (finding,) = check(run, "weights/unchanged")
 
     assert finding.checkpoint == "checkpoint-100"
+
+
+@pytest.mark.parametrize(
+    ("frozen", "still", "found"),
+    [((), (), ["model_1.safetensors"]), ((), (300,), []), ((200,), (), [])],
+    ids=["stale", "no-longer-trained", "never-trained"],
+)
+def test_the_second_model_of_accelerate_is_compared_by_itself(
+    tmp_path: Path, frozen: tuple[int, ...], still: tuple[int, ...], found: list[str]
+) -> None:
+    """``frozen`` are the steps before the last in which it was the same; ``still``: its optimizer was, too."""
+    run = Path(make_accelerate(tmp_path / "run"))
+    for step in (100, 200, 300):
+        place = run / f"step_{step}"
+        shutil.copyfile(place / "model.safetensors", place / "model_1.safetensors")
+        shutil.copyfile(place / "optimizer.bin", place / "optimizer_1.bin")
+    for step in (*frozen, 300):
+        shutil.copyfile(
+            run / f"step_{step - 100}" / "model_1.safetensors", run / f"step_{step}" / "model_1.safetensors"
+        )
+    for step in still:
+        shutil.copyfile(run / f"step_{step - 100}" / "optimizer_1.bin", run / f"step_{step}" / "optimizer_1.bin")
+
+    assert [item.file for item in check(str(run), "weights/unchanged")] == found
