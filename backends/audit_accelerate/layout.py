@@ -6,7 +6,7 @@ message at level INFO, and compares nothing: files of another step are loaded si
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from audit.plugin import AdapterFiles, Entry, Files, Layout
 
@@ -25,6 +25,7 @@ _OTHERS = re.compile(
     r"|custom_checkpoint_[0-9]{1,4}\.pkl",
     re.ASCII,
 )
+_FURTHER = re.compile(r"(optimizer|scheduler)_[0-9]{1,4}\.bin", re.ASCII)
 _FSDP_MODEL = re.compile(r"pytorch_model_fsdp_[0-9]{1,4}", re.ASCII)
 _FSDP_OPTIMIZER = re.compile(r"optimizer_[0-9]{1,4}", re.ASCII)
 _LOCAL = re.compile(r"(pytorch_model_fsdp|optimizer)(_[0-9]{1,4})?_rank[0-9]{1,6}\.bin", re.ASCII)
@@ -47,6 +48,9 @@ def lay_out(entries: Mapping[str, Entry]) -> Layout:
         rng=tuple(states[rank] for rank in sorted(states)),
         world_size=world,
         others=files.matching(_OTHERS),
+        unread={
+            name: f"is one of several {found[1]}s, of which the first is judged" for name, found in _further(files)
+        },
     )
     owed = {"weights": layout.weights[0] if layout.weights else MODEL[0], "optimizer": OPTIMIZER}
     layout = _sharded(files, layout, owed)
@@ -57,6 +61,11 @@ def lay_out(entries: Mapping[str, Entry]) -> Layout:
         missing={role: name for role, name in owed.items() if not files.has(name)},
         missing_rng=tuple(name for name in rng if not files.has(name)),
     )
+
+
+def _further(files: Files) -> Iterator[tuple[str, re.Match[str]]]:
+    """The second optimizer and scheduler, and those after it: no rule looks into them."""
+    return ((name, found) for name in files.matching(_FURTHER) if (found := _FURTHER.fullmatch(name)))
 
 
 def _sharded(files: Files, layout: Layout, owed: dict[str, str]) -> Layout:

@@ -120,6 +120,23 @@ def test_a_file_of_a_third_party_object_is_read_too(run: Path) -> None:
     assert [finding.rule for finding in verify(run).findings if finding.blocks_resume][-1] == "files/missing-part"
 
 
+@pytest.mark.parametrize("name", ["optimizer", "scheduler"])
+def test_with_a_second_optimizer_or_scheduler_it_is_not_judged(run: Path, name: str) -> None:
+    """No rule looks into it, so an empty one would be sound."""
+    for step in (100, 200, 300):
+        shutil.copyfile(run / f"step_{step}" / f"{name}.bin", run / f"step_{step}" / f"{name}_1.bin")
+    edit_torch(run / "step_300" / f"{name}_1.bin", lambda values: {})
+    settle(run)
+
+    found = verify(run).findings
+    assert {(item.rule, item.severity.value, item.file) for item in found} == {
+        ("files/not-judged", "info", f"{name}_1.bin")
+    }
+    assert guard(run) == run / "step_300"
+    with pytest.raises(AuditError, match=f"step_300 is not judged .{name}_1.bin, .* hands out nothing"):
+        guard(run, strict=True)
+
+
 def test_runs_below_the_named_directory_are_named(run: Path) -> None:
     """``ProjectConfiguration`` saves into PROJECT/checkpoints/checkpoint_i."""
     project = run.parent / "project"
