@@ -244,6 +244,8 @@ def _report(arguments: argparse.Namespace, registry: Registry) -> int:
     output = arguments.output or PAGE
     if arguments.output is None and os.path.lexists(output) and not is_page(output):
         raise AuditError(f"{output}: is there, and is not a page of ours, so it stays; name a file with -o")
+    if output != "-" and os.path.realpath(output) == os.path.realpath(store.path):
+        raise AuditError(f"--output {output}: is the table itself; name a file for the page")
     view = view_of(store, None if output == "-" else output)
     page = registry.fleet_page("html")(view)
     write(page, None if output == "-" else output)

@@ -18,7 +18,7 @@ from audit.judging.decision import MAX_AGE_DAYS, Limits, notes_on
 from audit.judging.guard import Guarded, consult
 from audit.manager import Registry, load
 from audit.options import Options
-from audit.storage import scheme_of
+from audit.storage import scheme_of, without_secrets
 
 if TYPE_CHECKING:
     from audit.judging.processes import Processes
@@ -94,6 +94,8 @@ def call(arguments: argparse.Namespace) -> int:
     remote = scheme_of(arguments.run) is not None
     if arguments.fetch is not None and not remote:
         raise AuditError(f"--fetch {arguments.fetch}: {arguments.run} is on this machine already")
+    if arguments.fetch is not None and scheme_of(arguments.fetch) is not None:
+        raise AuditError(f"--fetch {without_secrets(arguments.fetch)}: is a URL; name a directory of this machine")
     if remote and _trains(arguments.config):
         raise AuditError(
             f"--config {arguments.config}: audit train needs a run on this machine; fetch it with --fetch DIR first"

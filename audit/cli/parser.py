@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 from audit.backend.names import checkpoint_around
 from audit.cli.registered import fill_in
 from audit.errors import AuditError, PluginError
+from audit.storage import scheme_of, without_secrets
 
 # argparse asks gettext for translations that exist nowhere, and so imports locale, 2 ms of a start-up.
 argparse._ = str  # type: ignore[attr-defined]
@@ -291,6 +292,10 @@ def write(text: str, output: str | None) -> None:
             drop_stdout()
             raise AuditError(f"the report cannot be written: {error.strerror or error}") from error
         return
+    if scheme_of(output) is not None:
+        raise AuditError(
+            f"--output {without_secrets(output)}: is a URL; name a file of this machine, and copy it there"
+        )
     if checkpoint_around(os.path.dirname(os.path.realpath(output))) is not None:
         raise AuditError(
             f"--output {output}: is inside a checkpoint, and nothing is written there; choose another place"

@@ -5,6 +5,8 @@ import shutil
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from socket import gethostname
+from urllib.parse import quote
 
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
@@ -41,10 +43,12 @@ def fetch(
         raise AuditError(
             f"{target}: is there and is not {name} of {place.root}; move it away, or give another directory"
         )
-    scratch = os.path.join(destination, f".fetch-{name}.{os.getpid()}")
+    # With the name of this machine: on a shared disk nobody knows which processes of another one live.
+    beginning = f".fetch-{name}.{quote(gethostname(), safe='')}."
+    scratch = os.path.join(destination, f"{beginning}{os.getpid()}")
     try:
         os.makedirs(destination, exist_ok=True)
-        _clear(destination, f".fetch-{name}.")
+        _clear(destination, beginning)
         _room(destination, checkpoint)
         os.mkdir(scratch)
         for path, file in checkpoint.files.items():
@@ -52,7 +56,11 @@ def fetch(
             if _digest(os.path.join(scratch, path)) != digests[path]:
                 raise AuditError(f"{place.root}/{name}/{path}: arrived with other bytes than were judged; start again")
         _at_one_time(scratch)
-        os.rename(scratch, target)
+        try:
+            os.rename(scratch, target)
+        except OSError:
+            if not _same(target, digests):  # another process may have fetched it meanwhile
+                raise
         _sync(destination)
     except OSError as error:
         raise AuditError(

@@ -1,9 +1,12 @@
 """Runs in object stores: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage; with obstore."""
 
 import os
+import re
 from collections.abc import Iterator
 from datetime import timedelta
+from errno import ENOENT
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from audit.plugin import UPLOAD, AuditError
 from audit_remote.failures import unreachable
@@ -28,8 +31,31 @@ _ENDPOINTS = {
 """Variables with the address of another server than the provider's, by scheme."""
 
 
+_KEY = re.compile(r'Path "([^"]*)"')
+_IN_HEADERS = (
+    "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION",
+)  # fmt: skip
+
+
+def _refuse_environment() -> None:
+    """Raise AuditError for variables with which obstore 0.12 ends in a panic: no address, no header of a request."""
+    for name in _IN_HEADERS:
+        value = os.environ.get(name, "")
+        if value != "".join(value.split()):
+            raise AuditError(f"{name}: has a space or a line break in it; set it again")
+    for name in (name for names in _ENDPOINTS.values() for name in names if name in os.environ):
+        try:
+            address = urlsplit(os.environ[name])
+            known = address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+        except ValueError:
+            known = False
+        if not known:
+            raise AuditError(f"{name}: is no address such as https://s3.example.com; correct it, or unset it")
+
+
 def open_bucket(url: str) -> RemoteStorage:
     """Open what is below ``s3://BUCKET/PATH``, ``gs://BUCKET/PATH`` or ``az://CONTAINER/PATH``. Raises AuditError."""
+    _refuse_environment()
     scheme, _, rest = url.partition("://")
     bucket, _, path = rest.partition("/")
     endpoint = next((os.environ[name] for name in _ENDPOINTS[scheme] if os.environ.get(name)), None)
@@ -114,9 +140,10 @@ class Bucket:
                 ]
         except (exceptions.BaseError, OSError) as error:
             if isinstance(error, exceptions.InvalidPathError) or "InvalidPath" in str(error):
+                key = _KEY.search(str(error))
                 raise AuditError(
-                    f"{self._url}: an object below it has a name that is no path, with an empty part or '..'; remove or "
-                    "rename it"
+                    f"{self._url}: the name of {repr(key[1]) if key else 'an object below it'} is no path, as it has an "
+                    "empty part or '..', and with it nothing is listed; remove or rename it"
                 ) from None
             raise unreachable(self._url, error) from None
 
@@ -134,8 +161,10 @@ class Bucket:
             found = obstore.get(self._store, key, options=options)
             data = memoryview(found.bytes())
             version = found.meta["e_tag"] or found.meta["version"]
-        except (exceptions.PreconditionError, FileNotFoundError):
+        except exceptions.PreconditionError:
             raise ChangedError(0, f"{item.key} changed while it was read") from None
+        except FileNotFoundError:
+            raise ChangedError(ENOENT, f"{item.key} is gone since it was listed") from None
         except (exceptions.BaseError, OSError) as error:
             raise unreachable(f"{self._url}/{item.key}", error) from None
         # Not every server that speaks S3 looks at If-Match.

@@ -4,7 +4,7 @@ import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from errno import EINVAL, EISDIR, ENOENT
+from errno import EINVAL, EIO, EISDIR, ENOENT
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -56,6 +56,9 @@ class RemoteStorage:
         self.bytes_read = 0
         self._tree: dict[str, dict[str, Entry]] | None = None
         self._changed: set[str] = set()
+        self._gone: dict[tuple[str, str | None], int] = {}
+        """Files that were listed and not there, as they were listed; by how many listings there were before."""
+        self._listings = 0
         self._unversioned = secrets.token_hex(8)  # of this process alone: nothing remembered is taken for it later
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, str | None, int], memoryview] = OrderedDict()
@@ -79,6 +82,7 @@ class RemoteStorage:
         with self._lock:
             changed, self._changed = frozenset(self._changed), set()
             self._tree = None
+            self._listings += 1
         return changed
 
     def list(self, path: str) -> list[Entry]:
@@ -103,7 +107,7 @@ class RemoteStorage:
             if count > MOST_OBJECTS:
                 raise AuditError(f"{self.url}: more than {MOST_OBJECTS} objects; give the URL of one run")
             for item in page:
-                if not item.key.endswith("/"):  # a marker of a directory, which consoles and some clients make
+                if item.key and not item.key.endswith("/"):  # such as fsspec has it: a marker of a directory
                     self._plant(tree, item)
                 if len(tree) > MOST_DIRECTORIES:
                     raise AuditError(f"{self.url}: more than {MOST_DIRECTORIES} directories; give the URL of one run")
@@ -120,10 +124,12 @@ class RemoteStorage:
             path = f"{above}/{part}" if above else part
             before = tree[above].get(part)
             if number == len(parts):
+                if before is not None and before.kind == DIRECTORY and not item.size:
+                    return  # the marker of a directory, which consoles and some clients make: obstore takes the / away
                 kind = FILE if before is None else SPECIAL  # both an object and a beginning of others
                 version = item.version or f"{self._unversioned}:{item.size}"
                 tree[above][part] = Entry(path, kind, item.size, item.mtime_ns, 0, 0, version=version)
-            elif before is None:
+            elif before is None or (before.kind == FILE and not before.size):  # a marker comes first
                 tree[above][part] = Entry(path, DIRECTORY, 0, 0, 0, 0)
                 tree[path] = {}
             elif before.kind != DIRECTORY:
@@ -166,8 +172,13 @@ class RemoteStorage:
             version = None
         try:
             data = self._source.read(Object(entry.path, entry.size, version, entry.mtime_ns), start, end)
-        except ChangedError:
+        except ChangedError as error:
             with self._lock:
+                if (
+                    error.errno == ENOENT
+                    and self._gone.setdefault((entry.path, version), self._listings) < self._listings
+                ):
+                    raise OSError(EIO, "is listed, and the store does not give it", entry.path) from None
                 self._changed.add(entry.path)
             raise
         with self._lock:

@@ -51,6 +51,7 @@ def test_a_pass_says_what_it_found_and_a_second_one_that_nothing_changed(audit: 
     assert audit("fleet", "report", "fleet.parquet", "-o", "-").out.startswith("<!DOCTYPE html>")
     Path("fleet.html").write_text("mine")
     assert "is not a page of ours" in one_line(audit("fleet", "report", "fleet.parquet"))
+    assert "is the table itself" in one_line(audit("fleet", "report", "fleet.parquet", "-o", "./fleet.parquet"))
 
 
 @pytest.mark.usefixtures("needs_pyarrow")

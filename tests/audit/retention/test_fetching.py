@@ -1,7 +1,10 @@
 """A checkpoint that is fetched is there whole, with the bytes that were judged, or not at all."""
 
 import os
+import shutil
 from pathlib import Path
+from socket import gethostname
+from urllib.parse import quote
 
 import pytest
 
@@ -109,17 +112,34 @@ def test_what_a_killed_call_left_is_cleared_and_that_of_a_running_one_is_not(
 ) -> None:
     here = tmp_path / "here"
     dead = next(number for number in range(400_000, 500_000) if not os.path.exists(f"/proc/{number}"))
-    for process in (dead, os.getppid()):
-        (here / f".fetch-checkpoint-10.{process}").mkdir(parents=True)
-    odd = ("notes", "²", "9" * 30)
-    for end in odd:
+    mine = quote(gethostname(), safe="")
+    (here / f".fetch-checkpoint-10.{mine}.{dead}").mkdir(parents=True)
+    others = [
+        f"{mine}.{os.getppid()}",
+        f"another-{mine}.{dead}",
+        *(f"{mine}.{end}" for end in ("notes", "²", "9" * 30)),
+    ]
+    for end in others:
         (here / f".fetch-checkpoint-10.{end}").mkdir()
 
     fetch(url, "checkpoint-10", str(here), options(tmp_path), plugins)
 
-    assert sorted(os.listdir(here)) == sorted(
-        ["checkpoint-10", *(f".fetch-checkpoint-10.{end}" for end in (os.getppid(), *odd))]
-    )
+    assert sorted(os.listdir(here)) == sorted(["checkpoint-10", *(f".fetch-checkpoint-10.{end}" for end in others)])
+
+
+def test_what_another_process_fetched_meanwhile_is_compared_and_kept(
+    url: str, tmp_path: Path, plugins: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    at_one_time = fetching._at_one_time
+
+    def late(scratch: str) -> None:
+        at_one_time(scratch)
+        shutil.copytree(scratch, here / "checkpoint-10")
+
+    monkeypatch.setattr(fetching, "_at_one_time", late)
+    assert fetch(url, "checkpoint-10", str(here), options(tmp_path), plugins) == str(here / "checkpoint-10")
+    assert os.listdir(here) == ["checkpoint-10"]
 
 
 def test_a_checkpoint_that_is_gone_is_not_fetched(url: str, tmp_path: Path, plugins: Registry) -> None:

@@ -174,6 +174,46 @@ def test_what_changes_at_every_look_is_in_progress_and_never_broken(bucket: Buck
     assert {(item.rule, item.severity) for item in report.findings} == {("files/incomplete-checkpoint", Severity.INFO)}
 
 
+def test_what_is_listed_and_never_there_is_unreadable(bucket: Bucket, tmp_path: Path) -> None:
+    """One that was deleted after the listing is in the first listing only."""
+    stored(bucket, make_run(tmp_path / "run", (5, 10)))
+    bucket.fault = lambda key, count: 404 if key.endswith("checkpoint-10/optimizer.pt") else None
+
+    report = verify(URL, Options(ledger=False))
+
+    assert [(item.rule, item.file) for item in report.findings] == [("files/unreadable", "optimizer.pt")]
+    assert "is listed, and the store does not give it" in report.findings[0].message
+    assert report.resume_from == "checkpoint-5"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AWS_ENDPOINT_URL", "localhost:9000"),
+        ("AWS_ENDPOINT_URL", ""),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:99999"),
+        ("AWS_SESSION_TOKEN", "s3cret\n"),
+    ],
+)
+def test_a_slip_in_the_environment_is_one_line(
+    bucket: Bucket, name: str, value: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """obstore 0.12 ends in a panic of Rust, which no ``except Exception`` catches."""
+    monkeypatch.setenv(name, value)
+    assert command(["verify", URL]) == 2
+    said = capfd.readouterr().err
+    assert said.startswith(f"audit verify: {name}: ")
+    assert said.count("\n") == 1
+    assert "s3cret" not in said
+
+
+def test_nothing_is_written_to_a_url(bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stored(bucket, make_run(tmp_path / "run", (5,)))
+    for words in (["guard", URL, "--fetch", "s3://team/there"], ["verify", URL, "-o", "s3://team/report"]):
+        assert command(words) == 2
+        assert "is a URL; name a" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fault", [503, 500, "cut"])
 def test_a_storage_that_fails_twice_is_asked_again(bucket: Bucket, tmp_path: Path, fault: int | str) -> None:
     stored(bucket, make_run(tmp_path / "run", (5,)))

@@ -231,6 +231,21 @@ def test_a_marker_of_a_directory_is_no_file() -> None:
     }
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_marker_whose_slash_the_client_takes_away_is_none_either(first: bool) -> None:
+    """obstore 0.12 gives the key ``checkpoint-2/`` as ``checkpoint-2``, and that of the run itself as an empty one."""
+
+    class Marked(Listed):
+        def pages(self) -> list[list[Object]]:
+            found = [Object(key, 3 * key.endswith("a"), "v", 0) for key in self.keys]
+            return [found if first else found[::-1]]
+
+    found = RemoteStorage("s3://b/r", Marked("", "checkpoint-2", "checkpoint-2/inner", "checkpoint-2/inner/a"))
+    assert [(item.path, item.kind) for item in found.list("")] == [("checkpoint-2", DIRECTORY)]
+    assert [(item.path, item.kind) for item in found.list("checkpoint-2")] == [("checkpoint-2/inner", DIRECTORY)]
+    assert [item.path for item in found.list("checkpoint-2/inner")] == ["checkpoint-2/inner/a"]
+
+
 @pytest.mark.parametrize("key", ["c/../../etc/passwd", "c//x", "c/./x", "c/a\0b", "c/\udcff"])
 def test_a_name_that_no_file_has_is_something_special_inside_the_run(key: str) -> None:
     found = kinds(key)
