@@ -29,6 +29,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "File",
     "FileFormat",
     "METADATA",
+    "is_metadata",
+    "rank_of_metadata",
     "FileScan",
     "Safetensors",
     "ShardIndex",
@@ -314,7 +316,7 @@ if TYPE_CHECKING:
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.exchanged import Exchange
-    from audit.facts.file import METADATA, File, FileFormat
+    from audit.facts.file import METADATA, File, FileFormat, is_metadata, rank_of_metadata
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
     from audit.facts.plan import Plan, Saves
@@ -450,7 +452,7 @@ _HOMES = {
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Checkpoint RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
-    "audit.facts.file": "File FileFormat METADATA",
+    "audit.facts.file": "File FileFormat METADATA is_metadata rank_of_metadata",
     "audit.facts.listing": "Listing locate:locate_run",
     "audit.facts.plan": "Plan Saves",
     "audit.facts.recorded": "Adapter WeightFile",

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.backend.layout import Layout
 from audit.errors import NotApplicable
-from audit.facts.file import METADATA
-from audit.facts.shards import ShardedState, inside, span_name
+from audit.facts.shards import ShardedState, span_name
 from audit.formats.damage import Damage
 from audit.formats.dcp import Saved
 from audit.formats.pickle_values import ITEM_SIZES, TensorRef, plain_strides
@@ -216,7 +215,7 @@ def _prefix_of(name: str, parameters: set[str]) -> str | None:
 
 
 def _plays(state: ShardedState, role: tuple[str, ...]) -> bool:
-    return inside(state.directory, METADATA) in role
+    return state.tables[0] in role
 
 
 def _of_optimizer(name: str, top: str) -> bool:

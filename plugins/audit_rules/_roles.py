@@ -1,11 +1,11 @@
 """How a resume loads the torch files of a checkpoint."""
 
-from audit.plugin import METADATA, Layout
+from audit.plugin import Layout, is_metadata
 
 
 def loaded_as(path: str, layout: Layout) -> str:
     """Return how a torch file is loaded, for ``refused_in_torch_file``."""
-    if path.rpartition("/")[2] == METADATA:
+    if is_metadata(path):
         return "metadata"
     if layout.parts:  # one file for all that is not sharded, which PyTorch Lightning loads with everything allowed
         return "whole"
