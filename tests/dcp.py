@@ -93,6 +93,7 @@ def optimizer_at(step: int) -> dict[str, Value]:
         optimizer[f"optimizer.state.{name}.exp_avg_sq"] = _floats(generator, shape, positive=True)
     for group, names in enumerate((list(SHAPES), [])):
         optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
+        optimizer[f"optimizer.param_groups.{group}.betas"] = [0.9, 0.999]
         optimizer[f"optimizer.param_groups.{group}.params"] = names
     return optimizer
 

@@ -142,7 +142,8 @@ class _Collected:
                 if entry.dtype is not None:
                     ref = TensorRef(entry.dtype, entry.size, plain_strides(entry.size), name, 0, prod(entry.size))
                     kept[key] = ref
-                    self.places[name] = tuple((part.path, part.span) for part in whole[name].parts)
+                    ordered = sorted(whole[name].parts, key=lambda part: part.offsets)
+                    self.places[name] = tuple((part.path, part.span) for part in ordered)
                     if section is not None and section.scalar is not None and ref.elements == 1:
                         self.scalars[ref] = section.scalar
                 elif section is not None:
