@@ -72,6 +72,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "ZeroState",
     "Exchange",
     "WholeTensor",
+    "Print",
+    "Prints",
     # the facts of a run and of a plan
     "Batch",
     "Boundary",
@@ -329,6 +331,7 @@ if TYPE_CHECKING:
     from audit.facts.shards import span_name as shard_span_name
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
+    from audit.facts.state_parts import Print, Prints
     from audit.facts.stored import FP32, StoredOptimizer, StoredPartition, StoredState, StoredTensor
     from audit.facts.unread import Unread
     from audit.facts.whole_tensors import WholeTensor
@@ -465,6 +468,7 @@ _HOMES = {
     "audit.facts.stored": "FP32 StoredOptimizer StoredPartition StoredState StoredTensor",
     "audit.facts.unread": "Unread",
     "audit.facts.exchanged": "Exchange",
+    "audit.facts.state_parts": "Print Prints",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",

@@ -1,6 +1,7 @@
 """torch.distributed.checkpoint as a backend that reads: torchtitan, and scripts that call ``dcp.save`` themselves."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ class TorchDCP(Stateless):
         state: Mapping[str, Any] | None,
     ) -> "Layout":
         """Assign roles: all shards and their metadata are what a resume reads, and so are torch files beside them."""
-        from audit.plugin import Files, Layout, is_metadata
+        from audit.plugin import Files, Layout, is_metadata, rank_of_metadata
 
         files = Files(entries)
         parts = tuple(_sharded(files))
@@ -66,8 +67,10 @@ class TorchDCP(Stateless):
             tables = _tables_owed(home, parts)
             owed[role] = tables[0]
             owed.update({f"{role}:{number}": path for number, path in enumerate(tables[1:], 1)})
+        alone = [path for path in parts if rank_of_metadata(path) is not None]
         return Layout(
             "fsdp",
+            world_size=max(Counter(path.rpartition("/")[0] for path in alone).values()) if alone else None,
             sharded_weights=weights,
             sharded_optimizer=optimizer or weights,  # one state for all of them, if it was saved at once
             others=tuple(sorted(name for name in files.root if name.endswith((".pt", ".pth", ".bin", ".safetensors")))),
