@@ -29,6 +29,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "File",
     "FileFormat",
     "METADATA",
+    "is_metadata",
+    "rank_of_metadata",
     "FileScan",
     "Safetensors",
     "ShardIndex",
@@ -70,6 +72,8 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "ZeroState",
     "Exchange",
     "WholeTensor",
+    "Print",
+    "Prints",
     # the facts of a run and of a plan
     "Batch",
     "Boundary",
@@ -314,7 +318,7 @@ if TYPE_CHECKING:
     from audit.facts.checkpoint import Checkpoint, RunFacts, SessionFacts
     from audit.facts.completeness import CheckpointState, Completeness
     from audit.facts.exchanged import Exchange
-    from audit.facts.file import METADATA, File, FileFormat
+    from audit.facts.file import METADATA, File, FileFormat, is_metadata, rank_of_metadata
     from audit.facts.listing import Listing
     from audit.facts.listing import locate as locate_run
     from audit.facts.plan import Plan, Saves
@@ -327,6 +331,7 @@ if TYPE_CHECKING:
     from audit.facts.shards import span_name as shard_span_name
     from audit.facts.space import Space
     from audit.facts.spans import zeros_are_normal
+    from audit.facts.state_parts import Print, Prints
     from audit.facts.stored import FP32, StoredOptimizer, StoredPartition, StoredState, StoredTensor
     from audit.facts.unread import Unread
     from audit.facts.whole_tensors import WholeTensor
@@ -450,7 +455,7 @@ _HOMES = {
     "audit.facts.boundaries": "Boundary never_rises rises:rate_rises",
     "audit.facts.checkpoint": "Checkpoint RunFacts SessionFacts",
     "audit.facts.completeness": "CheckpointState Completeness",
-    "audit.facts.file": "File FileFormat METADATA",
+    "audit.facts.file": "File FileFormat METADATA is_metadata rank_of_metadata",
     "audit.facts.listing": "Listing locate:locate_run",
     "audit.facts.plan": "Plan Saves",
     "audit.facts.recorded": "Adapter WeightFile",
@@ -463,6 +468,7 @@ _HOMES = {
     "audit.facts.stored": "FP32 StoredOptimizer StoredPartition StoredState StoredTensor",
     "audit.facts.unread": "Unread",
     "audit.facts.exchanged": "Exchange",
+    "audit.facts.state_parts": "Print Prints",
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",

@@ -16,7 +16,7 @@ SHAPES = {"embed.weight": (8, 4), "layers.0.weight": (4, 4), "head.weight": (8, 
 WORLD = 2
 RATE = 1e-4
 MODEL, OPTIMIZER = "pytorch_model_fsdp_0", "optimizer_0"
-Value = FakeTensor | float | list[str]
+Value = FakeTensor | float | list[str] | list[float]
 Edit = Callable[[dict[str, Any]], None]
 
 
@@ -46,6 +46,25 @@ def make_apart(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200,
     return run
 
 
+def make_whole(
+    path: str | os.PathLike[str],
+    steps: tuple[int, ...] = (100, 200, 300),
+    extra: Callable[[int], Mapping[str, Value]] | None = None,
+    *,
+    alone: bool = False,
+) -> Path:
+    """Write a sound run of ``dcp.save`` with everything in one state; ``extra`` is what more it holds at a step.
+
+    ``alone``: each process writes a metadata of its own (``use_collectives=False``).
+    """
+    run = Path(path)
+    for step in steps:
+        (run / f"step-{step}").mkdir(parents=True)
+        more = extra(step) if extra is not None else {"train_state.step": float(step)}
+        write_shards(run / f"step-{step}", {**weights_at(step), **optimizer_at(step), **more}, None, alone=alone)
+    return run
+
+
 def write_state(
     place: Path, step: int, edit: Edit | None = None, world: int = WORLD, extra: Mapping[str, Value] | None = None
 ) -> None:
@@ -53,9 +72,20 @@ def write_state(
 
     ``extra`` is saved with the optimizer.
     """
+    write_shards(place / MODEL, weights_at(step), edit, world)
+    write_shards(place / OPTIMIZER, {**optimizer_at(step), **(extra or {})}, None, world)
+
+
+def weights_at(step: int) -> dict[str, Value]:
+    """The weights of a step."""
     generator = Random(step)
     start = Random(0)  # training moves weights by small steps from where they were
-    weights = {f"model.{name}": _moved(start, generator, shape) for name, shape in SHAPES.items()}
+    return {f"model.{name}": _moved(start, generator, shape) for name, shape in SHAPES.items()}
+
+
+def optimizer_at(step: int) -> dict[str, Value]:
+    """The optimizer of a step."""
+    generator = Random(-step)
     optimizer: dict[str, Value] = {}
     for name, shape in SHAPES.items():
         optimizer[f"optimizer.state.{name}.step"] = FakeTensor("F32", (), pack("<f", step))
@@ -63,9 +93,9 @@ def write_state(
         optimizer[f"optimizer.state.{name}.exp_avg_sq"] = _floats(generator, shape, positive=True)
     for group, names in enumerate((list(SHAPES), [])):
         optimizer[f"optimizer.param_groups.{group}.lr"] = RATE
+        optimizer[f"optimizer.param_groups.{group}.betas"] = [0.9, 0.999]
         optimizer[f"optimizer.param_groups.{group}.params"] = names
-    write_shards(place / MODEL, weights, edit, world)
-    write_shards(place / OPTIMIZER, {**optimizer, **(extra or {})}, None, world)
+    return optimizer
 
 
 def _moved(start: Random, generator: Random, shape: tuple[int, int]) -> FakeTensor:
@@ -78,8 +108,23 @@ def _floats(generator: Random, shape: tuple[int, int], positive: bool = False) -
     return FakeTensor("F32", shape, pack(f"<{len(values)}f", *(abs(value) if positive else value for value in values)))
 
 
-def write_shards(folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD) -> None:
-    """Each rank has an equal part of the rows of each tensor; what has no rows is rank 0's."""
+def write_shards(
+    folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int = WORLD, *, alone: bool = False
+) -> None:
+    """Each rank has an equal part of the rows of each tensor; what has no rows is rank 0's.
+
+    ``alone``: every rank has it, and a metadata with its own parts.
+    """
+    if alone:
+        for rank in range(world):
+            _write_shards(folder, values, edit, world, (rank,), f"__{rank}.metadata")
+    else:
+        _write_shards(folder, values, edit, world, tuple(range(world)), ".metadata")
+
+
+def _write_shards(
+    folder: Path, values: Mapping[str, Value], edit: Edit | None, world: int, writing: tuple[int, ...], table: str
+) -> None:
     folder.mkdir(exist_ok=True)
     shards = [b"" for _ in range(world)]
     listed: dict[str, Any] = {}
@@ -96,10 +141,10 @@ def write_shards(folder: Path, values: Mapping[str, Value], edit: Edit | None, w
     for name, value in values.items():
         if not isinstance(value, FakeTensor):
             listed[name] = Made(f"{MODULE}.metadata.BytesStorageMetadata", (), {})
-            put(0, name, None, value)
+            put(writing[0], name, None, value)
             continue
         chunks = []
-        ranks = range(world) if value.shape else range(1)
+        ranks = writing if value.shape else writing[:1]
         for rank in ranks:
             sizes, offsets, part = value.shape, (0,) * len(value.shape), value
             if value.shape:
@@ -118,6 +163,6 @@ def write_shards(folder: Path, values: Mapping[str, Value], edit: Edit | None, w
     whole["storage_meta"] = Made(f"{MODULE}.metadata.StorageMeta", (), saved)
     if edit is not None:
         edit(whole)
-    for rank, data in enumerate(shards):
-        (folder / f"__{rank}_0.distcp").write_bytes(data)
-    (folder / ".metadata").write_bytes(pickle_bytes(Made(f"{MODULE}.metadata.Metadata", (), whole)))
+    for rank in writing:
+        (folder / f"__{rank}_0.distcp").write_bytes(shards[rank])
+    (folder / table).write_bytes(pickle_bytes(Made(f"{MODULE}.metadata.Metadata", (), whole)))

@@ -18,17 +18,19 @@ class Assembled:
 
     def __init__(self, whole: WholeTensor, reader_of: Callable[[str], RangeReader]) -> None:
         sizes = len(whole.shape)
-        if whole.dtype not in ITEM_SIZES or any(len(part.offsets) != sizes for part in whole.parts):
+        # What is not divided is stored once for each process, if they saved without each other.
+        parts = {(part.offsets, part.tensor.shape): part for part in reversed(whole.parts)}.values()
+        if whole.dtype not in ITEM_SIZES or any(len(part.offsets) != sizes for part in parts):
             raise OSError(0, "its chunks do not fit together; not compared")
-        if any(len(part.tensor.shape) != sizes or part.tensor.dtype != whole.dtype for part in whole.parts):
+        if any(len(part.tensor.shape) != sizes or part.tensor.dtype != whole.dtype for part in parts):
             raise OSError(0, "its chunks do not fit together; not compared")
-        if not all(part.dense for part in whole.parts):
+        if not all(part.dense for part in parts):
             raise OSError(0, "its elements are stored in an unusual order; not compared")
-        if sum(prod(part.tensor.shape) for part in whole.parts) != prod(whole.shape):
+        if sum(prod(part.tensor.shape) for part in parts) != prod(whole.shape):
             raise OSError(0, "not all of its chunks are stored; not compared")
-        if overlap([Chunk(part.offsets, part.tensor.shape) for part in whole.parts]):
+        if overlap([Chunk(part.offsets, part.tensor.shape) for part in parts]):
             raise OSError(0, "its chunks overlap; not compared")
-        self._chunks = [_Chunk(part, whole.shape, reader_of(part.path)) for part in whole.parts]
+        self._chunks = [_Chunk(part, whole.shape, reader_of(part.path)) for part in parts]
         self.size = prod(whole.shape) * ITEM_SIZES[whole.dtype]
 
     def read(self, offset: int, length: int) -> bytes:

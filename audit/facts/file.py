@@ -1,5 +1,6 @@
 """One file of a checkpoint: what it is by its name, and its contents, read once and safely."""
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -59,6 +60,9 @@ METADATA = ".metadata"
 
 The whole name: ``optimizer.pt.metadata`` below ``.cache/huggingface/`` is three lines of text of huggingface_hub.
 """
+
+_RANK_METADATA = re.compile(r"__([0-9]{1,6})\.metadata", re.ASCII)
+"""What each process writes instead if it saved without the others: ``dcp.save(use_collectives=False)``."""
 
 TEXTS = frozenset(
     {".json", ".jsonl", ".txt", ".md", ".yaml", ".yml", ".toml", ".cfg", ".ini", ".env", ".sh", ".py", ".log", ".jinja"}
@@ -137,7 +141,7 @@ class File(Facts):
         self.path = path
         self.entry = entry
         self.format = (
-            FileFormat.PICKLE if entry.name == METADATA else FORMATS.get(_ending(entry.name), FileFormat.OTHER)
+            FileFormat.PICKLE if is_metadata(entry.name) else FORMATS.get(_ending(entry.name), FileFormat.OTHER)
         )
 
     @property
@@ -203,7 +207,7 @@ class File(Facts):
 
             return self._kept(read_torch(source, self._every_header))
         if self.format == FileFormat.PICKLE:
-            return self._kept(_bare_pickle(source, self.path.rpartition("/")[2] == METADATA))
+            return self._kept(_bare_pickle(source, is_metadata(self.path)))
         source.read(0, 1)  # of no known format: only looked at to see that it can be read at all
         return None
 
@@ -331,6 +335,18 @@ class File(Facts):
         if isinstance(found, Damage):
             raise NotApplicable(f"{self.path} {found.message}")
         return found
+
+
+def is_metadata(path: str) -> bool:
+    """Whether a file is the metadata of a sharded state, or that of one process."""
+    name = path.rpartition("/")[2]
+    return name == METADATA or _RANK_METADATA.fullmatch(name) is not None
+
+
+def rank_of_metadata(path: str) -> int | None:
+    """The process whose parts alone a metadata names, None if it names those of all."""
+    found = _RANK_METADATA.fullmatch(path.rpartition("/")[2])
+    return int(found[1]) if found else None
 
 
 def _ending(name: str) -> str:

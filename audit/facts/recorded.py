@@ -15,6 +15,7 @@ from audit.storage import DIRECTORY
 
 if TYPE_CHECKING:
     from audit.facts.shards import ShardedState
+    from audit.facts.state_parts import Prints
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
     from audit.facts.zero_weights import Apart
@@ -52,6 +53,7 @@ LASTING = frozenset(
     {
         "completeness", "layout", "damages", "state_document", "state", "history", "early_arguments", "arguments",
         "scheduler", "secrets", "updates", "unread", "seal", "zero", "left_places",
+        "state_names", "prints", "own_steps",
     }
 )  # fmt: skip
 """Facts that rules over the run ask of every checkpoint: small, and of none of them a file is opened again."""
@@ -244,6 +246,10 @@ class Recorded(Directory):
         """Position and rates of ``scheduler.pt``."""
         from audit.formats.scheduler import scheduler_in
 
+        if self.layout.scheduler is None and not self.backend.state_file and (states := self.optional("shards")):
+            from audit.facts.state_parts import scheduler_in_shards
+
+            return scheduler_in_shards(states)
         return self._state_in(self.layout.scheduler, "scheduler", scheduler_in)  # type: ignore[no-any-return]
 
     @fact
@@ -270,6 +276,27 @@ class Recorded(Directory):
         from audit.facts.shards import shards_of
 
         return shards_of(self.layout, self.files, self._run.depth == "full")
+
+    @fact
+    def state_names(self) -> frozenset[str]:
+        """The names of the parts that its sharded states are made of (:mod:`audit.facts.state_parts`)."""
+        from audit.facts.state_parts import names_in
+
+        return self._run.shared.once("state_names", names_in(self.shards))  # type: ignore[no-any-return]
+
+    @fact
+    def own_steps(self) -> Mapping[str, int]:
+        """The steps that a script saved in its sharded states, by name."""
+        from audit.facts.state_parts import own_steps_in
+
+        return own_steps_in(self.shards)
+
+    @fact
+    def prints(self) -> "Prints":
+        """Digests of the weights and the moments in its sharded states, of all ranks and of each."""
+        from audit.facts.state_parts import prints_of
+
+        return prints_of(self.shards, self.optimizer, self.sharded_weights)
 
     @fact
     def zero(self) -> "ZeroState":
@@ -377,6 +404,9 @@ class Recorded(Directory):
         known: dict[str, Any] = self.__dict__.get("_facts", {})
         if "optimizer" in known or "shards" in known:
             self.optional("updates")
+        if "shards" in known and not self.backend.arguments_file:
+            for name in ("state_names", "own_steps", "prints"):
+                self.optional(name)
         if "damages" in known:  # every file was read, so no more is read for it
             self.optional("secrets")
         self._kept = self.kept

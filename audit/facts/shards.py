@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from audit.backend.layout import Layout
 from audit.errors import NotApplicable
-from audit.facts.file import METADATA, File
+from audit.facts.file import File, is_metadata, rank_of_metadata
 from audit.formats.damage import Damage
-from audit.formats.dcp import Item, Section, ShardMetadata, faults, read_sections, shard_metadata_in
+from audit.formats.dcp import Item, Section, ShardMetadata, faults, read_sections, shard_metadata_in, together
 from audit.formats.pickles import Pickle
 
 if TYPE_CHECKING:
@@ -22,10 +22,12 @@ Chunks = dict[tuple[str, tuple[int, ...] | None], tuple[int, ...]]
 
 
 class ShardedState(NamedTuple):
-    """One directory with ``.metadata`` and its shard files.
+    """One directory with its metadata and its shard files.
 
-    ``sections`` are the items by the path of their file, relative to the checkpoint. ``missing``: (file or entry, what
-    is not there); ``broken``: (file, what is wrong with one of its items).
+    ``tables``: the paths of its metadata, ``.metadata``, or one of each process if they saved without each other; what
+    these say is put together in ``metadata``. ``sections`` are the items by the path of their file, relative to the
+    checkpoint. ``missing``: (file or entry, what is not there); ``broken``: (file, what is wrong with one of its
+    items).
     """
 
     directory: str
@@ -33,6 +35,7 @@ class ShardedState(NamedTuple):
     sections: Mapping[str, tuple[Section, ...]]
     missing: tuple[tuple[str, str], ...]
     broken: tuple[tuple[str, str], ...]
+    tables: tuple[str, ...]
 
     @property
     def optimizers(self) -> tuple[str, ...]:
@@ -54,18 +57,18 @@ def shards_of(layout: Layout, files: Mapping[str, File], strict: bool) -> tuple[
     integrity report, or its items are compressed or encrypted.
     """
     parts = (*layout.sharded_weights, *layout.sharded_optimizer)
-    directories = [path.rpartition("/")[0] for path in parts if path.rpartition("/")[2] == METADATA]
-    if not directories:
+    tables: dict[str, list[str]] = {}
+    for path in dict.fromkeys(path for path in parts if is_metadata(path)):
+        tables.setdefault(path.rpartition("/")[0], []).append(path)
+    if not tables:
         raise NotApplicable("there is no sharded state of torch.distributed.checkpoint")
-    return tuple(_state(directory, files, strict) for directory in dict.fromkeys(directories))
+    return tuple(_state(directory, tuple(paths), files, strict) for directory, paths in tables.items())
 
 
-def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedState:
-    path = inside(directory, METADATA)
-    pickle = files[path].value
-    metadata = shard_metadata_in(pickle) if isinstance(pickle, Pickle) else None
-    if metadata is None or isinstance(metadata, Damage):
-        raise NotApplicable(f"{path} {metadata.message if metadata is not None else 'is no pickle'}")
+def _state(directory: str, tables: tuple[str, ...], files: Mapping[str, File], strict: bool) -> ShardedState:
+    read = {rank_of_metadata(path): _metadata(path, files) for path in tables}
+    path, (whole, *others) = tables[0], read.values()
+    metadata = together({rank or 0: found for rank, found in read.items()}) if others else whole
     if metadata.transformed:
         raise NotApplicable(f"{directory} has items that are compressed or encrypted")
     by_file: dict[str, list[Item]] = {}
@@ -91,7 +94,15 @@ def _state(directory: str, files: Mapping[str, File], strict: bool) -> ShardedSt
             continue
         sections[shard.path] = tuple(found)
         broken += [(shard.path, problem) for problem in _problems(metadata, chunks, found)]
-    return ShardedState(directory, metadata, sections, tuple(missing), tuple(broken))
+    return ShardedState(directory, metadata, sections, tuple(missing), tuple(broken), tables)
+
+
+def _metadata(path: str, files: Mapping[str, File]) -> ShardMetadata:
+    pickle = files[path].value
+    metadata = shard_metadata_in(pickle) if isinstance(pickle, Pickle) else None
+    if metadata is None or isinstance(metadata, Damage):
+        raise NotApplicable(f"{path} {metadata.message if metadata is not None else 'is no pickle'}")
+    return metadata
 
 
 def inside(directory: str, name: str) -> str:

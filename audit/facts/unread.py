@@ -6,9 +6,8 @@ Nothing is proven that was not read. That nothing was found in a file that nobod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from audit.facts.file import METADATA, File, FileFormat
+from audit.facts.file import File, FileFormat, is_metadata
 from audit.facts.recorded import Recorded
-from audit.facts.shards import inside
 from audit.formats.damage import Damage, Kind
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def _why(checkpoint: Recorded, file: File, scan: "Mapping[str, FileScan] | None"
     content = checkpoint.content(file)
     if isinstance(content, Damage):
         # The metadata of a state in thousands of shards is legitimately that large.
-        return Unread(content.message, not (content.kind is Kind.OVERSIZED and file.entry.name == METADATA))
+        return Unread(content.message, not (content.kind is Kind.OVERSIZED and is_metadata(file.entry.name)))
     if file.path in (*layout.sharded_weights, *layout.sharded_optimizer) and not _understood(checkpoint, file):
         return Unread(f"is a part of a sharded state ({layout.kind}), which is not read", False)
     if file.format is FileFormat.OTHER and not _understood(checkpoint, file):
@@ -80,6 +79,6 @@ def _roles(checkpoint: Recorded) -> Iterator[tuple[str, Unread]]:
         if path not in states:
             yield path, Unread("holds no state of random number generators that can be read")
     for state in checkpoint.optional("shards") or ():
-        path = inside(state.directory, METADATA)
+        path = state.tables[0]
         if state.optimizers and path in layout.sharded_optimizer and checkpoint.optional("optimizer") is None:
             yield path, Unread("names an optimizer state of a form that is not read", False)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.backend.layout import Layout
 from audit.errors import NotApplicable
-from audit.facts.file import METADATA
-from audit.facts.shards import ShardedState, inside, span_name
+from audit.facts.shards import ShardedState, span_name
 from audit.formats.damage import Damage
 from audit.formats.dcp import Saved
 from audit.formats.pickle_values import ITEM_SIZES, TensorRef, plain_strides
@@ -143,7 +142,8 @@ class _Collected:
                 if entry.dtype is not None:
                     ref = TensorRef(entry.dtype, entry.size, plain_strides(entry.size), name, 0, prod(entry.size))
                     kept[key] = ref
-                    self.places[name] = tuple((part.path, part.span) for part in whole[name].parts)
+                    ordered = sorted(whole[name].parts, key=lambda part: part.offsets)
+                    self.places[name] = tuple((part.path, part.span) for part in ordered)
                     if section is not None and section.scalar is not None and ref.elements == 1:
                         self.scalars[ref] = section.scalar
                 elif section is not None:
@@ -216,7 +216,7 @@ def _prefix_of(name: str, parameters: set[str]) -> str | None:
 
 
 def _plays(state: ShardedState, role: tuple[str, ...]) -> bool:
-    return inside(state.directory, METADATA) in role
+    return state.tables[0] in role
 
 
 def _of_optimizer(name: str, top: str) -> bool:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import METADATA
+from audit.facts.file import is_metadata, rank_of_metadata
 
 
 class WorldChange(NamedTuple):
@@ -48,7 +48,10 @@ def _loads(checkpoint: Checkpoint) -> tuple[bool, str]:
             return True, "with elastic_checkpoint DeepSpeed divides the partitions of ZeRO anew"
         return False, "DeepSpeed loads the partitions of ZeRO in as many processes as saved them only"
     sharded = (*layout.sharded_weights, *layout.sharded_optimizer)
-    if any(path.rpartition("/")[2] == METADATA for path in sharded):
+    if any(rank_of_metadata(path) is not None for path in sharded):
+        # torch 2.13, state_dict_loader._load_state_dict: process R reads __R.metadata, which knows its own parts alone.
+        return False, "each process loads what the process of its number saved: it was saved without the others"
+    if any(is_metadata(path) for path in sharded):
         return True, "the sharded state is divided anew"
     if sharded:
         return False, "each process loads the file that the process of its number saved"

@@ -143,6 +143,31 @@ def _metadata(value: Any) -> ShardMetadata:
     return ShardMetadata(entries, tuple(items), transformed, said if type(said) is str else None)
 
 
+def together(tables: Mapping[int, ShardMetadata]) -> ShardMetadata:
+    """Put the metadata of each process together, as a save with all of them would have written one.
+
+    Source: torch 2.13, ``dcp.save(use_collectives=False)``: each process writes ``__R.metadata`` with its own chunks of
+    a tensor and its own copy of all that is not divided. Where two have tensors of one name and of other shapes, each
+    loads its own again, so the later ones get names of their own here.
+    """
+    entries: dict[str, Saved] = {}
+    items: list[Item] = []
+    for rank, table in tables.items():
+        own: dict[str, str] = {}
+        for name, entry in table.entries.items():
+            known = entries.get(name)
+            if known is not None and (known.dtype, known.size) != (entry.dtype, entry.size):
+                own[name] = f"{name} of process {rank}"
+                entries[own[name]] = entry._replace(name=own[name])
+            elif known is None:
+                entries[name] = entry
+            elif known.chunks != entry.chunks:
+                entries[name] = known._replace(chunks=tuple(dict.fromkeys((*known.chunks, *entry.chunks))))
+        items += [item._replace(name=own.get(item.name, item.name)) for item in table.items]
+    transformed = any(table.transformed for table in tables.values())
+    return ShardMetadata(entries, tuple(items), transformed, next(iter(tables.values())).save_id)
+
+
 def _state(value: Any, function: str, problem: str) -> dict[Any, Any]:
     if type(value) is not Call or value.function != function or type(value.state) is not dict:
         raise _Odd(problem)

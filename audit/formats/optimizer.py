@@ -18,7 +18,8 @@ class OptimizerState(NamedTuple):
     updates, one for each parameter that has one (schedule-free: one for each group). ``archive`` has the shapes.
 
     A sharded state is put together to the same form, with parameters by name. ``places`` say then where the storage of
-    each tensor is: the path of each file and the span of its scan; an ``optimizer.pt`` has none.
+    each tensor is: the path of each file and the span of its scan, in the order of the chunks; an ``optimizer.pt`` has
+    none.
     """
 
     kind: str

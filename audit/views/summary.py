@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audit.backend.protocol import last_in
 from audit.facts.checkpoint import Checkpoint
-from audit.facts.file import METADATA
 from audit.facts.series import series, tail
 from audit.ledger.batches import Batch
 from audit.storage import DIRECTORY
@@ -126,11 +125,8 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
         }
     layout = checkpoint.optional("layout")
     for part in checkpoint.optional("shards") or ():
-        from audit.facts.shards import inside
-
         entries, metadata = part.metadata.entries.values(), part.metadata
-        path = inside(part.directory, METADATA)
-        role = "weights" if layout and path in layout.sharded_weights else "optimizer"
+        role = "weights" if layout and part.tables[0] in layout.sharded_weights else "optimizer"
         sections[f"{role} in shards"] = {
             "tensors": sum(entry.dtype is not None for entry in entries),
             "values": sum(entry.dtype is None for entry in entries),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from audit.errors import NotApplicable
 from audit.facts.checkpoint import Checkpoint
 from audit.facts.chunks import Assembled
-from audit.facts.file import METADATA, File, FileFormat
+from audit.facts.file import File, FileFormat, is_metadata
 from audit.facts.open_files import OpenFiles
 from audit.facts.whole_tensors import WholeTensor
 from audit.formats.pickle_values import ITEM_SIZES, in_order
@@ -176,7 +176,7 @@ def _places(
 
 def _in_chunks(checkpoint: Checkpoint, whole: WholeTensor) -> Place:
     files = tuple(checkpoint.files[path] for path in dict.fromkeys(part.path for part in whole.parts))
-    metadata = checkpoint.files[next(path for path in checkpoint.layout.sharded_weights if path.endswith(METADATA))]
+    metadata = checkpoint.files[next(path for path in checkpoint.layout.sharded_weights if is_metadata(path))]
     size = prod(whole.shape) * ITEM_SIZES.get(whole.dtype, 0)
     return Place(metadata, Tensor(whole.name, whole.dtype, whole.shape, 0, size), (), True, lambda: whole, files)
 

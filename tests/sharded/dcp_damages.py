@@ -217,6 +217,18 @@ add(
 )
 add(
     "Values, saved so",
+    "optimizer: all first moments zero",
+    lambda n, o: tools.set_values(n / OPTIMIZER, lambda name: name.endswith("exp_avg"), lambda data: bytes(len(data))),
+)
+add(
+    "Values, saved so",
+    "optimizer: the second moment of one parameter zero",
+    lambda n, o: tools.set_values(
+        n / OPTIMIZER, lambda name: "embed" in name and name.endswith("exp_avg_sq"), lambda data: bytes(len(data))
+    ),
+)
+add(
+    "Values, saved so",
     "optimizer: a second moment below zero",
     lambda n, o: tools.set_values(
         n / OPTIMIZER, lambda name: name.endswith("exp_avg_sq"), lambda data: pack("<f", -1.0) + data[4:]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import METADATA, Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, is_metadata, rule
 
 
 @rule(
@@ -38,5 +38,5 @@ def _parts(layout: Layout) -> frozenset[str]:
     """The files that a resume looks for by their names, whatever their number in the checkpoint."""
     single = (layout.scheduler, layout.scaler)
     # The metadata names the shards of a state, whose number may differ from checkpoint to checkpoint.
-    states = (path for path in (*layout.sharded_weights, *layout.sharded_optimizer) if path.endswith(METADATA))
+    states = (path for path in (*layout.sharded_weights, *layout.sharded_optimizer) if is_metadata(path))
     return frozenset(path for path in (*single, *layout.others, *layout.weights, *states) if path)

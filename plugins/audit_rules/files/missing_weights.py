@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from audit.plugin import Checkpoint, Layout, Severity, Violation, rule
+from audit.plugin import Checkpoint, Layout, Severity, Violation, rank_of_metadata, rule
 
 
 @rule(
@@ -25,5 +25,9 @@ def missing_weights(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violatio
             continue
         if part and layout.kind == "deepspeed":
             continue  # the part of one process: files/missing-shard
-        lost = f"the adapter {part} has no weights to load" if part else "the checkpoint has no weights to load"
+        lost = "the checkpoint has no weights to load"
+        if part:
+            lost = f"the adapter {part} has no weights to load"
+        if layout.kind == "fsdp" and (part or rank_of_metadata(name) is not None):
+            lost = "this part of the sharded state cannot be loaded"
         yield Violation(f"{name} is not there: {lost}", file=name)

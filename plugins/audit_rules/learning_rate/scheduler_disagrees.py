@@ -38,7 +38,8 @@ def scheduler_disagrees(
     after it the scheduler's. If they differ, one of the files is of another step or was edited.
 
     ``tolerance`` is relative. If the number of groups differs, see optimizer/parameter-mismatch. Not reported for
-    PyTorch Lightning, whose modules may set the rates of their optimizer themselves (a warm-up in ``optimizer_step``).
+    PyTorch Lightning, whose modules may set the rates of their optimizer themselves (a warm-up in ``optimizer_step``),
+    nor for a state of ``dcp.save`` that holds both, as a script may do the same.
     """
     rates = scheduler.last_lr
     if rates is None:
@@ -52,7 +53,7 @@ def scheduler_disagrees(
             raise NotApplicable("the optimizer keeps its learning rate as a tensor")
         if not abs(own - rate) <= tolerance * max(abs(own), abs(rate)):
             wrong.append((number, own, rate))
-    if wrong and layout.parts:
+    if wrong and (layout.parts or layout.scheduler is None):
         raise NotApplicable("the rates differ, which a module may do itself; the states were saved at once")
     if wrong:
         number, own, rate = wrong[0]

@@ -76,7 +76,8 @@ def _indices(optimizer: "OptimizerState") -> Iterator[str]:
 
 
 def _groups(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str]:
-    scheduler = checkpoint.optional("scheduler")
+    # A flattened sharded state has no groups: they are put together here by what parameters have in common.
+    scheduler = checkpoint.optional("scheduler") if checkpoint.layout.scheduler else None
     rates = (scheduler.last_lr or scheduler.base_lrs) if scheduler is not None else None
     if rates and len(rates) != len(optimizer.groups):
         yield f"has {len(optimizer.groups)} parameter groups, but {checkpoint.layout.scheduler} has {len(rates)} rates"

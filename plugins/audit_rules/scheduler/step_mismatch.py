@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._roles import schedule_in
 from audit_rules._updates import OVERFLOWS, reached, updates, uses_fp16
 
 if TYPE_CHECKING:
@@ -31,29 +32,31 @@ def step_mismatch(
     checkpoint; without an fp16 gradient scaler (with it, the schedule may wait for skipped steps) it is equal, and
     ``_step_count`` is one more. accelerate moves the schedule once for each process (``AcceleratedScheduler.step``), so
     there it is a multiple. PyTorch Lightning moves it with each step or each epoch, or as the module says: there it is
-    compared only if the schedules of all other checkpoints, at least two, are at their step or epoch. Not checked:
-    schedulers that count evaluations (plateau, greedy) or nothing.
+    compared only if the schedules of all other checkpoints, at least two, are at their step or epoch. So it is in a
+    state of ``dcp.save``: all others must be at their step, or all one beside it. Not checked: schedulers that count
+    evaluations (plateau, greedy) or nothing.
     """
+    path = schedule_in(layout)
     previous = checkpoint.optional("previous")
     before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
     if before is not None and before.kind != scheduler.kind and {before.kind, scheduler.kind} <= set(KINDS):
         yield Violation(
-            f"{layout.scheduler} is of {KINDS[scheduler.kind]}, but that of {previous.name} is of {KINDS[before.kind]}",
-            file=layout.scheduler,
+            f"{path} is of {KINDS[scheduler.kind]}, but that of {previous.name} is of {KINDS[before.kind]}",
+            file=path,
             expected=before.kind,
             actual=scheduler.kind,
         )
         return
     if scheduler.last_epoch is None or scheduler.step_count is None or scheduler.kind in ("plateau", "greedy"):
         raise NotApplicable("this scheduler does not count steps")
-    if layout.schedule_at:
+    if layout.scheduler is None:
+        said = _off_the_others(checkpoint, scheduler.last_epoch, global_step)
+    elif layout.schedule_at:
         said = _off(checkpoint, scheduler.last_epoch, layout)
     else:
         said = _wrong(checkpoint, scheduler, global_step, before)
     if said:
-        yield Violation(
-            f"{layout.scheduler} {said}", file=layout.scheduler, expected=global_step, actual=scheduler.last_epoch
-        )
+        yield Violation(f"{path} {said}", file=path, expected=global_step, actual=scheduler.last_epoch)
 
 
 def _off(checkpoint: Checkpoint, at: int, layout: Layout) -> str | None:
@@ -68,6 +71,21 @@ def _off(checkpoint: Checkpoint, at: int, layout: Layout) -> str | None:
     if len(others) < 2 or any(position not in allowed for position, allowed in others):
         raise NotApplicable("it cannot be told what this scheduler counts")
     return f"is at step {at}, which is neither the step nor the epoch ({', '.join(map(str, layout.schedule_at))})"
+
+
+def _off_the_others(checkpoint: Checkpoint, at: int, done: int) -> str | None:
+    """Say that a schedule is as far from its step as that of no other checkpoint."""
+    others = {
+        item.name: found.last_epoch - reached(item)
+        for item in checkpoint.run.checkpoints
+        if item is not checkpoint and (found := item.optional("scheduler")) and found.last_epoch is not None
+    }
+    usual = set(others.values())
+    if len(others) < 2 or len(usual) > 1 or abs(next(iter(usual))) > 1:
+        raise NotApplicable("it cannot be told what this scheduler counts")
+    if at - done in usual:
+        return None
+    return f"has a schedule at step {at}, but the trainer did {done} steps"
 
 
 def _wrong(

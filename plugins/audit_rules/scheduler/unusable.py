@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.plugin import Checkpoint, Layout, Schedule, Severity, Violation, rule, tail
+from audit_rules._roles import schedule_in
 from audit_rules.scheduler._needs import BASE_KEYS, kind_of_type, lacks
 
 if TYPE_CHECKING:
@@ -33,10 +34,12 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     the arguments.
     """
     optimizer = checkpoint.optional("optimizer")
-    groups = len(optimizer.groups) if optimizer is not None else None
+    # Those of a flattened sharded state are put together by what parameters have in common, and may be fewer.
+    groups = len(optimizer.groups) if optimizer is not None and layout.scheduler else None
     wrong = lacks(scheduler, _kind(checkpoint, scheduler), groups)
     if wrong:
-        yield Violation(f"{layout.scheduler} {wrong}: a resume cannot continue with it", file=layout.scheduler)
+        path = schedule_in(layout)
+        yield Violation(f"{path} {wrong}: a resume cannot continue with it", file=path)
 
 
 def _kind(checkpoint: Checkpoint, scheduler: "SchedulerState") -> str:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from audit.plugin import LINK, METADATA, Checkpoint, PickleCall, Run, Severity, Violation, rule, shortened
+from audit.plugin import LINK, Checkpoint, PickleCall, Run, Severity, Violation, is_metadata, rule, shortened
 from audit_rules.security._links import leads_inside
 
 _SHOWN = 200
@@ -68,7 +68,7 @@ def _named_paths(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:
         tag = checkpoint.files["latest"].optional("text")
         yield "latest", (tag or b"").decode("utf-8", "replace").strip()
     for path in (*layout.sharded_weights, *layout.sharded_optimizer):
-        if path.rpartition("/")[2] == METADATA:
+        if is_metadata(path):
             root = getattr(checkpoint.files[path].optional("value"), "value", None)
             state = root.state if type(root) is PickleCall else None
             stored = state.get("storage_data") if type(state) is dict else None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from audit.plugin import METADATA, Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
+from audit.plugin import Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
 from audit_rules._scans import was_read
 
 if TYPE_CHECKING:
@@ -33,14 +33,18 @@ def copied_metadata(
     """
     if not any(state.metadata.save_id for state in shards):
         raise NotApplicable("no metadata names its save")
-    for state in shards:
-        path = f"{state.directory}/{METADATA}" if state.directory else METADATA
-        if not state.metadata.save_id or not was_read(scan, path):
+    for path, save_id in (
+        (path, state.metadata.save_id if path == state.tables[0] else "")
+        for state in shards
+        if state.metadata.save_id
+        for path in state.tables
+    ):
+        if not was_read(scan, path):
             continue
         if older := checkpoint.with_same_bytes(path, older=True):
             yield Violation(
                 f"{path} is of another save, that of {older[-1].name}",
                 file=path,
                 expected="an id of its own",
-                actual=state.metadata.save_id,
+                actual=save_id or None,
             )

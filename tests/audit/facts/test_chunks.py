@@ -78,6 +78,13 @@ def test_chunks_that_lie_twice_are_not_read() -> None:
         assembled(WholeTensor("x", "U16", (3,), (part, again)), {"a": bytes(4)})
 
 
+def test_a_chunk_that_two_processes_stored_is_read_once() -> None:
+    part = Part("a", "a", (0,), Tensor("x", "U16", (2,), 0, 4), True)
+    again = part._replace(path="b")
+
+    assert assembled(WholeTensor("x", "U16", (2,), (part, again)), {"a": b"abcd", "b": b"efgh"}).read(0, 4) == b"abcd"
+
+
 def compared(a: Path, b: Path) -> Comparison:
     backends = load().backends
     return compare(open_checkpoint(str(a), backends), open_checkpoint(str(b), backends))

@@ -66,7 +66,7 @@ def test_flattened_groups_are_put_together_by_what_they_have_in_common() -> None
     sections = tuple(Section(item, item.name, value=rate) for item, rate in zip(items, (0.1, 0.1, 0.2), strict=True))
     entries = {name: Saved(name, None) for name in names}
     metadata = ShardMetadata(entries, tuple(items), False)
-    state = ShardedState("", metadata, {"__0_0.distcp": sections}, (), ())
+    state = ShardedState("", metadata, {"__0_0.distcp": sections}, (), (), (".metadata",))
 
     optimizer = optimizer_in_shards((state,), Layout("fsdp", sharded_optimizer=(".metadata",)))
 

@@ -8,6 +8,7 @@ from audit.facts.run import open_run
 from audit.facts.world import WorldChange, world_change
 from audit.manager import load
 from audit.testing.runs import make_run
+from tests.dcp import make_whole
 from tests.zero import edit_engine, make_zero
 
 
@@ -54,3 +55,12 @@ def test_plain_files_are_the_same_in_every_process(tmp_path: Path, before: int, 
     assert found is not None
     assert found.works
     assert text in found.text
+
+
+def test_what_processes_saved_without_each_other_is_loaded_by_as_many(tmp_path: Path) -> None:
+    run = make_whole(tmp_path / "run", (100,), alone=True)
+
+    assert change(run, 2) is None
+    found = change(run, 4)
+    assert found is not None
+    assert (found.before, found.works) == (2, False)

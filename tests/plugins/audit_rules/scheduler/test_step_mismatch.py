@@ -9,6 +9,7 @@ import pytest
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_scheduler, edit_torch, make_run
+from tests.dcp import Value, make_whole
 
 RULE = "scheduler/step-mismatch"
 
@@ -104,3 +105,30 @@ def test_an_empty_scheduler_of_a_trainer_of_one_s_own_is_not_judged(run: str) ->
 def test_a_sound_run_passes(run: str) -> None:
     for rule in (RULE, "scheduler/horizon-changed"):
         assert outcome(run, rule, "checkpoint-300").outcome is Outcome.PASS
+
+
+def _in_one_state(path: Path, positions: dict[int, int]) -> str:
+    def extra(step: int) -> dict[str, Value]:
+        at = positions[step]
+        return {"sched.last_epoch": at, "sched._step_count": at + 1, "sched.base_lrs": [1e-4], "sched._last_lr": [1e-4]}
+
+    return str(make_whole(path / "run", tuple(positions), extra))
+
+
+@pytest.mark.parametrize("beside", [0, -1])
+def test_in_a_state_of_dcp_it_is_compared_with_the_others(tmp_path: Path, beside: int) -> None:
+    run = _in_one_state(tmp_path, {100: 100 + beside, 200: 200 + beside, 300: 200 + beside})
+
+    (finding,) = check(run, "scheduler/step-mismatch")
+    assert finding.message == f".metadata has a schedule at step {200 + beside}, but the trainer did 300 steps"
+    assert (finding.checkpoint, finding.blocks_resume) == ("step-300", True)
+
+
+@pytest.mark.parametrize(
+    "positions",
+    [(1, 2, 3), (100, 200, 300), (100, 100), (50, 150, 200)],
+    ids=["epochs", "steps", "one other", "from a later start"],
+)
+def test_in_a_state_of_dcp_another_count_passes(tmp_path: Path, positions: tuple[int, ...]) -> None:
+    at = {100 * number: position for number, position in enumerate(positions, 1)}
+    assert check(_in_one_state(tmp_path, at), "scheduler/step-mismatch") == []
