@@ -34,6 +34,8 @@ def step_mismatch(
     compared only if the schedules of all other checkpoints, at least two, are at their step or epoch. Not checked:
     schedulers that count evaluations (plateau, greedy) or nothing.
     """
+    if layout.scheduler is None:
+        raise NotApplicable("DeepSpeed's engine keeps the schedule, and moves it itself")
     previous = checkpoint.optional("previous")
     before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
     if before is not None and before.kind != scheduler.kind and {before.kind, scheduler.kind} <= set(KINDS):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Checkpoint, Layout, Schedule, Severity, Violation, rule, tail
+from audit.plugin import Checkpoint, Layout, NotApplicable, Schedule, Severity, Violation, rule, tail
 from audit_rules.scheduler._needs import BASE_KEYS, kind_of_type, lacks
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     checkpoints of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of
     the arguments.
     """
+    if layout.scheduler is None:
+        raise NotApplicable("DeepSpeed's engine keeps the schedule, and moves it itself")
     optimizer = checkpoint.optional("optimizer")
     groups = len(optimizer.groups) if optimizer is not None else None
     wrong = lacks(scheduler, _kind(checkpoint, scheduler), groups)
