@@ -66,6 +66,7 @@ __all__ = [  # noqa: RUF022  grouped by who needs it
     "WeightFile",
     "Apart",
     "EngineState",
+    "RankOptimizer",
     "ShardedState",
     "shard_span_name",
     "ZeroPartition",
@@ -337,6 +338,7 @@ if TYPE_CHECKING:
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.world import world_change, world_of
     from audit.facts.zero import ZeroState
+    from audit.facts.zero_optimizer import RankOptimizer
     from audit.facts.zero_weights import Apart
     from audit.findings import ACCEPTED, Acceptance, Evidence, Finding, Outcome, RuleOutcome, Severity, Violation
     from audit.formats.damage import Damage
@@ -472,6 +474,7 @@ _HOMES = {
     "audit.facts.whole_tensors": "WholeTensor",
     "audit.facts.world": "world_change world_of",
     "audit.facts.zero": "ZeroState",
+    "audit.facts.zero_optimizer": "RankOptimizer",
     "audit.facts.zero_weights": "Apart",
     "audit.findings": "ACCEPTED Acceptance Evidence Finding Outcome RuleOutcome Severity Violation",
     "audit.formats.damage": "Damage Kind:DamageKind",

@@ -81,9 +81,13 @@ def write_directory(place: Path, step: int, strategy: str = "fsdp") -> None:
 
 def write_engine(place: Path, step: int) -> None:
     """Write one directory of DeepSpeed's engine under the tag that Lightning gives it."""
-    write_tag(place, step)
+    beside = rest(step)
+    (schedule,) = beside["lr_schedulers"]
+    for key in ("base_lrs", "_last_lr", "lr_lambdas"):  # ZeRO's optimizer has two groups
+        schedule[key] = schedule[key] * 2
+    write_tag(place, step, rate=schedule["_last_lr"][0])
     (place / f"global_step{step}").rename(place / TAG)
-    edit_torch(place / TAG / MODEL, lambda found: {**found, **rest(step)})
+    edit_torch(place / TAG / MODEL, lambda found: {**found, **beside})
     (place / "latest").write_text(TAG)
 
 

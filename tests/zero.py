@@ -12,6 +12,8 @@ from random import Random
 from struct import pack
 from typing import Any
 
+from audit.formats.torch_archive import TorchArchive, read_torch
+from audit.storage import BytesReader
 from audit.testing.runs import edit_torch, make_run
 from audit.testing.torch_files import FakeTensor, Made, torch_archive_bytes
 
@@ -30,13 +32,22 @@ def make_zero(path: str | os.PathLike[str], steps: tuple[int, ...] = (100, 200),
     run = Path(make_run(path, steps, world=WORLD, full=True, deepspeed="ds_config.json"))
     for step in steps:
         place = run / f"checkpoint-{step}"
+        rate = _rate(place / "optimizer.pt")
         (place / "optimizer.pt").unlink()
-        write_tag(place, step - lag, skipped=lag, stage=stage)
+        write_tag(place, step - lag, skipped=lag, stage=stage, rate=rate)
         (place / "latest").write_text(f"global_step{step - lag}")
     return run
 
 
-def write_tag(place: Path, step: int, *, skipped: int = 0, stage: int = 2) -> None:
+def _rate(optimizer: Path) -> float:
+    """The learning rate that the schedule is at."""
+    archive = read_torch(BytesReader(optimizer.read_bytes()))
+    assert isinstance(archive, TorchArchive)
+    rate: float = archive.value["param_groups"][0]["lr"]
+    return rate
+
+
+def write_tag(place: Path, step: int, *, skipped: int = 0, stage: int = 2, rate: float = 1e-4) -> None:
     """Write ``global_stepN`` of one checkpoint."""
     folder = place / f"global_step{step}"
     folder.mkdir()
@@ -56,7 +67,7 @@ def write_tag(place: Path, step: int, *, skipped: int = 0, stage: int = 2) -> No
             (folder / f"zero_pp_rank_{rank}_{MODEL}").write_bytes(
                 torch_archive_bytes(_engine(values, step, skipped, stage))
             )
-        part = _third(rank, values, step) if stage == 3 else _second(rank, values, step, stage)
+        part = _third(rank, values, step, rate) if stage == 3 else _second(rank, values, step, stage, rate)
         (folder / PARTITION.format(rank)).write_bytes(torch_archive_bytes(part))
 
 
@@ -75,7 +86,7 @@ def _engine(values: Mapping[str, list[float]], step: int, skipped: int, stage: i
     }  # fmt: skip
 
 
-def _second(rank: int, values: Mapping[str, list[float]], step: int, stage: int) -> dict[str, Any]:
+def _second(rank: int, values: Mapping[str, list[float]], step: int, stage: int, rate: float) -> dict[str, Any]:
     """A partition of ZeRO 1 or 2: an equal part of each group; the weights without the padding, the moments with it."""
     weights, states, paddings, slices = [], {}, [], []
     for number, shapes in enumerate(GROUPS):
@@ -97,7 +108,7 @@ def _second(rank: int, values: Mapping[str, list[float]], step: int, stage: int)
         )
     state = {
         "loss_scaler": Made("deepspeed.runtime.fp16.loss_scaler.LossScaler"), "dynamic_loss_scale": False,
-        "overflow": False, "clip_grad": 1.0, "base_optimizer_state": {"state": states, "param_groups": _param_groups()},
+        "overflow": False, "clip_grad": 1.0, "base_optimizer_state": {"state": states, "param_groups": _param_groups(rate)},
         "single_partition_of_fp32_groups": weights,
         "zero_stage": Made("deepspeed.runtime.zero.config.ZeroStageEnum", (stage,)), "group_paddings": paddings,
         "param_alignment_paddings": [[0] * len(shapes) for shapes in GROUPS], "partition_count": [WORLD] * len(GROUPS),
@@ -106,7 +117,7 @@ def _second(rank: int, values: Mapping[str, list[float]], step: int, stage: int)
     return {"optimizer_state_dict": state, "ds_config": {}, "ds_version": "0.19.8"}
 
 
-def _third(rank: int, values: Mapping[str, list[float]], step: int) -> dict[str, Any]:
+def _third(rank: int, values: Mapping[str, list[float]], step: int, rate: float) -> dict[str, Any]:
     """A partition of ZeRO 3: an equal part of each parameter, padded; nothing in it says which rank it is of."""
     weights, states = [], {}
     for number, shapes in enumerate(GROUPS):
@@ -122,7 +133,7 @@ def _third(rank: int, values: Mapping[str, list[float]], step: int) -> dict[str,
         "zero_stage": Made("deepspeed.runtime.zero.config.ZeroStageEnum", (3,)),
         "loss_scaler": Made("deepspeed.runtime.fp16.loss_scaler.LossScaler"), "dynamic_loss_scale": False,
         "overflow": False, "partition_count": WORLD,
-        "optimizer_state_dict": {"state": states, "param_groups": _param_groups()}, "fp32_flat_groups": weights,
+        "optimizer_state_dict": {"state": states, "param_groups": _param_groups(rate)}, "fp32_flat_groups": weights,
     }  # fmt: skip
     return {"optimizer_state_dict": state, "ds_config": {}, "ds_version": "0.19.8"}
 
@@ -136,8 +147,8 @@ def _state(moments: list[list[float]], step: int) -> dict[str, FakeTensor]:
     }
 
 
-def _param_groups() -> list[dict[str, Any]]:
-    shared = {"lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
+def _param_groups(rate: float) -> list[dict[str, Any]]:
+    shared = {"lr": rate, "initial_lr": 1e-4, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.0}
     return [{**shared, "params": [number]} for number in range(len(GROUPS))]
 
 
@@ -178,6 +189,16 @@ def edit_partition(checkpoint: Path, rank: int, change: Callable[[dict[str, Any]
         return {**value, "optimizer_state_dict": change(value["optimizer_state_dict"])}
 
     edit_torch(checkpoint / (checkpoint / "latest").read_text() / PARTITION.format(rank), inside)
+
+
+def edit_inner(checkpoint: Path, rank: int, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the state of one rank's inner optimizer in its place."""
+
+    def inside(state: dict[str, Any]) -> dict[str, Any]:
+        change(state["base_optimizer_state" if "base_optimizer_state" in state else "optimizer_state_dict"])
+        return state
+
+    edit_partition(checkpoint, rank, inside)
 
 
 def own_scheduler(value: dict[str, Any]) -> dict[str, Any]:

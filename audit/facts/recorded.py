@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from audit.facts.state_parts import Prints
     from audit.facts.whole_tensors import WholeTensor
     from audit.facts.zero import ZeroState
+    from audit.facts.zero_optimizer import RankOptimizer
     from audit.facts.zero_weights import Apart
     from audit.formats.optimizer import OptimizerState
     from audit.formats.rng import RngState
@@ -223,9 +224,16 @@ class Recorded(Directory):
 
     @fact
     def optimizer(self) -> "OptimizerState":
-        """Groups, steps and moments of ``optimizer.pt``, or of a sharded optimizer, put together."""
+        """Groups, steps and moments of ``optimizer.pt``, or of a sharded optimizer, put together.
+
+        Of ZeRO, each group is one parameter, as it is for the optimizer that ZeRO divides.
+        """
         from audit.formats.optimizer import optimizer_in
 
+        if self.layout.kind == "deepspeed":
+            from audit.facts.zero_optimizer import optimizer_in_ranks
+
+            return optimizer_in_ranks(self.zero, self.rank_optimizers)
         if self.layout.optimizer is None and (states := self.optional("shards")):
             from audit.facts.whole_tensors import optimizer_in_shards
 
@@ -243,14 +251,29 @@ class Recorded(Directory):
 
     @fact
     def scheduler(self) -> "SchedulerState":
-        """Position and rates of ``scheduler.pt``."""
+        """Position and rates of ``scheduler.pt``, or of a scheduler of torch in the state of DeepSpeed's engine."""
         from audit.formats.scheduler import scheduler_in
 
         if self.layout.scheduler is None and not self.backend.state_file and (states := self.optional("shards")):
             from audit.facts.state_parts import scheduler_in_shards
 
             return scheduler_in_shards(states)
+        if self.layout.scheduler is None and self.layout.kind == "deepspeed":
+            return self._scheduler_of_engine
         return self._state_in(self.layout.scheduler, "scheduler", scheduler_in)  # type: ignore[no-any-return]
+
+    @property
+    def _scheduler_of_engine(self) -> "SchedulerState":
+        """The scheduler that the engine moves; those of DeepSpeed itself keep no rates."""
+        from audit.formats.scheduler import scheduler_in
+        from audit.formats.torch_archive import part_of
+
+        path = next(iter(self.zero.engines))
+        archive = part_of(self.files[path].archive, ("lr_scheduler",))
+        found = archive if isinstance(archive, Damage) else scheduler_in(archive)
+        if isinstance(found, Damage) or found.last_lr is None:
+            raise NotApplicable(f"{path} has no scheduler whose learning rates are known")
+        return found
 
     @fact
     def scaler(self) -> "ScalerState":
@@ -304,6 +327,13 @@ class Recorded(Directory):
         from audit.facts.zero import zero_of
 
         return zero_of(self.layout, lambda path: self.file(path, "state of DeepSpeed").archive, self._run.shared)
+
+    @fact
+    def rank_optimizers(self) -> "tuple[RankOptimizer, ...]":
+        """The optimizer that ZeRO divides as each rank saved it, by rank."""
+        from audit.facts.zero_optimizer import rank_optimizers_in
+
+        return rank_optimizers_in(self.zero, self.files)
 
     @fact
     def apart(self) -> "tuple[Apart, ...]":

@@ -140,6 +140,7 @@ def _once(engine: "EngineState", shared: "Shared") -> "EngineState":
         shapes=shared.once("shapes of ZeRO", engine.shapes),
         module=shared.once("module of ZeRO", engine.module),
         frozen=shared.once("frozen parameters of ZeRO", engine.frozen),
+        sizes=shared.once("sizes of ZeRO", engine.sizes),
     )
 
 

@@ -26,6 +26,7 @@ class EngineState(NamedTuple):
     ``module``: of each tensor of the module the storage that it is in. ``elastic``: ``elastic_checkpoint`` is on, so
     another number of processes can load the partitions. ``stage`` of ZeRO, None if the file does not say. ``frozen``:
     of each frozen parameter the storage of what this file has of it: under ZeRO-3 one rank's slice, else all of it.
+    ``sizes``: the shape of each tensor of the module.
     """
 
     global_steps: int
@@ -40,6 +41,7 @@ class EngineState(NamedTuple):
     elastic: bool = False
     stage: int | None = None
     frozen: Mapping[str, str] = {}
+    sizes: Mapping[str, tuple[int, ...]] = {}
 
 
 class Slice(NamedTuple):
@@ -101,6 +103,7 @@ def engine_in(archive: TorchArchive) -> EngineState | Damage:
         _elastic(config),
         _stage(config),
         _storages(value.get("frozen_param_fragments")),
+        {name: ref.shape for name, ref in value["module"].items() if type(name) is str and type(ref) is TensorRef},
     )
 
 
@@ -130,7 +133,7 @@ def partition_in(archive: TorchArchive) -> Partition | Damage:
         tuple(f"data/{item.storage}" for item in flat),
         tuple(
             {key: f"data/{item.storage}" for key, item in entry.items() if type(key) is str and type(item) is TensorRef}
-            for entry in _entries(inner)
+            for entry in _entries(inner, len(flat))
         ),
     )
 
@@ -177,7 +180,7 @@ def frozen_in(archive: TorchArchive) -> dict[str, tuple[Stored, int]]:
 
 def flat_weights_in(archive: TorchArchive) -> tuple[Stored | None, ...]:
     """Return where the flat weights of each group are in a partition."""
-    return tuple(stored_in(archive, ref) for ref in _flat(_state_in(archive) or {}) or ())
+    return tuple(stored_in(archive, ref) for ref in flat_in(archive))
 
 
 def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ...], ...]:
@@ -187,10 +190,10 @@ def flat_tensors_in(archive: TorchArchive) -> tuple[tuple[tuple[str, Stored], ..
     """
     state = _state_in(archive) or {}
     inner = _inner(state)
-    entries = _entries(inner) if type(inner) is dict else []
+    flat = _flat(state) or ()
+    entries = _entries(inner, len(flat)) if type(inner) is dict else []
     found = []
-    for number, weights in enumerate(_flat(state) or ()):
-        entry = entries[number] if number < len(entries) else {}
+    for weights, entry in zip(flat, entries, strict=False):
         refs = [weights, *(item for item in entry.values() if type(item) is TensorRef)]
         places = [(f"data/{ref.storage}", stored_in(archive, ref)) for ref in refs]
         known = tuple((name, place) for name, place in places if place is not None)
@@ -202,6 +205,11 @@ def inner_in(archive: TorchArchive) -> Mapping[str, Any]:
     """Return the state dict of the optimizer that ZeRO divides, empty for a file of another shape."""
     inner = _inner(_state_in(archive) or {})
     return inner if type(inner) is dict else {}
+
+
+def flat_in(archive: TorchArchive) -> tuple[TensorRef, ...]:
+    """Return the flat weights of each group in a partition, none for a file of another shape."""
+    return tuple(_flat(_state_in(archive) or {}) or ())
 
 
 def stored_in(archive: TorchArchive, ref: TensorRef) -> Stored | None:
@@ -276,15 +284,18 @@ def _shapes(value: Any) -> tuple[Mapping[str, tuple[int, ...]], ...] | None:
     return tuple(value)
 
 
-def _entries(inner: Mapping[Any, Any]) -> list[Mapping[Any, Any]]:
+def _entries(inner: Mapping[Any, Any], count: int) -> list[Mapping[Any, Any]]:
+    """The state of each flat tensor by its number, empty if there is none."""
     states = inner.get("state")
-    return [entry for entry in states.values() if type(entry) is dict] if type(states) is dict else []
+    found = [states.get(number) for number in range(count)] if type(states) is dict else [None] * count
+    return [entry if type(entry) is dict else {} for entry in found]
 
 
 def _steps(archive: TorchArchive, inner: Mapping[Any, Any]) -> tuple[float, ...]:
     """The counts of the states; DeepSpeed's FusedAdam keeps them in the groups."""
     groups = inner.get("param_groups")
-    kept = _entries(inner)
+    states = inner.get("state")
+    kept = [entry for entry in states.values() if type(entry) is dict] if type(states) is dict else []
     if not any("step" in entry for entry in kept) and type(groups) is list:
         kept = [group for group in groups if type(group) is dict]
     found = []

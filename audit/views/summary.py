@@ -119,7 +119,8 @@ def details(checkpoint: Checkpoint) -> dict[str, dict[str, Any]]:
     if optimizer:
         sections["optimizer"] = {
             "kind": optimizer.kind,
-            "parameters with state": len(optimizer.state),
+            # ZeRO's optimizer has one flat parameter for each group.
+            "groups with state" if checkpoint.optional("zero") else "parameters with state": len(optimizer.state),
             "step": max(optimizer.steps, default=None),
             "learning rate": plain(optimizer.groups[0].get("lr")) if optimizer.groups else None,
         }

@@ -1,6 +1,11 @@
 """How many updates a checkpoint's optimizer counted, and whether some may have been skipped."""
 
+from typing import TYPE_CHECKING
+
 from audit.plugin import Checkpoint
+
+if TYPE_CHECKING:
+    from audit.plugin import ZeroState
 
 OVERFLOWS = 32
 """Steps. More than a gradient scaler skips in a row: it halves 65536 at each until the gradients fit."""
@@ -9,8 +14,12 @@ OVERFLOWS = 32
 def uses_fp16(checkpoint: Checkpoint) -> bool:
     """Say whether a gradient scaler may have skipped updates; without training arguments, it may.
 
-    transformers 4.31 to 4.49 wrote no ``scaler.pt``, so its absence proves nothing.
+    transformers 4.31 to 4.49 wrote no ``scaler.pt``, so its absence proves nothing. DeepSpeed's engine scales itself,
+    and says how many it skipped.
     """
+    zero: ZeroState | None = checkpoint.optional("zero")
+    if zero is not None and zero.engine.skipped_steps:
+        return True
     layout, arguments = checkpoint.optional("layout"), checkpoint.optional("arguments")
     if layout is not None and layout.scaler:
         return True
@@ -23,6 +32,12 @@ def updates(checkpoint: Checkpoint) -> float | None:
     """Return how many updates the optimizer counted; None if it counts none, or could not be read."""
     counted: float | None = checkpoint.optional("updates")
     return counted
+
+
+def due(checkpoint: Checkpoint, done: int) -> int:
+    """Return how many updates ``done`` steps made at most: DeepSpeed's engine says how many of them it skipped."""
+    zero: ZeroState | None = checkpoint.optional("zero")
+    return done if zero is None else min(done, zero.engine.global_steps - zero.engine.skipped_steps)
 
 
 def overwritten(checkpoint: Checkpoint) -> bool:

@@ -1,6 +1,7 @@
 """Ways to damage a checkpoint of DeepSpeed, each by itself; made and real ones take the same."""
 
 import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from struct import pack, unpack
@@ -167,6 +168,69 @@ def _shorter(item: FakeTensor) -> FakeTensor:
     return item._replace(shape=(item.shape[0] - 1,), data=item.data[:-4])
 
 
+def _without_moment(key: str) -> Callable[[dict[str, Any]], Any]:
+    return _inner(
+        lambda inner: {
+            **inner,
+            "state": {
+                number: {name: item for name, item in entry.items() if name != key}
+                for number, entry in inner["state"].items()
+            },
+        }
+    )
+
+
+def _inner(change: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """Change the state of the inner optimizer."""
+
+    def apply(state: dict[str, Any]) -> dict[str, Any]:
+        name, inner = _states(state)
+        return {**state, name: change(inner)}
+
+    return apply
+
+
+def _exchanged(inner: dict[str, Any]) -> dict[str, Any]:
+    states = inner["state"]
+    return {**inner, "state": dict(zip(states, reversed(list(states.values())), strict=True))}
+
+
+def _setting(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
+    return _inner(lambda inner: {**inner, "param_groups": [{**group, key: value} for group in inner["param_groups"]]})
+
+
+def _older_moments(ranks: tuple[int, ...]) -> Change:
+    def apply(new: Path, old: Path) -> None:
+        for rank in ranks:
+            kept: list[Any] = []
+
+            def keep(value: dict[str, Any], kept: list[Any] = kept) -> dict[str, Any]:
+                kept.append(_states(value["optimizer_state_dict"])[1]["state"])
+                return value
+
+            def give(inner: dict[str, Any], kept: list[Any] = kept) -> dict[str, Any]:
+                entries = {
+                    number: {**kept[0][number], "step": entry["step"]} for number, entry in inner["state"].items()
+                }
+                return {**inner, "state": entries}
+
+            with tempfile.TemporaryDirectory() as home:  # the older checkpoint stays as it is
+                copy = shutil.copy(part(old, rank), home)
+                edit_torch(copy, keep)
+            _partitions(_inner(give), (rank,))(new, old)
+
+    return apply
+
+
+def _foreign_tensor(value: dict[str, Any]) -> dict[str, Any]:
+    return {**value, "module": {**value["module"], "another.weight": FakeTensor("F32", (3,), bytes(12))}}
+
+
+def _misshapen(value: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(value["module"]))
+    return {**value, "module": {**value["module"], first: FakeTensor("F32", (3, 3), bytes(36))}}
+
+
 def _storage(path: Path) -> tuple[int, int]:
     """Offset and size of the largest record of a torch file."""
     archive = read_torch(BytesReader(path.read_bytes()))
@@ -234,6 +298,8 @@ DAMAGES = [
     Damage("model states of rank 1 deleted", lambda new, old: model(new, 1).unlink(), (3,)),
     Damage("dp_world_size of another run", _engines(lambda value: {**value, "dp_world_size": 4})),
     Damage("a tensor missing in the module", _engines(_without_a_tensor)),
+    Damage("a tensor in the module that the model does not have", _engines(_foreign_tensor)),
+    Damage("a tensor of another shape in the module", _engines(_misshapen)),
     Damage("scheduler.pt deleted", lambda new, old: (new / "scheduler.pt").unlink()),
     Damage("partition_count of another run", _partitions(
         lambda state: {**state, "partition_count": [4] * len(state["partition_count"])
@@ -249,6 +315,20 @@ DAMAGES = [
     Damage("all moments zero", _partitions(_emptied("exp_avg", "exp_avg_sq"))),
     Damage("moments of rank 1 zero", _partitions(_emptied("exp_avg", "exp_avg_sq"), (1,))),
     Damage("first moments of rank 1 zero", _partitions(_emptied("exp_avg"), (1,))),
+    Damage("states of all ranks empty", _partitions(_inner(lambda inner: {**inner, "state": {}}))),
+    Damage("state of rank 1 empty", _partitions(_inner(lambda inner: {**inner, "state": {}}), (1,))),
+    Damage("no second moments on rank 1", _partitions(_without_moment("exp_avg_sq"), (1,))),
+    Damage("no steps on any rank", _partitions(_without_moment("step"))),
+    Damage("first moments of rank 1 one element short", _partitions(
+        _moments(lambda key, item: _shorter(item) if key == "exp_avg" else item), (1,))),
+    Damage("states of the groups exchanged", _partitions(_inner(_exchanged))),
+    Damage("no groups on rank 1", _partitions(_inner(lambda inner: {**inner, "param_groups": []}), (1,))),
+    Damage("moments of rank 1 of an older step", _older_moments((1,))),
+    Damage("moments of all ranks of an older step", _older_moments((0, 1))),
+    Damage("another learning rate on rank 1", _partitions(_setting("lr", 0.5), (1,))),
+    Damage("another learning rate on all ranks", _partitions(_setting("lr", 0.5))),
+    Damage("other betas on rank 1", _partitions(_setting("betas", (0.0, 0.5)), (1,))),
+    Damage("another weight decay on all ranks", _partitions(_setting("weight_decay", 5.0))),
     Damage("step of rank 1 behind", _partitions(_moments(_behind), (1,))),
     Damage("a second moment below zero", _partitions(_moments(_negative), (1,))),
     Damage("NaN in the moments of rank 0", _partitions(_moments(_nan_moment), (0,))),

@@ -25,7 +25,9 @@ TAIL = """
 Under ZeRO 3 nothing in a partition says which rank it belongs to: two exchanged files are told by the values of the
 checkpoint before, or, of the only checkpoint of a run, by a seal. A model.safetensors that was cut is reported, but
 does not refuse the checkpoint: a resume with DeepSpeed never reads it. A `partition_count` that does not fit is
-refused, although DeepSpeed does not compare it: such a file is of another run.
+refused, although DeepSpeed does not compare it: such a file is of another run. Settings of the optimizer in
+which all ranks agree are compared with the schedule and with the checkpoint before; a difference is reported, but the
+checkpoint is handed out.
 
 ## What is not judged
 

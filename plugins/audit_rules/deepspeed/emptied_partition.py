@@ -17,17 +17,23 @@ FIRST, SECOND = "exp_avg", "exp_avg_sq"
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from an older checkpoint; a partition cannot be rebuilt from the others.",
-    explained_by=("integrity/archive", "deepspeed/stale-partition", "deepspeed/step-mismatch", "optimizer/not-finite"),
+    explained_by=(
+        "integrity/archive",
+        "deepspeed/stale-partition",
+        "deepspeed/step-mismatch",
+        "optimizer/not-finite",
+        "optimizer/fresh",
+    ),
 )
 def emptied_partition(
     checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str, FileScan], global_step: int
 ) -> Iterator[Violation]:
-    """A rank's slice of the weights or moments is nothing but zeros, or has second moments below zero.
+    """A rank's slice of the weights or moments is nothing but zeros.
 
     DeepSpeed loads such a file without a message. Adam's two moments are averages of a gradient and of its square:
     where one of them has a value, the other has one too, and the weights moved. A slice that is all zero in both
-    moments is reported if the rank had values there in the checkpoint before: parameters may go without a gradient. A
-    second moment below zero makes the next update NaN.
+    moments is reported if the rank had values there in the checkpoint before: parameters may go without a gradient. If
+    the moments of all ranks are zero, that is optimizer/fresh.
 
     Not checked: the first steps, in which weights may still be their initial zeros.
     """
@@ -74,8 +80,6 @@ def _problem(
     updated: bool,
 ) -> str | None:
     first, second = _moment(part, group, FIRST, spans), _moment(part, group, SECOND, spans)
-    if second is not None and second.negative:
-        return f"second moments of group {group} are below zero"
     if first is None or second is None:
         return None
     if first.all_zero != second.all_zero:

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, prod
 from typing import TYPE_CHECKING
 
-from audit.plugin import Checkpoint, Severity, Violation, rule
-from audit_rules._more import and_more
+from audit.plugin import Checkpoint, Severity, TensorRef, Violation, rule
 
 if TYPE_CHECKING:
-    from audit.plugin import ZeroPartition, ZeroState
+    from audit.plugin import RankOptimizer, ZeroPartition, ZeroState
 
 Shapes = Mapping[str, tuple[int, ...]]
 Places = dict[str, tuple[int, int]]
 """Of each parameter the place in a rank's slice and the number of elements there."""
+MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
 
 @rule(
@@ -41,19 +41,22 @@ def partition_mismatch(checkpoint: Checkpoint, zero: "ZeroState") -> Iterator[Vi
     slice, and these lists follow each other in the order of the parameters. Under ZeRO 3 each rank has an equal part
     of every parameter, and nothing in a file says which rank it belongs to: an exchange shows only against a seal.
 
-    Every trained parameter, and every tensor that the checkpoint before had, must be in the module: DeepSpeed loads it
-    strictly.
+    Each moment of Adam has the size of the slice of weights that it belongs to; DeepSpeed pads one that is too short,
+    or crashes.
     """
     if zero.doubtful:
         first, second = zero.doubtful[:2]
         yield Violation(f"{first} and {second} are both the partition of one rank, and nothing says which", file=first)
         return
-    problem = _world(zero) or _absent(checkpoint, zero)
+    problem = _world(zero)
     if problem is not None:
         yield problem
         return
     parts, shapes, paths = zero.ranks, zero.engine.shapes, [zero.paths[rank] for rank in range(len(zero.ranks))]
-    if shapes is None or any(part.aligned for part in parts):
+    if any(part.aligned for part in parts):
+        return
+    if shapes is None:
+        yield from _moments(checkpoint, parts)
         return
     if zero.engine.empty:
         size = sum(ceil(prod(shape) / len(parts)) for group in shapes for shape in group.values())
@@ -67,6 +70,7 @@ def partition_mismatch(checkpoint: Checkpoint, zero: "ZeroState") -> Iterator[Vi
             if found is not None:
                 yield found
                 return
+    yield from _moments(checkpoint, parts)
 
 
 def _world(zero: "ZeroState") -> Violation | None:
@@ -90,19 +94,22 @@ def _world(zero: "ZeroState") -> Violation | None:
     return None
 
 
-def _absent(checkpoint: Checkpoint, zero: "ZeroState") -> Violation | None:
-    """Say which tensor the module lacks."""
-    for path, engine in zero.engines.items():
-        owed = {name for group in engine.shapes or () for name in group}
-        previous = checkpoint.optional("previous")
-        before = previous.optional("zero") if previous is not None else None
-        if before is not None and before.engine.shapes == engine.shapes:
-            owed |= before.engine.module.keys()
-        lacking = sorted(owed - engine.module.keys())
-        if lacking:
-            more = and_more(lacking, " and {} more")
-            return Violation(f"{path} has no weights of {lacking[0]}{more}", file=path, actual=len(lacking))
-    return None
+def _moments(checkpoint: Checkpoint, parts: "Sequence[ZeroPartition]") -> Iterator[Violation]:
+    """Say which moment has another size than its slice of the weights, with the padding or without it."""
+    ranks: tuple[RankOptimizer, ...] = checkpoint.optional("rank_optimizers") or ()
+    for rank, part in zip(ranks, parts, strict=False):
+        for number, length in enumerate(part.lengths):
+            padded = length + (part.paddings[number] if part.paddings else 0)
+            for key, moment in rank.state.get(number, {}).items():
+                if key in MOMENTS and isinstance(moment, TensorRef) and moment.elements not in (length, padded):
+                    yield Violation(
+                        f"{rank.path}: the {key} of group {number} has {moment.elements} numbers, its slice of weights "
+                        f"{padded}",
+                        file=rank.path,
+                        expected=padded,
+                        actual=moment.elements,
+                    )
+                    return
 
 
 def _lengths(parts: "Sequence[ZeroPartition]", paths: Sequence[str], group: int, shapes: Shapes) -> Violation | None:

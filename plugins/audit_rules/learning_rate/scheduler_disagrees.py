@@ -21,6 +21,10 @@ if TYPE_CHECKING:
         "scheduler/step-mismatch",
         "learning-rate/off-schedule",
         "shards/stale",
+        "deepspeed/latest",
+        "deepspeed/ranks-disagree",
+        "deepspeed/stale-partition",
+        "deepspeed/step-mismatch",
     ),
 )
 def scheduler_disagrees(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, rule
 from audit_rules._scans import was_read
-from audit_rules._updates import OVERFLOWS, reached, updates, uses_fp16
+from audit_rules._updates import OVERFLOWS, due, reached, updates, uses_fp16
 from audit_rules.optimizer._shared import moments, parameters, place_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,13 @@ KEEPS_STATE = ("adam", "adafactor", "8bit")
     blocks_resume=True,
     remedy="Resume from an older checkpoint whose optimizer state is intact. If none is left, start a new run from these "
     "weights with a warm-up, so that the history shows what happened.",
-    explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/parameter-mismatch"),
+    explained_by=(
+        "steps/directory-mismatch",
+        "optimizer/unchanged",
+        "optimizer/parameter-mismatch",
+        "deepspeed/step-mismatch",
+        "deepspeed/stale-partition",
+    ),
 )
 def fresh(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", global_step: int) -> Iterator[Violation]:
     """The optimizer state is that of a new optimizer, although steps were trained.
@@ -32,10 +38,10 @@ def fresh(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", g
     the scaler may have skipped (unless the previous checkpoint has updates). Moments are checked only at full depth,
     and all together: while ``lora_B`` is zero, the moments of ``lora_A`` are zero.
     """
-    done = global_step
+    done = due(checkpoint, global_step)
     before = checkpoint.optional("previous")
     if before is not None and not checkpoint.backend.state_file:  # the step may be the optimizer's own count
-        done = max(done, reached(before))
+        done = max(done, due(before, reached(before)))
     if done <= 1:
         raise NotApplicable("one step leaves no more state than this")
     if not parameters(optimizer):

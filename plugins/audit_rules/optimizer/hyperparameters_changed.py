@@ -27,7 +27,16 @@ CYCLED = ("betas", "momentum")
     Severity.WARNING,
     remedy="If this was not intended, resume from the previous checkpoint. Changed arguments do not cause this: on a resume "
     "Trainer takes these values from the file.",
-    explained_by=("optimizer/parameter-mismatch", "optimizer/fresh", "optimizer/step-mismatch", "optimizer/unchanged"),
+    explained_by=(
+        "optimizer/parameter-mismatch",
+        "optimizer/fresh",
+        "optimizer/step-mismatch",
+        "optimizer/unchanged",
+        "deepspeed/latest",
+        "deepspeed/ranks-disagree",
+        "deepspeed/stale-partition",
+        "deepspeed/step-mismatch",
+    ),
 )
 def hyperparameters_changed(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", previous: Checkpoint

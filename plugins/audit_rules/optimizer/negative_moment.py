@@ -17,7 +17,7 @@ SQUARES = ("exp_avg_sq", "max_exp_avg_sq", "exp_avg_sq_row", "exp_avg_sq_col", "
     Severity.ERROR,
     blocks_resume=True,
     remedy="Resume from an older checkpoint; this file was damaged after it was written.",
-    explained_by=("integrity/archive", "shards/damaged"),
+    explained_by=("integrity/archive", "shards/damaged", "deepspeed/stale-partition"),
 )
 def negative_moment(
     checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState", scan: Mapping[str, FileScan]

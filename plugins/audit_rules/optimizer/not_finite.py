@@ -29,7 +29,8 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
     """
     looked = False
     optimizer: OptimizerState | None = checkpoint.optional("optimizer")
-    if optimizer is not None and (layout.optimizer is None or was_read(scan, layout.optimizer)):
+    by_file = [path for path in layout.sharded_optimizer if path.endswith(".pt")]
+    if optimizer is not None and not by_file and (layout.optimizer is None or was_read(scan, layout.optimizer)):
         looked = True
         path = place_of(layout)
         broken = [item for item in moments(optimizer, layout, scan) if item.scan.nonfinite]
@@ -43,8 +44,8 @@ def not_finite(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSc
                 expected=0,
                 actual=len(parameters),
             )
-    for path in layout.sharded_optimizer:
-        if path.endswith(".pt") and was_read(scan, path):
+    for path in by_file:
+        if was_read(scan, path):
             looked = True
             found = [name for name, part in scan[path].spans.items() if part.nonfinite]
             count = len(found) - len(checkpoint.only_padding(path, found)) if found else 0

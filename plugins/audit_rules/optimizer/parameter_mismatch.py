@@ -28,6 +28,10 @@ if TYPE_CHECKING:
         "history/forked",
         "shards/incomplete",
         "shards/damaged",
+        "deepspeed/latest",
+        "deepspeed/partition-mismatch",
+        "deepspeed/ranks-disagree",
+        "deepspeed/stale-partition",
     ),
 )
 def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "OptimizerState") -> Iterator[Violation]:
@@ -49,6 +53,7 @@ def parameter_mismatch(checkpoint: Checkpoint, layout: Layout, optimizer: "Optim
     moments are projections), Adafactor (factored), mixtures of experts (saved in other shapes), and adapters with
     weights in further, unknown files. A LoRA parameter may have no state while its tensors are still zero: an unused
     module never gets a gradient. A sharded state has names, so each parameter is compared with the weights of its name.
+    Under ZeRO the optimizer has one flat parameter for each group; deepspeed/partition-mismatch compares its slices.
     In a file of PyTorch Lightning all states were saved at once, and its callbacks add groups during training
     (BackboneFinetuning): there groups are compared neither with the scheduler nor with the previous checkpoint.
     """
@@ -80,7 +85,11 @@ def _groups(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str
     scheduler = checkpoint.optional("scheduler") if checkpoint.layout.scheduler else None
     rates = (scheduler.last_lr or scheduler.base_lrs) if scheduler is not None else None
     if rates and len(rates) != len(optimizer.groups):
-        yield f"has {len(optimizer.groups)} parameter groups, but {checkpoint.layout.scheduler} has {len(rates)} rates"
+        yield f"has {len(optimizer.groups)} parameter groups, but {_schedule(checkpoint)} has {len(rates)} rates"
+
+
+def _schedule(checkpoint: Checkpoint) -> str:
+    return checkpoint.layout.scheduler or "the schedule"
 
 
 def _moments(optimizer: "OptimizerState") -> Iterator[str]:

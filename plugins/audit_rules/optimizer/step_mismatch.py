@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     blocks_resume=True,
     remedy="If the file is from another step, resume from a checkpoint whose files belong together. If the count started "
     "over, a resume lost the optimizer state there: go back to before it, or accept the loss.",
-    explained_by=("steps/directory-mismatch", "optimizer/unchanged", "optimizer/fresh", "integrity/archive"),
+    explained_by=(
+        "steps/directory-mismatch",
+        "optimizer/unchanged",
+        "optimizer/fresh",
+        "integrity/archive",
+        "deepspeed/latest",
+        "deepspeed/stale-partition",
+        "deepspeed/step-mismatch",
+    ),
 )
 def step_mismatch(
     checkpoint: Checkpoint, layout: Layout, updates: float | None, global_step: int
@@ -34,6 +42,7 @@ def step_mismatch(
     name their checkpoints themselves may count batches instead of updates: the same multiple in all checkpoints of a
     run is a unit. Not checked: optimizers that do not count (SGD), and equality for schedule-free ones.
 
+    DeepSpeed's engine may be behind the trainer; deepspeed/step-mismatch compares it with the optimizer of each rank.
     PyTorch Lightning counts a training step that returned None, for which the optimizer makes no update. There a lower
     count is an error only if it is that of the checkpoint before.
     """
@@ -50,7 +59,7 @@ def step_mismatch(
     past = reached(previous) if previous is not None else 0
     if count > done:
         said = f"counted {count:g} updates, but the trainer did {done} steps: the files are of different steps"
-    elif layout.skips and count != done and _stood_still(checkpoint, count):
+    elif layout.skips and count != done and not uses_fp16(checkpoint) and _stood_still(checkpoint, count):
         said = f"counted {count:g} updates, as in {previous.name}, but the trainer did {done} steps"
     elif (
         not layout.skips

@@ -30,6 +30,8 @@ def optimizer_changed(plan: Plan, arguments: Mapping[str, Any], resume: Checkpoi
     whose state is not known are not checked. If the configuration does not name ``optim``, it is AdamW, unless a
     command decides.
     """
+    if resume.layout.kind == "deepspeed":
+        raise NotApplicable("the configuration of DeepSpeed may name another optimizer")
     optim = arguments.get("optim")
     if optim is None and plan.owned:
         optim = ADAM[0]

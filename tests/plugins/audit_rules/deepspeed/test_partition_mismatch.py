@@ -9,7 +9,7 @@ import pytest
 from audit.findings import Finding
 from audit.testing.judging import check, report
 from audit.testing.torch_files import FakeTensor
-from tests.zero import PARTITION, edit_engine, edit_partition, make_zero
+from tests.zero import PARTITION, edit_engine, edit_inner, edit_partition, make_zero
 
 
 @pytest.fixture
@@ -93,22 +93,36 @@ def test_padding_may_be_saved_with_the_weights(run: Path) -> None:
     assert check(str(run), "deepspeed/partition-mismatch") == []
 
 
-def test_a_tensor_that_the_module_lacks(run: Path) -> None:
-    def without(value: dict[str, Any]) -> dict[str, Any]:
-        return {**value, "module": {name: item for name, item in value["module"].items() if name != "norm.weight"}}
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_moment_of_another_size_than_its_slice(tmp_path: Path, stage: int) -> None:
+    run = make_zero(tmp_path / "run", stage=stage)
 
-    edit_engine(run / "checkpoint-200", without)
+    def change(inner: dict[str, Any]) -> None:
+        inner["state"][0]["exp_avg"] = shorter(inner["state"][0]["exp_avg"])
 
-    assert "has no weights of norm.weight" in only(run).message
+    edit_inner(run / "checkpoint-200", 1, change)
+
+    assert "the exp_avg of group 0 has 47 numbers, its slice of weights 48" in only(run).message
 
 
-def test_a_frozen_tensor_that_the_module_had_before(run: Path) -> None:
-    def frozen(value: dict[str, Any]) -> dict[str, Any]:
-        return {**value, "module": {**value["module"], "frozen": value["module"]["norm.weight"]}}
+def test_states_of_two_groups_exchanged(run: Path) -> None:
+    def change(inner: dict[str, Any]) -> None:
+        inner["state"] = {0: inner["state"][1], 1: inner["state"][0]}
 
-    edit_engine(run / "checkpoint-100", frozen)
+    for rank in (0, 1):
+        edit_inner(run / "checkpoint-200", rank, change)
 
-    assert "has no weights of frozen" in only(run).message
+    assert "of group 0 has 4 numbers, its slice of weights 48" in only(run).message
+    assert [item.rule for item in report(str(run)).findings] == ["deepspeed/partition-mismatch"]
+
+
+def test_the_order_of_the_states_says_nothing(run: Path) -> None:
+    def change(inner: dict[str, Any]) -> None:
+        inner["state"] = {1: inner["state"][1], 0: inner["state"][0]}
+
+    edit_inner(run / "checkpoint-200", 1, change)
+
+    assert report(str(run)).findings == ()
 
 
 def test_lists_that_do_not_name_every_number_say_nothing(run: Path) -> None:
