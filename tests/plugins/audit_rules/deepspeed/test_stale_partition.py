@@ -2,10 +2,13 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from audit.plugin import FileScan
 from audit.testing.judging import check, report
+from audit_rules.deepspeed.stale_partition import stale_partition
 from tests.zero import PARTITION, make_zero
 
 
@@ -43,3 +46,14 @@ def test_a_file_of_a_rank_that_is_not_loaded(run: Path) -> None:
     shutil.copy(folder / PARTITION.format(1), folder / PARTITION.format(2))
 
     assert check(str(run), "deepspeed/stale-partition") == []
+
+
+def test_a_partition_that_could_not_be_read_hides_no_other() -> None:
+    paths = {rank: f"{rank}.pt" for rank in range(3)}
+    zero = SimpleNamespace(paths=paths, engine=SimpleNamespace(dp_world_size=3))
+    scan = {path: FileScan("0" * 64, 9, 9, {}, None) for path in ("1.pt", "2.pt")}
+    checkpoint = SimpleNamespace(optional=lambda _: None)
+
+    (violation,) = stale_partition.function(checkpoint, zero, scan)
+
+    assert (violation.file, violation.actual) == ("2.pt", "1.pt")
