@@ -9,6 +9,7 @@ import pytest
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_scheduler, edit_torch, make_run
+from tests.lightning import make_lightning
 
 RULE = "scheduler/step-mismatch"
 
@@ -104,3 +105,17 @@ def test_an_empty_scheduler_of_a_trainer_of_one_s_own_is_not_judged(run: str) ->
 def test_a_sound_run_passes(run: str) -> None:
     for rule in (RULE, "scheduler/horizon-changed"):
         assert outcome(run, rule, "checkpoint-300").outcome is Outcome.PASS
+
+
+@pytest.mark.parametrize(("steps", "found"), [((10, 20), 0), ((10, 20, 30), 1)])
+def test_whether_a_schedule_counts_steps_or_epochs_is_told_by_two_others_at_least(
+    tmp_path: Path, steps: tuple[int, ...], found: int
+) -> None:
+    run = make_lightning(tmp_path / "run", steps, last=False)
+
+    def move(values: dict[str, Any]) -> None:
+        values["lr_schedulers"][0].update(last_epoch=13, _step_count=14)
+
+    edit_torch(run / "epoch=1-step=20.ckpt", move)
+
+    assert len(check(str(run), RULE)) == found
