@@ -273,7 +273,7 @@ def test_failures_at_the_same_step_are_counted() -> None:
 def test_losses_of_several_legs_are_put_together_and_cut_where_the_run_went_back() -> None:
     ledger = Ledger().leg("a", 0, 10).add("stopped", "a", step=6, signal=15, losses=[[2, 3.0], [4, 2.5], [6, 2.0]])
     ledger.leg("a", 4, 10)
-    assert ledger.timeline.batches[0].losses == ((2, 3.0), (4, 2.5))
+    assert list(ledger.timeline.batches[0].losses) == [(2, 3.0), (4, 2.5)]
     ledger.add("finished", "a", last_step=10, losses=[[6, 1.9], [8, 1.8], [10, 1.5]])
 
     (batch,) = ledger.timeline.batches

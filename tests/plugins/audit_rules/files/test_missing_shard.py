@@ -41,7 +41,9 @@ def test_all_shards_gone_are_one_finding(run: str) -> None:
 def test_thousands_of_missing_shards_are_one_short_finding(run: str, count: int, more: int) -> None:
     place = Path(run, "checkpoint-200")
     for number in (1, 2, 3):
-        (place / f"model-{number:05d}-of-00003.safetensors").rename(place / f"model-{number:05d}-of-{count:05d}.safetensors")
+        (place / f"model-{number:05d}-of-00003.safetensors").rename(
+            place / f"model-{number:05d}-of-{count:05d}.safetensors"
+        )
     (finding,) = check(run, RULE)
     assert f"and {more} more are not there" in finding.message
 

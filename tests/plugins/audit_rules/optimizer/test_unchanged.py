@@ -71,7 +71,9 @@ def asked(
     updates: int = 100,
 ) -> list[Violation]:
     """What the rule says of step 200 if no older checkpoint has the same bytes."""
-    older = SimpleNamespace(step=older_step, neighbours=(None, None), optional={"scan": older_scan, "updates": updates}.get)
+    older = SimpleNamespace(
+        step=older_step, neighbours=(None, None), optional={"scan": older_scan, "updates": updates}.get
+    )
     checkpoint = SimpleNamespace(step=200, neighbours=(older, None), with_same_bytes=lambda *_, **__: [])
     state = OptimizerState("adam", [{"params": [0]}], {0: {"step": 1}}, [1.0], None)  # type: ignore[arg-type]
     return list(unchanged.function(checkpoint, layout, state, scan))

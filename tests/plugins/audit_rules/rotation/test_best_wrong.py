@@ -75,7 +75,9 @@ def test_a_metric_of_which_more_is_better_is_compared_the_other_way(tmp_path: Pa
     assert check(run, RULE) == []
 
     def longer(log: Any) -> Any:
-        return [{**item, "eval_runtime": 9.0} if item["step"] == 300 and "eval_runtime" in item else item for item in log]
+        return [
+            {**item, "eval_runtime": 9.0} if item["step"] == 300 and "eval_runtime" in item else item for item in log
+        ]
 
     edit_state(f"{run}/checkpoint-300", log_history=longer)
     (finding,) = check(run, RULE)
