@@ -263,6 +263,20 @@ def test_after_a_step_back_a_copy_that_was_set_aside_is_as_good_as_the_file(make
     assert shop.names("rejected") == ["copy.jsonl"]
 
 
+def test_what_was_adopted_as_trained_is_set_aside_and_what_is_new_is_trained(shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    shutil.rmtree(shop.run / ".audit")
+    shop.drop("b.jsonl", [3, 4])
+    assert shop.train(adopt=True) == 0
+
+    shop.drop("again.jsonl", [1, 2])
+    shop.train()
+
+    assert sorted(shop.trained()) == [1, 2, 3, 4]
+    assert shop.names("rejected") == ["again.jsonl"]
+
+
 def test_a_file_taken_away_before_its_first_step_is_forgotten(shop: Shop) -> None:
     shop.drop("a.jsonl", [1, 2])
     shop.backend.tick = kill_at("step 1")
