@@ -30,8 +30,7 @@ def no_survivor(run: Run, newest: Checkpoint, save_total_limit: int) -> Iterator
     if not sound:
         raise NotApplicable("no checkpoint can be resumed from")
     best = newest.best_recorded
-    protected = sum(checkpoint.name == best for checkpoint in everything)
-    surplus = len(everything) + 1 - max(save_total_limit, 1 + protected)
+    surplus = len(everything) + 1 - save_total_limit
     victims = [checkpoint for checkpoint in everything if checkpoint.name != best][: max(0, surplus)]
     if last is not sound[-1] and all(checkpoint in victims for checkpoint in sound):
         names = ", ".join(checkpoint.name for checkpoint in sound)

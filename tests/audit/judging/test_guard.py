@@ -13,7 +13,7 @@ import audit
 from audit.api import verify
 from audit.errors import AuditError
 from audit.facts.checkpoint import Checkpoint
-from audit.judging.decision import Decision, Limits, ResumeRefused
+from audit.judging.decision import Decision, Limits, ResumeRefused, rollback
 from audit.judging.guard import Guarded, consult
 from audit.manager import load
 from audit.options import Options
@@ -59,6 +59,7 @@ def test_where_the_newest_is_broken_an_older_one_is_handed_out_with_the_reason(r
 
     assert (decision.checkpoint, decision.step, decision.behind, decision.refusal) == ("checkpoint-200", 200, 100, None)
     assert names(decision) == ["checkpoint-300"]
+    assert rollback(decision) == "rolls back 100 steps, 300 -> 200"
     assert "optimizer.pt" in decision.skipped[0].reason
     assert "(files/missing-optimizer)" in decision.skipped[0].reason
 
@@ -137,7 +138,10 @@ def test_where_nothing_was_ever_trained_it_says_so_and_makes_nothing(tmp_path: P
     make(path)
     before = sorted(tmp_path.rglob("*"))
 
-    assert decided(path, allow_missing=True) == Decision(None, None, True, None, ())
+    decision, report = consult(path, Limits(allow_missing=True), SETTLED)
+
+    assert decision == Decision(None, None, True, None, ())
+    assert 0 <= report.seconds < 60
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -187,6 +191,18 @@ def test_a_damaged_ledger_beside_sound_checkpoints_keeps_nobody_waiting(run: str
     Path(run, ".audit", "ledger.db").write_bytes(b"garbage")
 
     assert decided(run).checkpoint == "checkpoint-300"
+
+
+def test_a_directory_is_misnamed_only_if_it_holds_runs_and_nothing_was_asked_to_start_over(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs" / "one")
+    (tmp_path / "other" / "model").mkdir(parents=True)
+    Path(tmp_path, "other", "model", "model.safetensors").write_bytes(b"x")
+
+    assert decided(str(tmp_path / "runs")).misnamed
+    assert not decided(str(tmp_path / "runs"), allow_fresh=True).misnamed
+    other = decided(str(tmp_path / "other"))
+    assert other.refusal is not None
+    assert not other.misnamed
 
 
 def test_a_save_that_goes_on_is_passed_over_even_by_strict(run: str) -> None:
@@ -352,6 +368,17 @@ def test_one_checkpoint_instead_of_the_run_is_a_mistake_of_the_caller(run: str) 
         decided(f"{run}/checkpoint-300")
 
 
+def test_a_ledger_is_closed_though_the_veto_fails_and_its_exception_is_held(run: str) -> None:
+    def veto(decision: Decision) -> str:
+        raise KeyError(decision.checkpoint)
+
+    with pytest.raises(KeyError) as held:
+        consult(run, None, SETTLED, veto=veto)
+
+    ledger = os.path.realpath(f"{run}/.audit/ledger.db")
+    assert ledger not in {os.path.realpath(item) for item in Path("/proc/self/fd").glob("*")}, held
+
+
 def test_nothing_is_handed_out_on_the_word_of_a_rule_that_crashed(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     registry = load()
     rule = next(rule for rule in registry.rules if rule.id == "files/missing-optimizer")
@@ -435,6 +462,7 @@ def test_from_python_it_is_a_path_none_or_an_exception(run: str, tmp_path: Path)
         audit.guard(run)
     assert refused.type is audit.ResumeRefused
     assert refused.value.decision.refusal == "no checkpoint can be resumed from"
+    assert str(refused.value).startswith(f"{run}: ")
     assert refused.value.report.count(audit.Severity.ERROR) == 3
     assert audit.guard(run, allow_fresh=True) is None
 

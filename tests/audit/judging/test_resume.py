@@ -8,7 +8,7 @@ import pytest
 
 from audit.facts.run import Run, open_run
 from audit.findings import Finding, Outcome, RuleOutcome, Severity
-from audit.judging.resume import fault, newest_lineage, provable, resumable, resume_from, why_not
+from audit.judging.resume import crashes, fault, newest_lineage, provable, resumable, resume_from, why_not
 from audit.manager import load
 from audit.report import Report
 from audit.testing.runs import edit_state, make_run
@@ -151,3 +151,13 @@ def test_what_no_rule_crashed_on_and_no_error_is_against_is_proven(path: str) ->
     assert proven(path, mild._replace(blocks_resume=True)) == ["checkpoint-200", "checkpoint-300"]
     assert proven(path, crashed="checkpoint-200") == ["checkpoint-100", "checkpoint-300"]
     assert proven(path, crashed=None) == []
+
+
+def test_a_rule_that_crashed_on_a_checkpoint_blocks_it_and_one_on_the_run_blocks_all(path: str) -> None:
+    run = opened(path)
+
+    def after(checkpoint: str | None) -> str | None:
+        crashed = (RuleOutcome("x/y", checkpoint, Outcome.ERROR, "KeyError"),)
+        return resume_from(run, crashes(Report(path, None, 300, None, None, (), (), crashed, "full", 0, 0.0)))
+
+    assert (after("checkpoint-300"), after(None)) == ("checkpoint-200", None)

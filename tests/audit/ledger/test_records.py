@@ -114,6 +114,7 @@ def test_what_was_moved_into_quarantine_is_there_until_it_is_moved_back() -> Non
     [
         ((saw(100), saw(300), saw(200)), 300),
         ((saw(None), saw(None)), 0),
+        ((begun(0), stopped(None)), 0),
         ((finished(200), finished(None)), 200),
         ((saw(100), finished(200), saw(100)), 200),
         ((saw(300), stopped(400), finished(200)), 300),  # of a leg that ended early nothing is proven

@@ -1,6 +1,7 @@
 """The ledger: rows in a chain, many processes at once, whatever else may stand in its place."""
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -60,6 +61,12 @@ def execute(run: str, *statements: str) -> None:
         connection.execute(statement)
     connection.commit()
     connection.close()
+
+
+def held_open(run: str) -> bool:
+    """Whether this process holds the ledger of a run open."""
+    found = Path("/proc/self/fd")
+    return any(os.path.realpath(item) == os.path.realpath(file_of(run)) for item in found.glob("*"))
 
 
 def steps(run: str) -> list[int]:
@@ -204,8 +211,10 @@ def test_a_ledger_of_a_newer_version_is_not_used_and_says_so(run: str) -> None:
     execute(run, "PRAGMA user_version = 2")
 
     for write in (True, False):
-        with pytest.raises(LedgerError, match="has version 2, but this audit reads only version 1; upgrade"):
+        # The exception is held: it keeps no file open.
+        with pytest.raises(LedgerError, match="has version 2, but this audit reads only version 1; upgrade") as held:
             open_ledger(run, write)
+        assert not held_open(run), held
 
 
 @pytest.mark.parametrize(
@@ -624,3 +633,25 @@ def fill(run: str, leave: int) -> None:
         except OSError:
             pass
         os.ftruncate(file.fileno(), os.fstat(file.fileno()).st_size // 4096 * 4096 - leave * 4096)
+
+
+def test_scans_of_several_checkpoints_get_other_stamps_one_at_a_time(run: str) -> None:
+    ledger = opened(run)
+    ledger.remember("checkpoint-50", {"b.bin": ("stamp", "{}")})
+    ledger.restamp("checkpoint-40", lambda file, stamp: f"new {stamp}")
+    ledger.close()
+
+    stamps = {key[0]: scan[0] for key, scan in read_records(run, write=False)[0].scans.items()}
+    assert stamps == {"checkpoint-40": "new stamp", "checkpoint-50": "stamp"}
+
+
+def test_a_ledger_that_may_not_be_read_is_not_taken_for_something_else(
+    run: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied") if path.endswith(".db") else FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", refuse)
+
+    with pytest.raises(LedgerError, match="cannot be read: Permission denied"):
+        open_ledger(run, write=False)

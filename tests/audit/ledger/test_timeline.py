@@ -272,7 +272,9 @@ def test_failures_at_the_same_step_are_counted() -> None:
 
 def test_losses_of_several_legs_are_put_together_and_cut_where_the_run_went_back() -> None:
     ledger = Ledger().leg("a", 0, 10).add("stopped", "a", step=6, signal=15, losses=[[2, 3.0], [4, 2.5], [6, 2.0]])
-    ledger.leg("a", 4, 10).add("finished", "a", last_step=10, losses=[[6, 1.9], [8, 1.8], [10, 1.5]])
+    ledger.leg("a", 4, 10)
+    assert list(ledger.timeline.batches[0].losses) == [(2, 3.0), (4, 2.5)]
+    ledger.add("finished", "a", last_step=10, losses=[[6, 1.9], [8, 1.8], [10, 1.5]])
 
     (batch,) = ledger.timeline.batches
     assert batch.losses == ((2, 3.0), (4, 2.5), (6, 1.9), (8, 1.8), (10, 1.5))
@@ -366,7 +368,8 @@ def test_examples_are_new_in_the_first_epoch_alone() -> None:
     made = Ledger().leg("a", 0, 10, first_example=0, examples=40, examples_per_step=4, epochs=2).timeline
 
     assert [made.unseen(step) for step in (1, 5, 6, 10)] == [True, True, False, False]
-    assert Ledger().leg("a", 0, 10, epochs=2).timeline.unseen(9)  # not counted
+    for counted in ({}, {"examples": 40}, {"examples_per_step": 4}):  # not enough to count
+        assert Ledger().leg("a", 0, 10, epochs=2, **counted).timeline.unseen(9)
 
 
 def test_what_was_trained_up_to_a_step_is_what_ended_there_or_before() -> None:
@@ -548,3 +551,35 @@ def test_a_batch_of_several_files_is_retired_when_all_of_them_are() -> None:
 
     (batch,) = ledger.add("retired", "q", to=None).timeline.batches
     assert (batch.state, [file.to for file in batch.files]) == ("retired", ["done/p", None])
+
+
+def test_rows_are_known_again_whatever_the_bytes_of_their_file_once_their_batch_was_trained_to_its_end() -> None:
+    ledger = Ledger().leg("a", 0, 10, rows="of a").add("finished", "a", last_step=10).add("retired", "a", to="done/a")
+    made = ledger.leg("b", 10, 20, rows="of b").timeline
+
+    found = made.of_rows("of a")
+    assert found is not None
+    assert found.digest == "a"
+    assert [made.of_rows(rows) for rows in ("of b", "of c", None)] == [None, None, None]
+
+
+def test_an_error_counts_as_known_to_the_batch_whose_first_leg_met_it() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10)
+    made = ledger.leg("b", 10, 20, known=[["x/y", "checkpoint-10", "file.bin"]]).timeline
+
+    assert made.known("a") == ()
+    assert len(made.known("b")) == 1
+
+
+def test_a_batch_whose_file_is_to_be_dropped_does_not_come_again() -> None:
+    ledger = Ledger().leg("a", 0, 10).add("finished", "a", last_step=10).leg("b", 10, 20)
+    ledger.add("back", "", checkpoint="checkpoint-5", step=5, place="", drop=[["b", "b.jsonl"]])
+
+    assert ledger.leg("a", 5, 10).timeline.redo == ()
+
+
+def test_a_batch_that_lost_the_second_of_its_two_parts_is_trained_again() -> None:
+    ledger = Ledger().leg("a", 0, 20).add("lost", "a").leg("b", 5, 10).add("finished", "b", last_step=10)
+    ledger.leg("a", 10, 25)
+
+    assert [item.digest for item in ledger.leg("b", 7, 10).timeline.redo] == ["a"]

@@ -233,6 +233,23 @@ def test_where_such_a_file_is_gone_nothing_is_trained_unless_it_is_given_up(make
     assert sorted(shop.trained()) == [1, 2, 3, 4, 5, 6]
 
 
+def test_of_several_files_that_are_gone_each_is_asked_for_or_given_up(make_shop: Make) -> None:
+    shop = make_shop(toy="save_steps = 99", data='after = "delete"')
+    for name, first in (("a", 1), ("b", 3), ("c", 5)):
+        shop.drop(f"{name}.jsonl", [first, first + 1])
+    shop.train()
+    for step in (2, 3):
+        (shop.run / f"checkpoint-{step}" / "scheduler.pt").unlink()
+    shutil.rmtree(shop.run / ".audit" / "pinned")
+    shop.drop("b.jsonl", [3, 4])
+
+    with pytest.raises(TrainRefused, match=r"c\.jsonl: .* neither in the inbox nor in done.*--skip-lost"):
+        shop.train()
+    assert sorted(shop.trained()) == [1, 2, 3, 4]
+    assert shop.train(skip_lost=True) == 0
+    assert sorted(shop.trained()) == [1, 2, 3, 4]
+
+
 def test_a_file_put_back_after_a_step_back_is_trained_again(make_shop: Make) -> None:
     shop = make_shop(toy="save_steps = 99", data='after = "delete"')
     shop.drop("a.jsonl", [1, 2])
@@ -261,6 +278,20 @@ def test_after_a_step_back_a_copy_that_was_set_aside_is_as_good_as_the_file(make
 
     assert sorted(shop.trained()) == [1, 2, 3, 4]
     assert shop.names("rejected") == ["copy.jsonl"]
+
+
+def test_what_was_adopted_as_trained_is_set_aside_and_what_is_new_is_trained(shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    shutil.rmtree(shop.run / ".audit")
+    shop.drop("b.jsonl", [3, 4])
+    assert shop.train(adopt=True) == 0
+
+    shop.drop("again.jsonl", [1, 2])
+    shop.train()
+
+    assert sorted(shop.trained()) == [1, 2, 3, 4]
+    assert shop.names("rejected") == ["again.jsonl"]
 
 
 def test_a_file_taken_away_before_its_first_step_is_forgotten(shop: Shop) -> None:

@@ -19,6 +19,8 @@ from audit_rules.security._names import unknown_in_arguments
         ("torch.distributed.fsdp.wrap.transformer_auto_wrap_policy", False),
         ("numpy._core.multiarray.scalar", False),
         ("numpy.load", True),
+        ("numpy.ma.core.MaskedArray", False),
+        ("numpy.Generator.load", True),
         ("mine.function", True),
         ("mine.Popen", True),
     ],

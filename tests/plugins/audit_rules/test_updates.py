@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from audit.plugin import Checkpoint, Layout
-from audit_rules._updates import counts_batches, overwritten, reached, uses_fp16
+from audit_rules._updates import counts_batches, late, overwritten, reached, uses_fp16
 
 
 def checkpoint(step: int = 10, arguments_file: str = "training_args.bin", state_file: str = "", **facts: Any) -> Any:
@@ -67,3 +67,18 @@ def test_names_count_batches_if_each_update_took_the_same_whole_number_of_them(
     assert counts_batches(asked, count, done) is batches
     asked.backend.state_file = "trainer_state.json"  # it says its step itself
     assert not counts_batches(asked, count, done)
+
+
+@pytest.mark.parametrize(
+    ("by_trainer", "seconds", "found"), [(True, 3, True), (True, 2, False), (True, -3, False), (False, 3, False)]
+)
+def test_a_file_is_late_if_the_trainer_wrote_it_seconds_after_its_state(
+    by_trainer: bool, seconds: int, found: bool
+) -> None:
+    times = {"state.json": 10**18, "optimizer.pt": 10**18 + seconds * 10**9}
+    judged = checkpoint(state_file="state.json")
+    judged.run = SimpleNamespace(clock=SimpleNamespace(by_trainer=by_trainer))
+    judged.entries = {name: SimpleNamespace(mtime_ns=time) for name, time in times.items()}
+
+    assert late(judged, "optimizer.pt") is found
+    assert not late(judged, "gone.pt")

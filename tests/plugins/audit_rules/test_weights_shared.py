@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from audit.plugin import Checkpoint
-from audit_rules.weights._shared import idle, never_learned, shown
+from audit.plugin import Checkpoint, NotApplicable
+from audit_rules.weights._shared import idle, never_learned, scanned, shown
 
 SKIPPED = "gradient scaler"
 
@@ -90,3 +90,10 @@ def test_weights_may_be_the_initial_ones_if_nothing_was_learned_so_far(found: Ch
 def test_of_many_names_some_are_shown() -> None:
     assert shown(["a", "b", "c"]) == "a, b, c"
     assert shown(["a", "b", "c", "d"]) == "a, b, c and 1 more"
+
+
+def test_without_a_file_that_was_read_nothing_is_told_of_weights() -> None:
+    judged: Any = SimpleNamespace(optional=lambda _: None, weights=[SimpleNamespace(file="model.safetensors")])
+
+    with pytest.raises(NotApplicable, match="could not be read completely"):
+        list(scanned(judged, {}))

@@ -78,7 +78,7 @@ def test_an_edited_rank_in_the_configuration_is_one_finding(run: str) -> None:
     configure(run, 300, r=8)
     (finding,) = report(run, "adapter", "optimizer", "weights").findings
     assert finding.rule == "adapter/shape-mismatch"
-    assert "4 of 4 modules do not have the configured rank 8" in finding.message
+    assert "4 of 4 modules do not have the configured rank 8: model.layers.0.self_attn.q_proj has 4" in finding.message
 
 
 def test_edited_targets_are_one_finding(run: str) -> None:
@@ -237,3 +237,25 @@ def test_the_rank_of_stacked_experts_is_a_multiple(run: str, changes: dict[str, 
     configure(run, **changes)
 
     assert bool(check(run, "adapter/shape-mismatch")) is found
+
+
+@pytest.mark.parametrize("value", [None, 4.5, "2", [2], True])
+def test_a_nonsensical_value_in_the_rank_pattern_counts_for_nothing(run: str, value: object) -> None:
+    configure(run, rank_pattern={"q_proj": value})
+
+    assert check(run, "adapter/shape-mismatch") == []
+
+
+def test_an_adapter_that_trains_tokens_alone_has_no_matrices(run: str) -> None:
+    tokens = FakeTensor("F32", (2, 16), b"\0\0\x80?" * 32)
+
+    def replace(tensors: dict[str, FakeTensor]) -> None:
+        tensors.clear()
+        tensors["base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"] = tokens
+
+    for step in STEPS:
+        edit(run, step, replace)
+    assert "it has no LoRA matrix" in check(run, "adapter/shape-mismatch")[0].message
+
+    configure(run, target_modules=[], trainable_token_indices=[1, 2])
+    assert check(run, "adapter/shape-mismatch") == []

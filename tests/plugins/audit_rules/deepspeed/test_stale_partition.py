@@ -3,12 +3,15 @@
 import shutil
 from pathlib import Path
 from struct import pack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from audit.plugin import FileScan
 from audit.testing.judging import check, report
 from audit.testing.torch_files import FakeTensor
+from audit_rules.deepspeed.stale_partition import stale_partition
 from tests.zero import PARTITION, edit_engine, edit_inner, edit_partition, make_zero
 
 RULE = "deepspeed/stale-partition"
@@ -125,3 +128,14 @@ def test_weights_of_the_checkpoint_before_under_zero_3(tmp_path: Path, rate: flo
 
     assert len(messages) == found
     assert all("the weights of group 0 are byte for byte" in message for message in messages)
+
+
+def test_a_partition_that_could_not_be_read_hides_no_other() -> None:
+    paths = {rank: f"{rank}.pt" for rank in range(3)}
+    zero = SimpleNamespace(paths=paths, engine=SimpleNamespace(dp_world_size=3))
+    scan = {path: FileScan("0" * 64, 9, 9, {}, None) for path in ("1.pt", "2.pt")}
+    checkpoint = SimpleNamespace(optional=lambda _: None)
+
+    (violation,) = stale_partition.function(checkpoint, zero, scan)
+
+    assert (violation.file, violation.actual) == ("2.pt", "1.pt")

@@ -75,6 +75,14 @@ def test_a_file_beside_the_checkpoints_may_be_called_anything(run: str) -> None:
     assert not check(run, RULE)
 
 
+def test_of_several_temporary_files_the_one_in_the_message_is_the_file_of_the_finding(run: str) -> None:
+    for name in (".tmpAbCdEf", ".tmpGhIjKl"):
+        Path(run, "checkpoint-200", name).write_bytes(bytes(100))
+    (finding,) = check(run, RULE)
+    assert finding.file is not None
+    assert finding.message.startswith(f"{finding.file} ")
+
+
 @pytest.mark.parametrize("place", ["", "second/"])
 def test_an_orphan_temporary_file_inside_a_checkpoint_only_costs_space(run: str, place: str) -> None:
     Path(run, "checkpoint-200", place).mkdir(exist_ok=True)

@@ -24,6 +24,7 @@ def test_an_adapter_that_the_other_checkpoints_have_is_missed(run: str) -> None:
     shutil.rmtree(f"{run}/checkpoint-200/second")
     (finding,) = check(run, RULE)
     assert (finding.checkpoint, finding.file) == ("checkpoint-200", "second")
+    assert finding.blocks_resume
     assert finding.message == "the adapter in second/ is not there; other checkpoints of the same session have it"
 
 

@@ -8,7 +8,7 @@ import pytest
 from audit.testing.judging import check
 from audit.testing.runs import make_run
 from tests.audit.unjudged import make_unjudged
-from tests.plugins.audit_rules.files.editing import INDEX, Locked, judged, names, remove, shard
+from tests.plugins.audit_rules.files.editing import ADAPTER, INDEX, Locked, add_adapter, judged, names, remove, shard
 
 RULE = "files/missing-shard"
 
@@ -37,12 +37,15 @@ def test_all_shards_gone_are_one_finding(run: str) -> None:
     assert "model-00003-of-00003.safetensors are not there" in finding.message
 
 
-def test_a_thousand_missing_shards_are_one_short_finding(run: str) -> None:
+@pytest.mark.parametrize(("count", "more"), [(1_000, 996), (10_000, 9_996)])
+def test_thousands_of_missing_shards_are_one_short_finding(run: str, count: int, more: int) -> None:
     place = Path(run, "checkpoint-200")
     for number in (1, 2, 3):
-        (place / f"model-{number:05d}-of-00003.safetensors").rename(place / f"model-{number:05d}-of-01000.safetensors")
+        (place / f"model-{number:05d}-of-00003.safetensors").rename(
+            place / f"model-{number:05d}-of-{count:05d}.safetensors"
+        )
     (finding,) = check(run, RULE)
-    assert "and 996 more are not there" in finding.message
+    assert f"and {more} more are not there" in finding.message
 
 
 def test_a_missing_index_is_found(run: str) -> None:
@@ -100,3 +103,10 @@ def test_under_deepspeed_every_process_owes_its_part(deepspeed: str) -> None:
 def test_a_directory_that_cannot_be_listed_is_not_missing(deepspeed: str) -> None:
     storage = Locked(deepspeed, "checkpoint-100/global_step100")
     assert names(judged(deepspeed, storage)) == [("files/unreadable", "checkpoint-100", "global_step100")]
+
+
+def test_an_adapter_that_is_called_by_a_number_is_no_process(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "adapters")
+    add_adapter(run, "2")
+    remove(run, f"2/{ADAPTER}")
+    assert names(judged(run)) == [("files/missing-weights", "checkpoint-200", f"2/{ADAPTER}")]

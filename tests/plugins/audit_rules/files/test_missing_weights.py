@@ -6,6 +6,7 @@ import pytest
 
 from audit.testing.judging import check
 from audit.testing.runs import make_run
+from tests.audit.unjudged import NAMES, make_unjudged
 from tests.plugins.audit_rules.files.editing import ADAPTER, INDEX, add_adapter, judged, names, remove, shard
 
 RULE = "files/missing-weights"
@@ -70,3 +71,14 @@ def test_an_index_that_names_nothing_is_no_weights_either(tmp_path: Path) -> Non
     remove(run, *shard(Path(run, "checkpoint-200")))
     Path(run, "checkpoint-200", INDEX).write_text('{"weight_map": {}}')
     assert names(judged(run)) == [("files/shard-index-mismatch", "checkpoint-200", INDEX)]
+
+
+def test_under_deepspeed_it_is_said_if_no_process_has_any_and_not_of_the_part_of_one(tmp_path: Path) -> None:
+    run = make_unjudged(tmp_path / "zero", (100,))
+    parts = [f"global_step100/{NAMES[0].format(rank)}" for rank in (1, 0)]
+    remove(run, parts[0], checkpoint="checkpoint-100")
+    assert check(run, RULE) == []
+
+    remove(run, parts[1], checkpoint="checkpoint-100")
+    (finding,) = check(run, RULE)
+    assert "the checkpoint has no weights to load" in finding.message

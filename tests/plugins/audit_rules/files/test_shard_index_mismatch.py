@@ -108,3 +108,16 @@ def test_an_index_that_cannot_be_parsed_is_the_finding_of_another_rule(place: Pa
     (place / INDEX).write_text('{"weight_map": {')
     assert not check(str(place.parent), RULE)
     assert len(check(str(place.parent), "integrity/json")) == 1
+
+
+def test_a_shard_of_which_only_a_placeholder_is_left_hides_no_tensor_in_the_wrong_one(place: Path) -> None:
+    whole = json.loads((place / INDEX).read_text())["weight_map"]
+    lost = whole[min(whole)]
+    (place / lost).rename(place / f"{lost}.part_aa")
+    other = max(name for name in whole if whole[name] != lost)
+    wrong = next(shard for shard in (FIRST, SECOND, THIRD) if shard not in (lost, whole[other]))
+    change_map(place, lambda weight_map: weight_map.update({other: wrong}))
+
+    (finding,) = check(str(place.parent), RULE)
+
+    assert finding.message == f"{INDEX} says that {other} is in {wrong}, but it is in {whole[other]}"

@@ -26,6 +26,7 @@ def test_a_stripped_checkpoint_is_one_error(run: str) -> None:
     assert (finding.rule, finding.checkpoint, finding.severity) == (RULE, "checkpoint-200", Severity.ERROR)
     assert "holds neither optimizer nor scheduler nor random states" in finding.message
     assert finding.blocks_resume
+    assert "train with save_only_model=False" in finding.remedy  # the option of Trainer
 
 
 def test_as_the_arguments_ask_for_it_it_is_an_info_and_still_no_resume(run: str) -> None:

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
@@ -17,7 +18,7 @@ def test_a_doubled_rate_in_the_optimizer_is_one_finding(tmp_path: Path) -> None:
     (finding,) = check(run, "learning-rate/scheduler-disagrees")
 
     assert finding.file == "optimizer.pt"
-    assert "learning rate 0.0001, the scheduler says 5e-05" in finding.message
+    assert finding.message.endswith("learning rate 0.0001, the scheduler says 5e-05 (group 0 of 2)")
     assert {item.rule for item in report(run).findings} == {"learning-rate/scheduler-disagrees"}
 
 
@@ -44,3 +45,20 @@ def test_a_scheduler_that_records_no_rates_is_not_judged(tmp_path: Path) -> None
     judged = outcome(run, "learning-rate/scheduler-disagrees", "checkpoint-300")
 
     assert judged.outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_group_is_named_only_where_there_are_several(tmp_path: Path) -> None:
+    run = make_run(tmp_path, (300,), max_steps=600)
+
+    def join(document: dict[str, Any]) -> None:
+        first, second = document["param_groups"]
+        first["params"] += second["params"]
+        document["param_groups"].pop()
+        double(document)
+
+    edit_optimizer(tmp_path / "checkpoint-300", join)
+    edit_scheduler(tmp_path / "checkpoint-300", _last_lr=[5e-5], base_lrs=[1e-4])
+
+    (finding,) = check(run, "learning-rate/scheduler-disagrees")
+
+    assert finding.message.endswith("learning rate 0.0001, the scheduler says 5e-05")

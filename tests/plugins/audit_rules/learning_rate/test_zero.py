@@ -73,3 +73,21 @@ def test_the_scheduler_of_the_last_step_in_an_older_checkpoint_is_no_end_of_the_
 
     assert check(run, "learning-rate/zero") == []
     assert [finding.checkpoint for finding in check(run, "scheduler/step-mismatch")] == ["checkpoint-200"]
+
+
+def test_a_rate_of_zero_at_the_last_step_but_one_is_told(tmp_path: Path) -> None:
+    run = rated(tmp_path, [*fall(19)[:-1], 0.0, 5e-5])
+
+    (finding,) = check(run, "learning-rate/zero")
+
+    assert "at learning rate 0, as logged from step 190 on" in finding.message
+
+
+def test_the_scheduler_of_a_later_step_hides_no_end_of_the_schedule_after_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path, (100, 200, 300), max_steps=600, schedule="constant")
+    edit_scheduler(tmp_path / "checkpoint-100", last_epoch=150, _step_count=151)
+    edit_scheduler(tmp_path / "checkpoint-200", _last_lr=[0.0, 0.0])
+
+    (finding,) = check(run, "learning-rate/zero")
+
+    assert "ended at checkpoint-200" in finding.message

@@ -56,6 +56,7 @@ def test_no_state_at_all_is_found(run: str) -> None:
     (finding,) = report(run, "optimizer").findings
     assert finding.rule == "optimizer/fresh"
     assert "no state for any of its 8 parameters after 300 steps" in finding.message
+    assert (finding.expected, finding.actual) == (300, 0)
     assert finding.blocks_resume
 
 
@@ -70,6 +71,7 @@ def test_moments_of_zeros_with_the_count_kept_are_found(run: str) -> None:
     (finding,) = report(run, "optimizer").findings
     assert finding.rule == "optimizer/fresh"
     assert "16 moments, all of them zero" in finding.message
+    assert (finding.expected, finding.actual) == (300, 0)
 
 
 def test_some_moments_of_zeros_are_legitimate(run: str) -> None:

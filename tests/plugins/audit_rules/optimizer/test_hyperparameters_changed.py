@@ -35,6 +35,7 @@ def only(run: str) -> Any:
         ("betas", (0.9, 0.95), "betas of group 0 is (0.9, 0.95) and was (0.9, 0.999) in checkpoint-200"),
         ("eps", 1e-6, "eps of group 0 is 1e-06"),
         ("weight_decay", 0.1, "weight_decay of group 0 is 0.1"),
+        ("amsgrad", True, "amsgrad of group 0 is True and was False"),
         ("initial_lr", 1.0, "initial_lr of group 0 is 1"),
     ],
 )

@@ -42,6 +42,7 @@ def test_a_second_moment_below_zero_is_found(run: str) -> None:
     finding = only(run)
     assert finding.rule == "optimizer/negative-moment"
     assert "1 of 8 second moments, first in exp_avg_sq of parameter 1" in finding.message
+    assert finding.blocks_resume
 
 
 @pytest.mark.parametrize(("key", "value"), [("exp_avg", -1e-9), ("exp_avg_sq", -0.0), ("exp_avg_sq", 0.0)])

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 from struct import pack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from audit.findings import Outcome
+from audit.plugin import Layout, NotApplicable
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_optimizer, edit_tensors, make_run
 from audit.testing.torch_files import FakeTensor
+from audit_rules.optimizer.not_finite import not_finite
 from tests.zero import PARTITION, edit_partition, make_zero
 
 Value = dict[str, Any]
@@ -43,6 +46,7 @@ def test_a_nan_in_a_moment_is_found(run: str, key: str) -> None:
     finding = only(run)
     assert finding.rule == "optimizer/not-finite"
     assert f"1 of 8 parameters, first in {key} of parameter 5" in finding.message
+    assert (finding.expected, finding.actual) == (0, 1)
 
 
 def test_nan_in_weights_and_moments_is_one_finding(run: str) -> None:
@@ -77,6 +81,13 @@ def test_a_nan_in_a_moment_of_one_process_of_deepspeed_is_found(tmp_path: Path, 
     (finding,) = check(str(run), "optimizer/not-finite")
     assert finding.file == f"global_step200/{PARTITION.format(1)}"
     assert finding.message == f"{finding.file} has NaN or infinite values in 1 tensors"
+
+
+def test_a_part_of_the_optimizer_that_was_not_read_is_not_judged() -> None:
+    layout = Layout("deepspeed", sharded_optimizer=("global_step200/0_optim_states.pt", "global_step200/latest"))
+    checkpoint = SimpleNamespace(optional=lambda _: None)
+    with pytest.raises(NotApplicable, match="no optimizer state that could be read completely"):
+        list(not_finite.function(checkpoint, layout, {}))
 
 
 @pytest.mark.parametrize("number", [0, 1])

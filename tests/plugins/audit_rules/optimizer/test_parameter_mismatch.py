@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from audit.testing.judging import check, report
-from audit.testing.runs import edit_json, edit_optimizer, edit_tensors, make_run
+from audit.testing.runs import edit_json, edit_optimizer, edit_tensors, edit_torch, make_run
 from audit.testing.torch_files import FakeTensor
 
 Value = dict[str, Any]
@@ -128,6 +128,14 @@ def test_a_missing_group_is_found(run: str) -> None:
     edit_optimizer(place(run), lambda value: value["param_groups"].pop() and None)
     finding = only(run)
     assert finding.rule == RULE
+    assert "1 parameter groups, but scheduler.pt has 2 rates" in finding.message
+
+
+def test_a_missing_group_is_found_by_the_first_rates_where_the_scheduler_keeps_no_last_ones(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (300,))
+    edit_optimizer(place(run), lambda value: value["param_groups"].pop() and None)
+    edit_torch(place(run) / "scheduler.pt", lambda values: {k: v for k, v in values.items() if k != "_last_lr"})
+    (finding,) = check(run, RULE)
     assert "1 parameter groups, but scheduler.pt has 2 rates" in finding.message
 
 

@@ -63,9 +63,17 @@ def test_a_step_that_the_fp16_scaler_skipped_leaves_optimizer_and_weights_as_the
 SCAN = {"optimizer.pt": FileScan("0" * 64, 9, 9, {}, None)}
 
 
-def asked(layout: Layout, scan: Mapping[str, FileScan], older_step: int = 100) -> list[Violation]:
+def asked(
+    layout: Layout,
+    scan: Mapping[str, FileScan],
+    older_step: int = 100,
+    older_scan: Mapping[str, FileScan] = SCAN,
+    updates: int = 100,
+) -> list[Violation]:
     """What the rule says of step 200 if no older checkpoint has the same bytes."""
-    older = SimpleNamespace(step=older_step, neighbours=(None, None), optional={"scan": SCAN}.get)
+    older = SimpleNamespace(
+        step=older_step, neighbours=(None, None), optional={"scan": older_scan, "updates": updates}.get
+    )
     checkpoint = SimpleNamespace(step=200, neighbours=(older, None), with_same_bytes=lambda *_, **__: [])
     state = OptimizerState("adam", [{"params": [0]}], {0: {"step": 1}}, [1.0], None)  # type: ignore[arg-type]
     return list(unchanged.function(checkpoint, layout, state, scan))
@@ -83,3 +91,11 @@ def test_a_second_checkpoint_of_the_same_step_is_no_older_one() -> None:
     assert asked(layout, SCAN, older_step=199) == []
     with pytest.raises(NotApplicable, match="no older optimizer state was read"):
         asked(layout, SCAN, older_step=200)
+
+
+@pytest.mark.parametrize(("scan", "updates"), [({}, 100), (SCAN, 101)])
+def test_an_older_state_that_was_not_read_or_overwritten_is_none_to_compare_with(
+    scan: Mapping[str, FileScan], updates: int
+) -> None:
+    with pytest.raises(NotApplicable, match="no older optimizer state was read"):
+        asked(Layout("full", optimizer="optimizer.pt"), SCAN, older_scan=scan, updates=updates)

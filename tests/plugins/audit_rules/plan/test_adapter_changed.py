@@ -102,3 +102,12 @@ def test_an_adapter_after_a_whole_model_is_an_error(tmp_path: Path, plan: Planne
 def test_a_backend_that_does_not_say_is_not_judged(run: str, plan: Planned) -> None:
     assert not plan(run)
     assert "does not say which adapter" in plan.reason
+
+
+def test_a_whole_model_after_a_whole_model_or_after_no_weights_at_all_is_no_change(
+    tmp_path: Path, plan: Planned
+) -> None:
+    run = make_run(tmp_path / "whole", full=True)
+    assert not plan(run, adapter=None)
+    Path(run, "checkpoint-300", "model.safetensors").unlink()
+    assert not plan(run, adapter=None)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from audit.findings import Severity
-from audit.testing.runs import edit_arguments, make_run
+from audit.testing.runs import edit_arguments, edit_torch, make_run
+from audit.testing.torch_files import Made
 from tests.plugins.audit_rules.plan.conftest import Planned
 
 
@@ -46,3 +47,14 @@ def test_arguments_without_a_batch_size_are_not_judged(run: str, plan: Planned) 
     edit_arguments(Path(run, "checkpoint-300"), per_device_train_batch_size="many")
     assert not plan(run, per_step=8)
     assert "do not say how many examples" in plan.reason
+
+
+def test_without_a_word_on_accumulation_there_is_none(tmp_path: Path, plan: Planned) -> None:
+    run = make_run(tmp_path / "plain", per_device_train_batch_size=4)
+
+    def forget(made: Made) -> Made:
+        return made._replace(state={k: v for k, v in made.state.items() if k != "gradient_accumulation_steps"})
+
+    edit_torch(Path(run, "checkpoint-300", "training_args.bin"), forget)
+    assert not plan(run, per_step=4)
+    assert plan(run, per_step=8)

@@ -38,6 +38,7 @@ def test_an_end_within_the_batch_is_an_error(plan: Planned) -> None:
     [
         (0, {"num_train_epochs": 1}),
         (10, {"num_train_epochs": 2}),
+        (10, {"num_train_epochs": 2, "ignore_data_skip": True}),
         (300, {"max_steps": 310}),
         (300, {"max_steps": 310, "num_train_epochs": 1}),
         (300, {"max_steps": 1000}),
@@ -58,6 +59,8 @@ def test_the_rest_of_a_batch_is_judged_by_max_steps_alone(plan: Planned) -> None
 
 def test_what_is_not_known_is_not_judged(plan: Planned) -> None:
     assert not plan(None, first=10, arguments={"save_steps": 5})
+    assert "neither max_steps nor num_train_epochs" in plan.reason
+    assert not plan(None, first=10, arguments={"num_train_epochs": 0})
     assert "neither max_steps nor num_train_epochs" in plan.reason
     assert not plan(None, first=10, rows=None, arguments={"num_train_epochs": 1})
     assert "not known" in plan.reason

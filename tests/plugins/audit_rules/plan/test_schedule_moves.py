@@ -93,3 +93,11 @@ def test_what_has_no_formula_is_not_judged(tmp_path: Path, plan: Planned) -> Non
     assert "neither max_steps nor num_train_epochs" in plan.reason
     assert not plan(None, arguments=LINEAR)
     assert "starts fresh" in plan.reason
+
+
+@pytest.mark.parametrize("lost", ["base_lrs", "_last_lr"])
+def test_a_scheduler_without_rates_is_not_judged(tmp_path: Path, plan: Planned, lost: str) -> None:
+    run = make_run(tmp_path / "run", max_steps=600)
+    edit_scheduler(Path(run, "checkpoint-300"), **{lost: None})
+    assert not plan(run, arguments=LINEAR)
+    assert "has no last_epoch, base_lrs and _last_lr of one length" in plan.reason

@@ -75,9 +75,12 @@ def test_the_first_epoch_and_the_end_of_one_and_a_seeded_order_pass(
     assert not check(run_of(tmp_path, epochs, **arguments), RULE)
 
 
-def test_a_stream_that_was_begun_again_is_told_and_its_first_pass_and_the_end_of_one_are_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("planned", [2**31, sys.maxsize])
+def test_a_stream_that_was_begun_again_is_told_and_its_first_pass_and_the_end_of_one_are_not(
+    tmp_path: Path, planned: int
+) -> None:
     # Of 1000 steps 150 are a pass: it ends after 150 and after 300.
-    run = run_of(tmp_path, (0.1, 1.05, 1.15), sys.maxsize)
+    run = run_of(tmp_path, (0.1, 1.05, 1.15), planned)
     (finding,) = check(run, RULE)
     assert finding.checkpoint == "checkpoint-200"
     assert "not read for the first time: a resume would skip all steps so far from its beginning" in finding.message

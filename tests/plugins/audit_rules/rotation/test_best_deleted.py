@@ -70,3 +70,13 @@ def test_the_best_of_the_run_from_which_this_one_was_started_is_not_missed(tmp_p
     edit_arguments(f"{run}/checkpoint-300", output_dir="second")
 
     assert outcome(run, RULE).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_of_two_histories_each_has_a_best_one_of_its_own(tmp_path: Path) -> None:
+    run = tracked(tmp_path / "run")
+    shutil.rmtree(f"{run}/checkpoint-100")
+    make_run(tmp_path / "other", (200,), seed=1)
+    shutil.rmtree(f"{run}/checkpoint-200")
+    shutil.move(f"{tmp_path}/other/checkpoint-200", run)
+
+    assert outcome(run, RULE).outcome is Outcome.NOT_APPLICABLE

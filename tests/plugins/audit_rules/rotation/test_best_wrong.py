@@ -74,6 +74,15 @@ def test_a_metric_of_which_more_is_better_is_compared_the_other_way(tmp_path: Pa
 
     assert check(run, RULE) == []
 
+    def longer(log: Any) -> Any:
+        return [
+            {**item, "eval_runtime": 9.0} if item["step"] == 300 and "eval_runtime" in item else item for item in log
+        ]
+
+    edit_state(f"{run}/checkpoint-300", log_history=longer)
+    (finding,) = check(run, RULE)
+    assert "step 300 gave eval_runtime 9, better than the recorded best 0.25" in finding.message
+
 
 def test_an_old_transformers_looked_only_at_evaluations_that_were_saved(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (200, 300), save_steps=100, best=True)

@@ -22,6 +22,7 @@ def test_one_checkpoint_too_many_is_one_finding_against_the_run(tmp_path: Path) 
     assert not finding.blocks_resume
     assert "there are 4 checkpoints, but save_total_limit is 3" in finding.message
     assert (finding.expected, finding.actual) == (3, 4)
+    assert "the oldest of checkpoint-100, checkpoint-200, checkpoint-300, checkpoint-400 should" in finding.message
 
 
 @pytest.mark.parametrize("limit", [3, 4])
@@ -48,7 +49,12 @@ def test_a_limit_of_one_keeps_the_best_beside_the_newest(tmp_path: Path) -> None
 def test_a_limit_of_one_keeps_nothing_beside_the_newest_where_that_is_the_best(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", (100, 300), save_steps=100, limit=1, best=True)
 
+    (finding,) = check(run, RULE)
+    assert "the oldest of checkpoint-100 should" in finding.message
+    edit_arguments(f"{run}/checkpoint-300", output_dir=None)
     assert len(check(run, RULE)) == 1
+    edit_arguments(f"{run}/checkpoint-300", output_dir="run")  # compared as text: another one
+    assert check(run, RULE) == []
 
 
 def test_the_limit_of_the_newest_arguments_counts(tmp_path: Path) -> None:

@@ -150,3 +150,22 @@ def test_without_a_limit_nothing_is_rotated(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
 
     assert outcome(run, RULE).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_a_change_counts_if_it_is_more_than_two_seconds_after_the_save(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", limit=3)
+    for second, step in enumerate((100, 200, 300)):
+        settle(f"{run}/checkpoint-{step}", START + second)
+
+    os.utime(f"{run}/checkpoint-100", (START + 2,) * 2)
+    assert check(run, RULE) == []
+    os.utime(f"{run}/checkpoint-100", (START + 2.5,) * 2)
+    assert len(check(run, RULE)) == 1
+
+
+def test_how_much_later_it_was_is_told_in_hours_from_two_on(tmp_path: Path) -> None:
+    run = dated(tmp_path / "run")
+    os.utime(f"{run}/checkpoint-100", (START + 7200,) * 2)
+    assert "2 hours after it was saved" in check(run, RULE)[0].message
+    os.utime(f"{run}/checkpoint-100", (START + 7140,) * 2)
+    assert "119 minutes after it was saved" in check(run, RULE)[0].message

@@ -10,6 +10,7 @@ from audit.findings import Outcome
 from audit.testing.judging import check, outcome, report
 from audit.testing.runs import edit_scheduler, edit_torch, make_run
 from tests.dcp import Value, make_whole
+from tests.lightning import make_lightning
 
 RULE = "scheduler/step-mismatch"
 
@@ -132,3 +133,17 @@ def test_in_a_state_of_dcp_it_is_compared_with_the_others(tmp_path: Path, beside
 def test_in_a_state_of_dcp_another_count_passes(tmp_path: Path, positions: tuple[int, ...]) -> None:
     at = {100 * number: position for number, position in enumerate(positions, 1)}
     assert check(_in_one_state(tmp_path, at), "scheduler/step-mismatch") == []
+
+
+@pytest.mark.parametrize(("steps", "found"), [((10, 20), 0), ((10, 20, 30), 1)])
+def test_whether_a_schedule_counts_steps_or_epochs_is_told_by_two_others_at_least(
+    tmp_path: Path, steps: tuple[int, ...], found: int
+) -> None:
+    run = make_lightning(tmp_path / "run", steps, last=False)
+
+    def move(values: dict[str, Any]) -> None:
+        values["lr_schedulers"][0].update(last_epoch=13, _step_count=14)
+
+    edit_torch(run / "epoch=1-step=20.ckpt", move)
+
+    assert len(check(str(run), RULE)) == found

@@ -94,6 +94,15 @@ def test_a_plateau_that_lost_what_it_counts_blocks(run: str) -> None:
     replace(run, {**sound, "best": NAN})
     assert "has a best that is not a number" in check(run, RULE)[0].message
 
+    one, two = FakeTensor("F32", (), b"\0\0\0?"), FakeTensor("F32", (2,), b"\0\0\0?" * 2)
+    for name, value in {"factor": two, "min_lrs": [two, two]}.items():
+        replace(run, {**sound, name: value})
+        assert f"has a {name} that is not a" in check(run, RULE)[0].message
+    replace(run, {**sound, "min_lrs": ["0", "0"]})
+    assert "has a min_lrs that is not a list of finite numbers" in check(run, RULE)[0].message
+    replace(run, {**sound, "factor": one, "min_lrs": [one, one]})
+    assert check(run, RULE) == []
+
     replace(run, {name: value for name, value in sound.items() if name != "last_epoch"})
     assert "has no last_epoch" in check(run, RULE)[0].message
 

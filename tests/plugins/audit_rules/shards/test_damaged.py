@@ -50,3 +50,11 @@ def test_bytes_behind_the_last_item_are_never_read(run: Path) -> None:
         file.write(b"more")
 
     assert check(str(run), "shards/damaged") == []
+
+
+def test_at_quick_depth_only_what_is_malformed_is_found(run: Path) -> None:
+    assert check(str(run), "shards/damaged", depth="quick") == []
+    path = run / "checkpoint-200" / MODEL / "__0_0.distcp"
+    path.write_bytes(path.read_bytes()[:-100])
+
+    assert len(check(str(run), "shards/damaged", depth="quick")) == 1

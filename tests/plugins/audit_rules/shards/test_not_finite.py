@@ -20,6 +20,7 @@ def test_a_nan_in_what_is_neither_weight_nor_moment(tmp_path: Path) -> None:
     (finding,) = check(str(run), "shards/not-finite")
 
     assert (finding.checkpoint, finding.file, finding.actual) == ("checkpoint-200", f"{OPTIMIZER}/__0_0.distcp", 1)
+    assert finding.blocks_resume
 
 
 def test_weights_are_those_of_another_rule(tmp_path: Path) -> None:

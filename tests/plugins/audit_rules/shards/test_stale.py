@@ -2,10 +2,14 @@
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from audit.plugin import NotApplicable
 from audit.testing.judging import check, report
+from audit_rules.shards.stale import stale
 from tests.dcp import MODEL, OPTIMIZER, make_sharded
 
 
@@ -44,3 +48,14 @@ def test_weights_that_stay_at_rate_0_pass(run: Path) -> None:
     shutil.copytree(run / "checkpoint-100" / MODEL, run / "checkpoint-200" / MODEL)
 
     assert check(str(run), "shards/stale") == []
+
+
+@pytest.mark.parametrize(("step", "scan"), [(100, {}), (200, {"a": None})])
+def test_a_checkpoint_that_was_not_read_or_is_of_the_same_step_is_none_to_compare_with(
+    step: int, scan: dict[str, Any]
+) -> None:
+    older = SimpleNamespace(step=step, neighbours=(None, None), optional={"scan": scan}.get)
+    checkpoint = SimpleNamespace(step=200, neighbours=(older, None), optional=lambda _: None)
+
+    with pytest.raises(NotApplicable, match="no older checkpoint was read"):
+        list(stale.function(checkpoint, (), {}))

@@ -13,6 +13,7 @@ def test_a_state_of_another_step_is_found(tmp_path: Path) -> None:
 
     assert finding.checkpoint == "checkpoint-300"
     assert (finding.expected, finding.actual) == (300, 0)
+    assert "The directory is named after step 300, but its trainer state is of step 0" in finding.message
     assert finding.blocks_resume
 
 
@@ -42,6 +43,7 @@ def test_a_file_of_lightning_under_another_step_is_found_if_the_other_names_are_
     (finding,) = check(str(run), "steps/directory-mismatch")
 
     assert (finding.checkpoint, finding.expected, finding.actual) == ("epoch=1-step=25.ckpt", 25, 20)
+    assert "The file is named after step 25, but it holds a state of step 20" in finding.message
 
 
 def test_a_file_of_lightning_is_not_judged_where_the_names_may_count_something_else(tmp_path: Path) -> None:

@@ -49,3 +49,14 @@ def test_a_changed_save_steps_is_no_gap(tmp_path: Path) -> None:
     edit_arguments(tmp_path / "checkpoint-300", save_steps=200)
 
     assert check(run, "steps/gap") == []
+
+
+def test_a_name_of_a_huge_step_takes_no_longer(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=(100, 200), save_steps=100, save_strategy="steps")
+    step = 2 * 10**14
+    (tmp_path / "checkpoint-200").rename(tmp_path / f"checkpoint-{step}")
+    edit_state(tmp_path / f"checkpoint-{step}", global_step=step)
+
+    (finding,) = check(run, "steps/gap")  # counted one by one it would take years
+
+    assert "and 1999999999993 more are gone" in finding.message

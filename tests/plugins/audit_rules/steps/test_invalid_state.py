@@ -40,6 +40,19 @@ def test_all_that_is_wrong_is_one_finding(tmp_path: Path) -> None:
     assert "epoch is 'three'" in finding.message
 
 
+@pytest.mark.parametrize(("bad", "more"), [(5, False), (7, True)])
+def test_of_much_that_is_wrong_the_first_five_are_named(tmp_path: Path, bad: int, more: bool) -> None:
+    run = make_run(tmp_path)
+    numbers = ["max_steps", "num_train_epochs", "save_steps", "eval_steps", "logging_steps", "epoch", "global_step"]
+    wrong: dict[str, Any] = dict.fromkeys(numbers[:bad], "many")
+    edit_state(tmp_path / "checkpoint-300", **wrong)
+
+    (finding,) = check(run, "steps/invalid-state")
+
+    assert finding.message.count(" is 'many'") == 5
+    assert ("(and 2 more)" in finding.message, "more)" in finding.message) == (more, more)
+
+
 def test_a_bad_entry_is_reported_where_it_came_in(tmp_path: Path) -> None:
     run = make_run(tmp_path)
 
@@ -63,6 +76,7 @@ def test_an_unknown_key_in_one_checkpoint_is_a_warning_and_no_obstacle(tmp_path:
 
     assert finding.severity is Severity.WARNING
     assert "some_new_key" in finding.message
+    assert "others of this run do not" in finding.message
     assert not finding.blocks_resume
 
 
@@ -84,7 +98,9 @@ def test_an_unknown_key_in_all_of_them_is_a_newer_transformers(tmp_path: Path) -
     for step in (100, 200, 300):
         edit_state(tmp_path / f"checkpoint-{step}", some_new_key=1)
 
-    assert {item.severity for item in check(run, "steps/invalid-state")} == {Severity.INFO}
+    found = check(run, "steps/invalid-state")
+    assert {item.severity for item in found} == {Severity.INFO}
+    assert all("as do all checkpoints of this run" in item.message for item in found)
 
 
 def test_the_keys_of_an_old_version_and_of_ppo_are_fine(tmp_path: Path) -> None:

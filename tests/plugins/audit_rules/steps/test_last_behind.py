@@ -24,6 +24,7 @@ def test_a_last_one_that_is_behind_is_named(tmp_path: Path, make: Callable[..., 
 
     assert (finding.rule, finding.severity.value) == ("steps/last-behind", "info")
     assert finding.message == f"last.ckpt is of step 20, and {NEWEST} of step 30"
+    assert (finding.expected, finding.actual) == (30, 20)
     assert guard(run) == run / NEWEST
 
 

@@ -26,6 +26,7 @@ def test_a_batch_that_ended_where_it_began_is_found(run: str) -> None:
     assert (finding.severity, finding.checkpoint, finding.blocks_resume) == (Severity.ERROR, None, False)
     assert "tuesday.jsonl was trained without a single step" in finding.message
     assert "400 examples" in finding.message
+    assert "of the rest" not in finding.message
 
 
 def test_a_batch_that_counts_as_finished_without_a_step_is_found(run: str) -> None:

@@ -108,7 +108,15 @@ def a_broken_state(run: str) -> None:
     Path(run, "trainer_state.json").write_text(json.dumps({"global_step": "many"}))
 
 
-@pytest.mark.parametrize("change", [weights, other_history, an_older_state, no_state_at_all, a_broken_state])
+def a_state_with_a_wrong_number(run: str) -> None:
+    path = Path(run, "trainer_state.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "global_step": "many"}))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [weights, other_history, an_older_state, no_state_at_all, a_broken_state, a_state_with_a_wrong_number],
+)
 def test_a_state_in_the_root_that_tells_nothing_is_not_judged(run: str, change: Any) -> None:
     save_state(run, 250)
     assert check(run, RULE)

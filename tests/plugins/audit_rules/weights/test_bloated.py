@@ -50,3 +50,16 @@ def test_it_is_more_than_half_as_much_again_and_more_than_a_megabyte(
     values = {"q_proj.lora_A.weight": part, "rest": {"left": FakeTensor("U8", (size,), bytes(size))}}
     (Path(run) / "checkpoint-300" / "adapter_model.bin").write_bytes(torch_archive_bytes(values, "adapter_model"))
     assert len(check(run, "weights/bloated")) == found
+
+
+def test_a_bloated_adapter_is_found_beside_one_that_is_saved_as_safetensors(run: str) -> None:
+    place = Path(run, "checkpoint-300")
+    (place / "second").mkdir()
+    (place / "second" / "adapter_config.json").write_bytes((place / "adapter_config.json").read_bytes())
+    part = FakeTensor("F32", (2, 2), b"\0\0\x80?" * 4)
+    values = {"q_proj.lora_A.weight": part, "rest": {"left": FakeTensor("U8", (2 << 20,), bytes(2 << 20))}}
+    (place / "second" / "adapter_model.bin").write_bytes(torch_archive_bytes(values, "adapter_model"))
+
+    (finding,) = check(run, "weights/bloated")
+
+    assert finding.file == "second/adapter_model.bin"

@@ -48,3 +48,19 @@ def test_a_full_model_may_hold_larger_values_than_an_adapter(tmp_path: Path) -> 
     assert not check(run, "weights/outlier")
     change(run, 300, name, 0, pack("<f", 1e20), "model.safetensors")
     assert len(check(run, "weights/outlier")) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "found"),
+    [
+        ("attn.bias", FakeTensor("F32", (1, 2), pack("<2f", 0, -3e38)), 0),  # masks attention
+        ("attn.bias", FakeTensor("F32", (2,), pack("<2f", 0, -3e38)), 1),
+        ("attn.weight", FakeTensor("F16", (1, 2), pack("<2e", 0, 2e4)), 1),
+        ("norm.running_var", FakeTensor("F16", (2,), pack("<2e", 0, 2e4)), 0),
+    ],
+)
+def test_a_mask_may_be_endless_and_a_statistic_large(tmp_path: Path, name: str, tensor: FakeTensor, found: int) -> None:
+    run = make_run(tmp_path / "run", (300,), full=True)
+    edit_tensors(Path(run, "checkpoint-300", "model.safetensors"), lambda tensors: tensors.update({name: tensor}))
+
+    assert len(check(run, "weights/outlier")) == found

@@ -63,3 +63,28 @@ def test_zero_rows_in_one_matrix_only_are_no_rank_slice(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rank=8, world=2)
     change(run, 300, f"{Q0}.lora_B.weight", 256, bytes(256))
     assert not check(run, "weights/rank-slice")
+
+
+def test_one_matrix_alone_does_not_tell_the_number_of_processes(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rank=8)
+
+    def keep(tensors: dict[str, FakeTensor]) -> None:
+        for name in [name for name in tensors if not name.startswith(Q0)]:
+            del tensors[name]
+        name = f"{Q0}.lora_B.weight"
+        tensors[name] = put(tensors[name], 256, bytes(256))
+
+    edit_tensors(Path(run, "checkpoint-300", FILE), keep)
+    assert not check(run, "weights/rank-slice")
+
+
+def test_matrices_that_are_zero_at_different_ends_are_not_of_one_process(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", rank=8, world=2)
+
+    def halve(tensors: dict[str, FakeTensor]) -> None:
+        for name, tensor in tensors.items():
+            if ".lora_B." in name:
+                tensors[name] = put(tensor, 256 if "q_proj" in name else 0, bytes(256))
+
+    edit_tensors(Path(run, "checkpoint-300", FILE), halve)
+    assert not check(run, "weights/rank-slice")

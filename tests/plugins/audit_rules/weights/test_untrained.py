@@ -28,6 +28,7 @@ def test_lora_b_of_zeros_is_an_adapter_that_was_not_trained(run: str) -> None:
     (finding,) = check(run, "weights/untrained")
     assert "all 4 lora_B" in finding.message
     assert "300 steps" in finding.message
+    assert finding.actual == 0
     assert not finding.blocks_resume
 
 

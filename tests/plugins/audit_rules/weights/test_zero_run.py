@@ -129,3 +129,16 @@ def test_the_zero_lora_b_of_an_inactive_adapter_is_legitimate_beside_a_lost_one(
     edit_tensors(Path(run, "checkpoint-300", FILE), lambda tensors: zero(tensors, "layers.0.self_attn.q_proj.lora_B"))
     (finding,) = check(run, "weights/zero-run")
     assert finding.file == FILE
+
+
+def test_a_file_of_an_embedding_alone_that_is_all_zeros_is_lost(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", (100,), full=True)
+
+    def keep(tensors: dict[str, FakeTensor]) -> None:
+        for name in [name for name in tensors if "embed_tokens" not in name]:
+            del tensors[name]
+        zero(tensors, "")
+
+    edit_tensors(Path(run, "checkpoint-100", "model.safetensors"), keep)
+    (finding,) = check(run, "weights/zero-run")
+    assert "every value in model.safetensors is zero" in finding.message
