@@ -257,6 +257,7 @@ class DryRun(Session):
                 f"{self.config.run}: going back to {event.checkpoint} was interrupted, and what follows it cannot be "
                 "planned before that is finished: run audit train, which finishes it first"
             )
+        self.filing.take_apart(self._batch_log.timeline(), event.step, {digest for digest, _ in event.drop})
         for digest, file in event.drop:
             self.filing.drop(digest, file)
         dropped = f", {', '.join(file for _, file in event.drop)} dropped" if event.drop else ""
