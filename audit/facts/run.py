@@ -66,12 +66,14 @@ class Run(ScannedRun):
         """Checkpoints that were given up when the run was taken back (`audit train --back-to`), and are in it again.
 
         Nothing in them is younger than their seal: a training that came to that step again has written new files.
+        Until the going back is finished, what follows and was never sealed is given up as well.
         """
-        known, seals = self.records.given_up, self.records.seals
+        known, seals, back = self.records.given_up, self.records.seals, self.records.batches.returning
         return tuple(
             item
             for item in self.checkpoints
-            if item.name in known and item.name in seals and _is_as_old_as(item, seals[item.name])
+            if (item.name in known and item.name in seals and _is_as_old_as(item, seals[item.name]))
+            or (back is not None and item.step > back.step and item.name not in seals)
         )
 
     @fact

@@ -134,7 +134,10 @@ class Auditor:
         home = pins_home(run.storage.root) if run.storage.root is not None else None
         if home is None:
             return None
-        known = Records(seals=run.records.seals, scans=run.records.scans, accepted=run.records.accepted)
+        of_run = run.records
+        known = Records(
+            seals=of_run.seals, scans=of_run.scans, accepted=of_run.accepted, given_up=of_run.given_up
+        )  # a pin of steps that were given up stays until the going back is finished
         if self.open(home, known).highest <= beyond:
             return None
         return self.judge(home, known)

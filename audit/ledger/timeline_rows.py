@@ -210,6 +210,10 @@ class _Replay:
         self.barred.pop(digest, None)
         if leg.rows is not None:
             self.rows[digest] = leg.rows
+        for part in leg.parts:
+            self.barred.pop(part.batch, None)
+            if part.rows is not None:
+                self.rows[part.batch] = part.rows
         if self.dropped is not None and self.dropped.batch != digest and self.dropped.first_step < first:
             self.legs.append(self.dropped)  # some of it was trained and saved before its bad row was met
             self.held[self.dropped.batch] = 1

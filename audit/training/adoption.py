@@ -46,8 +46,9 @@ class Unrecorded(NamedTuple):
             assumes.append("that the files in done were trained")
         held = ", ".join(begun)
         again = f"; {held} was being trained, and would be trained from its first example" if held and self.step else ""
+        empty = "has no checkpoint (a training would begin at step 0), and " if checkpoint is None else ""
         return (
-            f"{run}: its ledger does not record which examples were trained: {'; '.join(unknown)}; "
+            f"{run}: {empty}its ledger does not record which examples were trained: {'; '.join(unknown)}; "
             f"{', or '.join(ways)}; --adopt continues and assumes {' and '.join(assumes)}{again}"
         )
 

@@ -6,11 +6,12 @@ Nothing is recorded, moved or made, and nothing is trained. Each leg counts as t
 import os
 from typing import Any, NamedTuple
 
-from audit.backend.names import name_of
+from audit.backend.names import name_of, step_of
 from audit.backend.training import BadData, Note, TrainingBackend
 from audit.errors import ConfigError
 from audit.judging.decision import Decision
 from audit.judging.guard import consult
+from audit.ledger.back_events import Dropped, GoingBack, WentBack
 from audit.ledger.batch_events import (
     DUPLICATE,
     FINISHED,
@@ -131,6 +132,10 @@ class _PlannedFiling(Filing):
             self._batch_log.record(Retired(batch.digest, batch.file, None))
         return bool(done)
 
+    def drop(self, digest: str, name: str) -> None:
+        self._gone.update(file.path for file in self._files.copies(digest))
+        self._batch_log.record(Dropped(digest, name, None))
+
     def put_back(self, file: DataFile) -> None:
         self._emit(Note(f"{file.name}: would be put back into the inbox, and is not in this plan"))
 
@@ -171,12 +176,15 @@ class DryRun(Session):
 
     def look(self, only_first: bool = False) -> Outlook:
         """Return what would be trained. Raises AuditError."""
-        decision = self._decided or self._consulted()
+        returning = self._batch_log.timeline().returning
+        decision = self._decided or self._consulted(returning)
         step = decision.step or 0
         checkpoint = os.path.basename(decision.checkpoint) if decision.checkpoint else None
         refusal = f"{self.config.run}: {decision.refusal}" if decision.refusal is not None else None
         if decision.dead_end:
             refusal = f"{refusal}; {self._run_state.ways_on(self._batch_log.timeline())}"
+        if returning is not None and refusal is None:
+            refusal = self._finish_going_back(returning, checkpoint)
         works: list[Work] = []
         while refusal is None:
             timeline = self._batch_log.timeline()
@@ -242,13 +250,36 @@ class DryRun(Session):
         self._tried.append(tried.rows if tried is not None else None)
         return work
 
-    def _consulted(self) -> Decision:
-        """Return what the guard would decide once incomplete checkpoints of our legs are removed."""
-        config = self.config
+    def _finish_going_back(self, event: GoingBack, checkpoint: str | None) -> str | None:
+        """Plan the end of a going back that was interrupted; return why what follows it cannot be planned."""
+        if checkpoint != event.checkpoint:
+            return (
+                f"{self.config.run}: going back to {event.checkpoint} was interrupted, and what follows it cannot be "
+                "planned before that is finished: run audit train, which finishes it first"
+            )
+        self.filing.take_apart(self._batch_log.timeline(), event.step, {digest for digest, _ in event.drop})
+        for digest, file in event.drop:
+            self.filing.drop(digest, file)
+        dropped = f", {', '.join(file for _, file in event.drop)} dropped" if event.drop else ""
+        self._notes.append(f"going back to {checkpoint} was interrupted; it would be finished first{dropped}")
+        self._batch_log.record(WentBack(event.step))
+        return None
+
+    def _consulted(self, returning: GoingBack | None) -> Decision:
+        """Return what the guard would decide once incomplete checkpoints of our legs are removed.
+
+        Likewise once those that are given up by ``returning`` are moved away: they are no loss, and none is skipped.
+        """
+        config, limits = self.config, self._run_state.limits
         holder = holder_of(config.run)
         if holder is not None:
             self._notes.append(f"{config.run} {holder}; what it trains until then is not in this plan")
-        decision = consult(config.run, self._run_state.limits, self.options, registry=self.registry).decision
+        if returning is not None:
+            limits = limits._replace(strict=False, max_rollback=None)
+        decision = consult(config.run, limits, self.options, registry=self.registry).decision
+        if returning is not None:
+            left = tuple(item for item in decision.skipped if (step_of(item.checkpoint) or 0) <= returning.step)
+            decision = decision._replace(skipped=left, behind=0)
         if decision.refusal is None or not os.path.isdir(config.run):
             return decision
         run = self._run_state.opened()

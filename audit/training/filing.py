@@ -1,6 +1,7 @@
 """Where data files go once they are trained, refused, or found to be duplicates."""
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 
 from audit.backend.training import BadData, Note
@@ -102,6 +103,23 @@ class Filing:
         self._batch_log.record(row._replace(to=to))
         shown = FileRejected if isinstance(row, rows.Rejected) else FileDuplicate
         self._emit(shown(file.name, row.reason or "", to))
+
+    def take_apart(self, timeline: Timeline, step: int, dropped: Collection[str]) -> None:
+        """Put the files of each group that has one of the ``dropped`` into the inbox, but for those.
+
+        So it is where the run goes back to a ``step`` at which nothing of the group is trained.
+        """
+        for batch in (*timeline.batches, *timeline.redo):
+            if batch.digest in timeline.over or not any(part.batch in dropped for part in batch.parts):
+                continue
+            for item, file in zip(batch.files, self.find(batch), strict=True):
+                if item.digest in dropped:
+                    continue
+                if file is None:
+                    self._batch_log.record(rows.Lost(item.digest, item.file, step))
+                elif os.path.dirname(file.path) != self._data.inbox:
+                    self.put_back(file)
+            self._batch_log.record(rows.Dissolved(batch.digest, batch.file))
 
     def drop(self, digest: str, name: str) -> None:
         """Set aside the file of a batch that is never to be trained again, with every copy of it."""

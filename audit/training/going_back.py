@@ -77,6 +77,7 @@ class Retreat:
             pin(run, event.checkpoint)
         except AuditError as error:
             self._emit(Note(f"not pinned: {error}"))
+        self._filing.take_apart(timeline, event.step, {digest for digest, _ in event.drop})
         for digest, file in event.drop:
             self._filing.drop(digest, file)
         self._batch_log.record(WentBack(event.step))

@@ -100,7 +100,7 @@ class Session:
         surveyor = Surveyor(config.run, self.options, registry, self._batch_log, self._files, self.filing.held_files)
         self._run_state.ways_on = partial(ways_on, config.run, surveyor)
         self._retreat = Retreat(surveyor, self._run_state, self._batch_log, self.filing, emit, back_to, drop, skip_lost)
-        self._allow_dropped, self._told_unchanged = allow_dropped, False
+        self._allow_dropped, self._watch = allow_dropped, watch
         self.days = Days(config.run, bool(config.notify.told), self._batch_log, emit)
         self._name = ""
         self.unsettled: float | None = None
@@ -130,7 +130,8 @@ class Session:
                 continue
             found = self._choose(timeline, step, checkpoint)
             if found is None:
-                self._say_what_is_not_changed(timeline, step)
+                if self.unsettled is None and not self._watch:
+                    self._say_what_is_not_changed(timeline, step)
                 self.filing.release(timeline)
                 return None
             if isinstance(found, Work):
@@ -144,11 +145,10 @@ class Session:
                     return held._replace(request=held.request._replace(name=self._name))
 
     def _say_what_is_not_changed(self, timeline: Timeline, step: int) -> None:
-        """Once, at the end of a call in which no batch began."""
+        """At the end of a call in which no batch began; a file that is being written may still be one, later."""
         there = {**timeline.wanted_at(step), **timeline.settings_at(step + 1)}
         left = [name for name, value in self._drafting.changing.items() if there.get(name) != value]
-        if left and not self._told_unchanged:
-            self._told_unchanged = True
+        if left:
             self.emit(Note(f"--change {' '.join(left)}: not made, as no batch began; give it again with the next file"))
 
     def _all_recorded(self, timeline: Timeline, step: int, checkpoint: str | None) -> bool:
@@ -199,12 +199,14 @@ class Session:
         files = self.filing.find(batch, held=begun)  # replaced or deleted in the inbox since then
         if None in files and not begun:
             gone = next(item for item, file in zip(batch.files, files, strict=True) if file is None)
-            reason = "was removed before its first step was trained"
+            written = self._written_into(batch)
+            reason = written or "was removed before its first step was trained"
             if batch.parts:
                 self._batch_log.record(rows.Dissolved(batch.digest, batch.file))
             else:
                 self._batch_log.record(rows.Rejected(batch.digest, batch.file, reason))
-            self.emit(Note(f"{gone.file}: {reason}"))
+            if written is None:  # otherwise it was said as the leg ended
+                self.emit(Note(f"{gone.file}: {reason}"))
             return AGAIN
         if None in files:
             self._lost(batch, step, files)
@@ -227,6 +229,11 @@ class Session:
         found = zip(batch.files, there, strict=True)
         group = tuple(self._drafting.source(file, item.digest) for item, file in found)
         return self._drafting.draft_group(timeline, group, step, checkpoint, past)
+
+    def _written_into(self, batch: Batch) -> str | None:
+        """Return why the last leg of a batch was discarded if its file was written to, None if it was not."""
+        last = next((row for row in reversed(self._batch_log.events()) if row.batch == batch.digest), None)
+        return last.reason if isinstance(last, rows.Failed) and last.kind == "changed" else None
 
     def _was_trained(self, batch: Batch) -> bool:
         """Whether the batch was once finished, or stopped after a step, before the run went back."""

@@ -44,7 +44,7 @@ class WayBack(NamedTuple):
     """What is given up: ``aside`` are the checkpoints that are moved to quarantine, ``reached`` the newest step.
 
     ``again`` are the batches that are trained again, as a whole or from the step of the target on; ``drop`` those that
-    are never trained again.
+    are never trained again. Of a group of which a file is dropped they are its files.
     """
 
     target: Target
@@ -191,7 +191,13 @@ class Surveyor:
         over = timeline.over
         known = {item.digest: item for item in open_ if item.digest not in over}
         dropped = tuple(dict.fromkeys(item for name in drop for item in self._named(name, known, timeline, target)))
-        again = tuple(item for item in known.values() if item not in dropped)
+        gone = {item.digest for item in dropped}
+        again = tuple(
+            left
+            for item in known.values()
+            for left in (item.files if any(part.batch in gone for part in item.parts) else (item,))
+            if left.digest not in gone
+        )
         lost = [file.file for item in again for file in item.files if self._file_of(file) is None]
         if lost and not skip_lost:
             raise TrainRefused(
@@ -202,25 +208,32 @@ class Surveyor:
         return WayBack(target, aside, reached, again, dropped)
 
     def _named(self, name: str, known: dict[str, Batch], timeline: Timeline, target: Target) -> list[Batch]:
-        """Return the batch of a data file, nothing if it was dropped before. Raises TrainRefused."""
+        """Return what is named: a batch, a file of a group, or all of them; nothing if it was dropped before.
+
+        Raises TrainRefused.
+        """
         file = os.path.basename(name)
-        for item in known.values():
-            if item.parts and any(file in (part.file, item.file) or part.batch.startswith(name) for part in item.parts):
-                raise TrainRefused(
-                    f"{self._run}: --drop {name}: is trained together with other files ({item.file}), and cannot be "
-                    "dropped by itself: go back without --drop, move it out of done, and continue with --skip-lost"
-                )
-        found = [
-            item for item in known.values() if item.file == file or (len(name) >= 8 and item.digest.startswith(name))
-        ]
+
+        def meant(item: Batch) -> bool:
+            return item.file == file or (len(name) >= 8 and item.digest.startswith(name))
+
+        found = [part for item in known.values() for part in item.files if meant(part)]
+        groups = [item for item in known.values() if item.parts and (meant(item) or set(found) & set(item.files))]
+        if not found and len(groups) == 1:
+            found = list(groups[0].files)
+            self._check_group(name, groups[0], timeline, target)
+            return found
         if len(found) == 1 or (not found and file in timeline.dropped.values()):
+            for group in groups:
+                self._check_group(name, group, timeline, target)
             return found
         if found:
             digests = ", ".join(item.digest[:12] for item in found)
             raise TrainRefused(
                 f"{self._run}: --drop {name}: is the name of {len(found)} batches; give a digest: {digests}"
             )
-        before = next((item for item in timeline.batches if item.file == file and item.trained), None)
+        trained = (item for item in timeline.batches if item.trained)
+        before = next((item for item in trained if file in (item.file, *(part.file for part in item.parts))), None)
         if before is not None:
             why = f"was trained by step {before.step}: "
             earlier = f"go back to a checkpoint of step {before.first_step} or earlier"
@@ -229,6 +242,18 @@ class Surveyor:
             why = "was never begun; move it out of the inbox"
         after = ", ".join(item.file for item in known.values()) or "nothing"
         raise TrainRefused(f"{self._run}: --drop {name}: {why}; what follows {target.checkpoint} is {after}")
+
+    def _check_group(self, name: str, group: Batch, timeline: Timeline, target: Target) -> None:
+        """Refuse to drop a file of a group that is trained in part: it is unknown which of its examples are left."""
+        past = timeline.trained(group.digest, target.step)
+        if past is None or not past[1]:
+            return
+        ways = f"go back to a checkpoint of step {group.first_step} or earlier, or " if group.first_step else ""
+        raise TrainRefused(
+            f"{self._run}: --drop {name}: was trained together with other files ({group.file}), and some of that is in "
+            f"{target.checkpoint}: {ways}move it out of done first, then go back with --skip-lost, which sets the other "
+            "files of the group aside"
+        )
 
     def _file_of(self, batch: Batch) -> object | None:
         return self._files.find(batch) or self._held_files.find(batch.file, batch.digest)

@@ -152,12 +152,24 @@ def _fitted(trainer: Any, request: LegRequest, stop: Any, transformers: Any) -> 
     first = request.first_step
     print_nothing(trainer, transformers)
     trainer.train(resume_from_checkpoint=request.resume_from)
+    refuse_short(trainer.state.global_step, request.last_step, stop.signal)
     losses = tuple(
         (entry["step"], entry["loss"])
         for entry in trainer.state.log_history
         if "loss" in entry and entry["step"] > first
     )
     return LegResult(first, trainer.state.global_step, losses, stop.signal)
+
+
+def refuse_short(step: int, last: int | None, signal: int | None) -> None:
+    """Raise LegFailed if a training ended before step ``last``, and no signal asked it to."""
+    if last is not None and step < last and signal is None:
+        raise LegFailed(
+            f"training ended at step {step}, before step {last}: the trainer or one of its callbacks set "
+            "should_training_stop, and would again; each row of a file has to be trained, so take that out",
+            "short",
+            step,
+        )
 
 
 def print_nothing(trainer: Any, transformers: Any) -> None:

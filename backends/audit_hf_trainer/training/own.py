@@ -237,6 +237,11 @@ def checked(trainer: Any, arguments: Any, count: int, key: str, transformers: An
             raise ConfigError(
                 f"{key}: changed the argument {name} to {found!r}, and audit train has set {ours!r}; leave it as it is"
             )
+    if any(isinstance(item, transformers.EarlyStoppingCallback) for item in trainer.callback_handler.callbacks):
+        raise ConfigError(
+            f"{key}: has an EarlyStoppingCallback, which ends the training of a file before each row of it was trained; make "
+            "the trainer without it"
+        )
     trainer.train_dataset = check_examples(trainer.train_dataset, count, key)
 
 

@@ -18,10 +18,13 @@ def given_up(run: Run) -> Iterator[Violation]:
     because it is poisoned. `audit quarantine --restore`, or a copy from a backup, puts it back into the run, where it
     is the newest one, and a resume takes it. The ledger records the going back; a checkpoint of that name counts as
     given up if no file of it was written since it was sealed before that. A copy with new times is not recognised.
+    A going back that was killed leaves some of them in the run, sealed or not, and a pin: neither is handed out.
     """
     for checkpoint in run.given_up:
-        back = run.records.given_up[checkpoint.name]
+        returning = run.records.batches.returning
+        back = returning.checkpoint if returning is not None else run.records.given_up[checkpoint.name]
+        there = "and is in the run again" if returning is None else "which was interrupted: audit train finishes it"
         yield Violation(
-            f"{checkpoint.name} was given up when the run went back to {back}, and is in the run again",
+            f"{checkpoint.name} was given up when the run went back to {back}, {there}",
             checkpoint=checkpoint.name,
         )

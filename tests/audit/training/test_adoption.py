@@ -175,3 +175,15 @@ def test_a_snapshot_of_a_run_that_went_back_is_continued(shop: Shop) -> None:
     assert shop.train() == 0
     assert sorted(shop.trained()) == [1, 2, 3, 4, 9, 10, 11, 12, 13, 14]
     assert guard(str(shop.run)) == shop.run / "checkpoint-5"
+
+
+def test_a_run_that_was_deleted_is_named_as_empty(shop: Shop) -> None:
+    shop.drop("a.jsonl", [1, 2])
+    shop.train()
+    shutil.rmtree(shop.run)
+    shop.drop("b.jsonl", [3, 4])
+
+    with pytest.raises(
+        TrainRefused, match=r"run: has no checkpoint \(a training would begin at step 0\), and its ledger"
+    ):
+        shop.train()

@@ -78,6 +78,17 @@ def test_without_a_file_nothing_is_changed_and_that_is_said(started: Shop) -> No
     ]
 
 
+def test_a_file_that_is_not_complete_yet_is_waited_for_before_that_is_said(started: Shop) -> None:
+    config = started.home / "train.toml"
+    config.write_text(config.read_text().replace("settle-seconds = 0", "settle-seconds = 0.3"))
+    started.drop("c.jsonl", [21, 22])
+
+    assert started.train(change=("rate",)) == 0
+
+    assert _rates(started)[-1] == 0.5
+    assert {event["text"] for event in started.said("note")} == {"rate is 0.5 from step 3 on, as it was changed"}
+
+
 def test_a_setting_that_the_configuration_or_the_backend_does_not_have_is_refused(started: Shop) -> None:
     with pytest.raises(ConfigError, match=r"--change speed: .* has none; it sets rate"):
         started.train(change=("speed",))

@@ -8,7 +8,9 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -364,17 +366,80 @@ def test_a_row_that_cannot_be_written_as_json_is_refused_by_file_and_number(make
     assert json.loads(json.dumps(shop.said("rejected")))[0]["reason"].startswith("row 2: cannot be written as JSON")
 
 
-def test_one_of_several_files_cannot_be_dropped_and_the_way_is_said(make_shop: Make) -> None:
-    shop = grouped(make_shop, group=3, toy="per_step = 3\nsave_steps = 1")
-    shop.drop("0.jsonl", [1, 2, 3])
-    shop.train()
-    for name, examples in (("a.jsonl", [4]), ("b.jsonl", [5]), ("c.jsonl", [6])):
+def three_batches(make_shop: Make) -> Shop:
+    """A file, a group of three, a file; two steps each."""
+    shop = grouped(make_shop, group=4, toy="per_step = 2\nsave_steps = 1")
+    shop.drop("0.jsonl", [1, 2, 3, 4])
+    assert shop.train() == 0
+    for name, examples in (("a.jsonl", [11]), ("b.jsonl", [12, 13]), ("c.jsonl", [14])):
         shop.drop(name, examples)
-    shop.train()
-    with pytest.raises(TrainRefused, match=r"--drop b\.jsonl: is trained together with other files"):
-        shop.train(back_to="checkpoint-1", drop=("b.jsonl",))
-    (shop.home / "done" / "b.jsonl").unlink()
-    with pytest.raises(TrainRefused, match=r"b\.jsonl would be trained again"):
-        shop.train(back_to="checkpoint-1")
-    assert shop.train(back_to="checkpoint-1", skip_lost=True) == 0
-    assert sorted(shop.trained()) == [1, 2, 3, 4, 6]
+    assert shop.train() == 0
+    shop.drop("d.jsonl", [21, 22, 23, 24])
+    assert shop.train() == 0
+    return shop
+
+
+def test_a_file_of_a_group_is_dropped_and_the_others_are_trained_again(make_shop: Make) -> None:
+    shop = three_batches(make_shop)
+
+    assert shop.train(back_to="checkpoint-2", drop=("b.jsonl",)) == 0
+
+    assert sorted(shop.trained()) == [1, 2, 3, 4, 11, 14, 21, 22, 23, 24]
+    assert sorted(shop.said("back")[0]["again"]) == ["a.jsonl", "c.jsonl", "d.jsonl"]
+    assert shop.names("rejected") == ["b.jsonl"]
+    assert shop.names("done") == ["0.jsonl", "a.jsonl", "c.jsonl", "d.jsonl"]
+    shop.drop("again.jsonl", [12, 13])
+    assert shop.train() == 1
+    (shop.inbox / "rows.jsonl").write_text((shop.home / "rejected" / "b.jsonl").read_text().rstrip("\n"))
+    assert shop.train() == 1  # the same rows in other bytes
+    assert 12 not in shop.trained()
+    shop.drop("again.jsonl", [12, 13])
+    shop.drop("more.jsonl", [31])
+    assert shop.train(allow_dropped=True) == 0
+    assert sorted(shop.trained()) == [1, 2, 3, 4, 11, 12, 13, 14, 21, 22, 23, 24, 31]
+    assert verify(str(shop.run)).verdict == "sound"
+
+
+def test_all_files_of_a_group_are_dropped_by_its_name(make_shop: Make) -> None:
+    shop = three_batches(make_shop)
+
+    assert shop.train(back_to="checkpoint-2", drop=("a.jsonl and 2 more",)) == 0
+
+    assert sorted(shop.trained()) == [1, 2, 3, 4, 21, 22, 23, 24]
+    assert shop.names("rejected") == ["a.jsonl", "b.jsonl", "c.jsonl"]
+
+
+def test_a_file_of_a_group_that_is_partly_in_the_checkpoint_is_not_dropped(make_shop: Make) -> None:
+    shop = three_batches(make_shop)
+
+    with pytest.raises(
+        TrainRefused, match=r"b\.jsonl: was trained together .* of step 2 or earlier, or move it out of"
+    ):
+        shop.train(back_to="checkpoint-3", drop=("b.jsonl",))
+    with pytest.raises(TrainRefused, match=r"b\.jsonl: was trained by step 4: go back to a checkpoint of step 2 or"):
+        shop.train(back_to="checkpoint-4", drop=("b.jsonl",))
+    (shop.home / "done" / "b.jsonl").rename(shop.home / "b.jsonl")
+    assert shop.train(back_to="checkpoint-3", skip_lost=True) == 1
+    assert shop.names("rejected") == ["a.jsonl", "c.jsonl"]
+    times = Counter(shop.trained())
+    assert set(times.values()) == {1}
+    assert {1, 2, 3, 4, 21, 22, 23, 24} < set(times)
+
+
+def test_killed_at_any_moment_a_group_of_which_a_file_is_dropped_is_taken_apart_once(tmp_path: Path) -> None:
+    for moment in range(0, 30, 3):
+
+        def make(moment: int = moment, **parts: Any) -> Shop:
+            return Shop(tmp_path / str(moment), **parts)
+
+        shop, clock = three_batches(make), Clock()
+        clock.left = moment
+        with suppress(Kill), counted(clock):
+            shop.train(back_to="checkpoint-2", drop=("b.jsonl",))
+        clock.left = None
+        if not shop.run.joinpath(".audit/quarantine").is_dir():
+            continue  # it had not begun
+        shop.train()
+        assert sorted(shop.trained()) == [1, 2, 3, 4, 11, 14, 21, 22, 23, 24], moment
+        assert shop.names("rejected") == ["b.jsonl"], moment
+        assert verify(str(shop.run)).verdict == "sound", moment

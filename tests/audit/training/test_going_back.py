@@ -7,20 +7,22 @@ import os
 import random
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from audit.api import guard, verify
 from audit.errors import AuditError
+from audit.facts.run import Run
 from audit.ledger.back_events import GoingBack
 from audit.ledger.events import Accepted
 from audit.ledger.records import accepted_in, read_records
-from audit.ledger.store import Row
-from audit.retention.quarantine import restore, wanted
+from audit.ledger.store import Ledger, Row
+from audit.retention.quarantine import Candidate, Held, isolate, restore, wanted
 from audit.training.data_files import digest_of, seen
 from audit.training.run_state import TrainRefused
-from tests.audit.training.conftest import Shop
+from tests.audit.training.conftest import Shop, plan
 from tests.audit.training.test_chaos import Clock, counted
 from tests.audit.training.toy import Kill, kill_at
 
@@ -392,3 +394,73 @@ def test_what_is_trained_again_under_the_name_of_what_was_given_up_is_handed_out
 
     assert guard(str(trained.run)) == trained.run / "checkpoint-5"
     assert verify(str(trained.run)).verdict == "sound"
+
+
+def _killed_in_going_back(shop: Shop, monkeypatch: pytest.MonkeyPatch, *, drop: tuple[str, ...], to: str) -> None:
+    """The going back is recorded, the newest checkpoint is moved away, and then the process dies."""
+
+    def die(run: Run, candidates: Sequence[Candidate], ledger: Ledger) -> Iterator[Held]:
+        yield from isolate(run, candidates[:1], ledger)
+        raise Kill
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audit.training.going_back.isolate", die)
+        with pytest.raises(Kill):
+            shop.train(back_to=to, drop=drop)
+
+
+def test_the_pin_of_steps_that_were_given_up_is_not_handed_out(trained: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    _killed_in_going_back(trained, monkeypatch, drop=("b.jsonl",), to="checkpoint-2")
+    assert _checkpoints(trained, "pinned") == ["checkpoint-5"]
+    assert _checkpoints(trained) == ["checkpoint-2", "checkpoint-3", "checkpoint-4"]
+
+    assert guard(str(trained.run)) == trained.run / "checkpoint-2"
+    report = verify(str(trained.run))
+    assert (report.resume_from, report.pinned) == ("checkpoint-2", None)
+    assert "interrupted: audit train finishes it" in report.findings[0].message
+
+
+def test_what_was_never_sealed_is_not_handed_out_before_the_going_back_is_finished(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.drop("a.jsonl", A)
+    assert shop.train() == 0
+    shop.drop("b.jsonl", [11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24])
+    shop.backend.tick = kill_at("step 8")
+    with pytest.raises(Kill):
+        shop.train()
+    shop.backend.tick = lambda what: None
+    _killed_in_going_back(shop, monkeypatch, drop=("b.jsonl",), to="checkpoint-2")
+    shutil.copytree(shop.run / ".audit" / "quarantine" / "checkpoint-6", shop.run / "checkpoint-6")
+
+    assert guard(str(shop.run)) == shop.run / "checkpoint-2"
+
+
+def test_the_plan_finishes_a_going_back_as_the_training_does(trained: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained.drop("d.jsonl", [31, 32])
+    _killed_in_going_back(trained, monkeypatch, drop=("b.jsonl",), to="checkpoint-2")
+
+    planned = plan(trained)
+
+    assert (planned.checkpoint, planned.decision.behind, planned.decision.skipped) == ("checkpoint-2", 0, ())
+    assert [leg.work.file.name for leg in planned.legs] == ["c.jsonl", "d.jsonl"]
+    assert planned.works
+    assert any("would be finished first, b.jsonl dropped" in note for note in planned.notes)
+    assert trained.train() == 0
+    assert [item["file"] for item in trained.said("finished")] == ["c.jsonl", "d.jsonl"]
+
+
+def test_the_plan_refuses_where_the_checkpoint_is_not_in_the_run_yet(
+    trained: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trained.run / ".audit" / "quarantine").mkdir()
+    shutil.move(trained.run / "checkpoint-3", trained.run / ".audit" / "quarantine" / "checkpoint-3")
+    monkeypatch.setattr("audit.training.going_back.restore", _die)
+    with pytest.raises(Kill):
+        trained.train(back_to="checkpoint-3")
+
+    assert "run audit train, which finishes it first" in (plan(trained).refusal or "")
+
+
+def _die(*_: object) -> None:
+    raise Kill

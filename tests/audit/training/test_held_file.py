@@ -156,6 +156,7 @@ def test_a_file_written_into_while_it_is_trained_is_trained_anew_as_what_it_beca
     assert sorted(shop.trained()) == [*range(8), 30]
     (failed,) = shop.said("failed")
     assert "was written to while it was trained" in failed["reason"]
+    assert shop.said("note") == []  # it was not removed
     assert shop.names("done") == ["a.jsonl"]
     assert verify(str(shop.run)).verdict == "sound"
 

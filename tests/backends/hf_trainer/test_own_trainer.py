@@ -271,6 +271,27 @@ def test_what_audit_train_has_to_own_is_checked_on_the_trainer(tmp_path: Path) -
     endless = trainer_of(tmp_path)
     endless.train_dataset = iter([])
     assert "cannot be counted" in refused(endless, tmp_path)
+    early = trainer_of(tmp_path)
+    early.add_callback(transformers.EarlyStoppingCallback())
+    assert "has an EarlyStoppingCallback, which ends the training of a file before" in refused(early, tmp_path)
+
+
+def test_a_callback_that_ends_the_training_is_named_as_the_cause(tmp_path: Path) -> None:
+    shop = shop_of(tmp_path / "shop", "factory", (9,))
+    (shop.home / "mine.py").write_text(f"""{FACTORY}
+class Stops(transformers.TrainerCallback):
+    def on_step_end(self, args, state, control, **unused):
+        control.should_training_stop = state.global_step == 2
+
+def stopping(**given):
+    return make_trainer(**{{**given, "callbacks": [*given["callbacks"], Stops()]}})
+""")
+    shop.config.write_text(shop.config.read_text().replace("make_trainer", "stopping"))
+
+    said = shop.call(code=1).stderr
+
+    assert "training ended at step 2, before step" in said
+    assert "the trainer or one of its callbacks set should_training_stop" in said
 
 
 @pytest.mark.slow
