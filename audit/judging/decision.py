@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from audit.facts.run import Run
     from audit.facts.traces import Trace
     from audit.judging.resume import Findings
+    from audit.ledger.records import Records
 
 
 class Skipped(NamedTuple):
@@ -195,6 +196,18 @@ def notes_on(decision: Decision) -> Iterator[str]:
         yield f"{os.path.basename(decision.checkpoint or '')} is not judged: {decision.unread}; it is not proven"
     if decision.behind:
         yield rollback(decision)
+
+
+def newer_elsewhere(path: str, records: "Records", step: int) -> str | None:
+    """Name the newest checkpoint beyond ``step`` that was removed on purpose, and how to bring it back."""
+    name, (newest, repo) = max(records.elsewhere.items(), key=lambda item: item[1][0], default=("", (0, "")))
+    if newest <= step:
+        return None
+    newer = ", which is newer," if step else ""
+    return (
+        f"{name}{newer} was deleted here once it was proven in {repo}; to bring it back: audit hub pull {repo} {path} "
+        f"--checkpoint {newest}"
+    )
 
 
 def rollback(decision: Decision) -> str:

@@ -14,7 +14,7 @@ from audit.backend.names import number_of
 from audit.backend.protocol import inexact_in
 from audit.errors import AuditError
 from audit.facts.place import MissingError
-from audit.judging.decision import Decision, Limits, decide
+from audit.judging.decision import Decision, Limits, decide, newer_elsewhere
 from audit.judging.memory import keep, recall
 from audit.judging.recording import record_decision, record_observation, record_unchanged
 from audit.ledger.records import Records
@@ -78,6 +78,8 @@ def consult(
         if limits.exact and decision.checkpoint is not None and report.backend is not None:
             _refuse_inexact(place, decision.checkpoint, registry.backend(report.backend))
         report = record_decision(decision, records, report, ledger)
+        if note := newer_elsewhere(path, records, decision.step or 0):
+            report = report._replace(notes=(*report.notes, note))
     finally:
         if ledger is not None:
             ledger.close()

@@ -105,11 +105,14 @@ def _admit(path: str, run: "Run", options: Options, records: Records) -> None:
     """Raise AuditError if there is nothing in the run to judge, and nothing says that there was."""
     from audit.facts.traces import no_checkpoint
     from audit.judging.auditor import refuse_foreign
+    from audit.judging.decision import newer_elsewhere
 
     refuse_foreign(run)
     if not run.checkpoints and not options.allow_empty and not records.highest_reached and not run.homes:
         problem = no_checkpoint(path, run.storage)
         advice = "" if ", but " in problem else "; if nothing was trained here yet, say so with --allow-empty"
         raise AuditError(problem + advice)
+    if not run.checkpoints and not options.allow_empty and not records.highest_here and records.elsewhere:
+        raise AuditError(f"{path}: holds no checkpoint; {newer_elsewhere(path, records, 0)}")
     if run.checkpoints and not run.judged and not run.only.intersection(run.homes):
         raise AuditError(f"{path}: is a link, or its number has more than 18 digits; give the checkpoint itself")

@@ -160,21 +160,33 @@ class Quarantined(NamedTuple):
 
 
 class Pruned(NamedTuple):
-    """``audit prune`` removed a checkpoint; ``bytes`` is the size of its files."""
+    """A checkpoint was removed on purpose; ``bytes`` is the size of its files.
+
+    ``left``: if it was the newest, the step of the newest complete one that stays, 0 if none does; else None.
+    ``elsewhere``: the repository of a copy that was proven right before, as ``audit hub pull`` takes it; may be empty.
+    """
 
     checkpoint: str
     step: int
     bytes: int
+    left: int | None = None
+    elsewhere: str = ""
 
     def row(self) -> Written:
-        return "pruned", {"checkpoint": self.checkpoint, "pruned": self.step, "bytes": self.bytes}
+        content: dict[str, Any] = {"checkpoint": self.checkpoint, "pruned": self.step, "bytes": self.bytes}
+        if self.left is not None:
+            content["left"] = self.left
+        if self.elsewhere:
+            content["elsewhere"] = self.elsewhere
+        return "pruned", content
 
     @classmethod
     def read(cls, content: Content) -> "Pruned | None":
         step = as_integer(content.get("pruned"))
         if step is None:
             return None
-        return cls(as_text(content.get("checkpoint")) or "", step, as_integer(content.get("bytes")) or 0)
+        name, bytes = as_text(content.get("checkpoint")) or "", as_integer(content.get("bytes")) or 0
+        return cls(name, step, bytes, as_step(content.get("left")), as_text(content.get("elsewhere")) or "")
 
 
 class SnapshotTaken(NamedTuple):

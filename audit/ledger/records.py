@@ -25,7 +25,11 @@ class Records(NamedTuple):
     * ``highest_reached``: the step that the run is at least at, after the last known way back; ``highest_ever``: the
       highest step that any verification saw; ``ended_early_at``: the step at which the last leg failed or was stopped,
       0 if something was begun since. ``observed`` counts verifications.
+    * ``highest_here``: as ``highest_reached``, but a newest checkpoint that was removed on purpose, with a proven copy
+      elsewhere, is not missed: the step of which a checkpoint has to be here.
     * ``pruned`` and ``quarantined``: the steps of checkpoints that somebody removed or moved aside.
+    * ``elsewhere``: those that were removed and have a proven copy in a repository, as (step, repository) by name,
+      without what was pulled back or given up since.
     * ``last_read``: when all files of a checkpoint with remembered scans had been read, in Unix seconds.
     * ``accepted``: findings that a person has accepted.
     * ``base``: the digests of the files of the base model, None if they are not known.
@@ -55,6 +59,8 @@ class Records(NamedTuple):
     base: Mapping[str, events.SealedFile] | None = None
     given_up: Mapping[str, str] = {}
     rehearsed: Mapping[str, events.Rehearsed] = {}
+    highest_here: int = 0
+    elsewhere: Mapping[str, tuple[int, str]] = {}
 
 
 def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
@@ -91,6 +97,8 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         seals=seals_of(rows),
         scans=scans,
         highest_reached=reached_by(rows),
+        highest_here=reached_by(rows, here=True),
+        elsewhere=elsewhere_by(rows),
         observed=len(seen),
         unwritable=unwritable,
         pruned=pruned_of(rows),
@@ -145,16 +153,38 @@ def base_in(rows: "tuple[Row, ...]") -> Mapping[str, events.SealedFile] | None:
 
 
 def pruned_of(rows: "tuple[Row, ...]") -> frozenset[int]:
-    """Return the steps of the checkpoints that ``audit prune`` removed."""
+    """Return the steps of the checkpoints that were removed on purpose."""
     return frozenset(row.event.step for row in rows if isinstance(row.event, events.Pruned))
 
 
-def reached_by(rows: "tuple[Row, ...]") -> int:
+def elsewhere_by(rows: "tuple[Row, ...]") -> Mapping[str, tuple[int, str]]:
+    """Return step and repository of what was removed and has a proven copy there, unless it is back or given up."""
+    found: dict[str, tuple[int, str]] = {}
+    for row in rows:
+        event = row.event
+        if isinstance(event, events.Pruned):
+            if event.elsewhere:
+                found[event.checkpoint] = (event.step, event.elsewhere)
+        elif not found:
+            continue
+        elif isinstance(event, events.Observation):
+            for name in event.checkpoints:
+                found.pop(name, None)
+        else:
+            back = going_back_of(row)
+            begin = back.step if back is not None else begins_at(row)
+            if begin is not None:
+                found = {name: item for name, item in found.items() if item[0] <= begin}
+    return found
+
+
+def reached_by(rows: "tuple[Row, ...]", here: bool = False) -> int:
     """Return the step that the run is known to have reached.
 
     An observation and a finished batch raise it. A known way back sets it: what the guard handed out or a fresh start
     that it allowed, a quarantine, the beginning of a training. Once a training has begun there, later checkpoints are
-    of the history that was given up: seeing one of them again does not raise the step.
+    of the history that was given up: seeing one of them again does not raise the step. With ``here`` the removal of
+    the newest checkpoint, of which there is a proven copy, sets it to that of the newest one that stayed.
     """
     reached = 0
     seen = events.Observation(None, "", "", 0, 0, ())
@@ -166,6 +196,9 @@ def reached_by(rows: "tuple[Row, ...]") -> int:
             given_up = given_up and given_up & _steps_of(seen.checkpoints)
             if seen.step is not None and seen.step not in given_up:
                 reached = max(reached, seen.step)
+            continue
+        if here and isinstance(event, events.Pruned) and event.left is not None:
+            reached = event.left
             continue
         back = way_back_of(row)
         if back is not None:

@@ -119,8 +119,12 @@ def discard(
     *,
     registry: Registry | None = None,
     lock: RunLock | None = None,
+    elsewhere: str = "",
 ) -> Removed:
     """Remove one checkpoint as :func:`prune` does: a row in the ledger, the trash, deletion. The caller has its reason.
+
+    ``elsewhere``: the repository where it was just proven to be. It is recorded, so that no rule misses a newest
+    checkpoint, and the guard can say where it is.
 
     Raises RefusedError, and nothing was removed: the run is being trained, the checkpoint is being written, or the
     ledger cannot be trusted or written. Raises AuditError if it is not there or cannot be removed.
@@ -140,7 +144,7 @@ def discard(
         state = found.optional("completeness")
         if state is not None and state.state.moving:
             raise RefusedError(f"{root}: {checkpoint} is being written or deleted right now; nothing is removed")
-        _remove(root, proof.run, Choice((), (found,)))
+        _remove(root, proof.run, Choice((), (found,)), elsewhere)
     return Removed(found.name, found.bytes, found in proof.proven)
 
 
@@ -208,15 +212,18 @@ def _make_sure(proof: Proof, choice: Choice) -> None:
         raise RefusedError(f"{proof.run.path}: {names} changed while it was judged; nothing is removed, try again")
 
 
-def _remove(root: str, run: Run, choice: Choice) -> list[str]:
+def _remove(root: str, run: Run, choice: Choice, elsewhere: str = "") -> list[str]:
     """Remove, the oldest first; return what could not be done afterwards."""
-    later: list[Checkpoint] = []
+    later: list[events.Pruned] = []
     _, ledger = read_records(root, write=True)
     try:
         for checkpoint in choice.removed:
             unchanged(root, checkpoint)
-            if not _note(root, ledger, checkpoint):
-                later.append(checkpoint)
+            row = events.Pruned(checkpoint.name, checkpoint.step, checkpoint.bytes)
+            if elsewhere:
+                row = row._replace(left=_left(run, checkpoint), elsewhere=elsewhere)
+            if not _note(root, ledger, row):
+                later.append(row)
             source, place = os.path.join(root, checkpoint.name), place_for(root, checkpoint.name)
             try:
                 os.rename(source, place)
@@ -236,30 +243,39 @@ def _remove(root: str, run: Run, choice: Choice) -> list[str]:
     return _note_later(root, later)
 
 
-def _note(root: str, ledger: "Ledger | None", checkpoint: Checkpoint) -> bool:
+def _left(run: Run, checkpoint: Checkpoint) -> int | None:
+    """The step that the run is at without its newest checkpoint; None if it is not that, or one was lost before."""
+    whole = [item.step for item in run.checkpoints if item.complete]
+    newest = max(whole, default=0)
+    if checkpoint.step != newest or run.records.highest_here > newest:
+        return None
+    return max((step for step in whole if step < newest), default=0)
+
+
+def _note(root: str, ledger: "Ledger | None", row: events.Pruned) -> bool:
     """Record that a checkpoint is removed; False if the disk is too full for that. Raises AuditError."""
     from audit.ledger.store import LedgerError
 
     if ledger is None:
         if not _is_full(root):
-            raise AuditError(f"{root}: the ledger cannot be written, so {checkpoint.name} is not removed")
+            raise AuditError(f"{root}: the ledger cannot be written, so {row.checkpoint} is not removed")
         return False
     try:
-        ledger.append(events.Pruned(checkpoint.name, checkpoint.step, checkpoint.bytes))
+        ledger.append(row)
     except LedgerError as error:
         if not _is_full(root):
-            raise AuditError(f"{error}; so {checkpoint.name} is not removed") from error
+            raise AuditError(f"{error}; so {row.checkpoint} is not removed") from error
         return False
     return True
 
 
-def _note_later(root: str, checkpoints: Sequence[Checkpoint]) -> list[str]:
+def _note_later(root: str, later: Sequence[events.Pruned]) -> list[str]:
     """Record what could not be recorded while the disk was full."""
-    if not checkpoints:
+    if not later:
         return []
     _, ledger = read_records(root, write=True)
     try:
-        if ledger is None or not all(_note(root, ledger, item) for item in checkpoints):
+        if ledger is None or not all(_note(root, ledger, item) for item in later):
             return ["not recorded: the disk is full"]
     except AuditError as error:
         return [f"not recorded: {error}"]

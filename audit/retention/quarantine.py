@@ -272,7 +272,7 @@ def _reached(ledger: "Ledger") -> int:
     from audit.ledger.store import LedgerError
 
     try:
-        return reached_by(ledger.rows())
+        return reached_by(ledger.rows(), here=True)
     except LedgerError:
         return 0
 

@@ -5,10 +5,10 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from audit.plugin import PushedFile
-from audit_hub.client import CONFLICTS, Hub, Place, difference, others, read_back
+from audit.plugin import AuditError, PushedFile
+from audit_hub.client import CONFLICTS, Hub, Place, There, difference, others, read_back
 from audit_hub.digests import Digests, digests_of
 from audit_hub.failures import NeverError, StuckError
 from audit_hub.manifest import NAME, Manifest, stored_name
@@ -22,7 +22,7 @@ def push(hub: Hub, job: Job) -> Answer:
     source = job["source"]
     if not os.path.isdir(source):
         raise NeverError(f"{job['checkpoint']} was deleted before it was pushed")
-    files, mine = _read(source, {path: PushedFile(*file) for path, file in job["files"].items()})
+    files, mine = _read(source, _files_of(job))
     saved = max(os.stat(os.path.join(source, path)).st_mtime_ns for path in files)
     manifest = Manifest(job["checkpoint"], job["step"], saved, files)
     branch, folder = job["branch"], job["folder"]
@@ -58,20 +58,100 @@ def push(hub: Hub, job: Job) -> Answer:
 
 
 def verify(hub: Hub, job: Job) -> Answer:
-    """Compare a push with what the run's ledger says of it (``files``), or with its own seal, and what is read back."""
-    place = Place(job["repo"], job["folder"], job.get("commit") or hub.head(job["repo"], job["branch"]))
-    there = hub.tree(place)
-    manifest = hub.manifest(place, there)
-    files = {path: PushedFile(*file) for path, file in job["files"].items()} if job.get("files") else manifest.files
+    """Compare a push with what the run's ledger says of it (``files``), or with its own seal, and what is read back.
+
+    Compared is the ``commit``, or else the branch as it is now, from which a pull would take it: somebody may have
+    changed or removed it since. Then ``recorded``, the commit at which the ledger knows the push to have been right, is
+    named if it still has the files.
+    """
+    repo, folder, branch = job["repo"], job["folder"], job["branch"]
+    recorded = Place(repo, folder, job["recorded"]) if job.get("recorded") else None
+    try:
+        place = Place(repo, folder, job.get("commit") or hub.head(repo, branch))
+    except RevisionNotFoundError:
+        if recorded is None:
+            raise
+        files = _files_of(job)
+        return _answer("pushed", hub, recorded, files) | _lost(hub, recorded, files, f"there is no branch {branch}")
+    if not job.get("files"):
+        there = hub.tree(place)
+        manifest = hub.manifest(place, there)
+        wrong = _wrong_in(hub, place, there, manifest, manifest.files, {}, job)
+        about = {"checkpoint": manifest.checkpoint, "step": manifest.step, "folder": folder}
+        return _answer("pushed", hub, place, manifest.files) | about | _judged(wrong, job)
+    files, there = _files_of(job), hub.tree(place)
     answer = _answer("pushed", hub, place, files)
-    answer |= {"checkpoint": manifest.checkpoint, "step": manifest.step, "folder": place.folder}
-    wrong = "its seal is not the one in the ledger" if dict(manifest.files) != files else None
-    wrong = wrong or difference(_known(files), there)
-    if wrong is None and (foreign := others(there, manifest.stored(), place.folder)):
-        wrong = f"{foreign[0]} is one file too many"
+    if NAME not in there:
+        wrong = f"{NAME} is missing" if there else f"it is not there any more, in branch {branch}"
+    else:
+        before: Mapping[str, There] = {}
+        if recorded is not None and job["vouched"] and not job["read_back"]:
+            before = there if recorded == place else _tree_if_there(hub, recorded)
+        try:
+            manifest = hub.manifest(place, there)
+        except AuditError:  # not that it could not be read: that is no difference
+            wrong = "its seal is not the one in the ledger"
+        else:
+            wrong = _wrong_in(hub, place, there, manifest, files, before, job)
+    if wrong is not None and recorded is not None and recorded != place:
+        return answer | _lost(hub, recorded, files, wrong)
+    return answer | _judged(wrong, job)
+
+
+def _wrong_in(
+    hub: Hub,
+    place: Place,
+    there: Mapping[str, There],
+    manifest: Manifest,
+    files: Mapping[str, PushedFile],
+    before: Mapping[str, There],
+    job: Job,
+) -> str | None:
+    """In what a place differs from a seal, None if in nothing.
+
+    No seal has git ids. A small file, of which nothing else is recorded, is compared with what was there ``before``,
+    when it was right; otherwise it is read.
+    """
+    if dict(manifest.files) != files:
+        return "its seal is not the one in the ledger"
+    if (wrong := difference(_known(files), there)) is not None:
+        return wrong
+    if foreign := others(there, manifest.stored(), place.folder):
+        return f"{foreign[0]} is one file too many"
+    if job["read_back"]:
+        return read_back(hub, place, files, job["scratch"])
+    unknown = {
+        path: file
+        for path, file in files.items()
+        if there[stored_name(path)].sha256 is None and there[stored_name(path)] != before.get(stored_name(path))
+    }
+    return read_back(hub, place, unknown, job["scratch"])
+
+
+def _judged(wrong: str | None, job: Job) -> Answer:
     if wrong is not None:
-        return answer | {"state": "wrong", "reason": wrong}
-    return answer | (_read_back(hub, place, files, job["scratch"]) if job["read_back"] else {})
+        return {"state": "wrong", "reason": wrong}
+    return {"state": "verified" if job["read_back"] else "pushed"}
+
+
+def _lost(hub: Hub, recorded: Place, files: Mapping[str, PushedFile], wrong: str) -> Answer:
+    """What is said of a push that a pull would not find any more, and whether it still is at an older commit."""
+    there = _tree_if_there(hub, recorded)
+    if NAME in there and difference(_known(files), there) is None:
+        wrong += f"; as it was pushed it still is in {recorded.repo}@{recorded.commit}"
+    return {"state": "wrong", "reason": wrong}
+
+
+def _tree_if_there(hub: Hub, place: Place) -> dict[str, There]:
+    """The files at a commit, none if its history was squashed meanwhile."""
+    try:
+        return hub.tree(place)
+    except RevisionNotFoundError:
+        return {}
+
+
+def _files_of(job: Job) -> dict[str, PushedFile]:
+    return {path: PushedFile(*file) for path, file in job["files"].items()}
 
 
 def find(hub: Hub, job: Job) -> Answer:
@@ -126,8 +206,6 @@ def pull(hub: Hub, job: Job) -> Answer:
 
 def remove(hub: Hub, job: Job) -> Answer:
     """Remove a push, if nothing else is in its place."""
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
-
     answer = {"state": "removed", "repo": job["repo"]}
     try:
         place = Place(job["repo"], job["folder"], hub.head(job["repo"], job["branch"]))

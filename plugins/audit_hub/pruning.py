@@ -22,8 +22,9 @@ def prune(run: str, keep: int, patience: Patience, *, dry_run: bool = False) -> 
     """Remove all but the pushes of the ``keep`` newest steps.
 
     What is wrong there, or was given up by the run, does not count as one of them, and goes when it is older than all
-    of them. Those that stay are compared with their seals first. Raises RefusedError, and nothing is removed, if one of
-    them is not what was pushed, or another process works on the queue; AuditError if the Hub cannot be asked.
+    of them. Those that stay are compared with their seals first, as their branches are now. Raises RefusedError, and
+    nothing is removed, if one of them is not what was pushed, or another process works on the queue; AuditError if the
+    Hub cannot be asked.
     """
     there = sorted((item for item in pushes_of(run) if item.on_hub), key=lambda item: item.queued.step)
     good = [item for item in there if item.state.state != "wrong" and not item.given_up]
@@ -41,7 +42,8 @@ def prune(run: str, keep: int, patience: Patience, *, dry_run: bool = False) -> 
             answer = ask(job, deadline_of(0, patience), lock)
             if answer["state"] != "pushed":
                 raise RefusedError(
-                    f"{item.repo}: {item.queued.checkpoint} would be kept, but {answer.get('reason')}; nothing is removed"
+                    f"{item.repo}: {item.queued.checkpoint} would be kept, but {answer.get('reason')}; nothing is removed "
+                    f"(audit hub verify {item.repo} --run {run} records it, and audit hub push then pushes it again)"
                 )
         gone: list[Push] = []
         for item in removed:

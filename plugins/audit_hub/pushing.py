@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from audit.plugin import (
+    AuditError,
     Options,
     PushedFile,
     RefusedError,
@@ -14,11 +15,14 @@ from audit.plugin import (
     load_plugins,
     locate_run,
     prove_run,
+    scratch_directory,
     seal_now,
 )
+from audit_hub.process import ask
 from audit_hub.queue import Push, enqueue, planned, pushes_of, record
 from audit_hub.settings import Settings
-from audit_hub.working import Patience, Say, said_of, work
+from audit_hub.turn import turn
+from audit_hub.working import Patience, Say, conclude, deadline_of, job_of, known_of, said_of, still_there, work
 
 
 class Done(NamedTuple):
@@ -52,6 +56,7 @@ def push(
     root, only = locate_run(run)
     checkpoint = checkpoint or (only[0] if only else None)
     notes: tuple[str, ...] = ()
+    unsaid = False
     if pending:
         asked = [item for item in pushes_of(root) if not item.done]
         if settings.depth == "full" and not dry_run:
@@ -61,7 +66,9 @@ def push(
         queued = enqueue(root, checkpoint, settings, options, registry, progress, dry_run=dry_run)
         asked, notes = [queued.push], queued.notes
         if not queued.new and queued.push.done:
-            say(queued.push, said_of(queued.push))
+            unsaid = delete_local and not dry_run and queued.push.state.state == "verified"  # compared first, said then
+            if not unsaid:
+                say(queued.push, known_of(root, queued.push))
     everything = pushes_of(root)
     if dry_run:
         known = {item.queued.id for item in everything}
@@ -73,7 +80,12 @@ def push(
     if any(not item.done for item in asked):
         work(root, patience, say, ids)
     now = tuple(item for item in pushes_of(root) if item.queued.id in ids)
-    deleted, more = _delete(root, now, options, registry) if delete_local else ((), ())
+    deleted, more = _delete(root, now, patience, options, registry, say) if delete_local else ((), ())
+    if delete_local:
+        now = tuple(item for item in pushes_of(root) if item.queued.id in ids)
+    for item in now if unsaid else ():
+        if item.state.state == "verified":
+            say(item, still_there(item) if deleted else known_of(root, item))
     lines = [f"deleted  {os.path.join(root, name)}" for name in deleted]
     if not now:
         lines.append("nothing waits")
@@ -104,12 +116,28 @@ def _ask_for_bytes(run: str, push: Push) -> None:
         record(run, push.state)
 
 
+def _is_still_there(run: str, push: Push, patience: Patience, say: Say) -> bool:
+    """Whether the branch holds now what was read back, so that a pull finds it. Raises RefusedError, AuditError."""
+    with turn(run, False) as lock, scratch_directory(run, f"hub-{push.queued.id}") as scratch:
+        job = job_of(run, push, os.path.abspath(scratch)) | {"job": "verify", "read_back": False}
+        answer = ask(job, deadline_of(0, patience), lock)
+        if answer["state"] == "wrong":
+            after = conclude(run, push, answer)
+            say(after, said_of(after))
+            return False
+    if answer["state"] != "pushed":
+        name = push.queued.checkpoint
+        raise AuditError(f"{push.repo}: {name} is not deleted here, since the Hub cannot be asked: {answer['reason']}")
+    return True
+
+
 def _delete(
-    run: str, pushes: Sequence[Push], options: Options, registry: Registry
+    run: str, pushes: Sequence[Push], patience: Patience, options: Options, registry: Registry, say: Say
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Delete those that were read back, if what is in the run is what was pushed; also what there is to know then.
 
-    Raises RefusedError.
+    A branch may have been changed since it was read back: it is compared once more. Raises RefusedError; AuditError if
+    the Hub cannot be asked.
     """
     deleted, notes = [], []
     for item in pushes:
@@ -121,7 +149,10 @@ def _delete(
         files = {path: PushedFile(*file) for path, file in seal_now(here).files.items()} if here is not None else None
         if files != dict(item.queued.files):
             raise RefusedError(f"{run}: {name} is not what was pushed to {item.repo} any more, so it is not deleted")
-        discard_checkpoint(run, name, options, registry=registry)
+        if not _is_still_there(run, item, patience, say):
+            continue
+        branch = f"@{item.queued.branch}" if item.queued.branch != "main" else ""
+        discard_checkpoint(run, name, options, registry=registry, elsewhere=f"{item.repo}{branch}")
         deleted.append(name)
         if here is not None and here.step == proof.run.highest:
             notes.append(f"{name} was the newest: audit guard hands out an older one until it is pulled back")

@@ -241,9 +241,19 @@ def _content(queued: PushQueued) -> tuple[str, tuple[tuple[str, PushedFile], ...
     return queued.checkpoint, tuple(sorted(queued.files.items()))
 
 
+def newest_of(pushes: Iterable[Push]) -> list[Push]:
+    """Return the pushes that are on the Hub, as far as is known.
+
+    Of those in one place, such as one that was wrong and was pushed again, it is the newest.
+    """
+    by_place = {(item.repo, item.queued.folder, item.queued.branch): item for item in pushes if item.on_hub}
+    return list(by_place.values())
+
+
 def planned(pushes: Iterable[Push]) -> str:
     """Return in words how much is on the Hub, and how much is still to come."""
-    there = [item for item in pushes if item.on_hub]
+    pushes = list(pushes)
+    there = newest_of(pushes)
     coming = [item for item in pushes if not item.done and not item.on_hub]
     private = sum(item.queued.bytes for item in (*there, *coming) if item.queued.private)
     text = f"on the Hub: {human_bytes(sum(item.queued.bytes for item in there))} in {_count(there)}"

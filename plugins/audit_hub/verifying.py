@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from audit.plugin import AuditError, human_bytes, scratch_directory
 from audit_hub.process import ask
 from audit_hub.pulling import answered, found_in, split_repo
-from audit_hub.queue import Push, pushes_of
+from audit_hub.queue import Push, newest_of, pushes_of
 from audit_hub.turn import turn
 from audit_hub.working import Patience, conclude, deadline_of, job_of
 
@@ -41,8 +41,9 @@ def verify(
 ) -> list[Verified]:
     """Verify one checkpoint of a repository, or all of them.
 
-    With ``run`` the seal is that of its ledger, and the result is recorded there. Raises AuditError if the Hub cannot
-    be asked or there is no such checkpoint; RefusedError if another process works on the run's queue.
+    With ``run`` the seal is that of its ledger, and the result is recorded there. Compared is what the branch holds
+    now; at a commit that is named nothing is recorded, as it says nothing of the branch. Raises AuditError if the Hub
+    cannot be asked or there is no such checkpoint; RefusedError if another process works on the run's queue.
     """
     if run is not None:
         return _of_run(named, checkpoint, patience, run, read_back)
@@ -60,20 +61,27 @@ def verify(
 
 
 def _of_run(named: str, checkpoint: str | None, patience: Patience, run: str, read_back: bool) -> list[Verified]:
-    repo, _ = split_repo(named)
-    known = [item for item in pushes_of(run) if item.repo == repo and item.state.files is not None and item.on_hub]
-    chosen = [item for item in known if checkpoint in (None, item.queued.checkpoint, str(item.queued.step))]
+    repo, revision = split_repo(named)
+    known = [item for item in newest_of(pushes_of(run)) if item.repo == repo and item.state.files is not None]
+    chosen = [
+        item
+        for item in known
+        if checkpoint in (None, item.queued.checkpoint, str(item.queued.step))
+        and ("@" not in named or revision in (item.queued.branch, item.state.commit))
+    ]
     if not chosen:
-        raise AuditError(f"{run}: has pushed no such checkpoint to {repo}; see audit hub list {run}")
+        raise AuditError(f"{run}: has pushed no such checkpoint to {named}; see audit hub list {run}")
     results = []
     with turn(run, False) as lock:
         for item in chosen:
             with scratch_directory(run, f"hub-{item.queued.id}") as scratch:
                 job = job_of(run, item, scratch) | {"job": "verify", "read_back": read_back}
+                old = "@" in named and revision != item.queued.branch
+                job |= {"commit": revision, "recorded": None} if old else {}
                 answer = ask(job, deadline_of(item.queued.bytes if read_back else 0, patience), lock)
             if answer["state"] not in ("pushed", "verified", "wrong"):
                 raise AuditError(f"{repo}: {answer.get('reason')}")
-            if answer["state"] == "wrong" or not (item.state.state == "verified" and not read_back):
+            if not old and (answer["state"] == "wrong" or read_back or item.state.state != "verified"):
                 conclude(run, item, answer)
             results.append(_result(_named(answer, item), item.queued.bytes, read_back))
     return results

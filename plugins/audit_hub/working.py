@@ -87,7 +87,10 @@ def deadline_of(bytes: int, patience: Patience) -> float:
 
 
 def job_of(run: str, push: Push, scratch: str) -> dict[str, Any]:
-    """Return the job that brings a push further: upload it, or read back what was uploaded."""
+    """Return the job that brings a push further: upload it, or compare what its branch holds now.
+
+    ``vouched``: at the commit that is ``recorded`` all was right.
+    """
     queued, state = push.queued, push.state
     source = place_in_outbox(run, queued.id, queued.checkpoint)
     if not os.path.isdir(source):
@@ -101,7 +104,8 @@ def job_of(run: str, push: Push, scratch: str) -> dict[str, Any]:
         "repo": push.repo,
         "folder": queued.folder,
         "branch": queued.branch,
-        "commit": state.commit if verifying else None,
+        "recorded": state.commit if verifying else None,
+        "vouched": state.state in ("pushed", "verified"),
         "private": queued.private,
         "files": {path: list(file) for path, file in (files or {}).items()},
         "source": os.path.abspath(source),
@@ -119,6 +123,8 @@ def conclude(run: str, push: Push, answer: dict[str, Any], pause: float = FIRST_
         seconds = max(answer.get("retry_after") or 0.0, min(pause * 2 ** min(tries - 1, 20), LONGEST_PAUSE))
         next_ = utc_time(time.time() + seconds + 1)
     files = answer.get("files")
+    # Of one that is wrong now it stays known where it was right.
+    commit = push.state.commit if state == "wrong" and push.state.commit else answer.get("commit")
     new = PushState(
         push.queued.id,
         state,
@@ -126,7 +132,7 @@ def conclude(run: str, push: Push, answer: dict[str, Any], pause: float = FIRST_
         next_,
         answer.get("reason"),
         answer.get("repo") or push.state.repo,
-        answer.get("commit") or push.state.commit,
+        commit or push.state.commit,
         {path: PushedFile(*file) for path, file in files.items()} if files is not None else None,
     )
     record(run, new)
@@ -159,6 +165,24 @@ def said_of(push: Push, url: str | None = None) -> str:
     if state.state == "waiting":
         return f"waiting  {name}  {state.reason}; tried {_times(state.tries)}, again after {state.next}"
     return f"{state.state}  {name}  {push.repo}: {state.reason}"
+
+
+def known_of(run: str, push: Push) -> str:
+    """Return in one line what the ledger knows of a push that is done: the Hub was not asked."""
+    size = human_bytes(push.queued.bytes)
+    return (
+        f"{push.state.state}  {push.queued.checkpoint}  {push.repo}  ({size}; before, says the ledger, and the Hub was not "
+        f"asked again: audit hub verify {push.repo} --run {run})"
+    )
+
+
+def still_there(push: Push) -> str:
+    """Return in one line that a push was read back before, and is there now."""
+    size = human_bytes(push.queued.bytes)
+    return (
+        f"verified  {push.queued.checkpoint}  {push.repo}  ({size}; every byte was read back before, and its branch has "
+        "the same files now)"
+    )
 
 
 def _times(count: int) -> str:

@@ -19,11 +19,12 @@ def reset(run: Run) -> Iterator[Violation]:
 
     With ``save_total_limit=1`` and a best model to keep, Trainer deletes everything but the best checkpoint when
     training ends; this is not reported. Going back to a checkpoint from the guard, or by a quarantine, is known: the
-    run is then compared with that step. A run whose directory is empty although its ledger has steps is reported, too.
+    run is then compared with that step. So is what ``audit hub push --delete-local`` removed: the run is compared with
+    the newest checkpoint that stayed. A run whose directory is empty although its ledger has steps is reported, too.
     """
     if not run.records.observed and not run.records.batches.batches:
         raise NotApplicable("the ledger has no earlier verification of this run, and no batch")
-    reached = run.records.highest_reached
+    reached = run.records.highest_here
     # One that is there but broken or incomplete has its own finding; it is not behind.
     newest = max((checkpoint.step for checkpoint in run.checkpoints), default=None)
     if newest is None:

@@ -106,6 +106,11 @@ ROWS: list[tuple["events.Event", str, str]] = [
         '{"bytes":37131,"checkpoint":"checkpoint-100","pruned":100}',
     ),
     (
+        events.Pruned("checkpoint-100", 100, 37131, 0, "me/x@v1"),
+        "pruned",
+        '{"bytes":37131,"checkpoint":"checkpoint-100","elsewhere":"me/x@v1","left":0,"pruned":100}',
+    ),
+    (
         events.SnapshotTaken("checkpoint-300", "/data/run", "copy"),
         "snapshot",
         '{"checkpoint":"checkpoint-300","from":"/data/run","how":"copy"}',
@@ -300,7 +305,7 @@ written = st.one_of(
     st.builds(events.ScansRemembered, text, text, st.none() | text),
     st.builds(events.GuardDecision, st.none() | text, whole, st.booleans()),
     st.builds(events.Quarantined, text, text, text, text, some),
-    st.builds(events.Pruned, text, whole, whole),
+    st.builds(events.Pruned, text, whole, whole, some, text),
     st.builds(events.SnapshotTaken, text, text, text),
     st.builds(events.Accepted, text, st.none() | text, some, text, st.none() | text),
     st.builds(batch_events.Adopted, **batch, step=whole),

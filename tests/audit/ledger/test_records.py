@@ -14,6 +14,7 @@ from audit.ledger.events import (
     BaseSealed,
     GuardDecision,
     Observation,
+    Pruned,
     Quarantined,
     Rehearsed,
     ScansRemembered,
@@ -26,6 +27,7 @@ from audit.ledger.records import (
     Records,
     accepted_in,
     base_in,
+    elsewhere_by,
     ended_early_by,
     given_up_by,
     last_read_by,
@@ -131,6 +133,34 @@ def test_the_step_is_raised_by_what_was_seen_and_set_by_a_way_back(happened: "tu
 
 def test_pruning_is_no_way_back() -> None:
     assert reached_by((row("observation", step=300), row("pruned", pruned=100, step=100))) == 300
+
+
+def gone(step: int, left: int | None) -> Pruned:
+    return Pruned(f"checkpoint-{step}", step, 9, left, "me/x")
+
+
+def test_a_newest_checkpoint_that_was_removed_on_purpose_was_reached_and_is_not_missed_here() -> None:
+    both = rows(saw(300, 100, 200, 300), gone(300, 200), gone(100, None))
+    assert (reached_by(both), reached_by(both, here=True)) == (300, 200)
+    again = rows(saw(300, 200, 300), gone(300, 200), saw(300, 200, 300))
+    assert reached_by(again, here=True) == 300
+
+
+@pytest.mark.parametrize(
+    ("then", "known"),
+    [
+        ((), {"checkpoint-300": (300, "me/x")}),
+        ((saw(200, 100, 200), GuardDecision("checkpoint-200", 200, False)), {"checkpoint-300": (300, "me/x")}),
+        ((saw(300, 200, 300),), {}),
+        ((begun(200),), {}),
+        ((Start(200),), {}),
+        ((back(100),), {}),
+        ((begun(300),), {"checkpoint-300": (300, "me/x")}),
+    ],
+)
+def test_it_is_known_where_it_is_until_it_is_back_or_given_up(then: "tuple[Event, ...]", known: object) -> None:
+    assert elsewhere_by(rows(saw(300, 200, 300), gone(300, 200), *then)) == known
+    assert elsewhere_by(rows(Pruned("checkpoint-300", 300, 9), *then)) == {}
 
 
 def test_checkpoints_of_a_history_that_was_given_up_do_not_raise_the_step_when_they_are_seen_again() -> None:

@@ -45,6 +45,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
     monkeypatch.setattr(working, "ask", ask)
+    monkeypatch.setattr(pushing, "ask", ask)
     return answers
 
 
@@ -237,7 +238,7 @@ def test_nothing_is_deleted_that_was_not_read_back_or_is_not_what_was_pushed(
 ) -> None:
     queued = enqueue(run, "300", Settings(depth="full")).push.queued
     here = {path: [*file[:2], "b" * 64] for path, file in queued.files.items()}
-    hub += [{"state": "waiting", "reason": "no answer"}, {**pushed("verified"), "files": here}]
+    hub += [{"state": "waiting", "reason": "no answer"}, {**pushed("verified"), "files": here}, pushed()]
     asked = {"settings": Settings(depth="full"), "patience": Patience(), "delete_local": True}
 
     first = pushing.push(run, "300", options=Options(), **asked)  # type: ignore[arg-type]

@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from audit.cli import run as command
 from audit.findings import Outcome, Severity
 from audit.judging.decision import Limits
 from audit.judging.guard import consult
 from audit.ledger.store import open_ledger
 from audit.options import Options
+from audit.retention.prune import discard
 from audit.testing.judging import check, outcome
 from audit.testing.runs import edit_state, make_run
 from tests.audit.batch_rows import append_any, finished, leg, tell
@@ -101,6 +103,24 @@ def test_a_quarantine_is_a_known_way_back(run: str) -> None:
     append_any(ledger, "quarantine", {"checkpoint": "checkpoint-300", "step": 200})
     ledger.close()
     remove(run, 300)
+
+    assert check(run, RULE) == []
+
+
+def test_what_was_removed_with_a_proven_copy_elsewhere_is_not_missed_and_what_was_lost_is(run: str) -> None:
+    discard(run, "checkpoint-300", elsewhere="me/x")
+    assert check(run, RULE) == []
+
+    remove(run, 200)
+    (finding,) = check(run, RULE)
+    assert (finding.expected, finding.actual) == (200, 100)
+    discard(run, "checkpoint-100", elsewhere="me/x")
+    assert [(item.expected, item.actual) for item in check(run, RULE)] == [(200, None)]
+
+
+def test_a_quarantine_after_such_a_removal_is_a_known_way_back(run: str) -> None:
+    discard(run, "checkpoint-300", elsewhere="me/x")
+    assert command(["quarantine", run, "checkpoint-200", "--force"]) == 0
 
     assert check(run, RULE) == []
 
