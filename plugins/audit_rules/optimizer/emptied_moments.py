@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         "integrity/archive",
         "shards/damaged",
         "shards/incomplete",
+        "deepspeed/emptied-partition",
         "optimizer/fresh",
         "optimizer/unchanged",
         "optimizer/step-mismatch",

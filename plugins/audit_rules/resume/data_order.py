@@ -30,15 +30,15 @@ def data_order(checkpoint: Checkpoint, state: "TrainerState", arguments: Mapping
     checkpoint has: some examples are trained twice, others not at all, without a word. With ``dispatch_batches`` the
     number of the epoch does not reach the sampler through the one that skips (accelerate 1.15,
     ``DataLoaderDispatcher.set_epoch``), and the order is that of the first epoch. A data set without a length (a
-    stream) that was read to its end and begun again is skipped from its very beginning, by all steps so far. Measured:
-    after a resume within the first epoch or at the end of one, training goes on bit for bit, within a later one not.
-    GRPO, RLOO and the distillation of trl 1.16 shuffle with a generator that is seeded once and goes on from epoch to
-    epoch (``RepeatSampler``); no checkpoint has it. After a resume the order of the first epoch comes again, also at
-    the end of an epoch.
+    stream) that was read to its end and begun again is skipped from its very beginning, by all steps so far.
 
-    Not checked if `audit train` controls the order, nor with ``ignore_data_skip``, where the program provides the data.
-    What the files do not say is not judged: a collator that draws random numbers (masked language modelling) has drawn
-    those of one batch ahead at each save, so that a resume within an epoch masks other tokens.
+    Measured: after a resume within the first epoch or at the end of one, training goes on bit for bit, within a later
+    one not. GRPO, RLOO and the distillation of trl 1.16 shuffle with a generator that is seeded once and goes on from
+    epoch to epoch (``RepeatSampler``); no checkpoint has it. After a resume the order of the first epoch comes again,
+    also at the end of an epoch. Not checked if `audit train` controls the order, nor with ``ignore_data_skip``, where
+    the program provides the data. What the files do not say is not judged: a collator that draws random numbers (masked
+    language modelling) has drawn those of one batch ahead at each save, so that a resume within an epoch masks other
+    tokens.
     """
     if arguments.get("ignore_data_skip") is True:
         raise NotApplicable("with ignore_data_skip the program provides the data")
