@@ -64,7 +64,7 @@ def own_steps_in(states: Iterable[ShardedState]) -> dict[str, int]:
 def scheduler_in_shards(states: Iterable[ShardedState]) -> "SchedulerState":
     """Return the state of the one learning-rate scheduler in the states. Raises NotApplicable if there is not one."""
     from audit.formats.scheduler import scheduler_in
-    from audit.formats.torch_archive import TorchArchive
+    from audit.formats.torch_archive import put_together
 
     found = [(state, top) for state in states for top in _schedulers(state)]
     if len(found) != 1:
@@ -79,7 +79,7 @@ def scheduler_in_shards(states: Iterable[ShardedState]) -> "SchedulerState":
             if part.item.name.startswith(top) and part.damage is None:
                 value = part.value if part.ref is None else part.scalar
                 _put(values, part.item.name.removeprefix(top).split("."), value)
-    scheduler = scheduler_in(TorchArchive(_listed(values), (), {}, "", "little", False, (), {}, "", 0, {}))
+    scheduler = scheduler_in(put_together(_listed(values), {}))
     if isinstance(scheduler, Damage):
         raise NotApplicable(f"{top.rstrip('.')} {scheduler.message}")
     return scheduler

@@ -62,14 +62,13 @@ def optimizer_in_shards(states: Iterable[ShardedState], layout: Layout) -> "Opti
     ``places`` of the result say where the elements are. Raises NotApplicable if there is none.
     """
     from audit.formats.optimizer import optimizer_in
-    from audit.formats.torch_archive import TorchArchive
+    from audit.formats.torch_archive import put_together
 
     state, collected = _collected(states, layout)
     refs = tuple(collected.scalars)
     value = {"state": collected.state, "param_groups": collected.groups()}
     names = tuple(sorted({name for parts in state.sections.values() for part in parts for name in part.names}))
-    archive = TorchArchive(value, names, {}, "", "little", False, refs, {}, "", 0, collected.scalars)
-    found = optimizer_in(archive)
+    found = optimizer_in(put_together(value, collected.scalars, names, refs))
     if isinstance(found, Damage):
         raise NotApplicable(f"{state.directory} {found.message}")
     return found._replace(places=collected.places)

@@ -73,7 +73,7 @@ def optimizer_in_ranks(zero: ZeroState, ranks: tuple[RankOptimizer, ...]) -> "Op
     NotApplicable if the ranks have states of different forms, which deepspeed/ranks-disagree reports.
     """
     from audit.formats.optimizer import optimizer_in
-    from audit.formats.torch_archive import TorchArchive
+    from audit.formats.torch_archive import put_together
 
     first = ranks[0]
     if any(_form(rank) != _form(first) for rank in ranks[1:]):
@@ -96,9 +96,7 @@ def optimizer_in_ranks(zero: ZeroState, ranks: tuple[RankOptimizer, ...]) -> "Op
     known = {number for group in first.groups for number in group["params"]}
     for number in first.state.keys() - known:  # as it is in the file, for optimizer/parameter-mismatch
         state.setdefault(max(trained, number), dict(first.state[number]))
-    value = {"state": state, "param_groups": groups}
-    archive = TorchArchive(value, (), {}, "", "little", False, (), {}, "", 0, first.scalars)
-    found = optimizer_in(archive)
+    found = optimizer_in(put_together({"state": state, "param_groups": groups}, first.scalars))
     if isinstance(found, Damage):
         raise NotApplicable(f"{zero.tag} {found.message}")
     return found._replace(places=places)

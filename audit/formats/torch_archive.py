@@ -66,6 +66,13 @@ class TorchArchive(NamedTuple):
     scalars: Mapping[TensorRef, float | int] = {}
 
 
+def put_together(
+    value: Any, scalars: Mapping[TensorRef, float | int], names: tuple[str, ...] = (), refs: tuple[TensorRef, ...] = ()
+) -> TorchArchive:
+    """Return a value that was in several files as the archive of one file with all of it, without records."""
+    return TorchArchive(value, names, {}, "", "little", False, refs, {}, "", 0, scalars)
+
+
 def read_torch(reader: RangeReader, strict: bool = False) -> TorchArchive | Damage:
     """Read a torch archive: its directory, its pickle and the tensors of one element, no others.
 

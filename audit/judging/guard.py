@@ -173,16 +173,16 @@ def _decided(
 
 def _refuse_inexact(place: "Place", checkpoint: str, backend: "Backend") -> None:
     """Raise AuditError if no file of such a checkpoint says that a resume is exact."""
-    # A pinned one is named with its place.
-    why = inexact_in(backend, os.path.basename(checkpoint), lambda: _files(place.storage, checkpoint))
+    why = _inexact(place.storage, checkpoint, backend)
     if why:
         raise AuditError(
             f"{place.root}: {why}, so --exact hands out nothing; without it the guard hands out {checkpoint}"
         )
 
 
-def _files(storage: "Storage", checkpoint: str) -> Iterator[str]:
-    return (entry.name for entry in storage.list(checkpoint))
+def _inexact(storage: "Storage", checkpoint: str, backend: "Backend") -> str:
+    """Why no file of a checkpoint says that a resume is exact, "" if that is judged; a pin is named with its place."""
+    return inexact_in(backend, os.path.basename(checkpoint), lambda: (entry.name for entry in storage.list(checkpoint)))
 
 
 def _admit_any(run: "Run") -> None:
@@ -215,7 +215,7 @@ def _or_pinned(decision: Decision, run: "Run", limits: Limits, auditor: "Auditor
     pinned = decide(pins, (*report.findings, *crashes(report)), Limits())
     if pinned.checkpoint is None or pinned.step is None or pinned.step <= beyond:
         return decision
-    if limits.exact and inexact_in(pins.backend, name := pinned.checkpoint, lambda: _files(pins.storage, name)):
+    if limits.exact and _inexact(pins.storage, pinned.checkpoint, pins.backend):
         return decision
     progress = max(
         [run.records.highest_reached, *(item.step for item in (*run.checkpoints, *pins.checkpoints) if item.complete)]

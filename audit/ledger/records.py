@@ -93,11 +93,12 @@ def read_records(run: str, write: bool) -> "tuple[Records, Ledger | None]":
         ledger.close()
         return Records(unusable=str(error)), None
     seen = [row.event for row in rows if isinstance(row.event, events.Observation)]
+    reached, here = _reached(rows)
     records = Records(
         seals=seals_of(rows),
         scans=scans,
-        highest_reached=reached_by(rows),
-        highest_here=reached_by(rows, here=True),
+        highest_reached=reached,
+        highest_here=here,
         elsewhere=elsewhere_by(rows),
         observed=len(seen),
         unwritable=unwritable,
@@ -179,14 +180,19 @@ def elsewhere_by(rows: "tuple[Row, ...]") -> Mapping[str, tuple[int, str]]:
 
 
 def reached_by(rows: "tuple[Row, ...]", here: bool = False) -> int:
-    """Return the step that the run is known to have reached.
+    """Return the step that the run is known to have reached; with ``here`` that of which a checkpoint has to be here.
 
     An observation and a finished batch raise it. A known way back sets it: what the guard handed out or a fresh start
     that it allowed, a quarantine, the beginning of a training. Once a training has begun there, later checkpoints are
-    of the history that was given up: seeing one of them again does not raise the step. With ``here`` the removal of
-    the newest checkpoint, of which there is a proven copy, sets it to that of the newest one that stayed.
+    of the history that was given up: seeing one of them again does not raise the step. The removal of the newest
+    checkpoint, of which there is a proven copy, sets the second to the step of the newest one that stayed.
     """
-    reached = 0
+    return _reached(rows)[here]
+
+
+def _reached(rows: "tuple[Row, ...]") -> tuple[int, int]:
+    """Both steps: see :func:`reached_by`."""
+    reached = here = 0
     seen = events.Observation(None, "", "", 0, 0, ())
     given_up: set[int] = set()
     for row in rows:
@@ -195,20 +201,21 @@ def reached_by(rows: "tuple[Row, ...]", here: bool = False) -> int:
             seen = event
             given_up = given_up and given_up & _steps_of(seen.checkpoints)
             if seen.step is not None and seen.step not in given_up:
-                reached = max(reached, seen.step)
+                reached, here = max(reached, seen.step), max(here, seen.step)
             continue
-        if here and isinstance(event, events.Pruned) and event.left is not None:
-            reached = event.left
+        if isinstance(event, events.Pruned) and event.left is not None:
+            here = event.left
             continue
         back = way_back_of(row)
         if back is not None:
-            reached = back
+            reached = here = back
             whole = seen.step or 0  # a save beyond it went on while the guard looked
             begins = begins_at(row) is not None
             given_up = {step for step in _steps_of(seen.checkpoints) if back < step <= whole} if begins else set()
         elif row.kind == BATCH:
-            reached = max(reached, _finished_at(row))
-    return reached
+            finished = _finished_at(row)
+            reached, here = max(reached, finished), max(here, finished)
+    return reached, here
 
 
 def ended_early_by(rows: "tuple[Row, ...]") -> int:

@@ -50,13 +50,10 @@ def stale_partition(checkpoint: Checkpoint, zero: "ZeroState", scan: Mapping[str
     if previous is None or before is None or found or not _updated(zero, before):
         return
     older: tuple[RankOptimizer, ...] = previous.optional("rank_optimizers") or ()
+    if len(older) != len(zero.ranks):
+        return
     for own, old in zip(checkpoint.optional("rank_optimizers") or (), older, strict=False):
-        what = (
-            _same(own, old, scan[own.path].spans)
-            if was_read(scan, own.path) and len(older) == len(zero.ranks)
-            else None
-        )
-        if what is not None:
+        if was_read(scan, own.path) and (what := _same(own, old, scan[own.path].spans)) is not None:
             yield Violation(
                 f"{own.path}: {what} are byte for byte those of {previous.name}", file=own.path, actual=previous.name
             )

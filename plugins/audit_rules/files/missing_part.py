@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from audit.plugin import Checkpoint, Layout, NotApplicable, Severity, Violation, is_metadata, rule
+from audit_rules._neighbours import others
 
 
 @rule(
@@ -24,14 +25,13 @@ def missing_part(checkpoint: Checkpoint, layout: Layout) -> Iterator[Violation]:
     newest = max((entry.mtime_ns for entry in checkpoint.entries.values()), default=0)
     if checkpoint.run.clock.recent(newest):
         raise NotApplicable("it was written just now, and what was registered by the script comes last")
-    others = [item for item in checkpoint.run.checkpoints if item is not checkpoint and item.complete]
-    others = [item for item in others if item.is_file == checkpoint.is_file]
-    if len(others) < 2:
+    alike = [item for item in others(checkpoint) if item.is_file == checkpoint.is_file]
+    if len(alike) < 2:
         raise NotApplicable("there are no two other complete checkpoints to compare with")
-    parts = [_parts(found) for item in others if (found := item.optional("layout")) is not None]
-    for path in sorted(frozenset.intersection(*parts) - _parts(layout)) if len(parts) == len(others) else ():
+    parts = [_parts(found) for item in alike if (found := item.optional("layout")) is not None]
+    for path in sorted(frozenset.intersection(*parts) - _parts(layout)) if len(parts) == len(alike) else ():
         if not checkpoint.stands_in(path):
-            yield Violation(f"{path} is not there, and all {len(others)} other checkpoints have it", file=path)
+            yield Violation(f"{path} is not there, and all {len(alike)} other checkpoints have it", file=path)
 
 
 def _parts(layout: Layout) -> frozenset[str]:

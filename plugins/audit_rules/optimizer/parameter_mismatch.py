@@ -85,11 +85,7 @@ def _groups(checkpoint: Checkpoint, optimizer: "OptimizerState") -> Iterator[str
     scheduler = checkpoint.optional("scheduler") if checkpoint.layout.scheduler else None
     rates = (scheduler.last_lr or scheduler.base_lrs) if scheduler is not None else None
     if rates and len(rates) != len(optimizer.groups):
-        yield f"has {len(optimizer.groups)} parameter groups, but {_schedule(checkpoint)} has {len(rates)} rates"
-
-
-def _schedule(checkpoint: Checkpoint) -> str:
-    return checkpoint.layout.scheduler or "the schedule"
+        yield f"has {len(optimizer.groups)} parameter groups, but {checkpoint.layout.scheduler} has {len(rates)} rates"
 
 
 def _moments(optimizer: "OptimizerState") -> Iterator[str]:

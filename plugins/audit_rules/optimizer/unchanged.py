@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._neighbours import older
 from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS, overwritten, uses_fp16
 
@@ -33,29 +34,20 @@ def unchanged(
         raise NotApplicable("the optimizer state could not be read completely")
     if not any(optimizer.state.values()):
         raise NotApplicable("this optimizer keeps no state")
-    for older in reversed(checkpoint.with_same_bytes(path, older=True)):
-        if overwritten(older):
+    for before in reversed(checkpoint.with_same_bytes(path, older=True)):
+        if overwritten(before):
             continue
-        steps = checkpoint.step - older.step
-        if not _skipped(checkpoint, steps, layout, scan, older.scan):
+        steps = checkpoint.step - before.step
+        if not _skipped(checkpoint, steps, layout, scan, before.scan):
             yield Violation(
-                f"{path} is byte for byte that of {older.name}, {steps} steps earlier",
+                f"{path} is byte for byte that of {before.name}, {steps} steps earlier",
                 file=path,
                 expected="a different state at every step",
-                actual=f"that of {older.name}",
+                actual=f"that of {before.name}",
             )
             return
-    if not any(_was_read(older, path) for older in _older(checkpoint)):
+    if not any(_was_read(before, path) for before in older(checkpoint)):
         raise NotApplicable("no older optimizer state was read")
-
-
-def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
-    """The judged checkpoints of earlier steps, the nearest first."""
-    older = checkpoint.neighbours[0]
-    while older is not None:
-        if older.step < checkpoint.step:
-            yield older
-        older = older.neighbours[0]
 
 
 def _was_read(checkpoint: Checkpoint, path: str) -> bool:

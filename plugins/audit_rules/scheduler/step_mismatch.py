@@ -37,8 +37,6 @@ def step_mismatch(
     evaluations (plateau, greedy) or nothing.
     """
     path = schedule_in(layout)
-    if layout.scheduler is None and layout.kind == "deepspeed":
-        raise NotApplicable("DeepSpeed's engine keeps the schedule, and moves it itself")
     previous = checkpoint.optional("previous")
     before: SchedulerState | None = previous.optional("scheduler") if previous is not None else None
     if before is not None and before.kind != scheduler.kind and {before.kind, scheduler.kind} <= set(KINDS):

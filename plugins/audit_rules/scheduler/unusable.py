@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from audit.plugin import Checkpoint, Layout, NotApplicable, Schedule, Severity, Violation, rule, tail
+from audit.plugin import Checkpoint, Layout, Schedule, Severity, Violation, rule, tail
 from audit_rules._roles import schedule_in
 from audit_rules.scheduler._needs import BASE_KEYS, kind_of_type, lacks
 
@@ -33,14 +33,12 @@ def unusable(checkpoint: Checkpoint, layout: Layout, scheduler: "SchedulerState"
     checkpoints of the run have them; in a run's only checkpoint, unless the logged rates deviate from the schedule of
     the arguments.
     """
-    if layout.scheduler is None and layout.kind == "deepspeed":
-        raise NotApplicable("DeepSpeed's engine keeps the schedule, and moves it itself")
+    path = schedule_in(layout)
     optimizer = checkpoint.optional("optimizer")
     # Those of a flattened sharded state are put together by what parameters have in common, and may be fewer.
     groups = len(optimizer.groups) if optimizer is not None and layout.scheduler else None
     wrong = lacks(scheduler, _kind(checkpoint, scheduler), groups)
     if wrong:
-        path = schedule_in(layout)
         yield Violation(f"{path} {wrong}: a resume cannot continue with it", file=path)
 
 

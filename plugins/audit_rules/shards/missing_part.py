@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
 from audit_rules._more import and_more
+from audit_rules._neighbours import others
 
 if TYPE_CHECKING:
     from audit.plugin import ShardedState
@@ -34,11 +35,11 @@ def missing_part(
     """
     if checkpoint.backend.arguments_file:
         raise NotApplicable("the trainer's arguments say what a checkpoint owes")
-    others = [item for item in checkpoint.run.checkpoints if item is not checkpoint and item.complete]
-    if len(others) < 2:
+    whole = others(checkpoint)
+    if len(whole) < 2:
         raise NotApplicable("there are no two other complete checkpoints to compare with")
-    known = [names for item in others if (names := item.optional("state_names")) is not None]
-    if len(known) < len(others):
+    known = [names for item in whole if (names := item.optional("state_names")) is not None]
+    if len(known) < len(whole):
         raise NotApplicable("the state of another checkpoint could not be read")
     lost = sorted(frozenset.intersection(*known) - state_names)
     homes = {state.directory for state in shards}
@@ -46,4 +47,4 @@ def missing_part(
     if lost:
         more = and_more(lost, " (and {} more)")
         path = shards[0].tables[0]
-        yield Violation(f"{path} names no {lost[0]}{more}, and all {len(others)} other checkpoints have it", file=path)
+        yield Violation(f"{path} names no {lost[0]}{more}, and all {len(whole)} other checkpoints have it", file=path)

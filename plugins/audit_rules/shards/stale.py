@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
+from audit_rules._neighbours import older
 from audit_rules._scans import was_read
 from audit_rules._updates import overwritten
 
@@ -26,7 +27,7 @@ def stale(
     names and shapes are the same at every step. Only shards that hold a parameter which the optimizer updates are
     compared; if none changed at all, nothing was trained, which is another rule's finding.
     """
-    if not any(before.step < checkpoint.step and before.optional("scan") for before in _older(checkpoint)):
+    if not any(before.optional("scan") for before in older(checkpoint)):
         raise NotApplicable("no older checkpoint was read")
     optimizer: OptimizerState | None = checkpoint.optional("optimizer")
     trained = frozenset(map(str, optimizer.state)) if optimizer is not None else frozenset()
@@ -39,9 +40,9 @@ def stale(
             names = {section.item.name for section in sections if section.ref is not None}
             if not was_read(scan, path) or not any(_updated(name, trained, moments) for name in names):
                 continue
-            older = [item for item in checkpoint.with_same_bytes(path, older=True) if not overwritten(item)]
-            if older:
-                same[path] = older[-1].name
+            alike = [item for item in checkpoint.with_same_bytes(path, older=True) if not overwritten(item)]
+            if alike:
+                same[path] = alike[-1].name
             else:
                 changed.append(path)
         found.append((any(name in moments for name in state.metadata.entries), same, changed))
@@ -50,14 +51,6 @@ def stale(
         if same and (changed or (of_optimizer and any(others for _, _, others in found))):
             path, name = next(iter(same.items()))
             yield Violation(f"{path} is byte for byte that of {name}", file=path, actual=name)
-
-
-def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
-    """The judged checkpoints before this one, the nearest first."""
-    older = checkpoint.neighbours[0]
-    while older is not None:
-        yield older
-        older = older.neighbours[0]
 
 
 def _updated(name: str, trained: frozenset[str], moments: Mapping[str, object]) -> bool:

@@ -5,6 +5,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, FileScan, NotApplicable, Severity, Violation, rule
+from audit_rules._neighbours import older
 from audit_rules._scans import was_read
 from audit_rules._updates import OVERFLOWS, overwritten, updates
 from audit_rules.optimizer._shared import place_of
@@ -51,8 +52,8 @@ def stale_part(
     Moments change with every update unless they are zero, weights at a learning rate above 0. One rank alone counts
     only in single precision, and its weights if it has parts of several parameters.
     """
-    older = [item for item in islice(_older(checkpoint), NEAREST) if not overwritten(item)]
-    known = [(item, found) for item in older if (found := item.optional("prints"))]
+    nearest = [item for item in islice(older(checkpoint), NEAREST) if not overwritten(item)]
+    known = [(item, found) for item in nearest if (found := item.optional("prints"))]
     if not known:
         raise NotApplicable("no older checkpoint was read")
     place = place_of(checkpoint.layout)
@@ -68,15 +69,6 @@ def stale_part(
                     actual=before.name,
                 )
                 return
-
-
-def _older(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
-    """The judged checkpoints of earlier steps, the nearest first."""
-    older = checkpoint.neighbours[0]
-    while older is not None:
-        if older.step < checkpoint.step:
-            yield older
-        older = older.neighbours[0]
 
 
 def _must_differ(

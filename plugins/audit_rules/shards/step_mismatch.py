@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from audit.plugin import Checkpoint, NotApplicable, Severity, Violation, rule
+from audit_rules._neighbours import others
 from audit_rules._updates import reached
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def step_mismatch(
     """
     if not own_steps:
         raise NotApplicable("the state holds no step of the script")
-    others = [item for item in checkpoint.run.checkpoints if item is not checkpoint and item.complete]
-    known = [(reached(item), steps) for item in others if (steps := item.optional("own_steps")) is not None]
-    if len(known) < 2 or len(known) < len(others):
+    whole = others(checkpoint)
+    known = [(reached(item), steps) for item in whole if (steps := item.optional("own_steps")) is not None]
+    if len(known) < 2 or len(known) < len(whole):
         raise NotApplicable("there are no two other complete checkpoints to compare with")
     for name, step in own_steps.items():
         if step != global_step and all(steps.get(name) == done for done, steps in known):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from audit.plugin import Checkpoint, FileScan, Layout, NotApplicable, Severity, Violation, rule
+from audit_rules._neighbours import AFTER, BEFORE, beside
 from audit_rules._scans import was_read
 from audit_rules._updates import late, overwritten
 from audit_rules.weights._shared import idle, shown
@@ -70,11 +71,8 @@ def unchanged(checkpoint: Checkpoint, layout: Layout, scan: Mapping[str, FileSca
 
 def _others(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
     """The other judged checkpoints: older ones, the nearest first, then younger ones."""
-    for side in (0, 1):
-        other = checkpoint.neighbours[side]
-        while other is not None:
-            yield other
-            other = other.neighbours[side]
+    for side in (BEFORE, AFTER):
+        yield from beside(checkpoint, side)
 
 
 def _pairs(
